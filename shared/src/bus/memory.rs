@@ -1,0 +1,69 @@
+//! The bus of a single process: a counter and a channel.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::{BusEvent, Incoming, Outgoing, Position, QueueFull, Shared, random_bits};
+
+pub(super) struct MemoryBus {
+    shared: Arc<Shared>,
+    sender: mpsc::Sender<BusEvent>,
+    epoch: String,
+    /// Held while an offset is drawn and sent, so that the order on the channel is that of the offsets.
+    offset: Mutex<u64>,
+}
+
+impl MemoryBus {
+    pub(super) fn new(shared: Arc<Shared>, sender: mpsc::Sender<BusEvent>) -> Self {
+        let epoch = format!("{:016x}", random_bits());
+        shared.position.store(Arc::new(Some(Position { epoch: epoch.clone(), offset: 0 })));
+        Self { shared, sender, epoch, offset: Mutex::new(0) }
+    }
+
+    pub(super) fn publish(&self, event: Outgoing) -> Result<String, QueueFull> {
+        let mut offset = self.offset.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(place) = self.sender.try_reserve() else {
+            self.shared.counters.overflowed.fetch_add(1, Relaxed);
+            return Err(QueueFull);
+        };
+        *offset += 1;
+        let id = format!("{}-{}", self.shared.identity.id, *offset);
+        let position = Position { epoch: self.epoch.clone(), offset: *offset };
+        self.shared.position.store(Arc::new(Some(position.clone())));
+        self.shared.counters.published.fetch_add(1, Relaxed);
+        place.send(BusEvent::Broadcast(Incoming { id: id.clone(), position: Some(position), event }));
+        Ok(id)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use crate::bus::{Bus, BusEvent, GatewayIdentity, Outgoing, Position};
+
+    fn event(name: &str) -> Outgoing {
+        Outgoing { name: name.to_owned(), params: "[]".to_owned(), except: None, depth: 0 }
+    }
+
+    #[tokio::test]
+    async fn broadcasts_come_in_order_with_dense_offsets() {
+        let (bus, mut events) = Bus::memory(GatewayIdentity::new("g"));
+        let ids: Vec<String> = (0..5).map(|_| bus.publish(event("e")).unwrap()).collect();
+        for (index, id) in ids.iter().enumerate() {
+            let Some(BusEvent::Broadcast(incoming)) = events.recv().await else { panic!("no broadcast") };
+            assert_eq!(&incoming.id, id);
+            assert_eq!(incoming.position.unwrap().offset, index as u64 + 1);
+        }
+        assert!(matches!(bus.position(), Some(Position { offset: 5, .. })));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_counts() {
+        let (bus, _events) = Bus::memory(GatewayIdentity::new("g"));
+        let taken = (0..5000).take_while(|_| bus.publish(event("e")).is_ok()).count();
+        assert!(taken < 5000);
+        assert_eq!(bus.counters().overflowed.load(std::sync::atomic::Ordering::Relaxed), 1);
+    }
+}

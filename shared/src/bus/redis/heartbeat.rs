@@ -1,0 +1,124 @@
+//! Presence: each gateway tells its number of connections, and hears those of the others. A gateway that is killed
+//! is gone after its TTL. Laravel's status key is kept alive here as well.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use deadpool_redis::redis::{self, RedisError, Script};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::Health;
+use super::connector::{Connector, Keys};
+use crate::bus::{Presence, Shared};
+use crate::settings::gateway::StatusKey;
+
+/// A change is told at most this often.
+const CHANGE_EVERY: Duration = Duration::from_millis(100);
+/// Without a change, this often.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// How long a gateway counts that says nothing.
+const LIFE: Duration = Duration::from_secs(5);
+
+pub(super) struct Heartbeat {
+    pub(super) connector: Connector,
+    pub(super) keys: Keys,
+    pub(super) shared: Arc<Shared>,
+    pub(super) health: Arc<Health>,
+    pub(super) connections: Arc<AtomicU64>,
+    pub(super) status_key: Option<StatusKey>,
+}
+
+impl Heartbeat {
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(CHANGE_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut told, mut told_at, mut heard_at) = (None, Instant::now(), Instant::now());
+        let mut status_due = Instant::now();
+        loop {
+            tick.tick().await;
+            let count = self.connections.load(Relaxed);
+            self.see_ourselves(count, heard_at.elapsed() > LIFE);
+            if told == Some(count) && told_at.elapsed() < BEAT_EVERY {
+                continue;
+            }
+            let (value, news) = (count.to_string(), told != Some(count));
+            told_at = Instant::now();
+            match self.connector.limited(self.beat(&value, news)).await {
+                Ok(presence) => {
+                    told = Some(count);
+                    heard_at = Instant::now();
+                    self.shared.presence.store(Arc::new(presence));
+                    self.health.heartbeat.store(true, Relaxed);
+                }
+                Err(error) => {
+                    if self.health.heartbeat.swap(false, Relaxed) {
+                        tracing::warn!(%error, "redis does not answer; presence is this gateway's own");
+                    }
+                }
+            }
+            if let Some(status) = self.status_key.as_ref().filter(|_| status_due <= Instant::now()) {
+                match self.write_status(status, "connected").await {
+                    Ok(()) => status_due = Instant::now() + status.ttl / 3,
+                    Err(error) => {
+                        tracing::debug!(%error, "the status key was not written");
+                        status_due = Instant::now() + BEAT_EVERY;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Our own count is always right; the others' only while Redis is heard.
+    fn see_ourselves(&self, count: u64, deaf: bool) {
+        let presence = self.shared.presence.load();
+        let own = &self.shared.identity.id;
+        if presence.get(own) == Some(&count) && !(deaf && presence.len() > 1) {
+            return;
+        }
+        let mut now = if deaf { Presence::new() } else { Presence::clone(&presence) };
+        now.insert(own.clone(), count);
+        self.shared.presence.store(Arc::new(now));
+    }
+
+    /// One beat; `value` empty takes this gateway out.
+    async fn beat(&self, value: &str, tell: bool) -> Result<Presence, RedisError> {
+        let own = &self.shared.identity.id;
+        let message = match (tell, value) {
+            (false, _) => String::new(),
+            (true, "") => format!(r#"{{"gateway":"{own}","connections":0}}"#),
+            (true, count) => format!(r#"{{"gateway":"{own}","connections":{count}}}"#),
+        };
+        let mut connection = self.connector.pooled().await?;
+        let script = Script::new(include_str!("scripts/register.lua"));
+        let mut call = script.prepare_invoke();
+        let [values, deadlines] = self.keys.gateways();
+        call.key(values).key(deadlines);
+        call.arg(own).arg(value).arg(LIFE.as_millis() as u64).arg(self.keys.status()).arg(message);
+        call.invoke_async(&mut connection).await
+    }
+
+    /// Says goodbye; the last one says so to Laravel.
+    pub(super) async fn leave(&self) {
+        match self.connector.limited(self.beat("", true)).await {
+            Ok(others) if others.is_empty() => {
+                if let Some(status) = &self.status_key {
+                    if let Err(error) = self.write_status(status, "disconnected").await {
+                        tracing::warn!(%error, "the status key was not written");
+                    }
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "could not leave the presence; it ends by itself"),
+        }
+    }
+
+    /// As Laravel's Redis cache stores a string: PHP-serialized.
+    async fn write_status(&self, status: &StatusKey, word: &str) -> Result<(), RedisError> {
+        let value = format!("s:{}:\"{word}\";", word.len());
+        let mut connection = self.connector.database(status.database).await?;
+        let ttl = status.ttl.as_secs().max(1);
+        redis::cmd("SET").arg(&status.key).arg(value).arg("EX").arg(ttl).query_async(&mut connection).await
+    }
+}

@@ -1,0 +1,144 @@
+//! The bus over Redis: pub/sub for speed, a capped stream to close gaps, one ordered publisher, presence with a TTL.
+//!
+//! Three tasks: [`publisher`] hands over one broadcast after another, [`subscriber`] reads them back in offset order,
+//! [`heartbeat`] tells who is connected. None of them is waited for by a call.
+
+mod connector;
+mod heartbeat;
+mod publisher;
+pub(super) mod registry;
+mod subscriber;
+mod tracker;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
+
+use super::{BusEvent, Outgoing, QueueFull, RedisState, Shared, wire};
+use crate::settings::common::RedisSettings;
+use crate::settings::gateway::StatusKey;
+use connector::{Connector, Keys};
+use publisher::Waiting;
+use registry::WorkerRegistry;
+
+/// Which parts of the bus work.
+#[derive(Debug)]
+pub(super) struct Health {
+    publisher: AtomicBool,
+    subscriber: AtomicBool,
+    heartbeat: AtomicBool,
+}
+
+impl Health {
+    fn up(&self) -> bool {
+        self.publisher.load(Relaxed) && self.subscriber.load(Relaxed) && self.heartbeat.load(Relaxed)
+    }
+}
+
+pub(super) struct RedisBus {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Waiting>,
+    sequence: AtomicU64,
+    connections: Arc<AtomicU64>,
+    health: Arc<Health>,
+    heartbeat: Arc<heartbeat::Heartbeat>,
+    registry: WorkerRegistry,
+    tasks: Vec<AbortHandle>,
+}
+
+impl RedisBus {
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        url: &str,
+        settings: &RedisSettings,
+        status_key: Option<StatusKey>,
+        events: mpsc::Sender<BusEvent>,
+    ) -> Result<Self, String> {
+        let connector = Connector::new(url, settings)?;
+        let keys = Keys::new(&settings.prefix);
+        let health = Arc::new(Health {
+            publisher: AtomicBool::new(true),
+            subscriber: AtomicBool::new(false),
+            heartbeat: AtomicBool::new(false),
+        });
+        let workers_changed = Arc::new(Notify::new());
+        let connections = Arc::new(AtomicU64::new(0));
+        let (queue, waiting) = mpsc::channel(settings.queue_max);
+
+        let publisher = publisher::Publisher {
+            connector: connector.clone(),
+            keys: keys.clone(),
+            settings: settings.clone(),
+            shared: Arc::clone(&shared),
+            health: Arc::clone(&health),
+            events: events.clone(),
+        };
+        let subscriber = subscriber::Subscriber {
+            connector: connector.clone(),
+            keys: keys.clone(),
+            settings: settings.clone(),
+            shared: Arc::clone(&shared),
+            health: Arc::clone(&health),
+            workers_changed: Arc::clone(&workers_changed),
+            events,
+        };
+        let heartbeat = Arc::new(heartbeat::Heartbeat {
+            connector: connector.clone(),
+            keys: keys.clone(),
+            shared: Arc::clone(&shared),
+            health: Arc::clone(&health),
+            connections: Arc::clone(&connections),
+            status_key,
+        });
+        let tasks = vec![
+            tokio::spawn(publisher.run(waiting)).abort_handle(),
+            tokio::spawn(subscriber.run()).abort_handle(),
+            tokio::spawn(Arc::clone(&heartbeat).run()).abort_handle(),
+        ];
+        let registry = WorkerRegistry::new(connector, keys, workers_changed);
+        Ok(Self { shared, queue, sequence: AtomicU64::new(0), connections, health, heartbeat, registry, tasks })
+    }
+
+    pub(super) fn publish(&self, event: Outgoing) -> Result<String, QueueFull> {
+        let refused = || {
+            self.shared.counters.overflowed.fetch_add(1, Relaxed);
+            QueueFull
+        };
+        let place = self.queue.try_reserve().map_err(|_| refused())?;
+        let json = wire::encode_event(&event).ok_or_else(refused)?;
+        let id = format!("{}-{}", self.shared.identity.id, self.sequence.fetch_add(1, Relaxed) + 1);
+        self.shared.counters.waiting.fetch_add(1, Relaxed);
+        place.send(Waiting { id: id.clone(), event, json });
+        Ok(id)
+    }
+
+    pub(super) fn set_connections(&self, count: u64) {
+        self.connections.store(count, Relaxed);
+    }
+
+    pub(super) fn state(&self) -> RedisState {
+        if self.health.up() { RedisState::Up } else { RedisState::Down }
+    }
+
+    pub(super) fn workers(&self) -> WorkerRegistry {
+        self.registry.clone()
+    }
+
+    pub(super) async fn leave(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.heartbeat.leave().await;
+    }
+}
+
+impl Drop for RedisBus {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}

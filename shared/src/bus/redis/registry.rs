@@ -1,0 +1,83 @@
+//! The registry of workers in Redis: a worker announces itself with a TTL; gateways read who is there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_redis::redis::{RedisError, Script};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::connector::{Connector, Keys};
+use crate::settings::common::RedisSettings;
+
+/// How long a worker counts that says nothing.
+const LIFE: Duration = Duration::from_secs(6);
+
+/// A worker as it announces itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerEntry {
+    /// Unique per start.
+    pub id: String,
+    /// Where gateways reach it.
+    pub address: String,
+    /// It takes no new calls.
+    #[serde(default)]
+    pub draining: bool,
+}
+
+/// Reads and writes the registry.
+#[derive(Clone)]
+pub struct WorkerRegistry {
+    connector: Connector,
+    keys: Keys,
+    changed: Arc<Notify>,
+}
+
+impl WorkerRegistry {
+    pub(super) fn new(connector: Connector, keys: Keys, changed: Arc<Notify>) -> Self {
+        Self { connector, keys, changed }
+    }
+
+    /// A worker's own access; Redis need not be there yet.
+    pub fn open(url: &str, settings: &RedisSettings) -> Result<Self, String> {
+        let connector = Connector::new(url, settings)?;
+        Ok(Self::new(connector, Keys::new(&settings.prefix), Arc::new(Notify::new())))
+    }
+
+    /// Announces a worker for the next seconds; tells gateways at once when `news`.
+    pub async fn announce(&self, entry: &WorkerEntry, news: bool) -> Result<(), String> {
+        let value = serde_json::to_string(entry).map_err(|error| error.to_string())?;
+        self.register(&entry.id, &value, news).await.map(|_| ())
+    }
+
+    /// Takes a worker out.
+    pub async fn withdraw(&self, id: &str) -> Result<(), String> {
+        self.register(id, "", true).await.map(|_| ())
+    }
+
+    /// The workers that are there.
+    pub async fn list(&self) -> Result<Vec<WorkerEntry>, String> {
+        let entries = self.register("", "", false).await?;
+        Ok(entries.values().filter_map(|value| serde_json::from_str(value).ok()).collect())
+    }
+
+    /// Waits until a gateway's subscription hears of a change.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    async fn register(&self, id: &str, value: &str, news: bool) -> Result<BTreeMap<String, String>, String> {
+        let message = if news { format!(r#"{{"workers":"{id}"}}"#) } else { String::new() };
+        let work = async {
+            let mut connection = self.connector.pooled().await?;
+            let script = Script::new(include_str!("scripts/register.lua"));
+            let mut call = script.prepare_invoke();
+            let [values, deadlines] = self.keys.workers();
+            call.key(values).key(deadlines);
+            call.arg(id).arg(value).arg(LIFE.as_millis() as u64).arg(self.keys.status()).arg(message);
+            call.invoke_async(&mut connection).await
+        };
+        self.connector.limited(work).await.map_err(|error: RedisError| error.to_string())
+    }
+}

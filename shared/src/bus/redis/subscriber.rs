@@ -1,0 +1,248 @@
+//! Reads broadcasts from pub/sub and delivers them in offset order; closes gaps from the stream.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use deadpool_redis::redis::aio::MultiplexedConnection;
+use deadpool_redis::redis::streams::StreamRangeReply;
+use deadpool_redis::redis::{self, ErrorKind, Msg, RedisError, Script};
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+use tokio::sync::{Notify, mpsc};
+
+use super::Health;
+use super::connector::{Connector, Keys};
+use super::tracker::{Head, Tracker, Verdict};
+use crate::backoff::Backoff;
+use crate::bus::wire::{self, Published};
+use crate::bus::{BusEvent, Incoming, Position, Presence, Shared, random_bits};
+use crate::settings::common::RedisSettings;
+
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_LAST: Duration = Duration::from_secs(1);
+/// How often the head is compared: a dropped message shows at the latest after this.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Entries read from the stream at a time.
+const RANGE_MAX: usize = 500;
+
+pub(super) struct Subscriber {
+    pub(super) connector: Connector,
+    pub(super) keys: Keys,
+    pub(super) settings: RedisSettings,
+    pub(super) shared: Arc<Shared>,
+    pub(super) health: Arc<Health>,
+    pub(super) workers_changed: Arc<Notify>,
+    pub(super) events: mpsc::Sender<BusEvent>,
+}
+
+/// A word on the status channel.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Status {
+    Gateway { gateway: String, connections: u64 },
+    Workers { workers: String },
+}
+
+impl Subscriber {
+    pub(super) async fn run(self) {
+        let mut tracker = Tracker::default();
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LAST);
+        let mut was_up = true;
+        loop {
+            let Err(error) = self.session(&mut tracker, &mut backoff).await;
+            if self.health.subscriber.swap(false, Relaxed) || was_up {
+                tracing::warn!(%error, "the subscription to redis is lost; trying again");
+                was_up = false;
+            }
+            tokio::time::sleep(backoff.wait()).await;
+        }
+    }
+
+    /// One connection's life.
+    async fn session(
+        &self,
+        tracker: &mut Tracker,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, RedisError> {
+        let mut pubsub = self.connector.pubsub().await?;
+        self.connector.limited(pubsub.subscribe(self.keys.events())).await?;
+        self.connector.limited(pubsub.subscribe(self.keys.status())).await?;
+        let mut commands = self.connector.dedicated().await?;
+        // What is published from now on arrives; what was before is in the stream.
+        self.catch_up(&mut commands, tracker).await?;
+        backoff.reset();
+        if !self.health.subscriber.swap(true, Relaxed) {
+            self.shared.counters.reconnects.fetch_add(1, Relaxed);
+            tracing::info!("subscribed to redis");
+        }
+        let (mut sink, mut messages) = pubsub.split();
+        let mut check = tokio::time::interval(CHECK_EVERY);
+        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = messages.next() => {
+                    let message = message.ok_or_else(|| RedisError::from((ErrorKind::Io, "the subscription ended")))?;
+                    self.message(&message, &mut commands, tracker).await?;
+                }
+                _ = check.tick() => {
+                    self.connector.limited(sink.ping::<redis::Value>()).await?;
+                    self.catch_up(&mut commands, tracker).await?;
+                }
+            }
+        }
+    }
+
+    async fn message(
+        &self,
+        message: &Msg,
+        commands: &mut MultiplexedConnection,
+        tracker: &mut Tracker,
+    ) -> Result<(), RedisError> {
+        if message.get_channel_name() == self.keys.status() {
+            self.status(message.get_payload_bytes());
+            return Ok(());
+        }
+        let (incoming, prev) = match wire::decode_published(message.get_payload_bytes()) {
+            Some(Published::Broadcast { incoming, prev }) => (incoming, prev),
+            Some(Published::Renewed(_)) => return self.catch_up(commands, tracker).await,
+            None => {
+                tracing::warn!("a message on the events channel is none of ours; ignored");
+                return Ok(());
+            }
+        };
+        let Some(position) = incoming.position.clone() else { return Ok(()) };
+        match tracker.judge(&position, &incoming.id, &prev) {
+            Verdict::Next => self.deliver(tracker, incoming).await,
+            Verdict::Duplicate => {}
+            Verdict::Missing | Verdict::NewEpoch => self.catch_up(commands, tracker).await?,
+            Verdict::OtherPast => self.renew_epoch(commands, tracker).await?,
+        }
+        Ok(())
+    }
+
+    /// Brings this gateway to the head of the history.
+    async fn catch_up(&self, commands: &mut MultiplexedConnection, tracker: &mut Tracker) -> Result<(), RedisError> {
+        let there = self.head(commands).await?;
+        match tracker.judge_head(&there) {
+            Verdict::Next | Verdict::Duplicate => Ok(()),
+            Verdict::NewEpoch => {
+                let first = tracker.head().is_none();
+                self.jump(tracker, there, !first).await;
+                Ok(())
+            }
+            Verdict::OtherPast => self.renew_epoch(commands, tracker).await,
+            Verdict::Missing => self.close_gap(commands, tracker, there).await,
+        }
+    }
+
+    /// Delivers what the stream has after our head.
+    async fn close_gap(
+        &self,
+        commands: &mut MultiplexedConnection,
+        tracker: &mut Tracker,
+        there: Head,
+    ) -> Result<(), RedisError> {
+        self.shared.counters.gaps_closed.fetch_add(1, Relaxed);
+        while let Some(here) = tracker.head().cloned().filter(|here| here.offset < there.offset) {
+            let range: StreamRangeReply = redis::cmd("XRANGE")
+                .arg(self.keys.stream())
+                .arg(format!("{}-0", here.offset + 1))
+                .arg("+")
+                .arg("COUNT")
+                .arg(RANGE_MAX)
+                .query_async(commands)
+                .await?;
+            for entry in range.ids {
+                let Some((incoming, prev)) = self.read_entry(&entry, &here.epoch) else {
+                    self.jump(tracker, there, true).await;
+                    return Ok(());
+                };
+                let Some(position) = incoming.position.clone() else { continue };
+                match tracker.judge(&position, &incoming.id, &prev) {
+                    Verdict::Next => self.deliver(tracker, incoming).await,
+                    Verdict::Duplicate => {}
+                    // The history does not reach back: our own clients have to know.
+                    Verdict::Missing | Verdict::NewEpoch => {
+                        self.jump(tracker, there, true).await;
+                        return Ok(());
+                    }
+                    Verdict::OtherPast => return self.renew_epoch(commands, tracker).await,
+                }
+            }
+            if tracker.head().is_none_or(|now| now.offset == here.offset) {
+                self.jump(tracker, there, true).await;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry of the stream; `None` when it is too old or unreadable.
+    fn read_entry(&self, entry: &redis::streams::StreamId, epoch: &str) -> Option<(Incoming, String)> {
+        let offset = entry.id.split('-').next()?.parse().ok()?;
+        let age_ms = crate::envelope::unix_seconds().saturating_mul(1000).saturating_sub(entry.get::<u64>("t")?);
+        if u128::from(age_ms) > self.settings.history_age.as_millis() {
+            return None;
+        }
+        let event = wire::decode_event(&entry.get::<String>("e")?)?;
+        let position = Some(Position { epoch: epoch.to_owned(), offset });
+        Some((Incoming { id: entry.get("id")?, position, event }, entry.get("prev").unwrap_or_default()))
+    }
+
+    /// Another past under the same epoch: nobody may trust the old offsets any more.
+    async fn renew_epoch(&self, commands: &mut MultiplexedConnection, tracker: &mut Tracker) -> Result<(), RedisError> {
+        let Some(old) = tracker.head().map(|head| head.epoch.clone()) else { return Ok(()) };
+        tracing::warn!(epoch = old, "the history is not the one that was delivered; its epoch is renewed");
+        let script = Script::new(include_str!("scripts/renew.lua"));
+        let mut call = script.prepare_invoke();
+        call.key(self.keys.meta()).key(self.keys.stream());
+        call.arg(old).arg(format!("{:016x}", random_bits())).arg(self.keys.events());
+        call.invoke_async::<i64>(commands).await?;
+        let there = self.head(commands).await?;
+        self.jump(tracker, there, true).await;
+        Ok(())
+    }
+
+    async fn head(&self, commands: &mut MultiplexedConnection) -> Result<Head, RedisError> {
+        let script = Script::new(include_str!("scripts/head.lua"));
+        let mut call = script.prepare_invoke();
+        call.key(self.keys.meta()).key(self.keys.stream()).arg(format!("{:016x}", random_bits()));
+        let (epoch, offset, last): (String, u64, String) = call.invoke_async(commands).await?;
+        Ok(Head { epoch, offset, last })
+    }
+
+    /// Goes on at another place; `tell` when clients missed something by it.
+    async fn jump(&self, tracker: &mut Tracker, head: Head, tell: bool) {
+        let position = head.position();
+        tracker.start_at(head);
+        self.shared.position.store(Arc::new(Some(position.clone())));
+        if tell {
+            self.shared.counters.gaps_told.fetch_add(1, Relaxed);
+            tracing::warn!(epoch = position.epoch, offset = position.offset, "broadcasts were missed for good");
+            let _ = self.events.send(BusEvent::Gap(position)).await;
+        }
+    }
+
+    async fn deliver(&self, tracker: &mut Tracker, incoming: Incoming) {
+        tracker.advance(&incoming);
+        self.shared.position.store(Arc::new(incoming.position.clone()));
+        // The gateway stops: nobody is left to deliver to.
+        let _ = self.events.send(BusEvent::Broadcast(incoming)).await;
+    }
+
+    fn status(&self, payload: &[u8]) {
+        match serde_json::from_slice(payload) {
+            Ok(Status::Gateway { gateway, connections }) if gateway != self.shared.identity.id => {
+                let mut presence = Presence::clone(&self.shared.presence.load());
+                presence.insert(gateway, connections);
+                self.shared.presence.store(Arc::new(presence));
+            }
+            Ok(Status::Workers { workers }) => {
+                tracing::debug!(worker = workers, "workers changed");
+                self.workers_changed.notify_waiters();
+            }
+            Ok(Status::Gateway { .. }) | Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Where in the history this gateway is, and what the next broadcast means for it. No I/O.
+
+use std::collections::VecDeque;
+
+use crate::bus::{Incoming, Position};
+
+/// Recent ids, by which a second copy is told from another past.
+const RECENT_MAX: usize = 4096;
+
+/// The newest broadcast that was delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) epoch: String,
+    pub(super) offset: u64,
+    /// Its id; empty at the beginning of an epoch.
+    pub(super) last: String,
+}
+
+impl Head {
+    pub(super) fn position(&self) -> Position {
+        Position { epoch: self.epoch.clone(), offset: self.offset }
+    }
+}
+
+/// What to do with what was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The next one: deliver it.
+    Next,
+    /// Seen already.
+    Duplicate,
+    /// Some are missing before it.
+    Missing,
+    /// The epoch is another: the past is lost.
+    NewEpoch,
+    /// Same epoch, other past: acknowledged broadcasts were lost.
+    OtherPast,
+}
+
+/// Follows the history.
+#[derive(Debug, Default)]
+pub(super) struct Tracker {
+    head: Option<Head>,
+    recent: VecDeque<(u64, String)>,
+}
+
+impl Tracker {
+    pub(super) fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    /// Begins at a place, with nothing known of the past.
+    pub(super) fn start_at(&mut self, head: Head) {
+        self.recent.clear();
+        self.recent.push_back((head.offset, head.last.clone()));
+        self.head = Some(head);
+    }
+
+    /// Judges one broadcast.
+    pub(super) fn judge(&self, position: &Position, id: &str, prev: &str) -> Verdict {
+        let Some(head) = &self.head else { return Verdict::NewEpoch };
+        if position.epoch != head.epoch {
+            return Verdict::NewEpoch;
+        }
+        if position.offset <= head.offset {
+            // Too old to be remembered counts as seen: pub/sub never runs that far behind the stream.
+            let known = self.recent.iter().rev().find(|(offset, _)| *offset == position.offset);
+            let same = known.is_none_or(|(_, known)| known == id);
+            return if same { Verdict::Duplicate } else { Verdict::OtherPast };
+        }
+        if position.offset > head.offset + 1 {
+            return Verdict::Missing;
+        }
+        if prev == head.last { Verdict::Next } else { Verdict::OtherPast }
+    }
+
+    /// Compares with the head in Redis: `Next` means that both are at the same place.
+    pub(super) fn judge_head(&self, there: &Head) -> Verdict {
+        let Some(here) = &self.head else { return Verdict::NewEpoch };
+        if here.epoch != there.epoch {
+            Verdict::NewEpoch
+        } else if there.offset > here.offset {
+            Verdict::Missing
+        } else if there.offset < here.offset || there.last != here.last {
+            Verdict::OtherPast
+        } else {
+            Verdict::Next
+        }
+    }
+
+    /// Moves on to a delivered broadcast.
+    pub(super) fn advance(&mut self, incoming: &Incoming) {
+        let Some(position) = &incoming.position else { return };
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((position.offset, incoming.id.clone()));
+        self.head = Some(Head { epoch: position.epoch.clone(), offset: position.offset, last: incoming.id.clone() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::Outgoing;
+
+    fn head(epoch: &str, offset: u64, last: &str) -> Head {
+        Head { epoch: epoch.to_owned(), offset, last: last.to_owned() }
+    }
+
+    fn at(epoch: &str, offset: u64) -> Position {
+        Position { epoch: epoch.to_owned(), offset }
+    }
+
+    fn tracker() -> Tracker {
+        let mut tracker = Tracker::default();
+        tracker.start_at(head("e", 5, "a-5"));
+        let event = Outgoing { name: "x".to_owned(), params: "[]".to_owned(), except: None, depth: 0 };
+        tracker.advance(&Incoming { id: "a-6".to_owned(), position: Some(at("e", 6)), event });
+        tracker
+    }
+
+    #[test]
+    fn the_next_in_the_chain_is_delivered_and_nothing_else() {
+        let tracker = tracker();
+        assert_eq!(tracker.judge(&at("e", 7), "b-1", "a-6"), Verdict::Next);
+        assert_eq!(tracker.judge(&at("e", 6), "a-6", "a-5"), Verdict::Duplicate);
+        assert_eq!(tracker.judge(&at("e", 1), "a-1", ""), Verdict::Duplicate);
+        assert_eq!(tracker.judge(&at("e", 9), "b-3", "b-2"), Verdict::Missing);
+        assert_eq!(tracker.judge(&at("f", 7), "b-1", "a-6"), Verdict::NewEpoch);
+    }
+
+    #[test]
+    fn lost_acknowledged_broadcasts_show() {
+        let tracker = tracker();
+        assert_eq!(tracker.judge(&at("e", 6), "b-9", "a-5"), Verdict::OtherPast);
+        assert_eq!(tracker.judge(&at("e", 7), "b-9", "b-8"), Verdict::OtherPast);
+        assert_eq!(tracker.judge_head(&head("e", 5, "a-5")), Verdict::OtherPast);
+        assert_eq!(tracker.judge_head(&head("e", 6, "b-9")), Verdict::OtherPast);
+        assert_eq!(tracker.judge_head(&head("e", 6, "a-6")), Verdict::Next);
+        assert_eq!(tracker.judge_head(&head("e", 8, "b-2")), Verdict::Missing);
+        assert_eq!(tracker.judge_head(&head("f", 0, "")), Verdict::NewEpoch);
+    }
+}

@@ -1,0 +1,86 @@
+//! The JSON in which broadcasts stand in Redis: the event as published, and the envelope that the script puts around.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{Incoming, Outgoing, Position};
+
+#[derive(Serialize, Deserialize)]
+struct WireEvent<'a> {
+    name: String,
+    #[serde(borrow)]
+    params: &'a RawValue,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    except: Option<String>,
+    #[serde(default)]
+    depth: u32,
+}
+
+/// The event as it is handed to the publish script.
+pub(super) fn encode_event(event: &Outgoing) -> Option<String> {
+    let params: &RawValue = serde_json::from_str(&event.params).ok()?;
+    let wire = WireEvent { name: event.name.clone(), params, except: event.except.clone(), depth: event.depth };
+    serde_json::to_string(&wire).ok()
+}
+
+/// The event as it stands in the history.
+pub(super) fn decode_event(text: &str) -> Option<Outgoing> {
+    let wire: WireEvent<'_> = serde_json::from_str(text).ok()?;
+    Some(Outgoing { name: wire.name, params: wire.params.get().to_owned(), except: wire.except, depth: wire.depth })
+}
+
+/// One message of the events channel.
+#[derive(Debug)]
+pub(super) enum Published {
+    /// A broadcast, and the id of the one before.
+    Broadcast { incoming: Incoming, prev: String },
+    /// The epoch was renewed.
+    Renewed(Position),
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    epoch: String,
+    offset: u64,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    prev: String,
+    #[serde(borrow, default)]
+    event: Option<&'a RawValue>,
+}
+
+/// Reads a message of the events channel; `None` for what is none of ours.
+pub(super) fn decode_published(bytes: &[u8]) -> Option<Published> {
+    let envelope: Envelope<'_> = serde_json::from_slice(bytes).ok()?;
+    let position = Position { epoch: envelope.epoch, offset: envelope.offset };
+    let Some(id) = envelope.id else { return Some(Published::Renewed(position)) };
+    let event = decode_event(envelope.event?.get())?;
+    Some(Published::Broadcast { incoming: Incoming { id, position: Some(position), event }, prev: envelope.prev })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_pass_through_untouched() {
+        let params = r#"[{"room_id":1, "f": 1.0,"big":12345678901234567890,"e":[],"o":{}}]"#.to_owned();
+        let event = Outgoing { name: "a".to_owned(), params: params.clone(), except: Some("c".to_owned()), depth: 1 };
+        let text = encode_event(&event).unwrap();
+        let message = format!(r#"{{"epoch":"e","offset":3,"id":"g-3","prev":"g-2","event":{text}}}"#);
+        let Some(Published::Broadcast { incoming, prev }) = decode_published(message.as_bytes()) else {
+            panic!("{message}")
+        };
+        assert_eq!((incoming.event.params, prev.as_str()), (params, "g-2"));
+        assert_eq!(incoming.event.except.as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn strangers_messages_are_none_of_ours() {
+        for text in ["", "7", "{}", r#"{"epoch":"e","offset":1,"id":"x"}"#, r#"{"epoch":"e","offset":-1}"#] {
+            assert!(decode_published(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+}

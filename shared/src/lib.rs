@@ -1,0 +1,23 @@
+//! What Diffyne gateways and workers must agree on.
+//!
+//! Nothing here opens a socket, except the bus (`bus::redis`) and the admin listener (`admin`).
+//!
+//! * [`settings`]: typed settings from defaults, a TOML file, `.env`, the environment and flags
+//! * [`envelope`]: what a browser sends and what it is answered
+//! * [`rpc`]: the frames between a gateway and a worker
+//! * [`signing`]: the state signature, byte for byte PHP's
+//! * [`bus`]: how gateways talk to each other: broadcasts, presence, the registry of workers
+//! * [`telemetry`], [`admin`]: logs, and the listener for metrics and readiness
+
+pub mod admin;
+pub mod backoff;
+pub mod bus;
+pub mod envelope;
+pub mod listener;
+pub mod rpc;
+pub mod settings;
+pub mod signing;
+pub mod telemetry;
+
+/// The version that `/health`, `--version` and the hello of the relay tell.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,230 @@
+//! Listening and connecting on TCP, Unix sockets and, for the `dev` command, within the process.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::rpc::PeerAddress;
+
+/// Connections that the kernel may hold before they are accepted.
+const BACKLOG: i32 = 4096;
+/// How long to wait when the process has no file descriptor left for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A socket that accepts connections.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(AsyncFd<StdTcpListener>),
+    /// Unix, and the file to remove at the end unless the socket was inherited.
+    Unix(AsyncFd<StdUnixListener>, Option<PathBuf>),
+}
+
+/// A connection that belongs to no runtime yet.
+#[derive(Debug)]
+pub enum Accepted {
+    /// TCP, with the peer.
+    Tcp(StdTcpStream, SocketAddr),
+    /// Unix.
+    Unix(StdUnixStream),
+}
+
+impl Listener {
+    /// Binds; must run within a tokio runtime.
+    pub fn bind(address: &PeerAddress) -> io::Result<Self> {
+        match address {
+            PeerAddress::Tcp { host, port } => Self::from_tcp(bind_tcp(host, *port)?),
+            PeerAddress::Unix(path) => {
+                remove_stale(path)?;
+                Self::from_unix(StdUnixListener::bind(path)?, Some(path.clone()))
+            }
+            PeerAddress::Memory(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "nothing listens in memory")),
+        }
+    }
+
+    /// Takes a TCP listener that somebody else bound (systemd).
+    pub fn from_tcp(listener: StdTcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::Tcp(AsyncFd::new(listener)?))
+    }
+
+    /// Takes a Unix listener; its file is removed at the end if `owned` names it.
+    pub fn from_unix(listener: StdUnixListener, owned: Option<PathBuf>) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::Unix(AsyncFd::new(listener)?, owned))
+    }
+
+    /// Where it listens now (the port that the system chose, too).
+    pub fn address(&self) -> io::Result<PeerAddress> {
+        Ok(match self {
+            Self::Tcp(fd) => {
+                let address = fd.get_ref().local_addr()?;
+                PeerAddress::tcp(address.ip().to_string(), address.port())
+            }
+            Self::Unix(fd, _) => {
+                let address = fd.get_ref().local_addr()?;
+                PeerAddress::Unix(address.as_pathname().unwrap_or(Path::new("unnamed")).to_owned())
+            }
+        })
+    }
+
+    /// The next connection. Survives a lack of file descriptors by waiting a moment.
+    pub async fn accept(&self) -> io::Result<Accepted> {
+        loop {
+            let accepted = match self {
+                Self::Tcp(fd) => fd.readable().await?.try_io(|fd| fd.get_ref().accept().map(tcp_accepted)),
+                Self::Unix(fd, _) => {
+                    fd.readable().await?.try_io(|fd| fd.get_ref().accept().map(|(stream, _)| Accepted::Unix(stream)))
+                }
+            };
+            match accepted {
+                Err(_would_block) => {}
+                Ok(Ok(accepted)) => return accepted.nonblocking(),
+                Ok(Err(error)) if is_passing(&error) => {}
+                Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "cannot accept a connection, waiting a moment");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// A connection that already waits in the accept queue, if one does.
+    pub fn accept_waiting(&self) -> Option<Accepted> {
+        let accepted = match self {
+            Self::Tcp(fd) => fd.get_ref().accept().map(tcp_accepted),
+            Self::Unix(fd, _) => fd.get_ref().accept().map(|(stream, _)| Accepted::Unix(stream)),
+        };
+        accepted.and_then(Accepted::nonblocking).ok()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, Some(path)) = self {
+            // Already gone is fine.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn tcp_accepted((stream, peer): (StdTcpStream, SocketAddr)) -> Accepted {
+    Accepted::Tcp(stream, peer)
+}
+
+/// Errors of one connection, not of the listener.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+fn bind_tcp(host: &str, port: u16) -> io::Result<StdTcpListener> {
+    use std::net::ToSocketAddrs as _;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("`{host}` has no address"));
+    for address in (host, port).to_socket_addrs()? {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        // A restart must not wait for old connections; a second server on the port is still refused.
+        socket.set_reuse_address(true)?;
+        match socket.bind(&address.into()).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(()) => return Ok(socket.into()),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Removes the socket file of a process that is gone; a living one keeps it, and the bind fails.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    if is_socket && StdUnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+impl Accepted {
+    fn nonblocking(self) -> io::Result<Self> {
+        match &self {
+            Self::Tcp(stream, _) => {
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+            }
+            Self::Unix(stream) => stream.set_nonblocking(true)?,
+        }
+        Ok(self)
+    }
+
+    /// Joins the runtime of the calling task.
+    pub fn into_stream(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(stream, _) => Stream::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
+/// A connection, of whatever kind.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// Unix.
+    Unix(UnixStream),
+    /// Within the process.
+    Memory(DuplexStream),
+}
+
+impl Stream {
+    /// Connects to a TCP or Unix address.
+    pub async fn connect(address: &PeerAddress) -> io::Result<Self> {
+        match address {
+            PeerAddress::Tcp { host, port } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+            PeerAddress::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+            PeerAddress::Memory(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "no such place in memory")),
+        }
+    }
+}
+
+macro_rules! delegate {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Stream::Tcp($stream) => $call,
+            Stream::Unix($stream) => $call,
+            Stream::Memory($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        delegate!(self, stream => Pin::new(stream).poll_write(cx, data))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}

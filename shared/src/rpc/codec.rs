@@ -1,0 +1,175 @@
+//! Frames to bytes and back: a u32 length in network order, then MessagePack.
+
+use bytes::{Buf as _, BytesMut};
+use serde::Serialize as _;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use super::Frame;
+
+const LENGTH_BYTES: usize = 4;
+/// What is asked of the kernel in one read.
+const READ_BYTES: usize = 64 * 1024;
+/// A buffer that grew beyond this goes back when it is empty.
+const KEPT_BYTES: usize = 256 * 1024;
+
+/// Why bytes are no frame, or a frame no bytes.
+#[derive(Debug, Error)]
+pub enum CodecError {
+    /// The peer announces more than is allowed.
+    #[error("a frame of {0} bytes is over the limit of {1}")]
+    TooLarge(usize, usize),
+    /// Not MessagePack, or not of the frame's shape.
+    #[error("not a frame: {0}")]
+    Malformed(#[from] rmp_serde::decode::Error),
+    /// A value that MessagePack cannot hold.
+    #[error("a frame cannot be encoded: {0}")]
+    Unencodable(#[from] rmp_serde::encode::Error),
+}
+
+/// Appends a frame to what waits to be written. On an error nothing is appended.
+pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    let start = out.len();
+    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    let encoded = frame.serialize(&mut rmp_serde::Serializer::new(&mut *out).with_struct_map());
+    let length = out.len() - start - LENGTH_BYTES;
+    match (encoded, u32::try_from(length)) {
+        (Ok(()), Ok(length32)) => {
+            out[start..start + LENGTH_BYTES].copy_from_slice(&length32.to_be_bytes());
+            Ok(())
+        }
+        (Err(error), _) => {
+            out.truncate(start);
+            Err(error.into())
+        }
+        (_, Err(_)) => {
+            out.truncate(start);
+            Err(CodecError::TooLarge(length, u32::MAX as usize))
+        }
+    }
+}
+
+/// Collects bytes from a stream and gives the frames in them.
+#[derive(Debug)]
+pub struct FrameReader {
+    buffer: BytesMut,
+    /// Length of the frame given last, to be dropped before the next.
+    given: usize,
+    frame_bytes_max: usize,
+}
+
+impl FrameReader {
+    /// A reader that refuses frames longer than `frame_bytes_max`.
+    pub fn new(frame_bytes_max: usize) -> Self {
+        Self { buffer: BytesMut::new(), given: 0, frame_bytes_max }
+    }
+
+    /// Reads once; 0 at the end of the stream. Nothing is lost when this is cancelled.
+    pub async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<usize> {
+        self.drop_given();
+        if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES {
+            self.buffer = BytesMut::new();
+        }
+        self.buffer.reserve(READ_BYTES);
+        stream.read_buf(&mut self.buffer).await
+    }
+
+    /// The next whole frame that was read, or `None` when more bytes are needed.
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CodecError> {
+        self.drop_given();
+        let Some(head) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+        let length = u32::from_be_bytes(*head) as usize;
+        if length > self.frame_bytes_max {
+            return Err(CodecError::TooLarge(length, self.frame_bytes_max));
+        }
+        if self.buffer.len() < LENGTH_BYTES + length {
+            return Ok(None);
+        }
+        self.given = LENGTH_BYTES + length;
+        Ok(Some(rmp_serde::from_slice(&self.buffer[LENGTH_BYTES..LENGTH_BYTES + length])?))
+    }
+
+    fn drop_given(&mut self) {
+        self.buffer.advance(std::mem::take(&mut self.given));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::rpc::{Call, CallKind, Client, EventOut, Outcome, Pong, Reply, SessionFate, Transport};
+    use serde::Serialize;
+
+    fn call(payload: &[u8]) -> Frame<'_> {
+        let client = Client { id: "c", ip: "127.0.0.1", transport: Transport::Ws, headers: b"cookie: a=b\n", jar: b"" };
+        Frame::Call(Call { id: 7, budget_ms: 28_000, client, kind: CallKind::Call, cause: None, payload })
+    }
+
+    async fn read_all(bytes: &[u8], chunk: usize, max: usize) -> Result<Vec<String>, CodecError> {
+        let mut reader = FrameReader::new(max);
+        let mut seen = Vec::new();
+        for part in bytes.chunks(chunk) {
+            let mut part = part;
+            while reader.fill(&mut part).await.unwrap() > 0 {}
+            while let Some(frame) = reader.next_frame()? {
+                seen.push(format!("{frame:?}"));
+            }
+        }
+        Ok(seen)
+    }
+
+    #[tokio::test]
+    async fn frames_survive_any_cut_of_the_stream() {
+        let params = br#"[{"room_id":1}]"#;
+        let reply = Frame::Reply(Reply {
+            id: 7,
+            outcome: Outcome::Ok,
+            status: 200,
+            data: br#"{"s":true}"#,
+            event_count: 1,
+            broadcasts: vec![EventOut { index: 0, name: "message-sent", params }],
+            set_cookie: vec!["a=b".to_owned()],
+            session: SessionFate::Same,
+            listeners: None,
+            load: 3,
+        });
+        let frames = [call(b"{}"), reply, Frame::Pong(Pong { load: 1, draining: true })];
+        let mut bytes = Vec::new();
+        for frame in &frames {
+            encode(frame, &mut bytes).unwrap();
+        }
+        let expected: Vec<String> = frames.iter().map(|frame| format!("{frame:?}")).collect();
+        for chunk in [1, 2, 3, 7, 64, bytes.len()] {
+            assert_eq!(read_all(&bytes, chunk, 10_000).await.unwrap(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_newer_release_may_add_fields_and_frames() {
+        #[derive(Serialize)]
+        struct NewerPong {
+            load: u32,
+            mood: &'static str,
+        }
+        let mut bytes = Vec::new();
+        let mut body = Vec::new();
+        let frame = (7u8, NewerPong { load: 2, mood: "fine" }, "more");
+        frame.serialize(&mut rmp_serde::Serializer::new(&mut body).with_struct_map()).unwrap();
+        bytes.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
+        bytes.extend_from_slice(&body);
+        encode(&Frame::Unknown(99), &mut bytes).unwrap();
+        let seen = read_all(&bytes, 5, 1000).await.unwrap();
+        assert_eq!(seen, ["Pong(Pong { load: 2, draining: false })", "Unknown(99)"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_frame_is_an_error_and_not_a_panic() {
+        assert!(matches!(read_all(&[0, 0, 4, 0], 4, 100).await, Err(CodecError::TooLarge(1024, 100))));
+        for body in [&[0xc0][..], &[0x92, 2], &[0x92, 2, 0x80], &[0x90], &[0xdd, 0xff, 0xff, 0xff, 0xff]] {
+            let mut bytes = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
+            bytes.extend_from_slice(body);
+            assert!(matches!(read_all(&bytes, 100, 100).await, Err(CodecError::Malformed(_))), "{body:?}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Settings that gateways and workers share: Redis, logs, the token between them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::value::{ByteSize, FromSetting, LogFormat};
+use super::{Layers, SettingsError, Spec};
+
+pub(super) static WORKER_TOKEN: Spec = Spec::secret(
+    "DIFFYNE_WORKER_TOKEN",
+    "Shared by gateways and workers; needed when a worker listens beyond loopback; two allowed during a rotation (comma list)",
+);
+pub(super) static MAX_MESSAGE: Spec = Spec::new(
+    "DIFFYNE_WS_MAX_MESSAGE_SIZE",
+    "1048576",
+    "Largest message from a browser in bytes; one of exactly this size is accepted",
+);
+pub(super) static APP_KEY: Spec =
+    Spec::secret("APP_KEY", "Laravel's key: signs states when DIFFYNE_SIGNING_KEY is not set");
+pub(super) static SIGNING_KEY: Spec =
+    Spec::secret("DIFFYNE_SIGNING_KEY", "Signs states; the first of a comma list signs, all verify");
+pub(super) static DEBUG: Spec =
+    Spec::new("DIFFYNE_DEBUG", "false", "Tell clients the exception, file and line of a failure; never in production");
+pub(super) static ADMIN_LISTEN: Spec = Spec::optional(
+    "DIFFYNE_ADMIN_LISTEN",
+    "Where /metrics and /ready are served; default: loopback, own TCP port + 10000",
+);
+
+pub(super) static REDIS: [Spec; 7] = [
+    Spec::optional(
+        "DIFFYNE_REDIS_URL",
+        "redis://[user:password@]host:port[/db]; not set: no cluster, an in-memory bus",
+    ),
+    Spec::optional(
+        "DIFFYNE_REDIS_PREFIX",
+        "Put before every Redis key and channel; set it to Laravel's to share a server",
+    ),
+    Spec::new("DIFFYNE_REDIS_TIMEOUT", "1s", "How long one Redis command or connect may take"),
+    Spec::new(
+        "DIFFYNE_REDIS_QUEUE",
+        "10000",
+        "Broadcasts that wait while Redis is away; beyond it clients are told of a gap",
+    ),
+    Spec::new("DIFFYNE_HISTORY_LENGTH", "10000", "Broadcasts kept in Redis to close gaps"),
+    Spec::new("DIFFYNE_HISTORY_AGE", "5m", "How old a kept broadcast may be"),
+    Spec::new("DIFFYNE_HISTORY_BYTES", "64MiB", "How large all kept broadcasts may be together"),
+];
+
+pub(super) static LOG: [Spec; 3] = [
+    Spec::new("DIFFYNE_LOG", "info", "Log level, or tracing directives such as info,diffyne_gateway=debug"),
+    Spec::new("DIFFYNE_LOG_FORMAT", "text", "text or json"),
+    Spec::optional("DIFFYNE_LOG_DIR", "Directory for daily log files; not set: standard error"),
+];
+
+/// How to reach Redis and what to keep there.
+#[derive(Debug, Clone)]
+pub struct RedisSettings {
+    /// `redis://...`; `None`: memory bus.
+    pub url: Option<String>,
+    /// Before every key and channel.
+    pub prefix: String,
+    /// Limit of one command.
+    pub timeout: Duration,
+    /// Broadcasts that wait while Redis is away.
+    pub queue_max: usize,
+    /// Broadcasts kept.
+    pub history_length: usize,
+    /// Age of a kept broadcast.
+    pub history_age: Duration,
+    /// Bytes of all kept broadcasts.
+    pub history_bytes: usize,
+}
+
+impl RedisSettings {
+    pub(super) fn read(layers: &Layers) -> Result<Self, SettingsError> {
+        let url: Option<String> = layers.optional("DIFFYNE_REDIS_URL")?;
+        let known = ["redis://", "redis+unix://", "unix://"];
+        if url.as_ref().is_some_and(|url| !known.iter().any(|scheme| url.starts_with(scheme))) {
+            return Err(layers.invalid("DIFFYNE_REDIS_URL", "a URL that starts with redis:// or redis+unix://"));
+        }
+        Ok(Self {
+            url,
+            prefix: layers.optional("DIFFYNE_REDIS_PREFIX")?.unwrap_or_default(),
+            timeout: positive(layers, "DIFFYNE_REDIS_TIMEOUT")?,
+            queue_max: at_least_one(layers, "DIFFYNE_REDIS_QUEUE")?,
+            history_length: at_least_one(layers, "DIFFYNE_HISTORY_LENGTH")?,
+            history_age: positive(layers, "DIFFYNE_HISTORY_AGE")?,
+            history_bytes: layers.get::<ByteSize>("DIFFYNE_HISTORY_BYTES")?.0,
+        })
+    }
+}
+
+/// Where log lines go.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// Level or directives.
+    pub filter: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// Daily files here instead of standard error.
+    pub directory: Option<PathBuf>,
+}
+
+impl LogSettings {
+    pub(super) fn read(layers: &Layers) -> Result<Self, SettingsError> {
+        let filter: String = layers.get("DIFFYNE_LOG")?;
+        if tracing_subscriber::EnvFilter::try_new(&filter).is_err() {
+            return Err(
+                layers.invalid("DIFFYNE_LOG", "a level (error, warn, info, debug, trace) or tracing directives")
+            );
+        }
+        Ok(Self {
+            filter,
+            format: layers.get("DIFFYNE_LOG_FORMAT")?,
+            directory: layers.optional::<String>("DIFFYNE_LOG_DIR")?.map(PathBuf::from),
+        })
+    }
+}
+
+/// A duration that is not zero.
+pub(super) fn positive(layers: &Layers, name: &'static str) -> Result<Duration, SettingsError> {
+    let value: Duration = layers.get(name)?;
+    if value.is_zero() {
+        return Err(layers.invalid(name, &format!("{}, longer than nothing", Duration::allowed())));
+    }
+    Ok(value)
+}
+
+/// A number that is not zero.
+pub(super) fn at_least_one(layers: &Layers, name: &'static str) -> Result<usize, SettingsError> {
+    let value: usize = layers.get(name)?;
+    if value == 0 { Err(layers.invalid(name, "a whole number, 1 or more")) } else { Ok(value) }
+}

@@ -1,0 +1,322 @@
+//! The settings of `diffyne-gateway`.
+
+use std::time::Duration;
+
+use super::common::{self, LogSettings, RedisSettings, at_least_one, positive};
+use super::value::{ByteSize, List, Network, Subscribe};
+use super::{Layers, SettingsError, Spec};
+use crate::rpc::PeerAddress;
+
+static SOCKET: [Spec; 6] = [
+    Spec::new("DIFFYNE_WS_HOST", "127.0.0.1", "Host to listen on"),
+    Spec::new("DIFFYNE_WS_PORT", "6001", "Port to listen on"),
+    Spec::optional(
+        "DIFFYNE_LISTEN",
+        "host:port or unix:PATH to listen on; wins over DIFFYNE_WS_HOST and DIFFYNE_WS_PORT, which in an application's .env say what the page connects to",
+    ),
+    Spec::new("DIFFYNE_WS_PATH", "/diffyne", "Path of the WebSocket, beside /"),
+    Spec::secret("DIFFYNE_WS_KEY", "Key that pages connect with; a comma list allows a rotation; not set: no check"),
+    Spec::new(
+        "DIFFYNE_WS_CORS_ORIGINS",
+        "*",
+        "Origins that may connect: a comma list, https://*.example.com allowed, * for all",
+    ),
+];
+
+static GATEWAY: [Spec; 22] = [
+    Spec::optional("DIFFYNE_GATEWAY_NAME", "Name of this gateway in the cluster; default: host name and port"),
+    Spec::optional("DIFFYNE_THREADS", "Threads that serve connections; default: one per core"),
+    Spec::new("DIFFYNE_MAX_CONNECTIONS", "20000", "Connections of this gateway; 503 beyond"),
+    Spec::new("DIFFYNE_HEADER_TIMEOUT", "10s", "How long a handshake may take"),
+    Spec::new(
+        "DIFFYNE_PING_INTERVAL",
+        "25s",
+        "How often a silent client is pinged; one that misses a whole interval is dropped",
+    ),
+    Spec::new(
+        "DIFFYNE_OUTBOX_BYTES",
+        "4MiB",
+        "What may wait to be written to one connection; beyond it the client is closed as a slow consumer",
+    ),
+    Spec::new(
+        "DIFFYNE_MAX_CALLS_PER_CONNECTION",
+        "64",
+        "Calls of one connection that run or wait; beyond it they are answered overloaded",
+    ),
+    Spec::new("DIFFYNE_MAX_SUBSCRIPTIONS", "100", "Event names that one connection may subscribe to"),
+    Spec::new("DIFFYNE_CALL_TIMEOUT", "28s", "How long a call may take in all (diffyne.js gives up after 30 s)"),
+    Spec::new(
+        "DIFFYNE_CALL_QUEUE",
+        "4096",
+        "Calls of this gateway that wait for a worker; beyond it they are answered overloaded",
+    ),
+    Spec::new("DIFFYNE_WORKER_WAIT", "5s", "How long a call waits when no worker is there at all"),
+    Spec::new(
+        "DIFFYNE_WORKER_HEALTH",
+        "1s",
+        "How often workers are asked whether they live; one that misses two is left out",
+    ),
+    Spec::optional("DIFFYNE_WORKERS", "Workers as a comma list of host:port or unix:PATH, beside those found in Redis"),
+    Spec::new("DIFFYNE_DRAIN_TIMEOUT", "25s", "How long running calls may take after SIGTERM"),
+    Spec::secret(
+        "DIFFYNE_ADMIN_TOKEN",
+        "Bearer token for admin requests that change something; not set: they are refused",
+    ),
+    Spec::new("DIFFYNE_SUBSCRIBE", "open", "Who may subscribe to broadcasts"),
+    Spec::new(
+        "DIFFYNE_BROADCAST_EVENTS",
+        "message-sent",
+        "Events that leave for the whole cluster: a comma list, * allowed",
+    ),
+    Spec::new("DIFFYNE_BROADCAST_DEPTH", "2", "How deep a broadcast may cause broadcasts"),
+    Spec::new("DIFFYNE_TRUSTED_PROXIES", "127.0.0.1,::1", "Addresses whose X-Forwarded-For and X-Forwarded-Host count"),
+    Spec::optional("APP_URL", "The application's address: pages from there may act as their user"),
+    Spec::optional(
+        "DIFFYNE_STATUS_KEY",
+        "The whole Redis key of cache()->get('diffyne:websocket:status'), with Laravel's prefixes; not set: not written",
+    ),
+    Spec::new("DIFFYNE_STATUS_DB", "1", "Redis database of Laravel's cache connection"),
+];
+
+static STATUS_TTL: Spec = Spec::new("DIFFYNE_STATUS_TTL", "30s", "How long the status stays when every gateway dies");
+
+/// Every setting of a gateway, in the order of `--help`.
+pub fn specs() -> Vec<&'static Spec> {
+    let mut specs: Vec<&'static Spec> = SOCKET.iter().collect();
+    specs.push(&common::MAX_MESSAGE);
+    specs.extend(&GATEWAY);
+    specs.extend([&STATUS_TTL, &common::WORKER_TOKEN, &common::ADMIN_LISTEN, &common::DEBUG]);
+    specs.extend(common::REDIS.iter().chain(&common::LOG));
+    specs
+}
+
+/// Laravel's cache key for the connection status.
+#[derive(Debug, Clone)]
+pub struct StatusKey {
+    /// The whole key.
+    pub key: String,
+    /// Redis database.
+    pub database: u32,
+    /// Time to live.
+    pub ttl: Duration,
+}
+
+/// A gateway's settings, checked.
+#[derive(Debug, Clone)]
+pub struct GatewaySettings {
+    /// Where to listen.
+    pub listen: PeerAddress,
+    /// The WebSocket's path beside `/`.
+    pub path: String,
+    /// Accepted keys; none: no check.
+    pub keys: Vec<String>,
+    /// Accepted origins.
+    pub origins: Vec<String>,
+    /// Largest message.
+    pub message_bytes_max: usize,
+    /// Name in the cluster.
+    pub name: String,
+    /// Serving threads.
+    pub threads: usize,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Limit of a handshake.
+    pub header_timeout: Duration,
+    /// Between pings.
+    pub ping_interval: Duration,
+    /// Bytes that may wait for one connection.
+    pub outbox_bytes_max: usize,
+    /// Running and waiting calls of one connection.
+    pub calls_per_connection_max: usize,
+    /// Event names of one connection.
+    pub subscriptions_max: usize,
+    /// Time for a call.
+    pub call_timeout: Duration,
+    /// Calls that wait for a worker.
+    pub call_queue_max: usize,
+    /// How long a call waits without any worker.
+    pub worker_wait: Duration,
+    /// Between health checks.
+    pub worker_health: Duration,
+    /// Workers by address.
+    pub workers: Vec<PeerAddress>,
+    /// Token for workers: the first of the list.
+    pub worker_token: Option<String>,
+    /// Time for running calls at a stop.
+    pub drain_timeout: Duration,
+    /// Admin listener.
+    pub admin_listen: Option<PeerAddress>,
+    /// Token for admin changes.
+    pub admin_token: Option<String>,
+    /// Patterns of events to broadcast.
+    pub broadcast_events: Vec<String>,
+    /// Deepest broadcast.
+    pub broadcast_depth_max: u32,
+    /// Proxies that are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// The application's address.
+    pub app_url: Option<String>,
+    /// The status key, if it is to be written.
+    pub status_key: Option<StatusKey>,
+    /// Details to clients.
+    pub debug: bool,
+    /// Redis.
+    pub redis: RedisSettings,
+    /// Logs.
+    pub log: LogSettings,
+}
+
+impl GatewaySettings {
+    /// Checks the layers.
+    pub fn read(layers: &Layers) -> Result<Self, SettingsError> {
+        let listen = match layers.optional("DIFFYNE_LISTEN")? {
+            Some(address) => address,
+            None => PeerAddress::tcp(layers.get::<String>("DIFFYNE_WS_HOST")?, layers.get("DIFFYNE_WS_PORT")?),
+        };
+        let path: String = layers.get("DIFFYNE_WS_PATH")?;
+        let path = if path.starts_with('/') { path } else { format!("/{path}") };
+        layers.get::<Subscribe>("DIFFYNE_SUBSCRIBE")?;
+        let name = match layers.optional::<String>("DIFFYNE_GATEWAY_NAME")? {
+            Some(name) if is_plain_name(&name) => name,
+            Some(_) => {
+                return Err(layers
+                    .invalid("DIFFYNE_GATEWAY_NAME", "letters, digits, dots, underscores and hyphens, at most 64"));
+            }
+            None => default_name(&listen),
+        };
+        let message_bytes_max = layers.get::<ByteSize>("DIFFYNE_WS_MAX_MESSAGE_SIZE")?.0;
+        if !(1..=64 << 20).contains(&message_bytes_max) {
+            return Err(layers.invalid("DIFFYNE_WS_MAX_MESSAGE_SIZE", "from 1 byte to 64MiB"));
+        }
+        let ping_interval = positive(layers, "DIFFYNE_PING_INTERVAL")?;
+        if ping_interval < Duration::from_secs(1) {
+            return Err(layers.invalid("DIFFYNE_PING_INTERVAL", "1s or more"));
+        }
+        let database = layers.get("DIFFYNE_STATUS_DB")?;
+        let ttl = positive(layers, "DIFFYNE_STATUS_TTL")?;
+        let redis = RedisSettings::read(layers)?;
+        let status_key = layers.optional("DIFFYNE_STATUS_KEY")?.map(|key| StatusKey { key, database, ttl });
+        if status_key.is_some() && redis.url.is_none() {
+            return Err(layers.invalid("DIFFYNE_STATUS_KEY", "left out unless DIFFYNE_REDIS_URL is set"));
+        }
+        Ok(Self {
+            path,
+            keys: layers.optional::<List<String>>("DIFFYNE_WS_KEY")?.map(|list| list.0).unwrap_or_default(),
+            origins: layers.get::<List<String>>("DIFFYNE_WS_CORS_ORIGINS")?.0,
+            message_bytes_max,
+            name,
+            threads: match layers.is_set("DIFFYNE_THREADS") {
+                true => at_least_one(layers, "DIFFYNE_THREADS")?.min(256),
+                false => std::thread::available_parallelism().map_or(1, usize::from),
+            },
+            connections_max: at_least_one(layers, "DIFFYNE_MAX_CONNECTIONS")?,
+            header_timeout: positive(layers, "DIFFYNE_HEADER_TIMEOUT")?,
+            ping_interval,
+            outbox_bytes_max: layers.get::<ByteSize>("DIFFYNE_OUTBOX_BYTES")?.0.max(64 * 1024),
+            calls_per_connection_max: at_least_one(layers, "DIFFYNE_MAX_CALLS_PER_CONNECTION")?,
+            subscriptions_max: at_least_one(layers, "DIFFYNE_MAX_SUBSCRIPTIONS")?,
+            call_timeout: positive(layers, "DIFFYNE_CALL_TIMEOUT")?,
+            call_queue_max: at_least_one(layers, "DIFFYNE_CALL_QUEUE")?,
+            worker_wait: positive(layers, "DIFFYNE_WORKER_WAIT")?,
+            worker_health: positive(layers, "DIFFYNE_WORKER_HEALTH")?,
+            workers: layers.optional::<List<PeerAddress>>("DIFFYNE_WORKERS")?.map(|list| list.0).unwrap_or_default(),
+            worker_token: layers
+                .optional::<List<String>>("DIFFYNE_WORKER_TOKEN")?
+                .and_then(|list| list.0.into_iter().next()),
+            drain_timeout: layers.get("DIFFYNE_DRAIN_TIMEOUT")?,
+            admin_listen: match layers.optional("DIFFYNE_ADMIN_LISTEN")? {
+                Some(address) => Some(address),
+                None => default_admin(&listen),
+            },
+            admin_token: layers.optional("DIFFYNE_ADMIN_TOKEN")?,
+            broadcast_events: layers.get::<List<String>>("DIFFYNE_BROADCAST_EVENTS")?.0,
+            broadcast_depth_max: layers.get("DIFFYNE_BROADCAST_DEPTH")?,
+            trusted_proxies: layers.get::<List<Network>>("DIFFYNE_TRUSTED_PROXIES")?.0,
+            app_url: layers.optional("APP_URL")?,
+            status_key,
+            debug: layers.get("DIFFYNE_DEBUG")?,
+            redis,
+            log: LogSettings::read(layers)?,
+            listen,
+        })
+    }
+}
+
+/// Loopback, own port + 10000; `None` for a Unix socket or a port too high.
+pub(super) fn default_admin(listen: &PeerAddress) -> Option<PeerAddress> {
+    let (_, port) = listen.host_port()?;
+    Some(PeerAddress::tcp("127.0.0.1", if port == 0 { 0 } else { port.checked_add(10_000)? }))
+}
+
+pub(super) fn is_plain_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+/// The host's name and the end of the address, in plain characters.
+pub(super) fn default_name(listen: &PeerAddress) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let place = match listen {
+        PeerAddress::Tcp { port, .. } => port.to_string(),
+        PeerAddress::Unix(path) => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
+        PeerAddress::Memory(name) => name.clone(),
+    };
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let host: String = host.trim().chars().map(plain).take(40).collect();
+    let place: String = place.chars().map(plain).take(20).collect();
+    format!("{}-{place}", if host.is_empty() { "localhost" } else { &host })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::settings::Files;
+    use std::collections::HashMap;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<GatewaySettings, String> {
+        let flags: HashMap<String, String> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let layers = Layers::read(&specs(), &Files::default(), &HashMap::new(), &flags).unwrap();
+        GatewaySettings::read(&layers).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_safe_and_documented() {
+        let settings = read(&[]).unwrap();
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:6001");
+        assert_eq!(settings.admin_listen.unwrap().to_string(), "127.0.0.1:16001");
+        assert_eq!((settings.message_bytes_max, settings.path.as_str()), (1_048_576, "/diffyne"));
+        assert_eq!(settings.broadcast_events, ["message-sent"]);
+        assert!(settings.redis.url.is_none() && settings.keys.is_empty());
+    }
+
+    #[test]
+    fn an_own_address_wins_over_what_the_page_connects_to() {
+        let settings = read(&[("DIFFYNE_WS_HOST", "example.com"), ("DIFFYNE_LISTEN", "unix:/run/g.sock")]).unwrap();
+        assert_eq!(settings.listen.to_string(), "unix:/run/g.sock");
+        assert!(settings.admin_listen.is_none());
+    }
+
+    #[test]
+    fn every_default_passes_its_own_check_and_wrong_values_do_not() {
+        let wrong = [
+            ("DIFFYNE_WS_PORT", "70000"),
+            ("DIFFYNE_LISTEN", "nowhere"),
+            ("DIFFYNE_WS_MAX_MESSAGE_SIZE", "0"),
+            ("DIFFYNE_CALL_TIMEOUT", "28"),
+            ("DIFFYNE_MAX_CONNECTIONS", "0"),
+            ("DIFFYNE_WORKERS", "127.0.0.1"),
+            ("DIFFYNE_TRUSTED_PROXIES", "nginx"),
+            ("DIFFYNE_SUBSCRIBE", "closed"),
+            ("DIFFYNE_REDIS_URL", "http://x"),
+            ("DIFFYNE_LOG", "loud=very=much"),
+            ("DIFFYNE_LOG_FORMAT", "xml"),
+            ("DIFFYNE_GATEWAY_NAME", "a b"),
+            ("DIFFYNE_STATUS_KEY", "x"),
+            ("DIFFYNE_PING_INTERVAL", "1ms"),
+        ];
+        for (name, value) in wrong {
+            let error = read(&[(name, value)]).unwrap_err();
+            assert!(error.contains(name) && error.contains(value) && error.contains("must be"), "{error}");
+        }
+    }
+}

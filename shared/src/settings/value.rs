@@ -1,0 +1,235 @@
+//! How the text of a setting becomes a value.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::rpc::PeerAddress;
+use crate::signing::VerifyState;
+
+/// A type that a setting can have.
+pub trait FromSetting: Sized {
+    /// What is accepted, to end the sentence "it must be ...".
+    fn allowed() -> String;
+    /// The value, or `None` when the text is not of this type.
+    fn from_setting(text: &str) -> Option<Self>;
+}
+
+impl FromSetting for String {
+    fn allowed() -> String {
+        "text".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($type:ty),*) => {$(
+        impl FromSetting for $type {
+            fn allowed() -> String {
+                format!("a whole number from 0 to {}", <$type>::MAX)
+            }
+            fn from_setting(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+        }
+    )*};
+}
+whole_numbers!(u16, u32, u64, usize);
+
+impl FromSetting for bool {
+    fn allowed() -> String {
+        "true or false".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" | "(true)" => Some(true),
+            "false" | "0" | "no" | "off" | "(false)" => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// `28s`, `500ms`, `5m`, `1h`.
+impl FromSetting for Duration {
+    fn allowed() -> String {
+        "a duration such as 500ms, 28s, 5m or 1h".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let number: u64 = text[..digits].parse().ok()?;
+        let millis = match text[digits..].trim() {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        number.checked_mul(millis).filter(|millis| *millis <= 366 * 24 * 3_600_000).map(Duration::from_millis)
+    }
+}
+
+/// A number of bytes: `1048576`, `64KiB`, `1MiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteSize(pub usize);
+
+impl FromSetting for ByteSize {
+    fn allowed() -> String {
+        "a number of bytes such as 1048576, 64KiB or 1MiB".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let number: usize = text[..digits].parse().ok()?;
+        let unit = match text[digits..].trim() {
+            "" | "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return None,
+        };
+        number.checked_mul(unit).filter(|bytes| *bytes <= 1 << 40).map(ByteSize)
+    }
+}
+
+impl FromSetting for PeerAddress {
+    fn allowed() -> String {
+        "host:port or unix:PATH".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+/// A list, separated by commas; empty items are dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T: FromSetting> FromSetting for List<T> {
+    fn allowed() -> String {
+        format!("a comma list, each item {}", T::allowed())
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        items.map(T::from_setting).collect::<Option<_>>().map(List)
+    }
+}
+
+impl FromSetting for VerifyState {
+    fn allowed() -> String {
+        "property-updates, strict or none".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        match text {
+            // Laravel's configuration allows booleans here.
+            "property-updates" | "true" => Some(Self::PropertyUpdates),
+            "strict" => Some(Self::Strict),
+            "none" | "false" => Some(Self::None),
+            _ => None,
+        }
+    }
+}
+
+/// An address, or a range of them as `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Whether the address is in this range. An IPv4 address in IPv6 form counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                network.to_bits() & mask == address.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromSetting for Network {
+    fn allowed() -> String {
+        "an IP address or a range such as 10.0.0.0/8".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix.parse::<u8>().ok()?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(longest);
+        (prefix <= longest).then_some(Self { address, prefix })
+    }
+}
+
+/// A value from a fixed set of words.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$doc])* $variant),* }
+
+        impl FromSetting for $name {
+            fn allowed() -> String {
+                format!("one of {}", [$($word),*].join(", "))
+            }
+            fn from_setting(text: &str) -> Option<Self> {
+                match text { $($word => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+words! {
+    /// How log lines look.
+    LogFormat {
+        /// Text on a terminal, JSON otherwise is not assumed: text everywhere unless asked.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+words! {
+    /// Who may subscribe (`granted` comes with the next release).
+    Subscribe {
+        /// Anyone who may connect.
+        Open = "open",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_have_units() {
+        assert_eq!(Duration::from_setting("28s"), Some(Duration::from_secs(28)));
+        assert_eq!(Duration::from_setting("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(ByteSize::from_setting("64KiB"), Some(ByteSize(65_536)));
+        assert_eq!(ByteSize::from_setting("1048576"), Some(ByteSize(1 << 20)));
+        for text in ["", "s", "28", "28 days", "-1s", "99999999999999999999s"] {
+            assert_eq!(Duration::from_setting(text), None, "{text}");
+        }
+        for text in ["", "KiB", "1KB", "-1", "99999999999GiB"] {
+            assert_eq!(ByteSize::from_setting(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_contain_their_addresses() {
+        let contains = |network: &str, ip: &str| Network::from_setting(network).unwrap().contains(ip.parse().unwrap());
+        assert!(contains("10.0.0.0/8", "10.9.9.9") && !contains("10.0.0.0/8", "11.0.0.1"));
+        assert!(contains("127.0.0.1", "::ffff:127.0.0.1") && contains("0.0.0.0/0", "8.8.8.8"));
+        assert!(contains("fd00::/8", "fd12::1") && !contains("fd00::/8", "10.0.0.1"));
+        assert!(Network::from_setting("10.0.0.0/33").is_none() && Network::from_setting("x").is_none());
+    }
+}

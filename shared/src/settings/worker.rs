@@ -1,0 +1,187 @@
+//! The settings of `diffyne-worker`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::common::{self, LogSettings, RedisSettings, at_least_one};
+use super::gateway::{default_admin, default_name, is_plain_name};
+use super::value::{ByteSize, List};
+use super::{Layers, SettingsError, Spec};
+use crate::rpc::PeerAddress;
+use crate::signing::{Signer, SigningKey};
+
+static WORKER: [Spec; 10] = [
+    Spec::new("DIFFYNE_WORKER_LISTEN", "127.0.0.1:7001", "host:port or unix:PATH that gateways connect to"),
+    Spec::optional("DIFFYNE_WORKER_ADVERTISE", "Address announced in Redis; default: the listening one"),
+    Spec::optional("DIFFYNE_WORKER_NAME", "Name of this worker; default: host name and port"),
+    Spec::optional("DIFFYNE_WORKER_THREADS", "Threads that serve gateways; default: one per core"),
+    Spec::new("DIFFYNE_WORKER_CONCURRENCY", "256", "Calls that run side by side"),
+    Spec::new("DIFFYNE_WORKER_QUEUE", "16", "Calls that wait beyond those; the next is handed back"),
+    Spec::new("DIFFYNE_WORKER_DRAIN_TIMEOUT", "25s", "How long running calls may take after SIGTERM"),
+    Spec::optional(
+        "DIFFYNE_WORKER_ADMIN_LISTEN",
+        "Where /metrics and /ready are served; default: loopback, own TCP port + 10000",
+    ),
+    Spec::new("DIFFYNE_DATABASE", "storage/diffyne-demo.sqlite", "SQLite file of the demo chat"),
+    Spec::new(
+        "DIFFYNE_VERIFY_STATE",
+        "property-updates",
+        "What must carry a valid signature: property-updates, strict (calls too) or none",
+    ),
+];
+static LENIENT: Spec = Spec::new(
+    "DIFFYNE_LENIENT_FORMS",
+    "true",
+    "In strict mode, accept a call whose state differs by filled-in fields only",
+);
+
+/// Every setting of a worker, in the order of `--help`.
+pub fn specs() -> Vec<&'static Spec> {
+    let mut specs: Vec<&'static Spec> = WORKER.iter().collect();
+    specs.extend([&LENIENT, &common::SIGNING_KEY, &common::APP_KEY, &common::WORKER_TOKEN]);
+    specs.extend([&common::MAX_MESSAGE, &common::DEBUG]);
+    specs.extend(common::REDIS.iter().chain(&common::LOG));
+    specs
+}
+
+/// A worker's settings, checked.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// Where to listen.
+    pub listen: PeerAddress,
+    /// What is announced.
+    pub advertise: Option<PeerAddress>,
+    /// Name of this worker.
+    pub name: String,
+    /// Serving threads.
+    pub threads: usize,
+    /// Calls side by side.
+    pub concurrency: usize,
+    /// Calls waiting beyond.
+    pub queue_max: usize,
+    /// Time for running calls at a stop.
+    pub drain_timeout: Duration,
+    /// Admin listener.
+    pub admin_listen: Option<PeerAddress>,
+    /// The demo chat's file.
+    pub database: PathBuf,
+    /// Signs and verifies states.
+    pub signer: Signer,
+    /// Tokens that gateways may show; none: no check.
+    pub tokens: Vec<String>,
+    /// Largest message of a client.
+    pub message_bytes_max: usize,
+    /// Details to clients.
+    pub debug: bool,
+    /// Redis.
+    pub redis: RedisSettings,
+    /// Logs.
+    pub log: LogSettings,
+}
+
+/// Whether a missing signing key stops the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingKey {
+    /// It does: states that nobody can verify later are worthless.
+    Refuse,
+    /// `dev`: a random key for this run.
+    Random,
+}
+
+impl WorkerSettings {
+    /// Checks the layers.
+    pub fn read(layers: &Layers, missing_key: MissingKey) -> Result<Self, SettingsError> {
+        let listen: PeerAddress = layers.get("DIFFYNE_WORKER_LISTEN")?;
+        let tokens = layers.optional::<List<String>>("DIFFYNE_WORKER_TOKEN")?.map(|list| list.0).unwrap_or_default();
+        if !listen.is_local() && tokens.is_empty() {
+            let why = format!(
+                "the worker listens on {listen}, beyond this machine; set the same long random text for gateways and workers"
+            );
+            return Err(SettingsError::Missing { name: "DIFFYNE_WORKER_TOKEN", why });
+        }
+        let name = match layers.optional::<String>("DIFFYNE_WORKER_NAME")? {
+            Some(name) if is_plain_name(&name) => name,
+            Some(_) => {
+                return Err(
+                    layers.invalid("DIFFYNE_WORKER_NAME", "letters, digits, dots, underscores and hyphens, at most 64")
+                );
+            }
+            None => default_name(&listen),
+        };
+        Ok(Self {
+            advertise: layers.optional("DIFFYNE_WORKER_ADVERTISE")?,
+            name,
+            threads: match layers.is_set("DIFFYNE_WORKER_THREADS") {
+                true => at_least_one(layers, "DIFFYNE_WORKER_THREADS")?.min(256),
+                false => std::thread::available_parallelism().map_or(1, usize::from),
+            },
+            concurrency: at_least_one(layers, "DIFFYNE_WORKER_CONCURRENCY")?,
+            queue_max: layers.get("DIFFYNE_WORKER_QUEUE")?,
+            drain_timeout: layers.get("DIFFYNE_WORKER_DRAIN_TIMEOUT")?,
+            admin_listen: match layers.optional("DIFFYNE_WORKER_ADMIN_LISTEN")? {
+                Some(address) => Some(address),
+                None => default_admin(&listen),
+            },
+            database: PathBuf::from(layers.get::<String>("DIFFYNE_DATABASE")?),
+            signer: read_signer(layers, missing_key)?,
+            tokens,
+            message_bytes_max: layers.get::<ByteSize>("DIFFYNE_WS_MAX_MESSAGE_SIZE")?.0,
+            debug: layers.get("DIFFYNE_DEBUG")?,
+            redis: RedisSettings::read(layers)?,
+            log: LogSettings::read(layers)?,
+            listen,
+        })
+    }
+}
+
+fn read_signer(layers: &Layers, missing_key: MissingKey) -> Result<Signer, SettingsError> {
+    let name = if layers.is_set("DIFFYNE_SIGNING_KEY") { "DIFFYNE_SIGNING_KEY" } else { "APP_KEY" };
+    let mut keys = Vec::new();
+    if let Some(list) = layers.optional::<List<String>>(name)? {
+        for text in list.0 {
+            keys.push(SigningKey::parse(&text).map_err(|error| layers.invalid(name, &format!("a key ({error})")))?);
+        }
+    } else if missing_key == MissingKey::Random {
+        let mut bytes = [0; 32];
+        // Without randomness nothing here can be trusted, so there is no key and the error below.
+        if getrandom::fill(&mut bytes).is_ok() {
+            keys.extend(SigningKey::parse(&hex::encode(bytes)));
+        }
+    }
+    let (verify, lenient) = (layers.get("DIFFYNE_VERIFY_STATE")?, layers.get("DIFFYNE_LENIENT_FORMS")?);
+    Signer::new(keys, verify, lenient).ok_or_else(|| SettingsError::Missing {
+        name: "DIFFYNE_SIGNING_KEY",
+        why: "states cannot be signed; set it, or give the application's APP_KEY (--env-file /path/to/app/.env)"
+            .to_owned(),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::settings::Files;
+    use std::collections::HashMap;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<WorkerSettings, String> {
+        let flags: HashMap<String, String> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let layers = Layers::read(&specs(), &Files::default(), &HashMap::new(), &flags).unwrap();
+        WorkerSettings::read(&layers, MissingKey::Refuse).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_worker_without_a_key_does_not_start() {
+        assert!(read(&[]).unwrap_err().contains("DIFFYNE_SIGNING_KEY is not set"));
+        assert!(read(&[("APP_KEY", "base64:!!")]).unwrap_err().contains("APP_KEY"));
+        let settings = read(&[("APP_KEY", "x")]).unwrap();
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:7001");
+        assert_eq!(settings.admin_listen.unwrap().to_string(), "127.0.0.1:17001");
+    }
+
+    #[test]
+    fn beyond_loopback_a_token_is_needed() {
+        let open = [("APP_KEY", "x"), ("DIFFYNE_WORKER_LISTEN", "0.0.0.0:7001")];
+        assert!(read(&open).unwrap_err().contains("DIFFYNE_WORKER_TOKEN"));
+        assert!(read(&[open[0], open[1], ("DIFFYNE_WORKER_TOKEN", "t")]).is_ok());
+    }
+}

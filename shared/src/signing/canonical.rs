@@ -1,0 +1,251 @@
+//! JSON as PHP prints it, and keys in the order in which PHP 8's `ksort` puts them.
+
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+
+use serde_json::{Map, Number, Value};
+
+use super::php_number::{Numeric, format_float, integer_key, numeric};
+
+/// What happens to empty strings: Laravel turns those of a request into null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmptyStrings {
+    /// They stay.
+    Keep,
+    /// They count as null, except inside a paginator.
+    AsNull,
+}
+
+/// How PHP escapes a string.
+#[derive(Clone, Copy)]
+enum Escaping {
+    /// `JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE`.
+    Readable,
+    /// The defaults: slashes and everything beyond ASCII escaped.
+    Default,
+}
+
+/// The canonical form that is signed.
+pub fn canonical_json(state: &Value, empty_strings: EmptyStrings) -> String {
+    let mut out = String::with_capacity(256);
+    Printer { escaping: Escaping::Readable, sorted: true, empty_strings }.value(&mut out, state);
+    out
+}
+
+/// `json_encode(state)` with PHP's defaults: what the fingerprint is made of.
+pub fn php_json(state: &Value) -> String {
+    let mut out = String::with_capacity(256);
+    Printer { escaping: Escaping::Default, sorted: false, empty_strings: EmptyStrings::Keep }.value(&mut out, state);
+    out
+}
+
+#[derive(Clone, Copy)]
+struct Printer {
+    escaping: Escaping,
+    sorted: bool,
+    empty_strings: EmptyStrings,
+}
+
+impl Printer {
+    fn value(self, out: &mut String, value: &Value) {
+        match value {
+            Value::Null => out.push_str("null"),
+            Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
+            Value::Number(number) => print_number(out, number),
+            Value::String(text) if text.is_empty() && self.empty_strings == EmptyStrings::AsNull => {
+                out.push_str("null");
+            }
+            Value::String(text) => print_string(out, text, self.escaping),
+            Value::Array(items) => self.list(out, items.iter()),
+            Value::Object(map) => self.object(out, map),
+        }
+    }
+
+    fn list<'a>(self, out: &mut String, items: impl Iterator<Item = &'a Value>) {
+        out.push('[');
+        for (index, item) in items.enumerate() {
+            if index > 0 {
+                out.push(',');
+            }
+            self.value(out, item);
+        }
+        out.push(']');
+    }
+
+    fn object(self, out: &mut String, map: &Map<String, Value>) {
+        if map.is_empty() {
+            return out.push_str("[]");
+        }
+        let paginator = self.sorted && map.get("__paginator") == Some(&Value::Bool(true));
+        let printer = if paginator { Self { empty_strings: EmptyStrings::Keep, ..self } } else { self };
+        let mut entries: Vec<(Key<'_>, &Value)> = map.iter().map(|(key, value)| (Key::new(key), value)).collect();
+        if self.sorted {
+            ksort(&mut entries);
+        }
+        if is_list(entries.iter().map(|(key, _)| key)) {
+            return printer.list(out, entries.iter().map(|(_, value)| *value));
+        }
+        out.push('{');
+        for (index, (key, value)) in entries.iter().enumerate() {
+            if index > 0 {
+                out.push(',');
+            }
+            print_string(out, key.text, self.escaping);
+            out.push(':');
+            if paginator && key.text == "items" && forms_list(value) {
+                Self { sorted: false, ..printer }.value(out, value);
+            } else {
+                printer.value(out, value);
+            }
+        }
+        out.push('}');
+    }
+}
+
+/// Whether PHP holds this value as a list: a JSON array, or an object with keys 0..n-1 in order.
+fn forms_list(value: &Value) -> bool {
+    match value {
+        Value::Array(_) => true,
+        Value::Object(map) => is_list(map.keys().map(|key| Key::new(key)).collect::<Vec<_>>().iter()),
+        _ => false,
+    }
+}
+
+fn is_list<'a, 'k: 'a>(keys: impl Iterator<Item = &'a Key<'k>>) -> bool {
+    keys.enumerate().all(|(index, key)| key.integer == i64::try_from(index).ok())
+}
+
+/// An array key as PHP holds it.
+struct Key<'a> {
+    text: &'a str,
+    integer: Option<i64>,
+}
+
+impl<'a> Key<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, integer: integer_key(text) }
+    }
+
+    /// PHP 8's comparison of two keys. Not transitive over numeric and other strings mixed.
+    fn compare(&self, other: &Self) -> Ordering {
+        match (self.integer, other.integer) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            (Some(a), None) => compare_integer(a, self.text, other.text),
+            (None, Some(b)) => compare_integer(b, other.text, self.text).reverse(),
+            (None, None) => compare_strings(self.text, other.text),
+        }
+    }
+}
+
+fn compare_integer(integer: i64, as_text: &str, text: &str) -> Ordering {
+    match numeric(text) {
+        Some(Numeric::Int(value)) => integer.cmp(&value),
+        Some(Numeric::Float { value, .. }) => (integer as f64).partial_cmp(&value).unwrap_or(Ordering::Equal),
+        None => as_text.as_bytes().cmp(text.as_bytes()),
+    }
+}
+
+fn compare_strings(a: &str, b: &str) -> Ordering {
+    let by_bytes = || a.as_bytes().cmp(b.as_bytes());
+    let (Some(x), Some(y)) = (numeric(a), numeric(b)) else { return by_bytes() };
+    match (x, y) {
+        (Numeric::Int(x), Numeric::Int(y)) => x.cmp(&y),
+        (Numeric::Float { overflow, .. }, Numeric::Int(_)) if overflow != 0 => overflow.cmp(&0),
+        (Numeric::Int(_), Numeric::Float { overflow, .. }) if overflow != 0 => 0.cmp(&overflow),
+        (Numeric::Float { overflow: x, .. }, Numeric::Float { overflow: y, .. }) if x != 0 && x == y => by_bytes(),
+        (x, y) => {
+            let float = |side| match side {
+                Numeric::Int(value) => value as f64,
+                Numeric::Float { value, .. } => value,
+            };
+            let (x, y) = (float(x), float(y));
+            if x == y && x.is_infinite() { by_bytes() } else { x.partial_cmp(&y).unwrap_or(Ordering::Equal) }
+        }
+    }
+}
+
+/// A stable sort by PHP's comparison. Insertion sort for the sizes where PHP uses it (its order decides what comes
+/// out when the comparison is not transitive); above, by integer keys and text first. The standard library's sort
+/// may panic on such a comparison, so a merge of our own.
+fn ksort(entries: &mut Vec<(Key<'_>, &Value)>) {
+    const INSERTION_MAX: usize = 16;
+    if entries.len() <= INSERTION_MAX {
+        for end in 1..entries.len() {
+            let mut at = end;
+            while at > 0 && entries[at - 1].0.compare(&entries[at].0) == Ordering::Greater {
+                entries.swap(at - 1, at);
+                at -= 1;
+            }
+        }
+        return;
+    }
+    let mut right = entries.split_off(entries.len() / 2);
+    ksort(entries);
+    ksort(&mut right);
+    let left = std::mem::take(entries);
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+    while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
+        let smaller = if a.0.compare(&b.0) == Ordering::Greater { &mut right } else { &mut left };
+        entries.extend(smaller.next());
+    }
+    entries.extend(left);
+    entries.extend(right);
+}
+
+fn print_number(out: &mut String, number: &Number) {
+    if let Some(integer) = number.as_i64() {
+        // Writing into a String cannot fail.
+        let _ = write!(out, "{integer}");
+    } else {
+        out.push_str(&format_float(number.as_f64().unwrap_or(0.0)));
+    }
+}
+
+fn print_string(out: &mut String, text: &str, escaping: Escaping) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '/' if matches!(escaping, Escaping::Default) => out.push_str("\\/"),
+            '\0'..='\u{1f}' | '\u{2028}' | '\u{2029}' => escape_unicode(out, c),
+            c if !c.is_ascii() && matches!(escaping, Escaping::Default) => escape_unicode(out, c),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+fn escape_unicode(out: &mut String, c: char) {
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        let _ = write!(out, "\\u{unit:04x}");
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_form_escapes_what_php_escapes() {
+        let value = Value::String("a/é\u{1F600}\u{7f}\u{2028}<>&'\"".to_owned());
+        assert_eq!(php_json(&value), "\"a\\/\\u00e9\\ud83d\\ude00\u{7f}\\u2028<>&'\\\"\"");
+    }
+
+    #[test]
+    fn sorting_many_keys_is_stable_and_never_panics() {
+        let map: Map<String, Value> = (0..200)
+            .map(|i| (["10", "1e1", "abc", "9a", " 7", "-1", ""][i % 7].to_owned() + &"x".repeat(i / 7 % 3), i))
+            .map(|(key, i)| (format!("{key}{}", i / 21), Value::from(i)))
+            .collect();
+        let sorted = canonical_json(&Value::Object(map.clone()), EmptyStrings::Keep);
+        let again: Value = serde_json::from_str(&sorted).unwrap();
+        assert_eq!(again.as_object().unwrap().len(), map.len());
+    }
+}

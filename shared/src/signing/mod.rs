@@ -1,0 +1,244 @@
+//! The state signature: what makes a component's state, which travels through the browser, trustworthy.
+//!
+//! Signatures and fingerprints are byte for byte those of the PHP package. `canonical` holds the PHP side of it
+//! (how PHP sorts keys and prints JSON); this file holds keys, HMAC and the rules of verification.
+
+mod canonical;
+mod php_number;
+
+use std::fmt;
+
+use base64::Engine as _;
+use hmac::{Hmac, Mac as _};
+use md5::{Digest as _, Md5};
+use serde_json::{Map, Value};
+use sha2::Sha256;
+use thiserror::Error;
+
+pub use canonical::{EmptyStrings, canonical_json, php_json};
+pub use php_number::{format_float, integer_key};
+
+/// Most values that a lenient second try may change (the PHP package's own limit).
+const LENIENT_CHANGES_MAX: usize = 20;
+
+/// Which messages must carry a valid signature (`DIFFYNE_VERIFY_STATE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VerifyState {
+    /// Only property updates: upstream's default, since calls carry unsaved edits.
+    #[default]
+    PropertyUpdates,
+    /// Updates and calls.
+    Strict,
+    /// Nothing is verified.
+    None,
+}
+
+/// What a signature is checked for: an update must match exactly, a call may carry unsaved edits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A `diffyne.call`.
+    Call,
+    /// A `diffyne.update`.
+    Update,
+}
+
+/// A key that cannot be used.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum KeyError {
+    /// Nothing in it.
+    #[error("the key is empty")]
+    Empty,
+    /// Says `base64:` and is not.
+    #[error("the key starts with `base64:` but what follows is not base64")]
+    NotBase64,
+}
+
+/// One signing key. Its bytes never reach a log: `Debug` prints none.
+#[derive(Clone)]
+pub struct SigningKey(Vec<u8>);
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey(..)")
+    }
+}
+
+impl SigningKey {
+    /// Reads a key as Laravel writes it: plain text, or `base64:` and the bytes.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let bytes = match text.strip_prefix("base64:") {
+            Some(encoded) => {
+                base64::engine::general_purpose::STANDARD.decode(encoded.trim()).map_err(|_| KeyError::NotBase64)?
+            }
+            None => text.as_bytes().to_vec(),
+        };
+        if bytes.is_empty() { Err(KeyError::Empty) } else { Ok(Self(bytes)) }
+    }
+
+    fn mac(&self, canonical: &str, component_id: &str) -> Hmac<Sha256> {
+        // HMAC takes a key of any length, so this cannot fail.
+        #[allow(clippy::unwrap_used)]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).unwrap();
+        mac.update(canonical.as_bytes());
+        mac.update(component_id.as_bytes());
+        mac
+    }
+}
+
+/// Signs and verifies states. Signs with the first key, accepts any (two at a time allow a rotation).
+#[derive(Debug, Clone)]
+pub struct Signer {
+    keys: Vec<SigningKey>,
+    verify: VerifyState,
+    lenient: bool,
+}
+
+impl Signer {
+    /// A signer with at least one key; `None` without any.
+    pub fn new(keys: Vec<SigningKey>, verify: VerifyState, lenient: bool) -> Option<Self> {
+        (!keys.is_empty()).then_some(Self { keys, verify, lenient })
+    }
+
+    /// The signature of a state that the server sends: empty strings count as null, as in the PHP package.
+    pub fn sign(&self, state: &Value, component_id: &str) -> String {
+        let canonical = canonical_json(state, EmptyStrings::AsNull);
+        hex::encode(self.keys[0].mac(&canonical, component_id).finalize().into_bytes())
+    }
+
+    /// Whether a message of this purpose is acceptable with this state and signature.
+    pub fn accepts(&self, purpose: Purpose, state: &Value, component_id: &str, signature: Option<&str>) -> bool {
+        let needed = match self.verify {
+            VerifyState::None => false,
+            VerifyState::PropertyUpdates => purpose == Purpose::Update,
+            VerifyState::Strict => true,
+        };
+        if !needed {
+            return true;
+        }
+        let Some(signature) = signature.and_then(|text| hex::decode(text).ok()) else { return false };
+        if self.matches(state, component_id, &signature) {
+            return true;
+        }
+        self.lenient
+            && purpose == Purpose::Call
+            && without_form_input(state).is_some_and(|state| self.matches(&state, component_id, &signature))
+    }
+
+    fn matches(&self, state: &Value, component_id: &str, signature: &[u8]) -> bool {
+        let canonical = canonical_json(state, EmptyStrings::AsNull);
+        self.keys.iter().any(|key| key.mac(&canonical, component_id).verify_slice(signature).is_ok())
+    }
+}
+
+/// The state as it may have been before a user filled in a form: the lenient second try of strict mode.
+fn without_form_input(state: &Value) -> Option<Value> {
+    let mut changed = 0;
+    let mut before = Map::new();
+    for (name, value) in state.as_object()? {
+        let reset = match value {
+            Value::String(text) if !text.is_empty() => Some(Value::Null),
+            Value::Number(number) if number.as_i64().is_some_and(|n| n != 0) => Some(Value::from(0)),
+            Value::Bool(true) => Some(Value::Bool(false)),
+            _ => None,
+        };
+        changed += usize::from(reset.is_some());
+        before.insert(name.clone(), reset.unwrap_or_else(|| value.clone()));
+    }
+    (1..=LENIENT_CHANGES_MAX).contains(&changed).then_some(Value::Object(before))
+}
+
+/// The fingerprint of a state: md5 of PHP's `json_encode` with its defaults.
+pub fn fingerprint(state: &Value) -> String {
+    hex::encode(Md5::digest(php_json(state).as_bytes()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn signer(verify: VerifyState, lenient: bool) -> Signer {
+        Signer::new(vec![SigningKey::parse("key").unwrap()], verify, lenient).unwrap()
+    }
+
+    #[test]
+    fn every_vector_of_the_real_signer_passes_in_both_columns() {
+        let vectors: Vec<Value> =
+            serde_json::from_str(include_str!("../../../tests/data/signing-vectors.json")).unwrap();
+        assert_eq!(vectors.len(), 22);
+        for vector in &vectors {
+            let text = |pointer: &str| vector.pointer(pointer).and_then(Value::as_str).unwrap();
+            let state: Value = serde_json::from_str(text("/state_json")).unwrap();
+            let key = SigningKey::parse(text("/key")).unwrap();
+            let columns = [("/verify", EmptyStrings::Keep), ("/render", EmptyStrings::AsNull)];
+            for (column, rule) in columns {
+                let canonical = canonical_json(&state, rule);
+                assert_eq!(canonical, text(&format!("{column}/canonical")), "{}", text("/state_json"));
+                let signature = hex::encode(key.mac(&canonical, text("/component_id")).finalize().into_bytes());
+                assert_eq!(signature, text(&format!("{column}/signature")));
+            }
+            let signer = Signer::new(vec![key], VerifyState::Strict, false).unwrap();
+            assert_eq!(signer.sign(&state, text("/component_id")), text("/render/signature"));
+        }
+    }
+
+    #[test]
+    fn recorded_fingerprints_are_those_of_php() {
+        let mut seen = 0;
+        for line in include_str!("../../../tests/data/recorded/upstream.jsonl").lines() {
+            let record: Value = serde_json::from_str(line).unwrap();
+            let Some(c) = record.pointer("/socket/data/c") else { continue };
+            assert_eq!(fingerprint(&c["st"]), c["f"].as_str().unwrap(), "{line}");
+            seen += 1;
+        }
+        assert!(seen > 20);
+    }
+
+    #[test]
+    fn updates_are_verified_by_default_and_calls_are_not() {
+        let signer = signer(VerifyState::default(), true);
+        let state = json!({"a": ""});
+        let good = signer.sign(&state, "id");
+        assert!(signer.accepts(Purpose::Update, &state, "id", Some(&good)));
+        assert!(!signer.accepts(Purpose::Update, &json!({"a": "x"}), "id", Some(&good)));
+        assert!(!signer.accepts(Purpose::Update, &state, "other", Some(&good)));
+        assert!(!signer.accepts(Purpose::Update, &state, "id", None));
+        assert!(!signer.accepts(Purpose::Update, &state, "id", Some("zz")));
+        assert!(signer.accepts(Purpose::Call, &json!({"a": "x"}), "id", None));
+    }
+
+    #[test]
+    fn strict_mode_allows_filled_forms_only_when_lenient() {
+        let sent = json!({"name": null, "count": 0, "agreed": false});
+        let filled = json!({"name": "Ada", "count": 3, "agreed": true});
+        let strict = signer(VerifyState::Strict, false);
+        let lenient = signer(VerifyState::Strict, true);
+        let signature = strict.sign(&sent, "id");
+        assert!(!strict.accepts(Purpose::Call, &filled, "id", Some(&signature)));
+        assert!(lenient.accepts(Purpose::Call, &filled, "id", Some(&signature)));
+        assert!(!lenient.accepts(Purpose::Update, &filled, "id", Some(&signature)));
+        let wide: Map<String, Value> = (0..21).map(|i| (format!("k{i}"), json!(1))).collect();
+        let zeros: Map<String, Value> = (0..21).map(|i| (format!("k{i}"), json!(0))).collect();
+        let signature = lenient.sign(&Value::Object(zeros), "id");
+        assert!(!lenient.accepts(Purpose::Call, &Value::Object(wide), "id", Some(&signature)));
+    }
+
+    #[test]
+    fn an_old_key_still_verifies_while_a_new_one_signs() {
+        let [old, new] = ["old", "new"].map(|text| SigningKey::parse(text).unwrap());
+        let before = Signer::new(vec![old.clone()], VerifyState::Strict, false).unwrap();
+        let during = Signer::new(vec![new.clone(), old], VerifyState::Strict, false).unwrap();
+        let after = Signer::new(vec![new], VerifyState::Strict, false).unwrap();
+        let state = json!({"a": 1});
+        assert!(during.accepts(Purpose::Call, &state, "id", Some(&before.sign(&state, "id"))));
+        assert_eq!(during.sign(&state, "id"), after.sign(&state, "id"));
+    }
+
+    #[test]
+    fn keys_that_cannot_work_are_refused() {
+        assert_eq!(SigningKey::parse("").unwrap_err(), KeyError::Empty);
+        assert_eq!(SigningKey::parse("base64:***").unwrap_err(), KeyError::NotBase64);
+        assert_eq!(format!("{:?}", SigningKey::parse("hush").unwrap()), "SigningKey(..)");
+    }
+}

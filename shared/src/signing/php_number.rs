@@ -1,0 +1,132 @@
+//! Numbers as PHP reads and prints them: numeric strings, integer-like keys, shortest floats.
+
+/// A string as PHP's comparison sees it when it looks like a number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Numeric {
+    Int(i64),
+    /// `overflow` is -1 or 1 for an integer literal beyond 64 bits, else 0.
+    Float {
+        value: f64,
+        overflow: i8,
+    },
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
+}
+
+/// PHP 8's numeric strings: white space on both ends, a sign, digits with one point, an exponent.
+pub(super) fn numeric(text: &str) -> Option<Numeric> {
+    let bytes = text.as_bytes();
+    let start = bytes.iter().position(|b| !is_space(*b))?;
+    let end = bytes.iter().rposition(|b| !is_space(*b))? + 1;
+    let body = &text[start..end];
+    let unsigned = body.strip_prefix(['+', '-']).unwrap_or(body);
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
+        Some(at) => (&unsigned[..at], Some(&unsigned[at + 1..])),
+        None => (unsigned, None),
+    };
+    if let Some(exponent) = exponent {
+        let bare = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+        if bare.is_empty() || !digits(bare) {
+            return None;
+        }
+    }
+    let is_integer = match mantissa.split_once('.') {
+        Some((whole, fraction)) => {
+            if !digits(whole) || !digits(fraction) || (whole.is_empty() && fraction.is_empty()) {
+                return None;
+            }
+            false
+        }
+        None => {
+            if mantissa.is_empty() || !digits(mantissa) {
+                return None;
+            }
+            exponent.is_none()
+        }
+    };
+    if is_integer {
+        if let Ok(value) = body.strip_prefix('+').unwrap_or(body).parse() {
+            return Some(Numeric::Int(value));
+        }
+        let value: f64 = body.parse().ok()?;
+        return Some(Numeric::Float { value, overflow: if body.starts_with('-') { -1 } else { 1 } });
+    }
+    Some(Numeric::Float { value: body.parse().ok()?, overflow: 0 })
+}
+
+/// The integer that PHP turns an array key into, if it does: canonical decimal within 64 bits.
+pub fn integer_key(key: &str) -> Option<i64> {
+    let digits = key.strip_prefix('-').unwrap_or(key);
+    let canonical = match digits.as_bytes() {
+        [b'0'] => !key.starts_with('-'),
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if canonical { key.parse().ok() } else { None }
+}
+
+/// A float as `json_encode` prints it with `serialize_precision=-1`: the shortest digits that round-trip.
+pub fn format_float(value: f64) -> String {
+    if value == 0.0 {
+        return if value.is_sign_negative() { "-0" } else { "0" }.to_owned();
+    }
+    // Rust's scientific notation gives the same shortest digits: "d.ddde-x".
+    let scientific = format!("{value:e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    // Fixed notation from 1e-4 up to 17 digits before the point, checked against PHP 8.2.
+    if (-4..17).contains(&exponent) {
+        return format!("{value}");
+    }
+    let mantissa = if mantissa.contains('.') { mantissa.to_owned() } else { format!("{mantissa}.0") };
+    format!("{mantissa}e{exponent:+}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_print_as_in_php() {
+        let expected = [
+            (1e14, "100000000000000"),
+            (1e16, "10000000000000000"),
+            (1e17, "1.0e+17"),
+            (123_456_789_012_345_678.0, "1.2345678901234568e+17"),
+            (0.0001, "0.0001"),
+            (0.000_01, "1.0e-5"),
+            (0.000_123_45, "0.00012345"),
+            (1.5e-7, "1.5e-7"),
+            (1.5e300, "1.5e+300"),
+            (9_007_199_254_740_993.0, "9007199254740992"),
+            (-0.0, "-0"),
+            (5e-324, "5.0e-324"),
+            (0.1 + 0.2, "0.30000000000000004"),
+        ];
+        for (value, text) in expected {
+            assert_eq!(format_float(value), text);
+        }
+    }
+
+    #[test]
+    fn only_canonical_decimals_are_integer_keys() {
+        assert_eq!(integer_key("-1"), Some(-1));
+        assert_eq!(integer_key("9223372036854775807"), Some(i64::MAX));
+        for text in ["", "-", "-0", "01", "1a", " 1", "+1", "9223372036854775808"] {
+            assert_eq!(integer_key(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn numeric_strings_follow_php_8() {
+        assert_eq!(numeric(" 7 "), Some(Numeric::Int(7)));
+        assert_eq!(numeric("1e1"), Some(Numeric::Float { value: 10.0, overflow: 0 }));
+        assert_eq!(numeric(".5"), Some(Numeric::Float { value: 0.5, overflow: 0 }));
+        for text in ["", " ", "1a", "e1", "1e", ".", "--1", "0x1", "inf", "nan"] {
+            assert_eq!(numeric(text), None, "{text}");
+        }
+    }
+}
