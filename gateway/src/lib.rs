@@ -1,1 +1,21 @@
-//! x
+//! A stateless WebSocket gateway for Diffyne: terminates browsers' connections, relays component calls to workers,
+//! shares broadcasts and presence with the other gateways.
+//!
+//! Data flows one way: `acceptor` → `http` → `handshake` → `connection::session` → `relay` → worker →
+//! `connection::reply` → `socket::outbox`. `hub` holds a thread's connections, `cluster` joins the bus to the threads,
+//! `server` starts and stops all of it.
+
+pub mod acceptor;
+pub mod cli;
+pub mod cluster;
+pub mod connection;
+pub mod dev;
+pub mod handshake;
+pub mod http;
+pub mod hub;
+pub mod metrics;
+pub mod pages;
+pub mod reactor;
+pub mod relay;
+pub mod server;
+pub mod socket;

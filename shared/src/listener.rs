@@ -9,9 +9,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::rpc::PeerAddress;
 
@@ -24,9 +23,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub enum Listener {
     /// TCP.
-    Tcp(AsyncFd<StdTcpListener>),
+    Tcp(TcpListener),
     /// Unix, and the file to remove at the end unless the socket was inherited.
-    Unix(AsyncFd<StdUnixListener>, Option<PathBuf>),
+    Unix(UnixListener, Option<PathBuf>),
 }
 
 /// A connection that belongs to no runtime yet.
@@ -54,24 +53,24 @@ impl Listener {
     /// Takes a TCP listener that somebody else bound (systemd).
     pub fn from_tcp(listener: StdTcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self::Tcp(AsyncFd::new(listener)?))
+        TcpListener::from_std(listener).map(Self::Tcp)
     }
 
     /// Takes a Unix listener; its file is removed at the end if `owned` names it.
     pub fn from_unix(listener: StdUnixListener, owned: Option<PathBuf>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self::Unix(AsyncFd::new(listener)?, owned))
+        Ok(Self::Unix(UnixListener::from_std(listener)?, owned))
     }
 
     /// Where it listens now (the port that the system chose, too).
     pub fn address(&self) -> io::Result<PeerAddress> {
         Ok(match self {
-            Self::Tcp(fd) => {
-                let address = fd.get_ref().local_addr()?;
+            Self::Tcp(listener) => {
+                let address = listener.local_addr()?;
                 PeerAddress::tcp(address.ip().to_string(), address.port())
             }
-            Self::Unix(fd, _) => {
-                let address = fd.get_ref().local_addr()?;
+            Self::Unix(listener, _) => {
+                let address = listener.local_addr()?;
                 PeerAddress::Unix(address.as_pathname().unwrap_or(Path::new("unnamed")).to_owned())
             }
         })
@@ -81,31 +80,24 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<Accepted> {
         loop {
             let accepted = match self {
-                Self::Tcp(fd) => fd.readable().await?.try_io(|fd| fd.get_ref().accept().map(tcp_accepted)),
-                Self::Unix(fd, _) => {
-                    fd.readable().await?.try_io(|fd| fd.get_ref().accept().map(|(stream, _)| Accepted::Unix(stream)))
+                Self::Tcp(listener) => listener.accept().await.and_then(|(stream, peer)| {
+                    stream.set_nodelay(true)?;
+                    Ok(Accepted::Tcp(stream.into_std()?, peer))
+                }),
+                Self::Unix(listener, _) => {
+                    listener.accept().await.and_then(|(stream, _)| stream.into_std().map(Accepted::Unix))
                 }
             };
             match accepted {
-                Err(_would_block) => {}
-                Ok(Ok(accepted)) => return accepted.nonblocking(),
-                Ok(Err(error)) if is_passing(&error) => {}
-                Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
-                Ok(Err(error)) => {
+                Ok(accepted) => return Ok(accepted),
+                Err(error) if is_passing(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
+                Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection, waiting a moment");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
-    }
-
-    /// A connection that already waits in the accept queue, if one does.
-    pub fn accept_waiting(&self) -> Option<Accepted> {
-        let accepted = match self {
-            Self::Tcp(fd) => fd.get_ref().accept().map(tcp_accepted),
-            Self::Unix(fd, _) => fd.get_ref().accept().map(|(stream, _)| Accepted::Unix(stream)),
-        };
-        accepted.and_then(Accepted::nonblocking).ok()
     }
 }
 
@@ -116,10 +108,6 @@ impl Drop for Listener {
             let _ = std::fs::remove_file(path);
         }
     }
-}
-
-fn tcp_accepted((stream, peer): (StdTcpStream, SocketAddr)) -> Accepted {
-    Accepted::Tcp(stream, peer)
 }
 
 /// Errors of one connection, not of the listener.
@@ -153,17 +141,6 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 impl Accepted {
-    fn nonblocking(self) -> io::Result<Self> {
-        match &self {
-            Self::Tcp(stream, _) => {
-                stream.set_nonblocking(true)?;
-                stream.set_nodelay(true)?;
-            }
-            Self::Unix(stream) => stream.set_nonblocking(true)?,
-        }
-        Ok(self)
-    }
-
     /// Joins the runtime of the calling task.
     pub fn into_stream(self) -> io::Result<Stream> {
         Ok(match self {

@@ -35,7 +35,7 @@ pub(super) enum Published {
     /// A broadcast, and the id of the one before.
     Broadcast { incoming: Incoming, prev: String },
     /// The epoch was renewed.
-    Renewed(Position),
+    Renewed,
 }
 
 #[derive(Deserialize)]
@@ -54,7 +54,7 @@ struct Envelope<'a> {
 pub(super) fn decode_published(bytes: &[u8]) -> Option<Published> {
     let envelope: Envelope<'_> = serde_json::from_slice(bytes).ok()?;
     let position = Position { epoch: envelope.epoch, offset: envelope.offset };
-    let Some(id) = envelope.id else { return Some(Published::Renewed(position)) };
+    let Some(id) = envelope.id else { return Some(Published::Renewed) };
     let event = decode_event(envelope.event?.get())?;
     Some(Published::Broadcast { incoming: Incoming { id, position: Some(position), event }, prev: envelope.prev })
 }

@@ -105,7 +105,7 @@ impl Subscriber {
         }
         let (incoming, prev) = match wire::decode_published(message.get_payload_bytes()) {
             Some(Published::Broadcast { incoming, prev }) => (incoming, prev),
-            Some(Published::Renewed(_)) => return self.catch_up(commands, tracker).await,
+            Some(Published::Renewed) => return self.catch_up(commands, tracker).await,
             None => {
                 tracing::warn!("a message on the events channel is none of ours; ignored");
                 return Ok(());

@@ -1,0 +1,116 @@
+//! The command line of `diffyne-gateway`.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{ArgMatches, Command};
+use diffyne_shared::settings::gateway::{self, GatewaySettings};
+use diffyne_shared::settings::{self, Layers};
+use diffyne_shared::telemetry::Logs;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::dev;
+use crate::pages::ServePages;
+use crate::server::{Extras, Gateway};
+
+const ABOUT: &str = "A WebSocket gateway for Diffyne, in place of `php artisan diffyne:websocket`";
+const AFTER: &str = "Try it:       diffyne-gateway dev
+In production: diffyne-gateway serve --env-file /path/to/app/.env --redis-url redis://127.0.0.1 \\
+               --listen 127.0.0.1:6001
+Every setting can be given as a flag, in the environment, in a .env file or in a TOML file; later ones in
+this list lose. Signals: SIGTERM stops gracefully, SIGHUP reloads keys and the log level.";
+
+fn command() -> Command {
+    let serve = Command::new("serve").about("Run a gateway").args(settings::arguments(&gateway::specs()));
+    let check = Command::new("check-config")
+        .about("Check the settings and print each with its origin; secrets are masked")
+        .args(settings::arguments(&gateway::specs()));
+    let list = Command::new("settings").about("Print every setting as a Markdown table");
+    Command::new("diffyne-gateway")
+        .about(ABOUT)
+        .after_help(AFTER)
+        .version(diffyne_shared::VERSION)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([serve, dev::command(), check, list])
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let result = match matches.subcommand() {
+        Some(("serve", matches)) => serve(matches),
+
+        Some(("dev", matches)) => dev::run(matches),
+        Some(("check-config", matches)) => check_config(matches),
+        _ => {
+            print!("{}", settings::markdown(&gateway::specs()));
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("diffyne-gateway: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The settings that a command line, the environment and files give.
+pub fn layers(matches: &ArgMatches) -> anyhow::Result<Layers> {
+    let specs = gateway::specs();
+    let (files, flags) = settings::from_matches(matches, &specs);
+    let environment: HashMap<String, String> = std::env::vars().collect();
+    Ok(Layers::read(&specs, &files, &environment, &flags)?)
+}
+
+fn check_config(matches: &ArgMatches) -> anyhow::Result<()> {
+    let layers = layers(matches)?;
+    GatewaySettings::read(&layers)?;
+    print!("{}", layers.table());
+    Ok(())
+}
+
+/// A runtime for what is not on the hot path.
+pub fn control_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+}
+
+fn serve(matches: &ArgMatches) -> anyhow::Result<()> {
+    let settings = GatewaySettings::read(&layers(matches)?)?;
+    let logs = Logs::start(&settings.log, "diffyne-gateway").map_err(anyhow::Error::msg)?;
+    control_runtime()?.block_on(async {
+        let extras = Extras { memory: None, pages: Box::new(|health| Arc::new(ServePages::new(health))) };
+        let gateway = Gateway::start(settings, extras).await?;
+        wait_for_stop(&gateway, &logs, matches).await?;
+        gateway.stop().await;
+        Ok(())
+    })
+}
+
+/// Returns when the process is to stop; reloads on SIGHUP.
+pub async fn wait_for_stop(gateway: &Gateway, logs: &Logs, matches: &ArgMatches) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hang_up.recv() => match reload(gateway, logs, matches) {
+                Ok(()) => tracing::info!("keys and log level reloaded"),
+                Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
+            },
+        }
+    }
+}
+
+fn reload(gateway: &Gateway, logs: &Logs, matches: &ArgMatches) -> anyhow::Result<()> {
+    let settings = GatewaySettings::read(&layers(matches)?)?;
+    logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg)?;
+    gateway.admission.set_keys(settings.keys);
+    Ok(())
+}

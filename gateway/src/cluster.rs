@@ -1,0 +1,155 @@
+//! Between the bus and the threads: a broadcast becomes one frame and goes to every thread, in order.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use diffyne_shared::bus::{Bus, BusEvent, Incoming};
+use diffyne_shared::envelope::json_string;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+
+use crate::hub::{Audience, Clock, Delivery};
+use crate::metrics::Metrics;
+use crate::reactor::{Command, ReactorHandle};
+use crate::socket::frame;
+
+/// Broadcasts delivered while Redis was away whose way through Redis is still to come.
+const LOCAL_MAX: usize = 100_000;
+/// How often the number of connections is told to the bus.
+const COUNT_EVERY: Duration = Duration::from_millis(50);
+
+/// Delivers what the bus tells until it ends.
+pub async fn run(mut events: mpsc::Receiver<BusEvent>, threads: Vec<ReactorHandle>, clock: Clock, metrics: Arc<Metrics>) {
+    let mut delivered_locally = LocalDeliveries::default();
+    while let Some(event) = events.recv().await {
+        match event {
+            BusEvent::Broadcast(incoming) => {
+                metrics.broadcasts_received.inc();
+                let audience = delivered_locally.take(&incoming.id).map_or(Audience::All, Audience::After);
+                deliver(&threads, &incoming, audience).await;
+            }
+            BusEvent::Local(incoming) => {
+                metrics.broadcasts_received.inc();
+                let moment = clock.tick();
+                delivered_locally.insert(incoming.id.clone(), moment);
+                deliver(&threads, &incoming, Audience::Before(moment)).await;
+            }
+            BusEvent::Gap(position) => {
+                for thread in &threads {
+                    // A thread that has ended has nobody to tell.
+                    let _ = thread.commands.send(Command::Gap(position.clone())).await;
+                }
+            }
+        }
+    }
+}
+
+async fn deliver(threads: &[ReactorHandle], incoming: &Incoming, audience: Audience) {
+    let delivery = Arc::new(delivery(incoming, audience));
+    for thread in threads {
+        // A thread that has ended has nobody to tell.
+        let _ = thread.commands.send(Command::Deliver(Arc::clone(&delivery))).await;
+    }
+}
+
+fn delivery(incoming: &Incoming, audience: Audience) -> Delivery {
+    let event = &incoming.event;
+    let offset = incoming.position.as_ref().map(|position| format!(r#","offset":{}"#, position.offset));
+    let text = format!(
+        r#"{{"event":"diffyne.event","data":{{"events":[{{"name":{},"params":{},"to":null,"self":false}}],"id":{}{},"depth":{}}}}}"#,
+        json_string(&event.name),
+        event.params,
+        json_string(&incoming.id),
+        offset.unwrap_or_default(),
+        event.depth
+    );
+    Delivery {
+        name: event.name.clone(),
+        frame: frame::text(&text),
+        first: first_param(&event.params),
+        except: event.except.clone(),
+        audience,
+    }
+}
+
+fn first_param(params: &str) -> Option<Value> {
+    let params: Vec<&RawValue> = serde_json::from_str(params).ok()?;
+    serde_json::from_str(params.first()?.get()).ok()
+}
+
+/// What was delivered while Redis was away, and when; bounded, the oldest forgotten first.
+#[derive(Default)]
+struct LocalDeliveries {
+    moments: HashMap<String, u64>,
+    order: VecDeque<String>,
+}
+
+impl LocalDeliveries {
+    fn insert(&mut self, id: String, moment: u64) {
+        if self.order.len() >= LOCAL_MAX {
+            if let Some(oldest) = self.order.pop_front() {
+                self.moments.remove(&oldest);
+            }
+        }
+        self.order.push_back(id.clone());
+        self.moments.insert(id, moment);
+    }
+
+    fn take(&mut self, id: &str) -> Option<u64> {
+        let moment = self.moments.remove(id)?;
+        // They come back in the order in which they left.
+        while self.order.front().is_some_and(|front| !self.moments.contains_key(front)) {
+            self.order.pop_front();
+        }
+        Some(moment)
+    }
+}
+
+/// Tells the bus how many connections there are, until the program ends.
+pub async fn count(bus: Bus, connections: Arc<AtomicUsize>) {
+    let mut tick = tokio::time::interval(COUNT_EVERY);
+    loop {
+        tick.tick().await;
+        bus.set_connections(connections.load(Ordering::Relaxed) as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use diffyne_shared::bus::{Outgoing, Position};
+
+    #[test]
+    fn a_broadcast_is_one_frame_with_untouched_parameters() {
+        let incoming = Incoming {
+            id: "g.1-7".to_owned(),
+            position: Some(Position { epoch: "e".to_owned(), offset: 9 }),
+            event: Outgoing {
+                name: "message-sent".to_owned(),
+                params: r#"[{"room_id": 1.0}]"#.to_owned(),
+                except: None,
+                depth: 1,
+            },
+        };
+        let delivery = delivery(&incoming, Audience::All);
+        let text = String::from_utf8_lossy(&delivery.frame).into_owned();
+        let expected = r#"{"event":"diffyne.event","data":{"events":[{"name":"message-sent","params":[{"room_id": 1.0}],"to":null,"self":false}],"id":"g.1-7","offset":9,"depth":1}}"#;
+        assert!(text.ends_with(expected), "{text}");
+        assert_eq!(delivery.first, Some(serde_json::json!({"room_id": 1.0})));
+    }
+
+    #[test]
+    fn local_deliveries_are_remembered_once_and_bounded() {
+        let mut local = LocalDeliveries::default();
+        for i in 0..LOCAL_MAX + 10 {
+            local.insert(i.to_string(), i as u64);
+        }
+        assert_eq!(local.take("5"), None);
+        assert_eq!(local.take("10"), Some(10));
+        assert_eq!(local.take("10"), None);
+        assert_eq!(local.moments.len(), local.order.len());
+    }
+}

@@ -1,0 +1,264 @@
+//! One WebSocket client: what waits to be written to it, its calls, and how it ends.
+//!
+//! * [`session`]: reads messages and answers or relays them
+//! * [`lanes`]: one call at a time per component
+//! * [`reply`]: a worker's answer on its way back
+
+pub mod lanes;
+pub mod reply;
+pub mod session;
+
+use std::cell::{Cell, RefCell};
+use std::net::Shutdown;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::metrics::Metrics;
+use crate::relay::Caller;
+use crate::socket::{Close, Flushed, Io, Outbox, frame};
+use lanes::Lanes;
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Messages are read and answered.
+    Open,
+    /// The peer will send no more; its running calls are still answered.
+    HalfClosed,
+    /// Ends when its running calls are answered: the server stops.
+    Draining,
+    /// A close frame is on its way; what arrives is dropped.
+    Closing,
+    /// Over.
+    Gone,
+}
+
+/// A connected client.
+pub struct Connection {
+    /// Who it is, as workers are told.
+    pub caller: Rc<Caller>,
+    /// Its calls.
+    pub lanes: RefCell<Lanes>,
+    /// Its place in the hub.
+    pub key: Cell<usize>,
+    /// Whether the hub holds subscriptions of it.
+    pub subscriptions: RefCell<Vec<Rc<str>>>,
+    io: Io,
+    outbox: RefCell<Outbox>,
+    outbox_bytes_max: usize,
+    phase: Cell<Phase>,
+    /// Listed for the next flush.
+    dirty: Cell<bool>,
+    /// A task waits for room to write.
+    flushing: Cell<bool>,
+    /// The hub's second in which something arrived last.
+    heard: Cell<u32>,
+    pinged: Cell<bool>,
+    /// The hub's second in which closing began.
+    closing_since: Cell<u32>,
+}
+
+impl Connection {
+    /// A connection whose handshake is done.
+    pub fn new(io: Io, caller: Caller, outbox_bytes_max: usize, now: u32) -> Rc<Self> {
+        Rc::new(Self {
+            caller: Rc::new(caller),
+            lanes: RefCell::default(),
+            key: Cell::new(usize::MAX),
+            subscriptions: RefCell::default(),
+            io,
+            outbox: RefCell::default(),
+            outbox_bytes_max,
+            phase: Cell::new(Phase::Open),
+            dirty: Cell::new(false),
+            flushing: Cell::new(false),
+            heard: Cell::new(now),
+            pinged: Cell::new(false),
+            closing_since: Cell::new(0),
+        })
+    }
+
+    /// Where it is in its life.
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// The stream underneath.
+    pub fn io(&self) -> &Io {
+        &self.io
+    }
+
+    /// Whether pushes and answers still make sense.
+    pub fn takes_messages(&self) -> bool {
+        matches!(self.phase.get(), Phase::Open | Phase::HalfClosed | Phase::Draining)
+    }
+
+    /// Lets a frame wait for the next flush; `true` when the caller has to list this connection for it.
+    pub fn push(&self, frame: Bytes, metrics: &Metrics) -> bool {
+        if !self.takes_messages() {
+            return false;
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        outbox.push(frame);
+        if outbox.bytes() > self.outbox_bytes_max {
+            outbox.clear();
+            drop(outbox);
+            metrics.slow_consumers.inc();
+            metrics.close(Close::SLOW_CONSUMER.code);
+            tracing::info!(client = self.caller.id, "closed: the client does not read what is sent to it");
+            // Its receive window is full: no close frame would arrive.
+            self.abort();
+            return false;
+        }
+        metrics.messages_out.inc();
+        !self.flushing.get() && !self.dirty.replace(true)
+    }
+
+    /// Writes what waits. A task of its own goes on when the peer has to read first.
+    pub fn flush(self: &Rc<Self>, metrics: &Metrics) {
+        self.dirty.set(false);
+        if self.flushing.get() {
+            return;
+        }
+        match self.flush_once(metrics) {
+            Ok(Flushed::All) => self.written(),
+            Ok(Flushed::Blocked) => {
+                self.flushing.set(true);
+                let (connection, bytes_out) = (Rc::clone(self), metrics.bytes_out.clone());
+                tokio::task::spawn_local(async move { connection.flush_slowly(&bytes_out).await });
+            }
+            Err(_broken) => self.abort(),
+        }
+    }
+
+    fn flush_once(&self, metrics: &Metrics) -> std::io::Result<Flushed> {
+        let mut outbox = self.outbox.borrow_mut();
+        let before = outbox.bytes();
+        let flushed = outbox.flush(&self.io);
+        metrics.bytes_out.inc_by((before - outbox.bytes()) as u64);
+        flushed
+    }
+
+    async fn flush_slowly(self: Rc<Self>, bytes_out: &prometheus::IntCounter) {
+        loop {
+            if self.phase.get() == Phase::Gone || self.io.writable().await.is_err() {
+                break;
+            }
+            let mut outbox = self.outbox.borrow_mut();
+            let before = outbox.bytes();
+            let flushed = outbox.flush(&self.io);
+            bytes_out.inc_by((before - outbox.bytes()) as u64);
+            drop(outbox);
+            match flushed {
+                Ok(Flushed::All) => {
+                    self.flushing.set(false);
+                    self.written();
+                    return;
+                }
+                Ok(Flushed::Blocked) => {}
+                Err(_broken) => break,
+            }
+        }
+        self.flushing.set(false);
+        self.abort();
+    }
+
+    /// Nothing waits any more: a closing connection ends its direction.
+    fn written(&self) {
+        if self.phase.get() == Phase::Closing {
+            self.io.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Sends a close frame behind what waits; what arrives from now on is dropped.
+    pub fn close(self: &Rc<Self>, close: &Close, metrics: &Metrics, now: u32) {
+        if self.takes_messages() {
+            metrics.close(close.code);
+            self.close_with(frame::close(close), metrics, now);
+        }
+    }
+
+    /// Answers the peer's close frame.
+    pub fn close_back(self: &Rc<Self>, code: Option<u16>, metrics: &Metrics, now: u32) {
+        if self.takes_messages() {
+            let frame = code.map_or_else(frame::close_empty, |code| frame::close(&Close::new(code, "")));
+            self.close_with(frame, metrics, now);
+        }
+    }
+
+    fn close_with(self: &Rc<Self>, frame: Bytes, metrics: &Metrics, now: u32) {
+        self.outbox.borrow_mut().push(frame);
+        self.phase.set(Phase::Closing);
+        self.closing_since.set(now);
+        self.flush(metrics);
+    }
+
+    /// Ends at once; the reading task sees the end of the stream.
+    pub fn abort(&self) {
+        if self.phase.get() != Phase::Gone {
+            self.phase.set(Phase::Closing);
+        }
+        self.io.shutdown(Shutdown::Both);
+    }
+
+    /// The peer will send no more, but waits for answers.
+    pub fn half_close(&self) {
+        self.phase.set(Phase::HalfClosed);
+    }
+
+    /// To be closed when its running calls are answered.
+    pub fn drain(&self) {
+        if self.phase.get() == Phase::Open {
+            self.phase.set(Phase::Draining);
+        }
+    }
+
+    /// Whether an answer is still to come or to be written.
+    pub fn owes_answers(&self) -> bool {
+        self.takes_messages() && !(self.lanes.borrow().is_empty() && self.outbox.borrow().is_empty())
+    }
+
+    /// It is over; nothing is written any more.
+    pub fn gone(&self) {
+        self.phase.set(Phase::Gone);
+        self.outbox.borrow_mut().clear();
+    }
+
+    /// Something arrived.
+    pub fn hear(&self, now: u32) {
+        self.heard.set(now);
+        self.pinged.set(false);
+    }
+
+    /// What the heartbeat has to do with this connection in this second.
+    pub fn pulse(&self, now: u32, ping_seconds: u32, close_seconds: u32) -> Pulse {
+        match self.phase.get() {
+            Phase::Closing if now.saturating_sub(self.closing_since.get()) >= close_seconds => Pulse::Overdue,
+            Phase::Open | Phase::Draining => {
+                let silence = now.saturating_sub(self.heard.get());
+                if silence >= 2 * ping_seconds {
+                    Pulse::Dead
+                } else if silence >= ping_seconds && !self.pinged.replace(true) {
+                    Pulse::Ping
+                } else {
+                    Pulse::Fine
+                }
+            }
+            _ => Pulse::Fine,
+        }
+    }
+}
+
+/// The heartbeat's verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pulse {
+    /// Nothing to do.
+    Fine,
+    /// Ask whether it is there.
+    Ping,
+    /// It did not answer.
+    Dead,
+    /// It does not end its side of a closed connection.
+    Overdue,
+}

@@ -1,0 +1,271 @@
+//! The reading side of a connection: messages in, answers or calls out.
+
+use std::borrow::Cow;
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use diffyne_shared::envelope::{self, DataHead, Failure, TextField};
+use diffyne_shared::rpc::{CallKind, Transport};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::lanes::{Pending, Turn};
+use super::{Connection, Phase};
+use crate::reactor::Reactor;
+use crate::relay::Request;
+use crate::socket::{Close, Decoder, Event, frame};
+
+/// How often a connection whose peer has stopped sending is looked at.
+const LINGER_STEP: Duration = Duration::from_millis(20);
+
+/// Serves a connection until it is over.
+pub async fn run(reactor: Rc<Reactor>, connection: Rc<Connection>, early: Bytes) {
+    let mut decoder = Decoder::new(reactor.limits());
+    reactor.hub.push(&connection, frame::text(&envelope::connected(&connection.caller.id)));
+    let mut open = true;
+    if !early.is_empty() {
+        let mut early = early.to_vec();
+        open = receive(&reactor, &connection, &mut decoder, &mut early);
+    }
+    reactor.hub.flush();
+    if reactor.is_draining() {
+        connection.drain();
+        reactor.hub.close_if_drained(&connection);
+    }
+    while open && connection.io().readable().await.is_ok() {
+        open = read(&reactor, &connection, &mut decoder);
+    }
+    end(&reactor, &connection).await;
+}
+
+/// Reads once into the thread's buffer, and handles what came; `false` at the end.
+fn read(reactor: &Rc<Reactor>, connection: &Rc<Connection>, decoder: &mut Decoder) -> bool {
+    let mut scratch = reactor.scratch.borrow_mut();
+    match connection.io().try_read(&mut scratch) {
+        Ok(0) => false,
+        Ok(length) => {
+            let open = receive(reactor, connection, decoder, &mut scratch[..length]);
+            reactor.hub.flush();
+            open
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => true,
+        Err(_broken) => {
+            connection.abort();
+            false
+        }
+    }
+}
+
+/// Handles the bytes of one read; `false` when nothing more is to be read.
+fn receive(reactor: &Rc<Reactor>, connection: &Rc<Connection>, decoder: &mut Decoder, bytes: &mut [u8]) -> bool {
+    let now = reactor.hub.now();
+    connection.hear(now);
+    reactor.metrics.bytes_in.inc_by(bytes.len() as u64);
+    let mut used = 0;
+    while connection.takes_messages() {
+        match decoder.next(bytes, &mut used) {
+            Ok(Some(Event::Text(text))) => {
+                reactor.metrics.messages_in.inc();
+                message(reactor, connection, &text);
+            }
+            Ok(Some(Event::Ping(payload))) => reactor.hub.push(connection, frame::pong(&payload)),
+            Ok(Some(Event::Pong | Event::Binary(_))) => {}
+            Ok(Some(Event::Close(code))) => {
+                cancel(reactor, connection);
+                connection.close_back(code, &reactor.metrics, now);
+            }
+            Ok(None) => return true,
+            Err(close) => {
+                tracing::debug!(client = connection.caller.id, code = close.code, %close.reason, "closed");
+                cancel(reactor, connection);
+                connection.close(&close, &reactor.metrics, now);
+            }
+        }
+    }
+    // Closing: what still comes is read and dropped, so that the close frame is not lost to a reset.
+    connection.phase() == Phase::Closing
+}
+
+/// The stream has ended. A peer that only stopped sending still gets its answers.
+async fn end(reactor: &Rc<Reactor>, connection: &Rc<Connection>) {
+    if matches!(connection.phase(), Phase::Open | Phase::Draining) && connection.owes_answers() {
+        connection.half_close();
+        connection.lanes.borrow_mut().drop_waiting();
+        let limit = Instant::now() + reactor.settings.call_timeout;
+        while connection.owes_answers() && Instant::now() < limit {
+            tokio::time::sleep(LINGER_STEP).await;
+        }
+    } else {
+        cancel(reactor, connection);
+    }
+    reactor.hub.remove(connection);
+    reactor.connection_ended();
+}
+
+/// Nobody waits for the answers any more.
+fn cancel(reactor: &Rc<Reactor>, connection: &Rc<Connection>) {
+    let mut lanes = connection.lanes.borrow_mut();
+    if !lanes.is_empty() {
+        lanes.drop_waiting();
+        drop(lanes);
+        reactor.relay.cancel(|origin| Rc::ptr_eq(&origin.connection, connection));
+    }
+}
+
+fn message(reactor: &Rc<Reactor>, connection: &Rc<Connection>, text: &str) {
+    let message = match envelope::parse(text) {
+        Ok(message) => message,
+        Err(fault) => return answer(reactor, connection, &envelope::error(&fault)),
+    };
+    match &*message.event {
+        "diffyne.call" => call(reactor, connection, CallKind::Call, message.data),
+        "diffyne.update" => call(reactor, connection, CallKind::Update, message.data),
+        "diffyne.ping" => {
+            let position = reactor.bus.position();
+            let position = position.as_ref().map(|position| (position.epoch.as_str(), position.offset));
+            answer(reactor, connection, &envelope::pong(position));
+        }
+        "diffyne.subscribe" => subscribe(reactor, connection, message.data),
+        "diffyne.unsubscribe" => unsubscribe(reactor, connection, message.data),
+        other => answer(reactor, connection, &envelope::error(&format!("Event '{other}' does not exist"))),
+    }
+}
+
+fn answer(reactor: &Reactor, connection: &Rc<Connection>, text: &str) {
+    reactor.hub.push(connection, frame::text(text));
+}
+
+fn call(reactor: &Rc<Reactor>, connection: &Rc<Connection>, kind: CallKind, data: &RawValue) {
+    let head = DataHead::read(data);
+    let member = if kind == CallKind::Call { &head.method } else { &head.property };
+    let names = [
+        ("componentId", &head.component_id),
+        ("componentClass", &head.component_class),
+        (if kind == CallKind::Call { "method" } else { "property" }, member),
+    ];
+    let request_id = head.request_id.map(RawValue::get);
+    if names.iter().any(|(_, field)| **field == TextField::Missing) {
+        reactor.calls.unrecognised(Failure::Invalid.kind());
+        let text = envelope::failure(Failure::Invalid, envelope::MISSING_PARAMETERS, request_id);
+        return answer(reactor, connection, &text);
+    }
+    let (Some(component), Some(class), Some(_)) =
+        (head.component_id.text(), head.component_class.text(), member.text())
+    else {
+        reactor.calls.unrecognised(Failure::Invalid.kind());
+        let wrong = names.iter().find(|(_, field)| **field == TextField::WrongType).map_or("data", |(name, _)| *name);
+        let text = match request_id {
+            Some(_) => envelope::failure(Failure::Invalid, &format!("{wrong} must be a string"), request_id),
+            None => envelope::error(envelope::INTERNAL_ERROR),
+        };
+        return answer(reactor, connection, &text);
+    };
+    if connection.lanes.borrow().len() >= reactor.settings.calls_per_connection_max {
+        reactor.calls.unrecognised(Failure::Overloaded.kind());
+        let words = "Too many calls of this connection are waiting. The call was not run.";
+        return answer(reactor, connection, &envelope::failure(Failure::Overloaded, words, request_id));
+    }
+    let started = Instant::now();
+    let pending = Pending {
+        component: component.into(),
+        request_id: request_id.map(Box::from),
+        class: class.into(),
+        cause_depth: head.cause.as_ref().map(|cause| cause.depth),
+        started,
+    };
+    let request = Request {
+        caller: Rc::clone(&connection.caller),
+        transport: Transport::Ws,
+        kind,
+        cause: head.cause,
+        payload: data.get().as_bytes().into(),
+        deadline: started + reactor.settings.call_timeout,
+    };
+    reactor.metrics.calls_in_flight.inc();
+    let turn = connection.lanes.borrow_mut().enter(request, pending);
+    if let Turn::Now(request, pending) = turn {
+        reactor.submit(connection, request, pending);
+    }
+}
+
+/// One wish of a subscription.
+#[derive(Deserialize)]
+struct Wish<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(default, rename = "match")]
+    filter: Option<Map<String, Value>>,
+}
+
+fn wishes<'a>(head: &DataHead<'a>) -> Option<Vec<Wish<'a>>> {
+    let wishes: Vec<Wish<'a>> = serde_json::from_str(head.events?.get()).ok()?;
+    let plain = |name: &str| {
+        !name.is_empty() && name.len() <= 128 && name.bytes().all(|b| b.is_ascii_graphic())
+    };
+    (!wishes.is_empty() && wishes.iter().all(|wish| plain(&wish.name))).then_some(wishes)
+}
+
+fn subscription_failed(reactor: &Reactor, connection: &Rc<Connection>, text: &str, request_id: Option<&str>) {
+    let mut message = format!(
+        r#"{{"event":"diffyne.error","data":{{"error":{},"type":"{}""#,
+        envelope::json_string(text),
+        Failure::Subscribe.kind()
+    );
+    if let Some(id) = request_id {
+        message.push_str(r#","requestId":"#);
+        message.push_str(id);
+    }
+    message.push_str("}}");
+    answer(reactor, connection, &message);
+}
+
+const WISHES: &str = "events must be a list of {name, match?} with names of 1 to 128 printable characters";
+
+fn subscribe(reactor: &Reactor, connection: &Rc<Connection>, data: &RawValue) {
+    let head = DataHead::read(data);
+    let request_id = head.request_id.map(RawValue::get);
+    let Some(wishes) = wishes(&head) else {
+        return subscription_failed(reactor, connection, WISHES, request_id);
+    };
+    let most = reactor.settings.subscriptions_max;
+    for wish in wishes {
+        if !reactor.hub.subscribe(connection, &wish.name, wish.filter, most) {
+            let text = format!("A connection may have at most {most} subscriptions");
+            return subscription_failed(reactor, connection, &text, request_id);
+        }
+    }
+    confirm(reactor, connection, "diffyne.subscribed", &head);
+}
+
+fn unsubscribe(reactor: &Reactor, connection: &Rc<Connection>, data: &RawValue) {
+    let head = DataHead::read(data);
+    let Some(wishes) = wishes(&head) else {
+        return subscription_failed(reactor, connection, WISHES, head.request_id.map(RawValue::get));
+    };
+    for wish in wishes {
+        reactor.hub.unsubscribe(connection, &wish.name, &wish.filter);
+    }
+    confirm(reactor, connection, "diffyne.unsubscribed", &head);
+}
+
+fn confirm(reactor: &Reactor, connection: &Rc<Connection>, event: &str, head: &DataHead<'_>) {
+    let events = head.events.map_or("[]", RawValue::get);
+    let mut message = format!(r#"{{"event":"{event}","data":{{"events":{events}"#);
+    if let Some(position) = reactor.bus.position() {
+        message.push_str(&format!(r#","epoch":"{}","offset":{}"#, position.epoch, position.offset));
+    }
+    if let Some(id) = head.request_id {
+        message.push_str(r#","requestId":"#);
+        message.push_str(id.get());
+    }
+    message.push_str("}}");
+    answer(reactor, connection, &message);
+}
+
+/// Tells a connection that it is closed for this reason.
+pub fn close(reactor: &Reactor, connection: &Rc<Connection>, reason: &Close) {
+    connection.close(reason, &reactor.metrics, reactor.hub.now());
+}

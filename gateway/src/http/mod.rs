@@ -1,0 +1,230 @@
+//! The public port: handshakes, `/health`, and the pages that the program serves beside them.
+
+mod health;
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use diffyne_shared::bus::random_bits;
+use diffyne_shared::listener::Accepted;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::connection::{Connection, session};
+use crate::handshake::{Identity, Refusal, asks_for_upgrade};
+use crate::reactor::Reactor;
+use crate::relay::Caller;
+use crate::socket::Io;
+
+pub use health::HealthSource;
+
+/// Connections of one process that may be in their handshake.
+const HANDSHAKES_MAX: usize = 8192;
+/// Headers of one request.
+const HEADER_BYTES_MAX: usize = 64 * 1024;
+
+/// A page that is served as it is.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// MIME type.
+    pub content_type: &'static str,
+    /// Content.
+    pub body: Bytes,
+    /// Names the content: its hash.
+    pub etag: String,
+}
+
+/// A page that may have to be made first.
+pub type PageFuture<'a> = Pin<Box<dyn Future<Output = Option<Page>> + 'a>>;
+
+/// What a program serves beside the WebSocket.
+pub trait Pages: Send + Sync {
+    /// The page at a path.
+    fn page<'a>(&'a self, path: &'a str) -> PageFuture<'a>;
+    /// The JSON of `/health`.
+    fn health(&self) -> String;
+}
+
+/// Serves one accepted connection.
+pub fn serve(reactor: &Rc<Reactor>, accepted: Accepted) {
+    if reactor.handshakes().fetch_add(1, Ordering::Relaxed) >= HANDSHAKES_MAX {
+        reactor.handshakes().fetch_sub(1, Ordering::Relaxed);
+        reactor.metrics.handshake("flood");
+        return;
+    }
+    let reactor = Rc::clone(reactor);
+    tokio::task::spawn_local(async move {
+        match accepted {
+            Accepted::Tcp(stream, peer) => {
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    serve_http(&reactor, TokioIo::new(stream), Some(peer.ip())).await;
+                }
+            }
+            Accepted::Unix(stream) => {
+                if let Ok(stream) = UnixStream::from_std(stream) {
+                    serve_http(&reactor, TokioIo::new(stream), None).await;
+                }
+            }
+        }
+        reactor.handshakes().fetch_sub(1, Ordering::Relaxed);
+    });
+}
+
+async fn serve_http<S>(reactor: &Rc<Reactor>, stream: TokioIo<S>, peer: Option<IpAddr>)
+where
+    TokioIo<S>: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let handler = Rc::clone(reactor);
+    let service = service_fn(move |request| {
+        let handler = Rc::clone(&handler);
+        async move { Ok::<_, Infallible>(answer(&handler, request, peer).await) }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(reactor.settings.header_timeout)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .serve_connection(stream, service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        if error.is_timeout() {
+            reactor.metrics.handshake("timeout");
+        }
+        tracing::debug!(%error, "an HTTP connection ended");
+    }
+}
+
+async fn answer(reactor: &Rc<Reactor>, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<Full<Bytes>> {
+    if asks_for_upgrade(request.headers()) {
+        return upgrade(reactor, request, peer);
+    }
+    let path = request.uri().path();
+    if request.method() == Method::GET || request.method() == Method::HEAD {
+        if path == "/health" {
+            return respond(StatusCode::OK, "application/json", reactor.pages.health());
+        }
+        if let Some(page) = reactor.pages.page(path).await {
+            return page_response(&request, &page);
+        }
+    }
+    not_found()
+}
+
+fn not_found() -> Response<Full<Bytes>> {
+    respond(StatusCode::NOT_FOUND, "application/json", r#"{"error":"Not Found"}"#)
+}
+
+fn page_response(request: &Request<Incoming>, page: &Page) -> Response<Full<Bytes>> {
+    let known = request.headers().get(header::IF_NONE_MATCH).is_some_and(|tag| tag == page.etag.as_str());
+    let mut response = if known {
+        respond(StatusCode::NOT_MODIFIED, page.content_type, Bytes::new())
+    } else {
+        respond(StatusCode::OK, page.content_type, page.body.clone())
+    };
+    if let Ok(etag) = HeaderValue::from_str(&page.etag) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A refusal ends the connection: whoever was refused has to begin anew.
+fn refuse(reactor: &Reactor, refusal: Refusal) -> Response<Full<Bytes>> {
+    reactor.metrics.handshake(refusal.label());
+    let text = |status, words: &'static str| respond(status, "text/plain; charset=utf-8", words);
+    let mut response = match refusal {
+        Refusal::NotFound => not_found(),
+        Refusal::Origin => text(StatusCode::FORBIDDEN, "Origin not allowed"),
+        Refusal::Key => text(StatusCode::UNAUTHORIZED, "Invalid authentication key"),
+        Refusal::Invalid => text(StatusCode::BAD_REQUEST, "Invalid WebSocket request"),
+        Refusal::Version => {
+            let mut response = text(StatusCode::UPGRADE_REQUIRED, "Invalid WebSocket request");
+            response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            response
+        }
+        Refusal::Full => {
+            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections");
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+        }
+    };
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn upgrade(reactor: &Rc<Reactor>, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<Full<Bytes>> {
+    let (parts, body) = request.into_parts();
+    if let Err(refusal) = reactor.admission.check(&parts) {
+        return refuse(reactor, refusal);
+    }
+    let identity = reactor.admission.identify(&parts, peer);
+    let origin = parts.headers.get(header::ORIGIN).cloned();
+    let host = parts.headers.get(header::HOST).cloned();
+    let mut request = Request::from_parts(parts, body);
+    let Ok((response, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else {
+        return refuse(reactor, Refusal::Invalid);
+    };
+    if !reactor.take_place() {
+        return refuse(reactor, Refusal::Full);
+    }
+    if identity.guest {
+        reactor.metrics.guests.inc();
+        tracing::debug!(
+            ?origin,
+            ?host,
+            "a page from elsewhere is served as a guest: set APP_URL, pass Host on in nginx, or list the Origin"
+        );
+    }
+    reactor.metrics.handshake("accepted");
+    tokio::task::spawn_local(start_session(Rc::clone(reactor), upgraded, identity));
+
+    let (mut head, _empty) = response.into_parts();
+    if let Some(origin) = origin {
+        head.headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    Response::from_parts(head, Full::default())
+}
+
+/// Takes the stream back out of hyper, with what it has read already, and lets hyper's buffers go.
+async fn start_session(reactor: Rc<Reactor>, upgraded: fastwebsockets::upgrade::UpgradeFut, identity: Identity) {
+    let socket = upgraded.await.ok().and_then(|socket| {
+        let upgraded = socket.into_inner().into_inner();
+        match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => Some((Io::Tcp(parts.io.into_inner()), parts.read_buf)),
+            Err(upgraded) => {
+                let parts = upgraded.downcast::<TokioIo<UnixStream>>().ok()?;
+                Some((Io::Unix(parts.io.into_inner()), parts.read_buf))
+            }
+        }
+    });
+    let Some((io, early)) = socket else {
+        reactor.connection_ended();
+        return;
+    };
+    let caller = Caller {
+        id: format!("{:016x}{:016x}", random_bits(), random_bits()),
+        ip: identity.ip.to_string(),
+        headers: identity.headers,
+    };
+    let connection = Connection::new(io, caller, reactor.settings.outbox_bytes_max, reactor.hub.now());
+    reactor.hub.insert(&connection);
+    // A task of its own: the one that did the handshake, with all it held, ends here.
+    tokio::task::spawn_local(session::run(Rc::clone(&reactor), connection, early));
+}

@@ -1,0 +1,360 @@
+//! The connections of one thread: who is there, who hears what, and who has to be asked whether they live.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use slab::Slab;
+
+use crate::connection::{Connection, Phase, Pulse};
+use crate::metrics::Metrics;
+use crate::socket::{Close, frame};
+
+/// Connections that a fan-out serves before others get their turn.
+const FAN_OUT_TURN: usize = 32;
+/// Seconds that a closed connection has to end its side.
+const CLOSE_SECONDS: u32 = 3;
+
+/// Orders subscriptions and local deliveries across threads, so that a broadcast that was delivered while Redis was
+/// away is not delivered again to those who had it.
+#[derive(Debug, Default, Clone)]
+pub struct Clock(Arc<AtomicU64>);
+
+impl Clock {
+    /// The next moment; no two are equal.
+    pub fn tick(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Which subscriptions a delivery is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody.
+    All,
+    /// Those who had subscribed before a moment.
+    Before(u64),
+    /// Those who subscribed after a moment: the others have it.
+    After(u64),
+}
+
+/// A broadcast ready to be handed out: one frame for all.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Event name.
+    pub name: String,
+    /// The whole WebSocket frame.
+    pub frame: Bytes,
+    /// The first parameter, which `match` looks at.
+    pub first: Option<Value>,
+    /// The client that has it already.
+    pub except: Option<String>,
+    /// For whom.
+    pub audience: Audience,
+}
+
+/// What a subscription wants to hear of an event: all, or where fields of the first parameter are equal.
+pub type Filter = Option<Map<String, Value>>;
+
+#[derive(Debug)]
+struct Subscription {
+    since: u64,
+    filters: Vec<Filter>,
+}
+
+impl Subscription {
+    fn wants(&self, delivery: &Delivery) -> bool {
+        let heard = match delivery.audience {
+            Audience::All => true,
+            Audience::Before(moment) => self.since < moment,
+            Audience::After(moment) => self.since > moment,
+        };
+        heard && self.filters.iter().any(|filter| matches(filter, delivery.first.as_ref()))
+    }
+}
+
+/// Equal fields, without coercion.
+fn matches(filter: &Filter, first: Option<&Value>) -> bool {
+    let Some(fields) = filter else { return true };
+    let Some(Value::Object(first)) = first else { return fields.is_empty() };
+    fields.iter().all(|(name, value)| first.get(name) == Some(value))
+}
+
+type Listeners = HashMap<usize, Subscription>;
+
+/// One thread's connections.
+pub struct Hub {
+    connections: RefCell<Slab<Rc<Connection>>>,
+    listeners: RefCell<HashMap<Rc<str>, Listeners>>,
+    dirty: RefCell<Vec<Rc<Connection>>>,
+    clock: Clock,
+    second: Cell<u32>,
+    ping_seconds: u32,
+    metrics: Arc<Metrics>,
+}
+
+impl Hub {
+    /// An empty hub.
+    pub fn new(clock: Clock, ping_seconds: u32, metrics: Arc<Metrics>) -> Self {
+        Self {
+            connections: RefCell::default(),
+            listeners: RefCell::default(),
+            dirty: RefCell::default(),
+            clock,
+            second: Cell::new(0),
+            ping_seconds,
+            metrics,
+        }
+    }
+
+    /// Seconds since this hub began, as the heartbeat counts them.
+    pub fn now(&self) -> u32 {
+        self.second.get()
+    }
+
+    /// Takes a connection in.
+    pub fn insert(&self, connection: &Rc<Connection>) {
+        let key = self.connections.borrow_mut().insert(Rc::clone(connection));
+        connection.key.set(key);
+    }
+
+    /// Lets a connection go, with its subscriptions.
+    pub fn remove(&self, connection: &Rc<Connection>) {
+        connection.gone();
+        let key = connection.key.replace(usize::MAX);
+        let mut connections = self.connections.borrow_mut();
+        if connections.get(key).is_some_and(|other| Rc::ptr_eq(other, connection)) {
+            connections.remove(key);
+            if connections.is_empty() {
+                *connections = Slab::new();
+            }
+            for name in connection.subscriptions.take() {
+                self.forget(&name, key);
+            }
+        }
+    }
+
+    fn forget(&self, name: &Rc<str>, key: usize) {
+        let mut listeners = self.listeners.borrow_mut();
+        if let Some(of_event) = listeners.get_mut(name) {
+            of_event.remove(&key);
+            if of_event.is_empty() {
+                listeners.remove(name);
+            }
+        }
+    }
+
+    /// Connections of this thread.
+    pub fn len(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// Whether nobody is there.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every connection, now.
+    pub fn all(&self) -> Vec<Rc<Connection>> {
+        self.connections.borrow().iter().map(|(_, connection)| Rc::clone(connection)).collect()
+    }
+
+    /// Adds what a connection wants to hear; `false` when it has as many subscriptions as it may.
+    pub fn subscribe(&self, connection: &Connection, name: &str, filter: Filter, most: usize) -> bool {
+        let key = connection.key.get();
+        let mut names = connection.subscriptions.borrow_mut();
+        let mut listeners = self.listeners.borrow_mut();
+        if let Some(subscription) = listeners.get_mut(name).and_then(|of_event| of_event.get_mut(&key)) {
+            if subscription.filters.contains(&filter) {
+                return true;
+            }
+            if subscription.filters.len() >= most {
+                return false;
+            }
+            subscription.filters.push(filter);
+            return true;
+        }
+        if names.len() >= most {
+            return false;
+        }
+        let name = listeners.get_key_value(name).map_or_else(|| Rc::from(name), |(known, _)| Rc::clone(known));
+        let subscription = Subscription { since: self.clock.tick(), filters: vec![filter] };
+        listeners.entry(Rc::clone(&name)).or_default().insert(key, subscription);
+        names.push(name);
+        true
+    }
+
+    /// Takes back what a connection wanted to hear; without a filter, all of that event.
+    pub fn unsubscribe(&self, connection: &Connection, name: &str, filter: &Filter) {
+        let key = connection.key.get();
+        let over = {
+            let mut listeners = self.listeners.borrow_mut();
+            let Some(subscription) = listeners.get_mut(name).and_then(|of_event| of_event.get_mut(&key)) else {
+                return;
+            };
+            subscription.filters.retain(|known| filter.is_some() && known != filter);
+            subscription.filters.is_empty()
+        };
+        if over {
+            let mut names = connection.subscriptions.borrow_mut();
+            if let Some(at) = names.iter().position(|known| &**known == name) {
+                let name = names.swap_remove(at);
+                self.forget(&name, key);
+            }
+        }
+    }
+
+    /// Connections that hear something.
+    pub fn subscribed(&self) -> Vec<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        let listening = connections.iter().filter(|(_, connection)| !connection.subscriptions.borrow().is_empty());
+        listening.map(|(_, connection)| Rc::clone(connection)).collect()
+    }
+
+    /// Queues a frame for a connection; it leaves with the next [`Hub::flush`].
+    pub fn push(&self, connection: &Rc<Connection>, frame: Bytes) {
+        if connection.push(frame, &self.metrics) {
+            self.dirty.borrow_mut().push(Rc::clone(connection));
+        }
+    }
+
+    /// Writes what was queued.
+    pub fn flush(&self) {
+        let mut dirty = self.dirty.take();
+        for connection in dirty.drain(..) {
+            connection.flush(&self.metrics);
+        }
+        let mut now = self.dirty.borrow_mut();
+        if now.is_empty() && dirty.capacity() <= 1024 {
+            *now = dirty;
+        }
+    }
+
+    /// Hands a broadcast to all who want it, in turns with everything else on this thread.
+    pub async fn fan_out(&self, delivery: &Delivery) {
+        let started = Instant::now();
+        let keys: Vec<usize> = match self.listeners.borrow().get(delivery.name.as_str()) {
+            Some(of_event) => {
+                let wanting = of_event.iter().filter(|(_, subscription)| subscription.wants(delivery));
+                wanting.map(|(key, _)| *key).collect()
+            }
+            None => return,
+        };
+        let mut delivered = 0;
+        for turn in keys.chunks(FAN_OUT_TURN) {
+            for key in turn {
+                let connection = self.connections.borrow().get(*key).cloned();
+                let Some(connection) = connection else { continue };
+                // The place may have another tenant by now.
+                if delivered > 0 && !self.still_wants(*key, delivery) {
+                    continue;
+                }
+                if delivery.except.as_ref() == Some(&connection.caller.id) {
+                    continue;
+                }
+                if connection.push(delivery.frame.clone(), &self.metrics) {
+                    connection.flush(&self.metrics);
+                }
+                delivered += 1;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.metrics.deliveries.inc_by(delivered);
+        self.metrics.fan_out.observe(started.elapsed().as_secs_f64());
+    }
+
+    fn still_wants(&self, key: usize, delivery: &Delivery) -> bool {
+        let listeners = self.listeners.borrow();
+        let subscription = listeners.get(delivery.name.as_str()).and_then(|of_event| of_event.get(&key));
+        subscription.is_some_and(|subscription| subscription.wants(delivery))
+    }
+
+    /// One second has passed: pings the silent, drops the dead.
+    pub fn heartbeat(&self) {
+        let now = self.second.get() + 1;
+        self.second.set(now);
+        for connection in self.all() {
+            match connection.pulse(now, self.ping_seconds, CLOSE_SECONDS) {
+                Pulse::Fine => {}
+                Pulse::Ping => self.push(&connection, frame::ping()),
+                Pulse::Dead => {
+                    self.metrics.dead_peers.inc();
+                    self.metrics.close(1006);
+                    tracing::debug!(client = connection.caller.id, "dropped: no answer to a ping");
+                    connection.abort();
+                }
+                Pulse::Overdue => connection.abort(),
+            }
+        }
+        self.flush();
+    }
+
+    /// The server stops: closes whoever has no running call, and marks the rest.
+    pub fn drain(&self) {
+        for connection in self.all() {
+            connection.drain();
+            self.close_if_drained(&connection);
+        }
+    }
+
+    /// Closes a connection whose last call was waited for.
+    pub fn close_if_drained(&self, connection: &Rc<Connection>) {
+        if !connection.lanes.borrow().is_empty() {
+            return;
+        }
+        if connection.phase() == Phase::Draining {
+            connection.close(&Close::GOING_AWAY, &self.metrics, self.now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn filter(value: Value) -> Filter {
+        value.as_object().cloned()
+    }
+
+    #[test]
+    fn a_match_compares_fields_without_coercion() {
+        let first = json!({"room_id": 1, "who": {"id": 2}});
+        let cases = [
+            (json!({"room_id": 1}), true),
+            (json!({"room_id": "1"}), false),
+            (json!({"room_id": 1, "who": {"id": 2}}), true),
+            (json!({"room_id": 1, "nope": null}), false),
+            (json!({}), true),
+        ];
+        for (wanted, expected) in cases {
+            assert_eq!(matches(&filter(wanted.clone()), Some(&first)), expected, "{wanted}");
+        }
+        assert!(matches(&None, None));
+        assert!(!matches(&filter(json!({"a": 1})), Some(&json!(7))));
+    }
+
+    #[test]
+    fn a_late_copy_reaches_only_those_who_subscribed_since() {
+        let clock = Clock::default();
+        let early = Subscription { since: clock.tick(), filters: vec![None] };
+        let moment = clock.tick();
+        let late = Subscription { since: clock.tick(), filters: vec![None] };
+        let delivery = |audience| Delivery {
+            name: String::new(),
+            frame: Bytes::new(),
+            first: None,
+            except: None,
+            audience,
+        };
+        let local = delivery(Audience::Before(moment));
+        let again = delivery(Audience::After(moment));
+        assert!(early.wants(&local) && !late.wants(&local));
+        assert!(!early.wants(&again) && late.wants(&again));
+    }
+}

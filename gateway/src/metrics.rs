@@ -1,0 +1,205 @@
+//! What a gateway counts. Labels come from fixed words, or from values that a worker has recognised.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use prometheus::core::Collector;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// Component names that get a label of their own; the rest share `other`.
+const COMPONENTS_MAX: usize = 500;
+
+/// Counters and gauges of one gateway process.
+pub struct Metrics {
+    /// Where they are registered.
+    pub registry: Registry,
+    /// Open WebSocket connections.
+    pub connections: IntGauge,
+    /// Handshakes by result.
+    pub handshakes: IntCounterVec,
+    /// Messages received.
+    pub messages_in: IntCounter,
+    /// Messages sent.
+    pub messages_out: IntCounter,
+    /// Payload bytes received.
+    pub bytes_in: IntCounter,
+    /// Bytes of frames sent.
+    pub bytes_out: IntCounter,
+    /// Connections that the server closed, by close code.
+    pub closes: IntCounterVec,
+    calls: IntCounterVec,
+    /// From the message's arrival to the answer's frame.
+    pub call_duration: Histogram,
+    /// Calls not answered yet.
+    pub calls_in_flight: IntGauge,
+    /// Calls that wait for a worker.
+    pub calls_waiting: IntGauge,
+    /// Calls that a worker handed back.
+    pub busy: IntCounter,
+    /// Replies that fit no call.
+    pub stray_replies: IntCounter,
+    /// Workers by state, as this process sees them.
+    pub workers: IntGaugeVec,
+    /// Connections to workers, over all threads.
+    pub worker_connections: IntGauge,
+    /// Broadcasts that left from here.
+    pub broadcasts_published: IntCounter,
+    /// Broadcasts not published, by reason.
+    pub broadcasts_held: IntCounterVec,
+    /// Broadcasts that arrived for delivery.
+    pub broadcasts_received: IntCounter,
+    /// Pushes to connections.
+    pub deliveries: IntCounter,
+    /// One broadcast to all connections of one thread.
+    pub fan_out: Histogram,
+    /// Connections closed because they did not read.
+    pub slow_consumers: IntCounter,
+    /// Connections closed because they did not answer pings.
+    pub dead_peers: IntCounter,
+    /// Handshakes of pages from elsewhere that are served as guests.
+    pub guests: IntCounter,
+    /// Redis answers.
+    pub redis_up: IntGauge,
+    /// Times that Redis came back.
+    pub redis_reconnects: IntGauge,
+    /// Broadcasts that wait for Redis.
+    pub broadcasts_waiting: IntGauge,
+    /// Broadcasts lost to a full queue.
+    pub broadcasts_overflowed: IntGauge,
+    /// Gaps closed from the history, and told to clients.
+    pub gaps: IntGaugeVec,
+    components: AtomicUsize,
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: prometheus::Result<C>) -> C {
+    // Names and labels are constants of this file; a test registers them all.
+    #[allow(clippy::expect_used)]
+    let collector = collector.expect("a metric's name and labels are well-formed");
+    #[allow(clippy::expect_used)]
+    registry.register(Box::new(collector.clone())).expect("no metric is registered twice");
+    collector
+}
+
+impl Metrics {
+    /// A fresh set, with the process's own figures.
+    pub fn new() -> Arc<Self> {
+        let registry = Registry::new();
+        let name = |short: &str| format!("diffyne_gateway_{short}");
+        let counter = |short, help| register(&registry, IntCounter::new(name(short), help));
+        let gauge = |short, help| register(&registry, IntGauge::new(name(short), help));
+        let counters =
+            |short, help, labels: &[&str]| register(&registry, IntCounterVec::new(Opts::new(name(short), help), labels));
+        let gauges =
+            |short, help, labels: &[&str]| register(&registry, IntGaugeVec::new(Opts::new(name(short), help), labels));
+        let histogram = |short, help, buckets: &[f64]| {
+            register(&registry, Histogram::with_opts(HistogramOpts::new(name(short), help).buckets(buckets.to_vec())))
+        };
+        let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+        let info = gauges("info", "Version of this gateway; always 1", &["version"]);
+        info.with_label_values(&[diffyne_shared::VERSION]).set(1);
+        let directions = counters("messages_total", "WebSocket messages by direction", &["direction"]);
+        let bytes = counters("bytes_total", "WebSocket bytes by direction", &["direction"]);
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        // Without /proc there are no figures of the process, and nothing else is wrong.
+        let _ = registry.register(Box::new(process));
+        Arc::new(Self {
+            connections: gauge("connections", "Open WebSocket connections"),
+            handshakes: counters("handshakes_total", "WebSocket handshakes by result", &["result"]),
+            messages_in: directions.with_label_values(&["in"]),
+            messages_out: directions.with_label_values(&["out"]),
+            bytes_in: bytes.with_label_values(&["in"]),
+            bytes_out: bytes.with_label_values(&["out"]),
+            closes: counters("closes_total", "Connections closed by this server, by close code", &["code"]),
+            calls: counters("calls_total", "Component calls by component and outcome", &["component", "outcome"]),
+            call_duration: histogram("call_duration_seconds", "From a call's arrival to its answer", &seconds),
+            calls_in_flight: gauge("calls_in_flight", "Calls not answered yet"),
+            calls_waiting: gauge("calls_waiting", "Calls that wait for a worker with room"),
+            busy: counter("calls_handed_back_total", "Calls that a busy or draining worker handed back"),
+            stray_replies: counter("stray_replies_total", "Replies of workers that fit no call"),
+            workers: gauges("workers", "Workers by state", &["state"]),
+            worker_connections: gauge("worker_connections", "Connections to workers, over all threads"),
+            broadcasts_published: counter("broadcasts_published_total", "Broadcasts that left from this gateway"),
+            broadcasts_held: counters(
+                "broadcasts_held_total",
+                "Broadcast events that stayed in their response, by reason",
+                &["reason"],
+            ),
+            broadcasts_received: counter("broadcasts_received_total", "Broadcasts that arrived for delivery"),
+            deliveries: counter("deliveries_total", "Broadcasts handed to connections"),
+            fan_out: histogram("fan_out_seconds", "One broadcast to all connections of one thread", &seconds),
+            slow_consumers: counter("slow_consumers_total", "Connections closed because they did not read"),
+            dead_peers: counter("dead_peers_total", "Connections closed because they did not answer pings"),
+            guests: counter("guest_handshakes_total", "Handshakes from foreign pages, served without cookies"),
+            redis_up: gauge("redis_up", "1 while Redis answers; 0 when it does not or is not used"),
+            redis_reconnects: gauge("redis_reconnects_total", "Times that the subscription was (re)established"),
+            broadcasts_waiting: gauge("broadcasts_waiting", "Broadcasts that wait for Redis"),
+            broadcasts_overflowed: gauge("broadcasts_overflowed_total", "Broadcasts that found the queue full"),
+            gaps: gauges("gaps_total", "Gaps in the broadcasts by what became of them", &["result"]),
+            components: AtomicUsize::new(0),
+            registry,
+        })
+    }
+
+    /// Counts a refused or accepted handshake.
+    pub fn handshake(&self, result: &str) {
+        self.handshakes.with_label_values(&[result]).inc();
+    }
+
+    /// Counts a connection that this server closes.
+    pub fn close(&self, code: u16) {
+        self.closes.with_label_values(&[&code.to_string()]).inc();
+    }
+}
+
+/// One thread's counters of calls, looked up without a lock.
+pub struct CallCounters {
+    metrics: Arc<Metrics>,
+    known: RefCell<HashMap<Box<str>, HashMap<&'static str, IntCounter>>>,
+}
+
+impl CallCounters {
+    /// Counters over the shared metrics.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, known: RefCell::default() }
+    }
+
+    /// Counts a call of a component that a worker has recognised.
+    pub fn recognised(&self, component: &str, outcome: &'static str) {
+        let mut known = self.known.borrow_mut();
+        if let Some(counter) = known.get(component).and_then(|outcomes| outcomes.get(outcome)) {
+            counter.inc();
+            return;
+        }
+        let new = !known.contains_key(component);
+        if new && self.metrics.components.fetch_add(1, Relaxed) >= COMPONENTS_MAX {
+            self.metrics.components.fetch_sub(1, Relaxed);
+            self.unrecognised(outcome);
+            return;
+        }
+        let counter = self.metrics.calls.with_label_values(&[component, outcome]);
+        counter.inc();
+        known.entry(component.into()).or_default().insert(outcome, counter);
+    }
+
+    /// Counts a call whose component nobody vouches for.
+    pub fn unrecognised(&self, outcome: &'static str) {
+        self.metrics.calls.with_label_values(&["other", outcome]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_registers_and_components_are_bounded() {
+        let metrics = Metrics::new();
+        let counters = CallCounters::new(Arc::clone(&metrics));
+        for i in 0..COMPONENTS_MAX + 50 {
+            counters.recognised(&format!("C{i}"), "ok");
+        }
+        assert_eq!(metrics.calls.with_label_values(&["other", "ok"]).get(), 50);
+    }
+}

@@ -1,0 +1,307 @@
+//! One serving thread: its connections, its relay, its buffers. Threads meet only at the bus and the counters.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use diffyne_shared::bus::{Bus, Position};
+use diffyne_shared::listener::Accepted;
+use diffyne_shared::rpc::FRAME_OVERHEAD_MAX;
+use diffyne_shared::settings::gateway::GatewaySettings;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::LocalSet;
+
+use crate::connection::Connection;
+use crate::connection::lanes::Pending;
+use crate::connection::reply::{self, Origin};
+use crate::handshake::Admission;
+use crate::http::{self, Pages};
+use crate::hub::{Clock, Delivery, Hub};
+use crate::metrics::{CallCounters, Metrics};
+use crate::relay::discovery::Workers;
+use crate::relay::{MemoryConnector, Relay, RelayObserver, RelaySettings, Request};
+use crate::socket::{Close, Limits, frame};
+
+/// One read from a connection.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// Accepted connections on their way to a thread.
+const ACCEPTED_MAX: usize = 1024;
+/// Broadcasts on their way to a thread.
+const DELIVERIES_MAX: usize = 256;
+
+/// What all threads share.
+pub struct Common {
+    /// The settings of this start.
+    pub settings: Arc<GatewaySettings>,
+    /// The bus.
+    pub bus: Bus,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Keys and origins, reloadable.
+    pub admission: Arc<Admission>,
+    /// Pages beside the WebSocket.
+    pub pages: Arc<dyn Pages>,
+    /// Orders subscriptions.
+    pub clock: Clock,
+    /// Open WebSocket connections of the process.
+    pub connections: Arc<AtomicUsize>,
+    /// Connections in their handshake.
+    pub handshakes: Arc<AtomicUsize>,
+    /// Workers in this process.
+    pub memory: Option<MemoryConnector>,
+    /// The list of workers.
+    pub workers: watch::Receiver<Workers>,
+}
+
+/// What a thread is told.
+pub enum Command {
+    /// Hand this out.
+    Deliver(Arc<Delivery>),
+    /// Tell those who listen that something is missing.
+    Gap(Position),
+    /// The server stops.
+    Drain,
+    /// Close everything that is left.
+    Close,
+    /// Which workers does this thread reach?
+    Workers(oneshot::Sender<Vec<(diffyne_shared::rpc::PeerAddress, bool)>>),
+}
+
+/// How to reach a thread.
+#[derive(Clone)]
+pub struct ReactorHandle {
+    /// Connections for it.
+    pub accepted: mpsc::Sender<Accepted>,
+    /// Commands for it.
+    pub commands: mpsc::Sender<Command>,
+}
+
+/// One thread's world.
+pub struct Reactor {
+    /// The settings of this start.
+    pub settings: Arc<GatewaySettings>,
+    /// Keys and origins.
+    pub admission: Arc<Admission>,
+    /// This thread's connections.
+    pub hub: Hub,
+    /// This thread's way to the workers.
+    pub relay: Rc<Relay<Origin>>,
+    /// The bus.
+    pub bus: Bus,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Counters of calls.
+    pub calls: CallCounters,
+    /// Pages beside the WebSocket.
+    pub pages: Arc<dyn Pages>,
+    /// What every read goes through.
+    pub scratch: RefCell<Box<[u8]>>,
+    connections: Arc<AtomicUsize>,
+    handshakes: Arc<AtomicUsize>,
+    draining: Cell<bool>,
+}
+
+struct Observer(Arc<Metrics>);
+
+impl RelayObserver for Observer {
+    fn busy(&self) {
+        self.0.busy.inc();
+    }
+    fn stray_reply(&self) {
+        self.0.stray_replies.inc();
+    }
+    fn worker_connection(&self, up: bool) {
+        self.0.worker_connections.add(if up { 1 } else { -1 });
+    }
+    fn waiting(&self, delta: i64) {
+        self.0.calls_waiting.add(delta);
+    }
+}
+
+/// Starts a serving thread.
+pub fn spawn(index: usize, common: Arc<Common>) -> std::io::Result<(ReactorHandle, std::thread::JoinHandle<()>)> {
+    let (accepted, accepted_here) = mpsc::channel(ACCEPTED_MAX);
+    let (commands, commands_here) = mpsc::channel(DELIVERIES_MAX);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name(format!("gateway-{index}")).spawn(move || {
+        let local = LocalSet::new();
+        let reactor = Reactor::new(&common);
+        local.block_on(&runtime, reactor.run(accepted_here, commands_here, common.workers.clone()));
+        // Tasks that are left (a slow flusher, a retrying peer) end with the runtime.
+    })?;
+    Ok((ReactorHandle { accepted, commands }, thread))
+}
+
+impl Reactor {
+    fn new(common: &Common) -> Rc<Self> {
+        let settings = Arc::clone(&common.settings);
+        let metrics = Arc::clone(&common.metrics);
+        let relay_settings = RelaySettings {
+            gateway_id: common.bus.gateway_id().to_owned(),
+            token: settings.worker_token.clone(),
+            queue_max: settings.call_queue_max.div_ceil(settings.threads),
+            worker_wait: settings.worker_wait,
+            health: settings.worker_health,
+            frame_bytes_max: settings.outbox_bytes_max + FRAME_OVERHEAD_MAX,
+        };
+        let relay =
+            Relay::new(relay_settings, Rc::new(Observer(Arc::clone(&metrics))), common.memory.clone());
+        let ping_seconds = u32::try_from(settings.ping_interval.as_secs()).unwrap_or(25);
+        let reactor = Rc::new(Self {
+            admission: Arc::clone(&common.admission),
+            hub: Hub::new(common.clock.clone(), ping_seconds, Arc::clone(&metrics)),
+            relay,
+            bus: common.bus.clone(),
+            calls: CallCounters::new(Arc::clone(&metrics)),
+            metrics,
+            pages: Arc::clone(&common.pages),
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+            connections: Arc::clone(&common.connections),
+            handshakes: Arc::clone(&common.handshakes),
+            draining: Cell::new(false),
+            settings,
+        });
+        let (for_answers, for_batches) = (Rc::downgrade(&reactor), Rc::downgrade(&reactor));
+        reactor.relay.set_handler(
+            Rc::new(move |origin, answer| {
+                if let Some(reactor) = for_answers.upgrade() {
+                    reply::finish(&reactor, origin, answer);
+                }
+            }),
+            Rc::new(move || {
+                if let Some(reactor) = for_batches.upgrade() {
+                    reactor.hub.flush();
+                }
+            }),
+        );
+        reactor
+    }
+
+    async fn run(
+        self: Rc<Self>,
+        mut accepted: mpsc::Receiver<Accepted>,
+        mut commands: mpsc::Receiver<Command>,
+        workers: watch::Receiver<Workers>,
+    ) {
+        let relay = tokio::task::spawn_local(Rc::clone(&self.relay).run(workers));
+        let beat = Rc::clone(&self);
+        let heartbeat = tokio::task::spawn_local(async move {
+            let mut second = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                second.tick().await;
+                beat.hub.heartbeat();
+            }
+        });
+        let acceptor = Rc::clone(&self);
+        let accepting = tokio::task::spawn_local(async move {
+            while let Some(connection) = accepted.recv().await {
+                http::serve(&acceptor, connection);
+            }
+        });
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Deliver(delivery) => self.hub.fan_out(&delivery).await,
+                Command::Gap(position) => self.tell_gap(&position),
+                Command::Drain => {
+                    self.draining.set(true);
+                    self.hub.drain();
+                }
+                Command::Close => self.close_all(),
+                Command::Workers(answer) => {
+                    // Who asked may be gone.
+                    let _ = answer.send(self.relay.workers());
+                }
+            }
+        }
+        for task in [relay, heartbeat, accepting] {
+            task.abort();
+        }
+    }
+
+    /// What a connection may send.
+    pub fn limits(&self) -> Limits {
+        Limits { message_bytes_max: self.settings.message_bytes_max, binary: false }
+    }
+
+    /// Whether the server stops.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Hands a call to the relay.
+    pub fn submit(&self, connection: &Rc<Connection>, request: Request, pending: Pending) {
+        self.relay.submit(request, Origin { connection: Rc::clone(connection), pending });
+    }
+
+    /// Whether events of this name leave for the cluster.
+    pub fn broadcasts(&self, name: &str) -> bool {
+        self.settings.broadcast_events.iter().any(|pattern| matches_pattern(pattern, name))
+    }
+
+    /// Takes a place among the process's connections; `false` when all are taken.
+    pub fn take_place(&self) -> bool {
+        let most = self.settings.connections_max;
+        let taken = self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            (now < most).then_some(now + 1)
+        });
+        if taken.is_ok() {
+            self.metrics.connections.inc();
+        }
+        taken.is_ok()
+    }
+
+    /// Gives the place back.
+    pub fn connection_ended(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.connections.dec();
+    }
+
+    /// Connections in their handshake, over all threads.
+    pub fn handshakes(&self) -> &Arc<AtomicUsize> {
+        &self.handshakes
+    }
+
+    fn tell_gap(&self, position: &Position) {
+        let text = format!(
+            r#"{{"event":"diffyne.gap","data":{{"epoch":"{}","offset":{}}}}}"#,
+            position.epoch, position.offset
+        );
+        let frame = frame::text(&text);
+        for connection in self.hub.subscribed() {
+            self.hub.push(&connection, frame.clone());
+        }
+        self.hub.flush();
+    }
+
+    fn close_all(&self) {
+        for connection in self.hub.all() {
+            connection.close(&Close::GOING_AWAY, &self.metrics, self.hub.now());
+        }
+    }
+}
+
+/// A name against a pattern in which `*` stands for anything.
+fn matches_pattern(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => {
+            let Some(name) = name.strip_prefix(start) else { return false };
+            (0..=name.len()).filter(|at| name.is_char_boundary(*at)).any(|at| matches_pattern(rest, &name[at..]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches_pattern;
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        assert!(matches_pattern("message-sent", "message-sent"));
+        assert!(!matches_pattern("message-sent", "message-sent-2"));
+        assert!(matches_pattern("*", "") && matches_pattern("*", "x"));
+        assert!(matches_pattern("chat.*.sent", "chat.7.sent") && !matches_pattern("chat.*.sent", "chat.7.read"));
+    }
+}

@@ -1,0 +1,349 @@
+//! The gateway's side of the worker protocol: which worker gets a call, and what becomes of it.
+//!
+//! One relay a thread, with its own connection to each worker. Four questions, four files: who is there
+//! ([`discovery`]), who is well ([`peer`]), who gets the next call ([`selection`]), and which calls are under way
+//! ([`calls`]).
+//!
+//! A call runs at most once: once a worker has it (no `Busy`), it is never handed to another.
+
+mod calls;
+mod connect;
+pub mod discovery;
+mod peer;
+mod selection;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use diffyne_shared::envelope::Failure;
+use diffyne_shared::rpc::{self, CallId, CallKind, Cause, Frame, PeerAddress, Transport};
+
+pub use connect::MemoryConnector;
+
+use calls::{CallTable, Place};
+use peer::Peer;
+
+/// How often deadlines are looked at.
+const SWEEP_EVERY: Duration = Duration::from_millis(50);
+
+/// Who calls, as workers are told; made once a connection.
+#[derive(Debug)]
+pub struct Caller {
+    /// Client id.
+    pub id: String,
+    /// Address of the browser.
+    pub ip: String,
+    /// `name: value` lines.
+    pub headers: Box<[u8]>,
+}
+
+/// A call on its way.
+#[derive(Debug)]
+pub struct Request {
+    /// Who calls.
+    pub caller: Rc<Caller>,
+    /// How it came.
+    pub transport: Transport,
+    /// What is asked for.
+    pub kind: CallKind,
+    /// The push it reacts to.
+    pub cause: Option<Cause>,
+    /// The client's `data`.
+    pub payload: Box<[u8]>,
+    /// When nobody waits for it any more.
+    pub deadline: Instant,
+}
+
+/// What became of a call.
+#[derive(Debug)]
+pub enum Answer<'a> {
+    /// A worker ran it.
+    Reply(rpc::Reply<'a>),
+    /// It was not run, or nobody knows.
+    Failed(Failure, &'static str),
+}
+
+/// What the relay is told about limits.
+#[derive(Debug, Clone)]
+pub struct RelaySettings {
+    /// This gateway, as it says hello.
+    pub gateway_id: String,
+    /// Token for workers.
+    pub token: Option<String>,
+    /// Calls that may wait for a worker on this thread.
+    pub queue_max: usize,
+    /// How long a call waits when there is no worker.
+    pub worker_wait: Duration,
+    /// Silence after which a worker is left out.
+    pub health: Duration,
+    /// Largest frame from a worker.
+    pub frame_bytes_max: usize,
+}
+
+/// What the relay counts; shared by all threads.
+pub trait RelayObserver {
+    /// A worker handed a call back.
+    fn busy(&self);
+    /// A worker said something that fits no call.
+    fn stray_reply(&self);
+    /// Connections to workers changed.
+    fn worker_connection(&self, up: bool);
+    /// Calls waiting for a worker changed.
+    fn waiting(&self, delta: i64);
+}
+
+type Handler<O> = dyn Fn(O, Answer<'_>);
+
+/// One thread's relay; `O` is what the caller wants back with the answer.
+pub struct Relay<O> {
+    settings: RelaySettings,
+    calls: RefCell<CallTable<O>>,
+    peers: RefCell<Vec<Rc<Peer>>>,
+    handler: RefCell<Option<Rc<Handler<O>>>>,
+    /// Runs after a batch of answers: what they put into outboxes is written together.
+    after_batch: RefCell<Option<Rc<dyn Fn()>>>,
+    observer: Rc<dyn RelayObserver>,
+    memory: Option<MemoryConnector>,
+    /// Since when no worker is there.
+    alone_since: Cell<Option<Instant>>,
+}
+
+impl<O: 'static> Relay<O> {
+    /// A relay without workers; must live on a `LocalSet` or local runtime.
+    pub fn new(
+        settings: RelaySettings,
+        observer: Rc<dyn RelayObserver>,
+        memory: Option<MemoryConnector>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            calls: RefCell::new(CallTable::new(settings.queue_max)),
+            settings,
+            peers: RefCell::default(),
+            handler: RefCell::default(),
+            after_batch: RefCell::default(),
+            observer,
+            memory,
+            alone_since: Cell::new(Some(Instant::now())),
+        })
+    }
+
+    /// Who gets the answers; set once, before the first call.
+    pub fn set_handler(&self, handler: Rc<Handler<O>>, after_batch: Rc<dyn Fn()>) {
+        *self.handler.borrow_mut() = Some(handler);
+        *self.after_batch.borrow_mut() = Some(after_batch);
+    }
+
+    /// Follows the list of workers, and looks at deadlines, until the thread ends.
+    pub async fn run(self: Rc<Self>, mut workers: tokio::sync::watch::Receiver<discovery::Workers>) {
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.follow(&workers.borrow_and_update().clone());
+        loop {
+            tokio::select! {
+                changed = workers.changed() => match changed {
+                    Ok(()) => self.follow(&workers.borrow_and_update().clone()),
+                    Err(_) => return,
+                },
+                _ = sweep.tick() => self.sweep(),
+            }
+        }
+    }
+
+    fn follow(self: &Rc<Self>, workers: &discovery::Workers) {
+        let mut peers = self.peers.borrow_mut();
+        peers.retain(|peer| {
+            let stays = workers.iter().any(|address| *address == peer.address);
+            if !stays {
+                peer.retire();
+            }
+            stays
+        });
+        for address in workers.iter() {
+            if !peers.iter().any(|peer| peer.address == *address) {
+                let peer = Peer::new(address.clone());
+                tokio::task::spawn_local(peer::run(Rc::clone(self), Rc::clone(&peer)));
+                peers.push(peer);
+            }
+        }
+    }
+
+    /// Hands a call to a worker, or lets it wait for one.
+    pub fn submit(self: &Rc<Self>, request: Request, origin: O) {
+        let key = self.calls.borrow_mut().insert(request, origin);
+        self.place(key);
+    }
+
+    /// The client is gone: what has not started need not.
+    pub fn cancel(&self, matches: impl Fn(&O) -> bool) {
+        let gone = self.calls.borrow().keys_where(matches);
+        for key in gone {
+            let place = self.calls.borrow().place(key);
+            match place {
+                Some(Place::Sent(peer)) => peer.send(&Frame::Cancel(CallId { id: key })),
+                Some(Place::Waiting) => {
+                    self.calls.borrow_mut().remove(key);
+                    self.observer.waiting(-1);
+                }
+                Some(Place::New) | None => {}
+            }
+        }
+    }
+
+    /// Calls that have not been answered.
+    pub fn in_flight(&self) -> usize {
+        self.calls.borrow().len()
+    }
+
+    /// Gives a call to the better of two random workers; lets it wait when all are busy.
+    fn place(self: &Rc<Self>, key: u64) {
+        if self.try_send(key) {
+            return;
+        }
+        let waits = self.calls.borrow_mut().wait(key);
+        if waits {
+            self.observer.waiting(1);
+        } else {
+            self.fail(key, Failure::Overloaded, "The server is overloaded. The call was not run.");
+        }
+    }
+
+    fn try_send(&self, key: u64) -> bool {
+        let peer = {
+            let (peers, calls) = (self.peers.borrow(), self.calls.borrow());
+            selection::choose(&peers, |peer| calls.was_refused(key, peer)).cloned()
+        };
+        let Some(peer) = peer else { return false };
+        self.calls.borrow_mut().send(key, &peer)
+    }
+
+    /// Workers have room again: those who wait go first.
+    fn place_waiting(self: &Rc<Self>) {
+        loop {
+            let next = self.calls.borrow_mut().first_waiting();
+            let Some(key) = next else { return };
+            if !self.try_send(key) {
+                return;
+            }
+            self.calls.borrow_mut().left_queue();
+            self.observer.waiting(-1);
+        }
+    }
+
+    fn answer(&self, origin: O, answer: Answer<'_>) {
+        let handler = self.handler.borrow().clone();
+        if let Some(handler) = handler {
+            handler(origin, answer);
+        }
+    }
+
+    fn fail(&self, key: u64, failure: Failure, text: &'static str) {
+        let call = self.calls.borrow_mut().remove(key);
+        if let Some(origin) = call {
+            self.answer(origin, Answer::Failed(failure, text));
+        }
+    }
+
+    fn batch_done(&self) {
+        let after = self.after_batch.borrow().clone();
+        if let Some(after) = after {
+            after();
+        }
+    }
+
+    /// Looks at what waits too long.
+    fn sweep(self: &Rc<Self>) {
+        let now = Instant::now();
+        let any_ready = self.peers.borrow().iter().any(|peer| peer.is_there());
+        let alone = if any_ready {
+            self.alone_since.set(None);
+            false
+        } else {
+            let since = self.alone_since.get().unwrap_or(now);
+            self.alone_since.set(Some(since));
+            now.duration_since(since) >= self.settings.worker_wait
+        };
+        if self.calls.borrow().len() == 0 {
+            return;
+        }
+        for peer in self.peers.borrow().iter() {
+            peer.try_again();
+        }
+        self.place_waiting();
+        let late = self.calls.borrow().late(now);
+        for (key, place) in late {
+            match place {
+                Place::Sent(peer) => {
+                    peer.send(&Frame::Cancel(CallId { id: key }));
+                    let text = "The call took too long. It may or may not have run.";
+                    self.fail(key, Failure::Timeout, text);
+                }
+                Place::Waiting | Place::New => {
+                    self.observer.waiting(-1);
+                    let text = "No worker became free in time. The call was not run.";
+                    self.fail(key, Failure::Overloaded, text);
+                }
+            }
+        }
+        if alone {
+            let waited_long = self.calls.borrow().waiting_since_before(now, self.settings.worker_wait);
+            for key in waited_long {
+                self.observer.waiting(-1);
+                self.fail(key, Failure::NoWorker, "No worker is available. The call was not run.");
+            }
+        }
+        self.batch_done();
+    }
+
+    /// A worker's connection is gone: what it had may have run, what it never got has not.
+    fn peer_lost(self: &Rc<Self>, peer: &Rc<Peer>) {
+        let unsent = peer.take_unsent();
+        let (again, lost) = self.calls.borrow_mut().of_peer(peer, &unsent);
+        for key in lost {
+            let text = "The worker is gone. The call may or may not have run.";
+            self.fail(key, Failure::WorkerLost, text);
+        }
+        for key in again {
+            self.place(key);
+        }
+        self.batch_done();
+    }
+
+    /// One frame from a worker.
+    fn frame(self: &Rc<Self>, peer: &Rc<Peer>, frame: Frame<'_>) {
+        match frame {
+            Frame::Reply(reply) => {
+                peer.told_load(reply.load);
+                let origin = self.calls.borrow_mut().take_sent(reply.id, peer);
+                match origin {
+                    Some(origin) => self.answer(origin, Answer::Reply(reply)),
+                    None => self.observer.stray_reply(),
+                }
+            }
+            Frame::Busy(CallId { id }) => {
+                peer.is_busy();
+                self.observer.busy();
+                let handed_back = self.calls.borrow_mut().refused(id, peer);
+                if handed_back {
+                    self.place(id);
+                }
+            }
+            Frame::Pong(pong) => {
+                peer.told_load(pong.load);
+                if pong.draining {
+                    peer.drain();
+                }
+            }
+            Frame::Ping(_) => peer.send(&Frame::Pong(rpc::Pong { load: 0, draining: false })),
+            Frame::Refuse(refuse) => {
+                tracing::error!(worker = %peer.address, reason = refuse.reason, "the worker turned this gateway away");
+            }
+            Frame::Hello(_) | Frame::Call(_) | Frame::Cancel(_) | Frame::Unknown(_) => {}
+        }
+    }
+
+    /// Addresses of workers and whether they can be called now.
+    pub fn workers(&self) -> Vec<(PeerAddress, bool)> {
+        self.peers.borrow().iter().map(|peer| (peer.address.clone(), peer.is_there())).collect()
+    }
+}

@@ -1,0 +1,285 @@
+//! One connection to one worker: its state, its two halves, and whether it is well.
+//!
+//! Health is judged by answers: a worker that says nothing for the health interval is left out until it speaks
+//! again. What it has been given stays with it until its connection breaks (a host that is gone breaks it within a
+//! second) or the budget ends.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use diffyne_shared::backoff::Backoff;
+use diffyne_shared::rpc::{self, Empty, Frame, FrameReader, PeerAddress};
+use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::sync::Notify;
+
+use super::Relay;
+use super::connect::{Connected, connect};
+use diffyne_shared::listener::Stream;
+
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_LAST: Duration = Duration::from_secs(2);
+/// What may wait to be written to a worker before it counts as busy.
+const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A write buffer that grew beyond this is not kept.
+const OUT_BYTES_KEPT: usize = 256 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No connection.
+    Away,
+    /// Takes calls.
+    Ready,
+    /// Finishes what it has.
+    Draining,
+}
+
+/// What the relay knows of a worker.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) address: PeerAddress,
+    state: Cell<State>,
+    /// It handed a call back and has not told of room since.
+    busy: Cell<bool>,
+    /// It has been silent for the health interval.
+    silent: Cell<bool>,
+    capacity: Cell<u32>,
+    load: Cell<u32>,
+    in_flight: Cell<u32>,
+    /// Sent since the load was told.
+    sent_since: Cell<u32>,
+    out: RefCell<Vec<u8>>,
+    /// Calls in `out`: no byte of them has been handed to the kernel.
+    unsent: RefCell<Vec<u64>>,
+    wake: Notify,
+    retired: Cell<bool>,
+    retire: Notify,
+    heard: Cell<Instant>,
+}
+
+impl Peer {
+    pub(super) fn new(address: PeerAddress) -> Rc<Self> {
+        Rc::new(Self {
+            address,
+            state: Cell::new(State::Away),
+            busy: Cell::new(false),
+            silent: Cell::new(false),
+            capacity: Cell::new(1),
+            load: Cell::new(0),
+            in_flight: Cell::new(0),
+            sent_since: Cell::new(0),
+            out: RefCell::default(),
+            unsent: RefCell::default(),
+            wake: Notify::new(),
+            retired: Cell::new(false),
+            retire: Notify::new(),
+            heard: Cell::new(Instant::now()),
+        })
+    }
+
+    pub(super) fn connected(&self, capacity: u32, draining: bool) {
+        self.state.set(if draining { State::Draining } else { State::Ready });
+        self.busy.set(false);
+        self.silent.set(false);
+        self.capacity.set(capacity.max(1));
+        self.load.set(0);
+        self.sent_since.set(0);
+        self.heard.set(Instant::now());
+    }
+
+    /// Connected, answering, and not on its way out.
+    pub(super) fn is_there(&self) -> bool {
+        self.state.get() == State::Ready && !self.silent.get()
+    }
+
+    pub(super) fn takes_calls(&self) -> bool {
+        self.is_there() && !self.busy.get() && self.out.borrow().len() < OUT_BYTES_MAX
+    }
+
+    /// Load in relation to capacity; smaller is better.
+    pub(super) fn score(&self) -> u64 {
+        let load = u64::from(self.load.get()) + u64::from(self.sent_since.get());
+        load * 1000 / u64::from(self.capacity.get())
+    }
+
+    pub(super) fn told_load(&self, load: u32) {
+        self.load.set(load);
+        self.sent_since.set(0);
+        self.busy.set(false);
+    }
+
+    pub(super) fn is_busy(&self) {
+        self.busy.set(true);
+    }
+
+    /// A busy worker may have room without having said so.
+    pub(super) fn try_again(&self) {
+        self.busy.set(false);
+    }
+
+    pub(super) fn one_less(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        if self.state.get() == State::Draining && self.in_flight.get() == 0 {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The worker takes no more; its connection ends when it has answered all.
+    pub(super) fn drain(&self) {
+        if self.state.get() == State::Ready {
+            self.state.set(State::Draining);
+            self.wake.notify_one();
+        }
+    }
+
+    /// No longer in the list of workers: finish, and do not come back.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        self.drain();
+        self.retire.notify_one();
+    }
+
+    pub(super) fn send(&self, frame: &Frame<'_>) {
+        if self.state.get() != State::Away && rpc::encode(frame, &mut self.out.borrow_mut()).is_ok() {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(super) fn send_call(&self, key: u64, frame: &Frame<'_>) -> bool {
+        if rpc::encode(frame, &mut self.out.borrow_mut()).is_err() {
+            return false;
+        }
+        self.unsent.borrow_mut().push(key);
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.sent_since.set(self.sent_since.get() + 1);
+        self.wake.notify_one();
+        true
+    }
+
+    pub(super) fn take_unsent(&self) -> Vec<u64> {
+        self.out.borrow_mut().clear();
+        std::mem::take(&mut self.unsent.borrow_mut())
+    }
+
+    /// What is to be written now; from here on it may reach the worker.
+    fn take_out(&self) -> Vec<u8> {
+        self.unsent.borrow_mut().clear();
+        std::mem::take(&mut self.out.borrow_mut())
+    }
+
+    fn is_finished(&self) -> bool {
+        self.state.get() == State::Draining && self.in_flight.get() == 0 && self.out.borrow().is_empty()
+    }
+}
+
+/// Keeps a worker connected until it is retired.
+pub(super) async fn run<O: 'static>(relay: Rc<Relay<O>>, peer: Rc<Peer>) {
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LAST);
+    let mut told = false;
+    while !peer.retired.get() {
+        match connect(&peer.address, &relay.settings, relay.memory.as_ref()).await {
+            Ok(connected) => {
+                backoff.reset();
+                told = false;
+                talk(&relay, &peer, connected).await;
+            }
+            Err(error) => {
+                if !told {
+                    tracing::warn!(worker = %peer.address, error, "cannot reach the worker; trying again");
+                    told = true;
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff.wait()) => {}
+            () = peer.retire.notified() => {}
+        }
+    }
+}
+
+/// One connection's life.
+async fn talk<O: 'static>(relay: &Rc<Relay<O>>, peer: &Rc<Peer>, connected: Connected) {
+    let Connected { stream, reader, hello } = connected;
+    tracing::info!(worker = %peer.address, id = hello.id, backend = hello.backend, "worker connected");
+    peer.connected(hello.capacity, hello.draining);
+    relay.observer.worker_connection(true);
+    relay.place_waiting();
+    let (read, write) = tokio::io::split(stream);
+    let why = tokio::select! {
+        why = read_loop(relay, peer, read, reader) => why,
+        why = write_loop(peer, write) => why,
+        () = health_loop(relay, peer) => "retired".to_owned(),
+    };
+    peer.state.set(State::Away);
+    relay.observer.worker_connection(false);
+    tracing::info!(worker = %peer.address, why, "worker disconnected");
+    relay.peer_lost(peer);
+}
+
+async fn read_loop<O: 'static>(
+    relay: &Rc<Relay<O>>,
+    peer: &Rc<Peer>,
+    mut read: ReadHalf<Stream>,
+    mut reader: FrameReader,
+) -> String {
+    loop {
+        loop {
+            match reader.next_frame() {
+                Ok(Some(frame)) => relay.frame(peer, frame),
+                Ok(None) => break,
+                Err(error) => return format!("the worker speaks nonsense: {error}"),
+            }
+        }
+        relay.place_waiting();
+        relay.batch_done();
+        match reader.fill(&mut read).await {
+            Ok(0) => return "closed by the worker".to_owned(),
+            Ok(_) => {
+                peer.heard.set(Instant::now());
+                if peer.silent.replace(false) {
+                    tracing::info!(worker = %peer.address, "the worker answers again");
+                }
+            }
+            Err(error) => return error.to_string(),
+        }
+    }
+}
+
+/// Writes what has gathered since the last write, in one go and without a timer.
+async fn write_loop(peer: &Rc<Peer>, mut write: WriteHalf<Stream>) -> String {
+    loop {
+        peer.wake.notified().await;
+        loop {
+            let mut batch = peer.take_out();
+            if batch.is_empty() {
+                break;
+            }
+            if let Err(error) = write.write_all(&batch).await {
+                return error.to_string();
+            }
+            batch.clear();
+            let mut out = peer.out.borrow_mut();
+            if out.is_empty() && out.capacity() == 0 && batch.capacity() <= OUT_BYTES_KEPT {
+                *out = batch;
+            }
+        }
+        if peer.is_finished() {
+            return "drained".to_owned();
+        }
+    }
+}
+
+/// Asks a silent worker whether it lives, and leaves it out while it does not answer.
+async fn health_loop<O: 'static>(relay: &Rc<Relay<O>>, peer: &Rc<Peer>) {
+    let interval = relay.settings.health;
+    loop {
+        tokio::time::sleep(interval / 2).await;
+        let silence = peer.heard.get().elapsed();
+        if silence > interval && !peer.silent.replace(true) {
+            tracing::warn!(worker = %peer.address, ?silence, "the worker does not answer; it is left out");
+        }
+        if silence > interval / 4 {
+            peer.send(&Frame::Ping(Empty {}));
+        }
+    }
+}

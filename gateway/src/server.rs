@@ -1,0 +1,258 @@
+//! Starts and stops a gateway: the bus, the threads, the listener, the admin pages.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use diffyne_shared::admin::{self, AdminSource};
+use diffyne_shared::bus::{Bus, GatewayIdentity, RedisState};
+use diffyne_shared::listener::Listener;
+use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::settings::gateway::GatewaySettings;
+use prometheus::Registry;
+use thiserror::Error;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::acceptor;
+use crate::cluster;
+use crate::handshake::Admission;
+use crate::http::{HealthSource, Pages};
+use crate::hub::Clock;
+use crate::metrics::Metrics;
+use crate::reactor::{self, Command, Common, ReactorHandle};
+use crate::relay::{MemoryConnector, discovery};
+
+/// How often the threads are asked which workers they reach.
+const WORKERS_EVERY: Duration = Duration::from_millis(200);
+/// How long handshakes may take that were under way at a stop.
+const LATE_HANDSHAKES: Duration = Duration::from_secs(2);
+/// How long clients may take to answer the last close frame.
+const LAST_CLOSES: Duration = Duration::from_secs(4);
+const STEP: Duration = Duration::from_millis(20);
+
+/// Why a gateway does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: PeerAddress,
+        /// What happened.
+        error: std::io::Error,
+    },
+    /// A setting of the bus is wrong.
+    #[error("{0}")]
+    Bus(String),
+    /// No thread could be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What `dev` adds to a gateway.
+pub struct Extras {
+    /// Workers in this process.
+    pub memory: Option<MemoryConnector>,
+    /// Makes the pages from the figures.
+    pub pages: Box<dyn FnOnce(Arc<HealthSource>) -> Arc<dyn Pages>>,
+}
+
+/// A running gateway.
+pub struct Gateway {
+    /// Where it listens.
+    pub address: PeerAddress,
+    /// Where the admin pages are, if anywhere.
+    pub admin_address: Option<PeerAddress>,
+    /// Keys, to be exchanged.
+    pub admission: Arc<Admission>,
+    common: Arc<Common>,
+    threads: Vec<ReactorHandle>,
+    joins: Vec<std::thread::JoinHandle<()>>,
+    stop_accepting: CancellationToken,
+    acceptor: JoinHandle<()>,
+    draining: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+struct Admin {
+    metrics: Arc<Metrics>,
+    bus: Bus,
+    health: Arc<HealthSource>,
+    draining: Arc<AtomicBool>,
+}
+
+impl AdminSource for Admin {
+    fn registry(&self) -> &Registry {
+        &self.metrics.registry
+    }
+
+    fn refresh(&self) {
+        let counters = self.bus.counters();
+        let figure = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as i64;
+        self.metrics.redis_up.set(i64::from(self.bus.redis_state() == RedisState::Up));
+        self.metrics.redis_reconnects.set(figure(&counters.reconnects));
+        self.metrics.broadcasts_waiting.set(figure(&counters.waiting));
+        self.metrics.broadcasts_overflowed.set(figure(&counters.overflowed));
+        self.metrics.gaps.with_label_values(&["closed"]).set(figure(&counters.gaps_closed));
+        self.metrics.gaps.with_label_values(&["told"]).set(figure(&counters.gaps_told));
+        let (reachable, known) = self.health.workers();
+        self.metrics.workers.with_label_values(&["reachable"]).set(reachable as i64);
+        self.metrics.workers.with_label_values(&["unreachable"]).set(known.saturating_sub(reachable) as i64);
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err("this gateway is stopping".to_owned());
+        }
+        if self.health.workers().0 == 0 {
+            return Err("no worker is reachable".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Gateway {
+    /// Starts; returns when connections are accepted.
+    pub async fn start(settings: GatewaySettings, extras: Extras) -> Result<Self, StartError> {
+        let settings = Arc::new(settings);
+        let identity = GatewayIdentity::new(&settings.name);
+        let (bus, events) = match &settings.redis.url {
+            None => Bus::memory(identity),
+            Some(url) => Bus::redis(identity, url, &settings.redis, settings.status_key.clone())
+                .map_err(StartError::Bus)?,
+        };
+        let bind = |address: &PeerAddress| {
+            acceptor::listen(address).map_err(|error| StartError::Listen { address: address.clone(), error })
+        };
+        let listener = bind(&settings.listen)?;
+        let address = listener.address().unwrap_or_else(|_| settings.listen.clone());
+        let admin_listener = match &settings.admin_listen {
+            Some(address) => Some(
+                Listener::bind(address)
+                    .map_err(|error| StartError::Listen { address: address.clone(), error })?,
+            ),
+            None => None,
+        };
+        let admin_address = admin_listener.as_ref().and_then(|listener| listener.address().ok());
+
+        let metrics = Metrics::new();
+        let health = HealthSource::new(bus.clone());
+        let admission = Arc::new(Admission::new(&settings));
+        let draining = Arc::new(AtomicBool::new(false));
+        let (worker_list, workers) = watch::channel(discovery::Workers::default());
+        let common = Arc::new(Common {
+            bus: bus.clone(),
+            metrics: Arc::clone(&metrics),
+            admission: Arc::clone(&admission),
+            pages: (extras.pages)(Arc::clone(&health)),
+            clock: Clock::default(),
+            connections: Arc::new(AtomicUsize::new(0)),
+            handshakes: Arc::new(AtomicUsize::new(0)),
+            memory: extras.memory,
+            workers,
+            settings: Arc::clone(&settings),
+        });
+        let mut threads = Vec::new();
+        let mut joins = Vec::new();
+        for index in 0..settings.threads {
+            let (handle, join) = reactor::spawn(index, Arc::clone(&common)).map_err(StartError::Thread)?;
+            threads.push(handle);
+            joins.push(join);
+        }
+
+        let mut tasks = vec![
+            tokio::spawn(cluster::run(events, threads.clone(), common.clock.clone(), Arc::clone(&metrics))),
+            tokio::spawn(cluster::count(bus.clone(), Arc::clone(&common.connections))),
+            tokio::spawn(discovery::run(settings.workers.clone(), bus.workers(), worker_list)),
+            tokio::spawn(watch_workers(threads.clone(), Arc::clone(&health))),
+        ];
+        if let Some(listener) = admin_listener {
+            let source = Admin { metrics, bus: bus.clone(), health, draining: Arc::clone(&draining) };
+            tasks.push(tokio::spawn(admin::serve(listener, Arc::new(source))));
+        }
+        let stop_accepting = CancellationToken::new();
+        let acceptor = tokio::spawn(acceptor::run(listener, threads.clone(), stop_accepting.clone()));
+        tracing::info!(%address, gateway = bus.gateway_id(), "listening");
+        Ok(Self {
+            address,
+            admin_address,
+            admission,
+            common,
+            threads,
+            joins,
+            stop_accepting,
+            acceptor,
+            draining,
+            tasks,
+        })
+    }
+
+    /// Stops gracefully: takes what the accept queue holds, stops accepting, lets running calls finish within the
+    /// limit, closes everybody with 1001, and leaves the cluster.
+    pub async fn stop(self) {
+        let connections = || self.common.connections.load(Ordering::Relaxed);
+        tracing::info!(connections = connections(), "stopping");
+        self.draining.store(true, Ordering::Relaxed);
+        self.stop_accepting.cancel();
+        // The task ends by itself; it cannot fail.
+        let _ = self.acceptor.await;
+        wait_until(LATE_HANDSHAKES, || self.common.handshakes.load(Ordering::Relaxed) == 0).await;
+        tell(&self.threads, || Command::Drain).await;
+        wait_until(self.common.settings.drain_timeout, || connections() == 0).await;
+        if connections() > 0 {
+            tracing::warn!(connections = connections(), "some calls did not finish in time");
+            tell(&self.threads, || Command::Close).await;
+            wait_until(LAST_CLOSES, || connections() == 0).await;
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.common.bus.leave().await;
+        drop(self.threads);
+        for task in self.tasks {
+            // Aborted above; what it held is dropped when it has ended.
+            let _ = task.await;
+        }
+        drop(self.common);
+        for join in self.joins {
+            if join.join().is_err() {
+                tracing::error!("a serving thread had panicked");
+            }
+        }
+        tracing::info!("stopped");
+    }
+}
+
+async fn tell(threads: &[ReactorHandle], command: impl Fn() -> Command) {
+    for thread in threads {
+        // A thread that has ended needs no telling.
+        let _ = thread.commands.send(command()).await;
+    }
+}
+
+async fn wait_until(limit: Duration, done: impl Fn() -> bool) {
+    let until = Instant::now() + limit;
+    while !done() && Instant::now() < until {
+        tokio::time::sleep(STEP).await;
+    }
+}
+
+/// Counts the workers that every thread can call.
+async fn watch_workers(threads: Vec<ReactorHandle>, health: Arc<HealthSource>) {
+    loop {
+        let mut reach: std::collections::BTreeMap<PeerAddress, bool> = std::collections::BTreeMap::new();
+        for thread in &threads {
+            let (ask, answer) = oneshot::channel();
+            if thread.commands.send(Command::Workers(ask)).await.is_err() {
+                return;
+            }
+            for (address, there) in answer.await.unwrap_or_default() {
+                *reach.entry(address).or_insert(true) &= there;
+            }
+        }
+        health.set_workers(reach.values().filter(|there| **there).count(), reach.len());
+        tokio::time::sleep(WORKERS_EVERY).await;
+    }
+}

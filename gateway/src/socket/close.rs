@@ -1,0 +1,40 @@
+//! Why a WebSocket ends, as its close frame says it.
+
+use std::borrow::Cow;
+
+/// A close code and the words beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// RFC 6455, section 7.4.
+    pub code: u16,
+    /// At most 123 bytes go on the wire.
+    pub reason: Cow<'static, str>,
+}
+
+impl Close {
+    /// A close with a fixed reason.
+    pub const fn new(code: u16, reason: &'static str) -> Self {
+        Self { code, reason: Cow::Borrowed(reason) }
+    }
+
+    /// 1001: the server stops.
+    pub const GOING_AWAY: Self = Self::new(1001, "Server is going away");
+    /// 1003: this server takes text only.
+    pub const BINARY: Self = Self::new(1003, "Binary messages are not supported");
+    /// 1007: not UTF-8.
+    pub const BAD_UTF8: Self = Self::new(1007, "Invalid UTF-8");
+    /// 1008: it does not read what is sent to it.
+    pub const SLOW_CONSUMER: Self = Self::new(1008, "Slow consumer");
+    /// 1009: over the configured size, also when assembled from fragments.
+    pub const TOO_BIG: Self = Self::new(1009, "Message payload too large");
+
+    /// 1002: what the peer did is against the protocol.
+    pub const fn protocol(reason: &'static str) -> Self {
+        Self::new(1002, reason)
+    }
+}
+
+/// Whether a peer may put this code into a close frame.
+pub(super) fn is_allowed(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}

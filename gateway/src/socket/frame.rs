@@ -1,0 +1,104 @@
+//! Server frames as bytes: built once, unmasked, ready to be shared by any number of connections.
+
+use bytes::Bytes;
+use fastwebsockets::{Frame, OpCode, Payload};
+
+use super::Close;
+
+/// Longest head of a server frame: two bytes and a 64-bit length.
+const HEAD_MAX: usize = 16;
+/// Longest payload of a control frame.
+pub(super) const CONTROL_MAX: usize = 125;
+
+fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(HEAD_MAX + payload.len());
+    let mut head = [0; HEAD_MAX];
+    let length = Frame::new(true, opcode, None, Payload::Borrowed(payload)).fmt_head(&mut head);
+    out.extend_from_slice(&head[..length]);
+    out.extend_from_slice(payload);
+    Bytes::from(out)
+}
+
+/// A text message.
+pub fn text(message: &str) -> Bytes {
+    frame(OpCode::Text, message.as_bytes())
+}
+
+/// A binary message.
+pub fn binary(message: &[u8]) -> Bytes {
+    frame(OpCode::Binary, message)
+}
+
+/// A ping without words.
+pub fn ping() -> Bytes {
+    Bytes::from_static(&[0x89, 0])
+}
+
+/// The answer to a ping.
+pub fn pong(payload: &[u8]) -> Bytes {
+    frame(OpCode::Pong, payload)
+}
+
+/// A close frame; the reason is cut to what a control frame holds.
+pub fn close(close: &Close) -> Bytes {
+    let mut reason = &*close.reason;
+    while reason.len() > CONTROL_MAX - 2 {
+        let mut end = CONTROL_MAX - 2;
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        reason = &reason[..end];
+    }
+    let mut payload = close.code.to_be_bytes().to_vec();
+    payload.extend_from_slice(reason.as_bytes());
+    frame(OpCode::Close, &payload)
+}
+
+/// A close frame without a code, the answer to one without.
+pub fn close_empty() -> Bytes {
+    Bytes::from_static(&[0x88, 0])
+}
+
+/// A text message from parts, without joining them first.
+pub fn text_from_parts(parts: &[&[u8]]) -> Bytes {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let mut out = Vec::with_capacity(HEAD_MAX + length);
+    // The head of a server frame depends on the length alone (RFC 6455, section 5.2).
+    out.push(0x81);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short), _) if short <= 125 => out.push(short),
+        (_, Ok(medium)) => {
+            out.push(126);
+            out.extend_from_slice(&medium.to_be_bytes());
+        }
+        _ => {
+            out.push(127);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+    Bytes::from(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_make_the_same_frame_as_the_whole() {
+        for length in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
+            let whole = "x".repeat(length);
+            let (a, b) = whole.split_at(length / 3);
+            assert_eq!(text(&whole), text_from_parts(&[a.as_bytes(), b.as_bytes()]), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let frame = close(&Close { code: 1000, reason: "é".repeat(100).into() });
+        assert!(frame.len() <= 2 + CONTROL_MAX);
+        assert!(std::str::from_utf8(&frame[4..]).is_ok());
+    }
+}

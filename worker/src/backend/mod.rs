@@ -1,0 +1,64 @@
+//! What a worker runs calls on. Today: components written in Rust ([`native`]).
+
+pub mod native;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use diffyne_shared::rpc::{CallKind, Cause, Outcome};
+
+use crate::component::ClientInfo;
+
+/// An event that may leave for the whole cluster.
+#[derive(Debug, Clone)]
+pub struct Broadcastable {
+    /// Place in the response's events.
+    pub index: u32,
+    /// Event name.
+    pub name: String,
+    /// The `params` list as JSON.
+    pub params: Vec<u8>,
+}
+
+/// A call that has ended, well or not.
+#[derive(Debug)]
+pub struct Finished {
+    /// The class, if the backend knows it; else empty.
+    pub class: String,
+    /// The method, if the class has it; else empty.
+    pub method: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Status of the HTTP twin.
+    pub status: u16,
+    /// The finished JSON object.
+    pub data: Vec<u8>,
+    /// Events in the response.
+    pub event_count: u32,
+    /// Those that may leave.
+    pub broadcasts: Vec<Broadcastable>,
+}
+
+/// A call as a backend gets it.
+#[derive(Debug)]
+pub struct Job {
+    /// What is asked for.
+    pub kind: CallKind,
+    /// Who calls.
+    pub client: ClientInfo,
+    /// The push that it reacts to.
+    pub cause: Option<Cause>,
+    /// The client's `data`.
+    pub payload: Vec<u8>,
+}
+
+/// The end of a call, later.
+pub type FinishedFuture<'a> = Pin<Box<dyn Future<Output = Finished> + Send + 'a>>;
+
+/// Runs calls.
+pub trait Backend: Send + Sync {
+    /// For people and the hello.
+    fn name(&self) -> &'static str;
+    /// Runs one call; must not panic and must end.
+    fn run(&self, job: Job) -> FinishedFuture<'_>;
+}

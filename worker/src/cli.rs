@@ -1,0 +1,121 @@
+//! The command line of `diffyne-worker`, and of any worker with components of its own.
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{ArgMatches, Command};
+use diffyne_shared::settings::worker::{self, MissingKey, WorkerSettings};
+use diffyne_shared::settings::{self, Layers};
+use diffyne_shared::telemetry::Logs;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::backend::native::NativeBackend;
+use crate::component::Registry;
+use crate::component::context::App;
+use crate::component::engine::Engine;
+use crate::demo;
+use crate::server::Worker;
+
+const AFTER: &str = "Example: diffyne-worker serve --env-file /path/to/app/.env --redis-url redis://127.0.0.1
+Every setting can be given as a flag, in the environment, in a .env file or in a TOML file; later ones in
+this list lose. Signals: SIGTERM finishes running calls, hands back the others and stops; SIGHUP reloads the
+log level.";
+
+fn command() -> Command {
+    let serve = Command::new("serve").about("Run a worker").args(settings::arguments(&worker::specs()));
+    let check = Command::new("check-config")
+        .about("Check the settings and print each with its origin; secrets are masked")
+        .args(settings::arguments(&worker::specs()));
+    let list = Command::new("settings").about("Print every setting as a Markdown table");
+    Command::new("diffyne-worker")
+        .about("Runs Diffyne components for the gateways")
+        .after_help(AFTER)
+        .version(diffyne_shared::VERSION)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([serve, check, list])
+}
+
+/// Runs the program with the demo components.
+pub fn main() -> ExitCode {
+    main_with(|registry, settings| {
+        demo::register(registry);
+        demo::app(&settings.database)
+    })
+}
+
+/// Runs a worker with components of your own: `register` adds them and returns the state that they share.
+pub fn main_with(register: impl FnOnce(&mut Registry, &WorkerSettings) -> anyhow::Result<App>) -> ExitCode {
+    let matches = command().get_matches();
+    let result = match matches.subcommand() {
+        Some(("serve", matches)) => serve(matches, register),
+        Some(("check-config", matches)) => check_config(matches),
+        _ => {
+            print!("{}", settings::markdown(&worker::specs()));
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("diffyne-worker: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn layers(matches: &ArgMatches) -> anyhow::Result<Layers> {
+    let specs = worker::specs();
+    let (files, flags) = settings::from_matches(matches, &specs);
+    let environment: HashMap<String, String> = std::env::vars().collect();
+    Ok(Layers::read(&specs, &files, &environment, &flags)?)
+}
+
+fn check_config(matches: &ArgMatches) -> anyhow::Result<()> {
+    let layers = layers(matches)?;
+    WorkerSettings::read(&layers, MissingKey::Refuse)?;
+    print!("{}", layers.table());
+    Ok(())
+}
+
+/// The engine of these settings.
+pub fn engine(settings: &WorkerSettings, registry: Registry, app: App) -> Arc<Engine> {
+    Arc::new(Engine { registry, signer: settings.signer.clone(), app, debug: settings.debug })
+}
+
+fn serve(
+    matches: &ArgMatches,
+    register: impl FnOnce(&mut Registry, &WorkerSettings) -> anyhow::Result<App>,
+) -> anyhow::Result<()> {
+    let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
+    let logs = Logs::start(&settings.log, "diffyne-worker").map_err(anyhow::Error::msg)?;
+    let mut registry = Registry::default();
+    let app = register(&mut registry, &settings)?;
+    let backend = Arc::new(NativeBackend::new(engine(&settings, registry, app)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(async {
+        let worker = Worker::start(&settings, backend).await?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => {
+                    let reloaded = layers(matches)
+                        .and_then(|layers| Ok(WorkerSettings::read(&layers, MissingKey::Refuse)?))
+                        .and_then(|settings| logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg));
+                    match reloaded {
+                        Ok(()) => tracing::info!("log level reloaded"),
+                        Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
+                    }
+                }
+            }
+        }
+        worker.stop().await;
+        Ok(())
+    })
+}

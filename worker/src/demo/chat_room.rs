@@ -1,0 +1,79 @@
+//! A chat room: whoever is in it hears of new messages, whichever gateway they are connected to.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::store::{Message, Store};
+use crate::component::{Context, Definition, Failure};
+
+/// The state.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatRoom {
+    room_id: i64,
+    messages: Vec<Message>,
+    new_message: String,
+}
+
+impl Default for ChatRoom {
+    fn default() -> Self {
+        Self { room_id: 1, messages: Vec::new(), new_message: String::new() }
+    }
+}
+
+const VIEW: &str = r#"<section class="chat">
+  <ul>{% for message in messages %}<li diff:key="m{{ message.id }}">{{ message.content }}</li>{% endfor %}</ul>
+  <form diff:submit="sendMessage">
+    <input diff:model="newMessage" value="{{ newMessage }}" placeholder="Say something" aria-label="Message" autocomplete="off">
+    <button>Send</button>
+    <em diff:error="newMessage"></em>
+  </form>
+</section>"#;
+
+impl ChatRoom {
+    async fn load_messages(&mut self, context: &Context) -> Result<(), Failure> {
+        let (store, room) = (store(context)?, self.room_id);
+        self.messages = context.blocking(move || store.messages(room).map_err(Failure::exception)).await?;
+        Ok(())
+    }
+
+    async fn send_message(&mut self, context: &mut Context) -> Result<(), Failure> {
+        context.validate(&[("newMessage", json!(self.new_message), "required|string|max:500")])?;
+        let (store, room, content) = (store(context)?, self.room_id, std::mem::take(&mut self.new_message));
+        context.blocking(move || store.add(room, &content).map_err(Failure::exception)).await?;
+        self.load_messages(context).await?;
+        context.dispatch("message-sent", vec![json!({"room_id": self.room_id})]);
+        Ok(())
+    }
+
+    async fn handle_new_message(&mut self, context: &Context, data: &Map<String, Value>) -> Result<(), Failure> {
+        if data.get("room_id") == Some(&json!(self.room_id)) {
+            self.load_messages(context).await?;
+        }
+        Ok(())
+    }
+}
+
+fn store(context: &Context) -> Result<Arc<Store>, Failure> {
+    context.app().ok_or_else(|| Failure::Exception("the chat has no store".to_owned()))
+}
+
+pub(super) fn definition() -> Definition<ChatRoom> {
+    Definition::<ChatRoom>::new(super::CHAT_ROOM)
+        .template(VIEW)
+        .mount(|room, context, params| {
+            Box::pin(async move {
+                if let Some(id) = params.get("roomId").and_then(Value::as_i64) {
+                    room.room_id = id;
+                }
+                room.load_messages(context).await
+            })
+        })
+        .async_method("sendMessage", [], |room, context, ()| Box::pin(room.send_message(context)))
+        .async_method("handleNewMessage", ["data"], |room, context, (data,): (Map<String, Value>,)| {
+            Box::pin(async move { room.handle_new_message(context, &data).await })
+        })
+        .listen("message-sent", "handleNewMessage")
+}

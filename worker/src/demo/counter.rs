@@ -1,0 +1,35 @@
+//! A number, and three ways to change it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::component::Definition;
+
+/// The state.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Counter {
+    count: i64,
+}
+
+const VIEW: &str = r#"<div class="counter">
+  <button type="button" diff:click="decrement" aria-label="one less">&minus;</button>
+  <output>{{ count }}</output>
+  <button type="button" diff:click="increment" aria-label="one more">+</button>
+  <button type="button" class="quiet" diff:click="add(10)">+10</button>
+</div>"#;
+
+pub(super) fn definition() -> Definition<Counter> {
+    Definition::<Counter>::new(super::COUNTER)
+        .template(VIEW)
+        .method("increment", [], |counter, _context, ()| {
+            counter.count = counter.count.saturating_add(1);
+            Ok(())
+        })
+        .method("decrement", [], |counter, _context, ()| {
+            counter.count = counter.count.saturating_sub(1);
+            Ok(())
+        })
+        .method("add", ["n"], |counter, _context, (n,): (i64,)| {
+            counter.count = counter.count.saturating_add(n);
+            Ok(())
+        })
+}

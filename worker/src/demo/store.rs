@@ -1,0 +1,90 @@
+//! The demo's messages: one SQLite file in WAL mode, shared by all workers of the machine.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
+
+/// How long to wait for another worker's write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages of a room that a page shows, and that travel in its state.
+const MESSAGES_SHOWN: i64 = 50;
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Number.
+    pub id: i64,
+    /// Text.
+    pub content: String,
+    /// Room.
+    pub room_id: i64,
+}
+
+/// The messages.
+pub struct Store {
+    connection: Mutex<Connection>,
+}
+
+impl Store {
+    /// Opens the file, and makes it where it is missing.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        }
+        let connection = Connection::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.execute_batch(
+            "CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, content TEXT NOT NULL, room_id INTEGER NOT NULL);
+             CREATE INDEX IF NOT EXISTS messages_by_room ON messages (room_id, id);",
+        )?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a message. Blocks.
+    pub fn add(&self, room: i64, content: &str) -> rusqlite::Result<()> {
+        let connection = self.connection();
+        let mut insert = connection.prepare_cached("INSERT INTO messages (content, room_id) VALUES (?, ?)")?;
+        insert.execute(params![content, room]).map(|_| ())
+    }
+
+    /// The newest messages of a room, oldest first. Blocks.
+    pub fn messages(&self, room: i64) -> rusqlite::Result<Vec<Message>> {
+        let connection = self.connection();
+        let mut select = connection
+            .prepare_cached("SELECT id, content, room_id FROM messages WHERE room_id = ? ORDER BY id DESC LIMIT ?")?;
+        let rows = select.query_map(params![room, MESSAGES_SHOWN], |row| {
+            Ok(Message { id: row.get(0)?, content: row.get(1)?, room_id: row.get(2)? })
+        })?;
+        let mut messages = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        messages.reverse();
+        Ok(messages)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_workers_share_one_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/demo.sqlite");
+        let (a, b) = (Store::open(&path).unwrap(), Store::open(&path).unwrap());
+        a.add(1, "from a").unwrap();
+        b.add(1, "from b").unwrap();
+        b.add(2, "elsewhere").unwrap();
+        let texts: Vec<String> = a.messages(1).unwrap().into_iter().map(|message| message.content).collect();
+        assert_eq!(texts, ["from a", "from b"]);
+    }
+}

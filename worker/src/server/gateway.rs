@@ -1,0 +1,370 @@
+//! One gateway thread's connection: its calls in, its replies out.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use diffyne_shared::listener::Stream;
+use diffyne_shared::rpc::{
+    self, Call, CallId, EventOut, Frame, FrameReader, Hello, Pong, Refuse, Reply, SessionFate, Transport,
+};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use subtle::{Choice, ConstantTimeEq as _};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use crate::backend::{Finished, Job};
+use crate::component::ClientInfo;
+
+/// How long a gateway may take to say hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Replies that wait to be written; beyond it no further calls are read.
+const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A write buffer that grew beyond this is not kept.
+const OUT_BYTES_KEPT: usize = 256 * 1024;
+
+/// How a call left this connection.
+enum Left {
+    Ran(Finished),
+    /// Drained before it began, or its budget ended in the queue.
+    NotRun,
+    /// Nobody waits for it.
+    Cancelled,
+}
+
+struct Done {
+    id: u64,
+    left: Left,
+}
+
+type Running = Pin<Box<dyn Future<Output = Done>>>;
+
+struct Connection {
+    shared: Arc<Shared>,
+    out: Vec<u8>,
+    written: usize,
+    running: FuturesUnordered<Running>,
+    /// Calls that have not begun, and how to drop them.
+    queued: HashMap<u64, CancellationToken>,
+    /// The gateway was told of no room since the last word on the load.
+    told_busy: bool,
+}
+
+/// Serves a gateway until it hangs up.
+pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
+    let mut reader = FrameReader::new(shared.frame_bytes_max);
+    let gateway = match tokio::time::timeout(HELLO_TIMEOUT, greet(&shared, &mut stream, &mut reader)).await {
+        Ok(Ok(gateway)) => gateway,
+        Ok(Err(why)) => {
+            shared.metrics.refused.inc();
+            tracing::warn!(why, "a gateway was turned away");
+            return;
+        }
+        Err(_elapsed) => {
+            tracing::debug!("somebody connected and said nothing");
+            return;
+        }
+    };
+    tracing::info!(gateway, "gateway connected");
+    shared.connections.fetch_add(1, Ordering::Relaxed);
+    shared.metrics.connections.inc();
+    let mut connection = Connection {
+        shared: Arc::clone(&shared),
+        out: Vec::new(),
+        written: 0,
+        running: FuturesUnordered::new(),
+        queued: HashMap::new(),
+        told_busy: false,
+    };
+    let why = connection.talk(stream, reader).await;
+    tracing::info!(gateway, why, "gateway disconnected");
+    // Nobody waits for the answers; what runs may have begun to change things, so it runs to its end.
+    for cancel in connection.queued.values() {
+        cancel.cancel();
+    }
+    while let Some(done) = connection.running.next().await {
+        connection.count(&done.left);
+    }
+    shared.connections.fetch_sub(1, Ordering::Relaxed);
+    shared.metrics.connections.dec();
+}
+
+async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -> Result<String, String> {
+    let hello = loop {
+        match reader.next_frame().map_err(|error| error.to_string())? {
+            Some(Frame::Hello(hello)) => break hello,
+            Some(_) => return Err("it did not say hello first".to_owned()),
+            None => {
+                if reader.fill(stream).await.map_err(|error| error.to_string())? == 0 {
+                    return Err("it hung up during the hello".to_owned());
+                }
+            }
+        }
+    };
+    let refusal = if !knows_token(&shared.tokens, hello.token.as_deref()) {
+        Some("wrong worker token (DIFFYNE_WORKER_TOKEN)".to_owned())
+    } else if rpc::VERSIONS.common(hello.versions).is_none() {
+        Some(format!(
+            "no common protocol version: this worker speaks {} to {}, the gateway {} to {}",
+            rpc::VERSIONS.min,
+            rpc::VERSIONS.max,
+            hello.versions.min,
+            hello.versions.max
+        ))
+    } else {
+        None
+    };
+    let mut bytes = Vec::new();
+    let answer = match &refusal {
+        Some(reason) => Frame::Refuse(Refuse { reason: reason.clone() }),
+        None => Frame::Hello(Hello {
+            versions: rpc::VERSIONS,
+            features: Vec::new(),
+            id: shared.id.clone(),
+            token: None,
+            capacity: shared.concurrency as u32,
+            backend: shared.backend.name().to_owned(),
+            draining: shared.drain.is_cancelled(),
+        }),
+    };
+    rpc::encode(&answer, &mut bytes).map_err(|error| error.to_string())?;
+    stream.write_all(&bytes).await.map_err(|error| error.to_string())?;
+    match refusal {
+        Some(reason) => {
+            // The gateway logs the reason only if it can read it before the end.
+            let _ = stream.shutdown().await;
+            Err(format!("{}: {reason}", hello.id))
+        }
+        None => Ok(hello.id),
+    }
+}
+
+/// Every token is compared, so that the time tells nothing.
+fn knows_token(tokens: &[String], given: Option<&str>) -> bool {
+    if tokens.is_empty() {
+        return true;
+    }
+    let given = given.unwrap_or_default().as_bytes();
+    let known = tokens.iter().fold(Choice::from(0), |known, token| known | token.as_bytes().ct_eq(given));
+    known.into()
+}
+
+impl Connection {
+    async fn talk(&mut self, stream: Stream, mut reader: FrameReader) -> String {
+        let (mut read, mut write) = tokio::io::split(stream);
+        let drain = self.shared.drain.clone();
+        let mut draining_told = false;
+        loop {
+            // What was read is handled before anything is waited for.
+            loop {
+                match reader.next_frame() {
+                    Ok(Some(frame)) => self.frame(frame),
+                    Ok(None) => break,
+                    Err(error) => return format!("it speaks nonsense: {error}"),
+                }
+            }
+            if let Err(error) = self.write_now(&mut write).await {
+                return error.to_string();
+            }
+            tokio::select! {
+                filled = reader.fill(&mut read), if self.out.len() < OUT_BYTES_MAX => match filled {
+                    Ok(0) => return "closed by the gateway".to_owned(),
+                    Ok(_) => {}
+                    Err(error) => return error.to_string(),
+                },
+                Some(done) = self.running.next(), if !self.running.is_empty() => self.done(&done),
+                written = write.write(&self.out[self.written..]), if self.written < self.out.len() => match written {
+                    Ok(count) => self.advance(count),
+                    Err(error) => return error.to_string(),
+                },
+                () = drain.cancelled(), if !draining_told => {
+                    draining_told = true;
+                    self.tell_load();
+                }
+            }
+        }
+    }
+
+    /// Writes as much as there is room for, without waiting.
+    async fn write_now(&mut self, write: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+        while self.written < self.out.len() {
+            let written = std::future::poll_fn(|cx| {
+                match Pin::new(&mut *write).poll_write(cx, &self.out[self.written..]) {
+                    Poll::Ready(result) => Poll::Ready(result.map(Some)),
+                    Poll::Pending => Poll::Ready(Ok(None)),
+                }
+            });
+            match written.await? {
+                Some(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Some(count) => self.advance(count),
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.written += count;
+        if self.written == self.out.len() {
+            self.written = 0;
+            self.out.clear();
+            if self.out.capacity() > OUT_BYTES_KEPT {
+                self.out = Vec::new();
+            }
+        }
+    }
+
+    fn send(&mut self, frame: &Frame<'_>) {
+        if let Err(error) = rpc::encode(frame, &mut self.out) {
+            tracing::error!(%error, "a frame was not sent");
+        }
+    }
+
+    fn load(&self) -> u32 {
+        self.shared.load.load(Ordering::Relaxed)
+    }
+
+    fn tell_load(&mut self) {
+        let pong = Pong { load: self.load(), draining: self.shared.drain.is_cancelled() };
+        self.send(&Frame::Pong(pong));
+    }
+
+    fn frame(&mut self, frame: Frame<'_>) {
+        match frame {
+            Frame::Call(call) => self.call(&call),
+            Frame::Cancel(CallId { id }) => {
+                if let Some(cancel) = self.queued.get(&id) {
+                    cancel.cancel();
+                }
+            }
+            Frame::Ping(_) => self.tell_load(),
+            _ => {}
+        }
+    }
+
+    fn busy(&mut self, id: u64) {
+        self.shared.metrics.busy.inc();
+        self.told_busy = true;
+        self.send(&Frame::Busy(CallId { id }));
+    }
+
+    fn call(&mut self, call: &Call<'_>) {
+        if self.shared.drain.is_cancelled() {
+            return self.busy(call.id);
+        }
+        let shared = Arc::clone(&self.shared);
+        let id = call.id;
+        let mut running: Running = if let Ok(slot) = Arc::clone(&shared.slots).try_acquire_owned() {
+            let job = job(call);
+            shared.load.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move {
+                let finished = run(&shared, job).await;
+                drop(slot);
+                Done { id, left: Left::Ran(finished) }
+            })
+        } else {
+            if shared.queued.fetch_add(1, Ordering::Relaxed) >= shared.queue_max {
+                shared.queued.fetch_sub(1, Ordering::Relaxed);
+                return self.busy(id);
+            }
+            let cancel = CancellationToken::new();
+            self.queued.insert(id, cancel.clone());
+            shared.load.fetch_add(1, Ordering::Relaxed);
+            Box::pin(wait_and_run(shared, job(call), id, Duration::from_millis(call.budget_ms.into()), cancel))
+        };
+        // Most calls end at once: no need to let them wait for a wake-up.
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match running.as_mut().poll(&mut context) {
+            Poll::Ready(done) => self.done(&done),
+            Poll::Pending => self.running.push(running),
+        }
+    }
+
+    fn count(&mut self, left: &Left) {
+        self.shared.load.fetch_sub(1, Ordering::Relaxed);
+        if let Left::Ran(finished) = left {
+            self.shared.metrics.finished(finished);
+        }
+    }
+
+    fn done(&mut self, done: &Done) {
+        self.queued.remove(&done.id);
+        self.count(&done.left);
+        match &done.left {
+            Left::Ran(finished) => {
+                let broadcasts = finished.broadcasts.iter();
+                let reply = Reply {
+                    id: done.id,
+                    outcome: finished.outcome,
+                    status: finished.status,
+                    data: &finished.data,
+                    event_count: finished.event_count,
+                    broadcasts: broadcasts
+                        .map(|event| EventOut { index: event.index, name: &event.name, params: &event.params })
+                        .collect(),
+                    set_cookie: Vec::new(),
+                    session: SessionFate::Same,
+                    listeners: None,
+                    load: self.load(),
+                };
+                self.told_busy = false;
+                self.send(&Frame::Reply(reply));
+            }
+            Left::NotRun => self.busy(done.id),
+            Left::Cancelled => {
+                if std::mem::take(&mut self.told_busy) {
+                    self.tell_load();
+                }
+            }
+        }
+    }
+}
+
+async fn run(shared: &Shared, job: Job) -> Finished {
+    let started = Instant::now();
+    let finished = shared.backend.run(job).await;
+    shared.metrics.duration.observe(started.elapsed().as_secs_f64());
+    finished
+}
+
+/// Waits for a place; what has not begun when the worker drains is handed back.
+async fn wait_and_run(shared: Arc<Shared>, job: Job, id: u64, budget: Duration, cancel: CancellationToken) -> Done {
+    let slot = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Left::Cancelled),
+        () = shared.drain.cancelled() => Err(Left::NotRun),
+        slot = tokio::time::timeout(budget, Arc::clone(&shared.slots).acquire_owned()) => match slot {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) | Err(_) => Err(Left::NotRun),
+        },
+    };
+    shared.queued.fetch_sub(1, Ordering::Relaxed);
+    let left = match slot {
+        Ok(slot) => {
+            let finished = run(&shared, job).await;
+            drop(slot);
+            Left::Ran(finished)
+        }
+        Err(left) => left,
+    };
+    Done { id, left }
+}
+
+fn job(call: &Call<'_>) -> Job {
+    Job {
+        kind: call.kind,
+        client: ClientInfo {
+            id: call.client.id.to_owned(),
+            ip: call.client.ip.to_owned(),
+            is_websocket: call.client.transport == Transport::Ws,
+            headers: String::from_utf8_lossy(call.client.headers).into_owned(),
+        },
+        cause: call.cause.clone(),
+        payload: call.payload.to_vec(),
+    }
+}

@@ -1,0 +1,16 @@
+//! What a component's HTML means: a tree of nodes, and the patches that turn one tree into another.
+//!
+//! * [`node`]: the tree, and its JSON and HTML
+//! * [`parse`]: HTML to a tree, as a browser parses a fragment
+//! * [`diff`]: two trees to patches
+//! * [`patch`]: the patches and their JSON
+
+pub mod diff;
+pub mod node;
+pub mod parse;
+pub mod patch;
+
+pub use diff::diff;
+pub use node::Node;
+pub use parse::parse;
+pub use patch::Patch;

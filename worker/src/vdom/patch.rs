@@ -1,0 +1,95 @@
+//! Patches, in the short form that diffyne.js reads.
+
+use serde::ser::{Serialize, SerializeMap as _, SerializeStruct as _, Serializer};
+
+use super::Node;
+
+/// Child indexes from the component's root, over meaningful children.
+pub type Path = Vec<usize>;
+
+/// What a client is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Patch {
+    /// Insert before the last index of the path; an empty path alone replaces everything.
+    Create(Path, Node),
+    /// Take the node away.
+    Remove(Path),
+    /// Put another node in its place.
+    Replace(Path, Node),
+    /// Another text.
+    Text(Path, String),
+    /// Attributes to set and to take away.
+    Attributes {
+        /// The element.
+        path: Path,
+        /// To set.
+        set: Vec<(String, String)>,
+        /// To take away.
+        remove: Vec<String>,
+    },
+}
+
+impl Patch {
+    /// Where.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Create(path, _)
+            | Self::Remove(path)
+            | Self::Replace(path, _)
+            | Self::Text(path, _)
+            | Self::Attributes { path, .. } => path,
+        }
+    }
+}
+
+/// `{field: value}`.
+struct Single<'a, T: ?Sized>(&'static str, &'a T);
+
+impl<T: Serialize + ?Sized> Serialize for Single<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map([(self.0, self.1)])
+    }
+}
+
+struct AttributeChange<'a>(&'a [(String, String)], &'a [String]);
+
+impl Serialize for AttributeChange<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Pairs<'a>(&'a [(String, String)]);
+        impl Serialize for Pairs<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+            }
+        }
+        let mut map = serializer.serialize_map(None)?;
+        if !self.0.is_empty() {
+            map.serialize_entry("s", &Pairs(self.0))?;
+        }
+        if !self.1.is_empty() {
+            map.serialize_entry("r", self.1)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Patch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (kind, fields) = match self {
+            Self::Create(..) => ("c", 3),
+            Self::Remove(..) => ("r", 2),
+            Self::Replace(..) => ("R", 3),
+            Self::Text(..) => ("t", 3),
+            Self::Attributes { .. } => ("a", 3),
+        };
+        let mut out = serializer.serialize_struct("Patch", fields)?;
+        out.serialize_field("t", kind)?;
+        out.serialize_field("p", self.path())?;
+        match self {
+            Self::Create(_, node) | Self::Replace(_, node) => out.serialize_field("d", &Single("node", node))?,
+            Self::Text(_, text) => out.serialize_field("d", &Single("x", text.as_str()))?,
+            Self::Attributes { set, remove, .. } => out.serialize_field("d", &AttributeChange(set, remove))?,
+            Self::Remove(_) => {}
+        }
+        out.end()
+    }
+}
