@@ -63,13 +63,13 @@ pub struct Metrics {
     /// Redis answers.
     pub redis_up: IntGauge,
     /// Times that Redis came back.
-    pub redis_reconnects: IntGauge,
+    pub redis_reconnects: IntCounter,
     /// Broadcasts that wait for Redis.
     pub broadcasts_waiting: IntGauge,
     /// Broadcasts lost to a full queue.
-    pub broadcasts_overflowed: IntGauge,
+    pub broadcasts_overflowed: IntCounter,
     /// Gaps closed from the history, and told to clients.
-    pub gaps: IntGaugeVec,
+    pub gaps: IntCounterVec,
     components: AtomicUsize,
 }
 
@@ -133,10 +133,10 @@ impl Metrics {
             dead_peers: counter("dead_peers_total", "Connections closed because they did not answer pings"),
             guests: counter("guest_handshakes_total", "Handshakes from foreign pages, served without cookies"),
             redis_up: gauge("redis_up", "1 while Redis answers; 0 when it does not or is not used"),
-            redis_reconnects: gauge("redis_reconnects_total", "Times that the subscription was (re)established"),
+            redis_reconnects: counter("redis_reconnects_total", "Times that the subscription was (re)established"),
             broadcasts_waiting: gauge("broadcasts_waiting", "Broadcasts that wait for Redis"),
-            broadcasts_overflowed: gauge("broadcasts_overflowed_total", "Broadcasts that found the queue full"),
-            gaps: gauges("gaps_total", "Gaps in the broadcasts by what became of them", &["result"]),
+            broadcasts_overflowed: counter("broadcasts_overflowed_total", "Broadcasts that found the queue full"),
+            gaps: counters("gaps_total", "Gaps in the broadcasts by what became of them", &["result"]),
             components: AtomicUsize::new(0),
             registry,
         })
@@ -151,6 +151,11 @@ impl Metrics {
     pub fn close(&self, code: u16) {
         self.closes.with_label_values(&[&code.to_string()]).inc();
     }
+}
+
+/// Brings a counter to a figure that is counted elsewhere.
+pub fn advance(counter: &IntCounter, figure: u64) {
+    counter.inc_by(figure.saturating_sub(counter.get()));
 }
 
 /// One thread's counters of calls, looked up without a lock.

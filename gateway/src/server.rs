@@ -20,7 +20,7 @@ use crate::cluster;
 use crate::handshake::Admission;
 use crate::http::{HealthSource, Pages};
 use crate::hub::Clock;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, advance};
 use crate::reactor::{self, Command, Common, ReactorHandle};
 use crate::relay::{MemoryConnector, discovery};
 
@@ -90,13 +90,13 @@ impl AdminSource for Admin {
 
     fn refresh(&self) {
         let counters = self.bus.counters();
-        let figure = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as i64;
+        let figure = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         self.metrics.redis_up.set(i64::from(self.bus.redis_state() == RedisState::Up));
-        self.metrics.redis_reconnects.set(figure(&counters.reconnects));
-        self.metrics.broadcasts_waiting.set(figure(&counters.waiting));
-        self.metrics.broadcasts_overflowed.set(figure(&counters.overflowed));
-        self.metrics.gaps.with_label_values(&["closed"]).set(figure(&counters.gaps_closed));
-        self.metrics.gaps.with_label_values(&["told"]).set(figure(&counters.gaps_told));
+        self.metrics.broadcasts_waiting.set(figure(&counters.waiting) as i64);
+        advance(&self.metrics.redis_reconnects, figure(&counters.reconnects));
+        advance(&self.metrics.broadcasts_overflowed, figure(&counters.overflowed));
+        advance(&self.metrics.gaps.with_label_values(&["closed"]), figure(&counters.gaps_closed));
+        advance(&self.metrics.gaps.with_label_values(&["told"]), figure(&counters.gaps_told));
         let (reachable, known) = self.health.workers();
         self.metrics.workers.with_label_values(&["reachable"]).set(reachable as i64);
         self.metrics.workers.with_label_values(&["unreachable"]).set(known.saturating_sub(reachable) as i64);
