@@ -4,10 +4,12 @@
 //! as high as the suite needs.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::Shutdown;
 
 use bytes::Bytes;
-use diffyne_gateway::socket::{Close, Decoder, Event, Flushed, Io, Limits, Outbox, frame};
+use diffyne_gateway::socket::io::split_tcp;
+use diffyne_gateway::socket::{Close, Decoder, Event, Flushed, IoReader, IoWriter, Limits, Outbox, frame};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -43,49 +45,35 @@ fn upgrade(mut request: Request<Incoming>) -> Response<Empty<Bytes>> {
     tokio::spawn(async move {
         let Ok(socket) = upgraded.await else { return };
         let Ok(parts) = socket.into_inner().into_inner().downcast::<TokioIo<TcpStream>>() else { return };
-        echo(Io::Tcp(parts.io.into_inner()), parts.read_buf.to_vec()).await;
+        let (reader, writer) = split_tcp(parts.io.into_inner());
+        echo(reader, writer, parts.read_buf.to_vec()).await;
     });
     response
 }
 
-async fn echo(io: Io, mut early: Vec<u8>) {
+async fn echo(mut reader: IoReader, writer: IoWriter, early: Vec<u8>) {
     let mut decoder = Decoder::new(LIMITS);
     let mut outbox = Outbox::default();
     let mut buffer = vec![0; 64 * 1024];
     let mut length = early.len();
-    buffer[..length].swap_with_slice(&mut early);
+    buffer[..length].copy_from_slice(&early);
+    let mut closing = false;
     loop {
-        let closing = answer(&mut decoder, &mut outbox, &mut buffer[..length]);
-        while outbox.flush(&io).is_ok_and(|flushed| flushed == Flushed::Blocked) {
-            if io.writable().await.is_err() {
-                return;
-            }
-        }
-        if closing {
-            io.shutdown(Shutdown::Write);
-            // What still comes is read and dropped, so that the close frame is not lost to a reset.
-            while io.readable().await.is_ok() {
-                match io.try_read(&mut buffer) {
-                    Ok(0) => return,
-                    Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return,
-                    _ => {}
+        // After a close frame what still comes is read and dropped, so that the frame is not lost to a reset.
+        if !closing {
+            closing = answer(&mut decoder, &mut outbox, &mut buffer[..length]);
+            while outbox.flush(&writer).is_ok_and(|flushed| flushed == Flushed::Blocked) {
+                if writer.writable().await.is_err() {
+                    return;
                 }
             }
-            return;
+            if closing {
+                writer.shutdown(Shutdown::Write);
+            }
         }
-        loop {
-            if io.readable().await.is_err() {
-                return;
-            }
-            match io.try_read(&mut buffer) {
-                Ok(0) => return,
-                Ok(read) => {
-                    length = read;
-                    break;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
+        match poll_fn(|cx| reader.poll_read(cx, &mut buffer)).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => length = read,
         }
     }
 }

@@ -22,7 +22,12 @@ const LOCAL_MAX: usize = 100_000;
 const COUNT_EVERY: Duration = Duration::from_millis(50);
 
 /// Delivers what the bus tells until it ends.
-pub async fn run(mut events: mpsc::Receiver<BusEvent>, threads: Vec<ReactorHandle>, clock: Clock, metrics: Arc<Metrics>) {
+pub async fn run(
+    mut events: mpsc::Receiver<BusEvent>,
+    threads: Vec<ReactorHandle>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+) {
     let mut delivered_locally = LocalDeliveries::default();
     while let Some(event) = events.recv().await {
         match event {

@@ -65,11 +65,9 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
             Worker::in_memory(&worker_settings, Arc::new(NativeBackend::new(Arc::clone(&engine))), connections)?;
         let key = gateway_settings.keys.first().cloned();
         let bus = gateway_settings.redis.url.as_ref().map_or("in memory", |_| "Redis");
-        let pages = move |health| -> Arc<dyn Pages> {
-            Arc::new(DevPages { serve: ServePages::new(health), engine, key })
-        };
-        let gateway =
-            Gateway::start(gateway_settings, Extras { memory: Some(memory), pages: Box::new(pages) }).await?;
+        let pages =
+            move |health| -> Arc<dyn Pages> { Arc::new(DevPages { serve: ServePages::new(health), engine, key }) };
+        let gateway = Gateway::start(gateway_settings, Extras { memory: Some(memory), pages: Box::new(pages) }).await?;
         println!("{}", welcome(&gateway, bus, &worker_settings));
         cli::wait_for_stop(&gateway, &logs, matches).await?;
         gateway.stop().await;
@@ -131,4 +129,3 @@ impl Pages for DevPages {
         self.serve.health()
     }
 }
-

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use slab::Slab;
 
 use crate::connection::{Connection, Phase, Pulse};
-use crate::metrics::Metrics;
+use crate::metrics::ThreadMetrics;
 use crate::socket::{Close, frame};
 
 /// Connections that a fan-out serves before others get their turn.
@@ -95,12 +95,12 @@ pub struct Hub {
     clock: Clock,
     second: Cell<u32>,
     ping_seconds: u32,
-    metrics: Arc<Metrics>,
+    metrics: Rc<ThreadMetrics>,
 }
 
 impl Hub {
     /// An empty hub.
-    pub fn new(clock: Clock, ping_seconds: u32, metrics: Arc<Metrics>) -> Self {
+    pub fn new(clock: Clock, ping_seconds: u32, metrics: Rc<ThreadMetrics>) -> Self {
         Self {
             connections: RefCell::default(),
             listeners: RefCell::default(),
@@ -345,13 +345,8 @@ mod tests {
         let early = Subscription { since: clock.tick(), filters: vec![None] };
         let moment = clock.tick();
         let late = Subscription { since: clock.tick(), filters: vec![None] };
-        let delivery = |audience| Delivery {
-            name: String::new(),
-            frame: Bytes::new(),
-            first: None,
-            except: None,
-            audience,
-        };
+        let delivery =
+            |audience| Delivery { name: String::new(), frame: Bytes::new(), first: None, except: None, audience };
         let local = delivery(Audience::Before(moment));
         let again = delivery(Audience::After(moment));
         assert!(early.wants(&local) && !late.wants(&local));

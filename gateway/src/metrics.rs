@@ -1,11 +1,12 @@
 //! What a gateway counts. Labels come from fixed words, or from values that a worker has recognised.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use prometheus::core::Collector;
+use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Component names that get a label of their own; the rest share `other`.
@@ -70,7 +71,6 @@ pub struct Metrics {
     pub broadcasts_overflowed: IntCounter,
     /// Gaps closed from the history, and told to clients.
     pub gaps: IntCounterVec,
-    components: AtomicUsize,
 }
 
 fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: prometheus::Result<C>) -> C {
@@ -89,8 +89,9 @@ impl Metrics {
         let name = |short: &str| format!("diffyne_gateway_{short}");
         let counter = |short, help| register(&registry, IntCounter::new(name(short), help));
         let gauge = |short, help| register(&registry, IntGauge::new(name(short), help));
-        let counters =
-            |short, help, labels: &[&str]| register(&registry, IntCounterVec::new(Opts::new(name(short), help), labels));
+        let counters = |short, help, labels: &[&str]| {
+            register(&registry, IntCounterVec::new(Opts::new(name(short), help), labels))
+        };
         let gauges =
             |short, help, labels: &[&str]| register(&registry, IntGaugeVec::new(Opts::new(name(short), help), labels));
         let histogram = |short, help, buckets: &[f64]| {
@@ -137,7 +138,6 @@ impl Metrics {
             broadcasts_waiting: gauge("broadcasts_waiting", "Broadcasts that wait for Redis"),
             broadcasts_overflowed: counter("broadcasts_overflowed_total", "Broadcasts that found the queue full"),
             gaps: counters("gaps_total", "Gaps in the broadcasts by what became of them", &["result"]),
-            components: AtomicUsize::new(0),
             registry,
         })
     }
@@ -158,39 +158,91 @@ pub fn advance(counter: &IntCounter, figure: u64) {
     counter.inc_by(figure.saturating_sub(counter.get()));
 }
 
-/// One thread's counters of calls, looked up without a lock.
-pub struct CallCounters {
-    metrics: Arc<Metrics>,
-    known: RefCell<HashMap<Box<str>, HashMap<&'static str, IntCounter>>>,
+/// One thread's counters: what happens with every message is counted without touching what other threads touch, and
+/// added to the shared figures ten times a second.
+pub struct ThreadMetrics {
+    shared: Arc<Metrics>,
+    /// Messages received.
+    pub messages_in: LocalIntCounter,
+    /// Messages sent.
+    pub messages_out: LocalIntCounter,
+    /// Bytes received.
+    pub bytes_in: LocalIntCounter,
+    /// Bytes sent.
+    pub bytes_out: LocalIntCounter,
+    /// Pushes to connections.
+    pub deliveries: LocalIntCounter,
+    /// From a call's arrival to its answer.
+    pub call_duration: LocalHistogram,
+    in_flight: Cell<i64>,
+    calls: RefCell<HashMap<Box<str>, HashMap<&'static str, LocalIntCounter>>>,
 }
 
-impl CallCounters {
-    /// Counters over the shared metrics.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, known: RefCell::default() }
+impl Deref for ThreadMetrics {
+    type Target = Metrics;
+
+    fn deref(&self) -> &Metrics {
+        &self.shared
+    }
+}
+
+impl ThreadMetrics {
+    /// A thread's counters over the shared ones.
+    pub fn new(shared: Arc<Metrics>) -> Self {
+        Self {
+            messages_in: shared.messages_in.local(),
+            messages_out: shared.messages_out.local(),
+            bytes_in: shared.bytes_in.local(),
+            bytes_out: shared.bytes_out.local(),
+            deliveries: shared.deliveries.local(),
+            call_duration: shared.call_duration.local(),
+            in_flight: Cell::new(0),
+            calls: RefCell::default(),
+            shared,
+        }
     }
 
-    /// Counts a call of a component that a worker has recognised.
-    pub fn recognised(&self, component: &str, outcome: &'static str) {
-        let mut known = self.known.borrow_mut();
-        if let Some(counter) = known.get(component).and_then(|outcomes| outcomes.get(outcome)) {
-            counter.inc();
-            return;
+    /// Adds what was counted to the shared figures.
+    pub fn flush(&self) {
+        let counters = [&self.messages_in, &self.messages_out, &self.bytes_in, &self.bytes_out, &self.deliveries];
+        for counter in counters {
+            counter.flush();
         }
-        let new = !known.contains_key(component);
-        if new && self.metrics.components.fetch_add(1, Relaxed) >= COMPONENTS_MAX {
-            self.metrics.components.fetch_sub(1, Relaxed);
-            self.unrecognised(outcome);
-            return;
+        self.call_duration.flush();
+        self.shared.calls_in_flight.add(self.in_flight.take());
+        for counter in self.calls.borrow().values().flat_map(HashMap::values) {
+            counter.flush();
         }
-        let counter = self.metrics.calls.with_label_values(&[component, outcome]);
-        counter.inc();
-        known.entry(component.into()).or_default().insert(outcome, counter);
+    }
+
+    /// A call begins or ends.
+    pub fn in_flight(&self, change: i64) {
+        self.in_flight.set(self.in_flight.get() + change);
+    }
+
+    /// Counts a call of a component that a worker has recognised; `class` is its JSON as the client sent it.
+    pub fn recognised(&self, class: &str, outcome: &'static str) {
+        if let Some(counter) = self.calls.borrow().get(class).and_then(|outcomes| outcomes.get(outcome)) {
+            return counter.inc();
+        }
+        // A name can be spelt in many ways in JSON: one of them is remembered.
+        let Ok(name) = serde_json::from_str::<String>(class) else { return self.unrecognised(outcome) };
+        let spelling = diffyne_shared::envelope::json_string(&name);
+        let mut calls = self.calls.borrow_mut();
+        let new = !calls.contains_key(spelling.as_str());
+        if new && calls.len() >= COMPONENTS_MAX {
+            return self.unrecognised(outcome);
+        }
+        let outcomes = calls.entry(spelling.into()).or_default();
+        outcomes
+            .entry(outcome)
+            .or_insert_with(|| self.shared.calls.with_label_values(&[name.as_str(), outcome]).local())
+            .inc();
     }
 
     /// Counts a call whose component nobody vouches for.
     pub fn unrecognised(&self, outcome: &'static str) {
-        self.metrics.calls.with_label_values(&["other", outcome]).inc();
+        self.shared.calls.with_label_values(&["other", outcome]).inc();
     }
 }
 
@@ -201,10 +253,13 @@ mod tests {
     #[test]
     fn every_metric_registers_and_components_are_bounded() {
         let metrics = Metrics::new();
-        let counters = CallCounters::new(Arc::clone(&metrics));
+        let counters = ThreadMetrics::new(Arc::clone(&metrics));
         for i in 0..COMPONENTS_MAX + 50 {
-            counters.recognised(&format!("C{i}"), "ok");
+            counters.recognised(&format!("\"C{i}\""), "ok");
         }
+        counters.recognised(r#""\u00430""#, "ok");
+        counters.flush();
+        assert_eq!(metrics.calls.with_label_values(&["C0", "ok"]).get(), 2);
         assert_eq!(metrics.calls.with_label_values(&["other", "ok"]).get(), 50);
     }
 }

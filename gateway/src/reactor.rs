@@ -19,7 +19,7 @@ use crate::connection::reply::{self, Origin};
 use crate::handshake::Admission;
 use crate::http::{self, Pages};
 use crate::hub::{Clock, Delivery, Hub};
-use crate::metrics::{CallCounters, Metrics};
+use crate::metrics::{Metrics, ThreadMetrics};
 use crate::relay::discovery::Workers;
 use crate::relay::{MemoryConnector, Relay, RelayObserver, RelaySettings, Request};
 use crate::socket::{Close, Limits, frame};
@@ -28,6 +28,8 @@ use crate::socket::{Close, Limits, frame};
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Accepted connections on their way to a thread.
 const ACCEPTED_MAX: usize = 1024;
+/// How often this thread's counters are added to the shared ones.
+const COUNT_EVERY: Duration = Duration::from_millis(100);
 /// Broadcasts on their way to a thread.
 const DELIVERIES_MAX: usize = 256;
 
@@ -90,10 +92,8 @@ pub struct Reactor {
     pub relay: Rc<Relay<Origin>>,
     /// The bus.
     pub bus: Bus,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
-    /// Counters of calls.
-    pub calls: CallCounters,
+    /// This thread's counters.
+    pub metrics: Rc<ThreadMetrics>,
     /// Pages beside the WebSocket.
     pub pages: Arc<dyn Pages>,
     /// What every read goes through.
@@ -103,7 +103,7 @@ pub struct Reactor {
     draining: Cell<bool>,
 }
 
-struct Observer(Arc<Metrics>);
+struct Observer(Rc<ThreadMetrics>);
 
 impl RelayObserver for Observer {
     fn busy(&self) {
@@ -137,7 +137,7 @@ pub fn spawn(index: usize, common: Arc<Common>) -> std::io::Result<(ReactorHandl
 impl Reactor {
     fn new(common: &Common) -> Rc<Self> {
         let settings = Arc::clone(&common.settings);
-        let metrics = Arc::clone(&common.metrics);
+        let metrics = Rc::new(ThreadMetrics::new(Arc::clone(&common.metrics)));
         let relay_settings = RelaySettings {
             gateway_id: common.bus.gateway_id().to_owned(),
             token: settings.worker_token.clone(),
@@ -146,15 +146,13 @@ impl Reactor {
             health: settings.worker_health,
             frame_bytes_max: settings.outbox_bytes_max + FRAME_OVERHEAD_MAX,
         };
-        let relay =
-            Relay::new(relay_settings, Rc::new(Observer(Arc::clone(&metrics))), common.memory.clone());
+        let relay = Relay::new(relay_settings, Rc::new(Observer(Rc::clone(&metrics))), common.memory.clone());
         let ping_seconds = u32::try_from(settings.ping_interval.as_secs()).unwrap_or(25);
         let reactor = Rc::new(Self {
             admission: Arc::clone(&common.admission),
-            hub: Hub::new(common.clock.clone(), ping_seconds, Arc::clone(&metrics)),
+            hub: Hub::new(common.clock.clone(), ping_seconds, Rc::clone(&metrics)),
             relay,
             bus: common.bus.clone(),
-            calls: CallCounters::new(Arc::clone(&metrics)),
             metrics,
             pages: Arc::clone(&common.pages),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
@@ -194,6 +192,14 @@ impl Reactor {
                 beat.hub.heartbeat();
             }
         });
+        let counting = Rc::clone(&self.metrics);
+        let counts = tokio::task::spawn_local(async move {
+            let mut tick = tokio::time::interval(COUNT_EVERY);
+            loop {
+                tick.tick().await;
+                counting.flush();
+            }
+        });
         let acceptor = Rc::clone(&self);
         let accepting = tokio::task::spawn_local(async move {
             while let Some(connection) = accepted.recv().await {
@@ -215,7 +221,7 @@ impl Reactor {
                 }
             }
         }
-        for task in [relay, heartbeat, accepting] {
+        for task in [relay, heartbeat, counts, accepting] {
             task.abort();
         }
     }
@@ -243,9 +249,8 @@ impl Reactor {
     /// Takes a place among the process's connections; `false` when all are taken.
     pub fn take_place(&self) -> bool {
         let most = self.settings.connections_max;
-        let taken = self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-            (now < most).then_some(now + 1)
-        });
+        let taken =
+            self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
         if taken.is_ok() {
             self.metrics.connections.inc();
         }

@@ -120,8 +120,9 @@ impl Gateway {
         let identity = GatewayIdentity::new(&settings.name);
         let (bus, events) = match &settings.redis.url {
             None => Bus::memory(identity),
-            Some(url) => Bus::redis(identity, url, &settings.redis, settings.status_key.clone())
-                .map_err(StartError::Bus)?,
+            Some(url) => {
+                Bus::redis(identity, url, &settings.redis, settings.status_key.clone()).map_err(StartError::Bus)?
+            }
         };
         let bind = |address: &PeerAddress| {
             acceptor::listen(address).map_err(|error| StartError::Listen { address: address.clone(), error })
@@ -129,10 +130,9 @@ impl Gateway {
         let listener = bind(&settings.listen)?;
         let address = listener.address().unwrap_or_else(|_| settings.listen.clone());
         let admin_listener = match &settings.admin_listen {
-            Some(address) => Some(
-                Listener::bind(address)
-                    .map_err(|error| StartError::Listen { address: address.clone(), error })?,
-            ),
+            Some(address) => {
+                Some(Listener::bind(address).map_err(|error| StartError::Listen { address: address.clone(), error })?)
+            }
             None => None,
         };
         let admin_address = admin_listener.as_ref().and_then(|listener| listener.address().ok());

@@ -7,25 +7,66 @@ use std::time::Instant;
 
 use crate::relay::Request;
 
+/// A part of a call's JSON, by place: a call is copied once, and its names are not copied again.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    start: usize,
+    end: usize,
+}
+
+impl Part {
+    /// The place of `part` in `whole`, of which it must be a slice.
+    pub fn of(whole: &str, part: &str) -> Self {
+        let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+        Self { start, end: start + part.len() }
+    }
+
+    /// The part itself.
+    pub fn within(self, whole: &str) -> &str {
+        whole.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
 /// A call as its connection knows it.
 #[derive(Debug)]
 pub struct Pending {
-    /// The component's id on the page.
-    pub component: Rc<str>,
+    /// The client's `data`.
+    pub data: Rc<str>,
+    /// JSON of the component's id on the page.
+    pub component: Part,
     /// As sent, JSON of any type.
-    pub request_id: Option<Box<str>>,
-    /// The component's class.
-    pub class: Box<str>,
+    pub request_id: Option<Part>,
+    /// JSON of the component's class.
+    pub class: Part,
     /// Depth of the push that it reacts to.
     pub cause_depth: Option<u32>,
     /// When it arrived.
     pub started: Instant,
 }
 
+/// The call of a component that runs, and those that wait for it.
 #[derive(Debug)]
 struct Lane {
-    component: Rc<str>,
+    data: Rc<str>,
+    component: Part,
     waiting: VecDeque<(Request, Pending)>,
+}
+
+impl Pending {
+    /// JSON of the component's id.
+    pub fn component(&self) -> &str {
+        self.component.within(&self.data)
+    }
+
+    /// JSON of the component's class.
+    pub fn class(&self) -> &str {
+        self.class.within(&self.data)
+    }
+
+    /// The request id as sent.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.map(|part| part.within(&self.data))
+    }
 }
 
 /// The calls of one connection.
@@ -33,6 +74,12 @@ struct Lane {
 pub struct Lanes {
     lanes: Vec<Lane>,
     calls: usize,
+}
+
+impl Lane {
+    fn component(&self) -> &str {
+        self.component.within(&self.data)
+    }
 }
 
 /// Whether a call may leave now.
@@ -58,17 +105,21 @@ impl Lanes {
     /// Adds a call.
     pub fn enter(&mut self, request: Request, pending: Pending) -> Turn {
         self.calls += 1;
-        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.component == pending.component) {
+        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.component() == pending.component()) {
             lane.waiting.push_back((request, pending));
             return Turn::Later;
         }
-        self.lanes.push(Lane { component: Rc::clone(&pending.component), waiting: VecDeque::new() });
+        self.lanes.push(Lane {
+            data: Rc::clone(&pending.data),
+            component: pending.component,
+            waiting: VecDeque::new(),
+        });
         Turn::Now(request, pending)
     }
 
     /// The running call of a component is answered; the next one, if one waits.
     pub fn leave(&mut self, component: &str) -> Option<(Request, Pending)> {
-        let at = self.lanes.iter().position(|lane| &*lane.component == component)?;
+        let at = self.lanes.iter().position(|lane| lane.component() == component)?;
         self.calls -= 1;
         let next = self.lanes[at].waiting.pop_front();
         if next.is_none() {
@@ -104,13 +155,17 @@ mod tests {
             transport: Transport::Ws,
             kind: CallKind::Call,
             cause: None,
-            payload: Box::default(),
+            payload: "".into(),
+            arrived: now,
             deadline: now,
         };
+        let data: Rc<str> = format!("{component} {id}").into();
+        let (component, id) = data.split_once(' ').unwrap();
         let pending = Pending {
-            component: component.into(),
-            request_id: Some(id.into()),
-            class: "C".into(),
+            component: Part::of(&data, component),
+            request_id: Some(Part::of(&data, id)),
+            class: Part::of(&data, ""),
+            data: Rc::clone(&data),
             cause_depth: None,
             started: now,
         };
@@ -128,9 +183,9 @@ mod tests {
         assert!(!enter(&mut lanes, "a", "2"));
         assert!(enter(&mut lanes, "b", "3"));
         assert!(!enter(&mut lanes, "a", "4"));
-        assert_eq!(lanes.leave("a").unwrap().1.request_id.as_deref(), Some("2"));
+        assert_eq!(lanes.leave("a").unwrap().1.request_id(), Some("2"));
         assert!(lanes.leave("b").is_none());
-        assert_eq!(lanes.leave("a").unwrap().1.request_id.as_deref(), Some("4"));
+        assert_eq!(lanes.leave("a").unwrap().1.request_id(), Some("4"));
         assert!(lanes.leave("a").is_none());
         assert!(lanes.is_empty());
         assert!(lanes.leave("a").is_none());

@@ -14,9 +14,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::metrics::Metrics;
+use crate::metrics::ThreadMetrics;
 use crate::relay::Caller;
-use crate::socket::{Close, Flushed, Io, Outbox, frame};
+use crate::socket::{Close, Flushed, IoWriter, Outbox, frame};
 use lanes::Lanes;
 
 /// Where a connection is in its life.
@@ -44,7 +44,7 @@ pub struct Connection {
     pub key: Cell<usize>,
     /// Whether the hub holds subscriptions of it.
     pub subscriptions: RefCell<Vec<Rc<str>>>,
-    io: Io,
+    io: IoWriter,
     outbox: RefCell<Outbox>,
     outbox_bytes_max: usize,
     phase: Cell<Phase>,
@@ -61,7 +61,7 @@ pub struct Connection {
 
 impl Connection {
     /// A connection whose handshake is done.
-    pub fn new(io: Io, caller: Caller, outbox_bytes_max: usize, now: u32) -> Rc<Self> {
+    pub fn new(io: IoWriter, caller: Caller, outbox_bytes_max: usize, now: u32) -> Rc<Self> {
         Rc::new(Self {
             caller: Rc::new(caller),
             lanes: RefCell::default(),
@@ -84,18 +84,13 @@ impl Connection {
         self.phase.get()
     }
 
-    /// The stream underneath.
-    pub fn io(&self) -> &Io {
-        &self.io
-    }
-
     /// Whether pushes and answers still make sense.
     pub fn takes_messages(&self) -> bool {
         matches!(self.phase.get(), Phase::Open | Phase::HalfClosed | Phase::Draining)
     }
 
     /// Lets a frame wait for the next flush; `true` when the caller has to list this connection for it.
-    pub fn push(&self, frame: Bytes, metrics: &Metrics) -> bool {
+    pub fn push(&self, frame: Bytes, metrics: &Rc<ThreadMetrics>) -> bool {
         if !self.takes_messages() {
             return false;
         }
@@ -116,7 +111,7 @@ impl Connection {
     }
 
     /// Writes what waits. A task of its own goes on when the peer has to read first.
-    pub fn flush(self: &Rc<Self>, metrics: &Metrics) {
+    pub fn flush(self: &Rc<Self>, metrics: &Rc<ThreadMetrics>) {
         self.dirty.set(false);
         if self.flushing.get() {
             return;
@@ -125,14 +120,14 @@ impl Connection {
             Ok(Flushed::All) => self.written(),
             Ok(Flushed::Blocked) => {
                 self.flushing.set(true);
-                let (connection, bytes_out) = (Rc::clone(self), metrics.bytes_out.clone());
-                tokio::task::spawn_local(async move { connection.flush_slowly(&bytes_out).await });
+                let (connection, metrics) = (Rc::clone(self), Rc::clone(metrics));
+                tokio::task::spawn_local(async move { connection.flush_slowly(&metrics).await });
             }
             Err(_broken) => self.abort(),
         }
     }
 
-    fn flush_once(&self, metrics: &Metrics) -> std::io::Result<Flushed> {
+    fn flush_once(&self, metrics: &ThreadMetrics) -> std::io::Result<Flushed> {
         let mut outbox = self.outbox.borrow_mut();
         let before = outbox.bytes();
         let flushed = outbox.flush(&self.io);
@@ -140,17 +135,12 @@ impl Connection {
         flushed
     }
 
-    async fn flush_slowly(self: Rc<Self>, bytes_out: &prometheus::IntCounter) {
+    async fn flush_slowly(self: Rc<Self>, metrics: &ThreadMetrics) {
         loop {
             if self.phase.get() == Phase::Gone || self.io.writable().await.is_err() {
                 break;
             }
-            let mut outbox = self.outbox.borrow_mut();
-            let before = outbox.bytes();
-            let flushed = outbox.flush(&self.io);
-            bytes_out.inc_by((before - outbox.bytes()) as u64);
-            drop(outbox);
-            match flushed {
+            match self.flush_once(metrics) {
                 Ok(Flushed::All) => {
                     self.flushing.set(false);
                     self.written();
@@ -172,7 +162,7 @@ impl Connection {
     }
 
     /// Sends a close frame behind what waits; what arrives from now on is dropped.
-    pub fn close(self: &Rc<Self>, close: &Close, metrics: &Metrics, now: u32) {
+    pub fn close(self: &Rc<Self>, close: &Close, metrics: &Rc<ThreadMetrics>, now: u32) {
         if self.takes_messages() {
             metrics.close(close.code);
             self.close_with(frame::close(close), metrics, now);
@@ -180,14 +170,14 @@ impl Connection {
     }
 
     /// Answers the peer's close frame.
-    pub fn close_back(self: &Rc<Self>, code: Option<u16>, metrics: &Metrics, now: u32) {
+    pub fn close_back(self: &Rc<Self>, code: Option<u16>, metrics: &Rc<ThreadMetrics>, now: u32) {
         if self.takes_messages() {
             let frame = code.map_or_else(frame::close_empty, |code| frame::close(&Close::new(code, "")));
             self.close_with(frame, metrics, now);
         }
     }
 
-    fn close_with(self: &Rc<Self>, frame: Bytes, metrics: &Metrics, now: u32) {
+    fn close_with(self: &Rc<Self>, frame: Bytes, metrics: &Rc<ThreadMetrics>, now: u32) {
         self.outbox.borrow_mut().push(frame);
         self.phase.set(Phase::Closing);
         self.closing_since.set(now);

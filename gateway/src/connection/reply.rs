@@ -33,25 +33,25 @@ impl std::fmt::Debug for Connection {
 /// Handles one answer.
 pub fn finish(reactor: &Rc<Reactor>, origin: Origin, answer: Answer<'_>) {
     let Origin { connection, pending } = origin;
-    reactor.metrics.calls_in_flight.dec();
+    reactor.metrics.in_flight(-1);
     reactor.metrics.call_duration.observe(pending.started.elapsed().as_secs_f64());
     let frame = match answer {
         Answer::Reply(reply) => {
             if reply.outcome == Outcome::UnknownComponent {
-                reactor.calls.unrecognised(reply.outcome.label());
+                reactor.metrics.unrecognised(reply.outcome.label());
             } else {
-                reactor.calls.recognised(&pending.class, reply.outcome.label());
+                reactor.metrics.recognised(pending.class(), reply.outcome.label());
             }
             let ids = broadcast(reactor, &connection, &pending, &reply);
             response(&pending, &reply, &ids)
         }
         Answer::Failed(failure, text) => {
-            reactor.calls.unrecognised(failure.kind());
-            frame::text(&envelope::failure(failure, text, pending.request_id.as_deref()))
+            reactor.metrics.unrecognised(failure.kind());
+            frame::text(&envelope::failure(failure, text, pending.request_id()))
         }
     };
     reactor.hub.push(&connection, frame);
-    let next = connection.lanes.borrow_mut().leave(&pending.component);
+    let next = connection.lanes.borrow_mut().leave(pending.component());
     match next {
         Some((request, pending)) => reactor.submit(&connection, request, pending),
         None => reactor.hub.close_if_drained(&connection),
@@ -59,12 +59,7 @@ pub fn finish(reactor: &Rc<Reactor>, origin: Origin, answer: Answer<'_>) {
 }
 
 /// Publishes what may leave; the ids by place in the response's events.
-fn broadcast(
-    reactor: &Reactor,
-    connection: &Connection,
-    pending: &Pending,
-    reply: &Reply<'_>,
-) -> Vec<(u32, String)> {
+fn broadcast(reactor: &Reactor, connection: &Connection, pending: &Pending, reply: &Reply<'_>) -> Vec<(u32, String)> {
     let mut ids = Vec::new();
     if reply.outcome != Outcome::Ok {
         return ids;
@@ -102,7 +97,7 @@ struct FailureData {
 
 /// The frame for the client. A worker's object is taken as it is: only the ids go in before its last brace.
 fn response(pending: &Pending, reply: &Reply<'_>, ids: &[(u32, String)]) -> Bytes {
-    let Some(request_id) = &pending.request_id else {
+    let Some(request_id) = pending.request_id() else {
         if reply.outcome != Outcome::Ok {
             if let Ok(failure) = serde_json::from_slice::<FailureData>(reply.data) {
                 let (error, kind) = (envelope::json_string(&failure.error), envelope::json_string(&failure.kind));

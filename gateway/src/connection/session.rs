@@ -12,17 +12,17 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::lanes::{Pending, Turn};
+use super::lanes::{Part, Pending, Turn};
 use super::{Connection, Phase};
 use crate::reactor::Reactor;
 use crate::relay::Request;
-use crate::socket::{Close, Decoder, Event, frame};
+use crate::socket::{Close, Decoder, Event, IoReader, frame};
 
 /// How often a connection whose peer has stopped sending is looked at.
 const LINGER_STEP: Duration = Duration::from_millis(20);
 
 /// Serves a connection until it is over.
-pub async fn run(reactor: Rc<Reactor>, connection: Rc<Connection>, early: Bytes) {
+pub async fn run(reactor: Rc<Reactor>, connection: Rc<Connection>, mut io: IoReader, early: Bytes) {
     let mut decoder = Decoder::new(reactor.limits());
     reactor.hub.push(&connection, frame::text(&envelope::connected(&connection.caller.id)));
     let mut open = true;
@@ -35,23 +35,24 @@ pub async fn run(reactor: Rc<Reactor>, connection: Rc<Connection>, early: Bytes)
         connection.drain();
         reactor.hub.close_if_drained(&connection);
     }
-    while open && connection.io().readable().await.is_ok() {
-        open = read(&reactor, &connection, &mut decoder);
+    while open {
+        open = read(&reactor, &connection, &mut io, &mut decoder).await;
     }
     end(&reactor, &connection).await;
 }
 
 /// Reads once into the thread's buffer, and handles what came; `false` at the end.
-fn read(reactor: &Rc<Reactor>, connection: &Rc<Connection>, decoder: &mut Decoder) -> bool {
-    let mut scratch = reactor.scratch.borrow_mut();
-    match connection.io().try_read(&mut scratch) {
+async fn read(reactor: &Rc<Reactor>, connection: &Rc<Connection>, io: &mut IoReader, decoder: &mut Decoder) -> bool {
+    // Nothing else runs on this thread between the read and the handling: the buffer is ours until the next await.
+    match std::future::poll_fn(|cx| io.poll_read(cx, &mut reactor.scratch.borrow_mut())).await {
         Ok(0) => false,
         Ok(length) => {
+            let mut scratch = reactor.scratch.borrow_mut();
             let open = receive(reactor, connection, decoder, &mut scratch[..length]);
             reactor.hub.flush();
             open
         }
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => true,
+        Err(error) if error.kind() == ErrorKind::Interrupted => true,
         Err(_broken) => {
             connection.abort();
             false
@@ -116,13 +117,17 @@ fn cancel(reactor: &Rc<Reactor>, connection: &Rc<Connection>) {
 }
 
 fn message(reactor: &Rc<Reactor>, connection: &Rc<Connection>, text: &str) {
+    if let Some((message, head)) = envelope::parse_usual(text) {
+        let kind = if message.event == "diffyne.call" { CallKind::Call } else { CallKind::Update };
+        return call(reactor, connection, kind, message.data, head);
+    }
     let message = match envelope::parse(text) {
         Ok(message) => message,
         Err(fault) => return answer(reactor, connection, &envelope::error(&fault)),
     };
     match &*message.event {
-        "diffyne.call" => call(reactor, connection, CallKind::Call, message.data),
-        "diffyne.update" => call(reactor, connection, CallKind::Update, message.data),
+        "diffyne.call" => call(reactor, connection, CallKind::Call, message.data, DataHead::read(message.data)),
+        "diffyne.update" => call(reactor, connection, CallKind::Update, message.data, DataHead::read(message.data)),
         "diffyne.ping" => {
             let position = reactor.bus.position();
             let position = position.as_ref().map(|position| (position.epoch.as_str(), position.offset));
@@ -138,8 +143,7 @@ fn answer(reactor: &Reactor, connection: &Rc<Connection>, text: &str) {
     reactor.hub.push(connection, frame::text(text));
 }
 
-fn call(reactor: &Rc<Reactor>, connection: &Rc<Connection>, kind: CallKind, data: &RawValue) {
-    let head = DataHead::read(data);
+fn call(reactor: &Rc<Reactor>, connection: &Rc<Connection>, kind: CallKind, data: &str, head: DataHead<'_>) {
     let member = if kind == CallKind::Call { &head.method } else { &head.property };
     let names = [
         ("componentId", &head.component_id),
@@ -148,14 +152,14 @@ fn call(reactor: &Rc<Reactor>, connection: &Rc<Connection>, kind: CallKind, data
     ];
     let request_id = head.request_id.map(RawValue::get);
     if names.iter().any(|(_, field)| **field == TextField::Missing) {
-        reactor.calls.unrecognised(Failure::Invalid.kind());
+        reactor.metrics.unrecognised(Failure::Invalid.kind());
         let text = envelope::failure(Failure::Invalid, envelope::MISSING_PARAMETERS, request_id);
         return answer(reactor, connection, &text);
     }
     let (Some(component), Some(class), Some(_)) =
-        (head.component_id.text(), head.component_class.text(), member.text())
+        (head.component_id.json(), head.component_class.json(), member.json())
     else {
-        reactor.calls.unrecognised(Failure::Invalid.kind());
+        reactor.metrics.unrecognised(Failure::Invalid.kind());
         let wrong = names.iter().find(|(_, field)| **field == TextField::WrongType).map_or("data", |(name, _)| *name);
         let text = match request_id {
             Some(_) => envelope::failure(Failure::Invalid, &format!("{wrong} must be a string"), request_id),
@@ -164,15 +168,17 @@ fn call(reactor: &Rc<Reactor>, connection: &Rc<Connection>, kind: CallKind, data
         return answer(reactor, connection, &text);
     };
     if connection.lanes.borrow().len() >= reactor.settings.calls_per_connection_max {
-        reactor.calls.unrecognised(Failure::Overloaded.kind());
+        reactor.metrics.unrecognised(Failure::Overloaded.kind());
         let words = "Too many calls of this connection are waiting. The call was not run.";
         return answer(reactor, connection, &envelope::failure(Failure::Overloaded, words, request_id));
     }
     let started = Instant::now();
+    let whole: Rc<str> = data.into();
     let pending = Pending {
-        component: component.into(),
-        request_id: request_id.map(Box::from),
-        class: class.into(),
+        component: Part::of(data, component),
+        request_id: request_id.map(|id| Part::of(data, id)),
+        class: Part::of(data, class),
+        data: Rc::clone(&whole),
         cause_depth: head.cause.as_ref().map(|cause| cause.depth),
         started,
     };
@@ -181,10 +187,11 @@ fn call(reactor: &Rc<Reactor>, connection: &Rc<Connection>, kind: CallKind, data
         transport: Transport::Ws,
         kind,
         cause: head.cause,
-        payload: data.get().as_bytes().into(),
+        payload: whole,
+        arrived: started,
         deadline: started + reactor.settings.call_timeout,
     };
-    reactor.metrics.calls_in_flight.inc();
+    reactor.metrics.in_flight(1);
     let turn = connection.lanes.borrow_mut().enter(request, pending);
     if let Turn::Now(request, pending) = turn {
         reactor.submit(connection, request, pending);
@@ -202,9 +209,7 @@ struct Wish<'a> {
 
 fn wishes<'a>(head: &DataHead<'a>) -> Option<Vec<Wish<'a>>> {
     let wishes: Vec<Wish<'a>> = serde_json::from_str(head.events?.get()).ok()?;
-    let plain = |name: &str| {
-        !name.is_empty() && name.len() <= 128 && name.bytes().all(|b| b.is_ascii_graphic())
-    };
+    let plain = |name: &str| !name.is_empty() && name.len() <= 128 && name.bytes().all(|b| b.is_ascii_graphic());
     (!wishes.is_empty() && wishes.iter().all(|wish| plain(&wish.name))).then_some(wishes)
 }
 
@@ -224,7 +229,7 @@ fn subscription_failed(reactor: &Reactor, connection: &Rc<Connection>, text: &st
 
 const WISHES: &str = "events must be a list of {name, match?} with names of 1 to 128 printable characters";
 
-fn subscribe(reactor: &Reactor, connection: &Rc<Connection>, data: &RawValue) {
+fn subscribe(reactor: &Reactor, connection: &Rc<Connection>, data: &str) {
     let head = DataHead::read(data);
     let request_id = head.request_id.map(RawValue::get);
     let Some(wishes) = wishes(&head) else {
@@ -240,7 +245,7 @@ fn subscribe(reactor: &Reactor, connection: &Rc<Connection>, data: &RawValue) {
     confirm(reactor, connection, "diffyne.subscribed", &head);
 }
 
-fn unsubscribe(reactor: &Reactor, connection: &Rc<Connection>, data: &RawValue) {
+fn unsubscribe(reactor: &Reactor, connection: &Rc<Connection>, data: &str) {
     let head = DataHead::read(data);
     let Some(wishes) = wishes(&head) else {
         return subscription_failed(reactor, connection, WISHES, head.request_id.map(RawValue::get));

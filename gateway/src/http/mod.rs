@@ -23,7 +23,7 @@ use crate::connection::{Connection, session};
 use crate::handshake::{Identity, Refusal, asks_for_upgrade};
 use crate::reactor::Reactor;
 use crate::relay::Caller;
-use crate::socket::Io;
+use crate::socket::io;
 
 pub use health::HealthSource;
 
@@ -207,14 +207,14 @@ async fn start_session(reactor: Rc<Reactor>, upgraded: fastwebsockets::upgrade::
     let socket = upgraded.await.ok().and_then(|socket| {
         let upgraded = socket.into_inner().into_inner();
         match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => Some((Io::Tcp(parts.io.into_inner()), parts.read_buf)),
+            Ok(parts) => Some((io::split_tcp(parts.io.into_inner()), parts.read_buf)),
             Err(upgraded) => {
                 let parts = upgraded.downcast::<TokioIo<UnixStream>>().ok()?;
-                Some((Io::Unix(parts.io.into_inner()), parts.read_buf))
+                Some((io::split_unix(parts.io.into_inner()), parts.read_buf))
             }
         }
     });
-    let Some((io, early)) = socket else {
+    let Some(((reader, writer), early)) = socket else {
         reactor.connection_ended();
         return;
     };
@@ -223,8 +223,8 @@ async fn start_session(reactor: Rc<Reactor>, upgraded: fastwebsockets::upgrade::
         ip: identity.ip.to_string(),
         headers: identity.headers,
     };
-    let connection = Connection::new(io, caller, reactor.settings.outbox_bytes_max, reactor.hub.now());
+    let connection = Connection::new(writer, caller, reactor.settings.outbox_bytes_max, reactor.hub.now());
     reactor.hub.insert(&connection);
     // A task of its own: the one that did the handshake, with all it held, ends here.
-    tokio::task::spawn_local(session::run(Rc::clone(&reactor), connection, early));
+    tokio::task::spawn_local(session::run(Rc::clone(&reactor), connection, reader, early));
 }

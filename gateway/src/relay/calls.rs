@@ -52,8 +52,10 @@ impl<O> CallTable<O> {
     pub(super) fn insert(&mut self, request: Request, origin: O) -> u64 {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
-        let entry =
-            Entry { request, origin, place: Place::New, generation, since: Instant::now(), refused_by: Vec::new() };
+        let entry = {
+            let since = request.arrived;
+            Entry { request, origin, place: Place::New, generation, since, refused_by: Vec::new() }
+        };
         (u64::from(generation) << 32) | self.entries.insert(entry) as u64
     }
 
@@ -81,7 +83,10 @@ impl<O> CallTable<O> {
     pub(super) fn send(&mut self, key: u64, peer: &Rc<Peer>) -> bool {
         let Some(entry) = self.get_mut(key) else { return true };
         let request = &entry.request;
-        let budget = request.deadline.saturating_duration_since(Instant::now());
+        // A call that never waited has its whole budget, and needs no look at the clock.
+        let waited = matches!(entry.place, Place::Waiting) || !entry.refused_by.is_empty();
+        let now = if waited { Instant::now() } else { entry.since };
+        let budget = request.deadline.saturating_duration_since(now);
         let call = Call {
             id: key,
             budget_ms: u32::try_from(budget.as_millis()).unwrap_or(u32::MAX),
@@ -94,7 +99,7 @@ impl<O> CallTable<O> {
             },
             kind: request.kind,
             cause: request.cause.clone(),
-            payload: &request.payload,
+            payload: request.payload.as_bytes(),
         };
         if !peer.send_call(key, &Frame::Call(call)) {
             return false;

@@ -50,7 +50,9 @@ pub struct Request {
     /// The push it reacts to.
     pub cause: Option<Cause>,
     /// The client's `data`.
-    pub payload: Box<[u8]>,
+    pub payload: Rc<str>,
+    /// When it arrived.
+    pub arrived: Instant,
     /// When nobody waits for it any more.
     pub deadline: Instant,
 }
@@ -111,11 +113,7 @@ pub struct Relay<O> {
 
 impl<O: 'static> Relay<O> {
     /// A relay without workers; must live on a `LocalSet` or local runtime.
-    pub fn new(
-        settings: RelaySettings,
-        observer: Rc<dyn RelayObserver>,
-        memory: Option<MemoryConnector>,
-    ) -> Rc<Self> {
+    pub fn new(settings: RelaySettings, observer: Rc<dyn RelayObserver>, memory: Option<MemoryConnector>) -> Rc<Self> {
         Rc::new(Self {
             calls: RefCell::new(CallTable::new(settings.queue_max)),
             settings,

@@ -16,5 +16,5 @@ pub mod outbox;
 
 pub use close::Close;
 pub use decoder::{Decoder, Event, Limits};
-pub use io::Io;
+pub use io::{IoReader, IoWriter};
 pub use outbox::{Flushed, Outbox};

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, IoSlice};
 
 use bytes::{Buf as _, Bytes};
 
-use super::Io;
+use super::IoWriter;
 
 /// Frames in one vectored write.
 const SLICES_MAX: usize = 64;
@@ -49,14 +49,9 @@ impl Outbox {
     }
 
     /// Writes as much as there is room for.
-    pub fn flush(&mut self, io: &Io) -> io::Result<Flushed> {
+    pub fn flush(&mut self, io: &IoWriter) -> io::Result<Flushed> {
         while !self.frames.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = self.frames.len().min(SLICES_MAX);
-            for (slice, frame) in slices.iter_mut().zip(&self.frames) {
-                *slice = IoSlice::new(frame);
-            }
-            match io.try_write_vectored(&slices[..count]) {
+            match write_once(&self.frames, io) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => self.advance(written),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
@@ -82,4 +77,16 @@ impl Outbox {
             self.frames.pop_front();
         }
     }
+}
+
+fn write_once(frames: &VecDeque<Bytes>, io: &IoWriter) -> io::Result<usize> {
+    if let (1, Some(only)) = (frames.len(), frames.front()) {
+        return io.try_write(&[IoSlice::new(only)]);
+    }
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let count = frames.len().min(SLICES_MAX);
+    for (slice, frame) in slices.iter_mut().zip(frames) {
+        *slice = IoSlice::new(frame);
+    }
+    io.try_write(&slices[..count])
 }

@@ -202,8 +202,21 @@ fn print_number(out: &mut String, number: &Number) {
 }
 
 fn print_string(out: &mut String, text: &str, escaping: Escaping) {
+    let default = matches!(escaping, Escaping::Default);
     out.push('"');
-    for c in text.chars() {
+    // Most text needs no escaping: it is copied in runs.
+    let mut copied = 0;
+    for (at, c) in text.char_indices() {
+        let plain = match c {
+            '"' | '\\' | '\0'..='\u{1f}' | '\u{2028}' | '\u{2029}' => false,
+            '/' => !default,
+            c => c.is_ascii() || !default,
+        };
+        if plain {
+            continue;
+        }
+        out.push_str(&text[copied..at]);
+        copied = at + c.len_utf8();
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
@@ -212,12 +225,11 @@ fn print_string(out: &mut String, text: &str, escaping: Escaping) {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            '/' if matches!(escaping, Escaping::Default) => out.push_str("\\/"),
-            '\0'..='\u{1f}' | '\u{2028}' | '\u{2029}' => escape_unicode(out, c),
-            c if !c.is_ascii() && matches!(escaping, Escaping::Default) => escape_unicode(out, c),
-            c => out.push(c),
+            '/' => out.push_str("\\/"),
+            c => escape_unicode(out, c),
         }
     }
+    out.push_str(&text[copied..]);
     out.push('"');
 }
 

@@ -53,9 +53,9 @@ pub enum KeyError {
     NotBase64,
 }
 
-/// One signing key. Its bytes never reach a log: `Debug` prints none.
+/// One signing key, ready for use. Its bytes never reach a log: `Debug` prints none.
 #[derive(Clone)]
-pub struct SigningKey(Vec<u8>);
+pub struct SigningKey(Hmac<Sha256>);
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,13 +72,15 @@ impl SigningKey {
             }
             None => text.as_bytes().to_vec(),
         };
-        if bytes.is_empty() { Err(KeyError::Empty) } else { Ok(Self(bytes)) }
+        if bytes.is_empty() {
+            return Err(KeyError::Empty);
+        }
+        // HMAC takes a key of any length, so this does not fail.
+        Hmac::new_from_slice(&bytes).map(Self).map_err(|_| KeyError::Empty)
     }
 
     fn mac(&self, canonical: &str, component_id: &str) -> Hmac<Sha256> {
-        // HMAC takes a key of any length, so this cannot fail.
-        #[allow(clippy::unwrap_used)]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).unwrap();
+        let mut mac = self.0.clone();
         mac.update(canonical.as_bytes());
         mac.update(component_id.as_bytes());
         mac
@@ -102,7 +104,7 @@ impl Signer {
     /// The signature of a state that the server sends: empty strings count as null, as in the PHP package.
     pub fn sign(&self, state: &Value, component_id: &str) -> String {
         let canonical = canonical_json(state, EmptyStrings::AsNull);
-        hex::encode(self.keys[0].mac(&canonical, component_id).finalize().into_bytes())
+        to_hex(&self.keys[0].mac(&canonical, component_id).finalize().into_bytes())
     }
 
     /// Whether a message of this purpose is acceptable with this state and signature.
@@ -149,7 +151,15 @@ fn without_form_input(state: &Value) -> Option<Value> {
 
 /// The fingerprint of a state: md5 of PHP's `json_encode` with its defaults.
 pub fn fingerprint(state: &Value) -> String {
-    hex::encode(Md5::digest(php_json(state).as_bytes()))
+    to_hex(&Md5::digest(php_json(state).as_bytes()))
+}
+
+/// Lower-case hexadecimal digits, without a detour over characters.
+fn to_hex(bytes: &[u8]) -> String {
+    let mut digits = vec![0; bytes.len() * 2];
+    // The length fits, and hexadecimal digits are UTF-8.
+    let _ = hex::encode_to_slice(bytes, &mut digits);
+    String::from_utf8(digits).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -18,10 +18,12 @@ use super::state;
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 type Sync<T> = dyn Fn(&mut T, &mut Context, &[Value]) -> Result<(), Failure> + Send + std::marker::Sync;
-type Async<T> =
-    dyn for<'a> Fn(&'a mut T, &'a mut Context, Vec<Value>) -> BoxFuture<'a, Result<(), Failure>> + Send + std::marker::Sync;
-type Mount<T> =
-    dyn for<'a> Fn(&'a mut T, &'a mut Context, Map<String, Value>) -> BoxFuture<'a, Result<(), Failure>> + Send + std::marker::Sync;
+type Async<T> = dyn for<'a> Fn(&'a mut T, &'a mut Context, Vec<Value>) -> BoxFuture<'a, Result<(), Failure>>
+    + Send
+    + std::marker::Sync;
+type Mount<T> = dyn for<'a> Fn(&'a mut T, &'a mut Context, Map<String, Value>) -> BoxFuture<'a, Result<(), Failure>>
+    + Send
+    + std::marker::Sync;
 type Render<T> = dyn Fn(&T) -> Result<String, Failure> + Send + std::marker::Sync;
 
 enum Handler<T> {
@@ -132,7 +134,10 @@ where
 
     /// The view as a function that returns HTML.
     #[must_use]
-    pub fn render(mut self, render: impl Fn(&T) -> Result<String, Failure> + Send + std::marker::Sync + 'static) -> Self {
+    pub fn render(
+        mut self,
+        render: impl Fn(&T) -> Result<String, Failure> + Send + std::marker::Sync + 'static,
+    ) -> Self {
         self.render = Box::new(render);
         self
     }
@@ -202,7 +207,8 @@ where
 
     fn restore(&self, state: &Map<String, Value>) -> Result<T, Failure> {
         let properties = state::restore(self.defaults.clone(), state)?;
-        serde_json::from_value(properties).map_err(|error| Failure::Property(format!("The state does not fit: {error}")))
+        serde_json::from_value(properties)
+            .map_err(|error| Failure::Property(format!("The state does not fit: {error}")))
     }
 
     fn to_state(component: &T) -> Result<Value, Failure> {

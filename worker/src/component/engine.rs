@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use diffyne_shared::rpc::{CallKind, Outcome};
 use diffyne_shared::signing::{Purpose, Signer, fingerprint};
 use futures_util::FutureExt as _;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -30,23 +31,45 @@ pub struct Engine {
 /// The client's `data`, as far as a component needs it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Data {
-    #[serde(default)]
-    component_id: Value,
-    #[serde(default)]
-    component_class: Value,
-    #[serde(default)]
-    method: Value,
+struct Data<'a> {
+    #[serde(borrow, default)]
+    component_id: Text<'a>,
+    #[serde(borrow, default)]
+    component_class: Text<'a>,
+    #[serde(borrow, default)]
+    method: Text<'a>,
     #[serde(default)]
     params: Value,
-    #[serde(default)]
-    property: Value,
+    #[serde(borrow, default)]
+    property: Text<'a>,
     #[serde(default)]
     value: Value,
     #[serde(default)]
     state: Value,
-    #[serde(default)]
-    signature: Value,
+    #[serde(borrow, default)]
+    signature: Text<'a>,
+}
+
+/// A field that should be a string, borrowed where it can be.
+#[derive(Deserialize, Default)]
+#[serde(untagged)]
+enum Text<'a> {
+    #[serde(borrow)]
+    Borrowed(&'a str),
+    Owned(String),
+    Other(IgnoredAny),
+    #[default]
+    Missing,
+}
+
+impl Text<'_> {
+    fn get(&self) -> Option<&str> {
+        match self {
+            Self::Borrowed(text) => Some(text),
+            Self::Owned(text) => Some(text),
+            Self::Other(_) | Self::Missing => None,
+        }
+    }
 }
 
 /// `c` of a response.
@@ -91,10 +114,6 @@ pub struct Mounted {
     pub listeners: Value,
 }
 
-fn text(value: &Value) -> Option<&str> {
-    value.as_str()
-}
-
 impl Engine {
     /// Runs one call to its end; never panics, whatever the component does.
     pub async fn run(&self, kind: CallKind, client: ClientInfo, payload: &[u8]) -> Finished {
@@ -132,9 +151,9 @@ impl Engine {
         labels: &mut Labels,
     ) -> Result<Finished, Failure> {
         let invalid = || Failure::Invalid("Invalid request".to_owned());
-        let data: Data = serde_json::from_slice(payload).map_err(|_| invalid())?;
-        let id = text(&data.component_id).ok_or_else(invalid)?;
-        let class = text(&data.component_class).ok_or_else(invalid)?;
+        let data: Data<'_> = serde_json::from_slice(payload).map_err(|_| invalid())?;
+        let id = data.component_id.get().ok_or_else(invalid)?;
+        let class = data.component_class.get().ok_or_else(invalid)?;
         let component = self.registry.get(class).ok_or_else(|| Failure::UnknownComponent(class.to_owned()))?;
         labels.class = class.to_owned();
         let empty = Map::new();
@@ -146,14 +165,14 @@ impl Engine {
         };
         let (purpose, action) = match kind {
             CallKind::Call => {
-                let method = text(&data.method).ok_or_else(invalid)?;
+                let method = data.method.get().ok_or_else(invalid)?;
                 if component.has_method(method) {
                     labels.method = method.to_owned();
                 }
                 (Purpose::Call, Action::Call { method, params: positional(&data.params)? })
             }
             CallKind::Update => {
-                let property = text(&data.property).ok_or_else(invalid)?;
+                let property = data.property.get().ok_or_else(invalid)?;
                 labels.method = "update".to_owned();
                 (Purpose::Update, Action::Update { property, value: &data.value })
             }
@@ -161,7 +180,7 @@ impl Engine {
                 return Err(Failure::Invalid("This worker does not do that.".to_owned()));
             }
         };
-        if !self.signer.accepts(purpose, &data.state, id, text(&data.signature)) {
+        if !self.signer.accepts(purpose, &data.state, id, data.signature.get()) {
             return Err(Failure::Security);
         }
         let mut context = Context::new(id.to_owned(), client, App::clone(&self.app));
@@ -246,4 +265,3 @@ fn new_component_id() -> String {
     let tail: String = std::iter::repeat_with(fastrand::alphanumeric).take(16).collect();
     format!("diffyne-{tail}")
 }
-

@@ -134,8 +134,9 @@ fn param<T: FromParam>(method: &str, names: &[&str], values: &[Value], at: usize
                 T::TYPE
             ))
         }),
-        None => T::absent()
-            .ok_or_else(|| Failure::Method(format!("Parameter [{name}] of method [{method}] is missing."))),
+        None => {
+            T::absent().ok_or_else(|| Failure::Method(format!("Parameter [{name}] of method [{method}] is missing.")))
+        }
     }
 }
 

@@ -44,11 +44,7 @@ fn zero(default: &Value) -> Value {
 }
 
 fn wrong_type(name: &str, default: &Value, value: &Value) -> Failure {
-    Failure::Property(format!(
-        "Property [{name}] must be of type {}, {} given.",
-        type_of(default),
-        type_of(value)
-    ))
+    Failure::Property(format!("Property [{name}] must be of type {}, {} given.", type_of(default), type_of(value)))
 }
 
 /// The properties of a component: its defaults, with what the client's state says.
@@ -115,6 +111,9 @@ mod tests {
         let text = "Property [label] must be of type string, null given.";
         assert_eq!(set("label", json!(null)), Err(Failure::Property(text.to_owned())));
         assert_eq!(set("nope", json!(1)), Err(Failure::Property("Property nope does not exist".to_owned())));
-        assert_eq!((&properties["count"], &properties["label"], &properties["items"]), (&json!(1), &json!("1"), &json!([7])));
+        assert_eq!(
+            (&properties["count"], &properties["label"], &properties["items"]),
+            (&json!(1), &json!("1"), &json!([7]))
+        );
     }
 }

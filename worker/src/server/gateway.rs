@@ -193,12 +193,11 @@ impl Connection {
     /// Writes as much as there is room for, without waiting.
     async fn write_now(&mut self, write: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
         while self.written < self.out.len() {
-            let written = std::future::poll_fn(|cx| {
-                match Pin::new(&mut *write).poll_write(cx, &self.out[self.written..]) {
+            let written =
+                std::future::poll_fn(|cx| match Pin::new(&mut *write).poll_write(cx, &self.out[self.written..]) {
                     Poll::Ready(result) => Poll::Ready(result.map(Some)),
                     Poll::Pending => Poll::Ready(Ok(None)),
-                }
-            });
+                });
             match written.await? {
                 Some(0) => return Err(std::io::ErrorKind::WriteZero.into()),
                 Some(count) => self.advance(count),

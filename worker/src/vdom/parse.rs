@@ -131,7 +131,8 @@ impl TreeSink for Sink {
     }
 
     fn create_element(&self, name: QualName, attributes: Vec<Attribute>, flags: ElementFlags) -> Handle {
-        let attributes = attributes.into_iter().map(|attribute| (full_name(&attribute.name), attribute.value.to_string()));
+        let attributes =
+            attributes.into_iter().map(|attribute| (full_name(&attribute.name), attribute.value.to_string()));
         let attributes = attributes.collect();
         let template = flags.template.then(|| self.add(Content::Document));
         self.add(Content::Element { name, attributes, template })
@@ -252,8 +253,14 @@ mod tests {
                 "<table><tr><td>1</table>",
                 r#"{"t":"table","c":[{"t":"tbody","c":[{"t":"tr","c":[{"t":"td","c":[{"x":"1"}]}]}]}]}"#,
             ),
-            ("<svg viewBox='0 0 1 1'><linearGradient/></svg>", r#"{"t":"svg","a":{"viewBox":"0 0 1 1"},"c":[{"t":"linearGradient"}]}"#),
-            ("  <div>\n <!-- c --> \n<b diff:key=\"k\"> x</b></div> ", r#"{"t":"div","c":[{"m":" c "},{"t":"b","a":{"diff:key":"k"},"c":[{"x":" x"}],"k":"k"}]}"#),
+            (
+                "<svg viewBox='0 0 1 1'><linearGradient/></svg>",
+                r#"{"t":"svg","a":{"viewBox":"0 0 1 1"},"c":[{"t":"linearGradient"}]}"#,
+            ),
+            (
+                "  <div>\n <!-- c --> \n<b diff:key=\"k\"> x</b></div> ",
+                r#"{"t":"div","c":[{"m":" c "},{"t":"b","a":{"diff:key":"k"},"c":[{"x":" x"}],"k":"k"}]}"#,
+            ),
             ("a<i>b</i>", r#"{"t":"div","c":[{"x":"a"},{"t":"i","c":[{"x":"b"}]}]}"#),
             ("", r#"{"t":"div"}"#),
             ("<template><p>x</template>", r#"{"t":"template","c":[{"t":"p","c":[{"x":"x"}]}]}"#),

@@ -1,0 +1,64 @@
+//! A worker with components that tests and benchmarks need: one that renders nothing, and one that is slow, counts
+//! its runs, fails and panics. Made as a user would make a worker of their own.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use diffyne_worker::component::{Definition, Failure, Registry};
+use diffyne_worker::{cli, demo};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+#[derive(Default, Serialize, Deserialize)]
+struct Silent {
+    count: i64,
+    label: String,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Probe {
+    runs: i64,
+}
+
+/// One line a run, in the file that the test names: what ran, even when its answer was lost.
+fn note(tag: &str) -> Result<(), Failure> {
+    let path = std::env::var("DIFFYNE_PROBE_FILE").map_err(Failure::exception)?;
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(Failure::exception)?;
+    writeln!(file, "{tag}").map_err(Failure::exception)
+}
+
+fn register(registry: &mut Registry) {
+    demo::register(registry);
+    registry.add(Definition::<Silent>::new("App\\Tests\\Silent").method("touch", [], |silent, _context, ()| {
+        silent.count += 1;
+        Ok(())
+    }));
+    registry.add(
+        Definition::<Probe>::new("App\\Tests\\Probe")
+            .render(|probe| Ok(format!("<p>{}</p>", probe.runs)))
+            .async_method("slow", ["tag", "ms"], |probe, _context, (tag, ms): (String, i64)| {
+                Box::pin(async move {
+                    note(&format!("begin {tag}"))?;
+                    tokio::time::sleep(Duration::from_millis(ms.unsigned_abs())).await;
+                    note(&format!("end {tag}"))?;
+                    probe.runs += 1;
+                    Ok(())
+                })
+            })
+            .method("fail", [], |_probe, _context, ()| Err(Failure::Exception("it failed on purpose".to_owned())))
+            .method("panic", [], |_probe, _context, ()| panic!("it panicked on purpose"))
+            .method("announce", ["n"], |_probe, context, (n,): (i64,)| {
+                context.dispatch("message-sent", vec![json!({"n": n})]);
+                Ok(())
+            }),
+    );
+}
+
+fn main() -> ExitCode {
+    cli::main_with(|registry, settings| {
+        register(registry);
+        demo::app(&settings.database)
+    })
+}

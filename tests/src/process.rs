@@ -1,0 +1,161 @@
+//! Real processes: started with their output in a file, killed with their test.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+
+/// How long something that should happen may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+const STEP: Duration = Duration::from_millis(10);
+
+/// A signal, by the name that `kill` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Stop gracefully.
+    Term,
+    /// Die.
+    Kill,
+    /// Freeze.
+    Stop,
+    /// Go on.
+    Cont,
+    /// Reload.
+    Hup,
+}
+
+/// A process that ends with its owner.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    /// Where its output goes.
+    pub log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program. `setpriv` makes it die with the test, should that be killed.
+    pub fn start(
+        name: &str,
+        directory: &Path,
+        program: &Path,
+        prepare: impl FnOnce(&mut Command),
+    ) -> anyhow::Result<Self> {
+        let log = directory.join(format!("{name}.log"));
+        let output = File::options().create(true).append(true).open(&log)?;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(program);
+        prepare(&mut command);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        Ok(Self { name: name.to_owned(), child, log })
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let name = match signal {
+            Signal::Term => "TERM",
+            Signal::Kill => "KILL",
+            Signal::Stop => "STOP",
+            Signal::Cont => "CONT",
+            Signal::Hup => "HUP",
+        };
+        let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status()?;
+        ensure!(status.success(), "cannot send {name} to {}", self.name);
+        Ok(())
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        let until = Instant::now() + PATIENCE + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < until, "{} does not end", self.name);
+            std::thread::sleep(STEP);
+        }
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What it has printed.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
+    }
+
+    /// CPU time so far, of all threads.
+    pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        // Nanoseconds that each thread has been on a CPU; finer than the ticks of /proc/PID/stat.
+        let mut nanos = 0u64;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.id()))? {
+            let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanos += text.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
+        }
+        Ok(nanos as f64 / 1e9)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where cargo has put the programs of this build.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    // target/debug/deps/test-1234 or target/debug/program.
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("{name} is not built: run `cargo build --workspace` first"))
+}
+
+/// The top folder of the project.
+pub fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Ports on loopback that nobody listens on now.
+pub fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+    let listeners = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+    let ports: Vec<u16> = listeners.iter().map(|l| Ok(l.local_addr()?.port())).collect::<anyhow::Result<_>>()?;
+    ports.try_into().map_err(|_| anyhow::anyhow!("not enough ports"))
+}
+
+/// Waits until something holds; the words are for the error.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while !holds() {
+        if Instant::now() > until {
+            bail!("waited {PATIENCE:?} in vain: {what}");
+        }
+        std::thread::sleep(STEP);
+    }
+    Ok(())
+}
+
+/// Waits until somebody accepts connections there.
+pub fn wait_for_port(port: u16) -> anyhow::Result<()> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    eventually(&format!("somebody listens on {port}"), || TcpStream::connect(address).is_ok())
+}
