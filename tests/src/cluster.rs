@@ -1,1 +1,344 @@
-//! placeholder
+//! Gateways, workers, Redis and nginx, as real processes on ports of their own.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{PATIENCE, Process, Signal, eventually, free_ports, program, project, wait_for_port};
+
+/// What a cluster consists of.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// Gateways.
+    pub gateways: usize,
+    /// Workers.
+    pub workers: usize,
+    /// Redis, and the registry in it; else a memory bus and workers by address.
+    pub redis: bool,
+    /// nginx in front.
+    pub nginx: bool,
+    /// Workers that gateways are expected to reach; default: all.
+    pub reachable: Option<usize>,
+    /// More flags for gateways.
+    pub gateway_flags: Vec<String>,
+    /// More flags for workers.
+    pub worker_flags: Vec<String>,
+}
+
+impl Shape {
+    /// Gateways and workers without anything else.
+    pub fn new(gateways: usize, workers: usize) -> Self {
+        Self {
+            gateways,
+            workers,
+            redis: false,
+            nginx: false,
+            reachable: None,
+            gateway_flags: Vec::new(),
+            worker_flags: Vec::new(),
+        }
+    }
+
+    /// With Redis.
+    #[must_use]
+    pub fn with_redis(self) -> Self {
+        Self { redis: true, ..self }
+    }
+
+    /// With nginx.
+    #[must_use]
+    pub fn with_nginx(self) -> Self {
+        Self { nginx: true, ..self }
+    }
+
+    /// With a flag for every gateway.
+    #[must_use]
+    pub fn gateway(mut self, flag: &str, value: &str) -> Self {
+        self.gateway_flags.extend([flag.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// With a flag for every worker.
+    #[must_use]
+    pub fn worker(mut self, flag: &str, value: &str) -> Self {
+        self.worker_flags.extend([flag.to_owned(), value.to_owned()]);
+        self
+    }
+}
+
+/// A gateway or a worker.
+#[derive(Debug)]
+pub struct Node {
+    /// Its process.
+    pub process: Process,
+    /// Its port.
+    pub port: u16,
+    /// Its admin port.
+    pub admin: u16,
+}
+
+/// A running cluster.
+pub struct Cluster {
+    /// Where everything lies.
+    pub directory: TempDir,
+    /// The shape it was started in.
+    pub shape: Shape,
+    /// Redis.
+    pub redis: Option<Process>,
+    /// Redis's port.
+    pub redis_port: u16,
+    /// Workers.
+    pub workers: Vec<Node>,
+    /// Gateways.
+    pub gateways: Vec<Node>,
+    /// nginx's port.
+    pub nginx_port: u16,
+    _nginx: Option<Process>,
+}
+
+impl Cluster {
+    /// Starts everything and waits until it is ready.
+    pub fn start(shape: Shape) -> anyhow::Result<Self> {
+        let [redis_port, nginx_port] = free_ports()?;
+        let mut cluster = Self {
+            directory: tempfile::tempdir()?,
+            shape,
+            redis: None,
+            redis_port,
+            workers: Vec::new(),
+            gateways: Vec::new(),
+            nginx_port,
+            _nginx: None,
+        };
+        if cluster.shape.redis {
+            cluster.start_redis()?;
+        }
+        for _ in 0..cluster.shape.workers {
+            let worker = cluster.start_worker()?;
+            cluster.workers.push(worker);
+        }
+        for _ in 0..cluster.shape.gateways {
+            let gateway = cluster.start_gateway()?;
+            cluster.gateways.push(gateway);
+        }
+        cluster.wait_until_ready()?;
+        if cluster.shape.nginx {
+            cluster._nginx = Some(cluster.start_nginx()?);
+        }
+        Ok(cluster)
+    }
+
+    /// Starts Redis, on the same port as before.
+    pub fn start_redis(&mut self) -> anyhow::Result<()> {
+        let port = self.redis_port.to_string();
+        let directory = self.directory.path().to_owned();
+        let redis = Process::start("redis", &directory, &PathBuf::from("redis-server"), |command| {
+            command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
+            command.arg("--dir").arg(&directory);
+        })?;
+        wait_for_port(self.redis_port)?;
+        self.redis = Some(redis);
+        Ok(())
+    }
+
+    /// Where Redis is.
+    pub fn redis_url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.redis_port)
+    }
+
+    /// The file in which the probe notes its runs.
+    pub fn probe_file(&self) -> PathBuf {
+        self.directory.path().join("probe.txt")
+    }
+
+    /// Starts one more worker.
+    pub fn start_worker(&self) -> anyhow::Result<Node> {
+        let [port, admin] = free_ports()?;
+        let name = format!("worker-{port}");
+        let process = Process::start(&name, self.directory.path(), &program("test-worker")?, |command| {
+            command.args(["serve", "--worker-listen", &format!("127.0.0.1:{port}")]);
+            command.args(["--worker-admin-listen", &format!("127.0.0.1:{admin}"), "--signing-key", "test"]);
+            command.arg("--database").arg(self.directory.path().join("demo.sqlite"));
+            command.env("DIFFYNE_PROBE_FILE", self.probe_file());
+            if self.shape.redis {
+                command.args(["--redis-url", &self.redis_url()]);
+            }
+            command.args(&self.shape.worker_flags);
+        })?;
+        wait_for_port(port)?;
+        Ok(Node { process, port, admin })
+    }
+
+    /// Starts one more gateway.
+    pub fn start_gateway(&self) -> anyhow::Result<Node> {
+        let [port, admin] = free_ports()?;
+        let name = format!("gateway-{port}");
+        let process = Process::start(&name, self.directory.path(), &program("diffyne-gateway")?, |command| {
+            command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+            command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]);
+            if self.shape.redis {
+                command.args(["--redis-url", &self.redis_url()]);
+            } else if !self.workers.is_empty() {
+                let workers: Vec<String> = self.workers.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+                command.args(["--workers", &workers.join(",")]);
+            }
+            command.args(&self.shape.gateway_flags);
+        })?;
+        wait_for_port(port)?;
+        Ok(Node { process, port, admin })
+    }
+
+    /// Waits until every gateway reaches every worker, and Redis where there is one.
+    pub fn wait_until_ready(&self) -> anyhow::Result<()> {
+        for gateway in &self.gateways {
+            eventually("a gateway reaches all workers and Redis", || {
+                let Ok(health) = gateway.health() else { return false };
+                let redis = if self.shape.redis { "up" } else { "off" };
+                health["workers"] == self.shape.reachable.unwrap_or(self.workers.len()) && health["redis"] == redis
+            })?;
+        }
+        Ok(())
+    }
+
+    fn start_nginx(&self) -> anyhow::Result<Process> {
+        let mut site = std::fs::read_to_string(project().join("nginx/diffyne.conf"))?;
+        for (usual, gateway) in [6001, 6002, 6003].iter().zip(&self.gateways) {
+            site = site.replace(&format!("127.0.0.1:{usual} "), &format!("127.0.0.1:{} ", gateway.port));
+        }
+        for unused in [6001, 6002, 6003].iter().skip(self.gateways.len()) {
+            site = site.replace(&format!("    server 127.0.0.1:{unused} max_fails=0;\n"), "");
+        }
+        self.run_nginx(
+            &site.replace("listen 127.0.0.1:8080", &format!("listen 127.0.0.1:{}", self.nginx_port)),
+            self.nginx_port,
+        )
+    }
+
+    /// Runs nginx with a site, on a port that the site names.
+    pub fn run_nginx(&self, site: &str, port: u16) -> anyhow::Result<Process> {
+        let folder = self.directory.path().join(format!("nginx-{port}"));
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("site.conf"), site)?;
+        let folder_text = folder.display();
+        let main = format!(
+            "daemon off;\nworker_processes 2;\npid {folder_text}/nginx.pid;\nerror_log {folder_text}/error.log;\n\
+             worker_shutdown_timeout 10s;\nevents {{ worker_connections 4096; }}\nhttp {{\n  access_log off;\n\
+             client_body_temp_path {folder_text}/body; proxy_temp_path {folder_text}/proxy;\n\
+             fastcgi_temp_path {folder_text}/f; uwsgi_temp_path {folder_text}/u; scgi_temp_path {folder_text}/s;\n\
+             include {folder_text}/site.conf;\n}}\n"
+        );
+        std::fs::write(folder.join("nginx.conf"), main)?;
+        let check = Command::new("nginx").arg("-t").arg("-c").arg(folder.join("nginx.conf")).output()?;
+        ensure!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+        let nginx = Process::start(&format!("nginx-{port}"), &folder, &PathBuf::from("nginx"), |command| {
+            command.arg("-c").arg(folder.join("nginx.conf"));
+        })?;
+        wait_for_port(port)?;
+        Ok(nginx)
+    }
+
+    /// The WebSocket of a gateway.
+    pub fn url(&self, gateway: usize) -> String {
+        format!("ws://127.0.0.1:{}/", self.gateways[gateway].port)
+    }
+
+    /// The WebSocket behind nginx.
+    pub fn nginx_url(&self) -> String {
+        format!("ws://127.0.0.1:{}/", self.nginx_port)
+    }
+
+    /// What the probe has noted.
+    pub fn notes(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.probe_file()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Stops Redis without ado, as a crash would.
+    pub fn kill_redis(&mut self) -> anyhow::Result<()> {
+        let mut redis = self.redis.take().context("no Redis")?;
+        redis.signal(Signal::Kill)?;
+        redis.wait()?;
+        Ok(())
+    }
+}
+
+impl Node {
+    /// `GET /health` on the public port.
+    pub fn health(&self) -> anyhow::Result<Value> {
+        let response = http_get(self.port, "/health")?;
+        ensure!(response.status == 200, "{response:?}");
+        Ok(serde_json::from_str(&response.body)?)
+    }
+
+    /// The status of `GET /ready`.
+    pub fn ready(&self) -> anyhow::Result<u16> {
+        Ok(http_get(self.admin, "/ready")?.status)
+    }
+
+    /// The metrics as text.
+    pub fn metrics(&self) -> anyhow::Result<String> {
+        Ok(http_get(self.admin, "/metrics")?.body)
+    }
+
+    /// One sample, by its name with labels; 0 when it is not there.
+    pub fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let text = self.metrics()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.unwrap_or("0").parse()?)
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug, Clone)]
+pub struct HttpResponse {
+    /// Status code.
+    pub status: u16,
+    /// Everything before the body.
+    pub head: String,
+    /// The body.
+    pub body: String,
+}
+
+/// Sends a raw request and reads until the server closes.
+pub fn http(port: u16, request: &str) -> anyhow::Result<HttpResponse> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(request.as_bytes())?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").with_context(|| format!("no HTTP answer: {text}"))?;
+    let status = head.split(' ').nth(1).context("no status")?.parse()?;
+    Ok(HttpResponse { status, head: head.to_owned(), body: body.to_owned() })
+}
+
+/// A plain GET.
+pub fn http_get(port: u16, path: &str) -> anyhow::Result<HttpResponse> {
+    http(port, &format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"))
+}
+
+/// The request of a WebSocket handshake; `more` are header lines that follow or, by name, take the place of the usual.
+pub fn handshake(path: &str, more: &[(&str, &str)]) -> String {
+    let usual = [
+        ("Host", "127.0.0.1"),
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let mut request = format!("GET {path} HTTP/1.1\r\n");
+    let kept = usual.iter().filter(|(name, _)| !more.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)));
+    // An empty value leaves a usual header out.
+    for (name, value) in kept.chain(more).filter(|(_, value)| !value.is_empty()) {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    request
+}

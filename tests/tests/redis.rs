@@ -1,0 +1,188 @@
+//! Redis that dies, comes back, or stands still.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use diffyne_tests::client::{Client, increment, probe};
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::process::{Signal, eventually};
+use serde_json::{Value, json};
+
+/// The `n` of a push of the probe.
+fn number(push: &Value) -> i64 {
+    push["data"]["events"][0]["params"][0]["n"].as_i64().unwrap_or(-1)
+}
+
+async fn announce(client: &mut Client, n: i64) -> anyhow::Result<()> {
+    client.send("diffyne.call", probe("diffyne-a", "announce", json!([n]), "a")).await?;
+    let answer = client.receive().await?;
+    anyhow::ensure!(answer["data"]["s"] == true, "{answer}");
+    Ok(())
+}
+
+/// Takes pushes until one with this number has come; how often each came.
+async fn hear_until(client: &mut Client, last: i64, heard: &mut HashMap<i64, usize>) -> anyhow::Result<()> {
+    while heard.get(&last).copied().unwrap_or(0) == 0 {
+        let push = client.receive().await?;
+        if push["event"] == "diffyne.event" {
+            *heard.entry(number(&push)).or_insert(0) += 1;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_away_for_five_seconds_under_load_costs_no_call_and_no_broadcast() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(Shape::new(2, 2).with_redis())?;
+    let mut here = Client::connect(&cluster.url(0)).await?;
+    let mut there = Client::connect(&cluster.url(1)).await?;
+    here.subscribe("message-sent").await?;
+    there.subscribe("message-sent").await?;
+    let mut sender = Client::connect(&cluster.url(0)).await?;
+
+    // Calls all the while, on both gateways.
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut callers = Vec::new();
+    for index in 0..8 {
+        let (url, stop) = (cluster.url(index % 2), Arc::clone(&stop));
+        callers.push(tokio::spawn(async move {
+            let mut client = Client::connect(&url).await?;
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                client.send("diffyne.call", increment("diffyne-a", count, "r")).await?;
+                let answer = client.receive().await?;
+                count += 1;
+                anyhow::ensure!(answer["data"]["c"]["st"]["count"] == count, "{answer}");
+            }
+            anyhow::Ok(count)
+        }));
+    }
+    let (mut heard_here, mut heard_there) = (HashMap::new(), HashMap::new());
+    announce(&mut sender, 0).await?;
+    hear_until(&mut here, 0, &mut heard_here).await?;
+    hear_until(&mut there, 0, &mut heard_there).await?;
+
+    cluster.kill_redis()?;
+    let away = Instant::now();
+    let mut n = 0;
+    let mut degraded = false;
+    while away.elapsed() < Duration::from_secs(5) {
+        n += 1;
+        announce(&mut sender, n).await?;
+        // Local connections hear at once.
+        hear_until(&mut here, n, &mut heard_here).await?;
+        let health = cluster.gateways[0].health()?;
+        degraded |= health["status"] == "degraded" && health["redis"] == "down";
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(degraded, "health told of it");
+    cluster.start_redis()?;
+    for gateway in &cluster.gateways {
+        eventually("health is ok again", || gateway.health().is_ok_and(|health| health["status"] == "ok"))?;
+    }
+    n += 1;
+    announce(&mut sender, n).await?;
+    hear_until(&mut there, n, &mut heard_there).await?;
+    hear_until(&mut here, n, &mut heard_here).await?;
+    stop.store(true, Ordering::Relaxed);
+    let mut calls = 0;
+    for caller in callers {
+        calls += caller.await??;
+    }
+    for client in [&mut here, &mut there] {
+        assert!(client.barrier().await?.iter().all(|message| message["event"] != "diffyne.event"));
+    }
+    let doubled = |heard: &HashMap<i64, usize>| heard.values().filter(|times| **times > 1).count();
+    let missed = |heard: &HashMap<i64, usize>| (0..=n).filter(|n| !heard.contains_key(n)).count();
+    println!(
+        "{calls} calls, none failed; {} broadcasts: missed {} here, {} there; doubled {} here, {} there",
+        n + 1,
+        missed(&heard_here),
+        missed(&heard_there),
+        doubled(&heard_here),
+        doubled(&heard_there)
+    );
+    assert_eq!((missed(&heard_here), missed(&heard_there)), (0, 0));
+    assert_eq!((doubled(&heard_here), doubled(&heard_there)), (0, 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_frozen_in_the_middle_of_a_publish_delivers_it_once() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(2, 1).with_redis().gateway("--redis-timeout", "300ms"))?;
+    let mut there = Client::connect(&cluster.url(1)).await?;
+    let mut here = Client::connect(&cluster.url(0)).await?;
+    there.subscribe("message-sent").await?;
+    here.subscribe("message-sent").await?;
+    let mut sender = Client::connect(&cluster.url(0)).await?;
+    let redis = cluster.redis.as_ref().unwrap();
+    for round in 0..3 {
+        redis.signal(Signal::Stop)?;
+        announce(&mut sender, round).await?;
+        let mut heard = HashMap::new();
+        // The publish times out; those who are on this gateway hear it all the same.
+        hear_until(&mut here, round, &mut heard).await?;
+        eventually("health tells", || cluster.gateways[0].health().is_ok_and(|health| health["redis"] == "down"))?;
+        redis.signal(Signal::Cont)?;
+        let mut heard = HashMap::new();
+        hear_until(&mut there, round, &mut heard).await?;
+        for gateway in &cluster.gateways {
+            eventually("redis is up again", || gateway.health().is_ok_and(|health| health["redis"] == "up"))?;
+        }
+        // Retries that were under way would have arrived before a broadcast that follows them.
+        announce(&mut sender, 1000 + round).await?;
+        let mut heard_here = HashMap::new();
+        hear_until(&mut there, 1000 + round, &mut heard).await?;
+        hear_until(&mut here, 1000 + round, &mut heard_here).await?;
+        assert_eq!(heard, HashMap::from([(round, 1), (1000 + round, 1)]), "once on the other gateway");
+        assert_eq!(heard_here, HashMap::from([(1000 + round, 1)]), "and not again on this one");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_subscription_is_made_up_for_from_the_stream() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(2, 1).with_redis())?;
+    let mut there = Client::connect(&cluster.url(1)).await?;
+    there.subscribe("message-sent").await?;
+    let mut sender = Client::connect(&cluster.url(0)).await?;
+    let client = deadpool_redis::redis::Client::open(cluster.redis_url())?;
+    let mut redis = client.get_multiplexed_async_connection().await?;
+    let mut heard = HashMap::new();
+    for n in 0..200 {
+        announce(&mut sender, n).await?;
+        if n % 40 == 20 {
+            let kill = deadpool_redis::redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").to_owned();
+            kill.query_async::<i64>(&mut redis).await?;
+        }
+    }
+    hear_until(&mut there, 199, &mut heard).await?;
+    assert!(there.barrier().await?.is_empty());
+    assert_eq!(heard.len(), 200);
+    assert!(heard.values().all(|times| *times == 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_redis_is_told_to_those_who_listen() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(2, 1).with_redis())?;
+    let mut there = Client::connect(&cluster.url(1)).await?;
+    let before = there.subscribe("message-sent").await?;
+    let mut deaf = Client::connect(&cluster.url(1)).await?;
+    let mut sender = Client::connect(&cluster.url(0)).await?;
+    announce(&mut sender, 1).await?;
+    there.receive().await?;
+    let client = deadpool_redis::redis::Client::open(cluster.redis_url())?;
+    let mut redis = client.get_multiplexed_async_connection().await?;
+    deadpool_redis::redis::cmd("FLUSHALL").query_async::<()>(&mut redis).await?;
+    let gap = there.receive().await?;
+    assert_eq!(gap["event"], "diffyne.gap", "{gap}");
+    assert_ne!(gap["data"]["epoch"], before["data"]["epoch"]);
+    announce(&mut sender, 2).await?;
+    assert_eq!(number(&there.receive().await?), 2);
+    assert!(deaf.barrier().await?.is_empty(), "who does not listen is told nothing");
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! Workers that die, stop, are busy or fail: what their callers see.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use diffyne_shared::rpc::{self, Frame, FrameReader, Hello, Outcome, Reply, SessionFate, VersionRange};
+use diffyne_tests::client::{Client, increment, probe};
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::process::{Signal, eventually};
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+
+/// Clients with a slow call each, under way on both workers.
+async fn slow_calls(cluster: &Cluster, count: usize, ms: u64) -> anyhow::Result<Vec<Client>> {
+    let mut clients = Vec::new();
+    for index in 0..count {
+        let mut client = Client::connect(&cluster.url(0)).await?;
+        let params = json!([format!("c{index}"), ms]);
+        client.send("diffyne.call", probe("diffyne-p", "slow", params, &format!("r{index}"))).await?;
+        clients.push(client);
+    }
+    Ok(clients)
+}
+
+fn counts(notes: &[String]) -> HashMap<&str, usize> {
+    let mut counts = HashMap::new();
+    for tag in notes.iter().filter_map(|note| note.strip_prefix("begin ")) {
+        *counts.entry(tag).or_insert(0) += 1;
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_fails_only_its_own_calls_at_once_and_none_runs_twice() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(Shape::new(1, 2))?;
+    let mut clients = slow_calls(&cluster, 200, 3000).await?;
+    eventually("all 200 have begun", || counts(&cluster.notes()).len() == 200)?;
+    let taken: u64 = {
+        let text = cluster.workers[0].metric("diffyne_worker_calls_running")?;
+        text as u64
+    };
+    assert!((40..=160).contains(&taken), "both workers have a share: {taken}");
+    let killed = Instant::now();
+    cluster.workers[0].process.signal(Signal::Kill)?;
+    cluster.workers[0].process.wait()?;
+
+    let answers = clients.iter_mut().map(|client| async {
+        let answer = client.receive().await?;
+        anyhow::Ok((answer, killed.elapsed()))
+    });
+    let (mut lost, mut well) = (0, 0);
+    for (index, answer) in futures_util::future::join_all(answers).await.into_iter().enumerate() {
+        let (answer, after) = answer?;
+        assert_eq!(answer["event"], "diffyne.response");
+        assert_eq!(answer["data"]["requestId"], format!("r{index}"));
+        if answer["data"]["s"] == true {
+            well += 1;
+        } else {
+            assert_eq!(answer["data"]["type"], "worker_lost", "{answer}");
+            assert!(after < Duration::from_millis(100), "told after {after:?}");
+            lost += 1;
+        }
+    }
+    println!("200 calls: {lost} told lost, {well} answered");
+    assert_eq!((lost, well), (taken, 200 - taken));
+    assert!(counts(&cluster.notes()).values().all(|runs| *runs == 1));
+
+    // The next calls go to the other worker.
+    clients[0].send("diffyne.call", increment("diffyne-a", 1, "after")).await?;
+    assert_eq!(clients[0].receive().await?["data"]["c"]["st"]["count"], 2);
+    let health = cluster.gateways[0].health()?;
+    assert_eq!(health["status"], "degraded", "{health}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_worker_finishes_its_calls_hands_back_the_rest_and_none_fails() -> anyhow::Result<()> {
+    // Ten places and thirty that wait: some are queued in a worker when it is told to stop.
+    let shape = Shape::new(1, 2).with_redis().worker("--worker-concurrency", "10").worker("--worker-queue", "30");
+    let mut cluster = Cluster::start(shape)?;
+    let mut clients = slow_calls(&cluster, 60, 400).await?;
+    eventually("the worker runs ten and holds some back", || {
+        let worker = &cluster.workers[0];
+        worker.metric("diffyne_worker_calls_running").is_ok_and(|running| running >= 10.0)
+            && worker.metric("diffyne_worker_calls_queued").is_ok_and(|queued| queued > 0.0)
+    })?;
+    cluster.workers[0].process.signal(Signal::Term)?;
+    for client in &mut clients {
+        let answer = client.receive().await?;
+        assert_eq!(answer["data"]["s"], true, "{answer}");
+    }
+    assert!(cluster.workers[0].process.wait()?.success());
+    assert!(cluster.workers[0].process.output().contains("stopped"));
+    let notes = cluster.notes();
+    assert_eq!(counts(&notes).len(), 60);
+    assert!(counts(&notes).values().all(|runs| *runs == 1), "none ran twice");
+    assert!(cluster.gateways[0].metric("diffyne_gateway_calls_handed_back_total")? > 0.0);
+    eventually("the gateway has forgotten it, and is well", || {
+        cluster.gateways[0].health().is_ok_and(|health| health["workers"] == 1 && health["status"] == "ok")
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_one_component_run_in_order_and_others_side_by_side() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(1, 2))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    for (component, tag, ms) in [("diffyne-a", "a1", 300), ("diffyne-a", "a2", 1), ("diffyne-b", "b1", 300)] {
+        client.send("diffyne.call", probe(component, "slow", json!([tag, ms]), tag)).await?;
+    }
+    let mut order = Vec::new();
+    for _ in 0..3 {
+        order.push(client.receive().await?["data"]["requestId"].as_str().unwrap().to_owned());
+    }
+    let at = |tag: &str| order.iter().position(|id| id == tag).unwrap();
+    assert!(at("a1") < at("a2"), "{order:?}");
+    let notes = cluster.notes();
+    let line = |text: &str| notes.iter().position(|note| note == text).unwrap();
+    assert!(line("end a1") < line("begin a2"), "{notes:?}");
+    assert!(line("begin b1") < line("end a1") && line("begin a1") < line("end b1"), "they overlap: {notes:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_each_call_gets_its_response() -> anyhow::Result<()> {
+    let shape = Shape::new(1, 1).gateway("--call-timeout", "400ms").gateway("--max-calls-per-connection", "3");
+    let mut cluster = Cluster::start(shape)?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let cases = [
+        (probe("diffyne-p", "fail", json!([]), "f"), "server_error"),
+        (probe("diffyne-p", "panic", json!([]), "p"), "server_error"),
+        (probe("diffyne-p", "nope", json!([]), "n"), "method_error"),
+        (probe("diffyne-p", "slow", json!(["x"]), "m"), "method_error"),
+        (probe("diffyne-p", "slow", json!(["late", 5000]), "t"), "timeout"),
+    ];
+    for (data, kind) in cases {
+        let id = data["requestId"].clone();
+        client.send("diffyne.call", data).await?;
+        let answer = client.receive().await?;
+        assert_eq!(answer["event"], "diffyne.response");
+        assert_eq!((&answer["data"]["type"], &answer["data"]["requestId"]), (&json!(kind), &id), "{answer}");
+    }
+    for index in 0..4 {
+        let params = json!([format!("q{index}"), 50]);
+        client.send("diffyne.call", probe(&format!("diffyne-{index}"), "slow", params, &index.to_string())).await?;
+    }
+    let refused = client.receive().await?;
+    assert_eq!((&refused["data"]["type"], &refused["data"]["requestId"]), (&json!("overloaded"), &json!("3")));
+    for _ in 0..3 {
+        assert_eq!(client.receive().await?["data"]["s"], true);
+    }
+
+    cluster.workers[0].process.signal(Signal::Kill)?;
+    cluster.workers[0].process.wait()?;
+    client.send("diffyne.call", increment("diffyne-a", 0, "none")).await?;
+    let answer = client.receive().await?;
+    assert_eq!(answer["data"]["s"], false, "{answer}");
+    assert_eq!(answer["data"]["requestId"], "none");
+    assert_eq!(cluster.gateways[0].ready()?, 503);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saturated_pool_lets_calls_wait_and_answers_overloaded_beyond_the_queue() -> anyhow::Result<()> {
+    let shape = Shape::new(1, 1)
+        .worker("--worker-concurrency", "2")
+        .worker("--worker-queue", "0")
+        .gateway("--call-queue", "4")
+        .gateway("--threads", "1");
+    let cluster = Cluster::start(shape)?;
+    let mut clients = slow_calls(&cluster, 10, 200).await?;
+    let (mut well, mut overloaded) = (0, 0);
+    for client in &mut clients {
+        let answer = client.receive().await?;
+        match answer["data"]["type"].as_str() {
+            None => well += 1,
+            Some("overloaded") => overloaded += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((well, overloaded), (6, 4), "two run, four wait, four are refused at once");
+    assert_eq!(counts(&cluster.notes()).len(), 6);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_worker_is_left_out_within_the_health_interval_and_comes_back() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(1, 2).gateway("--worker-health", "400ms"))?;
+    cluster.workers[0].process.signal(Signal::Stop)?;
+    eventually("one worker is left out", || cluster.gateways[0].health().is_ok_and(|h| h["workers"] == 1))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    for count in 0..20 {
+        client.send("diffyne.call", increment("diffyne-a", count, "r")).await?;
+        assert_eq!(client.receive().await?["data"]["c"]["st"]["count"], count + 1);
+    }
+    cluster.workers[0].process.signal(Signal::Cont)?;
+    eventually("it is back", || cluster.gateways[0].health().is_ok_and(|h| h["workers"] == 2))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_on_unix_sockets_serve_a_gateway_on_one() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let socket = format!("unix:{}", directory.path().join("w.sock").display());
+    let cluster = Cluster::start(Shape::new(1, 0).gateway("--workers", &socket))?;
+    let worker = diffyne_tests::process::Process::start(
+        "unix-worker",
+        directory.path(),
+        &diffyne_tests::process::program("test-worker")?,
+        |command| {
+            command.args(["serve", "--worker-listen", &socket, "--signing-key", "x"]);
+            command.arg("--database").arg(directory.path().join("d.sqlite"));
+        },
+    )?;
+    eventually("the worker is found", || cluster.gateways[0].ready().is_ok_and(|status| status == 200))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    client.send("diffyne.call", increment("diffyne-a", 4, "r")).await?;
+    assert_eq!(client.receive().await?["data"]["c"]["st"]["count"], 5);
+    drop(worker);
+    Ok(())
+}
+
+/// A worker by hand: says hello with a range of versions, and answers every call.
+async fn foreign_worker(listener: tokio::net::TcpListener, versions: VersionRange) -> anyhow::Result<()> {
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            let mut reader = FrameReader::new(1 << 20);
+            let mut out = Vec::new();
+            loop {
+                while let Some(frame) = reader.next_frame()? {
+                    let answer = match frame {
+                        Frame::Hello(_) => Frame::Hello(Hello {
+                            versions,
+                            features: vec!["from-the-past".to_owned()],
+                            id: "foreign".to_owned(),
+                            token: None,
+                            capacity: 4,
+                            backend: "by hand".to_owned(),
+                            draining: false,
+                        }),
+                        Frame::Call(call) => Frame::Reply(Reply {
+                            id: call.id,
+                            outcome: Outcome::Ok,
+                            status: 200,
+                            data: br#"{"s":true,"from":"foreign"}"#,
+                            event_count: 0,
+                            broadcasts: Vec::new(),
+                            set_cookie: Vec::new(),
+                            session: SessionFate::Same,
+                            listeners: None,
+                            load: 0,
+                        }),
+                        _ => Frame::Pong(rpc::Pong { load: 0, draining: false }),
+                    };
+                    rpc::encode(&answer, &mut out)?;
+                    // Frames and answers that fit nothing are ignored.
+                    rpc::encode(&Frame::Unknown(77), &mut out)?;
+                    rpc::encode(&Frame::Busy(rpc::CallId { id: 123_456_789 }), &mut out)?;
+                }
+                stream.write_all(&out).await?;
+                out.clear();
+                if reader.fill(&mut stream).await? == 0 {
+                    return anyhow::Ok(());
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_another_release_is_spoken_to_in_a_common_version_or_refused_clearly() -> anyhow::Result<()> {
+    let listen = || async { tokio::net::TcpListener::bind("127.0.0.1:0").await };
+    let (older, newer) = (listen().await?, listen().await?);
+    let shape = |listener: &tokio::net::TcpListener| -> anyhow::Result<Shape> {
+        Ok(Shape::new(1, 0).gateway("--workers", &listener.local_addr()?.to_string()))
+    };
+    let with_older = Cluster::start(shape(&older)?)?;
+    let with_newer = Cluster::start(shape(&newer)?)?;
+    tokio::spawn(foreign_worker(older, VersionRange { min: 0, max: 1 }));
+    tokio::spawn(foreign_worker(newer, VersionRange { min: 2, max: 3 }));
+
+    eventually("the older worker is used", || with_older.gateways[0].ready().is_ok_and(|status| status == 200))?;
+    let mut client = Client::connect(&with_older.url(0)).await?;
+    client.send("diffyne.call", increment("diffyne-a", 0, "r")).await?;
+    assert_eq!(client.receive().await?["data"]["from"], "foreign");
+
+    eventually("the refusal is in the log", || {
+        with_newer.gateways[0].process.output().contains("no common protocol version")
+    })?;
+    assert_eq!(with_newer.gateways[0].ready()?, 503);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_is_refused_with_a_clear_line_on_both_sides() -> anyhow::Result<()> {
+    let right = Shape::new(1, 1).worker("--worker-token", "right,old");
+    let wrong = Shape { reachable: Some(0), ..right.clone().gateway("--worker-token", "wrong") };
+    let refused = Cluster::start(wrong)?;
+    eventually("both sides tell", || {
+        let said = |output: String| output.contains("wrong worker token (DIFFYNE_WORKER_TOKEN)");
+        said(refused.gateways[0].process.output()) && said(refused.workers[0].process.output())
+    })?;
+    assert_eq!(refused.gateways[0].ready()?, 503);
+
+    let cluster = Cluster::start(right.gateway("--worker-token", "old"))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    client.send("diffyne.call", increment("diffyne-a", 0, "r")).await?;
+    assert_eq!(client.receive().await?["data"]["s"], true);
+    Ok(())
+}
