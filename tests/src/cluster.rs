@@ -236,7 +236,7 @@ impl Cluster {
         std::fs::write(folder.join("nginx.conf"), main)?;
         let check = Command::new("nginx").arg("-t").arg("-c").arg(folder.join("nginx.conf")).output()?;
         ensure!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
-        let nginx = Process::start(&format!("nginx-{port}"), &folder, &PathBuf::from("nginx"), |command| {
+        let nginx = Process::start_parent(&format!("nginx-{port}"), &folder, &PathBuf::from("nginx"), |command| {
             command.arg("-c").arg(folder.join("nginx.conf"));
         })?;
         wait_for_port(port)?;
@@ -305,18 +305,34 @@ pub struct HttpResponse {
     pub body: String,
 }
 
-/// Sends a raw request and reads until the server closes.
+/// Sends a raw request and reads the answer: as long as it says to be, or until the server closes.
 pub fn http(port: u16, request: &str) -> anyhow::Result<HttpResponse> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes)?;
+    let mut buffer = [0; 16 * 1024];
+    while !is_whole(&bytes) {
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        bytes.extend_from_slice(&buffer[..read]);
+    }
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").with_context(|| format!("no HTTP answer: {text}"))?;
     let status = head.split(' ').nth(1).context("no status")?.parse()?;
     Ok(HttpResponse { status, head: head.to_owned(), body: body.to_owned() })
+}
+
+/// Whether an answer with a Content-Length is there to its end.
+fn is_whole(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).to_lowercase();
+    let Some((head, _)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
+    let head_bytes = bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
+    length.is_some_and(|length| bytes.len() >= head_bytes + length)
 }
 
 /// A plain GET.

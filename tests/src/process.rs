@@ -27,11 +27,24 @@ pub enum Signal {
     Hup,
 }
 
+impl Signal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Term => "TERM",
+            Self::Kill => "KILL",
+            Self::Stop => "STOP",
+            Self::Cont => "CONT",
+            Self::Hup => "HUP",
+        }
+    }
+}
+
 /// A process that ends with its owner.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     child: Child,
+    end: Signal,
     /// Where its output goes.
     pub log: PathBuf,
 }
@@ -44,14 +57,34 @@ impl Process {
         program: &Path,
         prepare: impl FnOnce(&mut Command),
     ) -> anyhow::Result<Self> {
+        Self::start_ending(name, directory, program, Signal::Kill, prepare)
+    }
+
+    /// Starts a program that has processes of its own (nginx) and has to be asked to end, so that they end too.
+    pub fn start_parent(
+        name: &str,
+        directory: &Path,
+        program: &Path,
+        prepare: impl FnOnce(&mut Command),
+    ) -> anyhow::Result<Self> {
+        Self::start_ending(name, directory, program, Signal::Term, prepare)
+    }
+
+    fn start_ending(
+        name: &str,
+        directory: &Path,
+        program: &Path,
+        end: Signal,
+        prepare: impl FnOnce(&mut Command),
+    ) -> anyhow::Result<Self> {
         let log = directory.join(format!("{name}.log"));
         let output = File::options().create(true).append(true).open(&log)?;
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]).arg(program);
+        command.args(["--pdeathsig", end.name()]).arg(program);
         prepare(&mut command);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self { name: name.to_owned(), child, end, log })
     }
 
     /// The process id.
@@ -61,13 +94,7 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let name = match signal {
-            Signal::Term => "TERM",
-            Signal::Kill => "KILL",
-            Signal::Stop => "STOP",
-            Signal::Cont => "CONT",
-            Signal::Hup => "HUP",
-        };
+        let name = signal.name();
         let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status()?;
         ensure!(status.success(), "cannot send {name} to {}", self.name);
         Ok(())
@@ -117,6 +144,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended by itself.
+        if self.end == Signal::Term && self.is_running() && self.signal(Signal::Term).is_ok() {
+            let _ = self.wait();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -36,9 +36,9 @@ fn every_row_of_the_handshake_has_its_status_and_body() -> anyhow::Result<()> {
         ("/nothing/here", &[], 404, not_found),
     ];
     for (path, headers, status, body) in rows {
-        // The server closes: reading to the end does not hang.
         let answer = http(port, &handshake(path, headers))?;
         assert_eq!((answer.status, answer.body.as_str()), (status, body), "{path} {headers:?}");
+        assert!(answer.head.to_lowercase().contains("connection: close"), "{}", answer.head);
         if status == 426 {
             assert!(answer.head.to_lowercase().contains("sec-websocket-version: 13"), "{}", answer.head);
         }

@@ -1,0 +1,397 @@
+//! What an operator does: start, look, configure, scrape, stop.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use diffyne_tests::client::{Client, chat, increment, probe};
+use diffyne_tests::cluster::{Cluster, Shape, handshake, http, http_get};
+use diffyne_tests::process::{Process, Signal, eventually, free_ports, program, project, wait_for_port};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tour_runs_in_one_process_and_two_clients_chat_through_it() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let [port] = free_ports()?;
+    let admin = port.checked_add(10_000).filter(|port| *port < 65_000);
+    let mut dev = Process::start("dev", directory.path(), &program("diffyne-gateway")?, |command| {
+        command.args(["dev", "--ws-port", &port.to_string()]);
+        if admin.is_none() {
+            command.args(["--admin-listen", "127.0.0.1:0"]);
+        }
+        command.arg("--database").arg(directory.path().join("d.sqlite"));
+    })?;
+    wait_for_port(port)?;
+    eventually("it says what to try", || dev.output().contains("open it in two tabs and chat"))?;
+    let page = http_get(port, "/")?;
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("diff:class=\"App\\Diffyne\\ChatRoom\"") && page.body.contains("/_diffyne/client.js"));
+    let script = http_get(port, "/_diffyne/client.js")?;
+    assert!(script.status == 200 && script.head.contains("text/javascript"));
+    let etag = script.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
+    let again = format!("GET /_diffyne/client.js HTTP/1.1\r\nHost: x\r\nIf-None-Match: {etag}\r\nConnection: close\r\n\r\n");
+    assert_eq!(http(port, &again)?.status, 304);
+
+    let url = format!("ws://127.0.0.1:{port}/");
+    eventually("the worker in the process is there", || {
+        http_get(port, "/health").is_ok_and(|health| health.body.contains(r#""workers":1"#))
+    })?;
+    let (mut ada, mut bob) = (Client::connect(&url).await?, Client::connect(&url).await?);
+    bob.subscribe("message-sent").await?;
+    ada.send("diffyne.call", chat("hello <Bob> & all", "1")).await?;
+    let answer = ada.receive().await?;
+    assert_eq!(answer["data"]["c"]["st"]["messages"][0]["content"], "hello <Bob> & all", "{answer}");
+    let push = bob.receive().await?;
+    let heard = json!({"roomId": 1, "messages": [], "newMessage": ""});
+    let params = push["data"]["events"][0]["params"].clone();
+    let data = diffyne_tests::client::call("App\\Diffyne\\ChatRoom", "diffyne-b", "handleNewMessage", params, heard, "2");
+    bob.send("diffyne.call", data).await?;
+    let patches = bob.receive().await?["data"]["c"]["p"].clone();
+    assert_eq!(patches[0]["d"]["node"]["c"][0]["x"], "hello <Bob> & all", "{patches}");
+    assert!(http_get(port, "/")?.body.contains("hello &lt;Bob&gt; &amp; all"));
+
+    ada.send("diffyne.call", chat("", "3")).await?;
+    let errors = ada.receive().await?["data"]["errors"].clone();
+    assert_eq!(errors, json!({"newMessage": ["The new message field is required."]}));
+    ada.send("diffyne.call", chat(&"x".repeat(501), "4")).await?;
+    let errors = ada.receive().await?["data"]["errors"].clone();
+    assert_eq!(errors, json!({"newMessage": ["The new message field must not be greater than 500 characters."]}));
+
+    dev.signal(Signal::Term)?;
+    assert_eq!(ada.closed().await?, 1001);
+    assert!(dev.wait()?.success());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_200_refused_handshakes_through_nginx_the_next_one_succeeds() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(3, 1).with_redis().with_nginx().gateway("--max-connections", "2"))?;
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        held.push(Client::connect(&cluster.nginx_url()).await?);
+    }
+    for _ in 0..200 {
+        let refused = http(cluster.nginx_port, &handshake("/", &[]))?;
+        assert_eq!((refused.status, refused.body.as_str()), (503, "Too many connections"));
+    }
+    let direct = http(cluster.gateways[0].port, &handshake("/", &[]))?;
+    assert!(direct.head.to_lowercase().contains("retry-after: 1"), "{}", direct.head);
+    // One place, on one gateway: nginx has to find it.
+    drop(held.pop());
+    let mut next = None;
+    eventually("the next one is let in", || {
+        let client = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(Client::connect(&cluster.nginx_url()))
+        });
+        next = client.ok();
+        next.is_some()
+    })?;
+    let mut client = next.unwrap();
+    client.send("diffyne.call", increment("diffyne-a", 1, "r")).await?;
+    assert_eq!(client.receive().await?["data"]["c"]["st"]["count"], 2);
+    let refused: f64 = cluster
+        .gateways
+        .iter()
+        .map(|gateway| gateway.metric(r#"diffyne_gateway_handshakes_total{result="full"}"#).unwrap())
+        .sum();
+    assert!(refused >= 600.0, "nginx asked all three each time: {refused}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documentations_own_nginx_block_works_and_cookies_pass_with_app_url() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(1, 1).gateway("--app-url", "http://shop.test"))?;
+    let [port] = free_ports()?;
+    let gateway = cluster.gateways[0].port;
+    let site = format!(
+        "upstream diffyne_websocket {{ server 127.0.0.1:{gateway}; }}\nserver {{\n  listen 127.0.0.1:{port};\n\
+         location /diffyne {{\n    proxy_pass http://diffyne_websocket;\n    proxy_http_version 1.1;\n\
+         proxy_set_header Upgrade $http_upgrade;\n    proxy_set_header Connection \"upgrade\";\n  }}\n}}\n"
+    );
+    let _nginx = cluster.run_nginx(&site, port)?;
+    let url = format!("ws://127.0.0.1:{port}/diffyne");
+    let own = [("Origin", "http://shop.test"), ("Cookie", "a=b")];
+    let mut client = Client::connect_with(&url, &own).await?;
+    client.send("diffyne.call", increment("diffyne-a", 1, "r")).await?;
+    assert_eq!(client.receive().await?["data"]["c"]["st"]["count"], 2);
+    let guests = || cluster.gateways[0].metric("diffyne_gateway_guest_handshakes_total");
+    assert!(guests()? < 0.5);
+    Client::connect_with(&url, &[("Origin", "http://evil.test"), ("Cookie", "a=b")]).await?;
+    assert!((guests()? - 1.0).abs() < 0.5);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_gateway_finishes_its_calls_closes_1001_and_is_not_ready_meanwhile() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(Shape::new(1, 1))?;
+    assert_eq!(cluster.gateways[0].ready()?, 200);
+    let mut idle = Client::connect(&cluster.url(0)).await?;
+    let mut busy = Client::connect(&cluster.url(0)).await?;
+    busy.send("diffyne.call", probe("diffyne-p", "slow", json!(["x", 800]), "slow")).await?;
+    eventually("the call runs", || cluster.notes().len() == 1)?;
+    let stopped = Instant::now();
+    cluster.gateways[0].process.signal(Signal::Term)?;
+    assert_eq!(idle.closed().await?, 1001);
+    assert!(stopped.elapsed() < Duration::from_millis(700), "idle connections do not wait for others' calls");
+    assert_eq!(cluster.gateways[0].ready()?, 503);
+    assert!(http_get(cluster.gateways[0].port, "/health").is_err(), "no new connections");
+    let answer = busy.receive().await?;
+    assert_eq!((&answer["data"]["s"], &answer["data"]["requestId"]), (&json!(true), &json!("slow")));
+    assert_eq!(busy.closed().await?, 1001);
+    assert!(cluster.gateways[0].process.wait()?.success());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_consumer_is_closed_and_others_are_not_held_up() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(1, 1).gateway("--outbox-bytes", "64KiB"))?;
+    let mut stuck = Client::connect(&cluster.url(0)).await?;
+    let mut fine = Client::connect(&cluster.url(0)).await?;
+    // Answers of a megabyte that nobody reads: more than the kernel takes for a connection.
+    let ping = json!({"event": "diffyne.subscribe", "data": {"events": [{"name": "x", "match": {"a": "x".repeat(60_000)}}]}});
+    for _ in 0..400 {
+        if stuck.send_text(&ping.to_string()).await.is_err() {
+            break;
+        }
+    }
+    eventually("the slow one is closed and counted", || {
+        cluster.gateways[0].metric("diffyne_gateway_slow_consumers_total").is_ok_and(|closed| closed > 0.5)
+    })?;
+    fine.send("diffyne.call", increment("diffyne-a", 1, "r")).await?;
+    assert_eq!(fine.receive().await?["data"]["s"], true);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_peers_are_found_by_pings() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(1, 1).gateway("--ping-interval", "1s"))?;
+    // This one reads nothing after its handshake, so it answers no ping.
+    let dead = diffyne_tests::load::Socket::connect(([127, 0, 0, 1], cluster.gateways[0].port).into(), 0, "").await?;
+    let mut alive = Client::connect(&cluster.url(0)).await?;
+    let reading = tokio::spawn(async move { alive.silent_for(Duration::from_secs(5)).await });
+    eventually("the dead one is dropped", || {
+        cluster.gateways[0].metric("diffyne_gateway_dead_peers_total").is_ok_and(|dropped| dropped > 0.5)
+    })?;
+    reading.await??;
+    drop(dead);
+    assert!(cluster.gateways[0].metric("diffyne_gateway_dead_peers_total")? < 1.5);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_prometheus_scrapes_three_gateways_and_the_rules_pass() -> anyhow::Result<()> {
+    let rules = project().join("deploy/prometheus");
+    let tested = Command::new("promtool").args(["test", "rules", "alerts_test.yml"]).current_dir(&rules).output()?;
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&tested.stdout));
+
+    let cluster = Cluster::start(Shape::new(3, 2).with_redis())?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    for count in 0..3 {
+        client.send("diffyne.call", increment("diffyne-a", count, "r")).await?;
+        client.receive().await?;
+    }
+    client.send("diffyne.call", diffyne_tests::client::call("Made\\Up", "d", "m", json!([]), json!({}), "r")).await?;
+    client.receive().await?;
+
+    let mut config = std::fs::read_to_string(rules.join("prometheus.yml"))?;
+    for (usual, gateway) in ["16001", "16002", "16003"].iter().zip(&cluster.gateways) {
+        config = config.replace(usual, &gateway.admin.to_string());
+    }
+    for (usual, worker) in ["17001", "17002"].iter().zip(&cluster.workers) {
+        config = config.replace(usual, &worker.admin.to_string());
+    }
+    let folder = cluster.directory.path().join("prometheus");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::copy(rules.join("alerts.yml"), folder.join("alerts.yml"))?;
+    std::fs::write(folder.join("prometheus.yml"), config.replace("15s", "1s"))?;
+    let [port] = free_ports()?;
+    let prometheus = Process::start("prometheus", &folder, &PathBuf::from("prometheus"), |command| {
+        command.arg(format!("--config.file={}", folder.join("prometheus.yml").display()));
+        command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    })?;
+    wait_for_port(port)?;
+    let query = |expression: &str| -> Option<f64> {
+        let path = format!("/api/v1/query?query={expression}");
+        let body: Value = serde_json::from_str(&http_get(port, &path).ok()?.body).ok()?;
+        body.pointer("/data/result/0/value/1")?.as_str()?.parse().ok()
+    };
+    eventually("all five targets are up", || query("sum(up)") == Some(5.0))?;
+    let counter = r#"diffyne_gateway_calls_total{component="App%5C%5CDiffyne%5C%5CCounter",outcome="ok"}"#;
+    let counter = counter.replace('{', "%7B").replace('}', "%7D").replace('"', "%22").replace('=', "%3D");
+    eventually("the calls are counted by component", || query(&format!("sum({counter})")) == Some(3.0))?;
+    for metric in ["diffyne_gateway_connections", "diffyne_worker_calls_total", "process_resident_memory_bytes"] {
+        assert!(query(&format!("sum({metric})")).is_some_and(|value| value > 0.0), "{metric}");
+    }
+    // What nobody has recognised is no label.
+    assert!(!cluster.gateways[0].metrics()?.contains("Made"));
+    drop(prometheus);
+    let lint = Command::new("bash")
+        .args(["-c", &format!("curl -s 127.0.0.1:{}/metrics | promtool check metrics", cluster.gateways[0].admin)])
+        .output()?;
+    assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stderr));
+    Ok(())
+}
+
+fn run(program_name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<(bool, String)> {
+    let mut command = Command::new(program(program_name)?);
+    command.args(arguments).envs(environment.iter().copied());
+    let output = command.output()?;
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    Ok((output.status.success(), text.into_owned()))
+}
+
+#[test]
+fn settings_tell_their_origin_hide_secrets_and_stop_the_start_when_wrong() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let (toml, env) = (directory.path().join("d.toml"), directory.path().join("app.env"));
+    std::fs::write(&toml, "max_connections = 11\nws_port = 6101\ncall_timeout = \"9s\"\nverify_state = \"strict\"\n")?;
+    std::fs::write(&env, "APP_NAME=\"My App\"\nDIFFYNE_WS_PORT=6102\nDIFFYNE_WS_KEY=hush-hush\nDIFFYNE_CALL_TIMEOUT=8s\n")?;
+    let (toml, env) = (toml.display().to_string(), env.display().to_string());
+    let files = ["check-config", "--config", &toml, "--env-file", &env];
+    let (fine, text) = run("diffyne-gateway", &[&files[..], &["--call-timeout", "7s"]].concat(), &[("DIFFYNE_WS_PORT", "6103")])?;
+    assert!(fine, "{text}");
+    let row = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_default();
+        line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row("DIFFYNE_MAX_CONNECTIONS"), format!("11 {toml}"));
+    assert_eq!(row("DIFFYNE_WS_PORT"), "6103 environment");
+    assert_eq!(row("DIFFYNE_CALL_TIMEOUT"), "7s flag");
+    assert_eq!(row("DIFFYNE_WS_PATH"), "/diffyne default");
+    assert_eq!(row("DIFFYNE_WS_KEY"), format!("******** (9 characters) {env}"));
+    assert!(!text.contains("hush"));
+
+    let wrong = [
+        ("diffyne-gateway", "DIFFYNE_WS_PORT", "eighty"),
+        ("diffyne-gateway", "DIFFYNE_CALL_TIMEOUT", "28"),
+        ("diffyne-worker", "DIFFYNE_WORKER_LISTEN", "somewhere"),
+        ("diffyne-worker", "DIFFYNE_VERIFY_STATE", "perhaps"),
+    ];
+    for (name, setting, value) in wrong {
+        let (started, text) = run(name, &["serve"], &[(setting, value), ("APP_KEY", "x")])?;
+        let told = format!("{setting} = `{value}` (environment) is not allowed: it must be ");
+        assert!(!started && text.contains(&told), "{text}");
+    }
+    let (started, text) = run("diffyne-worker", &["serve"], &[])?;
+    assert!(!started && text.contains("DIFFYNE_SIGNING_KEY is not set"), "{text}");
+    let (started, text) = run("diffyne-worker", &["serve", "--worker-listen", "0.0.0.0:0"], &[("APP_KEY", "x")])?;
+    assert!(!started && text.contains("DIFFYNE_WORKER_TOKEN is not set"), "{text}");
+    let (_, help) = run("diffyne-gateway", &["serve", "--help"], &[])?;
+    assert!(help.contains("--ws-port") && help.contains("DIFFYNE_WS_PORT"));
+    Ok(())
+}
+
+#[test]
+fn every_setting_is_in_the_readme_and_in_the_example_file() -> anyhow::Result<()> {
+    let readme = std::fs::read_to_string(project().join("README.md"))?;
+    let example = std::fs::read_to_string(project().join("deploy/diffyne.env.example"))?;
+    for name in ["diffyne-gateway", "diffyne-worker"] {
+        let (_, table) = run(name, &["settings"], &[])?;
+        for row in table.lines().skip(2) {
+            assert!(readme.contains(row), "README.md lacks: {row}");
+            let setting = row.split('`').nth(1).unwrap();
+            let default = row.split('|').nth(2).unwrap().trim().trim_matches('`');
+            assert!(example.contains(&format!("\n#{setting}={default}\n")), "the example lacks {setting}={default}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_exchanges_keys_and_the_log_level_without_a_restart() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let config = directory.path().join("d.toml");
+    std::fs::write(&config, "ws_key = \"old\"\nlog = \"warn\"\nlog_format = \"json\"\n")?;
+    let logs = directory.path().join("logs");
+    let cluster = Cluster::start(
+        Shape::new(1, 1)
+            .gateway("--config", &config.display().to_string())
+            .gateway("--log-dir", &logs.display().to_string()),
+    )?;
+    let url = |key: &str| format!("{}?key={key}", cluster.url(0));
+    let mut kept = Client::connect(&url("old")).await?;
+    std::fs::write(&config, "ws_key = [\"new\"]\nlog = \"debug\"\nlog_format = \"json\"\n")?;
+    cluster.gateways[0].process.signal(Signal::Hup)?;
+    let log_text = || {
+        let files = std::fs::read_dir(&logs).into_iter().flatten().flatten();
+        files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect::<String>()
+    };
+    eventually("it was reloaded", || log_text().contains("keys and log level reloaded"))?;
+    assert!(Client::connect(&url("old")).await.is_err());
+    let _new = Client::connect(&url("new")).await?;
+    assert!(kept.barrier().await?.is_empty(), "who is connected stays so");
+    for line in log_text().lines() {
+        let event: Value = serde_json::from_str(line)?;
+        assert!(event["level"].is_string() && event["timestamp"].is_string(), "{line}");
+    }
+    let name = std::fs::read_dir(&logs)?.next().unwrap()?.file_name().to_string_lossy().into_owned();
+    assert!(name.starts_with("diffyne-gateway.20") && name.ends_with(".log"), "{name}");
+
+    std::fs::write(&config, "ws_key = \"x\"\ncall_timeout = \"soon\"\n")?;
+    cluster.gateways[0].process.signal(Signal::Hup)?;
+    eventually("a wrong file changes nothing", || log_text().contains("nothing was reloaded"))?;
+    let _still = Client::connect(&url("new")).await?;
+    Ok(())
+}
+
+#[test]
+fn the_cluster_script_starts_everything_shows_it_and_stops_it() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let [g1, g2, g3, w1, w2, nginx, redis] = loop {
+        let ports: [u16; 7] = free_ports()?;
+        // The admin pages are 10 000 further on.
+        if ports.iter().all(|port| *port < 55_000) {
+            break ports;
+        }
+    };
+    let bin = program("diffyne-gateway")?.parent().unwrap().to_owned();
+    let mut script = Process::start_parent("cluster", directory.path(), &project().join("deploy/cluster.sh"), |command| {
+        command.arg(&bin);
+        command.env("GATEWAY_PORTS", format!("{g1} {g2} {g3}")).env("WORKER_PORTS", format!("{w1} {w2}"));
+        command.env("NGINX_PORT", nginx.to_string()).env("REDIS_PORT", redis.to_string());
+        command.env("RUN_DIR", directory.path().join("run"));
+    })?;
+    eventually("the table is shown", || script.output().contains("Ctrl-C stops what was started"))?;
+    for port in [g1, g2, g3, nginx] {
+        let health: Value = serde_json::from_str(&http_get(port, "/health")?.body)?;
+        assert_eq!((&health["status"], &health["workers"]), (&json!("ok"), &json!(2)));
+    }
+    script.signal(Signal::Term)?;
+    script.wait()?;
+    for port in [g1, g2, g3, w1, w2, nginx, redis] {
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "{port} is still open");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_gateway_on_a_unix_socket_or_a_handed_over_port_serves_and_says_where() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("g.sock");
+    let _gateway = Process::start("unix", directory.path(), &program("diffyne-gateway")?, |command| {
+        command.arg("serve").arg("--listen").arg(format!("unix:{}", path.display()));
+    })?;
+    eventually("the socket is there", || std::os::unix::net::UnixStream::connect(&path).is_ok())?;
+    let mut stream = std::os::unix::net::UnixStream::connect(&path)?;
+    std::io::Write::write_all(&mut stream, handshake("/", &[("X-Forwarded-For", "1.2.3.4")]).as_bytes())?;
+    let mut buffer = [0; 4096];
+    let read = std::io::Read::read(&mut stream, &mut buffer)?;
+    assert!(buffer[..read].starts_with(b"HTTP/1.1 101"));
+
+    // As systemd does it: descriptor 3 is the listener, and LISTEN_PID names the process.
+    let [port] = free_ports()?;
+    let activated = format!(
+        "exec python3 -c \"import os,socket;s=socket.socket();s.setsockopt(1,2,1);s.bind(('127.0.0.1',{port}));s.listen(64);\
+         os.dup2(s.fileno(),3);os.set_inheritable(3,True);os.environ.update(LISTEN_FDS='1',LISTEN_PID=str(os.getpid()));\
+         os.execv('{}',['diffyne-gateway','serve','--ws-port','1','--admin-listen','127.0.0.1:0'])\"",
+        program("diffyne-gateway")?.display()
+    );
+    let _activated = Process::start("activated", directory.path(), &PathBuf::from("bash"), |command| {
+        command.args(["-c", &activated]);
+    })?;
+    eventually("the handed-over port is served", || {
+        http_get(port, "/health").is_ok_and(|health| health.status == 200)
+    })
+}

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Installs what the tests need and this machine lacks: Debian packages, and cargo-nextest.
+set -euo pipefail
+declare -A package=([redis-server]=redis-server [nginx]=nginx [prometheus]=prometheus [promtool]=prometheus
+  [curl]=curl [cc]=gcc [setpriv]=util-linux [python3]=python3 [bc]=bc)
+missing=()
+for command in "${!package[@]}"; do command -v "$command" >/dev/null || missing+=("${package[$command]}"); done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "installing ${missing[*]}"
+  sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+  $sudo apt-get update -q >/dev/null
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -qy --no-install-recommends "${missing[@]}" >/dev/null
+  # Debian starts these as services; the tests start their own.
+  for service in redis-server nginx prometheus; do $sudo service "$service" stop >/dev/null 2>&1 || true; done
+fi
+cargo nextest --version >/dev/null 2>&1 || cargo install --locked --quiet cargo-nextest
