@@ -84,7 +84,7 @@ fn serve(matches: &ArgMatches) -> anyhow::Result<()> {
     let logs = Logs::start(&settings.log, "diffyne-gateway").map_err(anyhow::Error::msg)?;
     control_runtime()?.block_on(async {
         let extras = Extras { memory: None, pages: Box::new(|health| Arc::new(ServePages::new(health))) };
-        let gateway = Gateway::start(settings, extras).await?;
+        let gateway = Gateway::start(settings, extras)?;
         wait_for_stop(&gateway, &logs, matches).await?;
         gateway.stop().await;
         Ok(())

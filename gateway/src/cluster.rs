@@ -94,10 +94,10 @@ struct LocalDeliveries {
 
 impl LocalDeliveries {
     fn insert(&mut self, id: String, moment: u64) {
-        if self.order.len() >= LOCAL_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.moments.remove(&oldest);
-            }
+        if self.order.len() >= LOCAL_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.moments.remove(&oldest);
         }
         self.order.push_back(id.clone());
         self.moments.insert(id, moment);

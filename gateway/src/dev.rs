@@ -67,7 +67,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         let bus = gateway_settings.redis.url.as_ref().map_or("in memory", |_| "Redis");
         let pages =
             move |health| -> Arc<dyn Pages> { Arc::new(DevPages { serve: ServePages::new(health), engine, key }) };
-        let gateway = Gateway::start(gateway_settings, Extras { memory: Some(memory), pages: Box::new(pages) }).await?;
+        let gateway = Gateway::start(gateway_settings, Extras { memory: Some(memory), pages: Box::new(pages) })?;
         println!("{}", welcome(&gateway, bus, &worker_settings));
         cli::wait_for_stop(&gateway, &logs, matches).await?;
         gateway.stop().await;

@@ -235,7 +235,7 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
 
 fn check_upgrade(request: &Parts) -> Result<(), Refusal> {
     let headers = &request.headers;
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).map(|value| value.as_bytes());
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).map(hyper::http::HeaderValue::as_bytes);
     // 16 bytes in base64.
     let key_fits = key.is_some_and(|key| {
         key.len() == 24

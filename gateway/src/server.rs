@@ -114,8 +114,8 @@ impl AdminSource for Admin {
 }
 
 impl Gateway {
-    /// Starts; returns when connections are accepted.
-    pub async fn start(settings: GatewaySettings, extras: Extras) -> Result<Self, StartError> {
+    /// Starts; returns when connections are accepted. Must be called within a runtime, on which its tasks run.
+    pub fn start(settings: GatewaySettings, extras: Extras) -> Result<Self, StartError> {
         let settings = Arc::new(settings);
         let identity = GatewayIdentity::new(&settings.name);
         let (bus, events) = match &settings.redis.url {

@@ -19,7 +19,7 @@ use crate::listener::Listener;
 /// Requests at once; a scraper needs one.
 const CONNECTIONS_MAX: usize = 64;
 /// A connection lives no longer.
-const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+const CONNECTION_LIFE: Duration = Duration::from_mins(1);
 /// How long the headers of a request may take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -99,7 +99,8 @@ pub struct Cluster {
     pub gateways: Vec<Node>,
     /// nginx's port.
     pub nginx_port: u16,
-    _nginx: Option<Process>,
+    /// nginx.
+    pub nginx: Option<Process>,
 }
 
 impl Cluster {
@@ -114,7 +115,7 @@ impl Cluster {
             workers: Vec::new(),
             gateways: Vec::new(),
             nginx_port,
-            _nginx: None,
+            nginx: None,
         };
         if cluster.shape.redis {
             cluster.start_redis()?;
@@ -129,7 +130,7 @@ impl Cluster {
         }
         cluster.wait_until_ready()?;
         if cluster.shape.nginx {
-            cluster._nginx = Some(cluster.start_nginx()?);
+            cluster.nginx = Some(cluster.start_nginx()?);
         }
         Ok(cluster)
     }
@@ -353,7 +354,7 @@ pub fn handshake(path: &str, more: &[(&str, &str)]) -> String {
     let kept = usual.iter().filter(|(name, _)| !more.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)));
     // An empty value leaves a usual header out.
     for (name, value) in kept.chain(more).filter(|(_, value)| !value.is_empty()) {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        request.extend([*name, ": ", *value, "\r\n"]);
     }
     request.push_str("\r\n");
     request

@@ -30,7 +30,8 @@ async fn the_tour_runs_in_one_process_and_two_clients_chat_through_it() -> anyho
     let script = http_get(port, "/_diffyne/client.js")?;
     assert!(script.status == 200 && script.head.contains("text/javascript"));
     let etag = script.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
-    let again = format!("GET /_diffyne/client.js HTTP/1.1\r\nHost: x\r\nIf-None-Match: {etag}\r\nConnection: close\r\n\r\n");
+    let again =
+        format!("GET /_diffyne/client.js HTTP/1.1\r\nHost: x\r\nIf-None-Match: {etag}\r\nConnection: close\r\n\r\n");
     assert_eq!(http(port, &again)?.status, 304);
 
     let url = format!("ws://127.0.0.1:{port}/");
@@ -45,7 +46,8 @@ async fn the_tour_runs_in_one_process_and_two_clients_chat_through_it() -> anyho
     let push = bob.receive().await?;
     let heard = json!({"roomId": 1, "messages": [], "newMessage": ""});
     let params = push["data"]["events"][0]["params"].clone();
-    let data = diffyne_tests::client::call("App\\Diffyne\\ChatRoom", "diffyne-b", "handleNewMessage", params, heard, "2");
+    let data =
+        diffyne_tests::client::call("App\\Diffyne\\ChatRoom", "diffyne-b", "handleNewMessage", params, heard, "2");
     bob.send("diffyne.call", data).await?;
     let patches = bob.receive().await?["data"]["c"]["p"].clone();
     assert_eq!(patches[0]["d"]["node"]["c"][0]["x"], "hello <Bob> & all", "{patches}");
@@ -149,7 +151,8 @@ async fn a_slow_consumer_is_closed_and_others_are_not_held_up() -> anyhow::Resul
     let mut stuck = Client::connect(&cluster.url(0)).await?;
     let mut fine = Client::connect(&cluster.url(0)).await?;
     // Answers of a megabyte that nobody reads: more than the kernel takes for a connection.
-    let ping = json!({"event": "diffyne.subscribe", "data": {"events": [{"name": "x", "match": {"a": "x".repeat(60_000)}}]}});
+    let ping =
+        json!({"event": "diffyne.subscribe", "data": {"events": [{"name": "x", "match": {"a": "x".repeat(60_000)}}]}});
     for _ in 0..400 {
         if stuck.send_text(&ping.to_string()).await.is_err() {
             break;
@@ -247,10 +250,14 @@ fn settings_tell_their_origin_hide_secrets_and_stop_the_start_when_wrong() -> an
     let directory = tempfile::tempdir()?;
     let (toml, env) = (directory.path().join("d.toml"), directory.path().join("app.env"));
     std::fs::write(&toml, "max_connections = 11\nws_port = 6101\ncall_timeout = \"9s\"\nverify_state = \"strict\"\n")?;
-    std::fs::write(&env, "APP_NAME=\"My App\"\nDIFFYNE_WS_PORT=6102\nDIFFYNE_WS_KEY=hush-hush\nDIFFYNE_CALL_TIMEOUT=8s\n")?;
+    std::fs::write(
+        &env,
+        "APP_NAME=\"My App\"\nDIFFYNE_WS_PORT=6102\nDIFFYNE_WS_KEY=hush-hush\nDIFFYNE_CALL_TIMEOUT=8s\n",
+    )?;
     let (toml, env) = (toml.display().to_string(), env.display().to_string());
     let files = ["check-config", "--config", &toml, "--env-file", &env];
-    let (fine, text) = run("diffyne-gateway", &[&files[..], &["--call-timeout", "7s"]].concat(), &[("DIFFYNE_WS_PORT", "6103")])?;
+    let (fine, text) =
+        run("diffyne-gateway", &[&files[..], &["--call-timeout", "7s"]].concat(), &[("DIFFYNE_WS_PORT", "6103")])?;
     assert!(fine, "{text}");
     let row = |name: &str| {
         let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_default();
@@ -327,7 +334,7 @@ async fn sighup_exchanges_keys_and_the_log_level_without_a_restart() -> anyhow::
         assert!(event["level"].is_string() && event["timestamp"].is_string(), "{line}");
     }
     let name = std::fs::read_dir(&logs)?.next().unwrap()?.file_name().to_string_lossy().into_owned();
-    assert!(name.starts_with("diffyne-gateway.20") && name.ends_with(".log"), "{name}");
+    assert!(name.starts_with("diffyne-gateway.20") && name.split('.').next_back() == Some("log"), "{name}");
 
     std::fs::write(&config, "ws_key = \"x\"\ncall_timeout = \"soon\"\n")?;
     cluster.gateways[0].process.signal(Signal::Hup)?;
@@ -347,12 +354,13 @@ fn the_cluster_script_starts_everything_shows_it_and_stops_it() -> anyhow::Resul
         }
     };
     let bin = program("diffyne-gateway")?.parent().unwrap().to_owned();
-    let mut script = Process::start_parent("cluster", directory.path(), &project().join("deploy/cluster.sh"), |command| {
-        command.arg(&bin);
-        command.env("GATEWAY_PORTS", format!("{g1} {g2} {g3}")).env("WORKER_PORTS", format!("{w1} {w2}"));
-        command.env("NGINX_PORT", nginx.to_string()).env("REDIS_PORT", redis.to_string());
-        command.env("RUN_DIR", directory.path().join("run"));
-    })?;
+    let mut script =
+        Process::start_parent("cluster", directory.path(), &project().join("deploy/cluster.sh"), |command| {
+            command.arg(&bin);
+            command.env("GATEWAY_PORTS", format!("{g1} {g2} {g3}")).env("WORKER_PORTS", format!("{w1} {w2}"));
+            command.env("NGINX_PORT", nginx.to_string()).env("REDIS_PORT", redis.to_string());
+            command.env("RUN_DIR", directory.path().join("run"));
+        })?;
     eventually("the table is shown", || script.output().contains("Ctrl-C stops what was started"))?;
     for port in [g1, g2, g3, nginx] {
         let health: Value = serde_json::from_str(&http_get(port, "/health")?.body)?;
@@ -391,7 +399,5 @@ fn a_gateway_on_a_unix_socket_or_a_handed_over_port_serves_and_says_where() -> a
     let _activated = Process::start("activated", directory.path(), &PathBuf::from("bash"), |command| {
         command.args(["-c", &activated]);
     })?;
-    eventually("the handed-over port is served", || {
-        http_get(port, "/health").is_ok_and(|health| health.status == 200)
-    })
+    eventually("the handed-over port is served", || http_get(port, "/health").is_ok_and(|health| health.status == 200))
 }

@@ -20,6 +20,7 @@ fn every_row_of_the_handshake_has_its_status_and_body() -> anyhow::Result<()> {
     let key = "/?key=secret";
     let not_found = r#"{"error":"Not Found"}"#;
     let invalid = "Invalid WebSocket request";
+    #[allow(clippy::type_complexity)]
     let rows: [(&str, &[(&str, &str)], u16, &str); 13] = [
         ("/other?key=secret", &[("Origin", "https://evil.test")], 404, not_found),
         ("/", &[("Origin", "https://evil.test")], 403, "Origin not allowed"),
@@ -272,7 +273,7 @@ fn sockets_survive_slow_headers_half_closed_peers_and_fragments_with_pings_betwe
     };
     let parts: Vec<&[u8]> = call.as_bytes().chunks(40).collect();
     for (index, part) in parts.iter().enumerate() {
-        let first = if index == 0 { 0x01 } else { 0x00 } | if index + 1 == parts.len() { 0x80 } else { 0 };
+        let first = u8::from(index == 0) | if index + 1 == parts.len() { 0x80 } else { 0 };
         for byte in frame(first, part) {
             stream.write_all(&[byte])?;
         }

@@ -96,7 +96,7 @@ fn serve(
     let backend = Arc::new(NativeBackend::new(engine(&settings, registry, app)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
-        let worker = Worker::start(&settings, backend).await?;
+        let worker = Worker::start(&settings, backend)?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;

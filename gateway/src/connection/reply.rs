@@ -98,12 +98,12 @@ struct FailureData {
 /// The frame for the client. A worker's object is taken as it is: only the ids go in before its last brace.
 fn response(pending: &Pending, reply: &Reply<'_>, ids: &[(u32, String)]) -> Bytes {
     let Some(request_id) = pending.request_id() else {
-        if reply.outcome != Outcome::Ok {
-            if let Ok(failure) = serde_json::from_slice::<FailureData>(reply.data) {
-                let (error, kind) = (envelope::json_string(&failure.error), envelope::json_string(&failure.kind));
-                let text = format!(r#"{{"event":"diffyne.error","data":{{"error":{error},"type":{kind}}}}}"#);
-                return frame::text(&text);
-            }
+        if reply.outcome != Outcome::Ok
+            && let Ok(failure) = serde_json::from_slice::<FailureData>(reply.data)
+        {
+            let (error, kind) = (envelope::json_string(&failure.error), envelope::json_string(&failure.kind));
+            let text = format!(r#"{{"event":"diffyne.error","data":{{"error":{error},"type":{kind}}}}}"#);
+            return frame::text(&text);
         }
         return assemble(reply, ids, None);
     };

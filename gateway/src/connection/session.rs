@@ -1,6 +1,7 @@
 //! The reading side of a connection: messages in, answers or calls out.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -260,7 +261,8 @@ fn confirm(reactor: &Reactor, connection: &Rc<Connection>, event: &str, head: &D
     let events = head.events.map_or("[]", RawValue::get);
     let mut message = format!(r#"{{"event":"{event}","data":{{"events":{events}"#);
     if let Some(position) = reactor.bus.position() {
-        message.push_str(&format!(r#","epoch":"{}","offset":{}"#, position.epoch, position.offset));
+        // Writing into a String cannot fail.
+        let _ = write!(message, r#","epoch":"{}","offset":{}"#, position.epoch, position.offset);
     }
     if let Some(id) = head.request_id {
         message.push_str(r#","requestId":"#);

@@ -205,9 +205,10 @@ impl GatewaySettings {
             origins: layers.get::<List<String>>("DIFFYNE_WS_CORS_ORIGINS")?.0,
             message_bytes_max,
             name,
-            threads: match layers.is_set("DIFFYNE_THREADS") {
-                true => at_least_one(layers, "DIFFYNE_THREADS")?.min(256),
-                false => std::thread::available_parallelism().map_or(1, usize::from),
+            threads: if layers.is_set("DIFFYNE_THREADS") {
+                at_least_one(layers, "DIFFYNE_THREADS")?.min(256)
+            } else {
+                std::thread::available_parallelism().map_or(1, usize::from)
             },
             connections_max: at_least_one(layers, "DIFFYNE_MAX_CONNECTIONS")?,
             header_timeout: positive(layers, "DIFFYNE_HEADER_TIMEOUT")?,

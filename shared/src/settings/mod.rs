@@ -10,7 +10,7 @@ pub mod value;
 pub mod worker;
 
 use std::collections::HashMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches};
@@ -332,7 +332,8 @@ pub fn markdown(specs: &[&'static Spec]) -> String {
     let mut out = String::from("| setting | default | |\n|---|---|---|\n");
     for spec in specs {
         let default = spec.default.map_or_else(String::new, |text| format!("`{text}`"));
-        out.push_str(&format!("| `{}` | {default} | {} |\n", spec.name, spec.help));
+        // Writing into a String cannot fail.
+        let _ = writeln!(out, "| `{}` | {default} | {} |", spec.name, spec.help);
     }
     out
 }

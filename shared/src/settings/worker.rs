@@ -111,9 +111,10 @@ impl WorkerSettings {
         Ok(Self {
             advertise: layers.optional("DIFFYNE_WORKER_ADVERTISE")?,
             name,
-            threads: match layers.is_set("DIFFYNE_WORKER_THREADS") {
-                true => at_least_one(layers, "DIFFYNE_WORKER_THREADS")?.min(256),
-                false => std::thread::available_parallelism().map_or(1, usize::from),
+            threads: if layers.is_set("DIFFYNE_WORKER_THREADS") {
+                at_least_one(layers, "DIFFYNE_WORKER_THREADS")?.min(256)
+            } else {
+                std::thread::available_parallelism().map_or(1, usize::from)
             },
             concurrency: at_least_one(layers, "DIFFYNE_WORKER_CONCURRENCY")?,
             queue_max: layers.get("DIFFYNE_WORKER_QUEUE")?,

@@ -159,6 +159,8 @@ fn compare_strings(a: &str, b: &str) -> Ordering {
                 Numeric::Float { value, .. } => value,
             };
             let (x, y) = (float(x), float(y));
+            // PHP compares so, too: two infinities are equal, and only they.
+            #[allow(clippy::float_cmp)]
             if x == y && x.is_infinite() { by_bytes() } else { x.partial_cmp(&y).unwrap_or(Ordering::Equal) }
         }
     }

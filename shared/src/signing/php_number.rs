@@ -33,19 +33,16 @@ pub(super) fn numeric(text: &str) -> Option<Numeric> {
             return None;
         }
     }
-    let is_integer = match mantissa.split_once('.') {
-        Some((whole, fraction)) => {
-            if !digits(whole) || !digits(fraction) || (whole.is_empty() && fraction.is_empty()) {
-                return None;
-            }
-            false
+    let is_integer = if let Some((whole, fraction)) = mantissa.split_once('.') {
+        if !digits(whole) || !digits(fraction) || (whole.is_empty() && fraction.is_empty()) {
+            return None;
         }
-        None => {
-            if mantissa.is_empty() || !digits(mantissa) {
-                return None;
-            }
-            exponent.is_none()
+        false
+    } else {
+        if mantissa.is_empty() || !digits(mantissa) {
+            return None;
         }
+        exponent.is_none()
     };
     if is_integer {
         if let Ok(value) = body.strip_prefix('+').unwrap_or(body).parse() {

@@ -104,8 +104,8 @@ impl AdminSource for Admin {
 }
 
 impl Worker {
-    /// Starts a worker that listens as its settings say.
-    pub async fn start(settings: &WorkerSettings, backend: Arc<dyn Backend>) -> Result<Self, StartError> {
+    /// Starts a worker that listens as its settings say. Must be called within a runtime, on which its tasks run.
+    pub fn start(settings: &WorkerSettings, backend: Arc<dyn Backend>) -> Result<Self, StartError> {
         let bind = |address: &PeerAddress| {
             Listener::bind(address).map_err(|error| StartError::Listen { address: address.clone(), error })
         };

@@ -254,10 +254,10 @@ mod tests {
         }
 
         pub fn apply(root: &Node, list: &[Patch]) -> Node {
-            if let [Patch::Create(path, node)] = list {
-                if path.is_empty() {
-                    return node.clone();
-                }
+            if let [Patch::Create(path, node)] = list
+                && path.is_empty()
+            {
+                return node.clone();
             }
             let mut root = root.clone();
             let mut removes: Vec<&[usize]> = list

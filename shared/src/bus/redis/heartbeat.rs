@@ -103,10 +103,10 @@ impl Heartbeat {
     pub(super) async fn leave(&self) {
         match self.connector.limited(self.beat("", true)).await {
             Ok(others) if others.is_empty() => {
-                if let Some(status) = &self.status_key {
-                    if let Err(error) = self.write_status(status, "disconnected").await {
-                        tracing::warn!(%error, "the status key was not written");
-                    }
+                if let Some(status) = &self.status_key
+                    && let Err(error) = self.write_status(status, "disconnected").await
+                {
+                    tracing::warn!(%error, "the status key was not written");
                 }
             }
             Ok(_) => {}

@@ -19,7 +19,7 @@ use crate::bus::{BusEvent, Incoming, Outgoing, Shared, random_bits};
 use crate::settings::common::RedisSettings;
 
 /// How long an id is remembered: longer than any retry waits.
-const SEEN_LIFE: Duration = Duration::from_secs(15 * 60);
+const SEEN_LIFE: Duration = Duration::from_mins(15);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(1);
 
