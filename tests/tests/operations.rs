@@ -170,7 +170,7 @@ async fn a_slow_consumer_is_closed_and_others_are_not_held_up() -> anyhow::Resul
 async fn dead_peers_are_found_by_pings() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1).gateway("--ping-interval", "1s"))?;
     // This one reads nothing after its handshake, so it answers no ping.
-    let dead = diffyne_tests::load::Socket::connect(([127, 0, 0, 1], cluster.gateways[0].port).into(), 0, "").await?;
+    let dead = diffyne_tests::load::Socket::connect(([127, 0, 0, 1], cluster.gateways[0].port).into(), "").await?;
     let mut alive = Client::connect(&cluster.url(0)).await?;
     let reading = tokio::spawn(async move { alive.silent_for(Duration::from_secs(5)).await });
     eventually("the dead one is dropped", || {

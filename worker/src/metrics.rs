@@ -69,9 +69,10 @@ impl Metrics {
 
     /// Counts a call that has ended.
     pub fn finished(&self, call: &Finished) {
-        let known = |name: &'_ str| if name.is_empty() { "other".to_owned() } else { name.to_owned() };
-        self.calls
-            .with_label_values(&[&known(&call.class), &known(&call.method), &call.outcome.label().to_owned()])
-            .inc();
+        fn known(name: &str) -> &str {
+            if name.is_empty() { "other" } else { name }
+        }
+        let labels = [known(&call.class), known(&call.method), call.outcome.label()];
+        self.calls.with_label_values(&labels).inc();
     }
 }

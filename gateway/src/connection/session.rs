@@ -28,9 +28,11 @@ pub async fn run(reactor: Rc<Reactor>, connection: Rc<Connection>, mut io: IoRea
     reactor.hub.push(&connection, frame::text(&envelope::connected(&connection.caller.id)));
     let mut open = true;
     if !early.is_empty() {
-        let mut early = early.to_vec();
-        open = receive(&reactor, &connection, &mut decoder, &mut early);
+        let mut copy = early.to_vec();
+        open = receive(&reactor, &connection, &mut decoder, &mut copy);
     }
+    // Even empty it would keep hyper's read buffer alive, for as long as the connection lives.
+    drop(early);
     reactor.hub.flush();
     if reactor.is_draining() {
         connection.drain();

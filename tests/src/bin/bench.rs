@@ -18,7 +18,7 @@ struct Setup {
     gateway: Process,
     gateway_at: SocketAddr,
     worker: Process,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 fn setup() -> anyhow::Result<Setup> {
@@ -38,7 +38,7 @@ fn setup() -> anyhow::Result<Setup> {
         wait_for_port(port)?;
     }
     let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    Ok(Setup { echo, echo_at: at(echo_port), gateway, gateway_at: at(gateway_port), worker, _directory: directory })
+    Ok(Setup { echo, echo_at: at(echo_port), gateway, gateway_at: at(gateway_port), worker, directory })
 }
 
 fn start_gateway(path: &Path, port: u16, admin: u16, worker: u16) -> anyhow::Result<Process> {
@@ -158,12 +158,12 @@ fn idle_headers() -> String {
     format!("Cookie: laravel_session={}\r\nUser-Agent: {}\r\n", "c".repeat(460), "u".repeat(110))
 }
 
-fn idle(setup: &Setup, connections: usize) -> anyhow::Result<()> {
-    println!("\nIdle connections: {connections}, handshakes with 600 bytes of cookies and user agent");
-    println!("{:<36} {:>8} {:>8}   KiB resident a connection", "", "echo", "gateway");
-    for (name, message) in
-        [("connected", 0), ("after a message of 400 bytes", 400), ("after a message of 6000 bytes", 6000)]
-    {
+fn idle(connections: usize) -> anyhow::Result<()> {
+    println!("\nIdle connections: {connections}, handshakes with 600 bytes of cookies and user agent; fresh processes");
+    println!("{:<32} {:>8} {:>8}   KiB resident a connection", "", "echo", "gateway");
+    let cases = [("connected", 0), ("after a message of 400 bytes", 400), ("after a message of 6000 bytes", 6000)];
+    for (name, message) in cases {
+        let setup = setup()?;
         let mut row = Vec::new();
         for (server, at, greetings) in [(&setup.echo, setup.echo_at, 0), (&setup.gateway, setup.gateway_at, 1)] {
             let before = server.resident_kib()?;
@@ -172,15 +172,11 @@ fn idle(setup: &Setup, connections: usize) -> anyhow::Result<()> {
                 ping.replace(r#""x":"""#, &format!(r#""x":"{}""#, "x".repeat(message - ping.len())))
             });
             let audience = Audience::connect(at, connections, &idle_headers(), greetings, hello.as_deref())?;
-            // What a heartbeat frees is free after a moment.
-            std::thread::sleep(Duration::from_millis(300));
             row.push((server.resident_kib()?.saturating_sub(before)) as f64 / connections as f64);
             drop(audience);
-            std::thread::sleep(Duration::from_millis(1500));
         }
-        println!("{name:<36} {:>8.1} {:>8.1}", row[0], row[1]);
+        println!("{name:<32} {:>8.1} {:>8.1}", row[0], row[1]);
     }
-    println!("(growth over what earlier rows left in the allocator; the first row is the one from nothing)");
     Ok(())
 }
 
@@ -190,14 +186,20 @@ fn fan_out(setup: &Setup, connections: usize, rounds: usize) -> anyhow::Result<(
     let announce =
         call("App\\\\Tests\\\\Probe", "announce", r#"{"runs":0}"#).replace(r#""params":[]"#, r#""params":[1]"#);
     let subscribe = r#"{"event":"diffyne.subscribe","data":{"events":[{"name":"message-sent"}]}}"#;
+    let [port] = free_ports()?;
+    let _bare = Process::start("bare", setup.directory.path(), &program("bare-echo")?, |command| {
+        command.args([&format!("127.0.0.1:{port}"), "--fan-out"]);
+    })?;
+    wait_for_port(port)?;
+    let bare_at = SocketAddr::from(([127, 0, 0, 1], port));
     let mut rates = [Vec::new(), Vec::new()];
     let mut stall = Vec::new();
     for _ in 0..3 {
         for (which, at, greetings, hello, go) in
-            [(0, setup.echo_at, 0, None, "go"), (1, setup.gateway_at, 1, Some(subscribe), announce.as_str())]
+            [(0, bare_at, 0, None, "go"), (1, setup.gateway_at, 1, Some(subscribe), announce.as_str())]
         {
             let audience = Audience::connect(at, connections, "", greetings, hello)?;
-            let mut sender = runtime.block_on(Socket::connect(at, 0, ""))?;
+            let mut sender = runtime.block_on(Socket::connect(at, ""))?;
             for round in 0..rounds {
                 let started = Instant::now();
                 let expected = (round as u64 + 1) * connections as u64;
@@ -222,7 +224,7 @@ fn fan_out(setup: &Setup, connections: usize, rounds: usize) -> anyhow::Result<(
 fn worst_ping(at: SocketAddr, gateway: bool) -> anyhow::Result<f64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut socket = Socket::connect(at, 1, "").await?;
+        let mut socket = Socket::connect(at, "").await?;
         if gateway {
             socket.receive().await?;
         }
@@ -272,7 +274,7 @@ fn main() -> anyhow::Result<()> {
         fan_out(&setup, get("audience"), 20)?;
     }
     if wanted("idle") {
-        idle(&setup, get("idle"))?;
+        idle(get("idle"))?;
     }
     Ok(())
 }

@@ -76,6 +76,9 @@ pub fn client_frame(text: &str) -> Vec<u8> {
     frame
 }
 
+/// Connections made so far.
+static CONNECTED: AtomicU64 = AtomicU64::new(0);
+
 /// One connection.
 pub struct Socket {
     stream: TcpStream,
@@ -86,9 +89,11 @@ pub struct Socket {
 
 impl Socket {
     /// Connects from one of several loopback addresses, so that ports do not run out, and shakes hands.
-    pub async fn connect(target: SocketAddr, number: usize, headers: &str) -> anyhow::Result<Self> {
+    pub async fn connect(target: SocketAddr, headers: &str) -> anyhow::Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        let source = std::net::Ipv4Addr::new(127, 0, 1, (number / 20_000 + 1) as u8);
+        // Each address has some 28 000 ports, and a closed connection keeps its port for a minute.
+        let address = CONNECTED.fetch_add(1, Ordering::Relaxed) / 10_000;
+        let source = std::net::Ipv4Addr::new(127, 1, (address / 250) as u8, (address % 250 + 1) as u8);
         socket.bind((source, 0).into())?;
         let mut stream = socket.connect(target).await?;
         stream.set_nodelay(true)?;
@@ -181,8 +186,8 @@ fn run_thread(load: &Load, thread: usize, ready: &std::sync::Barrier) -> anyhow:
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let mut sockets = Vec::new();
-        for number in (thread..load.connections).step_by(load.threads) {
-            let mut socket = Socket::connect(load.target, number, &load.headers).await?;
+        for _ in (thread..load.connections).step_by(load.threads) {
+            let mut socket = Socket::connect(load.target, &load.headers).await?;
             for _ in 0..load.greetings {
                 socket.receive().await?;
             }
@@ -250,8 +255,8 @@ impl Audience {
         let thread = std::thread::spawn(move || {
             let work = async {
                 let mut sockets = Vec::new();
-                for number in 0..connections {
-                    let mut socket = Socket::connect(target, number, &headers).await?;
+                for _ in 0..connections {
+                    let mut socket = Socket::connect(target, &headers).await?;
                     for _ in 0..greetings {
                         socket.receive().await?;
                     }

@@ -1,12 +1,13 @@
 //! The life of a call: read, verify, restore, render, act, render again, diff, sign, answer.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 
 use diffyne_shared::rpc::{CallKind, Outcome};
 use diffyne_shared::signing::{Purpose, Signer, fingerprint};
 use futures_util::FutureExt as _;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::Registry;
@@ -50,25 +51,27 @@ struct Data<'a> {
     signature: Text<'a>,
 }
 
-/// A field that should be a string, borrowed where it can be.
-#[derive(Deserialize, Default)]
-#[serde(untagged)]
-enum Text<'a> {
-    #[serde(borrow)]
-    Borrowed(&'a str),
-    Owned(String),
-    Other(IgnoredAny),
-    #[default]
-    Missing,
-}
+/// A field that should be a string, borrowed where it can be; nothing where it is something else.
+#[derive(Default)]
+struct Text<'a>(Option<Cow<'a, str>>);
 
 impl Text<'_> {
     fn get(&self) -> Option<&str> {
-        match self {
-            Self::Borrowed(text) => Some(text),
-            Self::Owned(text) => Some(text),
-            Self::Other(_) | Self::Missing => None,
+        self.0.as_deref()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The JSON as it stands: a string without escapes needs no copy.
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let Some(inner) = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+            return Ok(Self(None));
+        };
+        if inner.contains('\\') {
+            return Ok(Self(serde_json::from_str(raw).ok().map(Cow::Owned)));
         }
+        Ok(Self(Some(Cow::Borrowed(inner))))
     }
 }
 

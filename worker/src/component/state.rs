@@ -47,6 +47,21 @@ fn wrong_type(name: &str, default: &Value, value: &Value) -> Failure {
     Failure::Property(format!("Property [{name}] must be of type {}, {} given.", type_of(default), type_of(value)))
 }
 
+/// Whether a state needs no help: every property is there, in the type that its default has.
+pub(super) fn fits(defaults: &Map<String, Value>, state: &Map<String, Value>) -> bool {
+    defaults.iter().all(|(name, default)| match (default, state.get(name)) {
+        (Value::Number(default), Some(Value::Number(value))) => {
+            default.is_f64() == value.is_f64() && default.is_i64() == value.is_i64()
+        }
+        (Value::Bool(_), Some(Value::Bool(_)))
+        | (Value::String(_), Some(Value::String(_)))
+        | (Value::Array(_), Some(Value::Array(_)))
+        | (Value::Object(_), Some(Value::Object(_)))
+        | (Value::Null, Some(_)) => true,
+        _ => false,
+    })
+}
+
 /// The properties of a component: its defaults, with what the client's state says.
 pub(super) fn restore(mut defaults: Map<String, Value>, state: &Map<String, Value>) -> Result<Value, Failure> {
     for (name, value) in state {
