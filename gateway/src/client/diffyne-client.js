@@ -6,7 +6,7 @@ const CALL_TIMEOUT_MS = 30_000;
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 30_000;
 const SEEN_MAX = 500;
-const QUEUE_MAX = 100;
+const QUEUE_MAX = 1000;
 
 const me = document.getElementById('diffyne-client');
 const components = new Map();
@@ -74,6 +74,7 @@ function update(component, property, value) {
 
 function enqueue(component, job) {
   if (component.queue.length < QUEUE_MAX) component.queue.push(job);
+  else console.warn(`diffyne: ${component.class} has ${QUEUE_MAX} calls waiting; this one is dropped`);
   next(component);
 }
 

@@ -207,10 +207,10 @@ where
 
     fn restore(&self, state: &Map<String, Value>) -> Result<T, Failure> {
         // The usual case: what the server itself has sent.
-        if state::fits(&self.defaults, state) {
-            if let Ok(component) = T::deserialize(state) {
-                return Ok(component);
-            }
+        if state::fits(&self.defaults, state)
+            && let Ok(component) = T::deserialize(state)
+        {
+            return Ok(component);
         }
         let properties = state::restore(self.defaults.clone(), state)?;
         serde_json::from_value(properties)

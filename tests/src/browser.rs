@@ -1,0 +1,125 @@
+//! A real browser: headless Chromium, spoken to by its debugging protocol.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::cluster::http;
+use crate::process::{PATIENCE, Process, free_ports, wait_for_port};
+
+/// A running Chromium.
+pub struct Browser {
+    port: u16,
+    _process: Process,
+    _profile: TempDir,
+}
+
+/// A page in it.
+pub struct Tab {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    next: u64,
+    /// Errors that the page's scripts or the network reported.
+    pub errors: Vec<String>,
+}
+
+impl Browser {
+    /// Starts with an empty profile.
+    pub fn start() -> anyhow::Result<Self> {
+        let profile = tempfile::tempdir()?;
+        let [port] = free_ports()?;
+        let process = Process::start_parent("chromium", profile.path(), &PathBuf::from("chromium"), |command| {
+            command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
+            command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
+            command.args(["--disable-dev-shm-usage", "--window-size=1100,640"]);
+            command.arg(format!("--remote-debugging-port={port}"));
+            command.arg(format!("--user-data-dir={}", profile.path().join("profile").display())).arg("about:blank");
+        })?;
+        wait_for_port(port)?;
+        Ok(Self { port, _process: process, _profile: profile })
+    }
+
+    /// Opens a page in a tab of its own.
+    pub async fn open(&self, url: &str) -> anyhow::Result<Tab> {
+        // The debugger's address is made of this Host.
+        let host = format!("127.0.0.1:{}", self.port);
+        let request = format!("PUT /json/new?{url} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let made: Value = serde_json::from_str(&http(self.port, &request)?.body)?;
+        let address = made["webSocketDebuggerUrl"].as_str().context("no debugger")?;
+        let (socket, _) = tokio_tungstenite::connect_async(address).await?;
+        let mut tab = Tab { socket, next: 0, errors: Vec::new() };
+        tab.command("Runtime.enable", json!({})).await?;
+        tab.command("Log.enable", json!({})).await?;
+        Ok(tab)
+    }
+}
+
+impl Tab {
+    async fn command(&mut self, method: &str, params: Value) -> anyhow::Result<Value> {
+        self.next += 1;
+        let id = self.next;
+        let command = json!({"id": id, "method": method, "params": params});
+        self.socket.send(Message::text(command.to_string())).await?;
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.context("the browser is silent")?;
+            let Some(Ok(Message::Text(text))) = message else { bail!("the tab is gone") };
+            let message: Value = serde_json::from_str(&text)?;
+            if message["id"] == id {
+                ensure!(message.get("error").is_none(), "{method}: {message}");
+                return Ok(message["result"].clone());
+            }
+            let entry = &message["params"]["entry"];
+            if message["method"] == "Runtime.exceptionThrown" || entry["level"] == "error" {
+                self.errors.push(message["params"].to_string());
+            }
+        }
+    }
+
+    /// The value of an expression in the page.
+    pub async fn eval(&mut self, expression: &str) -> anyhow::Result<Value> {
+        let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
+        let result = self.command("Runtime.evaluate", params).await?;
+        ensure!(result.get("exceptionDetails").is_none(), "{expression}: {result}");
+        Ok(result["result"]["value"].clone())
+    }
+
+    /// Waits until an expression is true.
+    pub async fn wait_for(&mut self, expression: &str) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while self.eval(&format!("Boolean({expression})")).await? != true {
+            ensure!(Instant::now() < until, "in vain: {expression}; errors: {:?}", self.errors);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Types into what has the focus, as a keyboard does.
+    pub async fn type_text(&mut self, text: &str) -> anyhow::Result<()> {
+        for c in text.chars() {
+            let key = json!({"type": "char", "text": c.to_string()});
+            self.command("Input.dispatchKeyEvent", key).await?;
+        }
+        Ok(())
+    }
+
+    /// Presses Enter.
+    pub async fn enter(&mut self) -> anyhow::Result<()> {
+        for kind in ["keyDown", "keyUp"] {
+            let key = json!({"type": kind, "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"});
+            self.command("Input.dispatchKeyEvent", key).await?;
+        }
+        Ok(())
+    }
+
+    /// A picture of the page, PNG in base64.
+    pub async fn screenshot(&mut self) -> anyhow::Result<String> {
+        let shot = self.command("Page.captureScreenshot", json!({"format": "png"})).await?;
+        Ok(shot["data"].as_str().context("no picture")?.to_owned())
+    }
+}
