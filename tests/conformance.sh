@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 port=${CONFORMANCE_PORT:-9777}
 out=${CONFORMANCE_OUT:-target/autobahn}
-cargo build --quiet -p diffyne-gateway --example echo
+cargo build --quiet --workspace --example echo
 target/debug/examples/echo "127.0.0.1:$port" >/dev/null &
 echo_pid=$!
 trap 'kill $echo_pid 2>/dev/null || true' EXIT

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use prometheus::core::Collector;
+use diffyne_shared::metrics::Table;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 /// Component names that get a label of their own; the rest share `other`.
 const COMPONENTS_MAX: usize = 500;
@@ -73,38 +73,20 @@ pub struct Metrics {
     pub gaps: IntCounterVec,
 }
 
-fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: prometheus::Result<C>) -> C {
-    // Names and labels are constants of this file; a test registers them all.
-    #[allow(clippy::expect_used)]
-    let collector = collector.expect("a metric's name and labels are well-formed");
-    #[allow(clippy::expect_used)]
-    registry.register(Box::new(collector.clone())).expect("no metric is registered twice");
-    collector
-}
-
 impl Metrics {
     /// A fresh set, with the process's own figures.
     pub fn new() -> Arc<Self> {
-        let registry = Registry::new();
-        let name = |short: &str| format!("diffyne_gateway_{short}");
-        let counter = |short, help| register(&registry, IntCounter::new(name(short), help));
-        let gauge = |short, help| register(&registry, IntGauge::new(name(short), help));
-        let counters = |short, help, labels: &[&str]| {
-            register(&registry, IntCounterVec::new(Opts::new(name(short), help), labels))
-        };
-        let gauges =
-            |short, help, labels: &[&str]| register(&registry, IntGaugeVec::new(Opts::new(name(short), help), labels));
-        let histogram = |short, help, buckets: &[f64]| {
-            register(&registry, Histogram::with_opts(HistogramOpts::new(name(short), help).buckets(buckets.to_vec())))
-        };
+        let table = Table::new("diffyne_gateway");
+        let counter = |name, help| table.counter(name, help);
+        let counters = |name, help, labels: &[&str]| table.counters(name, help, labels);
+        let gauge = |name, help| table.gauge(name, help);
+        let gauges = |name, help, labels: &[&str]| table.gauges(name, help, labels);
+        let histogram = |name, help, buckets: &[f64]| table.histogram(name, help, buckets);
         let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
         let info = gauges("info", "Version of this gateway; always 1", &["version"]);
         info.with_label_values(&[diffyne_shared::VERSION]).set(1);
         let directions = counters("messages_total", "WebSocket messages by direction", &["direction"]);
         let bytes = counters("bytes_total", "WebSocket bytes by direction", &["direction"]);
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        // Without /proc there are no figures of the process, and nothing else is wrong.
-        let _ = registry.register(Box::new(process));
         Arc::new(Self {
             connections: gauge("connections", "Open WebSocket connections"),
             handshakes: counters("handshakes_total", "WebSocket handshakes by result", &["result"]),
@@ -138,7 +120,7 @@ impl Metrics {
             broadcasts_waiting: gauge("broadcasts_waiting", "Broadcasts that wait for Redis"),
             broadcasts_overflowed: counter("broadcasts_overflowed_total", "Broadcasts that found the queue full"),
             gaps: counters("gaps_total", "Gaps in the broadcasts by what became of them", &["result"]),
-            registry,
+            registry: table.registry,
         })
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use diffyne_shared::bus::{Bus, Position};
 use diffyne_shared::listener::Accepted;
 use diffyne_shared::rpc::FRAME_OVERHEAD_MAX;
@@ -43,6 +44,8 @@ pub struct Common {
     pub metrics: Arc<Metrics>,
     /// Keys and origins, reloadable.
     pub admission: Arc<Admission>,
+    /// Token for workers, reloadable.
+    pub worker_token: Arc<ArcSwap<Option<String>>>,
     /// Pages beside the WebSocket.
     pub pages: Arc<dyn Pages>,
     /// Orders subscriptions.
@@ -140,7 +143,7 @@ impl Reactor {
         let metrics = Rc::new(ThreadMetrics::new(Arc::clone(&common.metrics)));
         let relay_settings = RelaySettings {
             gateway_id: common.bus.gateway_id().to_owned(),
-            token: settings.worker_token.clone(),
+            token: Arc::clone(&common.worker_token),
             queue_max: settings.call_queue_max.div_ceil(settings.threads),
             worker_wait: settings.worker_wait,
             health: settings.worker_health,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use diffyne_shared::admin::{self, AdminSource};
 use diffyne_shared::bus::{Bus, GatewayIdentity, RedisState};
 use diffyne_shared::listener::Listener;
@@ -65,8 +66,7 @@ pub struct Gateway {
     pub address: PeerAddress,
     /// Where the admin pages are, if anywhere.
     pub admin_address: Option<PeerAddress>,
-    /// Keys, to be exchanged.
-    pub admission: Arc<Admission>,
+    admission: Arc<Admission>,
     common: Arc<Common>,
     threads: Vec<ReactorHandle>,
     joins: Vec<std::thread::JoinHandle<()>>,
@@ -146,6 +146,7 @@ impl Gateway {
             bus: bus.clone(),
             metrics: Arc::clone(&metrics),
             admission: Arc::clone(&admission),
+            worker_token: Arc::new(ArcSwap::from_pointee(settings.worker_token.clone())),
             pages: (extras.pages)(Arc::clone(&health)),
             clock: Clock::default(),
             connections: Arc::new(AtomicUsize::new(0)),
@@ -187,6 +188,12 @@ impl Gateway {
             draining,
             tasks,
         })
+    }
+
+    /// Exchanges the WebSocket keys, and the token for the next connections to workers.
+    pub fn set_secrets(&self, keys: Vec<String>, worker_token: Option<String>) {
+        self.admission.set_keys(keys);
+        self.common.worker_token.store(Arc::new(worker_token));
     }
 
     /// Stops gracefully: takes what the accept queue holds, stops accepting, lets running calls finish within the

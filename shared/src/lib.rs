@@ -7,13 +7,15 @@
 //! * [`rpc`]: the frames between a gateway and a worker
 //! * [`signing`]: the state signature, byte for byte PHP's
 //! * [`bus`]: how gateways talk to each other: broadcasts, presence, the registry of workers
-//! * [`telemetry`], [`admin`]: logs, and the listener for metrics and readiness
+//! * [`telemetry`], [`metrics`], [`admin`]: logs, metrics, and the listener for them and for readiness
+//! * [`listener`], [`backoff`]: sockets of all kinds, and waiting between attempts
 
 pub mod admin;
 pub mod backoff;
 pub mod bus;
 pub mod envelope;
 pub mod listener;
+pub mod metrics;
 pub mod rpc;
 pub mod settings;
 pub mod signing;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
 use diffyne_tests::client::{Client, chat, increment, probe};
 use diffyne_tests::cluster::{Cluster, Shape, handshake, http, http_get};
 use diffyne_tests::process::{Process, Signal, eventually, free_ports, program, project, wait_for_port};
@@ -340,6 +341,48 @@ async fn sighup_exchanges_keys_and_the_log_level_without_a_restart() -> anyhow::
     cluster.gateways[0].process.signal(Signal::Hup)?;
     eventually("a wrong file changes nothing", || log_text().contains("nothing was reloaded"))?;
     let _still = Client::connect(&url("new")).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signing_key_is_rotated_in_a_running_worker() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let config = directory.path().join("w.toml");
+    std::fs::write(&config, "signing_key = \"old\"\nverify_state = \"strict\"\n")?;
+    let path = config.display().to_string();
+    let [port, admin] = free_ports()?;
+    let worker = Process::start("worker", directory.path(), &program("test-worker")?, |command| {
+        command.args(["serve", "--config", &path, "--worker-listen", &format!("127.0.0.1:{port}")]);
+        command.args(["--worker-admin-listen", &format!("127.0.0.1:{admin}")]);
+        command.arg("--database").arg(directory.path().join("d.sqlite"));
+    })?;
+    wait_for_port(port)?;
+    let cluster = Cluster::start(Shape {
+        reachable: Some(1),
+        ..Shape::new(1, 0).gateway("--workers", &format!("127.0.0.1:{port}"))
+    })?;
+    let old = Signer::new(vec![SigningKey::parse("old")?], VerifyState::Strict, false).unwrap();
+    let state = json!({"count": 1});
+    let mut data = increment("diffyne-a", 1, "r");
+    data["signature"] = json!(old.sign(&state, "diffyne-a"));
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    client.send("diffyne.call", data.clone()).await?;
+    let first = client.receive().await?["data"]["c"].clone();
+    assert_eq!(first["sig"], old.sign(&json!({"count": 2}), "diffyne-a"));
+
+    std::fs::write(&config, "signing_key = \"new,old\"\nverify_state = \"strict\"\n")?;
+    worker.signal(Signal::Hup)?;
+    eventually("the worker has reloaded", || worker.output().contains("keys and log level reloaded"))?;
+    client.send("diffyne.call", data.clone()).await?;
+    let second = client.receive().await?["data"]["c"].clone();
+    let new = Signer::new(vec![SigningKey::parse("new")?], VerifyState::Strict, false).unwrap();
+    assert_eq!(second["sig"], new.sign(&json!({"count": 2}), "diffyne-a"), "the new key signs, the old one verifies");
+
+    std::fs::write(&config, "signing_key = \"new\"\nverify_state = \"strict\"\n")?;
+    worker.signal(Signal::Hup)?;
+    eventually("and once more", || worker.output().matches("keys and log level reloaded").count() == 2)?;
+    client.send("diffyne.call", data).await?;
+    assert_eq!(client.receive().await?["data"]["type"], "security_error");
     Ok(())
 }
 

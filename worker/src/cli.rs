@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use clap::{ArgMatches, Command};
 use diffyne_shared::settings::worker::{self, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{self, Layers};
@@ -20,8 +21,8 @@ use crate::server::Worker;
 
 const AFTER: &str = "Example: diffyne-worker serve --env-file /path/to/app/.env --redis-url redis://127.0.0.1
 Every setting can be given as a flag, in the environment, in a .env file or in a TOML file; later ones in
-this list lose. Signals: SIGTERM finishes running calls, hands back the others and stops; SIGHUP reloads the
-log level.";
+this list lose. Signals: SIGTERM finishes running calls, hands back the others and stops; SIGHUP reloads
+signing keys, worker tokens and the log level.";
 
 fn command() -> Command {
     let serve = Command::new("serve").about("Run a worker").args(settings::arguments(&worker::specs()));
@@ -82,7 +83,8 @@ fn check_config(matches: &ArgMatches) -> anyhow::Result<()> {
 
 /// The engine of these settings.
 pub fn engine(settings: &WorkerSettings, registry: Registry, app: App) -> Arc<Engine> {
-    Arc::new(Engine { registry, signer: settings.signer.clone(), app, debug: settings.debug })
+    let signer = ArcSwap::from_pointee(settings.signer.clone());
+    Arc::new(Engine { registry, signer, app, debug: settings.debug })
 }
 
 fn serve(
@@ -93,7 +95,8 @@ fn serve(
     let logs = Logs::start(&settings.log, "diffyne-worker").map_err(anyhow::Error::msg)?;
     let mut registry = Registry::default();
     let app = register(&mut registry, &settings)?;
-    let backend = Arc::new(NativeBackend::new(engine(&settings, registry, app)));
+    let engine = engine(&settings, registry, app);
+    let backend = Arc::new(NativeBackend::new(Arc::clone(&engine)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
         let worker = Worker::start(&settings, backend)?;
@@ -104,18 +107,21 @@ fn serve(
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => {
-                    let reloaded = layers(matches)
-                        .and_then(|layers| Ok(WorkerSettings::read(&layers, MissingKey::Refuse)?))
-                        .and_then(|settings| logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg));
-                    match reloaded {
-                        Ok(()) => tracing::info!("log level reloaded"),
-                        Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
-                    }
-                }
+                _ = hang_up.recv() => match reload(matches, &logs, &engine, &worker) {
+                    Ok(()) => tracing::info!("keys and log level reloaded"),
+                    Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
+                },
             }
         }
         worker.stop().await;
         Ok(())
     })
+}
+
+fn reload(matches: &ArgMatches, logs: &Logs, engine: &Engine, worker: &Worker) -> anyhow::Result<()> {
+    let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
+    logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg)?;
+    engine.signer.store(Arc::new(settings.signer));
+    worker.set_tokens(settings.tokens);
+    Ok(())
 }

@@ -74,7 +74,7 @@ async fn greet(mut stream: Stream, settings: &RelaySettings) -> Result<Connected
         versions: rpc::VERSIONS,
         features: Vec::new(),
         id: settings.gateway_id.clone(),
-        token: settings.token.clone(),
+        token: Option::clone(&settings.token.load()),
         capacity: 0,
         backend: String::new(),
         draining: false,

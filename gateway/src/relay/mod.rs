@@ -14,8 +14,10 @@ mod selection;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use diffyne_shared::envelope::Failure;
 use diffyne_shared::rpc::{self, CallId, CallKind, Cause, Frame, PeerAddress, Transport};
 
@@ -71,8 +73,8 @@ pub enum Answer<'a> {
 pub struct RelaySettings {
     /// This gateway, as it says hello.
     pub gateway_id: String,
-    /// Token for workers.
-    pub token: Option<String>,
+    /// Token for workers; can be exchanged, for the next connections.
+    pub token: Arc<ArcSwap<Option<String>>>,
     /// Calls that may wait for a worker on this thread.
     pub queue_max: usize,
     /// How long a call waits when there is no worker.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 
+use arc_swap::ArcSwap;
 use diffyne_shared::rpc::{CallKind, Outcome};
 use diffyne_shared::signing::{Purpose, Signer, fingerprint};
 use futures_util::FutureExt as _;
@@ -21,8 +22,8 @@ use crate::vdom::{Patch, diff, parse};
 pub struct Engine {
     /// The components.
     pub registry: Registry,
-    /// Signs and verifies.
-    pub signer: Signer,
+    /// Signs and verifies; can be exchanged while calls run.
+    pub signer: ArcSwap<Signer>,
     /// The application's shared state.
     pub app: App,
     /// Tell clients of exceptions.
@@ -183,7 +184,7 @@ impl Engine {
                 return Err(Failure::Invalid("This worker does not do that.".to_owned()));
             }
         };
-        if !self.signer.accepts(purpose, &data.state, id, data.signature.get()) {
+        if !self.signer.load().accepts(purpose, &data.state, id, data.signature.get()) {
             return Err(Failure::Security);
         }
         let mut context = Context::new(id.to_owned(), client, App::clone(&self.app));
@@ -224,7 +225,7 @@ impl Engine {
                 p: &patches,
                 st: &ran.state,
                 f: fingerprint(&ran.state),
-                sig: self.signer.sign(&ran.state, id),
+                sig: self.signer.load().sign(&ran.state, id),
                 e: &context.errors,
             },
             events: &context.events,
@@ -240,7 +241,7 @@ impl Engine {
         let mut context = Context::new(id.clone(), client, App::clone(&self.app));
         let ran = component.run(&Map::new(), Action::Mount { params }, &mut context).await?;
         let html = parse(ran.after.as_deref().unwrap_or_default()).to_html();
-        let (fingerprint, signature) = (fingerprint(&ran.state), self.signer.sign(&ran.state, &id));
+        let (fingerprint, signature) = (fingerprint(&ran.state), self.signer.load().sign(&ran.state, &id));
         let listeners = serde_json::to_value(component.listeners()).map_err(Failure::exception)?;
         Ok(Mounted { id, class: class.to_owned(), html, state: ran.state, fingerprint, signature, listeners })
     }

@@ -106,7 +106,7 @@ async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -
             }
         }
     };
-    let refusal = if !knows_token(&shared.tokens, hello.token.as_deref()) {
+    let refusal = if !knows_token(&shared.tokens.load(), hello.token.as_deref()) {
         Some("wrong worker token (DIFFYNE_WORKER_TOKEN)".to_owned())
     } else if rpc::VERSIONS.common(hello.versions).is_none() {
         Some(format!(

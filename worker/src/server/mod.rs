@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use diffyne_shared::admin::{self, AdminSource};
 use diffyne_shared::bus::{WorkerEntry, WorkerRegistry, random_bits};
 use diffyne_shared::listener::{Accepted, Listener, Stream};
@@ -53,7 +54,8 @@ pub enum StartError {
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) id: String,
-    pub(crate) tokens: Vec<String>,
+    /// What gateways may show; can be exchanged.
+    pub(crate) tokens: ArcSwap<Vec<String>>,
     pub(crate) concurrency: usize,
     pub(crate) queue_max: usize,
     pub(crate) frame_bytes_max: usize,
@@ -154,7 +156,7 @@ impl Worker {
         let shared = Arc::new(Shared {
             backend,
             id: format!("{}.{:016x}", settings.name, random_bits()),
-            tokens: settings.tokens.clone(),
+            tokens: ArcSwap::from_pointee(settings.tokens.clone()),
             concurrency: settings.concurrency,
             queue_max: settings.queue_max,
             frame_bytes_max: settings.message_bytes_max + diffyne_shared::rpc::FRAME_OVERHEAD_MAX,
@@ -178,6 +180,11 @@ impl Worker {
             announcing: None,
             drain_timeout: settings.drain_timeout,
         })
+    }
+
+    /// Exchanges the tokens that gateways may show. Those who are connected stay so.
+    pub fn set_tokens(&self, tokens: Vec<String>) {
+        self.shared.tokens.store(Arc::new(tokens));
     }
 
     /// Stops gracefully: no new calls, what has not started is handed back, what runs finishes within the limit.

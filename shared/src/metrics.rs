@@ -1,0 +1,61 @@
+//! Making and registering metrics, for the tables of both programs.
+
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// A registry whose metrics share a prefix.
+pub struct Table {
+    prefix: &'static str,
+    /// Where everything is registered.
+    pub registry: Registry,
+}
+
+impl Table {
+    /// An empty table with the process's own figures.
+    pub fn new(prefix: &'static str) -> Self {
+        let registry = Registry::new();
+        // Without /proc there are no figures of the process, and nothing else is wrong.
+        let _ = registry.register(Box::new(ProcessCollector::for_self()));
+        Self { prefix, registry }
+    }
+
+    fn opts(&self, name: &str, help: &str) -> Opts {
+        Opts::new(format!("{}_{name}", self.prefix), help)
+    }
+
+    fn register<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> C {
+        // Names and labels are constants of the program, and a test of each program registers them all.
+        #[allow(clippy::expect_used)]
+        let collector = collector.expect("a metric's name and labels are well-formed");
+        #[allow(clippy::expect_used)]
+        self.registry.register(Box::new(collector.clone())).expect("no metric is registered twice");
+        collector
+    }
+
+    /// A counter.
+    pub fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::with_opts(self.opts(name, help)))
+    }
+
+    /// Counters by labels.
+    pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(self.opts(name, help), labels))
+    }
+
+    /// A gauge.
+    pub fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::with_opts(self.opts(name, help)))
+    }
+
+    /// Gauges by labels.
+    pub fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(self.opts(name, help), labels))
+    }
+
+    /// A histogram.
+    pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        let opts = HistogramOpts::from(self.opts(name, help)).buckets(buckets.to_vec());
+        self.register(Histogram::with_opts(opts))
+    }
+}
