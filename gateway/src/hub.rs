@@ -246,12 +246,13 @@ impl Hub {
             None => return,
         };
         let mut delivered = 0;
+        let mut others_had_their_turn = false;
         for turn in keys.chunks(FAN_OUT_TURN) {
             for key in turn {
                 let connection = self.connections.borrow().get(*key).cloned();
                 let Some(connection) = connection else { continue };
                 // The place may have another tenant by now.
-                if delivered > 0 && !self.still_wants(*key, delivery) {
+                if others_had_their_turn && !self.still_wants(*key, delivery) {
                     continue;
                 }
                 if delivery.except.as_ref() == Some(&connection.caller.id) {
@@ -263,6 +264,7 @@ impl Hub {
                 delivered += 1;
             }
             tokio::task::yield_now().await;
+            others_had_their_turn = true;
         }
         self.metrics.deliveries.inc_by(delivered);
         self.metrics.fan_out.observe(started.elapsed().as_secs_f64());

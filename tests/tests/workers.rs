@@ -150,6 +150,18 @@ async fn whatever_goes_wrong_each_call_gets_its_response() -> anyhow::Result<()>
         assert_eq!(client.receive().await?["data"]["s"], true);
     }
 
+    // Whoever leaves takes the waiting calls along.
+    let mut leaver = Client::connect(&cluster.url(0)).await?;
+    for tag in ["l1", "l2", "l3"] {
+        leaver.send("diffyne.call", probe("diffyne-l", "slow", json!([tag, 100]), tag)).await?;
+    }
+    eventually("its first call runs", || cluster.notes().iter().any(|note| note == "begin l1"))?;
+    leaver.socket.close(None).await?;
+    eventually("no call is in flight", || {
+        cluster.gateways[0].metric("diffyne_gateway_calls_in_flight").is_ok_and(|calls| calls.abs() < 0.5)
+    })?;
+    assert!(!cluster.notes().iter().any(|note| note == "begin l2"));
+
     cluster.workers[0].process.signal(Signal::Kill)?;
     cluster.workers[0].process.wait()?;
     client.send("diffyne.call", increment("diffyne-a", 0, "none")).await?;

@@ -131,12 +131,14 @@ impl Lanes {
         next
     }
 
-    /// The client is gone: what waits need not run.
-    pub fn drop_waiting(&mut self) {
+    /// The client is gone: what waits need not run. How many calls that were.
+    pub fn drop_waiting(&mut self) -> usize {
+        let before = self.calls;
         for lane in &mut self.lanes {
             self.calls -= lane.waiting.len();
             lane.waiting.clear();
         }
+        before - self.calls
     }
 }
 

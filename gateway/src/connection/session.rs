@@ -97,7 +97,6 @@ fn receive(reactor: &Rc<Reactor>, connection: &Rc<Connection>, decoder: &mut Dec
 async fn end(reactor: &Rc<Reactor>, connection: &Rc<Connection>) {
     if matches!(connection.phase(), Phase::Open | Phase::Draining) && connection.owes_answers() {
         connection.half_close();
-        connection.lanes.borrow_mut().drop_waiting();
         let limit = Instant::now() + reactor.settings.call_timeout;
         while connection.owes_answers() && Instant::now() < limit {
             tokio::time::sleep(LINGER_STEP).await;
@@ -113,9 +112,10 @@ async fn end(reactor: &Rc<Reactor>, connection: &Rc<Connection>) {
 fn cancel(reactor: &Rc<Reactor>, connection: &Rc<Connection>) {
     let mut lanes = connection.lanes.borrow_mut();
     if !lanes.is_empty() {
-        lanes.drop_waiting();
+        let waiting = lanes.drop_waiting();
         drop(lanes);
-        reactor.relay.cancel(|origin| Rc::ptr_eq(&origin.connection, connection));
+        let unsent = reactor.relay.cancel(|origin| Rc::ptr_eq(&origin.connection, connection));
+        reactor.metrics.in_flight(-((waiting + unsent) as i64));
     }
 }
 

@@ -174,9 +174,10 @@ impl<O: 'static> Relay<O> {
         self.place(key);
     }
 
-    /// The client is gone: what has not started need not.
-    pub fn cancel(&self, matches: impl Fn(&O) -> bool) {
+    /// The client is gone: what has not started need not. How many calls will not be answered any more.
+    pub fn cancel(&self, matches: impl Fn(&O) -> bool) -> usize {
         let gone = self.calls.borrow().keys_where(matches);
+        let mut dropped = 0;
         for key in gone {
             let place = self.calls.borrow().place(key);
             match place {
@@ -184,10 +185,12 @@ impl<O: 'static> Relay<O> {
                 Some(Place::Waiting) => {
                     self.calls.borrow_mut().remove(key);
                     self.observer.waiting(-1);
+                    dropped += 1;
                 }
                 Some(Place::New) | None => {}
             }
         }
+        dropped
     }
 
     /// Calls that have not been answered.

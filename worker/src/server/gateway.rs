@@ -158,6 +158,8 @@ impl Connection {
     async fn talk(&mut self, stream: Stream, mut reader: FrameReader) -> String {
         let (mut read, mut write) = tokio::io::split(stream);
         let drain = self.shared.drain.clone();
+        let drained = drain.cancelled();
+        tokio::pin!(drained);
         let mut draining_told = false;
         loop {
             // What was read is handled before anything is waited for.
@@ -182,7 +184,7 @@ impl Connection {
                     Ok(count) => self.advance(count),
                     Err(error) => return error.to_string(),
                 },
-                () = drain.cancelled(), if !draining_told => {
+                () = &mut drained, if !draining_told => {
                     draining_told = true;
                     self.tell_load();
                 }
