@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
 use diffyne_tests::client::{Client, chat, increment, probe};
 use diffyne_tests::cluster::{Cluster, Shape, handshake, http, http_get};
-use diffyne_tests::process::{Process, Signal, eventually, free_ports, program, project, wait_for_port};
+use diffyne_tests::process::{PATIENCE, Process, Signal, eventually, free_ports, program, project, wait_for_port};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,6 +143,34 @@ async fn a_stopping_gateway_finishes_its_calls_closes_1001_and_is_not_ready_mean
     assert_eq!((&answer["data"]["s"], &answer["data"]["requestId"]), (&json!(true), &json!("slow")));
     assert_eq!(busy.closed().await?, 1001);
     assert!(cluster.gateways[0].process.wait()?.success());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_gateway_takes_what_its_accept_queue_holds() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(Shape::new(1, 1))?;
+    let gateway = &mut cluster.gateways[0];
+    // Frozen, it accepts nothing: the kernel holds these connections, their handshakes sent.
+    gateway.process.signal(Signal::Stop)?;
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", gateway.port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        std::io::Write::write_all(&mut stream, handshake("/", &[]).as_bytes())?;
+        waiting.push(stream);
+    }
+    gateway.process.signal(Signal::Term)?;
+    gateway.process.signal(Signal::Cont)?;
+    for stream in &mut waiting {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(stream, &mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(text.starts_with("HTTP/1.1 101") && text.contains("diffyne.connected"), "{text}");
+        // A close frame with 1001.
+        assert!(bytes.windows(4).any(|window| window[0] == 0x88 && window[2..] == [0x03, 0xe9]), "{text}");
+    }
+    drop(waiting);
+    assert!(gateway.process.wait()?.success());
     Ok(())
 }
 
