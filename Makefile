@@ -12,10 +12,10 @@ help: ## This list
 	@echo "  Settings pass as environment variables: DIFFYNE_WS_PORT=7000 make run"
 
 run: ## Try it: one process, in-memory bus, demo chat at http://127.0.0.1:6001/
-	cargo run --release --quiet -p diffyne-gateway -- dev --database .run/demo.sqlite
+	cargo run --release -p diffyne-gateway -- dev --database .run/demo.sqlite
 
 cluster: ## Three gateways, two workers, Redis and nginx on 8080; Ctrl-C stops them (deploy/cluster.sh --help)
-	cargo build --release --quiet -p diffyne-gateway -p diffyne-worker
+	cargo build --release -p diffyne-gateway -p diffyne-worker
 	deploy/cluster.sh target/release
 
 build: ## The programs, optimised, in target/release
@@ -32,7 +32,7 @@ fmt: ## Format the code
 	cargo fmt --all
 
 bench: ## A call beside a bare echo, idle memory, fan-out; BENCH="--pairs 5 --only calls" to choose
-	cargo build --release --workspace --quiet
+	cargo build --release --workspace
 	ulimit -n $$(ulimit -Hn) && target/release/bench $(BENCH)
 
 conformance: ## The Autobahn WebSocket suite against the gateway's own socket code

@@ -34,24 +34,32 @@ fn counts(notes: &[String]) -> HashMap<&str, usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_fails_only_its_own_calls_at_once_and_none_runs_twice() -> anyhow::Result<()> {
     let mut cluster = Cluster::start(Shape::new(1, 2))?;
-    let mut clients = slow_calls(&cluster, 200, 3000).await?;
+    let clients = slow_calls(&cluster, 200, 3000).await?;
     eventually("all 200 have begun", || counts(&cluster.notes()).len() == 200)?;
     let taken: u64 = {
         let text = cluster.workers[0].metric("diffyne_worker_calls_running")?;
         text as u64
     };
     assert!((40..=160).contains(&taken), "both workers have a share: {taken}");
-    let killed = Instant::now();
+    // Everybody listens when it happens; the time of each answer is taken as it comes.
+    let listening: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            tokio::spawn(async move {
+                let answer = client.receive().await?;
+                anyhow::Ok((answer, Instant::now(), client))
+            })
+        })
+        .collect();
     cluster.workers[0].process.signal(Signal::Kill)?;
+    let killed = Instant::now();
     cluster.workers[0].process.wait()?;
-
-    let answers = clients.iter_mut().map(|client| async {
-        let answer = client.receive().await?;
-        anyhow::Ok((answer, killed.elapsed()))
-    });
+    let mut clients = Vec::new();
     let (mut lost, mut well) = (0, 0);
-    for (index, answer) in futures_util::future::join_all(answers).await.into_iter().enumerate() {
-        let (answer, after) = answer?;
+    for (index, answer) in listening.into_iter().enumerate() {
+        let (answer, at, client) = answer.await??;
+        let after = at.saturating_duration_since(killed);
+        clients.push(client);
         assert_eq!(answer["event"], "diffyne.response");
         assert_eq!(answer["data"]["requestId"], format!("r{index}"));
         if answer["data"]["s"] == true {
