@@ -115,6 +115,9 @@ impl RelayObserver for Observer {
     fn stray_reply(&self) {
         self.0.stray_replies.inc();
     }
+    fn cancelled(&self) {
+        self.0.in_flight(-1);
+    }
     fn worker_connection(&self, up: bool) {
         self.0.worker_connections.add(if up { 1 } else { -1 });
     }

@@ -204,6 +204,26 @@ async fn a_saturated_pool_lets_calls_wait_and_answers_overloaded_beyond_the_queu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_queued_in_a_worker_is_dropped_when_its_client_leaves() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(1, 1).worker("--worker-concurrency", "1").worker("--worker-queue", "5"))?;
+    let mut first = slow_calls(&cluster, 1, 600).await?;
+    eventually("the first runs", || cluster.notes().len() == 1)?;
+    let mut leaver = Client::connect(&cluster.url(0)).await?;
+    leaver.send("diffyne.call", probe("diffyne-l", "slow", json!(["left", 1]), "l")).await?;
+    eventually("the second is queued in the worker", || {
+        cluster.workers[0].metric("diffyne_worker_calls_queued").is_ok_and(|queued| queued > 0.5)
+    })?;
+    leaver.socket.close(None).await?;
+    assert_eq!(first[0].receive().await?["data"]["s"], true);
+    // Long before its time would be over.
+    eventually("nothing is in flight", || {
+        cluster.gateways[0].metric("diffyne_gateway_calls_in_flight").is_ok_and(|calls| calls.abs() < 0.5)
+    })?;
+    assert_eq!(counts(&cluster.notes()).len(), 1, "it never ran");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_worker_is_left_out_within_the_health_interval_and_comes_back() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 2).gateway("--worker-health", "400ms"))?;
     cluster.workers[0].process.signal(Signal::Stop)?;

@@ -24,6 +24,8 @@ struct Entry<O> {
     place: Place,
     generation: u32,
     since: Instant,
+    /// Nobody waits for it: it is not to move on.
+    cancelled: bool,
     /// Workers that handed it back; they are asked again when they tell of room.
     refused_by: Vec<Rc<Peer>>,
 }
@@ -54,7 +56,7 @@ impl<O> CallTable<O> {
         let generation = self.generation;
         let entry = {
             let since = request.arrived;
-            Entry { request, origin, place: Place::New, generation, since, refused_by: Vec::new() }
+            Entry { request, origin, place: Place::New, generation, since, cancelled: false, refused_by: Vec::new() }
         };
         (u64::from(generation) << 32) | self.entries.insert(entry) as u64
     }
@@ -134,6 +136,17 @@ impl<O> CallTable<O> {
 
     pub(super) fn left_queue(&mut self) {
         self.waiting.pop_front();
+    }
+
+    /// Nobody waits for this call any more.
+    pub(super) fn cancel(&mut self, key: u64) {
+        if let Some(entry) = self.get_mut(key) {
+            entry.cancelled = true;
+        }
+    }
+
+    pub(super) fn is_cancelled(&self, key: u64) -> bool {
+        self.get(key).is_some_and(|entry| entry.cancelled)
     }
 
     /// Ends a call, whatever its place.

@@ -93,6 +93,8 @@ pub trait RelayObserver {
     fn stray_reply(&self);
     /// Connections to workers changed.
     fn worker_connection(&self, up: bool);
+    /// A call whose client had left came back, not run.
+    fn cancelled(&self);
     /// Calls waiting for a worker changed.
     fn waiting(&self, delta: i64);
 }
@@ -181,7 +183,10 @@ impl<O: 'static> Relay<O> {
         for key in gone {
             let place = self.calls.borrow().place(key);
             match place {
-                Some(Place::Sent(peer)) => peer.send(&Frame::Cancel(CallId { id: key })),
+                Some(Place::Sent(peer)) => {
+                    self.calls.borrow_mut().cancel(key);
+                    peer.send(&Frame::Cancel(CallId { id: key }));
+                }
                 Some(Place::Waiting) => {
                     self.calls.borrow_mut().remove(key);
                     self.observer.waiting(-1);
@@ -327,7 +332,10 @@ impl<O: 'static> Relay<O> {
                 peer.is_busy();
                 self.observer.busy();
                 let handed_back = self.calls.borrow_mut().refused(id, peer);
-                if handed_back {
+                if handed_back && self.calls.borrow().is_cancelled(id) {
+                    self.calls.borrow_mut().remove(id);
+                    self.observer.cancelled();
+                } else if handed_back {
                     self.place(id);
                 }
             }

@@ -316,12 +316,8 @@ impl Connection {
                 self.told_busy = false;
                 self.send(&Frame::Reply(reply));
             }
-            Left::NotRun => self.busy(done.id),
-            Left::Cancelled => {
-                if std::mem::take(&mut self.told_busy) {
-                    self.tell_load();
-                }
-            }
+            // A cancelled call is handed back as well, so that the gateway can forget it.
+            Left::NotRun | Left::Cancelled => self.busy(done.id),
         }
     }
 }
