@@ -1,7 +1,7 @@
 # The front door. `make` alone explains itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster build bench conformance lint fmt clean tools
+.PHONY: help run test cluster gallery screenshots build bench conformance lint fmt clean tools
 BENCH ?=
 
 help: ## This list
@@ -17,6 +17,14 @@ run: ## Try it: one process, in-memory bus, demo chat at http://127.0.0.1:6001/
 cluster: ## Three gateways, two workers, Redis and nginx on 8080; Ctrl-C stops them (deploy/cluster.sh --help)
 	cargo build --release -p diffyne-gateway -p diffyne-worker
 	deploy/cluster.sh target/release
+
+gallery: ## Eight example components in Rust at http://127.0.0.1:8080/; Ctrl-C stops them
+	cargo build --release -p diffyne-gateway -p diffyne-worker --bins --example gallery
+	deploy/gallery.sh target/release
+
+screenshots: tools ## Pictures of the demo page and the gallery, in target/screenshots
+	cargo build --workspace --bins
+	target/debug/screenshots
 
 build: ## The programs, optimised, in target/release
 	cargo build --release -p diffyne-gateway -p diffyne-worker

@@ -12,6 +12,7 @@ use diffyne_shared::telemetry::Logs;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::dev;
+use crate::http::Pages;
 use crate::pages::ServePages;
 use crate::server::{Extras, Gateway};
 
@@ -83,7 +84,9 @@ fn serve(matches: &ArgMatches) -> anyhow::Result<()> {
     let settings = GatewaySettings::read(&layers(matches)?)?;
     let logs = Logs::start(&settings.log, "diffyne-gateway").map_err(anyhow::Error::msg)?;
     control_runtime()?.block_on(async {
-        let extras = Extras { memory: None, pages: Box::new(|health| Arc::new(ServePages::new(health))) };
+        let prefix = settings.route_prefix.clone();
+        let pages = move |health| -> Arc<dyn Pages> { Arc::new(ServePages::new(health, &prefix)) };
+        let extras = Extras { memory: None, pages: Box::new(pages) };
         let gateway = Gateway::start(settings, extras)?;
         wait_for_stop(&gateway, &logs, matches).await?;
         gateway.stop().await;

@@ -18,6 +18,10 @@ use crate::socket::frame;
 
 /// Broadcasts delivered while Redis was away whose way through Redis is still to come.
 const LOCAL_MAX: usize = 100_000;
+/// Pages do not spread their reactions over less than this,
+const SPREAD_MIN_MS: u64 = 20;
+/// nor over more.
+const SPREAD_MAX_MS: u64 = 10_000;
 /// How often the number of connections is told to the bus.
 const COUNT_EVERY: Duration = Duration::from_millis(50);
 
@@ -27,6 +31,7 @@ pub async fn run(
     threads: Vec<ReactorHandle>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    spread: Spread,
 ) {
     let mut delivered_locally = LocalDeliveries::default();
     while let Some(event) = events.recv().await {
@@ -34,13 +39,13 @@ pub async fn run(
             BusEvent::Broadcast(incoming) => {
                 metrics.broadcasts_received.inc();
                 let audience = delivered_locally.take(&incoming.id).map_or(Audience::All, Audience::After);
-                deliver(&threads, &incoming, audience).await;
+                deliver(&threads, &incoming, audience, spread.now()).await;
             }
             BusEvent::Local(incoming) => {
                 metrics.broadcasts_received.inc();
                 let moment = clock.tick();
                 delivered_locally.insert(incoming.id.clone(), moment);
-                deliver(&threads, &incoming, Audience::Before(moment)).await;
+                deliver(&threads, &incoming, Audience::Before(moment), spread.now()).await;
             }
             BusEvent::Gap(position) => {
                 for thread in &threads {
@@ -52,24 +57,47 @@ pub async fn run(
     }
 }
 
-async fn deliver(threads: &[ReactorHandle], incoming: &Incoming, audience: Audience) {
-    let delivery = Arc::new(delivery(incoming, audience));
+/// The window over which pages spread their reactions to a broadcast, by the number of connections.
+pub struct Spread {
+    /// Knows the connections of the cluster.
+    pub bus: Bus,
+    /// Reactions that the workers are meant to get, a second.
+    pub reactions_per_second: u64,
+}
+
+impl Spread {
+    /// The window in milliseconds; none while it would not be felt.
+    fn now(&self) -> Option<u64> {
+        let connections: u64 = self.bus.presence().values().sum();
+        spread_ms(connections, self.reactions_per_second)
+    }
+}
+
+fn spread_ms(connections: u64, reactions_per_second: u64) -> Option<u64> {
+    let ms = connections.saturating_mul(1000).checked_div(reactions_per_second)?.min(SPREAD_MAX_MS);
+    (ms >= SPREAD_MIN_MS).then_some(ms)
+}
+
+async fn deliver(threads: &[ReactorHandle], incoming: &Incoming, audience: Audience, spread: Option<u64>) {
+    let delivery = Arc::new(delivery(incoming, audience, spread));
     for thread in threads {
         // A thread that has ended has nobody to tell.
         let _ = thread.commands.send(Command::Deliver(Arc::clone(&delivery))).await;
     }
 }
 
-fn delivery(incoming: &Incoming, audience: Audience) -> Delivery {
+fn delivery(incoming: &Incoming, audience: Audience, spread: Option<u64>) -> Delivery {
     let event = &incoming.event;
     let offset = incoming.position.as_ref().map(|position| format!(r#","offset":{}"#, position.offset));
+    let spread = spread.map(|ms| format!(r#","spread":{ms}"#));
     let text = format!(
-        r#"{{"event":"diffyne.event","data":{{"events":[{{"name":{},"params":{},"to":null,"self":false}}],"id":{}{},"depth":{}}}}}"#,
+        r#"{{"event":"diffyne.event","data":{{"events":[{{"name":{},"params":{},"to":null,"self":false}}],"id":{}{},"depth":{}{}}}}}"#,
         json_string(&event.name),
         event.params,
         json_string(&incoming.id),
         offset.unwrap_or_default(),
-        event.depth
+        event.depth,
+        spread.unwrap_or_default()
     );
     Delivery {
         name: event.name.clone(),
@@ -139,11 +167,19 @@ mod tests {
                 depth: 1,
             },
         };
-        let delivery = delivery(&incoming, Audience::All);
+        let delivery = delivery(&incoming, Audience::All, None);
         let text = String::from_utf8_lossy(&delivery.frame).into_owned();
         let expected = r#"{"event":"diffyne.event","data":{"events":[{"name":"message-sent","params":[{"room_id": 1.0}],"to":null,"self":false}],"id":"g.1-7","offset":9,"depth":1}}"#;
         assert!(text.ends_with(expected), "{text}");
         assert_eq!(delivery.first, Some(serde_json::json!({"room_id": 1.0})));
+    }
+
+    #[test]
+    fn many_pages_spread_their_reactions_and_few_do_not() {
+        assert_eq!(spread_ms(10, 2000), None);
+        assert_eq!(spread_ms(5000, 2000), Some(2500));
+        assert_eq!(spread_ms(1_000_000, 2000), Some(SPREAD_MAX_MS));
+        assert_eq!(spread_ms(5000, 0), None, "switched off");
     }
 
     #[test]

@@ -13,13 +13,13 @@ use diffyne_shared::telemetry::Logs;
 use diffyne_worker::backend::native::NativeBackend;
 use diffyne_worker::component::engine::Engine;
 use diffyne_worker::component::{ClientInfo, Registry};
+use diffyne_worker::page::{self, Script, script_tag};
 use diffyne_worker::server::Worker;
-use diffyne_worker::{cli as worker_cli, demo, page};
-use serde_json::Map;
+use diffyne_worker::{cli as worker_cli, demo};
 
 use crate::cli;
 use crate::http::{Page, PageFuture, Pages};
-use crate::pages::{self, CLIENT_SCRIPT_PATH, ServePages};
+use crate::pages::{self, ServePages};
 use crate::relay::MemoryConnector;
 use crate::server::{Extras, Gateway};
 
@@ -64,9 +64,13 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         let worker =
             Worker::in_memory(&worker_settings, Arc::new(NativeBackend::new(Arc::clone(&engine))), connections)?;
         let key = gateway_settings.keys.first().cloned();
+        let (prefix, path) = (gateway_settings.route_prefix.clone(), gateway_settings.path.clone());
         let bus = gateway_settings.redis.url.as_ref().map_or("in memory", |_| "Redis");
-        let pages =
-            move |health| -> Arc<dyn Pages> { Arc::new(DevPages { serve: ServePages::new(health), engine, key }) };
+        let pages = move |health| -> Arc<dyn Pages> {
+            let query = key.map(|key| format!("?key={key}")).unwrap_or_default();
+            let serve = ServePages::new(health, &prefix);
+            Arc::new(DevPages { serve, engine, socket: format!("{path}{query}"), prefix })
+        };
         let gateway = Gateway::start(gateway_settings, Extras { memory: Some(memory), pages: Box::new(pages) })?;
         println!("{}", welcome(&gateway, bus, &worker_settings));
         cli::wait_for_stop(&gateway, &logs, matches).await?;
@@ -100,16 +104,19 @@ fn welcome(gateway: &Gateway, bus: &str, worker: &WorkerSettings) -> String {
 struct DevPages {
     serve: ServePages,
     engine: Arc<Engine>,
-    key: Option<String>,
+    /// Address of the WebSocket, with its key.
+    socket: String,
+    prefix: String,
 }
 
 impl DevPages {
     async fn demo(&self) -> Page {
-        let mut html = PAGE.replace("{{ script }}", CLIENT_SCRIPT_PATH);
-        let query = self.key.as_ref().map(|key| format!("?key={key}")).unwrap_or_default();
-        html = html.replace("{{ query }}", &query);
+        let source = format!("{}/client.js", self.prefix);
+        let script = Script { source: &source, socket: Some(&self.socket), endpoint: Some(&self.prefix), ajax: None };
+        let mut html = PAGE.replace("{{ script }}", &script_tag(&script));
+        let page = page::Page::new(&self.engine, ClientInfo::default(), "");
         for (mark, class) in [("{{ counter }}", demo::COUNTER), ("{{ chat }}", demo::CHAT_ROOM)] {
-            let component = page::component(&self.engine, class, Map::new(), ClientInfo::default()).await;
+            let component = page.component(class, serde_json::Value::Null).await;
             let component = component.unwrap_or_else(|failure| {
                 tracing::error!(?failure, class, "a demo component does not mount");
                 "<p>This component cannot be shown; see the log.</p>".to_owned()

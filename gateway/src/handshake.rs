@@ -126,16 +126,19 @@ impl Admission {
         if !self.is_socket_path(request.uri.path()) {
             return Err(Refusal::NotFound);
         }
-        if let Some(origin) = request.headers.get(header::ORIGIN) {
-            let origin = origin.to_str().map_err(|_| Refusal::Origin)?.to_ascii_lowercase();
-            if !self.origins.iter().any(|pattern| pattern.matches(&origin)) {
-                return Err(Refusal::Origin);
-            }
-        }
+        self.check_origin(request)?;
         if !self.knows_key(request) {
             return Err(Refusal::Key);
         }
         check_upgrade(request)
+    }
+
+    /// Checks which page a request comes from.
+    pub fn check_origin(&self, request: &Parts) -> Result<(), Refusal> {
+        let Some(origin) = request.headers.get(header::ORIGIN) else { return Ok(()) };
+        let origin = origin.to_str().map_err(|_| Refusal::Origin)?.to_ascii_lowercase();
+        let allowed = self.origins.iter().any(|pattern| pattern.matches(&origin));
+        if allowed { Ok(()) } else { Err(Refusal::Origin) }
     }
 
     fn knows_key(&self, request: &Parts) -> bool {

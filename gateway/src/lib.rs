@@ -2,10 +2,11 @@
 //! shares broadcasts and presence with the other gateways.
 //!
 //! Data flows one way: `acceptor` → `http` → `handshake` → `connection::session` → `relay` → worker →
-//! `connection::reply` → `socket::outbox`. `hub` holds a thread's connections, `cluster` joins the bus to the threads,
+//! `connection::reply` → `socket::outbox`. A call by AJAX takes the same way from `http::twin` and back. `hub` holds a thread's connections, `cluster` joins the bus to the threads,
 //! `server` starts and stops all of it.
 
 pub mod acceptor;
+pub mod answer;
 pub mod cli;
 pub mod cluster;
 pub mod connection;

@@ -59,6 +59,8 @@ pub struct Metrics {
     pub slow_consumers: IntCounter,
     /// Connections closed because they did not answer pings.
     pub dead_peers: IntCounter,
+    /// Requests to the HTTP twin by what became of them.
+    pub requests: IntCounterVec,
     /// Handshakes of pages from elsewhere that are served as guests.
     pub guests: IntCounter,
     /// Redis answers.
@@ -114,6 +116,11 @@ impl Metrics {
             fan_out: histogram("fan_out_seconds", "One broadcast to all connections of one thread", &seconds),
             slow_consumers: counter("slow_consumers_total", "Connections closed because they did not read"),
             dead_peers: counter("dead_peers_total", "Connections closed because they did not answer pings"),
+            requests: counters(
+                "http_calls_total",
+                "Requests to the HTTP twin: accepted, origin (refused), full, too_large",
+                &["result"],
+            ),
             guests: counter("guest_handshakes_total", "Handshakes from foreign pages, served without cookies"),
             redis_up: gauge("redis_up", "1 while Redis answers; 0 when it does not or is not used"),
             redis_reconnects: counter("redis_reconnects_total", "Times that the subscription was (re)established"),

@@ -13,12 +13,13 @@ use diffyne_shared::rpc::FRAME_OVERHEAD_MAX;
 use diffyne_shared::settings::gateway::GatewaySettings;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
 use crate::connection::lanes::Pending;
-use crate::connection::reply::{self, Origin};
+use crate::connection::reply;
 use crate::handshake::Admission;
-use crate::http::{self, Pages};
+use crate::http::{self, Pages, twin};
 use crate::hub::{Clock, Delivery, Hub};
 use crate::metrics::{Metrics, ThreadMetrics};
 use crate::relay::discovery::Workers;
@@ -52,8 +53,12 @@ pub struct Common {
     pub clock: Clock,
     /// Open WebSocket connections of the process.
     pub connections: Arc<AtomicUsize>,
-    /// Connections in their handshake.
+    /// Connections in their handshake, or with a request.
     pub handshakes: Arc<AtomicUsize>,
+    /// Calls by HTTP that are not answered.
+    pub requests: Arc<AtomicUsize>,
+    /// The server stops: HTTP connections are not kept alive.
+    pub stopping: CancellationToken,
     /// Workers in this process.
     pub memory: Option<MemoryConnector>,
     /// The list of workers.
@@ -103,7 +108,27 @@ pub struct Reactor {
     pub scratch: RefCell<Box<[u8]>>,
     connections: Arc<AtomicUsize>,
     handshakes: Arc<AtomicUsize>,
+    /// Calls by HTTP that are not answered, over all threads.
+    pub requests: Arc<AtomicUsize>,
+    /// The server stops: HTTP connections are not kept alive.
+    pub stopping: CancellationToken,
     draining: Cell<bool>,
+    numbers: Cell<u64>,
+}
+
+/// Whose call it was.
+pub enum Origin {
+    /// A connection's.
+    Socket(Rc<Connection>, Pending),
+    /// An HTTP request's.
+    Request(twin::Waiting),
+}
+
+impl Origin {
+    /// Whether this connection called.
+    pub fn is_of(&self, connection: &Rc<Connection>) -> bool {
+        matches!(self, Self::Socket(caller, _) if Rc::ptr_eq(caller, connection))
+    }
 }
 
 struct Observer(Rc<ThreadMetrics>);
@@ -164,14 +189,22 @@ impl Reactor {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             connections: Arc::clone(&common.connections),
             handshakes: Arc::clone(&common.handshakes),
+            requests: Arc::clone(&common.requests),
+            stopping: common.stopping.clone(),
             draining: Cell::new(false),
+            numbers: Cell::new(0),
             settings,
         });
         let (for_answers, for_batches) = (Rc::downgrade(&reactor), Rc::downgrade(&reactor));
         reactor.relay.set_handler(
             Rc::new(move |origin, answer| {
                 if let Some(reactor) = for_answers.upgrade() {
-                    reply::finish(&reactor, origin, answer);
+                    match origin {
+                        Origin::Socket(connection, pending) => {
+                            reply::finish(&reactor, &connection, &pending, &answer);
+                        }
+                        Origin::Request(waiting) => waiting.finish(&reactor, &answer),
+                    }
                 }
             }),
             Rc::new(move || {
@@ -242,9 +275,14 @@ impl Reactor {
         self.draining.get()
     }
 
+    /// A number that no other request of this thread has.
+    pub fn next_number(&self) -> u64 {
+        self.numbers.replace(self.numbers.get() + 1)
+    }
+
     /// Hands a call to the relay.
     pub fn submit(&self, connection: &Rc<Connection>, request: Request, pending: Pending) {
-        self.relay.submit(request, Origin { connection: Rc::clone(connection), pending });
+        self.relay.submit(request, Origin::Socket(Rc::clone(connection), pending));
     }
 
     /// Whether events of this name leave for the cluster.

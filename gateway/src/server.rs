@@ -151,6 +151,8 @@ impl Gateway {
             clock: Clock::default(),
             connections: Arc::new(AtomicUsize::new(0)),
             handshakes: Arc::new(AtomicUsize::new(0)),
+            requests: Arc::new(AtomicUsize::new(0)),
+            stopping: CancellationToken::new(),
             memory: extras.memory,
             workers,
             settings: Arc::clone(&settings),
@@ -163,8 +165,9 @@ impl Gateway {
             joins.push(join);
         }
 
+        let spread = cluster::Spread { bus: bus.clone(), reactions_per_second: settings.reactions_per_second };
         let mut tasks = vec![
-            tokio::spawn(cluster::run(events, threads.clone(), common.clock.clone(), Arc::clone(&metrics))),
+            tokio::spawn(cluster::run(events, threads.clone(), common.clock.clone(), Arc::clone(&metrics), spread)),
             tokio::spawn(cluster::count(bus.clone(), Arc::clone(&common.connections))),
             tokio::spawn(discovery::run(settings.workers.clone(), bus.workers(), worker_list)),
             tokio::spawn(watch_workers(threads.clone(), Arc::clone(&health))),
@@ -205,9 +208,11 @@ impl Gateway {
         self.stop_accepting.cancel();
         // The task ends by itself; it cannot fail.
         let _ = self.acceptor.await;
+        self.common.stopping.cancel();
         wait_until(LATE_HANDSHAKES, || self.common.handshakes.load(Ordering::Relaxed) == 0).await;
         tell(&self.threads, || Command::Drain).await;
-        wait_until(self.common.settings.drain_timeout, || connections() == 0).await;
+        let requests = || self.common.requests.load(Ordering::Relaxed);
+        wait_until(self.common.settings.drain_timeout, || connections() + requests() == 0).await;
         if connections() > 0 {
             tracing::warn!(connections = connections(), "some calls did not finish in time");
             tell(&self.threads, || Command::Close).await;

@@ -329,6 +329,13 @@ pub fn failure(failure: Failure, text: &str, request_id: Option<&str>) -> String
     }
 }
 
+/// An error that is no answer to a call: of a subscription, a resume, a mount.
+pub fn diffyne_error(kind: &str, text: &str, request_id: Option<&str>) -> String {
+    let (text, kind) = (json_string(text), json_string(kind));
+    let request_id = request_id.map(|id| format!(r#","requestId":{id}"#)).unwrap_or_default();
+    format!(r#"{{"event":"diffyne.error","data":{{"error":{text},"type":{kind}{request_id}}}}}"#)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

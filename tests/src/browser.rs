@@ -25,8 +25,10 @@ pub struct Browser {
 pub struct Tab {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     next: u64,
-    /// Errors that the page's scripts or the network reported.
+    /// Errors of the page's scripts, and what they wrote with `console.error`.
     pub errors: Vec<String>,
+    /// What the browser itself reported: requests and connections that failed.
+    pub network_errors: Vec<String>,
 }
 
 impl Browser {
@@ -53,7 +55,7 @@ impl Browser {
         let made: Value = serde_json::from_str(&http(self.port, &request)?.body)?;
         let address = made["webSocketDebuggerUrl"].as_str().context("no debugger")?;
         let (socket, _) = tokio_tungstenite::connect_async(address).await?;
-        let mut tab = Tab { socket, next: 0, errors: Vec::new() };
+        let mut tab = Tab { socket, next: 0, errors: Vec::new(), network_errors: Vec::new() };
         tab.command("Runtime.enable", json!({})).await?;
         tab.command("Log.enable", json!({})).await?;
         Ok(tab)
@@ -74,10 +76,24 @@ impl Tab {
                 ensure!(message.get("error").is_none(), "{method}: {message}");
                 return Ok(message["result"].clone());
             }
-            let entry = &message["params"]["entry"];
-            if message["method"] == "Runtime.exceptionThrown" || entry["level"] == "error" {
-                self.errors.push(message["params"].to_string());
-            }
+            self.note(&message);
+        }
+    }
+
+    /// Keeps what the page or the browser complains of.
+    fn note(&mut self, event: &Value) {
+        let params = &event["params"];
+        let text = params["entry"]["text"].as_str().unwrap_or_default();
+        let of_network = params["entry"]["source"] == "network" || text.starts_with("WebSocket connection to");
+        let is_error = match event["method"].as_str() {
+            Some("Runtime.exceptionThrown") => true,
+            Some("Runtime.consoleAPICalled") => params["type"] == "error",
+            Some("Log.entryAdded") => params["entry"]["level"] == "error",
+            _ => false,
+        };
+        if is_error {
+            let errors = if of_network { &mut self.network_errors } else { &mut self.errors };
+            errors.push(params.to_string());
         }
     }
 
@@ -92,9 +108,49 @@ impl Tab {
     /// Waits until an expression is true.
     pub async fn wait_for(&mut self, expression: &str) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
-        while self.eval(&format!("Boolean({expression})")).await? != true {
+        // A page that is just being loaded may not have what the expression looks at.
+        let careful = format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
+        while self.eval(&careful).await? != true {
             ensure!(Instant::now() < until, "in vain: {expression}; errors: {:?}", self.errors);
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Clicks on the middle of what a selector finds, as a mouse does.
+    pub async fn click(&mut self, selector: &str) -> anyhow::Result<()> {
+        let selector = Value::from(selector);
+        self.wait_for(&format!("document.querySelector({selector})")).await?;
+        let place = self
+            .eval(&format!(
+                "(() => {{ const e = document.querySelector({selector}); e.scrollIntoView({{block: 'center'}}); \
+                 const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
+            ))
+            .await?;
+        for kind in ["mousePressed", "mouseReleased"] {
+            let event = json!({"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1});
+            self.command("Input.dispatchMouseEvent", event).await?;
+        }
+        Ok(())
+    }
+
+    /// The text of what a selector finds.
+    pub async fn text(&mut self, selector: &str) -> anyhow::Result<String> {
+        let text = self.eval(&format!("document.querySelector({})?.textContent ?? ''", Value::from(selector))).await?;
+        Ok(text.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Waits until what a selector finds has this text.
+    pub async fn wait_for_text(&mut self, selector: &str, text: &str) -> anyhow::Result<()> {
+        let (selector, text) = (Value::from(selector), Value::from(text));
+        self.wait_for(&format!("document.querySelector({selector})?.textContent.trim() === {text}")).await
+    }
+
+    /// Presses Backspace.
+    pub async fn backspace(&mut self) -> anyhow::Result<()> {
+        for kind in ["keyDown", "keyUp"] {
+            let key = json!({"type": kind, "key": "Backspace", "code": "Backspace", "windowsVirtualKeyCode": 8});
+            self.command("Input.dispatchKeyEvent", key).await?;
         }
         Ok(())
     }

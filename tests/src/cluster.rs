@@ -29,6 +29,10 @@ pub struct Shape {
     pub gateway_flags: Vec<String>,
     /// More flags for workers.
     pub worker_flags: Vec<String>,
+    /// More environment for workers.
+    pub worker_environment: Vec<(String, String)>,
+    /// Key that states are signed with.
+    pub signing_key: String,
 }
 
 impl Shape {
@@ -42,6 +46,8 @@ impl Shape {
             reachable: None,
             gateway_flags: Vec::new(),
             worker_flags: Vec::new(),
+            worker_environment: Vec::new(),
+            signing_key: "test".to_owned(),
         }
     }
 
@@ -61,6 +67,13 @@ impl Shape {
     #[must_use]
     pub fn gateway(mut self, flag: &str, value: &str) -> Self {
         self.gateway_flags.extend([flag.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// With a variable in the environment of every worker.
+    #[must_use]
+    pub fn worker_variable(mut self, name: &str, value: &str) -> Self {
+        self.worker_environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -164,9 +177,15 @@ impl Cluster {
         let name = format!("worker-{port}");
         let process = Process::start(&name, self.directory.path(), &program("test-worker")?, |command| {
             command.args(["serve", "--worker-listen", &format!("127.0.0.1:{port}")]);
-            command.args(["--worker-admin-listen", &format!("127.0.0.1:{admin}"), "--signing-key", "test"]);
+            command.args([
+                "--worker-admin-listen",
+                &format!("127.0.0.1:{admin}"),
+                "--signing-key",
+                &self.shape.signing_key,
+            ]);
             command.arg("--database").arg(self.directory.path().join("demo.sqlite"));
             command.env("DIFFYNE_PROBE_FILE", self.probe_file());
+            command.envs(self.shape.worker_environment.iter().cloned());
             if self.shape.redis {
                 command.args(["--redis-url", &self.redis_url()]);
             }
@@ -339,6 +358,20 @@ fn is_whole(bytes: &[u8]) -> bool {
 /// A plain GET.
 pub fn http_get(port: u16, path: &str) -> anyhow::Result<HttpResponse> {
     http(port, &format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"))
+}
+
+/// A POST of JSON.
+pub fn http_post(port: u16, path: &str, headers: &[(&str, &str)], body: &str) -> anyhow::Result<HttpResponse> {
+    let mut request = format!(
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in headers {
+        request.extend([*name, ": ", *value, "\r\n"]);
+    }
+    request.extend(["\r\n", body]);
+    http(port, &request)
 }
 
 /// The request of a WebSocket handshake; `more` are header lines that follow or, by name, take the place of the usual.

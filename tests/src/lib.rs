@@ -3,11 +3,19 @@
 //! * [`load`]: a load generator of our own, light enough not to be what is measured
 //! * [`process`]: real processes, started and stopped
 //! * [`cluster`]: gateways, workers, Redis and nginx as one thing to test
+//! * [`application`]: pages with components in front of a cluster, as [`gallery`] has them
+//! * [`door`]: a port that can be shut
 //! * [`browser`]: headless Chromium
+//! * [`recorded`], [`dom`]: the components of the recorded conversation, and what their patches do
 //! * [`client`]: an independent WebSocket client
 
+pub mod application;
 pub mod browser;
 pub mod client;
 pub mod cluster;
+pub mod dom;
+pub mod door;
+pub mod gallery;
 pub mod load;
 pub mod process;
+pub mod recorded;

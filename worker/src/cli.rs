@@ -49,9 +49,18 @@ pub fn main() -> ExitCode {
 
 /// Runs a worker with components of your own: `register` adds them and returns the state that they share.
 pub fn main_with(register: impl FnOnce(&mut Registry, &WorkerSettings) -> anyhow::Result<App>) -> ExitCode {
+    main_with_site(register, |_engine| std::future::pending())
+}
+
+/// The same, with something beside the worker: a web server that renders pages with the components ([`crate::page`]).
+/// When it ends, the worker does.
+pub fn main_with_site<F: Future<Output = anyhow::Result<()>>>(
+    register: impl FnOnce(&mut Registry, &WorkerSettings) -> anyhow::Result<App>,
+    site: impl FnOnce(Arc<Engine>) -> F,
+) -> ExitCode {
     let matches = command().get_matches();
     let result = match matches.subcommand() {
-        Some(("serve", matches)) => serve(matches, register),
+        Some(("serve", matches)) => serve(matches, register, site),
         Some(("check-config", matches)) => check_config(matches),
         _ => {
             print!("{}", settings::markdown(&worker::specs()));
@@ -87,9 +96,10 @@ pub fn engine(settings: &WorkerSettings, registry: Registry, app: App) -> Arc<En
     Arc::new(Engine { registry, signer, app, debug: settings.debug })
 }
 
-fn serve(
+fn serve<F: Future<Output = anyhow::Result<()>>>(
     matches: &ArgMatches,
     register: impl FnOnce(&mut Registry, &WorkerSettings) -> anyhow::Result<App>,
+    site: impl FnOnce(Arc<Engine>) -> F,
 ) -> anyhow::Result<()> {
     let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
     let logs = Logs::start(&settings.log, "diffyne-worker").map_err(anyhow::Error::msg)?;
@@ -103,8 +113,14 @@ fn serve(
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
+        let mut site = std::pin::pin!(site(Arc::clone(&engine)));
+        let mut ended = Ok(());
         loop {
             tokio::select! {
+                site_ended = &mut site => {
+                    ended = site_ended;
+                    break;
+                }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hang_up.recv() => match reload(matches, &logs, &engine, &worker) {
@@ -114,7 +130,7 @@ fn serve(
             }
         }
         worker.stop().await;
-        Ok(())
+        ended
     })
 }
 

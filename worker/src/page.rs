@@ -1,30 +1,76 @@
-//! Components on a page: the wrapper that clients look for.
+//! Components on a page that a Rust program serves: their wrappers, and the tag of the script that drives them.
+//!
+//! ```no_run
+//! # use serde_json::json;
+//! # use diffyne_worker::{component::{ClientInfo, Failure, engine::Engine}, page::{Page, Script, script_tag}};
+//! # async fn example(engine: &Engine, request_headers: String, query: &str) -> Result<String, Failure> {
+//! let client = ClientInfo { headers: request_headers, ..ClientInfo::default() };
+//! let page = Page::new(engine, client, query);
+//! let counter = page.component("App\\Diffyne\\Counter", json!({"count": 5})).await?;
+//! let script = script_tag(&Script { source: "/_diffyne/client.js", socket: Some("/diffyne?key=secret"), ..Script::default() });
+//! Ok(format!("<!doctype html><body>{counter}{script}"))
+//! # }
+//! ```
 
 use serde_json::{Map, Value};
 
-use crate::component::ClientInfo;
-use crate::component::Failure;
-use crate::component::engine::{Engine, Mounted};
+use crate::component::engine::{Engine, Mounted, new_component_id};
+use crate::component::{ClientInfo, Failure};
 use crate::vdom::node::escape_html;
 
-/// The wrapper of a mounted component.
-pub fn wrapper(mounted: &Mounted) -> String {
-    let name = mounted.class.rsplit('\\').next().unwrap_or(&mounted.class);
-    // A component without listeners prints a list, as PHP does.
-    let listeners = match &mounted.listeners {
-        Value::Object(map) if map.is_empty() => "[]".to_owned(),
-        listeners => listeners.to_string(),
-    };
-    let state = mounted.state.to_string();
-    let attributes = [
-        ("diff:id", mounted.id.as_str()),
-        ("diff:class", &mounted.class),
-        ("diff:name", name),
-        ("diff:state", &state),
-        ("diff:fingerprint", &mounted.fingerprint),
-        ("diff:listeners", &listeners),
-        ("diff:signature", &mounted.signature),
-    ];
+/// A page under construction: who asked for it, and with which address.
+pub struct Page<'a> {
+    engine: &'a Engine,
+    client: ClientInfo,
+    query: Map<String, Value>,
+}
+
+impl<'a> Page<'a> {
+    /// A page for this client; `query` is what stands behind the `?` of its address.
+    pub fn new(engine: &'a Engine, client: ClientInfo, query: &str) -> Self {
+        let pairs =
+            query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let query = pairs.map(|(name, value)| (decode(name), Value::String(decode(value)))).collect();
+        Self { engine, client, query }
+    }
+
+    /// A component in its wrapper, with parameters by name (`json!({"count": 5})`); a lazy one as its placeholder.
+    pub async fn component(&self, class: &str, params: Value) -> Result<String, Failure> {
+        let params = match params {
+            Value::Object(params) => params,
+            Value::Null => Map::new(),
+            _ => return Err(Failure::Exception(format!("the parameters of {class} must be an object"))),
+        };
+        let component = self.engine.registry.get(class);
+        if let Some(placeholder) = component.and_then(|component| component.placeholder()) {
+            return Ok(lazy_wrapper(class, &params, placeholder));
+        }
+        let mounted = self.engine.mount(class, params, &self.query, self.client.clone()).await?;
+        Ok(wrapper(&mounted))
+    }
+}
+
+/// Percent signs and plus signs of an address, resolved.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match (first, hex.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+                continue;
+            }
+            (b'+', _) => bytes.push(b' '),
+            (other, _) => bytes.push(other),
+        }
+        rest = tail;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn open_tag(attributes: &[(&str, &str)], flags: &str) -> String {
     let mut html = String::from("<div");
     for (attribute, value) in attributes {
         html.push(' ');
@@ -33,18 +79,87 @@ pub fn wrapper(mounted: &Mounted) -> String {
         escape_html(value, &mut html);
         html.push('"');
     }
-    html.push_str(" data-diffyne-component data-diffyne-loaded>");
-    html.push_str(&mounted.html);
-    html.push_str("</div>");
+    html.push_str(flags);
+    html.push('>');
     html
 }
 
-/// Mounts a component and wraps it.
-pub async fn component(
-    engine: &Engine,
-    class: &str,
-    params: Map<String, Value>,
-    client: ClientInfo,
-) -> Result<String, Failure> {
-    engine.mount(class, params, client).await.map(|mounted| wrapper(&mounted))
+fn short_name(class: &str) -> &str {
+    class.rsplit('\\').next().unwrap_or(class)
+}
+
+/// The wrapper of a mounted component.
+pub fn wrapper(mounted: &Mounted) -> String {
+    // A component without listeners prints a list, as PHP does.
+    let listeners = match &mounted.listeners {
+        Value::Object(map) if map.is_empty() => "[]".to_owned(),
+        listeners => listeners.to_string(),
+    };
+    let attributes = [
+        ("diff:id", mounted.id.as_str()),
+        ("diff:class", &mounted.class),
+        ("diff:name", short_name(&mounted.class)),
+        ("diff:state", &mounted.state.to_string()),
+        ("diff:fingerprint", &mounted.fingerprint),
+        ("diff:listeners", &listeners),
+        ("diff:signature", &mounted.signature),
+    ];
+    open_tag(&attributes, " data-diffyne-component data-diffyne-loaded") + &mounted.html + "</div>"
+}
+
+fn lazy_wrapper(class: &str, params: &Map<String, Value>, placeholder: &str) -> String {
+    let params = Value::Object(params.clone()).to_string();
+    let id = new_component_id();
+    let attributes =
+        [("diff:id", id.as_str()), ("diff:class", class), ("diff:name", short_name(class)), ("diff:params", &params)];
+    open_tag(&attributes, " data-diffyne-lazy data-diffyne-component") + placeholder + "</div>"
+}
+
+/// The tag of a client script, for [`script_tag`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Script<'a> {
+    /// Where it is served: `/_diffyne/client.js`, or `/_diffyne/companion.js` beside diffyne.js.
+    pub source: &'a str,
+    /// Address of the WebSocket, with its key; none: AJAX only.
+    pub socket: Option<&'a str>,
+    /// Where the HTTP twin is; default `/_diffyne`.
+    pub endpoint: Option<&'a str>,
+    /// Names of components that use AJAX.
+    pub ajax: Option<&'a str>,
+}
+
+/// The script tag of a page with components.
+pub fn script_tag(script: &Script<'_>) -> String {
+    let mut html = String::from("<script type=\"module\"");
+    let attributes = [
+        ("src", Some(script.source)),
+        ("data-url", script.socket),
+        ("data-endpoint", script.endpoint),
+        ("data-ajax", script.ajax),
+    ];
+    for (name, value) in attributes {
+        if let Some(value) = value {
+            html.extend([" ", name, "=\""]);
+            escape_html(value, &mut html);
+            html.push('"');
+        }
+    }
+    html + "></script>"
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_decoded_as_browsers_encode_it() {
+        assert_eq!(decode("a%20b+c%C3%BC%zz%4"), "a b cü%zz%4");
+    }
+
+    #[test]
+    fn a_script_tag_is_escaped() {
+        let tag = script_tag(&Script { source: "/c.js", socket: Some("/d?key=a&b"), ..Script::default() });
+        assert_eq!(tag, r#"<script type="module" src="/c.js" data-url="/d?key=a&amp;b"></script>"#);
+    }
 }

@@ -1,251 +1,330 @@
-// A small client for pages with Diffyne components: calls, patches and pushes over one WebSocket.
-// One call at a time per component: the state travels with the call, so the next one leaves when the one before is
-// applied.
+// Drives the Diffyne components of a page by itself, without diffyne.js.
+//
+//   <script type="module" src="/_diffyne/client.js" data-url="/diffyne?key=..."></script>
+//
+// data-url: the WebSocket; without it, calls go by AJAX
+// data-endpoint: where AJAX calls go, /_diffyne by default
+// data-ajax: names of components, comma separated, whose calls go by AJAX
 
-const CALL_TIMEOUT_MS = 30_000;
-const RETRY_FIRST_MS = 500;
-const RETRY_LAST_MS = 30_000;
-const SEEN_MAX = 500;
-const QUEUE_MAX = 1000;
+import { Transport } from './transport.js';
+import { Queues } from './queue.js';
+import { applyPatches } from './patches.js';
+import { showErrors, showLoading } from './feedback.js';
+import { hold, modelAttribute, valueOf } from './typing.js';
+import { listenersOf, namesIn, parseJson, refresh, scriptTag, socketUrl, usesAjax, watchListeners } from './page.js';
 
-const me = document.getElementById('diffyne-client');
-const components = new Map();
-const waiting = new Map();
-const seen = new Set();
-let socket = null;
-let retryMs = RETRY_FIRST_MS;
-let requests = 0;
+const MAX_MESSAGE_SIZE = 1_048_576;
+const DEBOUNCE_MS = 150;
+const POLL_MS = 2_000;
+const WRAPPER = '[data-diffyne-component]';
 
-// ---- the connection ----
+const tag = scriptTag(import.meta.url);
+const ajaxNames = namesIn(tag?.dataset.ajax);
+const components = new Map(); // by id
+const queues = new Queues();
 
-function connect() {
-  const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
-  socket = new WebSocket(`${scheme}://${location.host}/${me?.dataset.query ?? ''}`);
-  socket.onopen = () => { retryMs = RETRY_FIRST_MS; show('open'); subscribe(); for (const c of components.values()) next(c); };
-  socket.onmessage = ({ data }) => receive(JSON.parse(data));
-  socket.onclose = () => {
-    show('closed');
-    for (const [id, call] of waiting) settle(id, { s: false, error: 'The connection broke. The call may or may not have run.', type: 'worker_lost' }, call);
-    setTimeout(connect, Math.random() * retryMs);
-    retryMs = Math.min(retryMs * 2, RETRY_LAST_MS);
+const transport = new Transport(
+  { url: socketUrl(tag?.dataset.url), endpoint: tag?.dataset.endpoint ?? '/_diffyne', maxMessageSize: MAX_MESSAGE_SIZE },
+  { pushed: dispatch, missed: () => refresh(replace) },
+);
+
+// ---- components ----
+
+function hydrate(root) {
+  const id = root.getAttribute('diff:id');
+  if (components.get(id)?.root === root) return;
+  if (root.hasAttribute('data-diffyne-lazy')) {
+    load(root, id);
+    return;
+  }
+  adopt(root, id, {
+    state: parseJson(root.getAttribute('diff:state'), {}),
+    fingerprint: root.getAttribute('diff:fingerprint'),
+    signature: root.getAttribute('diff:signature'),
+    listeners: listenersOf(root),
+  });
+}
+
+function adopt(root, id, { state, fingerprint, signature, listeners }) {
+  const component = { id, root, className: root.getAttribute('diff:class'), state, fingerprint, signature, listeners, edits: {} };
+  components.set(id, component);
+  syncModels(component);
+  for (const place of root.querySelectorAll('[diff\\:poll]')) if (ownerOf(place) === component) poll(place);
+}
+
+async function load(root, id) {
+  if (root.dataset.diffyneLazy === 'loading') return;
+  root.dataset.diffyneLazy = 'loading';
+  const data = {
+    componentClass: root.getAttribute('diff:class'),
+    componentId: id,
+    params: parseJson(root.getAttribute('diff:params'), {}),
+    queryParams: Object.fromEntries(new URLSearchParams(location.search)),
   };
+  try {
+    const loaded = await transport.send('mount', data, { ajax: usesAjax(root, ajaxNames) });
+    root.innerHTML = loaded.html;
+    root.setAttribute('diff:listeners', JSON.stringify(loaded.eventListeners ?? {}));
+    root.removeAttribute('data-diffyne-lazy');
+    root.setAttribute('data-diffyne-loaded', '');
+    adopt(root, id, { ...loaded, listeners: listenersOf(root) });
+  } catch (error) {
+    root.dataset.diffyneLazy = 'failed';
+    failed({ root, className: data.componentClass }, error);
+  }
 }
 
-function show(state) {
-  document.documentElement.dataset.diffyneConnection = state;
-  const label = document.getElementById('state');
-  if (label) label.textContent = state === 'open' ? 'connected' : 'connecting';
-  document.dispatchEvent(new CustomEvent('diffyne:connection', { detail: { state } }));
+const ownerOf = (node) => components.get(node.closest(WRAPPER)?.getAttribute('diff:id'));
+
+function forget(id) {
+  components.delete(id);
+  queues.drop(id);
 }
 
-const isOpen = () => socket?.readyState === WebSocket.OPEN;
-const send = (event, data) => socket.send(JSON.stringify({ event, data }));
-
-function subscribe() {
-  const names = new Set();
-  for (const component of components.values()) for (const name of Object.keys(component.listeners)) names.add(name);
-  if (names.size) send('diffyne.subscribe', { events: [...names].map((name) => ({ name })) });
+function replace(old, fresh) {
+  forget(old.getAttribute('diff:id'));
+  old.replaceWith(fresh);
 }
 
-function receive({ event, data }) {
-  if (event === 'diffyne.response') settle(JSON.stringify(data.requestId), data);
-  if (event === 'diffyne.event' && remember(data.id)) dispatch(data.events, null, { id: data.id, depth: data.depth });
-  if (event === 'diffyne.gap') location.reload();
-}
-
-function remember(id) {
-  if (seen.has(id)) return false;
-  seen.add(id);
-  if (seen.size > SEEN_MAX) seen.delete(seen.values().next().value);
-  return true;
+function look() {
+  for (const root of document.querySelectorAll(WRAPPER)) hydrate(root);
+  for (const [id, { root }] of components) if (!root.isConnected) forget(id);
 }
 
 // ---- calls ----
 
 function call(component, method, params, cause) {
-  enqueue(component, { event: 'diffyne.call', fields: { type: 'call', method, params }, cause });
+  const work = () => exchange(component, 'call', { method, params }, cause);
+  const job = { run: work };
+  // Reactions to pushes that wait see the same things.
+  if (cause) Object.assign(job, { merge: 'any', key: JSON.stringify([method, params]) });
+  return queues.add(component.id, job);
 }
 
 function update(component, property, value) {
-  const last = component.queue.at(-1);
-  if (last?.event === 'diffyne.update' && last.fields.property === property) last.fields.value = value;
-  else enqueue(component, { event: 'diffyne.update', fields: { type: 'update', property, value } });
+  const work = () => exchange(component, 'update', { property, value });
+  return queues.add(component.id, { run: work, merge: 'last', key: property });
 }
 
-function enqueue(component, job) {
-  if (component.queue.length < QUEUE_MAX) component.queue.push(job);
-  else console.warn(`diffyne: ${component.class} has ${QUEUE_MAX} calls waiting; this one is dropped`);
-  next(component);
-}
-
-function next(component) {
-  if (component.busy || !isOpen() || !component.queue.length) return;
-  const job = component.queue.shift();
-  const requestId = `req-${++requests}`;
-  const isUpdate = job.event === 'diffyne.update';
-  component.busy = true;
-  // What is typed from now on is newer than this call's answer.
-  const sent = isUpdate ? {} : component.edits;
-  if (!isUpdate) component.edits = {};
-  const timer = setTimeout(() => settle(JSON.stringify(requestId), { s: false, error: 'No answer in time', type: 'timeout' }), CALL_TIMEOUT_MS);
-  waiting.set(JSON.stringify(requestId), { component, timer, sent });
-  send(job.event, {
-    ...job.fields,
-    componentId: component.id,
-    componentClass: component.class,
-    state: isUpdate ? component.state : { ...component.state, ...sent },
-    fingerprint: component.fingerprint,
-    signature: component.signature,
-    ...(job.cause ? { cause: job.cause } : {}),
-    requestId,
-  });
-}
-
-function settle(id, response) {
-  const call = waiting.get(id);
-  if (!call) return;
-  waiting.delete(id);
-  clearTimeout(call.timer);
-  const { component } = call;
-  component.busy = false;
-  if (!response.s) component.edits = { ...call.sent, ...component.edits };
-  showErrors(component, response.errors ?? {});
-  if (response.redirect) location.assign(response.redirect.url);
-  if (response.s && response.c) {
-    component.state = response.c.st;
-    component.fingerprint = response.c.f;
-    component.signature = response.c.sig;
-    apply(component, response.c.p);
-    showErrors(component, response.c.e ?? {});
-  } else if (!response.s && response.type !== 'validation_error') {
-    console.warn(`diffyne: ${response.error} (${response.type})`);
-  }
-  (response.eventIds ?? []).forEach((eventId) => eventId && remember(eventId));
-  dispatch(response.events ?? [], component);
-  for (const { name, data } of response.browserEvents ?? []) window.dispatchEvent(new CustomEvent(name, { detail: data }));
-  next(component);
-}
-
-function dispatch(events, from, cause) {
-  for (const { name, params, to, self } of events) {
-    for (const component of components.values()) {
-      // The sender has its own news already, unless it asked for them.
-      if (to ? !to.includes(component.id) : component === from && !self) continue;
-      for (const method of component.listeners[name] ?? []) call(component, method, params, cause);
-    }
+async function exchange(component, type, what, cause) {
+  const { id, root, className, fingerprint, signature } = component;
+  // An update is verified: its state is what the server has signed. A call takes the user's edits along.
+  const state = type === 'update' ? component.state : { ...component.state, ...component.edits };
+  const data = { type, componentId: id, componentClass: className, ...what, state, fingerprint, signature };
+  if (cause) data.cause = cause;
+  const sent = (property) => (what.property === property ? what.value : state[property]);
+  // An update is part of filling in a form: a button that it disables would swallow the next click.
+  if (type === 'call') showLoading(root, true);
+  try {
+    const response = await transport.send(type, data, { ajax: usesAjax(root, ajaxNames) });
+    apply(component, response, sent, cause, type);
+  } catch (error) {
+    failed(component, error);
+  } finally {
+    if (type === 'call') showLoading(root, false);
   }
 }
 
-function showErrors(component, errors) {
-  for (const place of component.root.querySelectorAll('[diff\\:error]')) {
-    place.textContent = errors[place.getAttribute('diff:error')]?.[0] ?? '';
-  }
-}
-
-// ---- patches: removes first, then the rest, deepest path first ----
-
-const meaningful = (node) => node.nodeType === 1 || node.nodeType === 8 || (node.nodeType === 3 && node.data.trim() !== '');
-const children = (node) => [...node.childNodes].filter(meaningful);
-const at = (root, path) => path.reduce((node, index) => node && children(node)[index], root);
-
-function compareRemoves(a, b) {
-  for (let i = Math.min(a.length, b.length) - 1; i >= 0; i--) if (a[i] !== b[i]) return b[i] - a[i];
-  return b.length - a.length;
-}
-
-function apply(component, patches) {
-  const wrapper = component.root;
-  if (patches.length === 1 && patches[0].t === 'c' && !patches[0].p.length) {
-    wrapper.replaceChildren(build(patches[0].d.node));
+function failed(component, error) {
+  if (error.type === 'validation_error' && error.details?.errors) {
+    showErrors(component.root, error.details.errors);
     return;
   }
-  const root = wrapper.firstElementChild;
-  const removes = patches.filter(({ t }) => t === 'r').sort((a, b) => compareRemoves(a.p, b.p));
-  const rest = patches.filter(({ t }) => t !== 'r').sort((a, b) => b.p.length - a.p.length);
-  for (const { p } of removes) at(root, p)?.remove();
-  for (const { t, p, d } of rest) {
-    if (t === 'c') {
-      const parent = at(root, p.slice(0, -1));
-      parent?.insertBefore(build(d.node), children(parent)[p.at(-1)] ?? null);
-      continue;
-    }
-    const node = at(root, p);
-    if (!node) continue;
-    if (t === 'R') node.replaceWith(build(d.node));
-    if (t === 't') node.data = d.x;
-    if (t === 'a') {
-      for (const name of d.r ?? []) node.removeAttribute(name);
-      for (const [name, value] of Object.entries(d.s ?? {})) setAttribute(component, node, name, value);
+  console.warn(`diffyne: ${component.className}: ${error.message} (${error.type})`);
+  const detail = { message: error.message, type: error.type, componentClass: component.className };
+  document.dispatchEvent(new CustomEvent('diffyne:error', { detail }));
+}
+
+function apply(component, response, sent, cause, type) {
+  if (response.redirect) {
+    go(response.redirect);
+    return;
+  }
+  if (response.c && components.get(component.id) === component) {
+    const { p, st, f, sig, e, q } = response.c;
+    const release = hold(component.root, sent);
+    applyPatches(component.root, p);
+    Object.assign(component, { state: st, fingerprint: f, signature: sig });
+    syncModels(component);
+    component.edits = release();
+    showErrors(component.root, e ?? {});
+    if (q) setQuery(q, type);
+  }
+  const ids = response.eventIds ?? [];
+  const depth = cause ? cause.depth + 1 : 0;
+  (response.events ?? []).forEach((event, index) => {
+    const id = ids[index];
+    if (!id) dispatch([event]);
+    else if (transport.isNew(id)) dispatch([event], { id, depth });
+  });
+  for (const { name, data } of response.browserEvents ?? []) {
+    window.dispatchEvent(new CustomEvent(name, { detail: data, bubbles: true, cancelable: true }));
+  }
+}
+
+function dispatch(events, cause) {
+  for (const { name, params, to } of events) {
+    for (const component of components.values()) {
+      if (to?.length && !to.includes(component.id)) continue;
+      for (const method of component.listeners[name] ?? []) call(component, method, params, cause);
+      for (const place of component.root.querySelectorAll(`[diff\\:on\\.${CSS.escape(name)}]`)) {
+        if (ownerOf(place) === component) call(component, place.getAttribute(`diff:on.${name}`), params, cause);
+      }
     }
   }
 }
 
-function setAttribute(component, node, name, value) {
-  node.setAttribute(name, value);
-  // What the user has typed since the call left stays.
-  const property = node.getAttribute('diff:model');
-  if (name === 'value' && 'value' in node && !(property in component.edits)) node.value = value;
+// ---- the page's address ----
+
+const withoutHash = () => location.href.split('#')[0];
+let shown = withoutHash();
+
+// A click is a step that one can go back; typing changes the step that one is at.
+function setQuery(values, type) {
+  const url = new URL(location.href);
+  for (const [name, value] of Object.entries(values)) {
+    if (value === null || value === '') url.searchParams.delete(name);
+    else url.searchParams.set(name, value);
+  }
+  if (url.href === location.href) return;
+  if (type === 'update') history.replaceState({ diffyne: true }, '', url);
+  else history.pushState({ diffyne: true }, '', url);
+  shown = withoutHash();
 }
 
-function build({ t, a, c, x, m }) {
-  if (x !== undefined) return document.createTextNode(x);
-  if (m !== undefined) return document.createComment(m);
-  const element = document.createElement(t);
-  for (const [name, value] of Object.entries(a ?? {})) element.setAttribute(name, value);
-  element.append(...(c ?? []).map(build));
-  return element;
+async function go({ url, spa }) {
+  if (!spa || new URL(url, location.href).origin !== location.origin) {
+    location.assign(url);
+    return;
+  }
+  try {
+    const response = await fetch(url, { headers: { Accept: 'text/html', 'X-Requested-With': 'XMLHttpRequest' } });
+    if (!response.ok) throw new Error(`the server answered ${response.status}`);
+    const page = new DOMParser().parseFromString(await response.text(), 'text/html');
+    document.title = page.title;
+    document.body.replaceChildren(...page.body.childNodes);
+    history.pushState({ diffyne: true }, '', response.url);
+    shown = withoutHash();
+    window.scrollTo(0, 0);
+  } catch (error) {
+    console.warn('diffyne: a page could not be fetched, so it is loaded', error);
+    location.assign(url);
+  }
 }
+
+window.addEventListener('popstate', () => {
+  // Another place on the same page is not another page.
+  if (withoutHash() !== shown) location.reload();
+});
 
 // ---- directives ----
 
-const componentOf = (node) => components.get(node.closest('[data-diffyne-component]')?.getAttribute('diff:id'));
-
-function parseCall(text) {
-  const [, method, params] = text.match(/^\s*([\w$]+)\s*(?:\((.*)\))?\s*$/s) ?? [];
-  if (!method) return null;
-  const json = (params ?? '').replace(/'((?:[^'\\]|\\.)*)'/g, (_, inner) => JSON.stringify(inner));
-  return { method, params: JSON.parse(`[${json}]`) };
+// `method`, or `method(1, 'x', true)`.
+function parseAction(text) {
+  const [, method, list = ''] = text.match(/^\s*([\w$]+)\s*(?:\((.*)\)\s*)?$/s) ?? [];
+  if (!method) {
+    console.warn(`diffyne: ${text} is no action`);
+    return null;
+  }
+  const params = [];
+  for (const [, single, double, word] of list.matchAll(/'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^,\s]+)/g)) {
+    const quoted = single ?? double;
+    if (quoted !== undefined) params.push(quoted.replace(/\\(.)/g, '$1'));
+    else params.push(word === 'null' ? null : parseJson(word, word));
+  }
+  return { method, params };
 }
 
-function act(node, attribute) {
-  const component = componentOf(node);
-  const parsed = parseCall(node.getAttribute(attribute));
-  if (component && parsed) call(component, parsed.method, parsed.params);
+function act(place, directive) {
+  const component = ownerOf(place);
+  const action = component && parseAction(place.getAttribute(directive));
+  if (action) call(component, action.method, action.params);
 }
 
-document.addEventListener('click', (event) => {
-  const node = event.target.closest?.('[diff\\:click]');
-  if (node) act(node, 'diff:click');
-});
+const closest = (event, directive) => event.target.closest?.(`[${CSS.escape(directive)}]`);
+
+for (const kind of ['click', 'change']) {
+  document.addEventListener(kind, (event) => {
+    const place = closest(event, `diff:${kind}`);
+    if (place) act(place, `diff:${kind}`);
+  });
+}
 
 document.addEventListener('submit', (event) => {
-  const form = event.target.closest?.('[diff\\:submit]');
-  if (!form) return;
+  const form = closest(event, 'diff:submit');
+  if (!form || !ownerOf(form)) return;
   event.preventDefault();
   act(form, 'diff:submit');
 });
 
+function poll(place) {
+  if (place.dataset.diffynePoll) return;
+  place.dataset.diffynePoll = 'on';
+  const timer = setInterval(() => {
+    if (!place.isConnected) clearInterval(timer);
+    else if (!document.hidden) {
+      const component = ownerOf(place);
+      const action = component && parseAction(place.getAttribute('diff:poll.action') ?? 'refresh');
+      if (!action) return;
+      const work = () => exchange(component, 'call', action);
+      queues.add(component.id, { run: work, merge: 'any', key: JSON.stringify(action) });
+    }
+  }, Number.parseInt(place.getAttribute('diff:poll'), 10) || POLL_MS);
+}
+
+// ---- models ----
+
+const waiting = new WeakMap(); // timers of live fields
+
+function modelOf(field) {
+  const attribute = modelAttribute(field);
+  if (!attribute) return null;
+  const [, ...modifiers] = attribute.name.split('.');
+  const at = modifiers.indexOf('debounce');
+  const debounceMs = at >= 0 ? Number.parseInt(modifiers[at + 1], 10) : DEBOUNCE_MS;
+  return { property: attribute.value, live: modifiers.includes('live'), lazy: modifiers.includes('lazy'), debounceMs };
+}
+
+// Fields that say something by being chosen, rather than by what is typed.
+const isChoice = (field) => field.localName === 'select' || field.type === 'checkbox' || field.type === 'radio';
+
 document.addEventListener('input', ({ target }) => {
-  const attribute = [...target.attributes].find(({ name }) => name.startsWith('diff:model'));
-  const component = attribute && componentOf(target);
-  if (!component) return;
-  if (attribute.name.includes('.live')) update(component, attribute.value, target.value);
-  else component.edits[attribute.value] = target.value;
+  const model = modelOf(target);
+  const component = model && ownerOf(target);
+  if (!component || isChoice(target)) return;
+  component.edits[model.property] = target.value;
+  if (!model.live) return;
+  clearTimeout(waiting.get(target));
+  waiting.set(target, setTimeout(() => update(component, model.property, target.value), model.debounceMs));
 });
 
-for (const root of document.querySelectorAll('[data-diffyne-component]')) {
-  const listeners = JSON.parse(root.getAttribute('diff:listeners'));
-  components.set(root.getAttribute('diff:id'), {
-    root,
-    id: root.getAttribute('diff:id'),
-    class: root.getAttribute('diff:class'),
-    state: JSON.parse(root.getAttribute('diff:state')),
-    fingerprint: root.getAttribute('diff:fingerprint'),
-    signature: root.getAttribute('diff:signature'),
-    listeners: Array.isArray(listeners) ? {} : listeners,
-    edits: {},
-    queue: [],
-    busy: false,
-  });
+document.addEventListener('change', ({ target }) => {
+  const model = modelOf(target);
+  const component = model && ownerOf(target);
+  if (!component || target.type === 'file' || (target.type === 'radio' && !target.checked)) return;
+  if (isChoice(target) || (model.lazy && !model.live)) update(component, model.property, valueOf(target));
+});
+
+// Fields show the state, unless the user is ahead of it.
+function syncModels(component) {
+  for (const field of component.root.querySelectorAll('input, textarea, select')) {
+    const model = modelOf(field);
+    if (!model || field.type === 'file' || ownerOf(field) !== component || !(model.property in component.state)) continue;
+    const value = component.state[model.property];
+    if (field.type === 'checkbox') field.checked = Boolean(value);
+    else if (field.type === 'radio') field.checked = field.value === String(value);
+    else if (field.value !== String(value ?? '')) field.value = String(value ?? '');
+  }
 }
-connect();
+
+// ---- start ----
+
+new MutationObserver(look).observe(document.documentElement, { childList: true, subtree: true });
+look();
+watchListeners((wishes) => transport.listen(wishes));
+
+// For scripts of the page.
+window.diffyneClient = {
+  call: (id, method, ...params) => components.has(id) && call(components.get(id), method, params),
+  refresh: () => refresh(replace),
+};

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
+use diffyne_shared::rpc::CallKind;
+
 use crate::relay::Request;
 
 /// A part of a call's JSON, by place: a call is copied once, and its names are not copied again.
@@ -38,6 +40,8 @@ pub struct Pending {
     pub request_id: Option<Part>,
     /// JSON of the component's class.
     pub class: Part,
+    /// What it asks for.
+    pub kind: CallKind,
     /// Depth of the push that it reacts to.
     pub cause_depth: Option<u32>,
     /// When it arrived.
@@ -147,7 +151,7 @@ impl Lanes {
 mod tests {
     use super::*;
     use crate::relay::Caller;
-    use diffyne_shared::rpc::{CallKind, Transport};
+    use diffyne_shared::rpc::Transport;
 
     fn call(component: &str, id: &str) -> (Request, Pending) {
         let caller = Rc::new(Caller { id: String::new(), ip: String::new(), headers: Box::default() });
@@ -168,6 +172,7 @@ mod tests {
             request_id: Some(Part::of(&data, id)),
             class: Part::of(&data, ""),
             data: Rc::clone(&data),
+            kind: CallKind::Call,
             cause_depth: None,
             started: now,
         };

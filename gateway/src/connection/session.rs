@@ -114,7 +114,7 @@ fn cancel(reactor: &Rc<Reactor>, connection: &Rc<Connection>) {
     if !lanes.is_empty() {
         let waiting = lanes.drop_waiting();
         drop(lanes);
-        let unsent = reactor.relay.cancel(|origin| Rc::ptr_eq(&origin.connection, connection));
+        let unsent = reactor.relay.cancel(|origin| origin.is_of(connection));
         reactor.metrics.in_flight(-((waiting + unsent) as i64));
     }
 }
@@ -131,12 +131,14 @@ fn message(reactor: &Rc<Reactor>, connection: &Rc<Connection>, text: &str) {
     match &*message.event {
         "diffyne.call" => call(reactor, connection, CallKind::Call, message.data, DataHead::read(message.data)),
         "diffyne.update" => call(reactor, connection, CallKind::Update, message.data, DataHead::read(message.data)),
+        "diffyne.mount" => call(reactor, connection, CallKind::Mount, message.data, DataHead::read(message.data)),
         "diffyne.ping" => {
             let position = reactor.bus.position();
             let position = position.as_ref().map(|position| (position.epoch.as_str(), position.offset));
             answer(reactor, connection, &envelope::pong(position));
         }
         "diffyne.subscribe" => subscribe(reactor, connection, message.data),
+        "diffyne.resume" => resume(reactor, connection, message.data),
         "diffyne.unsubscribe" => unsubscribe(reactor, connection, message.data),
         other => answer(reactor, connection, &envelope::error(&format!("Event '{other}' does not exist"))),
     }
@@ -147,12 +149,13 @@ fn answer(reactor: &Reactor, connection: &Rc<Connection>, text: &str) {
 }
 
 fn call(reactor: &Rc<Reactor>, connection: &Rc<Connection>, kind: CallKind, data: &str, head: DataHead<'_>) {
-    let member = if kind == CallKind::Call { &head.method } else { &head.property };
-    let names = [
-        ("componentId", &head.component_id),
-        ("componentClass", &head.component_class),
-        (if kind == CallKind::Call { "method" } else { "property" }, member),
-    ];
+    let member = match kind {
+        CallKind::Call => ("method", &head.method),
+        CallKind::Update => ("property", &head.property),
+        // Nothing more is needed.
+        CallKind::Mount | CallKind::Grant => ("componentId", &head.component_id),
+    };
+    let names = [("componentId", &head.component_id), ("componentClass", &head.component_class), member];
     let request_id = head.request_id.map(RawValue::get);
     if names.iter().any(|(_, field)| **field == TextField::Missing) {
         reactor.metrics.unrecognised(Failure::Invalid.kind());
@@ -160,7 +163,7 @@ fn call(reactor: &Rc<Reactor>, connection: &Rc<Connection>, kind: CallKind, data
         return answer(reactor, connection, &text);
     }
     let (Some(component), Some(class), Some(_)) =
-        (head.component_id.json(), head.component_class.json(), member.json())
+        (head.component_id.json(), head.component_class.json(), member.1.json())
     else {
         reactor.metrics.unrecognised(Failure::Invalid.kind());
         let wrong = names.iter().find(|(_, field)| **field == TextField::WrongType).map_or("data", |(name, _)| *name);
@@ -182,6 +185,7 @@ fn call(reactor: &Rc<Reactor>, connection: &Rc<Connection>, kind: CallKind, data
         request_id: request_id.map(|id| Part::of(data, id)),
         class: Part::of(data, class),
         data: Rc::clone(&whole),
+        kind,
         cause_depth: head.cause.as_ref().map(|cause| cause.depth),
         started,
     };
@@ -217,35 +221,67 @@ fn wishes<'a>(head: &DataHead<'a>) -> Option<Vec<Wish<'a>>> {
 }
 
 fn subscription_failed(reactor: &Reactor, connection: &Rc<Connection>, text: &str, request_id: Option<&str>) {
-    let mut message = format!(
-        r#"{{"event":"diffyne.error","data":{{"error":{},"type":"{}""#,
-        envelope::json_string(text),
-        Failure::Subscribe.kind()
-    );
-    if let Some(id) = request_id {
-        message.push_str(r#","requestId":"#);
-        message.push_str(id);
-    }
-    message.push_str("}}");
-    answer(reactor, connection, &message);
+    answer(reactor, connection, &envelope::diffyne_error(Failure::Subscribe.kind(), text, request_id));
 }
 
 const WISHES: &str = "events must be a list of {name, match?} with names of 1 to 128 printable characters";
 
-fn subscribe(reactor: &Reactor, connection: &Rc<Connection>, data: &str) {
-    let head = DataHead::read(data);
+/// Takes a connection's wishes in; `false` when it was told why not.
+fn take_wishes(reactor: &Reactor, connection: &Rc<Connection>, head: &DataHead<'_>) -> bool {
     let request_id = head.request_id.map(RawValue::get);
-    let Some(wishes) = wishes(&head) else {
-        return subscription_failed(reactor, connection, WISHES, request_id);
+    let Some(wishes) = wishes(head) else {
+        subscription_failed(reactor, connection, WISHES, request_id);
+        return false;
     };
     let most = reactor.settings.subscriptions_max;
     for wish in wishes {
         if !reactor.hub.subscribe(connection, &wish.name, wish.filter, most) {
             let text = format!("A connection may have at most {most} subscriptions");
-            return subscription_failed(reactor, connection, &text, request_id);
+            subscription_failed(reactor, connection, &text, request_id);
+            return false;
         }
     }
-    confirm(reactor, connection, "diffyne.subscribed", &head);
+    true
+}
+
+fn subscribe(reactor: &Reactor, connection: &Rc<Connection>, data: &str) {
+    let head = DataHead::read(data);
+    if take_wishes(reactor, connection, &head) {
+        confirm(reactor, connection, "diffyne.subscribed", &head);
+    }
+}
+
+/// Where a client was when it lost its connection.
+#[derive(Deserialize)]
+struct Place<'a> {
+    #[serde(borrow)]
+    epoch: Cow<'a, str>,
+    offset: u64,
+}
+
+/// Subscribes again; recovered when nothing was broadcast meanwhile. A client that is not recovered refreshes.
+fn resume(reactor: &Reactor, connection: &Rc<Connection>, data: &str) {
+    let head = DataHead::read(data);
+    let request_id = head.request_id.map(RawValue::get);
+    let Ok(place) = serde_json::from_str::<Place<'_>>(data) else {
+        let text = "epoch must be a string and offset a whole number";
+        return subscription_failed(reactor, connection, text, request_id);
+    };
+    if !take_wishes(reactor, connection, &head) {
+        return;
+    }
+    let position = reactor.bus.position();
+    let recovered = position.as_ref().is_some_and(|now| now.epoch == place.epoch && now.offset == place.offset);
+    let mut message = format!(r#"{{"event":"diffyne.resumed","data":{{"recovered":{recovered}"#);
+    if let Some(position) = position {
+        // Writing into a String cannot fail.
+        let _ = write!(message, r#","epoch":"{}","offset":{}"#, position.epoch, position.offset);
+    }
+    if let Some(id) = request_id {
+        let _ = write!(message, r#","requestId":{id}"#);
+    }
+    message.push_str("}}");
+    answer(reactor, connection, &message);
 }
 
 fn unsubscribe(reactor: &Reactor, connection: &Rc<Connection>, data: &str) {

@@ -1,6 +1,8 @@
 //! The public port: handshakes, `/health`, and the pages that the program serves beside them.
 
+mod cors;
 mod health;
+pub mod twin;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -41,6 +43,17 @@ pub struct Page {
     pub body: Bytes,
     /// Names the content: its hash.
     pub etag: String,
+    /// How long browsers may keep it.
+    pub keep: Keep,
+}
+
+/// How long browsers may keep a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// They ask each time whether it is still the same.
+    Ask,
+    /// Its address names its content: for ever.
+    Forever,
 }
 
 /// A page that may have to be made first.
@@ -93,8 +106,16 @@ where
         .header_read_timeout(reactor.settings.header_timeout)
         .max_buf_size(HEADER_BYTES_MAX)
         .serve_connection(stream, service)
-        .with_upgrades()
-        .await;
+        .with_upgrades();
+    let mut served = std::pin::pin!(served);
+    let served = tokio::select! {
+        served = &mut served => served,
+        () = reactor.stopping.cancelled() => {
+            // What has begun is finished; a connection that only waits is closed.
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
     if let Err(error) = served {
         if error.is_timeout() {
             reactor.metrics.handshake("timeout");
@@ -107,10 +128,13 @@ async fn answer(reactor: &Rc<Reactor>, request: Request<Incoming>, peer: Option<
     if asks_for_upgrade(request.headers()) {
         return upgrade(reactor, request, peer);
     }
-    let path = request.uri().path();
+    if let Some(route) = twin::route(&reactor.settings.route_prefix, request.uri().path()) {
+        return twin::answer(reactor, route, request, peer).await;
+    }
     if request.method() == Method::GET || request.method() == Method::HEAD {
+        let path = request.uri().path();
         if path == "/health" {
-            return respond(StatusCode::OK, "application/json", reactor.pages.health());
+            return respond(StatusCode::OK, JSON, reactor.pages.health());
         }
         if let Some(page) = reactor.pages.page(path).await {
             return page_response(&request, &page);
@@ -119,8 +143,10 @@ async fn answer(reactor: &Rc<Reactor>, request: Request<Incoming>, peer: Option<
     not_found()
 }
 
+const JSON: &str = "application/json";
+
 fn not_found() -> Response<Full<Bytes>> {
-    respond(StatusCode::NOT_FOUND, "application/json", r#"{"error":"Not Found"}"#)
+    respond(StatusCode::NOT_FOUND, JSON, r#"{"error":"Not Found"}"#)
 }
 
 fn page_response(request: &Request<Incoming>, page: &Page) -> Response<Full<Bytes>> {
@@ -133,7 +159,17 @@ fn page_response(request: &Request<Incoming>, page: &Page) -> Response<Full<Byte
     if let Ok(etag) = HeaderValue::from_str(&page.etag) {
         response.headers_mut().insert(header::ETAG, etag);
     }
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let keep = match page.keep {
+        Keep::Ask => "no-cache",
+        Keep::Forever => "public, max-age=31536000, immutable",
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if page.content_type.starts_with("text/javascript") {
+        // Modules are fetched with CORS, also by pages of other hosts.
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
     response
 }
 

@@ -7,7 +7,7 @@ use super::value::{ByteSize, List, Network, Subscribe};
 use super::{Layers, SettingsError, Spec};
 use crate::rpc::PeerAddress;
 
-static SOCKET: [Spec; 6] = [
+static SOCKET: [Spec; 9] = [
     Spec::new("DIFFYNE_WS_HOST", "127.0.0.1", "Host to listen on"),
     Spec::new("DIFFYNE_WS_PORT", "6001", "Port to listen on"),
     Spec::optional(
@@ -21,13 +21,22 @@ static SOCKET: [Spec; 6] = [
         "*",
         "Origins that may connect: a comma list, https://*.example.com allowed, * for all",
     ),
+    Spec::new("DIFFYNE_WS_CORS_METHODS", "GET,POST,OPTIONS", "Methods that a preflight of another origin is told"),
+    Spec::new(
+        "DIFFYNE_WS_CORS_HEADERS",
+        "Content-Type,Authorization,Accept,X-Requested-With,X-CSRF-TOKEN,X-Diffyne-Client-Id",
+        "Headers that a preflight of another origin is told",
+    ),
+    Spec::new("DIFFYNE_ROUTE_PREFIX", "/_diffyne", "Where AJAX calls and the client scripts are served"),
 ];
 
-static GATEWAY: [Spec; 22] = [
+static GATEWAY: [Spec; 25] = [
     Spec::optional("DIFFYNE_GATEWAY_NAME", "Name of this gateway in the cluster; default: host name and port"),
     Spec::optional("DIFFYNE_THREADS", "Threads that serve connections; default: one per core"),
     Spec::new("DIFFYNE_MAX_CONNECTIONS", "20000", "Connections of this gateway; 503 beyond"),
-    Spec::new("DIFFYNE_HEADER_TIMEOUT", "10s", "How long a handshake may take"),
+    Spec::new("DIFFYNE_MAX_REQUESTS", "1024", "AJAX calls of this gateway that run or wait; 503 beyond"),
+    Spec::new("DIFFYNE_MAX_REQUEST_SIZE", "512KiB", "Largest body of an AJAX call"),
+    Spec::new("DIFFYNE_HEADER_TIMEOUT", "10s", "How long a handshake, or an AJAX call's body, may take to arrive"),
     Spec::new(
         "DIFFYNE_PING_INTERVAL",
         "25s",
@@ -69,6 +78,11 @@ static GATEWAY: [Spec; 22] = [
         "Events that leave for the whole cluster: a comma list, * allowed",
     ),
     Spec::new("DIFFYNE_BROADCAST_DEPTH", "2", "How deep a broadcast may cause broadcasts"),
+    Spec::new(
+        "DIFFYNE_REACTION_RATE",
+        "2000",
+        "Calls a second by which pages are meant to react to one broadcast, over the whole cluster: with more connections they spread over some seconds; 0: at once",
+    ),
     Spec::new("DIFFYNE_TRUSTED_PROXIES", "127.0.0.1,::1", "Addresses whose X-Forwarded-For and X-Forwarded-Host count"),
     Spec::optional("APP_URL", "The application's address: pages from there may act as their user"),
     Spec::optional(
@@ -112,6 +126,16 @@ pub struct GatewaySettings {
     pub keys: Vec<String>,
     /// Accepted origins.
     pub origins: Vec<String>,
+    /// Methods that preflights are told.
+    pub cors_methods: Vec<String>,
+    /// Headers that preflights are told.
+    pub cors_headers: Vec<String>,
+    /// Where the HTTP twin and the scripts are: begins with a slash, ends without.
+    pub route_prefix: String,
+    /// Calls by HTTP at once.
+    pub requests_max: usize,
+    /// Largest body of a call by HTTP.
+    pub request_bytes_max: usize,
     /// Largest message.
     pub message_bytes_max: usize,
     /// Name in the cluster.
@@ -152,6 +176,8 @@ pub struct GatewaySettings {
     pub broadcast_events: Vec<String>,
     /// Deepest broadcast.
     pub broadcast_depth_max: u32,
+    /// Reactions of pages to a broadcast, a second; 0: unlimited.
+    pub reactions_per_second: u64,
     /// Proxies that are believed.
     pub trusted_proxies: Vec<Network>,
     /// The application's address.
@@ -188,6 +214,18 @@ impl GatewaySettings {
         if !(1..=64 << 20).contains(&message_bytes_max) {
             return Err(layers.invalid("DIFFYNE_WS_MAX_MESSAGE_SIZE", "from 1 byte to 64MiB"));
         }
+        let request_bytes_max = layers.get::<ByteSize>("DIFFYNE_MAX_REQUEST_SIZE")?.0;
+        if !(1..=64 << 20).contains(&request_bytes_max) {
+            return Err(layers.invalid("DIFFYNE_MAX_REQUEST_SIZE", "from 1 byte to 64MiB"));
+        }
+        let route_prefix: String = layers.get("DIFFYNE_ROUTE_PREFIX")?;
+        let route_prefix = format!("/{}", route_prefix.trim_matches('/'));
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        if route_prefix == "/" || !route_prefix.chars().all(plain) {
+            return Err(
+                layers.invalid("DIFFYNE_ROUTE_PREFIX", "a path of letters, digits, dots, underscores and hyphens")
+            );
+        }
         let ping_interval = positive(layers, "DIFFYNE_PING_INTERVAL")?;
         if ping_interval < Duration::from_secs(1) {
             return Err(layers.invalid("DIFFYNE_PING_INTERVAL", "1s or more"));
@@ -203,6 +241,11 @@ impl GatewaySettings {
             path,
             keys: layers.optional::<List<String>>("DIFFYNE_WS_KEY")?.map(|list| list.0).unwrap_or_default(),
             origins: layers.get::<List<String>>("DIFFYNE_WS_CORS_ORIGINS")?.0,
+            cors_methods: tokens(layers, "DIFFYNE_WS_CORS_METHODS")?,
+            cors_headers: tokens(layers, "DIFFYNE_WS_CORS_HEADERS")?,
+            route_prefix,
+            requests_max: at_least_one(layers, "DIFFYNE_MAX_REQUESTS")?,
+            request_bytes_max,
             message_bytes_max,
             name,
             threads: if layers.is_set("DIFFYNE_THREADS") {
@@ -232,6 +275,7 @@ impl GatewaySettings {
             admin_token: layers.optional("DIFFYNE_ADMIN_TOKEN")?,
             broadcast_events: layers.get::<List<String>>("DIFFYNE_BROADCAST_EVENTS")?.0,
             broadcast_depth_max: layers.get("DIFFYNE_BROADCAST_DEPTH")?,
+            reactions_per_second: layers.get("DIFFYNE_REACTION_RATE")?,
             trusted_proxies: layers.get::<List<Network>>("DIFFYNE_TRUSTED_PROXIES")?.0,
             app_url: layers.optional("APP_URL")?,
             status_key,
@@ -241,6 +285,13 @@ impl GatewaySettings {
             listen,
         })
     }
+}
+
+/// A list of HTTP tokens: methods or header names.
+fn tokens(layers: &Layers, name: &'static str) -> Result<Vec<String>, SettingsError> {
+    let list = layers.get::<List<String>>(name)?.0;
+    let plain = |text: &String| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_*".contains(&b));
+    if list.iter().all(plain) { Ok(list) } else { Err(layers.invalid(name, "a comma list of HTTP tokens")) }
 }
 
 /// Loopback, own port + 10000; `None` for a Unix socket or a port too high.
@@ -314,6 +365,9 @@ mod tests {
             ("DIFFYNE_GATEWAY_NAME", "a b"),
             ("DIFFYNE_STATUS_KEY", "x"),
             ("DIFFYNE_PING_INTERVAL", "1ms"),
+            ("DIFFYNE_ROUTE_PREFIX", "/"),
+            ("DIFFYNE_MAX_REQUEST_SIZE", "1GiB"),
+            ("DIFFYNE_WS_CORS_HEADERS", "a b"),
         ];
         for (name, value) in wrong {
             let error = read(&[(name, value)]).unwrap_err();

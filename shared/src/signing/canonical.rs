@@ -245,6 +245,7 @@ fn escape_unicode(out: &mut String, c: char) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_fingerprint_form_escapes_what_php_escapes() {
@@ -261,5 +262,65 @@ mod tests {
         let sorted = canonical_json(&Value::Object(map.clone()), EmptyStrings::Keep);
         let again: Value = serde_json::from_str(&sorted).unwrap();
         assert_eq!(again.as_object().unwrap().len(), map.len());
+    }
+
+    /// Any JSON value; keys are words or decimal integers, which PHP orders totally each among themselves.
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_filter("JSON has no others", |float| float.is_finite()).prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            let words = proptest::collection::vec(("[a-zA-Z_ü]{0,4}", inner.clone()), 0..20);
+            let numbers = proptest::collection::vec((0..20u8, inner.clone()), 0..6);
+            prop_oneof![
+                proptest::collection::vec(inner, 0..6).prop_map(Value::from),
+                words.prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+                numbers.prop_map(|pairs| Value::Object(pairs.into_iter().map(|(n, v)| (n.to_string(), v)).collect())),
+            ]
+        })
+    }
+
+    fn sorted(keys: &[String]) -> Vec<&str> {
+        let null = Value::Null;
+        let mut entries: Vec<(Key<'_>, &Value)> = keys.iter().map(|key| (Key::new(key), &null)).collect();
+        ksort(&mut entries);
+        entries.into_iter().map(|(key, _)| key.text).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn keys_without_digits_are_totally_ordered(a in "[^0-9]{0,4}", b in "[^0-9]{0,4}", c in "[^0-9]{0,4}") {
+            let (x, y, z) = (Key::new(&a), Key::new(&b), Key::new(&c));
+            prop_assert_eq!(x.compare(&y), y.compare(&x).reverse());
+            prop_assert_eq!(x.compare(&y) == Ordering::Equal, a == b);
+            if x.compare(&y) != Ordering::Greater && y.compare(&z) != Ordering::Greater {
+                prop_assert_ne!(x.compare(&z), Ordering::Greater);
+            }
+        }
+
+        #[test]
+        fn sorting_is_idempotent_and_does_not_care_for_the_order_before(
+            (keys, shuffled) in proptest::collection::hash_set("[^0-9]{0,4}", 0..40)
+                .prop_map(|keys| keys.into_iter().collect::<Vec<_>>())
+                .prop_flat_map(|keys| (Just(keys.clone()), Just(keys).prop_shuffle()))
+        ) {
+            let once: Vec<String> = sorted(&keys).into_iter().map(str::to_owned).collect();
+            prop_assert_eq!(sorted(&once), once.clone());
+            prop_assert_eq!(sorted(&shuffled), once);
+        }
+
+        #[test]
+        fn the_canonical_form_survives_a_round_trip(value in value()) {
+            for empty_strings in [EmptyStrings::Keep, EmptyStrings::AsNull] {
+                let text = canonical_json(&value, empty_strings);
+                let again: Value = serde_json::from_str(&text).unwrap();
+                prop_assert_eq!(canonical_json(&again, empty_strings), text);
+            }
+        }
     }
 }

@@ -107,14 +107,18 @@ impl Signer {
         to_hex(&self.keys[0].mac(&canonical, component_id).finalize().into_bytes())
     }
 
-    /// Whether a message of this purpose is acceptable with this state and signature.
-    pub fn accepts(&self, purpose: Purpose, state: &Value, component_id: &str, signature: Option<&str>) -> bool {
-        let needed = match self.verify {
+    /// Whether a message of this purpose needs a signature.
+    pub fn wants(&self, purpose: Purpose) -> bool {
+        match self.verify {
             VerifyState::None => false,
             VerifyState::PropertyUpdates => purpose == Purpose::Update,
             VerifyState::Strict => true,
-        };
-        if !needed {
+        }
+    }
+
+    /// Whether a message of this purpose is acceptable with this state and signature.
+    pub fn accepts(&self, purpose: Purpose, state: &Value, component_id: &str, signature: Option<&str>) -> bool {
+        if !self.wants(purpose) {
             return true;
         }
         let Some(signature) = signature.and_then(|text| hex::decode(text).ok()) else { return false };

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use diffyne_tests::{gallery, recorded};
 use diffyne_worker::component::{Definition, Failure, Registry};
 use diffyne_worker::{cli, demo};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,14 @@ struct Probe {
     runs: i64,
 }
 
+/// Shows what a component knows of who calls.
+#[derive(Default, Serialize, Deserialize)]
+struct Visitor {
+    session: Option<String>,
+    address: String,
+    over_socket: bool,
+}
+
 /// One line a run, in the file that the test names: what ran, even when its answer was lost.
 fn note(tag: &str) -> Result<(), Failure> {
     let path = std::env::var("DIFFYNE_PROBE_FILE").map_err(Failure::exception)?;
@@ -31,10 +40,21 @@ fn note(tag: &str) -> Result<(), Failure> {
 }
 
 fn register(registry: &mut Registry) {
-    demo::register(registry);
-    registry.add(Definition::<Silent>::new("App\\Tests\\Silent").method("touch", [], |silent, _context, ()| {
-        silent.count += 1;
-        Ok(())
+    if std::env::var_os("DIFFYNE_RECORDED").is_some() {
+        recorded::register(registry);
+    } else {
+        demo::register(registry);
+    }
+    gallery::components::register(registry);
+    registry.add(
+        Definition::<Silent>::new("App\\Tests\\Silent").method("touch", [], |silent, _context, ()| silent.count += 1),
+    );
+    registry.add(Definition::<Visitor>::new("App\\Tests\\Visitor").method("look", [], |visitor, context, ()| {
+        visitor.session = context.client.cookie("session").map(str::to_owned);
+        visitor.address = context.client.ip.clone();
+        visitor.over_socket = context.client.is_websocket();
+        context.set_cookie("seen=1; Path=/; HttpOnly");
+        context.set_cookie("theme=dark; Path=/");
     }));
     registry.add(
         Definition::<Probe>::new("App\\Tests\\Probe")
@@ -49,10 +69,9 @@ fn register(registry: &mut Registry) {
                 })
             })
             .method("fail", [], |_probe, _context, ()| Err(Failure::Exception("it failed on purpose".to_owned())))
-            .method("panic", [], |_probe, _context, ()| panic!("it panicked on purpose"))
+            .method("panic", [], |_probe, _context, ()| -> () { panic!("it panicked on purpose") })
             .method("announce", ["n"], |_probe, context, (n,): (i64,)| {
                 context.dispatch("message-sent", vec![json!({"n": n})]);
-                Ok(())
             }),
     );
 }

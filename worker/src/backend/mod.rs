@@ -37,6 +37,27 @@ pub struct Finished {
     pub event_count: u32,
     /// Those that may leave.
     pub broadcasts: Vec<Broadcastable>,
+    /// `Set-Cookie` values for the browser.
+    pub set_cookie: Vec<String>,
+    /// The class's listeners, as JSON, when a mount asked.
+    pub listeners: Option<Vec<u8>>,
+}
+
+impl Default for Finished {
+    /// A failure of the worker's own, to be filled in.
+    fn default() -> Self {
+        Self {
+            class: String::new(),
+            method: String::new(),
+            outcome: Outcome::ServerError,
+            status: 500,
+            data: Vec::new(),
+            event_count: 0,
+            broadcasts: Vec::new(),
+            set_cookie: Vec::new(),
+            listeners: None,
+        }
+    }
 }
 
 /// A call as a backend gets it.

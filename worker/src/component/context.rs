@@ -7,34 +7,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::client::ClientInfo;
 use super::failure::Failure;
-use super::validation;
-
-/// Who calls.
-#[derive(Debug, Clone, Default)]
-pub struct ClientInfo {
-    /// The client id of the connection.
-    pub id: String,
-    /// The browser's address.
-    pub ip: String,
-    /// Whether the call came over a WebSocket.
-    pub is_websocket: bool,
-    /// `name: value` lines of the handshake.
-    pub headers: String,
-}
-
-impl ClientInfo {
-    /// A header of the handshake, by lower-case name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.lines().filter_map(|line| line.split_once(": ")).find(|(known, _)| *known == name).map(|(_, v)| v)
-    }
-
-    /// A cookie.
-    pub fn cookie(&self, name: &str) -> Option<&str> {
-        let pairs = self.header("cookie")?.split(';').map(str::trim);
-        pairs.filter_map(|pair| pair.split_once('=')).find(|(known, _)| *known == name).map(|(_, value)| value)
-    }
-}
+use super::validation::{self, Rules};
 
 /// An event on its way to components.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -68,10 +43,14 @@ pub struct Context {
     pub component_id: String,
     /// Who calls.
     pub client: ClientInfo,
+    /// The parameters of a mount, by name; those that are properties are set already.
+    pub params: Map<String, Value>,
     pub(super) events: Vec<Event>,
     pub(super) browser_events: Vec<Value>,
     pub(super) redirect: Option<Redirect>,
     pub(super) errors: Map<String, Value>,
+    pub(super) set_cookie: Vec<String>,
+    pub(super) rules: Arc<Rules>,
     app: App,
 }
 
@@ -81,17 +60,24 @@ impl Context {
         Self {
             component_id,
             client,
+            params: Map::new(),
             events: Vec::new(),
             browser_events: Vec::new(),
             redirect: None,
             errors: Map::new(),
+            set_cookie: Vec::new(),
+            rules: Arc::default(),
             app,
         }
     }
 
-    /// The application's shared state, if it is of this type.
-    pub fn app<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        Arc::clone(&self.app).downcast().ok()
+    /// The application's shared state.
+    ///
+    /// An error when it is of another type than the one that was registered.
+    pub fn app<T: Any + Send + Sync>(&self) -> Result<Arc<T>, Failure> {
+        Arc::clone(&self.app)
+            .downcast()
+            .map_err(|_other| Failure::Exception(format!("the shared state is no {}", std::any::type_name::<T>())))
     }
 
     /// Runs what blocks (a query, a file) beside the serving thread.
@@ -119,21 +105,68 @@ impl Context {
         self.events.push(Event { name: name.to_owned(), params, to, to_self: true });
     }
 
-    /// A browser event for the page's scripts.
+    /// A browser event for the page's scripts: `window.addEventListener(name, ...)` finds the data in `detail`.
     pub fn browser_event(&mut self, name: &str, data: Value) {
         self.browser_events.push(json!({"name": name, "data": data}));
     }
 
-    /// Ends the call with a redirect.
-    pub fn redirect(&mut self, url: &str, spa: bool) {
-        self.redirect = Some(Redirect { url: url.to_owned(), spa });
+    /// Sends the page elsewhere. Nothing is rendered any more: `return context.redirect(...)`.
+    pub fn redirect(&mut self, url: &str) -> Result<(), Failure> {
+        self.redirect = Some(Redirect { url: url.to_owned(), spa: true });
+        Ok(())
     }
 
-    /// Checks values against Laravel's rules; the error carries Laravel's words by field.
-    ///
-    /// Each entry is a field, its value and its rules: `("title", json!(""), "required|string|max:10")`.
-    pub fn validate(&self, fields: &[(&str, Value, &str)]) -> Result<(), Failure> {
-        let errors = validation::check(fields);
-        if errors.is_empty() { Ok(()) } else { Err(Failure::Validation(errors)) }
+    /// Sends the browser elsewhere with a page load, to another site for example.
+    pub fn redirect_with_load(&mut self, url: &str) -> Result<(), Failure> {
+        self.redirect = Some(Redirect { url: url.to_owned(), spa: false });
+        Ok(())
+    }
+
+    /// A `Set-Cookie` value for the browser, over HTTP; later calls of the same connection see the cookie.
+    pub fn set_cookie(&mut self, value: impl Into<String>) {
+        self.set_cookie.push(value.into());
+    }
+
+    /// Checks a component by the rules of its definition. A fault ends the call and is shown beside its field.
+    pub fn validate(&mut self, component: &impl Serialize) -> Result<(), Failure> {
+        let rules = Arc::clone(&self.rules);
+        self.validate_by(component, &rules)
+    }
+
+    /// Checks a component by these rules.
+    pub fn validate_by(&mut self, component: &impl Serialize, rules: &Rules) -> Result<(), Failure> {
+        let errors = rules.check(&validation::values(component)?);
+        if !errors.is_empty() {
+            return Err(Failure::Validation(errors));
+        }
+        self.errors.clear();
+        Ok(())
+    }
+
+    /// Checks one property by the rules of the definition, while the user still fills in the others: a fault goes
+    /// into the error bag, and the call goes on.
+    pub fn validate_only(&mut self, component: &impl Serialize, property: &str) -> Result<(), Failure> {
+        let errors = self.rules.check_only(&validation::values(component)?, property);
+        self.reset_validation(property);
+        self.errors.extend(errors);
+        Ok(())
+    }
+
+    /// Adds a fault to the error bag; it is shown beside the field.
+    pub fn add_error(&mut self, property: &str, text: &str) {
+        let texts = self.errors.entry(property.to_owned()).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(texts) = texts {
+            texts.push(Value::from(text));
+        }
+    }
+
+    /// Takes a property's faults out of the error bag.
+    pub fn reset_validation(&mut self, property: &str) {
+        self.errors.shift_remove(property);
+    }
+
+    /// The error bag: texts by field.
+    pub fn errors(&self) -> &Map<String, Value> {
+        &self.errors
     }
 }

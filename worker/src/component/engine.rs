@@ -1,20 +1,20 @@
-//! The life of a call: read, verify, restore, render, act, render again, diff, sign, answer.
+//! The life of a call: read, verify, run, diff, sign, answer.
 
-use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 
 use arc_swap::ArcSwap;
-use diffyne_shared::rpc::{CallKind, Outcome};
+use diffyne_shared::rpc::{CallKind, Outcome, Transport};
 use diffyne_shared::signing::{Purpose, Signer, fingerprint};
 use futures_util::FutureExt as _;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Registry;
-use super::context::{App, ClientInfo, Context, Event};
-use super::definition::{Action, Ran};
+use super::client::ClientInfo;
+use super::context::{App, Context, Event};
 use super::failure::Failure;
+use super::lifecycle::{Action, Component, Ran};
+use super::message::{Data, invalid, object};
 use crate::backend::{Broadcastable, Finished};
 use crate::vdom::{Patch, diff, parse};
 
@@ -30,52 +30,6 @@ pub struct Engine {
     pub debug: bool,
 }
 
-/// The client's `data`, as far as a component needs it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Data<'a> {
-    #[serde(borrow, default)]
-    component_id: Text<'a>,
-    #[serde(borrow, default)]
-    component_class: Text<'a>,
-    #[serde(borrow, default)]
-    method: Text<'a>,
-    #[serde(default)]
-    params: Value,
-    #[serde(borrow, default)]
-    property: Text<'a>,
-    #[serde(default)]
-    value: Value,
-    #[serde(default)]
-    state: Value,
-    #[serde(borrow, default)]
-    signature: Text<'a>,
-}
-
-/// A field that should be a string, borrowed where it can be; nothing where it is something else.
-#[derive(Default)]
-struct Text<'a>(Option<Cow<'a, str>>);
-
-impl Text<'_> {
-    fn get(&self) -> Option<&str> {
-        self.0.as_deref()
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The JSON as it stands: a string without escapes needs no copy.
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
-        let Some(inner) = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
-            return Ok(Self(None));
-        };
-        if inner.contains('\\') {
-            return Ok(Self(serde_json::from_str(raw).ok().map(Cow::Owned)));
-        }
-        Ok(Self(Some(Cow::Borrowed(inner))))
-    }
-}
-
 /// `c` of a response.
 #[derive(Serialize)]
 struct Changed<'a> {
@@ -86,17 +40,22 @@ struct Changed<'a> {
     sig: String,
     #[serde(skip_serializing_if = "Map::is_empty")]
     e: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    q: &'a std::collections::BTreeMap<&'static str, Value>,
 }
 
 /// A whole response.
 #[derive(Serialize)]
 struct Response<'a> {
     s: bool,
-    c: Changed<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    c: Option<Changed<'a>>,
     #[serde(skip_serializing_if = "<[Event]>::is_empty")]
     events: &'a [Event],
     #[serde(skip_serializing_if = "<[Value]>::is_empty", rename = "browserEvents")]
     browser_events: &'a [Value],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect: Option<&'a super::context::Redirect>,
 }
 
 /// A component's place on a new page.
@@ -118,30 +77,42 @@ pub struct Mounted {
     pub listeners: Value,
 }
 
+/// What a worker has recognised of a call: fit for metrics and logs.
+#[derive(Default)]
+struct Labels {
+    class: String,
+    method: String,
+}
+
 impl Engine {
     /// Runs one call to its end; never panics, whatever the component does.
     pub async fn run(&self, kind: CallKind, client: ClientInfo, payload: &[u8]) -> Finished {
         let mut labels = Labels::default();
+        let transport = client.transport;
         let work = AssertUnwindSafe(self.attempt(kind, client, payload, &mut labels)).catch_unwind();
         let result = match work.await {
             Ok(result) => result,
-            Err(_panic) => Err(Failure::Exception("the component panicked".to_owned())),
+            Err(panic) => Err(Failure::Exception(format!("it panicked: {}", panic_text(&*panic)))),
         };
-        let (class, method) = (labels.class, labels.method);
+        let Labels { class, method } = labels;
         match result {
             Ok(finished) => Finished { class, method, ..finished },
             Err(failure) => {
                 if let Failure::Exception(error) = &failure {
                     tracing::error!(component = class, method, error, "a component failed");
                 }
+                let place = format!("{class}::{method}");
+                let answer = match kind {
+                    CallKind::Mount => failure.mount_json(transport, self.debug, &place),
+                    _ => failure.json(transport, self.debug, &place),
+                };
                 Finished {
                     class,
                     method,
                     outcome: failure.outcome(),
                     status: failure.status(),
-                    data: failure.json(self.debug).to_string().into_bytes(),
-                    event_count: 0,
-                    broadcasts: Vec::new(),
+                    data: answer.to_string().into_bytes(),
+                    ..Finished::default()
                 }
             }
         }
@@ -154,118 +125,370 @@ impl Engine {
         payload: &[u8],
         labels: &mut Labels,
     ) -> Result<Finished, Failure> {
-        let invalid = || Failure::Invalid("Invalid request".to_owned());
-        let data: Data<'_> = serde_json::from_slice(payload).map_err(|_| invalid())?;
+        let data = Data::read(payload)?;
         let id = data.component_id.get().ok_or_else(invalid)?;
         let class = data.component_class.get().ok_or_else(invalid)?;
         let component = self.registry.get(class).ok_or_else(|| Failure::UnknownComponent(class.to_owned()))?;
         labels.class = class.to_owned();
-        let empty = Map::new();
-        let state = match &data.state {
-            Value::Object(state) => state,
-            // PHP prints an empty state as a list.
-            Value::Array(items) if items.is_empty() => &empty,
-            _ => return Err(Failure::Invalid("state must be an object".to_owned())),
+        let member = |text: Option<String>, what: &str, transport: Transport| match (text, transport) {
+            (Some(text), _) => Ok(text),
+            (None, Transport::Ajax) => Err(Failure::Invalid(format!("{what} not specified"))),
+            (None, Transport::Ws) => Err(invalid()),
         };
         let (purpose, action) = match kind {
             CallKind::Call => {
-                let method = data.method.get().ok_or_else(invalid)?;
-                if component.has_method(method) {
-                    labels.method = method.to_owned();
+                let method = member(data.method.get().map(str::to_owned), "Method", client.transport)?;
+                if component.has_method(&method) {
+                    labels.method.clone_from(&method);
                 }
-                (Purpose::Call, Action::Call { method, params: positional(&data.params)? })
+                (Purpose::Call, (method, Some(data.positional()?)))
             }
             CallKind::Update => {
-                let property = data.property.get().ok_or_else(invalid)?;
                 labels.method = "update".to_owned();
-                (Purpose::Update, Action::Update { property, value: &data.value })
+                (Purpose::Update, (member(data.property.get().map(str::to_owned), "Property", client.transport)?, None))
             }
-            CallKind::Mount | CallKind::Grant => {
-                return Err(Failure::Invalid("This worker does not do that.".to_owned()));
+            CallKind::Mount => {
+                labels.method = "mount".to_owned();
+                return self.mount_for_page(&**component, &data, id, client).await;
             }
+            CallKind::Grant => return Err(Failure::Invalid("This worker does not do that.".to_owned())),
         };
-        if !self.signer.load().accepts(purpose, &data.state, id, data.signature.get()) {
+        let state = match (object(&data.state), client.transport) {
+            (Some(state), _) => state,
+            (None, Transport::Ajax) => return Err(invalid()),
+            (None, Transport::Ws) => return Err(Failure::Invalid("state must be an object".to_owned())),
+        };
+        let signer = self.signer.load();
+        if signer.wants(purpose) && data.signature.get().is_none() {
+            return Err(Failure::Invalid("Missing state signature".to_owned()));
+        }
+        if !signer.accepts(purpose, &data.state, id, data.signature.get()) {
             return Err(Failure::Security);
         }
+        drop(signer);
+        let action = match &action {
+            (method, Some(params)) => Action::Call { method, params: params.clone() },
+            (property, None) => Action::Update { property, value: &data.value },
+        };
         let mut context = Context::new(id.to_owned(), client, App::clone(&self.app));
-        let ran = component.run(state, action, &mut context).await?;
-        self.respond(id, &ran, &context)
+        let ran = component.call(&state, action, &mut context).await?;
+        self.respond(id, &ran, context)
     }
 
-    fn respond(&self, id: &str, ran: &Ran, context: &Context) -> Result<Finished, Failure> {
-        let done = |data: Vec<u8>, events: &[Event]| {
-            let broadcasts = events.iter().enumerate().filter(|(_, event)| event.to.is_none());
-            let broadcasts = broadcasts
-                .map(|(index, event)| {
-                    let params = serde_json::to_vec(&event.params).map_err(Failure::exception)?;
-                    Ok(Broadcastable { index: index as u32, name: event.name.clone(), params })
-                })
-                .collect::<Result<_, Failure>>()?;
-            Ok(Finished {
-                class: String::new(),
-                method: String::new(),
-                outcome: Outcome::Ok,
-                status: 200,
-                data,
-                event_count: events.len() as u32,
-                broadcasts,
-            })
-        };
-        if let Some(redirect) = &context.redirect {
-            return done(json!({"s": true, "redirect": redirect}).to_string().into_bytes(), &[]);
-        }
+    fn respond(&self, id: &str, ran: &Ran, context: Context) -> Result<Finished, Failure> {
         let patches = match (&ran.before, &ran.after) {
             (Some(before), Some(after)) if before != after => diff(&parse(before), &parse(after)),
             _ => Vec::new(),
         };
+        let changed = || Changed {
+            i: id,
+            p: &patches,
+            st: &ran.state,
+            f: fingerprint(&ran.state),
+            sig: self.signer.load().sign(&ran.state, id),
+            e: &context.errors,
+            q: &ran.query,
+        };
         let response = Response {
             s: true,
-            c: Changed {
-                i: id,
-                p: &patches,
-                st: &ran.state,
-                f: fingerprint(&ran.state),
-                sig: self.signer.load().sign(&ran.state, id),
-                e: &context.errors,
-            },
+            c: if context.redirect.is_none() { Some(changed()) } else { None },
             events: &context.events,
             browser_events: &context.browser_events,
+            redirect: context.redirect.as_ref(),
         };
-        done(serde_json::to_vec(&response).map_err(Failure::exception)?, &context.events)
+        Ok(Finished {
+            outcome: Outcome::Ok,
+            status: 200,
+            data: serde_json::to_vec(&response)?,
+            event_count: context.events.len() as u32,
+            broadcasts: broadcasts(&context.events)?,
+            set_cookie: context.set_cookie,
+            ..Finished::default()
+        })
     }
 
-    /// Brings a component to a page: its first state, rendered and signed.
-    pub async fn mount(&self, class: &str, params: Map<String, Value>, client: ClientInfo) -> Result<Mounted, Failure> {
+    /// A page asks for a lazy component.
+    async fn mount_for_page(
+        &self,
+        component: &dyn Component,
+        data: &Data<'_>,
+        id: &str,
+        client: ClientInfo,
+    ) -> Result<Finished, Failure> {
+        if component.placeholder().is_none() {
+            return Err(Failure::NotLazy(component.class().to_owned()));
+        }
+        let params = match &data.params {
+            Value::Null => Map::new(),
+            params => object(params).ok_or_else(invalid)?.into_owned(),
+        };
+        component.takes_from_page(&params)?;
+        let query = object(&data.query_params).unwrap_or_default().into_owned();
+        let mut context = Context::new(id.to_owned(), client, App::clone(&self.app));
+        context.params = params;
+        let mounted = self.mount_as(component, id, &query, &mut context).await?;
+        let answer = json!({
+            "success": true,
+            "id": mounted.id,
+            "html": mounted.html,
+            "state": mounted.state,
+            "fingerprint": mounted.fingerprint,
+            "signature": mounted.signature,
+            "eventListeners": mounted.listeners,
+        });
+        Ok(Finished {
+            outcome: Outcome::Ok,
+            status: 200,
+            data: answer.to_string().into_bytes(),
+            listeners: Some(mounted.listeners.to_string().into_bytes()),
+            set_cookie: context.set_cookie,
+            ..Finished::default()
+        })
+    }
+
+    /// Brings a component to a page: its first state, rendered and signed. `query` is the page's address, by name.
+    pub async fn mount(
+        &self,
+        class: &str,
+        params: Map<String, Value>,
+        query: &Map<String, Value>,
+        client: ClientInfo,
+    ) -> Result<Mounted, Failure> {
         let component = self.registry.get(class).ok_or_else(|| Failure::UnknownComponent(class.to_owned()))?;
         let id = new_component_id();
         let mut context = Context::new(id.clone(), client, App::clone(&self.app));
-        let ran = component.run(&Map::new(), Action::Mount { params }, &mut context).await?;
+        context.params = params;
+        self.mount_as(&**component, &id, query, &mut context).await
+    }
+
+    async fn mount_as(
+        &self,
+        component: &dyn Component,
+        id: &str,
+        query: &Map<String, Value>,
+        context: &mut Context,
+    ) -> Result<Mounted, Failure> {
+        let ran = component.mount(query, context).await?;
         let html = parse(ran.after.as_deref().unwrap_or_default()).to_html();
-        let (fingerprint, signature) = (fingerprint(&ran.state), self.signer.load().sign(&ran.state, &id));
-        let listeners = serde_json::to_value(component.listeners()).map_err(Failure::exception)?;
-        Ok(Mounted { id, class: class.to_owned(), html, state: ran.state, fingerprint, signature, listeners })
+        let (fingerprint, signature) = (fingerprint(&ran.state), self.signer.load().sign(&ran.state, id));
+        let listeners = serde_json::to_value(component.listeners())?;
+        let class = component.class().to_owned();
+        Ok(Mounted { id: id.to_owned(), class, html, state: ran.state, fingerprint, signature, listeners })
     }
 }
 
-/// What a worker has recognised of a call: fit for metrics.
-#[derive(Default)]
-struct Labels {
-    class: String,
-    method: String,
+/// The events that may leave for the whole cluster.
+fn broadcasts(events: &[Event]) -> Result<Vec<Broadcastable>, Failure> {
+    let free = events.iter().enumerate().filter(|(_, event)| event.to.is_none());
+    free.map(|(index, event)| {
+        let params = serde_json::to_vec(&event.params)?;
+        Ok(Broadcastable { index: index as u32, name: event.name.clone(), params })
+    })
+    .collect()
 }
 
-/// Positional parameters; an object's values count in order, as PHP's named ones must not.
-fn positional(params: &Value) -> Result<Vec<Value>, Failure> {
-    match params {
-        Value::Null => Ok(Vec::new()),
-        Value::Array(items) => Ok(items.clone()),
-        Value::Object(map) => Ok(map.values().cloned().collect()),
-        _ => Err(Failure::Invalid("params must be an array".to_owned())),
-    }
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
 }
 
 /// `diffyne-` and 16 letters or digits.
-fn new_component_id() -> String {
+pub(crate) fn new_component_id() -> String {
     let tail: String = std::iter::repeat_with(fastrand::alphanumeric).take(16).collect();
     format!("diffyne-{tail}")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use diffyne_shared::signing::{SigningKey, VerifyState};
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::component::{Definition, Rules};
+
+    #[derive(Serialize, Deserialize)]
+    struct Order {
+        amount: i64,
+        coupon: String,
+        total: i64,
+        margin: i64,
+        log: Vec<String>,
+        page: i64,
+    }
+
+    impl Default for Order {
+        fn default() -> Self {
+            Self { amount: 1, coupon: String::new(), total: 0, margin: 30, log: Vec::new(), page: 1 }
+        }
+    }
+
+    const VIEW: &str = "<p id=\"{{ id }}\">{{ price }} {{ coupon }} {{ errors.coupon | first }} {{ margin }}</p>";
+
+    fn order() -> Definition<Order> {
+        Definition::<Order>::new("Shop\\Order")
+            .template(VIEW)
+            .locked(["total"])
+            .hidden(["margin"])
+            .computed("price", |order| order.amount * 10 + order.margin)
+            .query("coupon")
+            .query_as("page", "p", true)
+            .rules(Rules::new([("coupon", "string|min:3"), ("amount", "integer|max:9")]))
+            .mount(|order, context| {
+                order.log.push(format!("mount {}", context.params.len()));
+            })
+            .hydrate(|order, _context| order.log.push("hydrate".to_owned()))
+            .updating(|order, _context, property, value| {
+                order.log.push(format!("updating {property} {value}"));
+                if value == "forbidden" { Err(Failure::Property("not this one".to_owned())) } else { Ok(()) }
+            })
+            .updated(|order, context, property| {
+                order.log.push(format!("updated {property}"));
+                context.validate_only(order, property)
+            })
+            .dehydrate(|order, _context| {
+                order.total = order.amount * 10;
+                order.log.push("dehydrate".to_owned());
+            })
+            .method("buy", [], |order, context, ()| {
+                context.validate(order)?;
+                context.dispatch("sold", vec![json!(order.amount)]);
+                context.redirect("/thanks")
+            })
+            .async_method("restock", ["n", "why"], |order, context, (n, why): (i64, Option<String>)| {
+                Box::pin(async move {
+                    order.amount += context.blocking(move || Ok(n)).await?;
+                    order.log.extend(why);
+                    let text = std::fs::read_to_string("/nowhere/at/all")?;
+                    order.log.push(text);
+                    Ok(())
+                })
+            })
+            .method("explode", [], |_order, _context, ()| -> () { panic!("boom {}", 7) })
+    }
+
+    fn engine(debug: bool) -> Engine {
+        let mut registry = Registry::default();
+        registry.add(order());
+        registry.add(order_lazy());
+        let key = SigningKey::parse("k").unwrap();
+        let signer = Signer::new(vec![key], VerifyState::PropertyUpdates, true).unwrap();
+        Engine { registry, signer: ArcSwap::from_pointee(signer), app: Arc::new(()), debug }
+    }
+
+    fn order_lazy() -> Definition<Order> {
+        Definition::<Order>::new("Shop\\Lazy")
+            .render(|order| format!("<i>{}</i>", order.amount))
+            .locked(["total"])
+            .lazy()
+    }
+
+    fn ws() -> ClientInfo {
+        ClientInfo { transport: Transport::Ws, ..ClientInfo::default() }
+    }
+
+    async fn run(engine: &Engine, kind: CallKind, data: Value) -> (Finished, Value) {
+        let finished = engine.run(kind, ws(), data.to_string().as_bytes()).await;
+        let answer = serde_json::from_slice(&finished.data).unwrap();
+        (finished, answer)
+    }
+
+    fn data(state: &Value, more: Value) -> Value {
+        let signature = engine(false).signer.load().sign(state, "c1");
+        let mut data =
+            json!({"componentId": "c1", "componentClass": "Shop\\Order", "state": state, "signature": signature});
+        for (name, value) in more.as_object().unwrap() {
+            data[name] = value.clone();
+        }
+        data
+    }
+
+    #[tokio::test]
+    async fn a_component_mounts_with_its_address_and_parameters() {
+        let query = json!({"coupon": "SAVE", "p": "x", "amount": "9"});
+        let params = json!({"amount": "3", "other": true});
+        let (query, params) = (query.as_object().unwrap(), params.as_object().unwrap().clone());
+        let mounted = engine(false).mount("Shop\\Order", params, query, ClientInfo::default()).await.unwrap();
+        let expected = json!({"amount": 3, "coupon": "SAVE", "total": 30, "log": ["mount 2", "dehydrate"], "page": 1});
+        assert_eq!(mounted.state, expected, "what is hidden stays here");
+        assert_eq!(mounted.html, format!("<p id=\"{}\">60 SAVE  30</p>", mounted.id));
+        let wrong = json!({"amount": "many"}).as_object().unwrap().clone();
+        let failure = engine(false).mount("Shop\\Order", wrong, query, ClientInfo::default()).await.unwrap_err();
+        assert_eq!(failure, Failure::Property("Property [amount] must be of type int, string given.".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn an_update_goes_through_all_its_steps() {
+        let engine = engine(false);
+        let state = json!({"amount": 2, "coupon": "OLD", "total": 20, "log": [], "page": 1, "margin": 999});
+        let update = |value: Value| data(&state, json!({"type": "update", "property": "coupon", "value": value}));
+        let (finished, answer) = run(&engine, CallKind::Update, update(json!("XY"))).await;
+        assert_eq!((finished.class.as_str(), finished.method.as_str()), ("Shop\\Order", "update"));
+        let changed = &answer["c"];
+        assert_eq!(changed["st"]["log"], json!(["hydrate", "updating coupon \"XY\"", "updated coupon", "dehydrate"]));
+        assert_eq!(changed["st"].get("margin"), None);
+        assert_eq!(changed["e"], json!({"coupon": ["The coupon field must be at least 3 characters."]}));
+        assert_eq!(changed["q"], json!({"coupon": "XY", "p": 1}));
+        // 30, not the 999 that the client says: what is hidden is not taken from it.
+        let text = changed["p"][0]["d"]["x"].as_str().unwrap();
+        assert_eq!(text, "50 XY The coupon field must be at least 3 characters. 30");
+        let (_, answer) = run(&engine, CallKind::Update, update(json!(""))).await;
+        assert_eq!(answer["c"]["q"], json!({"coupon": null, "p": 1}), "it leaves the address");
+        let refused = [
+            ("total", "Property [total] is locked and cannot be updated from client."),
+            ("margin", "Property [margin] is protected and cannot be updated."),
+            ("price", "Property [price] is computed and cannot be updated."),
+            ("nope", "Property nope does not exist"),
+        ];
+        for (property, text) in refused {
+            let update = data(&state, json!({"type": "update", "property": property, "value": 1}));
+            let (finished, answer) = run(&engine, CallKind::Update, update).await;
+            assert_eq!(answer, json!({"s": false, "error": text, "type": "property_error"}));
+            assert_eq!(finished.outcome, Outcome::PropertyError);
+        }
+        let (_, answer) = run(&engine, CallKind::Update, update(json!("forbidden"))).await;
+        assert_eq!(answer["error"], "not this one");
+    }
+
+    #[tokio::test]
+    async fn a_redirect_takes_events_along_and_renders_nothing() {
+        let (finished, answer) = run(&engine(false), CallKind::Call, data(&json!({}), json!({"method": "buy"}))).await;
+        let events = json!([{"name": "sold", "params": [1], "to": null, "self": false}]);
+        let expected = json!({"s": true, "redirect": {"url": "/thanks", "spa": true}, "events": events});
+        assert_eq!(answer, expected);
+        assert_eq!((finished.broadcasts.len(), finished.event_count), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn an_error_or_panic_fails_its_call_and_is_told_in_debug_mode_only() {
+        let restock = data(&json!([]), json!({"method": "restock", "params": [2, null]}));
+        let (_, answer) = run(&engine(false), CallKind::Call, restock.clone()).await;
+        assert_eq!(answer["type"], "server_error");
+        let (_, answer) = run(&engine(true), CallKind::Call, restock).await;
+        assert_eq!(
+            (&answer["type"], &answer["details"]["exception"]),
+            (&json!("exception"), &json!("Shop\\Order::restock"))
+        );
+        assert!(answer["error"].as_str().unwrap().contains("No such file"), "{answer}");
+        let explode = data(&json!({}), json!({"method": "explode"}));
+        let (finished, answer) = run(&engine(true), CallKind::Call, explode).await;
+        assert_eq!((finished.outcome, &answer["error"]), (Outcome::ServerError, &json!("it panicked: boom 7")));
+        let (_, answer) = run(&engine(false), CallKind::Call, data(&json!({}), json!({"method": "restock"}))).await;
+        assert_eq!(answer["error"], "Parameter [n] of method [restock] is missing.");
+    }
+
+    #[tokio::test]
+    async fn only_lazy_components_mount_for_a_page_and_locked_properties_are_not_its_choice() {
+        let engine = engine(false);
+        let mount =
+            |class: &str, params: Value| json!({"componentId": "c2", "componentClass": class, "params": params});
+        let (_, answer) = run(&engine, CallKind::Mount, mount("Shop\\Lazy", json!({"amount": 4}))).await;
+        assert_eq!((&answer["id"], &answer["html"]), (&json!("c2"), &json!("<i>4</i>")));
+        let (_, answer) = run(&engine, CallKind::Mount, mount("Shop\\Lazy", json!({"total": 4}))).await;
+        assert_eq!(answer["type"], "property_error");
+        let (_, answer) = run(&engine, CallKind::Mount, mount("Shop\\Order", json!({}))).await;
+        assert_eq!(answer["error"], "Invalid component class");
+    }
 }

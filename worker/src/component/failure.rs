@@ -1,27 +1,40 @@
-//! How a call can fail, in the words that reach the client.
+//! How a call can fail, and in which words clients hear of it: the socket's, or those of the HTTP twin.
 
+use diffyne_shared::rpc::{Outcome, Transport};
 use serde_json::{Map, Value, json};
 
-use diffyne_shared::rpc::Outcome;
-
-/// Why a call did not succeed.
+/// Why a call did not succeed. Any error becomes an [`Failure::Exception`] by `?`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Failure {
     /// The message is not of the shape of a call.
     Invalid(String),
     /// The component's validation: texts by field.
     Validation(Map<String, Value>),
-    /// Unknown or not invokable, or a parameter of the wrong type.
+    /// No such method, or none that clients may call.
+    UnknownMethod(String),
+    /// A parameter is missing or of the wrong type.
     Method(String),
-    /// Unknown or not writable, or a value of the wrong type.
+    /// No such property.
+    UnknownProperty(String),
+    /// Not writable, or a value of the wrong type.
     Property(String),
     /// The signature does not fit.
     Security,
     /// No such class.
     UnknownComponent(String),
+    /// A class that pages may not ask for by themselves.
+    NotLazy(String),
     /// The component's own error; clients see the words only in debug mode.
     Exception(String),
 }
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::exception(error)
+    }
+}
+
+const GENERAL: &str = "An error occurred while processing your request.";
 
 impl Failure {
     /// An error of the component's own.
@@ -32,9 +45,9 @@ impl Failure {
     /// How the relay and the metrics call it.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Invalid(_) | Self::Validation(_) => Outcome::ValidationError,
-            Self::Method(_) => Outcome::MethodError,
-            Self::Property(_) => Outcome::PropertyError,
+            Self::Invalid(_) | Self::Validation(_) | Self::NotLazy(_) => Outcome::ValidationError,
+            Self::UnknownMethod(_) | Self::Method(_) => Outcome::MethodError,
+            Self::UnknownProperty(_) | Self::Property(_) => Outcome::PropertyError,
             Self::Security => Outcome::SecurityError,
             Self::UnknownComponent(_) => Outcome::UnknownComponent,
             Self::Exception(_) => Outcome::ServerError,
@@ -45,29 +58,75 @@ impl Failure {
     pub fn status(&self) -> u16 {
         match self {
             Self::Validation(_) => 422,
-            Self::Invalid(_) | Self::Method(_) | Self::Property(_) => 400,
+            Self::Invalid(_)
+            | Self::UnknownMethod(_)
+            | Self::Method(_)
+            | Self::UnknownProperty(_)
+            | Self::Property(_)
+            | Self::NotLazy(_) => 400,
             Self::Security => 403,
             Self::UnknownComponent(_) => 404,
             Self::Exception(_) => 500,
         }
     }
 
-    /// The client's answer.
-    pub fn json(&self, debug: bool) -> Value {
-        let (error, kind) = match self {
-            Self::Validation(errors) => {
-                return json!({"s": false, "error": "Validation failed", "type": "validation_error", "errors": errors});
-            }
-            Self::Invalid(text) => (text.clone(), "validation_error"),
-            Self::Method(text) => (text.clone(), "method_error"),
-            Self::Property(text) => (text.clone(), "property_error"),
-            Self::Security => {
-                ("Invalid state signature. State may have been tampered with.".to_owned(), "security_error")
-            }
-            Self::UnknownComponent(class) => (format!("Component class [{class}] does not exist."), "exception"),
-            Self::Exception(text) if debug => (text.clone(), "exception"),
-            Self::Exception(_) => ("An error occurred while processing your request.".to_owned(), "server_error"),
+    /// The client's answer; `place` is told in debug mode only.
+    pub fn json(&self, transport: Transport, debug: bool, place: &str) -> Value {
+        let typed = |error: String, kind: &str| json!({"s": false, "error": error, "type": kind});
+        // The twin answers some failures in a shape of their own, without `s` and `type`.
+        let plain = |error: &str, kind: &str| match transport {
+            Transport::Ws => typed(error.to_owned(), kind),
+            Transport::Ajax => json!({"success": false, "error": error}),
         };
-        json!({"s": false, "error": error, "type": kind})
+        let by_transport = |socket: String, twin: String| match transport {
+            Transport::Ws => socket,
+            Transport::Ajax => twin,
+        };
+        match self {
+            Self::Validation(errors) => {
+                json!({"s": false, "error": "Validation failed", "type": "validation_error", "errors": errors})
+            }
+            Self::Invalid(text) => plain(text, "validation_error"),
+            Self::UnknownMethod(name) => {
+                let socket = format!("Method {name} does not exist");
+                typed(by_transport(socket, format!("Method [{name}] does not exist on component.")), "method_error")
+            }
+            Self::Method(text) => typed(text.clone(), "method_error"),
+            Self::UnknownProperty(name) => {
+                let socket = format!("Property {name} does not exist");
+                typed(by_transport(socket, format!("Property [{name}] does not exist on component.")), "property_error")
+            }
+            Self::Property(text) => typed(text.clone(), "property_error"),
+            Self::Security => plain("Invalid state signature. State may have been tampered with.", "security_error"),
+            Self::UnknownComponent(class) => match transport {
+                Transport::Ws => typed(format!("Component class [{class}] does not exist."), "exception"),
+                Transport::Ajax => json!({"success": false, "error": "Component class not found"}),
+            },
+            Self::NotLazy(_) => plain("Invalid component class", "validation_error"),
+            Self::Exception(text) if debug => match transport {
+                Transport::Ws => {
+                    json!({"s": false, "error": text, "type": "exception", "details": {"exception": place}})
+                }
+                Transport::Ajax => {
+                    json!({"s": false, "error": GENERAL, "type": "server_error", "exception": text, "place": place})
+                }
+            },
+            Self::Exception(_) => typed(GENERAL.to_owned(), "server_error"),
+        }
+    }
+
+    /// The answer to a lazy mount, which has a shape of its own over HTTP.
+    pub fn mount_json(&self, transport: Transport, debug: bool, place: &str) -> Value {
+        match (transport, self) {
+            (Transport::Ajax, Self::Exception(text)) => {
+                let why = if debug { format!("Failed to load component: {text}") } else { GENERAL.to_owned() };
+                json!({"success": false, "error": why})
+            }
+            (Transport::Ajax, _) => {
+                let socket = self.json(Transport::Ws, debug, place);
+                json!({"success": false, "error": socket["error"]})
+            }
+            (Transport::Ws, _) => self.json(transport, debug, place),
+        }
     }
 }

@@ -3,51 +3,71 @@
 //! A component is a plain struct, its public state, and a [`Definition`] that names its methods, listeners and view:
 //!
 //! ```
-//! use diffyne_worker::component::{Definition, Registry};
+//! use diffyne_worker::component::{Definition, Registry, Rules};
 //! use serde::{Deserialize, Serialize};
+//! use serde_json::json;
 //!
 //! #[derive(Default, Serialize, Deserialize)]
-//! struct Counter {
-//!     count: i64,
+//! struct Guestbook {
+//!     entries: Vec<String>,
+//!     draft: String,
 //! }
 //!
-//! let counter = Definition::<Counter>::new("App\\Diffyne\\Counter")
-//!     .template(r#"<div><button diff:click="increment">+</button><b>{{ count }}</b></div>"#)
-//!     .method("increment", [], |counter, _context, ()| {
-//!         counter.count += 1;
+//! let guestbook = Definition::<Guestbook>::new("App\\Diffyne\\Guestbook")
+//!     .template(
+//!         r#"<section>
+//!           <ul>{% for entry in entries %}<li diff:key="{{ loop.index }}">{{ entry }}</li>{% endfor %}</ul>
+//!           <form diff:submit="sign"><input diff:model="draft" value="{{ draft }}"><em diff:error="draft"></em></form>
+//!         </section>"#,
+//!     )
+//!     .rules(Rules::new([("draft", "required|string|max:100")]))
+//!     .locked(["entries"])
+//!     .method("sign", [], |book, context, ()| {
+//!         context.validate(book)?;
+//!         book.entries.push(std::mem::take(&mut book.draft));
+//!         context.dispatch("message-sent", vec![json!({"entries": book.entries.len()})]);
 //!         Ok(())
 //!     })
-//!     .method("add", ["n"], |counter, _context, (n,): (i64,)| {
-//!         counter.count += n;
-//!         Ok(())
+//!     .method("keep", ["most"], |book, _context, (most,): (i64,)| {
+//!         book.entries.truncate(usize::try_from(most).unwrap_or(0));
 //!     });
 //! let mut registry = Registry::default();
-//! registry.add(counter);
+//! registry.add(guestbook);
 //! ```
 //!
 //! * [`definition`]: the builder
+//! * [`lifecycle`]: what a definition does in a call
 //! * [`engine`]: the life of a call, from the client's message to its answer
-//! * [`context`]: what a method can do besides changing state
+//! * [`context`], [`client`]: what a method can do besides changing state, and who calls
 //! * [`params`]: positional parameters, typed as PHP would coerce them
-//! * [`state`]: the state on its way in
 //! * [`validation`]: rules and messages
+//! * [`failure`]: how a call can fail
+//! * `properties`, `state`, `view`, `hook`, `message`: what these are made of
 
+pub mod client;
 pub mod context;
 pub mod definition;
 pub mod engine;
 pub mod failure;
+pub mod hook;
+pub mod lifecycle;
+mod message;
 pub mod params;
-pub mod state;
+mod properties;
+mod state;
 pub mod validation;
+mod view;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use context::{ClientInfo, Context};
+pub use client::ClientInfo;
+pub use context::{App, Context};
 pub use definition::Definition;
 pub use failure::Failure;
+pub use validation::Rules;
 
-use definition::Component;
+use lifecycle::Component;
 
 /// The components that a worker runs, by class.
 #[derive(Default, Clone)]

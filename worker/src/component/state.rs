@@ -62,16 +62,14 @@ pub(super) fn fits(defaults: &Map<String, Value>, state: &Map<String, Value>) ->
     })
 }
 
-/// The properties of a component: its defaults, with what the client's state says.
-pub(super) fn restore(mut defaults: Map<String, Value>, state: &Map<String, Value>) -> Result<Value, Failure> {
-    for (name, value) in state {
-        let Some(property) = defaults.get_mut(name) else { continue };
-        *property = match value {
-            Value::Null => zero(property),
-            value => coerce(property, value).ok_or_else(|| wrong_type(name, property, value))?,
-        };
-    }
-    Ok(Value::Object(defaults))
+/// Takes one value of a client's state over; a name that the class does not have is ignored.
+pub(super) fn restore(properties: &mut Map<String, Value>, name: &str, value: &Value) -> Result<(), Failure> {
+    let Some(property) = properties.get_mut(name) else { return Ok(()) };
+    *property = match value {
+        Value::Null => zero(property),
+        value => coerce(property, value).ok_or_else(|| wrong_type(name, property, value))?,
+    };
+    Ok(())
 }
 
 /// Sets one property, as an update does. A value that is no list is wrapped for a list property.
@@ -81,7 +79,7 @@ pub(super) fn set(
     name: &str,
     value: &Value,
 ) -> Result<(), Failure> {
-    let default = defaults.get(name).ok_or_else(|| Failure::Property(format!("Property {name} does not exist")))?;
+    let default = defaults.get(name).ok_or_else(|| Failure::UnknownProperty(name.to_owned()))?;
     let value = match (default, value) {
         (Value::Array(_), Value::Null | Value::Array(_) | Value::Object(_)) => value.clone(),
         (Value::Array(_), single) => Value::Array(vec![single.clone()]),
@@ -108,7 +106,11 @@ mod tests {
     #[test]
     fn a_state_is_restored_as_php_restores_it() {
         let state = json!({"count": "41", "label": null, "zz": 1, "items": null, "any": {"x": 1}});
-        let restored = restore(defaults(), state.as_object().unwrap()).unwrap();
+        let mut restored = defaults();
+        for (name, value) in state.as_object().unwrap() {
+            restore(&mut restored, name, value).unwrap();
+        }
+        let restored = Value::Object(restored);
         let expected = json!({"count": 41, "label": "", "rate": 1.5, "on": true, "items": [], "any": {"x": 1}});
         assert_eq!(restored, expected);
         assert_eq!(serde_json::to_string(&restored).unwrap(), serde_json::to_string(&expected).unwrap());
@@ -125,7 +127,7 @@ mod tests {
         assert_eq!(set("count", json!("x")), Err(Failure::Property(text.to_owned())));
         let text = "Property [label] must be of type string, null given.";
         assert_eq!(set("label", json!(null)), Err(Failure::Property(text.to_owned())));
-        assert_eq!(set("nope", json!(1)), Err(Failure::Property("Property nope does not exist".to_owned())));
+        assert_eq!(set("nope", json!(1)), Err(Failure::UnknownProperty("nope".to_owned())));
         assert_eq!(
             (&properties["count"], &properties["label"], &properties["items"]),
             (&json!(1), &json!("1"), &json!([7]))

@@ -1,12 +1,10 @@
 //! A chat room: whoever is in it hears of new messages, whichever gateway they are connected to.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::store::{Message, Store};
-use crate::component::{Context, Definition, Failure};
+use crate::component::{Context, Definition, Failure, Rules};
 
 /// The state.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,14 +32,14 @@ const VIEW: &str = r#"<section class="chat">
 
 impl ChatRoom {
     async fn load_messages(&mut self, context: &Context) -> Result<(), Failure> {
-        let (store, room) = (store(context)?, self.room_id);
+        let (store, room) = (context.app::<Store>()?, self.room_id);
         self.messages = context.blocking(move || store.messages(room).map_err(Failure::exception)).await?;
         Ok(())
     }
 
     async fn send_message(&mut self, context: &mut Context) -> Result<(), Failure> {
-        context.validate(&[("newMessage", json!(self.new_message), "required|string|max:500")])?;
-        let (store, room, content) = (store(context)?, self.room_id, std::mem::take(&mut self.new_message));
+        context.validate(self)?;
+        let (store, room, content) = (context.app::<Store>()?, self.room_id, std::mem::take(&mut self.new_message));
         context.blocking(move || store.add(room, &content).map_err(Failure::exception)).await?;
         self.load_messages(context).await?;
         context.dispatch("message-sent", vec![json!({"room_id": self.room_id})]);
@@ -56,21 +54,11 @@ impl ChatRoom {
     }
 }
 
-fn store(context: &Context) -> Result<Arc<Store>, Failure> {
-    context.app().ok_or_else(|| Failure::Exception("the chat has no store".to_owned()))
-}
-
 pub(super) fn definition() -> Definition<ChatRoom> {
     Definition::<ChatRoom>::new(super::CHAT_ROOM)
         .template(VIEW)
-        .mount(|room, context, params| {
-            Box::pin(async move {
-                if let Some(id) = params.get("roomId").and_then(Value::as_i64) {
-                    room.room_id = id;
-                }
-                room.load_messages(context).await
-            })
-        })
+        .rules(Rules::new([("newMessage", "required|string|max:500")]))
+        .async_mount(|room, context| Box::pin(room.load_messages(context)))
         .async_method("sendMessage", [], |room, context, ()| Box::pin(room.send_message(context)))
         .async_method("handleNewMessage", ["data"], |room, context, (data,): (Map<String, Value>,)| {
             Box::pin(async move { room.handle_new_message(context, &data).await })

@@ -20,16 +20,7 @@ const VIEW: &str = r#"<div class="counter">
 pub(super) fn definition() -> Definition<Counter> {
     Definition::<Counter>::new(super::COUNTER)
         .template(VIEW)
-        .method("increment", [], |counter, _context, ()| {
-            counter.count = counter.count.saturating_add(1);
-            Ok(())
-        })
-        .method("decrement", [], |counter, _context, ()| {
-            counter.count = counter.count.saturating_sub(1);
-            Ok(())
-        })
-        .method("add", ["n"], |counter, _context, (n,): (i64,)| {
-            counter.count = counter.count.saturating_add(n);
-            Ok(())
-        })
+        .method("increment", [], |counter, _context, ()| counter.count = counter.count.saturating_add(1))
+        .method("decrement", [], |counter, _context, ()| counter.count = counter.count.saturating_sub(1))
+        .method("add", ["n"], |counter, _context, (n,): (i64,)| counter.count = counter.count.saturating_add(n))
 }

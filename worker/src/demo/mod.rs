@@ -7,8 +7,7 @@ mod store;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::component::Registry;
-use crate::component::context::App;
+use crate::component::{App, Registry};
 
 pub use chat_room::ChatRoom;
 pub use counter::Counter;

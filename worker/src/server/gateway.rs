@@ -8,9 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::{
-    self, Call, CallId, EventOut, Frame, FrameReader, Hello, Pong, Refuse, Reply, SessionFate, Transport,
-};
+use diffyne_shared::rpc::{self, Call, CallId, EventOut, Frame, FrameReader, Hello, Pong, Refuse, Reply, SessionFate};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use subtle::{Choice, ConstantTimeEq as _};
@@ -308,9 +306,9 @@ impl Connection {
                     broadcasts: broadcasts
                         .map(|event| EventOut { index: event.index, name: &event.name, params: &event.params })
                         .collect(),
-                    set_cookie: Vec::new(),
+                    set_cookie: finished.set_cookie.clone(),
                     session: SessionFate::Same,
-                    listeners: None,
+                    listeners: finished.listeners.as_deref(),
                     load: self.load(),
                 };
                 self.told_busy = false;
@@ -353,13 +351,17 @@ async fn wait_and_run(shared: Arc<Shared>, job: Job, id: u64, budget: Duration, 
 }
 
 fn job(call: &Call<'_>) -> Job {
+    let mut headers = String::from_utf8_lossy(call.client.headers).into_owned();
+    if !call.client.jar.is_empty() {
+        headers.extend(["cookie: ", &String::from_utf8_lossy(call.client.jar), "\n"]);
+    }
     Job {
         kind: call.kind,
         client: ClientInfo {
             id: call.client.id.to_owned(),
             ip: call.client.ip.to_owned(),
-            is_websocket: call.client.transport == Transport::Ws,
-            headers: String::from_utf8_lossy(call.client.headers).into_owned(),
+            transport: call.client.transport,
+            headers,
         },
         cause: call.cause.clone(),
         payload: call.payload.to_vec(),

@@ -2,16 +2,15 @@
 //!
 //! diffyne.js applies removes first, then everything else deepest path first (stable). So paths of the second group
 //! are written as they are after the removes and before the creates of the same list; within one list of children,
-//! changes of kept nodes come before creates. The client's order of removes is not transitive over mixed depths:
-//! all removes of a list have one depth here, and a parent whose removes would have another is replaced.
+//! changes of kept nodes come before creates, and moves, whose path is the parent's, after both. The client's order of
+//! removes is not transitive over mixed depths: all removes of a list have one depth here, and a parent whose removes
+//! would have another is replaced.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use super::align::{Alignment, align};
 use super::node::{Element, Node};
-use super::patch::{Patch, Path};
-
-/// Beyond this product of lengths, the middle of two lists of children is matched by position only.
-const LCS_CELLS_MAX: usize = 40_000;
+use super::patch::{Move, Patch, Path};
 
 /// The patches that turn one tree into the other.
 pub fn diff(old: &Node, new: &Node) -> Vec<Patch> {
@@ -63,7 +62,7 @@ impl Differ {
     }
 
     fn children(&mut self, path: &mut Path, old: &Element, new: &Element) {
-        let pairs = align(&old.children, &new.children);
+        let Alignment { pairs, stays } = align(&old.children, &new.children);
         let removes = old.children.len() > pairs.len();
         if removes && self.remove_depth.is_some_and(|allowed| allowed != path.len() + 1) {
             // The attributes are part of the new node.
@@ -84,11 +83,48 @@ impl Differ {
             self.node(path, &old.children[*from], &new.children[*to]);
             path.pop();
         }
-        let mut kept = pairs.iter().peekable();
-        for (index, node) in new.children.iter().enumerate() {
-            if kept.next_if(|(_, at)| *at == index).is_none() {
-                self.patches.push(Patch::Create(joined(path, index), node.clone()));
+        if pairs.len() < new.children.len() || stays.len() < pairs.len() {
+            self.arrange(path, &pairs, &stays, &new.children);
+        }
+    }
+
+    /// Creates what is new beside what stays, and then moves the rest to its place.
+    fn arrange(&mut self, path: &Path, pairs: &[(usize, usize)], stays: &[usize], new: &[Node]) {
+        // Each child by its place in the new list, in the order of the page.
+        let mut page: Vec<usize> = pairs.iter().map(|(_, to)| *to).collect();
+        let mut kinds = vec![Kind::New; new.len()];
+        for (_, to) in pairs {
+            kinds[*to] = Kind::Moves;
+        }
+        for to in stays {
+            kinds[*to] = Kind::Stays;
+        }
+        let after = |page: &[usize], previous: Option<usize>| {
+            let at = previous.and_then(|previous| page.iter().position(|child| *child == previous));
+            at.map_or(0, |at| at + 1)
+        };
+        let mut previous = None;
+        for (index, node) in new.iter().enumerate() {
+            if kinds[index] == Kind::New {
+                // Without moves what is before it is in its place already.
+                let at = if stays.len() == pairs.len() { index } else { after(&page, previous) };
+                page.insert(at, index);
+                self.patches.push(Patch::Create(joined(path, at), node.clone()));
             }
+            if kinds[index] != Kind::Moves {
+                previous = Some(index);
+            }
+        }
+        let mut moves = Vec::new();
+        for index in (0..new.len()).filter(|index| kinds[*index] == Kind::Moves) {
+            let from = page.iter().position(|child| *child == index).unwrap_or_default();
+            let to = after(&page, index.checked_sub(1));
+            moves.push(Move { from, to });
+            page.remove(from);
+            page.insert(if to > from { to - 1 } else { to }, index);
+        }
+        if !moves.is_empty() {
+            self.patches.push(Patch::Reorder(path.clone(), moves));
         }
     }
 
@@ -103,104 +139,18 @@ impl Differ {
     }
 }
 
+/// What becomes of a child.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    New,
+    Stays,
+    Moves,
+}
+
 fn joined(path: &Path, index: usize) -> Path {
     let mut path = path.clone();
     path.push(index);
     path
-}
-
-/// What two nodes have to share to count as the same one.
-#[derive(PartialEq, Eq, Hash, Clone, Copy)]
-enum Identity<'a> {
-    Element(&'a str, Option<&'a str>),
-    Text,
-    Comment,
-}
-
-fn identity(node: &Node) -> Identity<'_> {
-    match node {
-        Node::Element(element) => Identity::Element(&element.tag, element.key()),
-        Node::Text(_) => Identity::Text,
-        Node::Comment(_) => Identity::Comment,
-    }
-}
-
-/// Pairs of indexes, growing on both sides: what is kept.
-fn align(old: &[Node], new: &[Node]) -> Vec<(usize, usize)> {
-    let (a, b): (Vec<_>, Vec<_>) = (old.iter().map(identity).collect(), new.iter().map(identity).collect());
-    let start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let end = a[start..].iter().rev().zip(b[start..].iter().rev()).take_while(|(x, y)| x == y).count();
-    let mut pairs: Vec<_> = (0..start).map(|index| (index, index)).collect();
-    let (middle_a, middle_b) = (&a[start..a.len() - end], &b[start..b.len() - end]);
-    let middle = if middle_a.len() * middle_b.len() <= LCS_CELLS_MAX {
-        longest_common(middle_a, middle_b)
-    } else {
-        increasing_by_identity(middle_a, middle_b)
-    };
-    pairs.extend(middle.into_iter().map(|(x, y)| (x + start, y + start)));
-    pairs.extend((0..end).rev().map(|back| (a.len() - 1 - back, b.len() - 1 - back)));
-    pairs
-}
-
-/// A longest common subsequence, by the table.
-fn longest_common(a: &[Identity<'_>], b: &[Identity<'_>]) -> Vec<(usize, usize)> {
-    let width = b.len() + 1;
-    let mut lengths = vec![0u32; (a.len() + 1) * width];
-    for i in (0..a.len()).rev() {
-        for j in (0..b.len()).rev() {
-            lengths[i * width + j] = if a[i] == b[j] {
-                lengths[(i + 1) * width + j + 1] + 1
-            } else {
-                lengths[(i + 1) * width + j].max(lengths[i * width + j + 1])
-            };
-        }
-    }
-    let (mut i, mut j, mut pairs) = (0, 0, Vec::new());
-    while i < a.len() && j < b.len() {
-        if a[i] == b[j] {
-            pairs.push((i, j));
-            i += 1;
-            j += 1;
-        } else if lengths[(i + 1) * width + j] >= lengths[i * width + j + 1] {
-            i += 1;
-        } else {
-            j += 1;
-        }
-    }
-    pairs
-}
-
-/// For long lists: the n-th of an identity pairs with the n-th of the same, and of these pairs a longest growing
-/// chain is kept (patience sorting).
-fn increasing_by_identity(a: &[Identity<'_>], b: &[Identity<'_>]) -> Vec<(usize, usize)> {
-    let mut places: HashMap<Identity<'_>, std::collections::VecDeque<usize>> = HashMap::new();
-    for (index, identity) in b.iter().enumerate() {
-        places.entry(*identity).or_default().push_back(index);
-    }
-    let candidates: Vec<(usize, usize)> = a
-        .iter()
-        .enumerate()
-        .filter_map(|(index, identity)| Some((index, places.get_mut(identity)?.pop_front()?)))
-        .collect();
-    let mut tails: Vec<usize> = Vec::new();
-    let mut previous = vec![None; candidates.len()];
-    for (index, (_, to)) in candidates.iter().enumerate() {
-        let at = tails.partition_point(|tail| candidates[*tail].1 < *to);
-        previous[index] = at.checked_sub(1).map(|before| tails[before]);
-        if at == tails.len() {
-            tails.push(index);
-        } else {
-            tails[at] = index;
-        }
-    }
-    let mut chain = Vec::new();
-    let mut next = tails.last().copied();
-    while let Some(index) = next {
-        chain.push(candidates[index]);
-        next = previous[index];
-    }
-    chain.reverse();
-    chain
 }
 
 #[cfg(test)]
@@ -208,6 +158,7 @@ fn increasing_by_identity(a: &[Identity<'_>], b: &[Identity<'_>]) -> Vec<(usize,
 mod tests {
     use super::*;
     use crate::vdom::parse;
+    use proptest::prelude::*;
 
     fn patches(old: &str, new: &str) -> String {
         serde_json::to_string(&diff(&parse(old), &parse(new))).unwrap()
@@ -274,6 +225,14 @@ mod tests {
             for patch in rest {
                 match patch {
                     Patch::Remove(_) => {}
+                    Patch::Reorder(path, moves) => {
+                        let list = children(at(&mut root, path));
+                        for Move { from, to } in moves {
+                            // The sibling it goes before is looked up first.
+                            let node = list.remove(*from);
+                            list.insert(if to > from { to - 1 } else { *to }, node);
+                        }
+                    }
                     Patch::Create(path, node) => {
                         let (last, parent) = path.split_last().unwrap();
                         children(at(&mut root, parent)).insert(*last, node.clone());
@@ -304,47 +263,79 @@ mod tests {
         node
     }
 
-    fn random_tree(rng: &mut fastrand::Rng, depth: usize) -> Node {
-        if depth == 0 || rng.u8(..5) == 0 {
-            return match rng.u8(..4) {
-                0 => Node::Comment(rng.u8(..3).to_string()),
-                _ => Node::Text(format!("t{}", rng.u8(..4))),
-            };
+    fn tree() -> impl Strategy<Value = Node> {
+        let leaf = prop_oneof![
+            (0..4u8).prop_map(|n| Node::Text(format!("t{n}"))),
+            (0..3u8).prop_map(|n| Node::Comment(n.to_string())),
+        ];
+        leaf.prop_recursive(4, 60, 7, |inner| {
+            let tag = prop_oneof![Just("div"), Just("p"), Just("b")];
+            let key = proptest::option::of(0..6u8);
+            let class = proptest::option::of(0..3u8);
+            (tag, key, class, proptest::collection::vec(inner, 0..7)).prop_map(|(tag, key, class, children)| {
+                let named = |name: &str, value: Option<u8>| value.map(|value| (name.to_owned(), value.to_string()));
+                let attributes = named("key", key).into_iter().chain(named("class", class)).collect();
+                Node::Element(Element { tag: tag.to_owned(), attributes, children })
+            })
+        })
+    }
+
+    fn keyed_list(keys: &[usize]) -> Node {
+        let items: String = keys.iter().map(|key| format!("<li key={key}>{key}</li>")).collect();
+        parse(&format!("<ul>{items}</ul>"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+        #[test]
+        fn any_tree_becomes_any_other_under_the_clients_order(old in tree(), new in tree()) {
+            let list = diff(&old, &new);
+            prop_assert_eq!(normal(&client::apply(&old, &list)), normal(&new), "{:?}", list);
         }
-        let mut attributes = Vec::new();
-        if rng.bool() {
-            attributes.push(("key".to_owned(), rng.u8(..4).to_string()));
+
+        #[test]
+        fn a_shuffled_list_is_moved_and_nothing_made_anew(
+            (old, new) in Just((0..20usize).collect::<Vec<_>>()).prop_flat_map(|keys| (Just(keys.clone()), Just(keys).prop_shuffle()))
+        ) {
+            let (old, new) = (keyed_list(&old), keyed_list(&new));
+            let list = diff(&old, &new);
+            prop_assert!(list.iter().all(|patch| matches!(patch, Patch::Reorder(..))), "{:?}", list);
+            prop_assert_eq!(client::apply(&old, &list), new);
         }
-        if rng.bool() {
-            attributes.push(("class".to_owned(), rng.u8(..3).to_string()));
-        }
-        let children = (0..rng.usize(..6)).map(|_| random_tree(rng, depth - 1)).collect();
-        let tag = ["div", "p", "b"][rng.usize(..3)].to_owned();
-        Node::Element(Element { tag, attributes, children })
     }
 
     #[test]
-    fn any_tree_becomes_any_other_under_the_clients_order() {
-        for seed in 0..20_000 {
-            let mut rng = fastrand::Rng::with_seed(seed);
-            let (old, new) = (random_tree(&mut rng, 4), random_tree(&mut rng, 4));
-            let list = diff(&old, &new);
-            assert_eq!(normal(&client::apply(&old, &list)), normal(&new), "seed {seed}: {list:?}");
-        }
+    fn one_changed_cell_of_a_large_table_is_one_patch() {
+        let table = |changed: &str| {
+            let row = |n: usize| {
+                let text = if n == 57 { changed } else { "same" };
+                format!("<tr diff:key=r{n}><td>{n}</td><td>{text}</td><td><b>x</b></td></tr>")
+            };
+            parse(&format!("<table><tbody>{}</tbody></table>", (0..100).map(row).collect::<String>()))
+        };
+        let list = diff(&table("same"), &table("changed"));
+        assert_eq!(serde_json::to_string(&list).unwrap(), r#"[{"t":"t","p":[0,57,1,0],"d":{"x":"changed"}}]"#);
+    }
+
+    #[test]
+    fn one_moved_item_is_one_move() {
+        let list = diff(&keyed_list(&[1, 2, 3, 4, 5]), &keyed_list(&[1, 5, 2, 3, 4]));
+        assert_eq!(serde_json::to_string(&list).unwrap(), r#"[{"t":"o","p":[],"d":{"moves":[{"from":4,"to":1}]}}]"#);
+        let list = diff(&keyed_list(&[1, 2, 3]), &keyed_list(&[2, 3, 1]));
+        assert_eq!(serde_json::to_string(&list).unwrap(), r#"[{"t":"o","p":[],"d":{"moves":[{"from":0,"to":3}]}}]"#);
     }
 
     #[test]
     fn long_lists_are_matched_without_the_table() {
-        let list = |keys: &[usize]| {
-            let items: String = keys.iter().map(|key| format!("<li key={key}>{key}</li>")).collect();
-            parse(&format!("<ul>{items}</ul>"))
-        };
         let old: Vec<usize> = (0..1000).collect();
         let mut new: Vec<usize> = (1..1000).filter(|key| key % 7 != 3).collect();
         new.insert(10, 5000);
-        let (old, new) = (list(&old), list(&new));
+        let (old, new) = (keyed_list(&old), keyed_list(&new));
         let patches = diff(&old, &new);
         assert_eq!(normal(&client::apply(&old, &patches)), normal(&new));
         assert!(patches.len() < 150, "{}", patches.len());
+        let turned: Vec<usize> = (0..5000).rev().collect();
+        let (old, new) = (keyed_list(&(0..5000).collect::<Vec<_>>()), keyed_list(&turned));
+        assert_eq!(client::apply(&old, &diff(&old, &new)), new, "too many moves: made anew");
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! * [`node`]: the tree, and its JSON and HTML
 //! * [`parse`]: HTML to a tree, as a browser parses a fragment
-//! * [`diff`]: two trees to patches
+//! * [`diff`]: two trees to patches; `align`: which children are the same before and after
 //! * [`patch`]: the patches and their JSON
 
+mod align;
 pub mod diff;
 pub mod node;
 pub mod parse;
@@ -13,4 +14,4 @@ pub mod patch;
 pub use diff::diff;
 pub use node::Node;
 pub use parse::parse;
-pub use patch::Patch;
+pub use patch::{Move, Patch};

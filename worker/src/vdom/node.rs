@@ -6,6 +6,11 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 const VOID: [&str; 13] =
     ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"];
 
+/// Elements whose text is no markup: escapes would stay in it.
+const RAW: [&str; 7] = ["iframe", "noembed", "noframes", "noscript", "script", "style", "xmp"];
+/// Elements whose first line break a parser drops.
+const DROPS_LINE_BREAK: [&str; 3] = ["listing", "pre", "textarea"];
+
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
@@ -103,7 +108,12 @@ impl Node {
                 if VOID.contains(&element.tag.as_str()) {
                     return;
                 }
-                let raw = matches!(element.tag.as_str(), "script" | "style");
+                let raw = RAW.contains(&element.tag.as_str());
+                if DROPS_LINE_BREAK.contains(&element.tag.as_str())
+                    && matches!(element.children.first(), Some(Self::Text(text)) if text.starts_with('\n'))
+                {
+                    out.push('\n');
+                }
                 for child in &element.children {
                     child.write_html(out, raw);
                 }

@@ -232,7 +232,7 @@ fn build(nodes: &[RawNode], handle: Handle) -> Option<Node> {
 
 /// What JavaScript's `trim()` leaves nothing of.
 fn is_blank(text: &str) -> bool {
-    text.chars().all(|c| c.is_whitespace() || c == '\u{feff}')
+    text.chars().all(|c| c == '\u{feff}' || c.is_whitespace() && c != '\u{85}')
 }
 
 #[cfg(test)]
@@ -273,7 +273,11 @@ mod tests {
     #[test]
     fn a_trees_html_parses_to_the_same_tree() {
         let html = r#"<div class="a &quot;b&quot;"><p>x &lt; y</p><input value="1"><!--c--><style>a>b{}</style></div>"#;
-        let tree = parse(html);
-        assert_eq!(parse(&tree.to_html()), tree);
+        let more =
+            ["<pre>\n\nx</pre>", "<textarea>\n\n a</textarea>", "<noscript><p>a&amp;b</noscript>", "<p>&nbsp;x</p>"];
+        for html in [html].iter().chain(&more) {
+            let tree = parse(html);
+            assert_eq!(parse(&tree.to_html()), tree, "{html}");
+        }
     }
 }

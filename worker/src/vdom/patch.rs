@@ -1,11 +1,21 @@
 //! Patches, in the short form that diffyne.js reads.
 
-use serde::ser::{Serialize, SerializeMap as _, SerializeStruct as _, Serializer};
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, SerializeStruct as _, Serializer};
 
 use super::Node;
 
 /// Child indexes from the component's root, over meaningful children.
 pub type Path = Vec<usize>;
+
+/// One child's way to another place among its siblings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Move {
+    /// Where it is.
+    pub from: usize,
+    /// Which sibling it goes before; one past the last: to the end.
+    pub to: usize,
+}
 
 /// What a client is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +26,8 @@ pub enum Patch {
     Remove(Path),
     /// Put another node in its place.
     Replace(Path, Node),
+    /// Move children of the node, one after the other: `from` a place to before the one at `to`, as the places are then.
+    Reorder(Path, Vec<Move>),
     /// Another text.
     Text(Path, String),
     /// Attributes to set and to take away.
@@ -36,6 +48,7 @@ impl Patch {
             Self::Create(path, _)
             | Self::Remove(path)
             | Self::Replace(path, _)
+            | Self::Reorder(path, _)
             | Self::Text(path, _)
             | Self::Attributes { path, .. } => path,
         }
@@ -78,6 +91,7 @@ impl Serialize for Patch {
             Self::Create(..) => ("c", 3),
             Self::Remove(..) => ("r", 2),
             Self::Replace(..) => ("R", 3),
+            Self::Reorder(..) => ("o", 3),
             Self::Text(..) => ("t", 3),
             Self::Attributes { .. } => ("a", 3),
         };
@@ -86,6 +100,7 @@ impl Serialize for Patch {
         out.serialize_field("p", self.path())?;
         match self {
             Self::Create(_, node) | Self::Replace(_, node) => out.serialize_field("d", &Single("node", node))?,
+            Self::Reorder(_, moves) => out.serialize_field("d", &Single("moves", moves))?,
             Self::Text(_, text) => out.serialize_field("d", &Single("x", text.as_str()))?,
             Self::Attributes { set, remove, .. } => out.serialize_field("d", &AttributeChange(set, remove))?,
             Self::Remove(_) => {}

@@ -1,0 +1,169 @@
+// Stands beside an unmodified diffyne.js: one call at a time per component, a WebSocket that comes back, AJAX while
+// there is none, and the broadcasts of everybody else.
+//
+//   <script type="module" src="/_diffyne/companion.js" data-url="wss://example.com/diffyne?key=..."></script>
+//
+// data-url: the WebSocket; without it diffyneConfig.wsUrl, unless the page is configured for AJAX
+// data-ajax: names of components, comma separated, whose calls go by AJAX
+
+import { Transport } from './transport.js';
+import { Queues } from './queue.js';
+import { hold } from './typing.js';
+import { namesIn, refresh, scriptTag, socketUrl, usesAjax, watchListeners } from './page.js';
+
+const DEFAULT_MAX_MESSAGE_SIZE = 1_048_576;
+
+const tag = scriptTag(import.meta.url);
+const config = (window.diffyneConfig ??= {});
+const configured = config.transport;
+const ajaxNames = namesIn(tag?.dataset.ajax);
+
+// diffyne.js opens a WebSocket of its own as soon as it starts, if it is told to.
+if (!window.diffyne) config.transport = 'ajax';
+
+function attach(diffyne) {
+  config.transport = configured;
+  const queues = new Queues();
+  const causes = new WeakMap(); // by event object
+  const lazy = new Map(); // by component id: what a lazy component came with
+  let cause = null; // of the calls that are being made right now
+
+  const address = tag?.dataset.url ?? (configured === 'ajax' ? null : config.wsUrl);
+  const options = {
+    url: socketUrl(address),
+    endpoint: tag?.dataset.endpoint ?? config.endpoint ?? '/_diffyne',
+    maxMessageSize: config.maxMessageSize || DEFAULT_MAX_MESSAGE_SIZE,
+  };
+  const transport = new Transport(options, {
+    pushed: (events, from) => {
+      for (const event of events) causes.set(event, from);
+      diffyne.eventManager.dispatchEvents(events);
+    },
+    missed: () => refresh(replace),
+  });
+
+  // ---- the transport ----
+
+  const allAjax = configured === 'ajax';
+  const byAjax = (element) => ({ ajax: element ? usesAjax(element, ajaxNames) || (allAjax && !isMarked(element)) : allAjax });
+  const isMarked = (element) => Boolean(element.closest('[data-diffyne-transport]'));
+
+  async function send(payload) {
+    const { componentId } = payload;
+    const component = diffyne.registry.get(componentId);
+    const job = queues.running(componentId);
+    const data = job?.cause ? { ...payload, cause: job.cause } : payload;
+    const response = await transport.send(payload.type === 'update' ? 'update' : 'call', data, byAjax(component?.element));
+    sortEvents(response, job?.cause);
+    if (component && job) {
+      const sent = (property) => (payload.property === property ? payload.value : payload.state?.[property]);
+      job.release = hold(component.element, sent);
+      // They are not part of the tree that the patches are made for.
+      for (const message of component.element.querySelectorAll('.diffyne-error-message')) message.remove();
+    }
+    return response;
+  }
+
+  // Leaves out broadcasts that have been here already, and notes what the others may cause.
+  function sortEvents(response, from) {
+    const ids = response.eventIds ?? [];
+    const depth = from ? from.depth + 1 : 0;
+    response.events = response.events?.filter((event, index) => {
+      if (!ids[index]) return true;
+      causes.set(event, { id: ids[index], depth });
+      return transport.isNew(ids[index]);
+    });
+  }
+
+  async function loadLazy(componentClass, componentId, params, queryParams) {
+    const element = document.querySelector(`[diff\\:id="${CSS.escape(componentId)}"]`);
+    const data = { componentClass, componentId, params, queryParams };
+    const loaded = await transport.send('mount', data, byAjax(element));
+    lazy.set(componentId, { signature: loaded.signature, listeners: loaded.eventListeners ?? {} });
+    return loaded;
+  }
+
+  const old = diffyne.transport.ws;
+  if (old) {
+    old.onclose = null;
+    old.close();
+    diffyne.transport.ws = null;
+  }
+  Object.assign(diffyne.transport, { send, sendAjax: send, sendWebSocket: send, loadLazy, connectWebSocket: () => {} });
+
+  // ---- one call at a time ----
+
+  const { callMethod, updateProperty } = diffyne;
+  const run = (id, work) => async (job) => {
+    const component = diffyne.registry.get(id);
+    // diffyne.js leaves the signature of a lazy component out.
+    if (component && !component.signature) component.signature = lazy.get(id)?.signature;
+    await work();
+    const edits = job.release?.() ?? {};
+    // The user's typing is part of the state that the next call takes along.
+    if (component) Object.assign(component.state, edits);
+  };
+  diffyne.callMethod = (id, method, params = []) => {
+    const job = { run: run(id, () => callMethod.call(diffyne, id, method, params)), cause };
+    return queues.add(id, cause ? { ...job, merge: 'any', key: JSON.stringify([method, params]) } : job);
+  };
+  diffyne.updateProperty = (id, property, value) =>
+    queues.add(id, { run: run(id, () => updateProperty.call(diffyne, id, property, value)), merge: 'last', key: property });
+
+  // ---- events ----
+
+  const { dispatchEvents } = diffyne.eventManager;
+  diffyne.eventManager.dispatchEvents = (events) => {
+    for (const event of events ?? []) {
+      cause = causes.get(event) ?? null;
+      try {
+        dispatchEvents.call(diffyne.eventManager, [event]);
+      } finally {
+        cause = null;
+      }
+    }
+  };
+  watchListeners((wishes) => transport.listen(wishes), (element) => lazy.get(element.getAttribute('diff:id'))?.listeners);
+
+  // ---- components that come again ----
+
+  const forget = (id) => {
+    diffyne.eventManager.removeListenersForComponent?.(id);
+    diffyne.registry.remove?.(id);
+    queues.drop(id);
+    lazy.delete(id);
+  };
+  const { hydrateComponent } = diffyne;
+  if (hydrateComponent) {
+    // diffyne.js hydrates some components twice; each listener then would make two calls.
+    diffyne.hydrateComponent = (element) => {
+      if (element.hasAttribute('data-diffyne-lazy')) return undefined;
+      diffyne.eventManager.removeListenersForComponent?.(element.getAttribute('diff:id'));
+      return hydrateComponent.call(diffyne, element);
+    };
+  }
+  function replace(element, fresh) {
+    forget(element.getAttribute('diff:id'));
+    element.replaceWith(fresh);
+    if (fresh.hasAttribute('data-diffyne-lazy')) diffyne.loadLazyComponent?.(fresh);
+    else if (hydrateComponent) diffyne.hydrateComponent(fresh);
+    else location.reload();
+  }
+}
+
+if (window.diffyne) {
+  attach(window.diffyne);
+} else {
+  // The moment in which diffyne.js is there.
+  let instance;
+  Object.defineProperty(window, 'diffyne', {
+    configurable: true,
+    enumerable: true,
+    get: () => instance,
+    set: (value) => {
+      instance = value;
+      Object.defineProperty(window, 'diffyne', { value, configurable: true, enumerable: true, writable: true });
+      attach(value);
+    },
+  });
+}

@@ -1,0 +1,106 @@
+// What both scripts need to know of the page: its components, their listeners and transport, and how to refresh them.
+
+import { isTyping } from './typing.js';
+
+const WRAPPER = '[data-diffyne-component]';
+
+export const parseJson = (text, otherwise) => {
+  try {
+    return JSON.parse(text) ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+};
+
+// `{event: [methods]}`; PHP prints an empty one as a list.
+export const listenersOf = (element) => {
+  const listeners = parseJson(element.getAttribute('diff:listeners'), {});
+  return Array.isArray(listeners) ? {} : listeners;
+};
+
+// The address of the WebSocket: `ws:` on an https page would be refused by the browser.
+export function socketUrl(address) {
+  if (!address) return null;
+  const url = new URL(address, location.href);
+  if (url.protocol.startsWith('http')) url.protocol = url.protocol.replace('http', 'ws');
+  if (location.protocol === 'https:') url.protocol = 'wss:';
+  return url.href;
+}
+
+// The script tag that loaded a module.
+export const scriptTag = (url) => [...document.scripts].find(({ src }) => src === url);
+
+// Whether a component's calls go by AJAX: it or something around it says so, or the script tag names it.
+export function usesAjax(element, names) {
+  const marked = element.closest('[data-diffyne-transport]')?.dataset.diffyneTransport;
+  if (marked) return marked === 'ajax';
+  const className = element.getAttribute('diff:class') ?? '';
+  return names.has(className) || names.has(className.split('\\').at(-1));
+}
+
+export const namesIn = (list) => new Set((list ?? '').split(',').map((name) => name.trim()).filter(Boolean));
+
+// Tells what the page's components listen to, now and whenever components come or go.
+// `more(element)` gives listeners that are not in its attributes.
+export function watchListeners(tell, more = () => ({})) {
+  const look = () => {
+    scheduled = false;
+    const wishes = new Map();
+    for (const element of document.querySelectorAll(WRAPPER)) {
+      const componentClass = element.getAttribute('diff:class');
+      for (const name of Object.keys({ ...listenersOf(element), ...more(element) })) {
+        wishes.set(`${name} ${componentClass}`, { name, componentClass });
+      }
+    }
+    tell([...wishes.values()]);
+  };
+  let scheduled = false;
+  const schedule = () => {
+    if (!scheduled) queueMicrotask(look);
+    scheduled = true;
+  };
+  const changes = { childList: true, subtree: true, attributes: true, attributeFilter: ['diff:listeners', 'data-diffyne-lazy'] };
+  new MutationObserver(schedule).observe(document.documentElement, changes);
+  look();
+}
+
+let refreshing = null;
+
+// Something was missed: the page is fetched once more, and each component replaced by its new self.
+// `replace(old, fresh)` does that; a component that the user types in comes later.
+export function refresh(replace) {
+  refreshing ??= fetchPage()
+    .then((page) => replaceAll(page, replace))
+    .catch((error) => console.warn('diffyne: the page could not be refreshed', error))
+    .finally(() => { refreshing = null; });
+  return refreshing;
+}
+
+async function fetchPage() {
+  const response = await fetch(location.href, { headers: { Accept: 'text/html' }, cache: 'no-store' });
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  return new DOMParser().parseFromString(await response.text(), 'text/html');
+}
+
+function replaceAll(page, replace) {
+  const fresh = byClass(page);
+  for (const [className, elements] of byClass(document)) {
+    elements.forEach((element, index) => {
+      const replacement = fresh.get(className)?.[index];
+      if (!replacement) return;
+      if (!isTyping(element)) replace(element, document.importNode(replacement, true));
+      else element.addEventListener('focusout', () => refresh(replace), { once: true });
+    });
+  }
+}
+
+// Components that are in no other one; the others come with it.
+function byClass(root) {
+  const found = new Map();
+  for (const element of root.querySelectorAll(WRAPPER)) {
+    if (element.parentElement.closest(WRAPPER)) continue;
+    const className = element.getAttribute('diff:class');
+    found.set(className, [...(found.get(className) ?? []), element]);
+  }
+  return found;
+}

@@ -1,0 +1,141 @@
+// A WebSocket that comes back: opened at once, tried again with backoff when it fails, pinged when it is silent.
+
+import { Backoff } from './backoff.js';
+
+const SOON_MS = 2_000; // calls wait this long for a first connection
+const OPEN_MS = 10_000; // a handshake may take this long
+const SILENCE_MS = 25_000; // then the server is asked whether it is there
+const ANSWER_MS = 10_000; // and may take this long to say so
+const LOOK_MS = 5_000; // between looks at the silence
+const HEALTHY_MS = 30_000; // a connection that lived this long was a good one
+
+export class Socket {
+  #url;
+  #handlers;
+  #backoff = new Backoff();
+  #ws = null;
+  #timers = new Set();
+  #heardAt = 0;
+  #pinged = false;
+  #soon = null;
+  #over = false;
+  #retryAfter;
+
+  // handlers: opened(), received(message), broken(wasOpen)
+  constructor(url, handlers) {
+    this.#url = url;
+    this.#handlers = handlers;
+    window.addEventListener('online', () => this.#hurry());
+    document.addEventListener('visibilitychange', () => document.hidden || this.#hurry());
+    setInterval(() => this.#look(), LOOK_MS);
+    this.#expect();
+    this.#connect();
+  }
+
+  get isOpen() {
+    return this.#ws?.readyState === WebSocket.OPEN;
+  }
+
+  // Settles when the socket is open, has failed, or keeps a call waiting too long.
+  async soon() {
+    if (!this.isOpen) await this.#soon?.promise;
+  }
+
+  send(text) {
+    this.#ws.send(text);
+  }
+
+  // The server says goodbye: come back when it says so, or not at all.
+  obey({ reconnect, retryAfter }) {
+    this.#over = reconnect === false;
+    this.#retryAfter = retryAfter;
+  }
+
+  #expect() {
+    let done;
+    const promise = new Promise((resolve) => { done = resolve; });
+    this.#soon = { promise, done };
+    setTimeout(done, SOON_MS);
+  }
+
+  #after(ms, work) {
+    const timer = setTimeout(() => { this.#timers.delete(timer); work(); }, ms);
+    this.#timers.add(timer);
+  }
+
+  #clearTimers() {
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
+  }
+
+  #connect() {
+    this.#clearTimers();
+    let ws;
+    try {
+      ws = new WebSocket(this.#url);
+    } catch (error) {
+      console.error(`diffyne: ${this.#url} is no address for a WebSocket`, error);
+      this.#over = true;
+      this.#soon.done();
+      this.#handlers.broken(false);
+      return;
+    }
+    this.#ws = ws;
+    ws.onopen = () => {
+      this.#clearTimers();
+      this.#after(HEALTHY_MS, () => this.#backoff.reset());
+      this.#heard();
+      this.#handlers.opened();
+      this.#soon.done();
+    };
+    ws.onmessage = ({ data }) => {
+      this.#heard();
+      this.#handlers.received(JSON.parse(data));
+    };
+    ws.onclose = () => this.#broken(ws);
+    this.#after(OPEN_MS, () => this.#broken(ws));
+  }
+
+  #heard() {
+    this.#heardAt = Date.now();
+    this.#pinged = false;
+  }
+
+  // Also for a connection that hangs: its own end would come minutes later.
+  #broken(ws) {
+    if (ws !== this.#ws) return;
+    const wasOpen = this.#heardAt > 0;
+    ws.onopen = ws.onmessage = ws.onclose = null;
+    ws.close();
+    this.#ws = null;
+    this.#heardAt = 0;
+    this.#clearTimers();
+    this.#soon.done();
+    this.#handlers.broken(wasOpen);
+    if (this.#over) return;
+    this.#after(this.#retryAfter ?? this.#backoff.next(), () => this.#connect());
+    this.#retryAfter = undefined;
+  }
+
+  #look() {
+    if (!this.isOpen) return;
+    const silence = Date.now() - this.#heardAt;
+    if (silence > SILENCE_MS + ANSWER_MS && this.#pinged) this.#broken(this.#ws);
+    else if (silence > SILENCE_MS && !this.#pinged) this.#ping();
+  }
+
+  #ping() {
+    this.#pinged = true;
+    this.send('{"event":"diffyne.ping","data":{}}');
+  }
+
+  // The network is back, or somebody looks at the page: no need to wait.
+  #hurry() {
+    if (this.#over) return;
+    if (!this.#ws) this.#connect();
+    else if (this.isOpen && Date.now() - this.#heardAt > LOOK_MS) {
+      this.#ping();
+      this.#after(ANSWER_MS, () => this.#pinged && this.#ws && this.#broken(this.#ws));
+    }
+  }
+}

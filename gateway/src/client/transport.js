@@ -1,0 +1,193 @@
+// How calls reach the server and pushes the page: over a WebSocket, and by AJAX as long as there is none.
+//
+// A call that was sent is never sent again: when its connection breaks it is rejected at once, because nobody knows
+// whether it ran. One that still waited for the connection goes by AJAX.
+
+import { Socket } from './socket.js';
+
+const ANSWER_MS = 30_000;
+const SEEN_MAX = 500;
+
+// Why a call did not succeed: `type` as on the wire, `details` the whole answer.
+export class CallError extends Error {
+  constructor(message, type, details = {}) {
+    super(message);
+    this.type = type;
+    this.details = details;
+  }
+}
+
+export class Transport {
+  #endpoint;
+  #maxMessageSize;
+  #handlers;
+  #socket = null;
+  #state = null;
+  #clientId = null;
+  #calls = new Map(); // by request id: {resolve, reject, timer}
+  #requests = 0;
+  #seen = new Set(); // ids of broadcasts
+  #wanted = new Map(); // subscriptions by their JSON
+  #position = null; // {epoch, offset}: where in the stream of broadcasts this page is
+
+  // options: url (none: AJAX only), endpoint, maxMessageSize
+  // handlers: pushed(events, cause), missed()
+  constructor({ url, endpoint, maxMessageSize }, handlers) {
+    this.#endpoint = endpoint;
+    this.#maxMessageSize = maxMessageSize;
+    this.#handlers = handlers;
+    this.#show(url ? 'connecting' : 'ajax');
+    if (url) {
+      this.#socket = new Socket(url, {
+        opened: () => { this.#show('open'); this.#subscribe(); },
+        received: (message) => this.#receive(message),
+        broken: () => { this.#show('closed'); this.#breakCalls(); },
+      });
+    }
+  }
+
+  get isOpen() {
+    return this.#socket?.isOpen ?? false;
+  }
+
+  // kind: call, update or mount. The answer, or a CallError.
+  async send(kind, data, { ajax = false } = {}) {
+    const event = `diffyne.${kind}`;
+    const requestId = `req-${++this.#requests}`;
+    const text = JSON.stringify({ event, data: { ...data, requestId } });
+    const size = new TextEncoder().encode(text).length;
+    if (size > this.#maxMessageSize) {
+      throw new CallError(`The message of ${size} bytes is over the limit of ${this.#maxMessageSize}.`, 'message_too_large');
+    }
+    if (!ajax && this.#socket) {
+      await this.#socket.soon();
+      if (this.#socket.isOpen) return this.#bySocket(requestId, text);
+    }
+    return this.#byAjax(kind, data);
+  }
+
+  // The broadcasts that the page's components listen to: [{name, componentClass}].
+  listen(wishes) {
+    const wanted = new Map(wishes.map((wish) => [JSON.stringify(wish), wish]));
+    const missing = (from, other) => [...from].filter(([key]) => !other.has(key)).map(([, wish]) => wish);
+    const [added, removed] = [missing(wanted, this.#wanted), missing(this.#wanted, wanted)];
+    this.#wanted = wanted;
+    if (!this.isOpen) return;
+    // Another component may want the same event still.
+    const names = new Set(wishes.map(({ name }) => name));
+    const gone = removed.filter(({ name }) => !names.has(name));
+    if (gone.length) this.#tell('diffyne.unsubscribe', { events: gone });
+    if (added.length) this.#tell('diffyne.subscribe', { events: added });
+  }
+
+  // Whether a broadcast is new to this page.
+  isNew(id) {
+    if (this.#seen.has(id)) return false;
+    this.#seen.add(id);
+    if (this.#seen.size > SEEN_MAX) this.#seen.delete(this.#seen.values().next().value);
+    return true;
+  }
+
+  #show(state) {
+    if (state === this.#state) return;
+    this.#state = state;
+    document.documentElement.dataset.diffyneConnection = state;
+    document.dispatchEvent(new CustomEvent('diffyne:connection', { detail: { state } }));
+  }
+
+  #tell(event, data) {
+    this.#socket.send(JSON.stringify({ event, data }));
+  }
+
+  #subscribe() {
+    const events = [...this.#wanted.values()];
+    if (!events.length) this.#position = null;
+    else if (this.#position) this.#tell('diffyne.resume', { ...this.#position, events });
+    else this.#tell('diffyne.subscribe', { events });
+  }
+
+  #receive({ event, data }) {
+    if (event === 'diffyne.response' || (event === 'diffyne.error' && data.requestId)) this.#settle(data);
+    else if (event === 'diffyne.connected') this.#clientId = data.clientId;
+    else if (event === 'diffyne.event') this.#push(data);
+    else if (event === 'diffyne.subscribed') this.#position ??= this.#place(data);
+    else if (event === 'diffyne.pong') this.#moveOn(data);
+    else if (event === 'diffyne.disconnect') this.#socket.obey(data);
+    else if (event === 'diffyne.resumed' || event === 'diffyne.gap') {
+      this.#position = this.#place(data);
+      if (event === 'diffyne.gap' || !data.recovered) this.#handlers.missed();
+    } else if (event === 'error' || event === 'diffyne.error') console.warn(`diffyne: ${data.message ?? data.error}`);
+  }
+
+  #place({ epoch, offset }) {
+    return epoch === undefined ? null : { epoch, offset };
+  }
+
+  #moveOn({ epoch, offset }) {
+    if (this.#position && offset > this.#position.offset && (epoch ?? this.#position.epoch) === this.#position.epoch) {
+      this.#position.offset = offset;
+    }
+  }
+
+  #push({ events, id, offset, depth, spread = 0 }) {
+    this.#moveOn({ offset });
+    if (!this.isNew(id)) return;
+    const cause = { id, depth };
+    // Thousands of pages hear this now; they do not all answer in the same moment.
+    if (spread) setTimeout(() => this.#handlers.pushed(events, cause), Math.random() * spread);
+    else this.#handlers.pushed(events, cause);
+  }
+
+  #bySocket(requestId, text) {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#calls.delete(requestId);
+        reject(new CallError('No answer in time. The call may or may not have run.', 'timeout'));
+      }, ANSWER_MS);
+      this.#calls.set(requestId, { resolve, reject, timer });
+      this.#socket.send(text);
+    });
+  }
+
+  #settle(data) {
+    const call = this.#calls.get(data.requestId);
+    if (!call) return;
+    this.#calls.delete(data.requestId);
+    clearTimeout(call.timer);
+    if (data.s || data.success) call.resolve(data);
+    else call.reject(new CallError(data.error, data.type, data));
+  }
+
+  #breakCalls() {
+    for (const { reject, timer } of this.#calls.values()) {
+      clearTimeout(timer);
+      reject(new CallError('The connection broke. The call may or may not have run.', 'connection_lost'));
+    }
+    this.#calls.clear();
+  }
+
+  async #byAjax(kind, data) {
+    const headers = { 'Content-Type': 'application/json', Accept: 'application/json', 'X-Requested-With': 'XMLHttpRequest' };
+    if (this.#clientId) headers['X-Diffyne-Client-Id'] = this.#clientId;
+    const csrf = document.querySelector('meta[name="csrf-token"]')?.content;
+    if (csrf) headers['X-CSRF-TOKEN'] = csrf;
+    const url = `${this.#endpoint}/${kind === 'mount' ? 'lazy' : 'update'}`;
+    const credentials = new URL(url, location.href).origin === location.origin ? 'same-origin' : 'include';
+    let response;
+    try {
+      const signal = AbortSignal.timeout(ANSWER_MS);
+      response = await fetch(url, { method: 'POST', headers, credentials, body: JSON.stringify(data), signal });
+    } catch (error) {
+      const late = error.name === 'TimeoutError';
+      throw new CallError(late ? 'No answer in time. The call may or may not have run.' : 'The server cannot be reached.', late ? 'timeout' : 'network_error');
+    }
+    const answer = await response.json().catch(() => null);
+    if (answer && (answer.s || answer.success)) return answer;
+    throw new CallError(answer?.error ?? `The server answered ${response.status}.`, answer?.type ?? typeOf(response.status), answer ?? {});
+  }
+}
+
+// Some refusals of the HTTP endpoint carry no type.
+function typeOf(status) {
+  return { 400: 'validation_error', 403: 'security_error', 404: 'exception', 429: 'rate_limited' }[status] ?? 'server_error';
+}

@@ -1,0 +1,307 @@
+//! The HTTP twin: component calls as requests, where a WebSocket does not work or is not wanted. A call takes the
+//! same way to a worker as one of a socket, and its broadcasts leave for the cluster as well.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use diffyne_shared::envelope::{DataHead, Failure, json_string};
+use diffyne_shared::rpc::{CallKind, Outcome, Transport};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::{JSON, cors, not_found, respond};
+use crate::answer::{self, Asked};
+use crate::reactor::{Origin, Reactor};
+use crate::relay::{self, Answer, Caller};
+
+/// The header by which a page names its WebSocket connection, so that its own broadcasts leave that one out.
+const CLIENT_ID: &str = "x-diffyne-client-id";
+
+/// What is served below the prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// `update`: calls and property updates.
+    Update,
+    /// `update/lazy`, and `lazy` as diffyne.js asks: a lazy component.
+    Lazy,
+    /// `health`.
+    Health,
+}
+
+/// The route of a path, if it is one of the twin's.
+pub fn route(prefix: &str, path: &str) -> Option<Route> {
+    match path.strip_prefix(prefix)?.strip_prefix('/')? {
+        "update" => Some(Route::Update),
+        "update/lazy" | "lazy" => Some(Route::Lazy),
+        "health" => Some(Route::Health),
+        _ => None,
+    }
+}
+
+/// An answer on its way to its request.
+#[derive(Debug)]
+struct Answered {
+    status: StatusCode,
+    body: Bytes,
+    set_cookie: Vec<String>,
+}
+
+/// A request whose call is under way.
+pub struct Waiting {
+    number: u64,
+    answer: oneshot::Sender<Answered>,
+    caller: Rc<Caller>,
+    /// JSON of the component's class.
+    class: String,
+    cause_depth: Option<u32>,
+    started: Instant,
+}
+
+impl Waiting {
+    /// Hands the answer to the request.
+    pub fn finish(self, reactor: &Reactor, answer: &Answer<'_>) {
+        let asked =
+            Asked { client: &self.caller.id, class: &self.class, cause_depth: self.cause_depth, started: self.started };
+        let ids = answer::settle(reactor, &asked, answer);
+        let answered = match answer {
+            Answer::Reply(reply) => {
+                let extra = answer::event_ids(reply.event_count, &ids);
+                let (body, usable) = match answer::inner(reply.data) {
+                    Some(inner) => (inner, true),
+                    None => (answer::UNUSABLE, false),
+                };
+                let status = StatusCode::from_u16(reply.status).unwrap_or(match reply.outcome {
+                    Outcome::Ok => StatusCode::OK,
+                    _ => StatusCode::INTERNAL_SERVER_ERROR,
+                });
+                Answered {
+                    status: if usable { status } else { StatusCode::BAD_GATEWAY },
+                    body: [b"{", body, extra.as_bytes(), b"}"].concat().into(),
+                    set_cookie: reply.set_cookie.clone(),
+                }
+            }
+            Answer::Failed(failure, text) => failed(*failure, text),
+        };
+        // The browser may have gone; then nobody is told.
+        let _ = self.answer.send(answered);
+    }
+}
+
+fn failed(failure: Failure, text: &str) -> Answered {
+    let status = match failure {
+        Failure::Invalid | Failure::Subscribe => StatusCode::BAD_REQUEST,
+        Failure::Overloaded | Failure::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::WorkerLost => StatusCode::BAD_GATEWAY,
+        Failure::Timeout => StatusCode::GATEWAY_TIMEOUT,
+    };
+    let body = format!(r#"{{"s":false,"error":{},"type":"{}"}}"#, json_string(text), failure.kind());
+    Answered { status, body: body.into(), set_cookie: Vec::new() }
+}
+
+/// The shape in which upstream's twin refuses a request.
+fn refused(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    respond(status, JSON, json!({"success": false, "error": text}).to_string())
+}
+
+/// Serves a request below the prefix.
+pub(super) async fn answer(
+    reactor: &Rc<Reactor>,
+    route: Route,
+    request: Request<Incoming>,
+    peer: Option<IpAddr>,
+) -> Response<Full<Bytes>> {
+    let (parts, body) = request.into_parts();
+    if reactor.admission.check_origin(&parts).is_err() {
+        reactor.metrics.requests.with_label_values(&["origin"]).inc();
+        return respond(StatusCode::FORBIDDEN, "text/plain; charset=utf-8", "Origin not allowed");
+    }
+    let identity = reactor.admission.identify(&parts, peer);
+    let guest = identity.guest;
+    let expected = if route == Route::Health { Method::GET } else { Method::POST };
+    let mut response = match &parts.method {
+        &Method::OPTIONS => {
+            let mut response = respond(StatusCode::NO_CONTENT, JSON, Bytes::new());
+            response.headers_mut().remove(header::CONTENT_TYPE);
+            cors::preflight(response.headers_mut(), &reactor.settings);
+            response
+        }
+        method if *method != expected => {
+            let mut response = not_found();
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));
+            response
+        }
+        _ if route == Route::Health => {
+            let health = json!({"status": "ok", "version": diffyne_shared::VERSION, "transport": "websocket"});
+            respond(StatusCode::OK, JSON, health.to_string())
+        }
+        _ => {
+            let caller = Caller {
+                id: client_id(&parts.headers).unwrap_or_default().to_owned(),
+                ip: identity.ip.to_string(),
+                headers: identity.headers,
+            };
+            call(reactor, route, caller, body).await
+        }
+    };
+    cors::allow(response.headers_mut(), parts.headers.get(header::ORIGIN), guest);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A client id of ours, if the page names one.
+fn client_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get(CLIENT_ID)?.to_str().ok()?;
+    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
+}
+
+/// A place among the calls by HTTP, given back when the request is over.
+struct Slot(Arc<AtomicUsize>);
+
+impl Slot {
+    fn take(reactor: &Reactor) -> Option<Self> {
+        let most = reactor.settings.requests_max;
+        let taken =
+            reactor.requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
+        taken.is_ok().then(|| Self(Arc::clone(&reactor.requests)))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Tells the relay when a request goes away before its answer.
+struct Interest<'a> {
+    reactor: &'a Reactor,
+    number: u64,
+}
+
+impl Drop for Interest<'_> {
+    fn drop(&mut self) {
+        let is_it = |origin: &Origin| matches!(origin, Origin::Request(waiting) if waiting.number == self.number);
+        let unsent = self.reactor.relay.cancel(is_it);
+        self.reactor.metrics.in_flight(-(unsent as i64));
+    }
+}
+
+/// What the twin itself looks at beside the head.
+#[derive(Deserialize, Default)]
+struct Kind<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<&'a str>,
+}
+
+async fn call(reactor: &Rc<Reactor>, route: Route, caller: Caller, body: Incoming) -> Response<Full<Bytes>> {
+    let Some(slot) = Slot::take(reactor) else {
+        reactor.metrics.requests.with_label_values(&["full"]).inc();
+        return reply(failed(Failure::Overloaded, "Too many requests are waiting. The call was not run."));
+    };
+    let body = Limited::new(body, reactor.settings.request_bytes_max).collect();
+    let text = match tokio::time::timeout(reactor.settings.header_timeout, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            reactor.metrics.requests.with_label_values(&["too_large"]).inc();
+            return refused(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large.");
+        }
+        Ok(Err(_broken)) => return refused(StatusCode::BAD_REQUEST, "Invalid request"),
+        Err(_elapsed) => return refused(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time."),
+    };
+    let Ok(text) = std::str::from_utf8(&text) else { return refused(StatusCode::BAD_REQUEST, "Invalid request") };
+    let head = DataHead::read(text);
+    let kind: Kind<'_> = serde_json::from_str(text).unwrap_or_default();
+    let kind = match (route, kind.kind) {
+        (Route::Lazy, _) => CallKind::Mount,
+        (_, Some("call")) => CallKind::Call,
+        (_, Some("update")) => CallKind::Update,
+        _ => return refused(StatusCode::BAD_REQUEST, "Invalid request"),
+    };
+    let Some(class) = head.component_class.json().filter(|class| *class != r#""""#) else {
+        return refused(StatusCode::BAD_REQUEST, "Invalid request");
+    };
+    let started = Instant::now();
+    let (answer, answered) = oneshot::channel();
+    let number = reactor.next_number();
+    let caller = Rc::new(caller);
+    let waiting = Waiting {
+        number,
+        answer,
+        caller: Rc::clone(&caller),
+        class: class.to_owned(),
+        cause_depth: head.cause.as_ref().map(|cause| cause.depth),
+        started,
+    };
+    let request = relay::Request {
+        caller,
+        transport: Transport::Ajax,
+        kind,
+        cause: head.cause.clone(),
+        payload: text.into(),
+        arrived: started,
+        deadline: started + reactor.settings.call_timeout,
+    };
+    reactor.metrics.in_flight(1);
+    reactor.metrics.requests.with_label_values(&["accepted"]).inc();
+    let interest = Interest { reactor, number };
+    reactor.relay.submit(request, Origin::Request(waiting));
+    let answered = answered.await;
+    drop((interest, slot));
+    // The relay answers every call, unless the thread ends.
+    answered.map_or_else(|_| refused(StatusCode::SERVICE_UNAVAILABLE, "The server stops."), reply)
+}
+
+fn reply(answered: Answered) -> Response<Full<Bytes>> {
+    let mut response = respond(answered.status, JSON, answered.body);
+    let headers = response.headers_mut();
+    for cookie in answered.set_cookie {
+        if let Ok(value) = HeaderValue::from_str(&cookie) {
+            headers.append(header::SET_COOKIE, value);
+        } else {
+            tracing::warn!("a worker's Set-Cookie cannot be sent");
+        }
+    }
+    if answered.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_below_the_prefix_are_the_twins() {
+        assert_eq!(route("/_diffyne", "/_diffyne/update"), Some(Route::Update));
+        assert_eq!(route("/_diffyne", "/_diffyne/update/lazy"), Some(Route::Lazy));
+        assert_eq!(route("/_diffyne", "/_diffyne/lazy"), Some(Route::Lazy));
+        assert_eq!(route("/a/b", "/a/b/health"), Some(Route::Health));
+        for path in ["/_diffyne", "/_diffyne/", "/_diffynex/update", "/update", "/_diffyne/update/"] {
+            assert_eq!(route("/_diffyne", path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_ids_of_ours_are_taken_from_a_request() {
+        let headers = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CLIENT_ID, HeaderValue::from_static(value));
+            headers
+        };
+        let id = "0123456789abcdef0123456789abcdef";
+        assert_eq!(client_id(&headers(id)), Some(id));
+        assert_eq!(client_id(&headers("0123")), None);
+        assert_eq!(client_id(&headers("0123456789abcdef0123456789abcde\"")), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! A web application in front of a cluster: pages with the gallery's components, behind one nginx with the gateways.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
+use diffyne_worker::component::Registry;
+use diffyne_worker::component::engine::Engine;
+use diffyne_worker::demo;
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+use crate::cluster::Cluster;
+use crate::gallery::{components, site};
+use crate::process::{Process, free_ports, project};
+
+/// What drives the pages.
+#[derive(Debug, Clone)]
+pub enum Script {
+    /// diffyne-client.js.
+    Client,
+    /// companion.js beside a script with the surface of diffyne.js, which lies here.
+    Companion(PathBuf),
+}
+
+impl Script {
+    /// companion.js beside the stand-in, and, if the real diffyne.js is at hand, beside that.
+    pub fn companions() -> Vec<Self> {
+        let stand_in = project().join("tests/data/stand-in.js");
+        let real = std::env::var_os("DIFFYNE_JS").map(PathBuf::from);
+        std::iter::once(stand_in).chain(real).map(Self::Companion).collect()
+    }
+
+    fn tags(&self, socket: &str, more: &str) -> String {
+        match self {
+            Self::Client => {
+                format!(r#"<script type="module" src="/_diffyne/client.js" data-url="{socket}"{more}></script>"#)
+            }
+            Self::Companion(_) => format!(
+                r#"<script>window.diffyneConfig = {{transport: 'websocket', wsUrl: 'ws://127.0.0.1:1/?key=', endpoint: '/_diffyne'}};</script>
+                <script src="/diffyne.js" defer></script>
+                <script type="module" src="/_diffyne/companion.js" data-url="{socket}"{more}></script>"#
+            ),
+        }
+    }
+}
+
+/// A running application.
+pub struct Application {
+    /// Where its pages are.
+    pub port: u16,
+    site: AbortHandle,
+    _nginx: Process,
+}
+
+impl Drop for Application {
+    fn drop(&mut self) {
+        self.site.abort();
+    }
+}
+
+impl Application {
+    /// Serves pages in front of a cluster, whose signing key and database they share. `socket` is the address of the
+    /// WebSocket that the pages are told, `more` are attributes of the script tag.
+    pub async fn start(cluster: &Cluster, script: &Script, socket: &str, more: &str) -> anyhow::Result<Self> {
+        let mut registry = Registry::default();
+        components::register(&mut registry);
+        let key = SigningKey::parse("test")?;
+        let signer =
+            Signer::new(vec![key], VerifyState::PropertyUpdates, true).ok_or_else(|| anyhow::anyhow!("no key"))?;
+        let app = demo::app(&cluster.directory.path().join("demo.sqlite"))?;
+        let engine = Arc::new(Engine { registry, signer: ArcSwap::from_pointee(signer), app, debug: false });
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let site_port = listener.local_addr()?.port();
+        let site = Arc::new(site::Site { engine, scripts: script.tags(socket, more) });
+        let site = tokio::spawn(site.serve(listener)).abort_handle();
+        let [port] = free_ports()?;
+        let diffyne_js = match script {
+            Script::Client => None,
+            Script::Companion(path) => Some(path.as_path()),
+        };
+        let nginx = cluster.run_nginx(&nginx_site(cluster, port, site_port, diffyne_js)?, port)?;
+        Ok(Self { port, site, _nginx: nginx })
+    }
+
+    /// The address of a page.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+}
+
+/// The site of `nginx/application.conf`, on these ports.
+fn nginx_site(cluster: &Cluster, port: u16, site_port: u16, diffyne_js: Option<&Path>) -> anyhow::Result<String> {
+    let mut site = std::fs::read_to_string(project().join("nginx/application.conf"))?;
+    for (index, usual) in [6001, 6002, 6003].iter().enumerate() {
+        let line = format!("    server 127.0.0.1:{usual} max_fails=0;\n");
+        let ours = cluster.gateways.get(index);
+        let ours = ours.map(|gateway| format!("    server 127.0.0.1:{} max_fails=0;\n", gateway.port));
+        site = site.replace(&line, &ours.unwrap_or_default());
+    }
+    site = site.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
+    site = site.replace("127.0.0.1:8000", &format!("127.0.0.1:{site_port}"));
+    if let Some(path) = diffyne_js {
+        let folder = cluster.directory.path().join("scripts");
+        std::fs::create_dir_all(&folder)?;
+        std::fs::copy(path, folder.join("diffyne.js"))?;
+        let text =
+            format!("    location = /diffyne.js {{ root {}; types {{ text/javascript js; }} }}\n", folder.display());
+        site = site.replace("    # The application: php-fpm", &format!("{text}    # The application: php-fpm"));
+    }
+    Ok(site)
+}

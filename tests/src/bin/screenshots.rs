@@ -1,0 +1,90 @@
+//! Pictures of the demo page and of the gallery, taken by a real browser: `make screenshots`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use diffyne_tests::application::{Application, Script};
+use diffyne_tests::browser::{Browser, Tab};
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::process::{Process, free_ports, program, project, wait_for_port};
+
+const OPEN: &str = "document.documentElement.dataset.diffyneConnection === 'open'";
+
+struct Album(PathBuf);
+
+impl Album {
+    async fn keep(&self, tab: &mut Tab, name: &str) -> anyhow::Result<()> {
+        let picture = base64::engine::general_purpose::STANDARD.decode(tab.screenshot().await?)?;
+        let path = self.0.join(format!("{name}.png"));
+        std::fs::write(&path, picture).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}", path.display());
+        Ok(())
+    }
+}
+
+async fn say(tab: &mut Tab, field: &str, text: &str) -> anyhow::Result<()> {
+    tab.click(field).await?;
+    tab.type_text(text).await?;
+    tab.enter().await?;
+    let last = serde_json::Value::from(text);
+    tab.wait_for(&format!("document.querySelector('.chat li:last-child')?.textContent === {last}")).await
+}
+
+async fn demo(browser: &Browser, album: &Album) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let [port] = free_ports()?;
+    let _dev = Process::start("dev", directory.path(), &program("diffyne-gateway")?, |command| {
+        command.args(["dev", "--ws-port", &port.to_string(), "--admin-listen", "127.0.0.1:0"]);
+        command.arg("--database").arg(directory.path().join("d.sqlite"));
+    })?;
+    wait_for_port(port)?;
+    let mut tab = browser.open(&format!("http://127.0.0.1:{port}/")).await?;
+    tab.wait_for(OPEN).await?;
+    for text in ["Is anybody there?", "Three gateways, two workers and Redis.", "And nobody lost a message."] {
+        say(&mut tab, ".chat input", text).await?;
+    }
+    for _ in 0..4 {
+        tab.click("[aria-label='one more']").await?;
+    }
+    tab.wait_for_text("output", "4").await?;
+    album.keep(&mut tab, "demo").await
+}
+
+async fn gallery(browser: &Browser, album: &Album) -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(3, 2).with_redis())?;
+    let application = Application::start(&cluster, &Script::Client, "/diffyne", "").await?;
+
+    let mut tab = browser.open(&application.url("/")).await?;
+    album.keep(&mut tab, "gallery").await?;
+    let mut tab = browser.open(&application.url("/todo+search")).await?;
+    tab.wait_for(OPEN).await?;
+    tab.click("li:nth-child(1) [aria-label='done']").await?;
+    tab.click("input[type=search]").await?;
+    tab.type_text("a").await?;
+    tab.wait_for("document.querySelector('li.done') && !document.body.textContent.includes('of 16')").await?;
+    album.keep(&mut tab, "todo-and-search").await?;
+    let mut tab = browser.open(&application.url("/signup+wizard")).await?;
+    tab.wait_for(OPEN).await?;
+    tab.click("form > button").await?;
+    tab.wait_for("document.querySelector('em').textContent").await?;
+    album.keep(&mut tab, "forms").await?;
+    let mut tab = browser.open(&application.url("/dashboard+report")).await?;
+    tab.wait_for("document.querySelectorAll('rect').length > 12 && document.querySelector('h3')").await?;
+    album.keep(&mut tab, "dashboard-and-report").await?;
+    let mut tab = browser.open(&application.url("/chat+counter")).await?;
+    tab.wait_for(OPEN).await?;
+    for text in ["Hello from the first gateway", "Hello from the second"] {
+        say(&mut tab, "[aria-label=Message]", text).await?;
+    }
+    album.keep(&mut tab, "chat-and-counter").await
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let album = Album(project().join("target/screenshots"));
+    std::fs::create_dir_all(&album.0)?;
+    let browser = Browser::start()?;
+    demo(&browser, &album).await?;
+    gallery(&browser, &album).await
+}

@@ -1,0 +1,118 @@
+//! Patches applied as the protocol says that clients do, to a tree: independent of whoever made them.
+
+use std::cmp::Ordering;
+
+use anyhow::{Context as _, bail};
+use diffyne_worker::vdom::Node;
+use diffyne_worker::vdom::node::Element;
+use serde_json::Value;
+
+/// The tree after a list of patches in upstream's short form.
+pub fn apply(root: &Node, patches: &[Value]) -> anyhow::Result<Node> {
+    if let [only] = patches
+        && only["t"] == "c"
+        && only["p"].as_array().is_some_and(Vec::is_empty)
+    {
+        return node(&only["d"]["node"]);
+    }
+    let mut root = root.clone();
+    let mut removes: Vec<Vec<usize>> = Vec::new();
+    let mut others: Vec<(Vec<usize>, &Value)> = Vec::new();
+    for patch in patches {
+        let path = path(patch)?;
+        if patch["t"] == "r" { removes.push(path) } else { others.push((path, patch)) }
+    }
+    removes.sort_by(|a, b| removes_order(a, b));
+    for path in removes {
+        let (last, parent) = path.split_last().context("the root cannot be removed")?;
+        children(at(&mut root, parent)?)?.remove(*last);
+    }
+    others.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+    for (path, patch) in others {
+        let data = &patch["d"];
+        match patch["t"].as_str() {
+            Some("c") => {
+                let (last, parent) = path.split_last().context("a create needs a place")?;
+                children(at(&mut root, parent)?)?.insert(*last, node(&data["node"])?);
+            }
+            Some("R") => *at(&mut root, &path)? = node(&data["node"])?,
+            Some("t") => *at(&mut root, &path)? = Node::Text(text(&data["x"])?),
+            Some("a") => attributes(at(&mut root, &path)?, data)?,
+            Some("o") => {
+                for step in data["moves"].as_array().context("moves")? {
+                    let list = children(at(&mut root, &path)?)?;
+                    let (from, to) = (index(&step["from"])?, index(&step["to"])?);
+                    let moved = list.remove(from);
+                    list.insert(if to > from { to - 1 } else { to }, moved);
+                }
+            }
+            _ => bail!("{patch} is no patch"),
+        }
+    }
+    Ok(root)
+}
+
+fn removes_order(a: &[usize], b: &[usize]) -> Ordering {
+    let shared = a.len().min(b.len());
+    let differ = (0..shared).rev().find(|index| a[*index] != b[*index]);
+    differ.map_or_else(|| b.len().cmp(&a.len()), |index| b[index].cmp(&a[index]))
+}
+
+fn index(value: &Value) -> anyhow::Result<usize> {
+    Ok(usize::try_from(value.as_u64().context("an index")?)?)
+}
+
+fn path(patch: &Value) -> anyhow::Result<Vec<usize>> {
+    patch["p"].as_array().context("a path")?.iter().map(index).collect()
+}
+
+fn text(value: &Value) -> anyhow::Result<String> {
+    Ok(value.as_str().context("a text")?.to_owned())
+}
+
+fn children(node: &mut Node) -> anyhow::Result<&mut Vec<Node>> {
+    match node {
+        Node::Element(element) => Ok(&mut element.children),
+        other => bail!("{other:?} has no children"),
+    }
+}
+
+fn at<'a>(root: &'a mut Node, path: &[usize]) -> anyhow::Result<&'a mut Node> {
+    path.iter().try_fold(root, |node, index| children(node)?.get_mut(*index).context("no node at this path"))
+}
+
+fn attributes(node: &mut Node, data: &Value) -> anyhow::Result<()> {
+    let Node::Element(element) = node else { bail!("only elements have attributes") };
+    let gone = data["r"].as_array().cloned().unwrap_or_default();
+    element.attributes.retain(|(name, _)| !gone.iter().any(|other| other == name));
+    for (name, value) in data["s"].as_object().into_iter().flatten() {
+        element.attributes.retain(|(known, _)| known != name);
+        element.attributes.push((name.clone(), text(value)?));
+    }
+    Ok(())
+}
+
+fn node(json: &Value) -> anyhow::Result<Node> {
+    if let Some(text) = json["x"].as_str() {
+        return Ok(Node::Text(text.to_owned()));
+    }
+    if let Some(text) = json["m"].as_str() {
+        return Ok(Node::Comment(text.to_owned()));
+    }
+    let mut attributes = Vec::new();
+    for (name, value) in json["a"].as_object().into_iter().flatten() {
+        attributes.push((name.clone(), text(value)?));
+    }
+    let children = json["c"].as_array().into_iter().flatten().map(node).collect::<anyhow::Result<_>>()?;
+    Ok(Node::Element(Element { tag: text(&json["t"])?, attributes, children }))
+}
+
+/// The tree with its attributes in one order, which means nothing.
+pub fn sorted(node: &Node) -> Node {
+    let mut node = node.clone();
+    if let Node::Element(element) = &mut node {
+        element.attributes.sort();
+        element.children = element.children.iter().map(sorted).collect();
+    }
+    node
+}

@@ -1,0 +1,228 @@
+//! Pages whose connection fails, is refused, or is not wanted; with our client, and with companion.js beside a script
+//! that has the surface of diffyne.js (and beside the real one, when `DIFFYNE_JS` says where it is).
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use diffyne_tests::application::{Application, Script};
+use diffyne_tests::browser::{Browser, Tab};
+use diffyne_tests::cluster::{Cluster, Node, Shape};
+use diffyne_tests::door::{Door, State};
+use diffyne_tests::process::{Signal, eventually};
+
+const OPEN: &str = "document.documentElement.dataset.diffyneConnection === 'open'";
+const CLOSED: &str = "document.documentElement.dataset.diffyneConnection === 'closed'";
+const PLUS: &str = "[aria-label='one more']";
+
+fn all_scripts() -> Vec<Script> {
+    std::iter::once(Script::Client).chain(Script::companions()).collect()
+}
+
+/// Calls by AJAX that the gateways have taken.
+fn ajax_calls(cluster: &Cluster) -> anyhow::Result<u64> {
+    let name = "diffyne_gateway_http_calls_total{result=\"accepted\"}";
+    cluster.gateways.iter().map(|gateway| Ok(gateway.metric(name)? as u64)).sum()
+}
+
+async fn say(tab: &mut Tab, text: &str) -> anyhow::Result<()> {
+    tab.click("[aria-label=Message]").await?;
+    tab.type_text(text).await?;
+    tab.enter().await
+}
+
+fn no_script_errors(tab: &Tab, script: &Script) {
+    assert_eq!(tab.errors, Vec::<String>::new(), "{script:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_goes_on_by_itself_when_its_gateway_is_killed() -> anyhow::Result<()> {
+    let browser = Browser::start()?;
+    for script in all_scripts() {
+        let cluster = Cluster::start(Shape::new(3, 1).with_redis())?;
+        let application = Application::start(&cluster, &script, "/diffyne", "").await?;
+        let mut ada = browser.open(&application.url("/counter+chat")).await?;
+        ada.wait_for(OPEN).await?;
+        ada.click(PLUS).await?;
+        ada.wait_for_text("output", "1").await?;
+        let has_her = |gateway: &Node| gateway.health().is_ok_and(|health| health["connections"]["local"] == 1);
+        eventually("a gateway has her connection", || cluster.gateways.iter().any(has_her))?;
+        let hers = cluster.gateways.iter().position(has_her).unwrap();
+        let other = cluster.url((hers + 1) % 3);
+        let near = Application::start(&cluster, &Script::Client, &format!("{other}diffyne"), "").await?;
+        let mut bob = browser.open(&near.url("/chat")).await?;
+        bob.wait_for(OPEN).await?;
+
+        let note = "document.addEventListener('diffyne:connection', ({ detail }) => { window.broke ||= detail.state === 'closed' })";
+        ada.eval(note).await?;
+        cluster.gateways[hers].process.signal(Signal::Kill)?;
+        // A click that is on its way in this moment is rejected, never sent twice.
+        ada.wait_for("window.broke").await?;
+        ada.click(PLUS).await?;
+        say(&mut bob, "did you hear that?").await?;
+        ada.wait_for_text("output", "2").await?;
+        ada.wait_for(OPEN).await?;
+        ada.wait_for_text(".chat li:last-child", "did you hear that?").await?;
+        // The page was fetched anew, as something had been said meanwhile: its counter begins again, and counts.
+        ada.click(PLUS).await?;
+        ada.wait_for("Number(document.querySelector('output').textContent) >= 1").await?;
+        say(&mut ada, "I did").await?;
+        bob.wait_for_text(".chat li:last-child", "I did").await?;
+        no_script_errors(&ada, &script);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_websocket_a_page_works_by_ajax_and_returns_when_it_can() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(2, 1).with_redis())?;
+    let browser = Browser::start()?;
+    for script in all_scripts() {
+        let door = Door::to(cluster.gateways[0].port, State::Shut)?;
+        let socket = format!("ws://127.0.0.1:{}/diffyne", door.port);
+        let application = Application::start(&cluster, &script, &socket, "").await?;
+        let by_socket = Application::start(&cluster, &Script::Client, "/diffyne", "").await?;
+        let mut bob = browser.open(&by_socket.url("/chat")).await?;
+        bob.wait_for(OPEN).await?;
+
+        let mut ada = browser.open(&application.url("/counter+chat")).await?;
+        ada.wait_for(CLOSED).await?;
+        let before = ajax_calls(&cluster)?;
+        ada.click(PLUS).await?;
+        ada.wait_for_text("output", "1").await?;
+        say(&mut ada, &format!("by AJAX {before}")).await?;
+        bob.wait_for_text(".chat li:last-child", &format!("by AJAX {before}")).await?;
+        // A listener in her own page hears it as well.
+        assert!(ajax_calls(&cluster)? >= before + 2, "a click, a message");
+
+        door.set(State::Open);
+        ada.eval("window.dispatchEvent(new Event('online'))").await?;
+        ada.wait_for(OPEN).await?;
+        let before = ajax_calls(&cluster)?;
+        ada.click(PLUS).await?;
+        ada.wait_for_text("output", "2").await?;
+        say(&mut bob, &format!("welcome back {before}")).await?;
+        ada.wait_for_text(".chat li:last-child", &format!("welcome back {before}")).await?;
+        assert_eq!(ajax_calls(&cluster)?, before, "the socket carries the calls again");
+
+        // Cut in the middle of the page's life.
+        door.set(State::Shut);
+        ada.wait_for(CLOSED).await?;
+        ada.click(PLUS).await?;
+        ada.wait_for_text("output", "3").await?;
+        no_script_errors(&ada, &script);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_does_not_open_keeps_a_call_two_seconds() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(1, 1))?;
+    let browser = Browser::start()?;
+    for script in all_scripts() {
+        let door = Door::to(cluster.gateways[0].port, State::Silent)?;
+        let socket = format!("ws://127.0.0.1:{}/diffyne", door.port);
+        let application = Application::start(&cluster, &script, &socket, "").await?;
+        let mut tab = browser.open(&application.url("/counter")).await?;
+        tab.wait_for("document.readyState === 'complete' && document.documentElement.dataset.diffyneConnection")
+            .await?;
+        tab.click(PLUS).await?;
+        tab.wait_for_text("output", "1").await?;
+        let seconds = tab.eval("performance.now() / 1000").await?.as_f64().unwrap();
+        assert!(seconds >= 1.9, "{seconds} s");
+        no_script_errors(&tab, &script);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_marked_for_ajax_uses_it_while_its_neighbour_uses_the_socket() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(2, 1).with_redis())?;
+    let browser = Browser::start()?;
+    for script in all_scripts() {
+        let application = Application::start(&cluster, &script, "/diffyne", r#" data-ajax="Counter""#).await?;
+        let mut tab = browser.open(&application.url("/counter+chat+todo")).await?;
+        tab.wait_for(OPEN).await?;
+        let before = ajax_calls(&cluster)?;
+        tab.click(PLUS).await?;
+        tab.wait_for_text("output", "1").await?;
+        assert_eq!(ajax_calls(&cluster)?, before + 1, "named by the script tag");
+        say(&mut tab, &format!("by socket {before}")).await?;
+        tab.wait_for_text(".chat li:last-child", &format!("by socket {before}")).await?;
+        assert_eq!(ajax_calls(&cluster)?, before + 1, "its neighbour");
+        tab.eval("document.querySelectorAll('article')[2].dataset.diffyneTransport = 'ajax'").await?;
+        tab.click("li:nth-child(2) [aria-label='up']").await?;
+        tab.wait_for_text("ol li:nth-child(1) span", "Start three gateways").await?;
+        assert_eq!(ajax_calls(&cluster)?, before + 2, "marked by what is around it");
+        tab.eval("document.querySelectorAll('article')[0].dataset.diffyneTransport = 'websocket'").await?;
+        tab.click(PLUS).await?;
+        tab.wait_for_text("output", "2").await?;
+        assert_eq!(ajax_calls(&cluster)?, before + 2, "a mark wins over the script tag");
+        assert_eq!((tab.errors, tab.network_errors), (Vec::new(), Vec::new()), "{script:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_diffyne_js_no_click_no_letter_and_no_push_is_lost() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(2, 2).with_redis())?;
+    let browser = Browser::start()?;
+    for script in Script::companions() {
+        let application = Application::start(&cluster, &script, "/diffyne", "").await?;
+        let by_client = Application::start(&cluster, &Script::Client, "/diffyne", "").await?;
+        let mut bob = browser.open(&by_client.url("/chat")).await?;
+        bob.wait_for(OPEN).await?;
+
+        let mut ada = browser.open(&application.url("/counter+chat+search")).await?;
+        ada.wait_for(OPEN).await?;
+        let clicks = |n: u32| format!("for (let i = 0; i < {n}; i++) document.querySelector(\"{PLUS}\").click()");
+        ada.eval(&clicks(120)).await?;
+        say(&mut bob, "a push in between").await?;
+        ada.eval(&clicks(80)).await?;
+        ada.wait_for_text("output", "200").await?;
+        ada.wait_for_text(".chat li:last-child", "a push in between").await?;
+
+        // Typing fast in a live field.
+        let field = "document.querySelector('input[type=search]')";
+        ada.click("input[type=search]").await?;
+        let long = "outbox and whatever else one types without a pause";
+        ada.type_text(long).await?;
+        assert_eq!(ada.eval(&format!("{field}.value")).await?, long);
+        ada.wait_for("document.querySelectorAll('article')[2].textContent.includes('0 shown of 0')").await?;
+        assert_eq!(ada.eval(&format!("{field}.value")).await?, long);
+
+        // A fault is shown, and what was typed stays.
+        ada.click(".chat button").await?;
+        ada.wait_for_text(".chat em", "The message field is required.").await?;
+        say(&mut ada, "now with words").await?;
+        bob.wait_for_text(".chat li:last-child", "now with words").await?;
+        ada.wait_for("document.querySelector('[aria-label=Message]').value === ''").await?;
+        no_script_errors(&ada, &script);
+
+        // A lazy component loads, over the socket, and can be called.
+        let mut lazy = browser.open(&application.url("/report")).await?;
+        lazy.wait_for_text("h3", "Quarter 1").await?;
+        lazy.wait_for("document.body.textContent.includes('It came by WebSocket.')").await?;
+        lazy.click("section button").await?;
+        lazy.wait_for_text("h3", "Quarter 2").await?;
+        assert_eq!((lazy.errors, lazy.network_errors), (Vec::new(), Vec::new()), "{script:?}");
+        assert_eq!(ada.network_errors, Vec::<String>::new(), "{script:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_too_large_is_refused_on_the_spot() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(1, 1))?;
+    let browser = Browser::start()?;
+    let application = Application::start(&cluster, &Script::Client, "/diffyne", "").await?;
+    let mut tab = browser.open(&application.url("/chat")).await?;
+    tab.wait_for(OPEN).await?;
+    tab.eval("document.addEventListener('diffyne:error', ({ detail }) => { window.fault = detail.type })").await?;
+    let fill = "(() => { const f = document.querySelector('[aria-label=Message]'); f.value = 'x'.repeat(1100000); \
+                f.dispatchEvent(new Event('input', {bubbles: true})); document.querySelector('.chat button').click() })()";
+    tab.eval(fill).await?;
+    tab.wait_for("window.fault === 'message_too_large'").await?;
+    assert_eq!(tab.eval(OPEN).await?, true, "the connection stays");
+    tab.eval(&fill.replace("1100000", "3")).await?;
+    tab.wait_for_text(".chat li:last-child", "xxx").await?;
+    no_script_errors(&tab, &Script::Client);
+    Ok(())
+}

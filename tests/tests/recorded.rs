@@ -1,0 +1,179 @@
+//! The recorded conversation: the same requests to the same components in Rust, by both transports, answered as
+//! upstream answered them, except where the protocol page or common sense says that ours is another.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use diffyne_tests::client::Client;
+use diffyne_tests::cluster::{Cluster, Shape, http_post};
+use diffyne_tests::process::project;
+use diffyne_tests::{dom, recorded};
+use diffyne_worker::vdom::{Node, parse};
+use serde_json::{Map, Value, json};
+
+/// What ours says instead: status by AJAX, text of the error (its beginning, or `=` for upstream's own), type.
+struct Ours(u16, &'static str, &'static str);
+
+/// The cases in which ours differs, and why.
+fn ours(case: &str, socket: bool) -> Option<Ours> {
+    const METHOD: &str = "method_error";
+    const PROPERTY: &str = "property_error";
+    Some(match (case, socket) {
+        // A PHP TypeError; ours names the parameter, without ending in a general error or a page.
+        ("Counter.add['x']", _) => {
+            Ours(400, "Parameter [n] of method [add] must be of type int, string given.", METHOD)
+        }
+        ("Counter.add[]", _) => Ours(400, "Parameter [n] of method [add] is missing.", METHOD),
+        ("Counter.add[None]", _) => Ours(400, "Parameter [n] of method [add] must be of type int, null given.", METHOD),
+        // Upstream's socket tells the exception even without debug mode: a leak.
+        ("Counter.boom[]", true) => Ours(0, "An error occurred while processing your request.", "server_error"),
+        // Upstream's socket calls any public method: a hole. In Rust, what is not listed does not exist.
+        (
+            "Counter.secret[]"
+            | "Counter.mount[]"
+            | "Counter.hydrate[]"
+            | "Counter.render[]"
+            | "Counter.__construct[]"
+            | "Counter.validate[]",
+            _,
+        ) => Ours(400, "Method ", METHOD),
+        // There are no other classes than components.
+        ("call: a class that is no component", true) => Ours(0, "Component class [", "exception"),
+        ("call: a class that is no component", false) => Ours(404, "Component class not found", ""),
+        // Where upstream answers without requestId, and the page hangs: the same words, with it.
+        (
+            "Counter.nope[]"
+            | "update nope = 1"
+            | "update errors = []"
+            | "update with a tampered state"
+            | "update without signature"
+            | "call: no method",
+            true,
+        ) => Ours(0, "=", "="),
+        ("call: componentId null", true) => Ours(0, "componentId must be a string", "validation_error"),
+        ("call: state is a string", true) => Ours(0, "state must be an object", "validation_error"),
+        ("call: state is a string", false) => Ours(400, "Invalid request", ""),
+        ("call: params is a string", true) => Ours(0, "params must be an array", "validation_error"),
+        ("call: params is a string", false) => Ours(400, "params must be an array", ""),
+        // Values that do not fit the property.
+        ("update label = null" | "update label = [1]", _) => {
+            Ours(400, "Property [label] must be of type string", PROPERTY)
+        }
+        ("update count = \"x\"", _) => Ours(400, "Property [count] must be of type int, string given.", PROPERTY),
+        ("update a list property with a scalar", _) => Ours(400, "Property [items] does not take this value", PROPERTY),
+        // Upstream's socket writes any property: a hole.
+        ("update owner = 9", true) => {
+            Ours(0, "Property [owner] is locked and cannot be updated from client.", PROPERTY)
+        }
+        ("update id = \"x\"", _) => Ours(400, "Property ", PROPERTY),
+        _ => return None,
+    })
+}
+
+/// Cases whose answer by one transport is that of the other, and why.
+fn as_the_other(case: &str, socket: bool) -> bool {
+    match case {
+        // Over HTTP, listeners without #[Invokable] are refused, an empty state is, and typed text is trimmed.
+        "Counter.poked[]"
+        | "Counter.poked[5]"
+        | "call with an empty state"
+        | "ChatRoom.handleNewMessage"
+        | "ChatRoom.handleNewMessage, other room" => !socket,
+        // Over the socket, a state with an empty string in it never verifies.
+        "update with an empty string elsewhere in the state" => socket,
+        case => !socket && case.starts_with("update label = \"") && case != "update label = \"new\"",
+    }
+}
+
+/// What a component of this class shows in this state.
+fn shown(request: &Value) -> Node {
+    let (view, defaults) = match request["componentClass"].as_str().unwrap() {
+        "App\\Diffyne\\Counter" => (recorded::COUNTER_VIEW, json!({"count": 0, "label": "a", "owner": 7})),
+        "App\\Diffyne\\ChatRoom" => (recorded::CHAT_ROOM_VIEW, json!({"roomId": 1, "messages": [], "newMessage": ""})),
+        _ => (recorded::TODO_VIEW, json!({"items": [], "draft": "", "filter": ""})),
+    };
+    let mut state: Map<String, Value> = defaults.as_object().unwrap().clone();
+    for (name, value) in request["state"].as_object().into_iter().flatten() {
+        let value = match (name.as_str(), value) {
+            ("count", Value::Null) => json!(0),
+            (_, Value::Null) => json!(""),
+            ("count", Value::String(digits)) => digits.parse::<i64>().unwrap().into(),
+            (_, value) => value.clone(),
+        };
+        state.insert(name.clone(), value);
+    }
+    let mut templates = minijinja::Environment::new();
+    templates.set_auto_escape_callback(|_| minijinja::AutoEscape::Html);
+    templates.add_template("view", view).unwrap();
+    parse(&templates.get_template("view").unwrap().render(minijinja::value::Serde(state)).unwrap())
+}
+
+/// Takes the patches out of an answer, and tells what the page is after them.
+fn page_after(before: &Node, answer: &mut Value) -> Option<Node> {
+    let patches = answer["c"].as_object_mut()?.remove("p")?;
+    Some(dom::sorted(&dom::apply(before, patches.as_array().unwrap()).unwrap()))
+}
+
+fn check(case: &Value, mut answer: Value, status: Option<u16>) {
+    let name = case["case"].as_str().unwrap();
+    let socket = status.is_none();
+    let recorded = |socket: bool| if socket { &case["socket"]["data"] } else { &case["ajax"]["body"] };
+    if let Some(Ours(expected_status, text, kind)) = ours(name, socket) {
+        let upstream = recorded(socket);
+        let expected = |ours: &str, field: &str| if ours == "=" { upstream[field].clone() } else { json!(ours) };
+        let error = answer["error"].as_str().unwrap_or_else(|| panic!("{name}: {answer}"));
+        assert!(error.starts_with(expected(text, "error").as_str().unwrap()), "{name}: {answer}");
+        assert_eq!(
+            answer["type"].as_str().unwrap_or_default(),
+            expected(kind, "type").as_str().unwrap(),
+            "{name}: {answer}"
+        );
+        assert!(status.is_none_or(|status| status == expected_status), "{name}: {status:?} {answer}");
+        return;
+    }
+    let mut expected = recorded(if as_the_other(name, socket) { !socket } else { socket }).clone();
+    for object in [&mut answer, &mut expected] {
+        let fields = object.as_object_mut().unwrap();
+        fields.remove("requestId");
+        // An addition of ours, which diffyne.js does not look at.
+        fields.remove("eventIds");
+        // Ours tells no place in the code.
+        fields.remove("details");
+    }
+    let before = shown(&case["request"]);
+    let (page, expected_page) = (page_after(&before, &mut answer), page_after(&before, &mut expected));
+    assert_eq!(page, expected_page, "{name} (socket: {socket})");
+    assert_eq!(answer, expected, "{name} (socket: {socket})");
+    if let Some(status) = status.filter(|_| !as_the_other(name, socket)) {
+        assert_eq!(case["ajax"]["status"], status, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recorded_conversation_is_answered_as_upstream_did_by_both_transports() -> anyhow::Result<()> {
+    let shape = Shape { signing_key: recorded::APP_KEY.to_owned(), ..Shape::new(1, 1) };
+    let cluster = Cluster::start(shape.worker_variable("DIFFYNE_RECORDED", "1").worker("--worker-threads", "1"))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let text = std::fs::read_to_string(project().join("tests/data/recorded/upstream.jsonl"))?;
+    let mut checked = 0;
+    for line in text.lines() {
+        let case: Value = serde_json::from_str(line)?;
+        let Some(request) = case["request"].as_object() else { continue };
+        let mut data = Value::Object(request.clone());
+        data["requestId"] = json!("r1");
+        let event = if data["type"] == "update" { "diffyne.update" } else { "diffyne.call" };
+        client.send(event, data).await?;
+        let answer = client.receive().await?;
+        assert_eq!(
+            (&answer["event"], &answer["data"]["requestId"]),
+            (&json!("diffyne.response"), &json!("r1")),
+            "{answer}"
+        );
+        check(&case, answer["data"].clone(), None);
+
+        let body = case["request"].to_string();
+        let answer = http_post(cluster.gateways[0].port, "/_diffyne/update", &[], &body)?;
+        check(&case, serde_json::from_str(&answer.body)?, Some(answer.status));
+        checked += 1;
+    }
+    assert_eq!(checked, 67, "every recorded call and update");
+    Ok(())
+}

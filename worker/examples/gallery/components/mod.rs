@@ -1,0 +1,36 @@
+//! One component a file, each showing something else.
+
+mod chat;
+mod counter;
+mod dashboard;
+mod report;
+mod search;
+mod signup;
+mod todo;
+mod wizard;
+
+use diffyne_worker::component::Registry;
+
+/// What the gallery shows: path, title, class, and a sentence about it.
+pub const SHOWN: [(&str, &str, &str, &str); 8] = [
+    ("/counter", "Counter", counter::CLASS, "Methods with typed parameters."),
+    ("/chat", "Chat room", chat::CLASS, "A broadcast that reaches every open page, on every gateway."),
+    ("/todo", "To-do list", todo::CLASS, "Keyed items that move without being made anew, edited in place."),
+    ("/signup", "Sign-up form", signup::CLASS, "Laravel's validation rules, field by field while it is filled in."),
+    ("/search", "Search", search::CLASS, "A live field whose value is in the page's address."),
+    ("/dashboard", "Dashboard", dashboard::CLASS, "Polls, and computes what it shows."),
+    ("/report", "Report", report::CLASS, "Lazy: the page is there at once, the slow part comes later."),
+    ("/wizard", "Wizard", wizard::CLASS, "Several steps, and a redirect at the end."),
+];
+
+/// Adds all of them.
+pub fn register(registry: &mut Registry) {
+    registry.add(counter::definition());
+    registry.add(chat::definition());
+    registry.add(todo::definition());
+    registry.add(signup::definition());
+    registry.add(search::definition());
+    registry.add(dashboard::definition());
+    registry.add(report::definition());
+    registry.add(wizard::definition());
+}

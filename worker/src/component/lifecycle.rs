@@ -1,0 +1,193 @@
+//! What a definition does in a call: restore, hydrate, render, act, dehydrate, render again.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::context::Context;
+use super::definition::Definition;
+use super::failure::Failure;
+use super::hook::BoxFuture;
+use super::{state, validation};
+
+/// What a call does to a component.
+#[derive(Debug)]
+pub enum Action<'a> {
+    /// Run a method.
+    Call {
+        /// Its name.
+        method: &'a str,
+        /// Positional parameters.
+        params: Vec<Value>,
+    },
+    /// Set a property.
+    Update {
+        /// Its name.
+        property: &'a str,
+        /// Its new value.
+        value: &'a Value,
+    },
+}
+
+/// A component after a call: its state, and its view before and after.
+#[derive(Debug)]
+pub struct Ran {
+    /// The state.
+    pub state: Value,
+    /// HTML before the call; none at a mount.
+    pub before: Option<String>,
+    /// HTML after it; none when a redirect ended the call.
+    pub after: Option<String>,
+    /// What the page's address has to say.
+    pub query: BTreeMap<&'static str, Value>,
+}
+
+/// A component class, whatever its state's type.
+pub trait Component: Send + Sync {
+    /// The class's name on the wire.
+    fn class(&self) -> &str;
+    /// Whether clients may call this method.
+    fn has_method(&self, name: &str) -> bool;
+    /// Whether this is a property that clients may set.
+    fn has_property(&self, name: &str) -> bool;
+    /// `{event: [methods]}`.
+    fn listeners(&self) -> &BTreeMap<&'static str, Vec<&'static str>>;
+    /// What stands on a page until the component is asked for; none: it is not lazy.
+    fn placeholder(&self) -> Option<&str>;
+    /// Whether a page may choose the values of these properties when it asks for the component.
+    fn takes_from_page(&self, params: &Map<String, Value>) -> Result<(), Failure>;
+    /// Restores, acts, renders.
+    fn call<'a>(
+        &'a self,
+        state: &'a Map<String, Value>,
+        action: Action<'a>,
+        context: &'a mut Context,
+    ) -> BoxFuture<'a, Result<Ran, Failure>>;
+    /// Makes a new one and renders it; its parameters are in the context.
+    fn mount<'a>(
+        &'a self,
+        query: &'a Map<String, Value>,
+        context: &'a mut Context,
+    ) -> BoxFuture<'a, Result<Ran, Failure>>;
+}
+
+impl<T> Definition<T>
+where
+    T: Default + Serialize + DeserializeOwned + Send + 'static,
+{
+    fn html(&self, component: &T, context: &Context) -> Result<String, Failure> {
+        self.view.html(component, &self.computed, context)
+    }
+
+    async fn update(
+        &self,
+        component: &mut T,
+        context: &mut Context,
+        property: &str,
+        value: &Value,
+    ) -> Result<(), Failure> {
+        self.properties.writable(property)?;
+        if let Some(hook) = &self.updating {
+            hook.run(component, context, (property.to_owned(), value.clone())).await?;
+        }
+        let mut properties = validation::values(component)?;
+        state::set(&mut properties, &self.properties.defaults, property, value)?;
+        *component = serde_json::from_value(Value::Object(properties))
+            .map_err(|error| Failure::Property(format!("Property [{property}] does not take this value: {error}")))?;
+        match &self.updated {
+            Some(hook) => hook.run(component, context, property.to_owned()).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn finish(
+        &self,
+        mut component: T,
+        before: Option<String>,
+        old: &Map<String, Value>,
+        context: &mut Context,
+    ) -> Result<Ran, Failure> {
+        if let Some(hook) = &self.dehydrate {
+            hook.run(&mut component, context, ()).await?;
+        }
+        let after = if context.redirect.is_some() { None } else { Some(self.html(&component, context)?) };
+        let mut state = validation::values(&component)?;
+        self.properties.hide(&mut state);
+        let state = Value::Object(state);
+        let query = self.properties.query_string(old, &state);
+        Ok(Ran { state, before, after, query })
+    }
+}
+
+impl<T> Component for Definition<T>
+where
+    T: Default + Serialize + DeserializeOwned + Send + 'static,
+{
+    fn class(&self) -> &str {
+        &self.class
+    }
+
+    fn has_method(&self, name: &str) -> bool {
+        self.methods.contains_key(name)
+    }
+
+    fn has_property(&self, name: &str) -> bool {
+        self.properties.writable(name).is_ok()
+    }
+
+    fn listeners(&self) -> &BTreeMap<&'static str, Vec<&'static str>> {
+        &self.listeners
+    }
+
+    fn placeholder(&self) -> Option<&str> {
+        self.placeholder.as_deref()
+    }
+
+    fn takes_from_page(&self, params: &Map<String, Value>) -> Result<(), Failure> {
+        let known = params.keys().filter(|name| self.properties.defaults.contains_key(*name));
+        known.map(String::as_str).try_for_each(|name| self.properties.writable(name))
+    }
+
+    fn call<'a>(
+        &'a self,
+        state: &'a Map<String, Value>,
+        action: Action<'a>,
+        context: &'a mut Context,
+    ) -> BoxFuture<'a, Result<Ran, Failure>> {
+        Box::pin(async move {
+            context.rules = std::sync::Arc::clone(&self.rules);
+            let mut component = self.restore(state)?;
+            if let Some(hook) = &self.hydrate {
+                hook.run(&mut component, context, ()).await?;
+            }
+            let before = Some(self.html(&component, context)?);
+            match action {
+                Action::Call { method, params } => match self.methods.get(method) {
+                    Some(hook) => hook.run(&mut component, context, params).await?,
+                    None => return Err(Failure::UnknownMethod(method.to_owned())),
+                },
+                Action::Update { property, value } => self.update(&mut component, context, property, value).await?,
+            }
+            self.finish(component, before, state, context).await
+        })
+    }
+
+    fn mount<'a>(
+        &'a self,
+        query: &'a Map<String, Value>,
+        context: &'a mut Context,
+    ) -> BoxFuture<'a, Result<Ran, Failure>> {
+        Box::pin(async move {
+            context.rules = std::sync::Arc::clone(&self.rules);
+            let properties = self.properties.mount(query, &context.params)?;
+            let mut component: T = serde_json::from_value(Value::Object(properties))
+                .map_err(|error| Failure::Property(format!("The parameters do not fit: {error}")))?;
+            if let Some(hook) = &self.mount {
+                hook.run(&mut component, context, ()).await?;
+            }
+            self.finish(component, None, &Map::new(), context).await
+        })
+    }
+}

@@ -1,0 +1,238 @@
+//! Validation by the rules that Laravel's users know, in Laravel's words.
+//!
+//! * [`rule`]: what a rule means
+//! * [`message`]: what it says
+
+mod message;
+mod rule;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::failure::Failure;
+use rule::{Kind, Rule};
+
+/// The rules of one field.
+#[derive(Debug, Default)]
+struct Field {
+    name: String,
+    rules: Vec<Rule>,
+}
+
+/// The rules of a component, by field: a property, or a path into it such as `items.*.text`.
+///
+/// ```
+/// use diffyne_worker::component::Rules;
+/// use serde_json::json;
+///
+/// let rules = Rules::new([("title", "required|string|max:5"), ("tags.*", "in:red,blue")])
+///     .attribute("title", "headline");
+/// let state = json!({"title": "too long", "tags": ["red", "green"]});
+/// let errors = rules.check(state.as_object().unwrap());
+/// assert_eq!(errors["title"], json!(["The headline field must not be greater than 5 characters."]));
+/// assert_eq!(errors["tags.1"], json!(["The selected tags.1 is invalid."]));
+/// ```
+#[derive(Debug, Default)]
+pub struct Rules {
+    fields: Vec<Field>,
+    /// What a field is called in messages.
+    attributes: Map<String, Value>,
+    /// Messages by `field.rule`.
+    messages: Map<String, Value>,
+}
+
+impl Rules {
+    /// Rules as Laravel writes them: `required|string|max:500`. Known are required, nullable, bail, string, integer,
+    /// numeric, boolean, array, email, url, in, min, max, between.
+    ///
+    /// # Panics
+    /// When a rule is unknown or lacks its argument: the program cannot validate as it was meant to.
+    pub fn new<const N: usize>(rules: [(&str, &str); N]) -> Self {
+        let fields = rules.iter().map(|(name, text)| {
+            let rules = text.split('|').map(|rule| match Rule::parse(rule) {
+                Ok(rule) => rule,
+                Err(error) => panic!("the rules of {name}: {error}"),
+            });
+            Field { name: (*name).to_owned(), rules: rules.collect() }
+        });
+        Self { fields: fields.collect(), ..Self::default() }
+    }
+
+    /// What a field is called in messages; without it, `newMessage` is called `new message`.
+    #[must_use]
+    pub fn attribute(mut self, field: &str, called: &str) -> Self {
+        self.attributes.insert(field.to_owned(), called.into());
+        self
+    }
+
+    /// A message of your own for a field's rule; `:attribute` and the rule's arguments (`:min`, `:max`) are filled in.
+    #[must_use]
+    pub fn message(mut self, field: &str, rule: &str, text: &str) -> Self {
+        self.messages.insert(format!("{field}.{rule}"), text.into());
+        self
+    }
+
+    /// The faults of all fields, as texts by field; empty when everything is fine.
+    pub fn check(&self, values: &Map<String, Value>) -> Map<String, Value> {
+        self.faults(values, |_| true)
+    }
+
+    /// The faults of one field.
+    pub fn check_only(&self, values: &Map<String, Value>, field: &str) -> Map<String, Value> {
+        self.faults(values, |name| name == field)
+    }
+
+    fn faults(&self, values: &Map<String, Value>, wanted: impl Fn(&str) -> bool) -> Map<String, Value> {
+        let mut errors = Map::new();
+        for field in self.fields.iter().filter(|field| wanted(&field.name)) {
+            for (path, value) in resolve(values, &field.name) {
+                let texts = self.field_faults(field, &path, value);
+                if !texts.is_empty() {
+                    errors.insert(path, texts.into());
+                }
+            }
+        }
+        errors
+    }
+
+    fn field_faults(&self, field: &Field, path: &str, value: &Value) -> Vec<Value> {
+        let mut texts = Vec::new();
+        let has = |kind: &Kind| field.rules.iter().any(|rule| rule.kind == *kind);
+        let size = rule::Size::of(value, &field.rules);
+        for rule in &field.rules {
+            // Laravel looks at empty text only to see whether it is required, and at null unless it is allowed.
+            let skipped =
+                rule.kind != Kind::Required && (rule::is_blank(value) || value.is_null() && has(&Kind::Nullable));
+            if skipped || rule.passes(value, &size) {
+                continue;
+            }
+            let own = self.messages.get(&format!("{}.{}", field.name, rule.name)).and_then(Value::as_str);
+            let called = self.attributes.get(&field.name).and_then(Value::as_str);
+            texts.push(message::text(rule, path, called, &size, own).into());
+            // Nothing else is of interest about what is not there.
+            if rule.kind == Kind::Required || has(&Kind::Bail) {
+                break;
+            }
+        }
+        texts
+    }
+}
+
+const ABSENT: &Value = &Value::Null;
+
+/// The values at a path with `*` for every item.
+fn resolve<'a>(values: &'a Map<String, Value>, path: &str) -> Vec<(String, &'a Value)> {
+    let mut parts = path.split('.');
+    let first = parts.next().unwrap_or_default();
+    let mut found = vec![(first.to_owned(), values.get(first).unwrap_or(ABSENT))];
+    for part in parts {
+        found = found.into_iter().flat_map(|(path, value)| step(&path, value, part)).collect();
+    }
+    found
+}
+
+fn step<'a>(path: &str, value: &'a Value, part: &str) -> Vec<(String, &'a Value)> {
+    let joined = |part: &str| format!("{path}.{part}");
+    match (value, part) {
+        (Value::Array(items), "*") => {
+            items.iter().enumerate().map(|(index, item)| (joined(&index.to_string()), item)).collect()
+        }
+        (Value::Object(map), "*") => map.iter().map(|(name, item)| (joined(name), item)).collect(),
+        (_, "*") => Vec::new(),
+        (Value::Array(items), index) => {
+            let item = index.parse::<usize>().ok().and_then(|index| items.get(index));
+            vec![(joined(part), item.unwrap_or(ABSENT))]
+        }
+        (value, name) => vec![(joined(part), value.get(name).unwrap_or(ABSENT))],
+    }
+}
+
+/// The properties of a component, to be checked.
+pub(super) fn values(component: &impl Serialize) -> Result<Map<String, Value>, Failure> {
+    match serde_json::to_value(component)? {
+        Value::Object(map) => Ok(map),
+        _ => Err(Failure::Exception("a component's state must be an object".to_owned())),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn faults(rules: &str, value: Value) -> Vec<String> {
+        let rules = Rules::new([("newMessage", rules)]);
+        let state = json!({"newMessage": value});
+        let errors = rules.check(state.as_object().unwrap());
+        errors.get("newMessage").map(|texts| serde_json::from_value(texts.clone()).unwrap()).unwrap_or_default()
+    }
+
+    /// Row by row what a real Laravel 13 answers.
+    #[test]
+    fn texts_are_laravels() {
+        let long = "x".repeat(6);
+        let rows: Vec<(&str, Value, &[&str])> = vec![
+            ("required|string|min:3|max:5", json!("four"), &[]),
+            ("required|string|min:3", json!(" "), &["is required."]),
+            ("required|array", json!([]), &["is required."]),
+            ("required|string|min:3", json!("xx"), &["must be at least 3 characters."]),
+            ("string|max:5", json!(long), &["must not be greater than 5 characters."]),
+            ("string|max:5", json!("éééééé"), &["must not be greater than 5 characters."]),
+            ("string|between:2,4", json!("x"), &["must be between 2 and 4 characters."]),
+            ("string", json!(4), &["must be a string."]),
+            ("string", json!(null), &["must be a string."]),
+            ("nullable|string|max:5", json!(null), &[]),
+            ("string|max:1", json!(""), &[]),
+            ("integer", json!("12"), &[]),
+            ("integer", json!(5.0), &[]),
+            ("integer|min:3", json!(2), &["must be at least 3."]),
+            ("integer", json!("x"), &["must be an integer."]),
+            ("integer|max:3", json!("abcd"), &["must be an integer.", "must not be greater than 3."]),
+            ("numeric", json!("1.5e3"), &[]),
+            ("numeric|between:1,2", json!(2.5), &["must be between 1 and 2."]),
+            ("numeric", json!("1,5"), &["must be a number."]),
+            ("boolean", json!("1"), &[]),
+            ("boolean", json!("yes"), &["must be true or false."]),
+            ("array|min:2", json!([1]), &["must have at least 2 items."]),
+            ("array|max:1", json!([1, 2]), &["must not have more than 1 items."]),
+            ("array|between:2,3", json!([1]), &["must have between 2 and 3 items."]),
+            ("array", json!("x"), &["must be an array."]),
+            ("email", json!("ada@example.com"), &[]),
+            ("email", json!("ada.example.com"), &["must be a valid email address."]),
+            ("email", json!("a@b@c.com"), &["must be a valid email address."]),
+            ("email", json!("a..b@c.com"), &["must be a valid email address."]),
+            ("url", json!("https://example.com/x?y=1"), &[]),
+            ("url", json!("example.com"), &["must be a valid URL."]),
+            ("url", json!("http://"), &["must be a valid URL."]),
+            ("bail|string|max:1", json!([1, 2]), &["must be a string."]),
+        ];
+        for (rules, value, expected) in rows {
+            let expected: Vec<String> = expected.iter().map(|text| format!("The new message field {text}")).collect();
+            assert_eq!(faults(rules, value.clone()), expected, "{rules} on {value}");
+        }
+        assert_eq!(faults("in:a,b", json!("b")), Vec::<String>::new());
+        assert_eq!(faults("in:a,b", json!("c")), ["The selected new message is invalid."]);
+        assert_eq!(faults("in:1,2", json!(2)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn messages_and_names_can_be_ones_own() {
+        let rules = Rules::new([("items.*.text", "required|max:3"), ("age", "integer|min:18")])
+            .attribute("items.*.text", "task")
+            .message("age", "min", "Be :min, not just :attribute.");
+        let state = json!({"items": [{"text": "a"}, {"text": ""}, {}], "age": 3});
+        let state = state.as_object().unwrap();
+        let errors = rules.check(state);
+        assert_eq!(errors.keys().collect::<Vec<_>>(), ["items.1.text", "items.2.text", "age"]);
+        assert_eq!(errors["items.1.text"], json!(["The task field is required."]));
+        assert_eq!(errors["age"], json!(["Be 18, not just age."]));
+        assert_eq!(rules.check_only(state, "age").len(), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "the rules of age: unknown rule `mni:3`")]
+    fn a_misspelt_rule_stops_the_start() {
+        let _ = Rules::new([("age", "mni:3")]);
+    }
+}

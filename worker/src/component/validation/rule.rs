@@ -1,0 +1,190 @@
+//! What each rule means, as Laravel's validator takes it.
+
+use serde_json::Value;
+
+/// A kind of rule, with its arguments.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Kind {
+    Required,
+    Nullable,
+    Bail,
+    String,
+    Integer,
+    Numeric,
+    Boolean,
+    Array,
+    Email,
+    Url,
+    In(Vec<String>),
+    Min(f64),
+    Max(f64),
+    Between(f64, f64),
+}
+
+/// A rule as it was written.
+#[derive(Debug, Clone)]
+pub(super) struct Rule {
+    pub(super) name: String,
+    /// The arguments, as the messages print them.
+    pub(super) arguments: Vec<String>,
+    pub(super) kind: Kind,
+}
+
+impl Rule {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let (name, rest) = text.split_once(':').unwrap_or((text, ""));
+        let arguments: Vec<String> = rest.split(',').filter(|_| !rest.is_empty()).map(str::to_owned).collect();
+        let number = |at: usize| {
+            let argument: Option<&String> = arguments.get(at);
+            argument.and_then(|text| text.trim().parse().ok()).ok_or(format!("`{text}` needs a number"))
+        };
+        let kind = match name {
+            "required" => Kind::Required,
+            "nullable" => Kind::Nullable,
+            "bail" => Kind::Bail,
+            "string" => Kind::String,
+            "integer" => Kind::Integer,
+            "numeric" => Kind::Numeric,
+            "boolean" => Kind::Boolean,
+            "array" => Kind::Array,
+            "email" => Kind::Email,
+            "url" => Kind::Url,
+            "in" if !arguments.is_empty() => Kind::In(arguments.clone()),
+            "min" => Kind::Min(number(0)?),
+            "max" => Kind::Max(number(0)?),
+            "between" => Kind::Between(number(0)?, number(1)?),
+            _ => return Err(format!("unknown rule `{text}`")),
+        };
+        Ok(Self { name: name.to_owned(), arguments, kind })
+    }
+
+    pub(super) fn passes(&self, value: &Value, size: &Size) -> bool {
+        match &self.kind {
+            Kind::Nullable | Kind::Bail => true,
+            Kind::Required => !(value.is_null() || is_blank(value) || value.as_array().is_some_and(Vec::is_empty)),
+            Kind::String => value.is_string(),
+            Kind::Integer => is_integer(value),
+            Kind::Numeric => number(value).is_some(),
+            Kind::Boolean => is_boolean(value),
+            Kind::Array => value.is_array() || value.is_object(),
+            Kind::Email => value.as_str().is_some_and(is_email),
+            Kind::Url => value.as_str().is_some_and(is_url),
+            Kind::In(allowed) => match value {
+                Value::Array(items) => items.iter().all(|item| allowed.contains(&text(item))),
+                value => allowed.contains(&text(value)),
+            },
+            Kind::Min(least) => size.value >= *least,
+            Kind::Max(most) => size.value <= *most,
+            Kind::Between(least, most) => (*least..=*most).contains(&size.value),
+        }
+    }
+}
+
+/// Text that is there but says nothing.
+pub(super) fn is_blank(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.trim().is_empty())
+}
+
+/// What a size counts, which the messages name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Number,
+    Characters,
+    Items,
+}
+
+/// The size of a value: which one depends on the field's other rules.
+#[derive(Debug)]
+pub(super) struct Size {
+    pub(super) value: f64,
+    pub(super) unit: Unit,
+}
+
+impl Size {
+    pub(super) fn of(value: &Value, rules: &[Rule]) -> Self {
+        let has = |kind: &Kind| rules.iter().any(|rule| rule.kind == *kind);
+        let numeric = has(&Kind::Numeric) || has(&Kind::Integer);
+        let counted = match (value, number(value)) {
+            (_, Some(number)) if numeric => number,
+            (Value::Array(items), _) => items.len() as f64,
+            (Value::Object(map), _) => map.len() as f64,
+            (value, _) => text(value).chars().count() as f64,
+        };
+        let unit = match () {
+            () if numeric => Unit::Number,
+            () if has(&Kind::Array) => Unit::Items,
+            () => Unit::Characters,
+        };
+        Self { value: counted, unit }
+    }
+}
+
+/// As PHP turns a value into a string.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null | Value::Bool(false) => String::new(),
+        Value::Bool(true) => "1".to_owned(),
+        value => value.to_string(),
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => {
+            let digits = text.trim();
+            // Rust also reads words, such as `inf`.
+            let plain = digits.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
+            digits.parse().ok().filter(|_| plain)
+        }
+        _ => None,
+    }
+}
+
+fn is_integer(value: &Value) -> bool {
+    match value {
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64().is_some_and(|float| float.fract() == 0.0),
+        Value::String(text) => {
+            let digits = text.trim().trim_start_matches(['+', '-']);
+            text.trim().parse::<i64>().is_ok() && (digits == "0" || !digits.starts_with('0'))
+        }
+        _ => false,
+    }
+}
+
+fn is_boolean(value: &Value) -> bool {
+    match value {
+        Value::Bool(_) => true,
+        Value::Number(number) => matches!(number.as_i64(), Some(0 | 1)),
+        Value::String(text) => text == "0" || text == "1",
+        _ => false,
+    }
+}
+
+/// One `@` between a dotted name and a host.
+fn is_email(text: &str) -> bool {
+    let Some((name, host)) = text.rsplit_once('@') else { return false };
+    let allowed = |c: char| c.is_alphanumeric() || !c.is_ascii() || "!#$%&'*+-/=?^_`{|}~".contains(c);
+    let dotted = |part: &str| part.split('.').all(|atom| !atom.is_empty() && atom.chars().all(allowed));
+    let label = |label: &str| {
+        let plain = label.chars().all(|c| c.is_alphanumeric() || c == '-');
+        plain && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 64 && dotted(name) && host.len() <= 253 && host.split('.').all(label)
+}
+
+/// A scheme, `://` and a host.
+fn is_url(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let scheme_ok = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(host, _)| host);
+    let host_ok = !host.is_empty()
+        && host.chars().all(|c| c.is_alphanumeric() || !c.is_ascii() || "-_.[]:".contains(c))
+        && !host.starts_with('.');
+    scheme_ok && host_ok && !text.chars().any(char::is_whitespace)
+}
