@@ -141,6 +141,11 @@ impl Admission {
         if allowed { Ok(()) } else { Err(Refusal::Origin) }
     }
 
+    /// Whether the `Authorization` header carries a WebSocket key.
+    fn is_key(&self, request: &Parts) -> bool {
+        !self.keys.load().is_empty() && query_value(request.uri.query().unwrap_or_default(), "key").is_none()
+    }
+
     fn knows_key(&self, request: &Parts) -> bool {
         let keys = self.keys.load();
         if keys.is_empty() {
@@ -178,9 +183,13 @@ impl Admission {
             for value in headers.get_all(header::COOKIE) {
                 line("cookie", value.as_bytes());
             }
+            // The user's, unless it is how the page itself was let in.
+            if let Some(value) = headers.get(header::AUTHORIZATION).filter(|_| !self.is_key(request)) {
+                line("authorization", value.as_bytes());
+            }
         }
         if proxied {
-            for name in [FORWARDED_HOST, FORWARDED_PROTO] {
+            for name in [FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO] {
                 if let Some(value) = headers.get(name) {
                     line(name, value.as_bytes());
                 }

@@ -14,6 +14,7 @@ pub mod dev;
 pub mod handshake;
 pub mod http;
 pub mod hub;
+pub mod jar;
 pub mod metrics;
 pub mod pages;
 pub mod reactor;

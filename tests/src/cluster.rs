@@ -33,6 +33,8 @@ pub struct Shape {
     pub worker_environment: Vec<(String, String)>,
     /// Key that states are signed with.
     pub signing_key: String,
+    /// Workers with an application are waited for.
+    pub wait_for_php: bool,
 }
 
 impl Shape {
@@ -48,6 +50,7 @@ impl Shape {
             worker_flags: Vec::new(),
             worker_environment: Vec::new(),
             signing_key: "test".to_owned(),
+            wait_for_php: true,
         }
     }
 
@@ -192,7 +195,11 @@ impl Cluster {
             command.args(&self.shape.worker_flags);
         })?;
         wait_for_port(port)?;
-        Ok(Node { process, port, admin })
+        let node = Node { process, port, admin };
+        if self.shape.worker_flags.iter().any(|flag| flag == "--app") && self.shape.wait_for_php {
+            eventually("PHP is ready", || node.ready().is_ok_and(|status| status == 200))?;
+        }
+        Ok(node)
     }
 
     /// Starts one more gateway.

@@ -7,6 +7,7 @@
 //! * [`door`]: a port that can be shut
 //! * [`browser`]: headless Chromium
 //! * [`recorded`], [`dom`]: the components of the recorded conversation, and what their patches do
+//! * [`laravel`]: a real Laravel application
 //! * [`client`]: an independent WebSocket client
 
 pub mod application;
@@ -16,6 +17,7 @@ pub mod cluster;
 pub mod dom;
 pub mod door;
 pub mod gallery;
+pub mod laravel;
 pub mod load;
 pub mod process;
 pub mod recorded;

@@ -4,6 +4,7 @@
 
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::{Cluster, Shape, http_post};
+use diffyne_tests::laravel::Laravel;
 use diffyne_tests::process::project;
 use diffyne_tests::{dom, recorded};
 use diffyne_worker::vdom::{Node, parse};
@@ -13,9 +14,13 @@ use serde_json::{Map, Value, json};
 struct Ours(u16, &'static str, &'static str);
 
 /// The cases in which ours differs, and why.
-fn ours(case: &str, socket: bool) -> Option<Ours> {
+fn ours(case: &str, socket: bool, php: bool) -> Option<Ours> {
     const METHOD: &str = "method_error";
     const PROPERTY: &str = "property_error";
+    if php && case == "update a list property with a scalar" {
+        // PHP wraps it, as over HTTP, and the view cannot show it.
+        return Some(Ours(500, "An error occurred while processing your request.", "server_error"));
+    }
     Some(match (case, socket) {
         // A PHP TypeError; ours names the parameter, without ending in a general error or a page.
         ("Counter.add['x']", _) => {
@@ -112,11 +117,11 @@ fn page_after(before: &Node, answer: &mut Value) -> Option<Node> {
     Some(dom::sorted(&dom::apply(before, patches.as_array().unwrap()).unwrap()))
 }
 
-fn check(case: &Value, mut answer: Value, status: Option<u16>) {
+fn check(case: &Value, mut answer: Value, status: Option<u16>, php: bool) {
     let name = case["case"].as_str().unwrap();
     let socket = status.is_none();
     let recorded = |socket: bool| if socket { &case["socket"]["data"] } else { &case["ajax"]["body"] };
-    if let Some(Ours(expected_status, text, kind)) = ours(name, socket) {
+    if let Some(Ours(expected_status, text, kind)) = ours(name, socket, php) {
         let upstream = recorded(socket);
         let expected = |ours: &str, field: &str| if ours == "=" { upstream[field].clone() } else { json!(ours) };
         let error = answer["error"].as_str().unwrap_or_else(|| panic!("{name}: {answer}"));
@@ -147,10 +152,8 @@ fn check(case: &Value, mut answer: Value, status: Option<u16>) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_recorded_conversation_is_answered_as_upstream_did_by_both_transports() -> anyhow::Result<()> {
-    let shape = Shape { signing_key: recorded::APP_KEY.to_owned(), ..Shape::new(1, 1) };
-    let cluster = Cluster::start(shape.worker_variable("DIFFYNE_RECORDED", "1").worker("--worker-threads", "1"))?;
+/// Holds the whole conversation with the components of a cluster.
+async fn converse(cluster: &Cluster, php: bool) -> anyhow::Result<()> {
     let mut client = Client::connect(&cluster.url(0)).await?;
     let text = std::fs::read_to_string(project().join("tests/data/recorded/upstream.jsonl"))?;
     let mut checked = 0;
@@ -162,18 +165,29 @@ async fn the_recorded_conversation_is_answered_as_upstream_did_by_both_transport
         let event = if data["type"] == "update" { "diffyne.update" } else { "diffyne.call" };
         client.send(event, data).await?;
         let answer = client.receive().await?;
-        assert_eq!(
-            (&answer["event"], &answer["data"]["requestId"]),
-            (&json!("diffyne.response"), &json!("r1")),
-            "{answer}"
-        );
-        check(&case, answer["data"].clone(), None);
+        let expected = (&json!("diffyne.response"), &json!("r1"));
+        assert_eq!((&answer["event"], &answer["data"]["requestId"]), expected, "{answer}");
+        check(&case, answer["data"].clone(), None, php);
 
         let body = case["request"].to_string();
         let answer = http_post(cluster.gateways[0].port, "/_diffyne/update", &[], &body)?;
-        check(&case, serde_json::from_str(&answer.body)?, Some(answer.status));
+        check(&case, serde_json::from_str(&answer.body)?, Some(answer.status), php);
         checked += 1;
     }
     assert_eq!(checked, 67, "every recorded call and update");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_in_rust_answer_the_recorded_conversation_as_upstream_did() -> anyhow::Result<()> {
+    let shape = Shape { signing_key: recorded::APP_KEY.to_owned(), ..Shape::new(1, 1) };
+    let cluster = Cluster::start(shape.worker_variable("DIFFYNE_RECORDED", "1").worker("--worker-threads", "1"))?;
+    converse(&cluster, false).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_in_php_answer_the_recorded_conversation_as_upstream_did() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 2))?;
+    converse(&cluster, true).await
 }

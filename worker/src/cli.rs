@@ -1,6 +1,7 @@
 //! The command line of `diffyne-worker`, and of any worker with components of its own.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,7 +13,9 @@ use diffyne_shared::settings::{self, Layers};
 use diffyne_shared::telemetry::Logs;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::backend::Backend;
 use crate::backend::native::NativeBackend;
+use crate::backend::php::PhpBackend;
 use crate::component::Registry;
 use crate::component::context::App;
 use crate::component::engine::Engine;
@@ -22,7 +25,10 @@ use crate::server::Worker;
 const AFTER: &str = "Example: diffyne-worker serve --env-file /path/to/app/.env --redis-url redis://127.0.0.1
 Every setting can be given as a flag, in the environment, in a .env file or in a TOML file; later ones in
 this list lose. Signals: SIGTERM finishes running calls, hands back the others and stops; SIGHUP reloads
-signing keys, worker tokens and the log level.";
+signing keys, worker tokens and the log level, and replaces all PHP processes one by one (after a deploy).
+
+A Laravel application: diffyne-worker serve --app /var/www/app --redis-url redis://127.0.0.1
+takes the keys from its .env and runs its Diffyne components in PHP processes that boot it once.";
 
 fn command() -> Command {
     let serve = Command::new("serve").about("Run a worker").args(settings::arguments(&worker::specs()));
@@ -78,8 +84,13 @@ pub fn main_with_site<F: Future<Output = anyhow::Result<()>>>(
 
 fn layers(matches: &ArgMatches) -> anyhow::Result<Layers> {
     let specs = worker::specs();
-    let (files, flags) = settings::from_matches(matches, &specs);
+    let (mut files, flags) = settings::from_matches(matches, &specs);
     let environment: HashMap<String, String> = std::env::vars().collect();
+    if files.env_file.is_none() {
+        // An application's own settings, its key first of all.
+        let app = flags.get("DIFFYNE_APP").or_else(|| environment.get("DIFFYNE_APP"));
+        files.env_file = app.map(|app| Path::new(app).join(".env")).filter(|file| file.is_file());
+    }
     Ok(Layers::read(&specs, &files, &environment, &flags)?)
 }
 
@@ -104,9 +115,23 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
     let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
     let logs = Logs::start(&settings.log, "diffyne-worker").map_err(anyhow::Error::msg)?;
     let mut registry = Registry::default();
-    let app = register(&mut registry, &settings)?;
+    let app: App = match &settings.php {
+        // The components are the application's.
+        Some(_) => Arc::new(()),
+        None => register(&mut registry, &settings)?,
+    };
     let engine = engine(&settings, registry, app);
-    let backend = Arc::new(NativeBackend::new(Arc::clone(&engine)));
+    let php = match &settings.php {
+        Some(php) => {
+            let backend = PhpBackend::start(php.clone(), settings.signer.clone(), settings.debug);
+            Some(backend.context("cannot start the pool of PHP processes")?)
+        }
+        None => None,
+    };
+    let backend: Arc<dyn Backend> = match &php {
+        Some(php) => Arc::clone(php) as Arc<dyn Backend>,
+        None => Arc::new(NativeBackend::new(Arc::clone(&engine))),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
         let worker = Worker::start(&settings, backend)?;
@@ -123,8 +148,8 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
                 }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => match reload(matches, &logs, &engine, &worker) {
-                    Ok(()) => tracing::info!("keys and log level reloaded"),
+                _ = hang_up.recv() => match reload(matches, &logs, &engine, php.as_deref(), &worker).await {
+                    Ok(()) => tracing::info!(php = php.is_some(), "keys and log level reloaded"),
                     Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
                 },
             }
@@ -134,9 +159,19 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
     })
 }
 
-fn reload(matches: &ArgMatches, logs: &Logs, engine: &Engine, worker: &Worker) -> anyhow::Result<()> {
+async fn reload(
+    matches: &ArgMatches,
+    logs: &Logs,
+    engine: &Engine,
+    php: Option<&PhpBackend>,
+    worker: &Worker,
+) -> anyhow::Result<()> {
     let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
     logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg)?;
+    if let Some(php) = php {
+        php.signer.store(Arc::new(settings.signer.clone()));
+        php.reload().await;
+    }
     engine.signer.store(Arc::new(settings.signer));
     worker.set_tokens(settings.tokens);
     Ok(())

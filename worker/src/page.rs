@@ -51,7 +51,7 @@ impl<'a> Page<'a> {
 }
 
 /// Percent signs and plus signs of an address, resolved.
-fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

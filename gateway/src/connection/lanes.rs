@@ -154,7 +154,12 @@ mod tests {
     use diffyne_shared::rpc::Transport;
 
     fn call(component: &str, id: &str) -> (Request, Pending) {
-        let caller = Rc::new(Caller { id: String::new(), ip: String::new(), headers: Box::default() });
+        let caller = Rc::new(Caller {
+            id: String::new(),
+            ip: String::new(),
+            headers: Box::default(),
+            jar: crate::jar::Jar::default(),
+        });
         let now = Instant::now();
         let request = Request {
             caller,

@@ -30,6 +30,9 @@ pub fn finish(reactor: &Rc<Reactor>, connection: &Rc<Connection>, pending: &Pend
         started: pending.started,
     };
     let ids = answer::settle(reactor, &asked, answer);
+    if let Answer::Reply(reply) = answer {
+        connection.caller.jar.keep(&reply.set_cookie);
+    }
     let frame = match answer {
         Answer::Reply(reply) => response(pending, reply, &ids),
         Answer::Failed(failure, text) if pending.kind == CallKind::Mount => {

@@ -23,6 +23,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::connection::{Connection, session};
 use crate::handshake::{Identity, Refusal, asks_for_upgrade};
+use crate::jar::Jar;
 use crate::reactor::Reactor;
 use crate::relay::Caller;
 use crate::socket::io;
@@ -258,6 +259,7 @@ async fn start_session(reactor: Rc<Reactor>, upgraded: fastwebsockets::upgrade::
         id: format!("{:016x}{:016x}", random_bits(), random_bits()),
         ip: identity.ip.to_string(),
         headers: identity.headers,
+        jar: Jar::default(),
     };
     let connection = Connection::new(writer, caller, reactor.settings.outbox_bytes_max, reactor.hub.now());
     reactor.hub.insert(&connection);

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::{JSON, cors, not_found, respond};
 use crate::answer::{self, Asked};
+use crate::jar::Jar;
 use crate::reactor::{Origin, Reactor};
 use crate::relay::{self, Answer, Caller};
 
@@ -149,6 +150,7 @@ pub(super) async fn answer(
                 id: client_id(&parts.headers).unwrap_or_default().to_owned(),
                 ip: identity.ip.to_string(),
                 headers: identity.headers,
+                jar: Jar::default(),
             };
             call(reactor, route, caller, body).await
         }

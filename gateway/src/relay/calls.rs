@@ -89,21 +89,24 @@ impl<O> CallTable<O> {
         let waited = matches!(entry.place, Place::Waiting) || !entry.refused_by.is_empty();
         let now = if waited { Instant::now() } else { entry.since };
         let budget = request.deadline.saturating_duration_since(now);
-        let call = Call {
-            id: key,
-            budget_ms: u32::try_from(budget.as_millis()).unwrap_or(u32::MAX),
-            client: Client {
-                id: &request.caller.id,
-                ip: &request.caller.ip,
-                transport: request.transport,
-                headers: &request.caller.headers,
-                jar: &[],
-            },
-            kind: request.kind,
-            cause: request.cause.clone(),
-            payload: request.payload.as_bytes(),
-        };
-        if !peer.send_call(key, &Frame::Call(call)) {
+        let sent = request.caller.jar.with(|jar| {
+            let call = Call {
+                id: key,
+                budget_ms: u32::try_from(budget.as_millis()).unwrap_or(u32::MAX),
+                client: Client {
+                    id: &request.caller.id,
+                    ip: &request.caller.ip,
+                    transport: request.transport,
+                    headers: &request.caller.headers,
+                    jar,
+                },
+                kind: request.kind,
+                cause: request.cause.clone(),
+                payload: request.payload.as_bytes(),
+            };
+            peer.send_call(key, &Frame::Call(call))
+        });
+        if !sent {
             return false;
         }
         entry.place = Place::Sent(Rc::clone(peer));

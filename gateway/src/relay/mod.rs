@@ -23,6 +23,7 @@ use diffyne_shared::rpc::{self, CallId, CallKind, Cause, Frame, PeerAddress, Tra
 
 pub use connect::MemoryConnector;
 
+use crate::jar::Jar;
 use calls::{CallTable, Place};
 use peer::Peer;
 
@@ -38,6 +39,8 @@ pub struct Caller {
     pub ip: String,
     /// `name: value` lines.
     pub headers: Box<[u8]>,
+    /// Cookies set since.
+    pub jar: Jar,
 }
 
 /// A call on its way.

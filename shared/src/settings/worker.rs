@@ -5,18 +5,28 @@ use std::time::Duration;
 
 use super::common::{self, LogSettings, RedisSettings, at_least_one};
 use super::gateway::{default_admin, default_name, is_plain_name};
+use super::php::{PHP, PhpSettings};
 use super::value::{ByteSize, List};
 use super::{Layers, SettingsError, Spec};
 use crate::rpc::PeerAddress;
 use crate::signing::{Signer, SigningKey};
 
-static WORKER: [Spec; 10] = [
+static WORKER: [Spec; 11] = [
     Spec::new("DIFFYNE_WORKER_LISTEN", "127.0.0.1:7001", "host:port or unix:PATH that gateways connect to"),
     Spec::optional("DIFFYNE_WORKER_ADVERTISE", "Address announced in Redis; default: the listening one"),
     Spec::optional("DIFFYNE_WORKER_NAME", "Name of this worker; default: host name and port"),
     Spec::optional("DIFFYNE_WORKER_THREADS", "Threads that serve gateways; default: one per core"),
-    Spec::new("DIFFYNE_WORKER_CONCURRENCY", "256", "Calls that run side by side"),
+    Spec::new(
+        "DIFFYNE_WORKER_CONCURRENCY",
+        "256",
+        "Calls that run side by side; with DIFFYNE_APP, unless set, as many as PHP processes at most",
+    ),
     Spec::new("DIFFYNE_WORKER_QUEUE", "16", "Calls that wait beyond those; the next is handed back"),
+    Spec::new(
+        "DIFFYNE_WORKER_MAX_ANSWER",
+        "4MiB",
+        "Largest answer of a call; a larger one fails its call. No more than the gateways' DIFFYNE_OUTBOX_BYTES",
+    ),
     Spec::new("DIFFYNE_WORKER_DRAIN_TIMEOUT", "25s", "How long running calls may take after SIGTERM"),
     Spec::optional(
         "DIFFYNE_WORKER_ADMIN_LISTEN",
@@ -38,6 +48,7 @@ static LENIENT: Spec = Spec::new(
 /// Every setting of a worker, in the order of `--help`.
 pub fn specs() -> Vec<&'static Spec> {
     let mut specs: Vec<&'static Spec> = WORKER.iter().collect();
+    specs.extend(&PHP);
     specs.extend([&LENIENT, &common::SIGNING_KEY, &common::APP_KEY, &common::WORKER_TOKEN]);
     specs.extend([&common::MAX_MESSAGE, &common::DEBUG]);
     specs.extend(common::REDIS.iter().chain(&common::LOG));
@@ -63,6 +74,8 @@ pub struct WorkerSettings {
     pub drain_timeout: Duration,
     /// Admin listener.
     pub admin_listen: Option<PeerAddress>,
+    /// The PHP application whose components are run, if one is.
+    pub php: Option<PhpSettings>,
     /// The demo chat's file.
     pub database: PathBuf,
     /// Signs and verifies states.
@@ -71,6 +84,8 @@ pub struct WorkerSettings {
     pub tokens: Vec<String>,
     /// Largest message of a client.
     pub message_bytes_max: usize,
+    /// Largest answer.
+    pub answer_bytes_max: usize,
     /// Details to clients.
     pub debug: bool,
     /// Redis.
@@ -108,7 +123,15 @@ impl WorkerSettings {
             }
             None => default_name(&listen),
         };
+        let php = PhpSettings::read(layers)?;
+        let concurrency = match &php {
+            // More would only wait, where other workers may have room.
+            Some(php) if !layers.is_set("DIFFYNE_WORKER_CONCURRENCY") => php.processes_max,
+            _ => at_least_one(layers, "DIFFYNE_WORKER_CONCURRENCY")?,
+        };
         Ok(Self {
+            php,
+            concurrency,
             advertise: layers.optional("DIFFYNE_WORKER_ADVERTISE")?,
             name,
             threads: if layers.is_set("DIFFYNE_WORKER_THREADS") {
@@ -116,7 +139,6 @@ impl WorkerSettings {
             } else {
                 std::thread::available_parallelism().map_or(1, usize::from)
             },
-            concurrency: at_least_one(layers, "DIFFYNE_WORKER_CONCURRENCY")?,
             queue_max: layers.get("DIFFYNE_WORKER_QUEUE")?,
             drain_timeout: layers.get("DIFFYNE_WORKER_DRAIN_TIMEOUT")?,
             admin_listen: match layers.optional("DIFFYNE_WORKER_ADMIN_LISTEN")? {
@@ -127,6 +149,7 @@ impl WorkerSettings {
             signer: read_signer(layers, missing_key)?,
             tokens,
             message_bytes_max: layers.get::<ByteSize>("DIFFYNE_WS_MAX_MESSAGE_SIZE")?.0,
+            answer_bytes_max: layers.get::<ByteSize>("DIFFYNE_WORKER_MAX_ANSWER")?.0.max(64 * 1024),
             debug: layers.get("DIFFYNE_DEBUG")?,
             redis: RedisSettings::read(layers)?,
             log: LogSettings::read(layers)?,

@@ -1,13 +1,17 @@
-//! What a worker runs calls on. Today: components written in Rust ([`native`]).
+//! What a worker runs calls on: components written in Rust ([`native`]), or a Laravel application in a pool of PHP
+//! processes ([`php`]), whose answers [`translation`] turns into the client's.
 
 pub mod native;
+pub mod php;
+pub mod translation;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Instant;
 
-use diffyne_shared::rpc::{CallKind, Cause, Outcome};
+use diffyne_shared::rpc::{CallKind, Cause, Outcome, SessionFate, Transport};
 
-use crate::component::ClientInfo;
+use crate::component::{ClientInfo, Failure};
 
 /// An event that may leave for the whole cluster.
 #[derive(Debug, Clone)]
@@ -41,6 +45,24 @@ pub struct Finished {
     pub set_cookie: Vec<String>,
     /// The class's listeners, as JSON, when a mount asked.
     pub listeners: Option<Vec<u8>>,
+    /// What became of the user's session.
+    pub session: SessionFate,
+}
+
+impl Finished {
+    /// A call that was not run.
+    pub fn refused(failure: &Failure, kind: CallKind, transport: Transport) -> Self {
+        let answer = match kind {
+            CallKind::Mount => failure.mount_json(transport, false, ""),
+            _ => failure.json(transport, false, ""),
+        };
+        Self {
+            outcome: failure.outcome(),
+            status: failure.status(),
+            data: answer.to_string().into_bytes(),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Finished {
@@ -56,6 +78,7 @@ impl Default for Finished {
             broadcasts: Vec::new(),
             set_cookie: Vec::new(),
             listeners: None,
+            session: SessionFate::Same,
         }
     }
 }
@@ -71,6 +94,8 @@ pub struct Job {
     pub cause: Option<Cause>,
     /// The client's `data`.
     pub payload: Vec<u8>,
+    /// When nobody waits for the answer any more.
+    pub deadline: Instant,
 }
 
 /// The end of a call, later.
@@ -82,4 +107,8 @@ pub trait Backend: Send + Sync {
     fn name(&self) -> &'static str;
     /// Runs one call; must not panic and must end.
     fn run(&self, job: Job) -> FinishedFuture<'_>;
+    /// Whether it can run calls now, and if not, why.
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
 }

@@ -3,8 +3,8 @@
 use std::panic::AssertUnwindSafe;
 
 use arc_swap::ArcSwap;
-use diffyne_shared::rpc::{CallKind, Outcome, Transport};
-use diffyne_shared::signing::{Purpose, Signer, fingerprint};
+use diffyne_shared::rpc::{CallKind, Outcome};
+use diffyne_shared::signing::{Signer, fingerprint};
 use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -14,7 +14,7 @@ use super::client::ClientInfo;
 use super::context::{App, Context, Event};
 use super::failure::Failure;
 use super::lifecycle::{Action, Component, Ran};
-use super::message::{Data, invalid, object};
+use super::message::{Data, Verified, invalid, object};
 use crate::backend::{Broadcastable, Finished};
 use crate::vdom::{Patch, diff, parse};
 
@@ -126,53 +126,25 @@ impl Engine {
         labels: &mut Labels,
     ) -> Result<Finished, Failure> {
         let data = Data::read(payload)?;
-        let id = data.component_id.get().ok_or_else(invalid)?;
+        // An unknown class is told before anything else about the message.
         let class = data.component_class.get().ok_or_else(invalid)?;
         let component = self.registry.get(class).ok_or_else(|| Failure::UnknownComponent(class.to_owned()))?;
         labels.class = class.to_owned();
-        let member = |text: Option<String>, what: &str, transport: Transport| match (text, transport) {
-            (Some(text), _) => Ok(text),
-            (None, Transport::Ajax) => Err(Failure::Invalid(format!("{what} not specified"))),
-            (None, Transport::Ws) => Err(invalid()),
-        };
-        let (purpose, action) = match kind {
-            CallKind::Call => {
-                let method = member(data.method.get().map(str::to_owned), "Method", client.transport)?;
-                if component.has_method(&method) {
-                    labels.method.clone_from(&method);
-                }
-                (Purpose::Call, (method, Some(data.positional()?)))
-            }
-            CallKind::Update => {
-                labels.method = "update".to_owned();
-                (Purpose::Update, (member(data.property.get().map(str::to_owned), "Property", client.transport)?, None))
-            }
-            CallKind::Mount => {
-                labels.method = "mount".to_owned();
-                return self.mount_for_page(&**component, &data, id, client).await;
-            }
-            CallKind::Grant => return Err(Failure::Invalid("This worker does not do that.".to_owned())),
-        };
-        let state = match (object(&data.state), client.transport) {
-            (Some(state), _) => state,
-            (None, Transport::Ajax) => return Err(invalid()),
-            (None, Transport::Ws) => return Err(Failure::Invalid("state must be an object".to_owned())),
-        };
-        let signer = self.signer.load();
-        if signer.wants(purpose) && data.signature.get().is_none() {
-            return Err(Failure::Invalid("Missing state signature".to_owned()));
+        let Verified { id, member, method, .. } = Verified::of(&data, kind, client.transport, &self.signer.load())?;
+        if kind != CallKind::Call || component.has_method(&method) {
+            labels.method = method.into_owned();
         }
-        if !signer.accepts(purpose, &data.state, id, data.signature.get()) {
-            return Err(Failure::Security);
+        if kind == CallKind::Mount {
+            return self.mount_for_page(&**component, &data, &id, client).await;
         }
-        drop(signer);
-        let action = match &action {
-            (method, Some(params)) => Action::Call { method, params: params.clone() },
-            (property, None) => Action::Update { property, value: &data.value },
+        let state = object(&data.state).unwrap_or_default();
+        let action = match kind {
+            CallKind::Call => Action::Call { method: &member, params: data.positional()? },
+            _ => Action::Update { property: &member, value: &data.value },
         };
-        let mut context = Context::new(id.to_owned(), client, App::clone(&self.app));
+        let mut context = Context::new(id.clone().into_owned(), client, App::clone(&self.app));
         let ran = component.call(&state, action, &mut context).await?;
-        self.respond(id, &ran, context)
+        self.respond(&id, &ran, context)
     }
 
     fn respond(&self, id: &str, ran: &Ran, context: Context) -> Result<Finished, Failure> {
@@ -303,6 +275,7 @@ pub(crate) fn new_component_id() -> String {
 mod tests {
     use std::sync::Arc;
 
+    use diffyne_shared::rpc::Transport;
     use diffyne_shared::signing::{SigningKey, VerifyState};
     use serde::Deserialize;
 

@@ -24,6 +24,10 @@ pub enum Failure {
     UnknownComponent(String),
     /// A class that pages may not ask for by themselves.
     NotLazy(String),
+    /// The application's framework answered instead of the component, with this status.
+    Refused(u16),
+    /// It was ended, as nobody waits for it any more.
+    Late,
     /// The component's own error; clients see the words only in debug mode.
     Exception(String),
 }
@@ -50,7 +54,7 @@ impl Failure {
             Self::UnknownProperty(_) | Self::Property(_) => Outcome::PropertyError,
             Self::Security => Outcome::SecurityError,
             Self::UnknownComponent(_) => Outcome::UnknownComponent,
-            Self::Exception(_) => Outcome::ServerError,
+            Self::Late | Self::Refused(_) | Self::Exception(_) => Outcome::ServerError,
         }
     }
 
@@ -66,7 +70,11 @@ impl Failure {
             | Self::NotLazy(_) => 400,
             Self::Security => 403,
             Self::UnknownComponent(_) => 404,
-            Self::Exception(_) => 500,
+            Self::Refused(status) if (400..600).contains(status) => *status,
+            Self::Late => 504,
+            // A redirect, to a login for example.
+            Self::Refused(300..400) => 401,
+            Self::Refused(_) | Self::Exception(_) => 500,
         }
     }
 
@@ -103,6 +111,18 @@ impl Failure {
                 Transport::Ajax => json!({"success": false, "error": "Component class not found"}),
             },
             Self::NotLazy(_) => plain("Invalid component class", "validation_error"),
+            Self::Late => typed("The call took too long. It may or may not have run.".to_owned(), "timeout"),
+            Self::Refused(_) => {
+                let text = match self.status() {
+                    401 => "You have to log in.",
+                    403 => "That is not allowed.",
+                    419 => "The page has expired. Reload it, please.",
+                    429 => "Too many requests. Wait a moment, please.",
+                    503 => "The application is down for maintenance.",
+                    _ => GENERAL,
+                };
+                typed(text.to_owned(), "server_error")
+            }
             Self::Exception(text) if debug => match transport {
                 Transport::Ws => {
                     json!({"s": false, "error": text, "type": "exception", "details": {"exception": place}})

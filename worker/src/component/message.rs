@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use diffyne_shared::rpc::{CallKind, Transport};
+use diffyne_shared::signing::{Purpose, Signer};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -11,7 +13,7 @@ use super::failure::Failure;
 /// A call, an update or a lazy mount.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Data<'a> {
+pub(crate) struct Data<'a> {
     #[serde(borrow, default)]
     pub(super) component_id: Text<'a>,
     #[serde(borrow, default)]
@@ -37,7 +39,7 @@ pub(super) fn invalid() -> Failure {
 }
 
 impl<'a> Data<'a> {
-    pub(super) fn read(payload: &'a [u8]) -> Result<Self, Failure> {
+    pub(crate) fn read(payload: &'a [u8]) -> Result<Self, Failure> {
         serde_json::from_slice(payload).map_err(|_| invalid())
     }
 
@@ -48,6 +50,68 @@ impl<'a> Data<'a> {
             Value::Array(items) => Ok(items.clone()),
             Value::Object(map) => Ok(map.values().cloned().collect()),
             _ => Err(Failure::Invalid("params must be an array".to_owned())),
+        }
+    }
+}
+
+/// A message that may be run: it is whole, and its state is signed where it has to be.
+#[derive(Debug)]
+pub(crate) struct Verified<'a> {
+    pub(crate) id: Cow<'a, str>,
+    pub(crate) class: Cow<'a, str>,
+    /// The method or property; `mount` for a mount.
+    pub(crate) member: Cow<'a, str>,
+    /// The method, or `update` or `mount`: what logs and metrics say.
+    pub(crate) method: Cow<'a, str>,
+}
+
+impl<'a> Verified<'a> {
+    /// Checks a message, without a look at the component.
+    pub(crate) fn of(
+        data: &'a Data<'_>,
+        kind: CallKind,
+        transport: Transport,
+        signer: &Signer,
+    ) -> Result<Self, Failure> {
+        let id = data.component_id.get().ok_or_else(invalid)?;
+        let class = data.component_class.get().ok_or_else(invalid)?;
+        let missing = |what: &str| match transport {
+            Transport::Ajax => Failure::Invalid(format!("{what} not specified")),
+            Transport::Ws => invalid(),
+        };
+        let (purpose, member, method) = match kind {
+            CallKind::Call => {
+                let method = data.method.get().ok_or_else(|| missing("Method"))?;
+                (Purpose::Call, method, method)
+            }
+            CallKind::Update => (Purpose::Update, data.property.get().ok_or_else(|| missing("Property"))?, "update"),
+            CallKind::Mount => {
+                return Ok(Self { id: id.into(), class: class.into(), member: "mount".into(), method: "mount".into() });
+            }
+            CallKind::Grant => return Err(Failure::Invalid("This worker does not do that.".to_owned())),
+        };
+        if object(&data.state).is_none() {
+            return Err(match transport {
+                Transport::Ajax => invalid(),
+                Transport::Ws => Failure::Invalid("state must be an object".to_owned()),
+            });
+        }
+        if signer.wants(purpose) && data.signature.get().is_none() {
+            return Err(Failure::Invalid("Missing state signature".to_owned()));
+        }
+        if !signer.accepts(purpose, &data.state, id, data.signature.get()) {
+            return Err(Failure::Security);
+        }
+        Ok(Self { id: id.into(), class: class.into(), member: member.into(), method: method.into() })
+    }
+
+    pub(crate) fn into_owned(self) -> Verified<'static> {
+        let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        Verified {
+            id: owned(self.id),
+            class: owned(self.class),
+            member: owned(self.member),
+            method: owned(self.method),
         }
     }
 }
@@ -63,7 +127,7 @@ pub(super) fn object(value: &Value) -> Option<Cow<'_, Map<String, Value>>> {
 
 /// A field that should be a string, borrowed where it can be; nothing where it is something else.
 #[derive(Default)]
-pub(super) struct Text<'a>(Option<Cow<'a, str>>);
+pub(crate) struct Text<'a>(Option<Cow<'a, str>>);
 
 impl Text<'_> {
     /// The text, unless it is empty.

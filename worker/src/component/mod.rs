@@ -51,7 +51,7 @@ pub mod engine;
 pub mod failure;
 pub mod hook;
 pub mod lifecycle;
-mod message;
+pub(crate) mod message;
 pub mod params;
 mod properties;
 mod state;

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::{self, Call, CallId, EventOut, Frame, FrameReader, Hello, Pong, Refuse, Reply, SessionFate};
+use diffyne_shared::rpc::{self, Call, CallId, EventOut, Frame, FrameReader, Hello, Pong, Refuse, Reply};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use subtle::{Choice, ConstantTimeEq as _};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use crate::backend::{Finished, Job};
-use crate::component::ClientInfo;
+use crate::component::{ClientInfo, Failure};
 
 /// How long a gateway may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -307,7 +307,7 @@ impl Connection {
                         .map(|event| EventOut { index: event.index, name: &event.name, params: &event.params })
                         .collect(),
                     set_cookie: finished.set_cookie.clone(),
-                    session: SessionFate::Same,
+                    session: finished.session,
                     listeners: finished.listeners.as_deref(),
                     load: self.load(),
                 };
@@ -322,7 +322,17 @@ impl Connection {
 
 async fn run(shared: &Shared, job: Job) -> Finished {
     let started = Instant::now();
-    let finished = shared.backend.run(job).await;
+    let (kind, transport) = (job.kind, job.client.transport);
+    let mut finished = shared.backend.run(job).await;
+    let size = finished.data.len() + finished.broadcasts.iter().map(|event| event.params.len()).sum::<usize>();
+    if size > shared.answer_bytes_max {
+        // The gateway would not take it, and end the connection with all its other calls.
+        let limit = shared.answer_bytes_max;
+        tracing::error!(component = finished.class, method = finished.method, size, limit, "an answer is too large");
+        let failure = Failure::Exception("the answer is too large".to_owned());
+        let labels = (finished.class, finished.method);
+        finished = Finished { class: labels.0, method: labels.1, ..Finished::refused(&failure, kind, transport) };
+    }
     shared.metrics.duration.observe(started.elapsed().as_secs_f64());
     finished
 }
@@ -365,5 +375,6 @@ fn job(call: &Call<'_>) -> Job {
         },
         cause: call.cause.clone(),
         payload: call.payload.to_vec(),
+        deadline: Instant::now() + Duration::from_millis(call.budget_ms.into()),
     }
 }

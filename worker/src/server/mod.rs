@@ -59,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) concurrency: usize,
     pub(crate) queue_max: usize,
     pub(crate) frame_bytes_max: usize,
+    pub(crate) answer_bytes_max: usize,
     pub(crate) slots: Arc<Semaphore>,
     /// Calls running and waiting.
     pub(crate) load: AtomicU32,
@@ -101,7 +102,10 @@ impl AdminSource for Admin {
     }
 
     fn ready(&self) -> Result<(), String> {
-        if self.0.drain.is_cancelled() { Err("this worker is stopping".to_owned()) } else { Ok(()) }
+        if self.0.drain.is_cancelled() {
+            return Err("this worker is stopping".to_owned());
+        }
+        self.0.backend.ready()
     }
 }
 
@@ -160,6 +164,7 @@ impl Worker {
             concurrency: settings.concurrency,
             queue_max: settings.queue_max,
             frame_bytes_max: settings.message_bytes_max + diffyne_shared::rpc::FRAME_OVERHEAD_MAX,
+            answer_bytes_max: settings.answer_bytes_max,
             slots: Arc::new(Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS))),
             load: AtomicU32::new(0),
             queued: AtomicUsize::new(0),

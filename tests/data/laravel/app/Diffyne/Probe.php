@@ -1,0 +1,161 @@
+<?php
+
+namespace App\Diffyne;
+
+use Diffyne\Attributes\Invokable;
+use Diffyne\Attributes\Lazy;
+use Diffyne\Attributes\On;
+use Diffyne\Cluster\InteractsWithWebSocket;
+use Diffyne\Component;
+use Illuminate\Support\Facades\Auth;
+use Illuminate\Support\Facades\DB;
+use Illuminate\Support\Facades\View;
+
+/** Does what applications do, the worst of it included. */
+#[Lazy]
+class Probe extends Component
+{
+    use InteractsWithWebSocket;
+
+    public string $text = '';
+
+    public ?string $user = null;
+
+    public array $seen = [];
+
+    public static array $leak = [];
+
+    public function render(): string
+    {
+        return '<p>'.e($this->text).'</p>';
+    }
+
+    #[Invokable]
+    public function say(string $text): void
+    {
+        $this->text = $text;
+    }
+
+    /** What one call can see of another's. */
+    #[Invokable]
+    public function look(): void
+    {
+        $this->user = session('uid');
+        $this->seen = [
+            'locale' => app()->getLocale(), 'config' => config('app.name'), 'shared' => View::shared('left', 'nothing'),
+            'time_zone' => date_default_timezone_get(), 'transaction' => DB::transactionLevel(), 'session' => session('left', 'nothing'),
+            'agent' => request()->userAgent(), 'address' => request()->ip(), 'url' => url('/x'), 'socket' => $this->isWebSocketConnected(),
+            'superglobal' => $_GET['left'] ?? 'nothing', 'guest' => Auth::guest(), 'process' => getmypid(),
+        ];
+    }
+
+    /** Leaves something everywhere. */
+    #[Invokable]
+    public function litter(string $uid): void
+    {
+        session(['uid' => $uid, 'left' => $uid]);
+        app()->setLocale('de');
+        config(['app.name' => "of $uid"]);
+        View::share('left', $uid);
+        date_default_timezone_set('Asia/Tokyo');
+        $_GET['left'] = $uid;
+        error_reporting(0);
+        DB::beginTransaction();
+        DB::table('messages')->insert(['content' => "never $uid", 'room_id' => 99]);
+        ob_start();
+        echo 'half a page';
+        $this->user = $uid;
+    }
+
+    #[Invokable]
+    public function login(string $uid): void
+    {
+        session()->regenerate();
+        session(['uid' => $uid]);
+        $this->user = $uid;
+    }
+
+    #[Invokable]
+    public function end(string $how): void
+    {
+        match ($how) {
+            'exit' => exit(0),
+            'die' => die('dead'),
+            'fatal' => $this->{'no such method at all'}(),
+            'memory' => str_repeat('x', 2_000_000_000),
+            'kill' => posix_kill(getmypid(), SIGKILL),
+            'loop' => (function (): never {
+                while (true) {
+                }
+            })(),
+            'notice' => $this->seen['undefined']['deeper'],
+            'throw' => throw new \LogicException('thrown on purpose'),
+            'deep' => strlen([]),
+            'abort' => abort(403, 'not for you'),
+        };
+    }
+
+    #[Invokable]
+    public function leak(int $megabytes): void
+    {
+        self::$leak[] = str_repeat('x', $megabytes << 20);
+        $this->text = (string) getmypid();
+    }
+
+    #[Invokable]
+    public function shout(int $megabytes): void
+    {
+        echo str_repeat('x', $megabytes << 20);
+        $this->text = 'said';
+    }
+
+    #[Invokable]
+    public function big(int $megabytes): void
+    {
+        $this->text = str_repeat('x', $megabytes << 20);
+    }
+
+    #[Invokable]
+    public function wait(int $ms): void
+    {
+        usleep($ms * 1000);
+        $this->text = (string) getmypid();
+    }
+
+    /** The application's time zone is read once more when the request ends. */
+    #[Invokable]
+    public function spoil(): void
+    {
+        app()->terminating(fn () => throw new \RuntimeException('terminate throws'));
+        $this->text = 'spoilt';
+    }
+
+    #[Invokable]
+    public function tell(string $what): void
+    {
+        $this->dispatch('message-sent', ['what' => $what]);
+    }
+
+    #[On('message-sent')]
+    public function hear(array $data): void
+    {
+        $this->text = $data['what'];
+    }
+
+    #[Invokable]
+    protected function guarded(): void
+    {
+        $this->text = 'guarded';
+    }
+
+    public function version(): string
+    {
+        return 'VERSION-1';
+    }
+
+    #[Invokable]
+    public function ask(): void
+    {
+        $this->text = $this->version();
+    }
+}

@@ -1,0 +1,2 @@
+<?php
+return [App\Providers\AppServiceProvider::class, Diffyne\DiffyneServiceProvider::class];

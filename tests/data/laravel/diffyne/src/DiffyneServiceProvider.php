@@ -1,0 +1,19 @@
+<?php
+
+namespace Diffyne;
+
+use Illuminate\Support\ServiceProvider;
+
+class DiffyneServiceProvider extends ServiceProvider
+{
+    public function register(): void
+    {
+        $this->app['config']->set('diffyne', array_replace([
+            'middleware' => ['web'],
+            'performance' => ['minify_patches' => true],
+            'security' => ['signing_key' => env('DIFFYNE_SIGNING_KEY')],
+        ], $this->app['config']->get('diffyne', [])));
+        $this->app->singleton(VirtualDOM\Renderer::class);
+        $this->app->singleton(State\ComponentHydrator::class);
+    }
+}

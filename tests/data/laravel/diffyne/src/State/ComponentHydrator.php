@@ -1,0 +1,31 @@
+<?php
+
+namespace Diffyne\State;
+
+use Diffyne\Component;
+
+final class ComponentHydrator
+{
+    public function hydrate(string $class, array $state, string $id): Component
+    {
+        $component = new $class();
+        $component->id = $id;
+        $component->restoreState($state);
+        $component->hydrate();
+
+        return $component;
+    }
+
+    public function mount(string $class, array $params = []): Component
+    {
+        $component = new $class();
+        foreach ($params as $name => $value) {
+            if (property_exists($component, $name)) {
+                $component->{$name} = $value;
+            }
+        }
+        $component->mount();
+
+        return $component;
+    }
+}

@@ -1,0 +1,120 @@
+//! A real Laravel application in a root of Debian's packages (`tests/laravel-chroot.sh`), with a server part of
+//! Diffyne: our stand-in, or the real package, whose directory `DIFFYNE_PACKAGE` names.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::ensure;
+
+use crate::cluster::Shape;
+use crate::process::project;
+use crate::recorded::APP_KEY;
+
+/// An application of its own for one test.
+#[derive(Debug)]
+pub struct Laravel {
+    root: PathBuf,
+    /// Its directory, as PHP sees it.
+    pub directory: String,
+}
+
+impl Drop for Laravel {
+    fn drop(&mut self) {
+        // What is left is told by the test that checks for it.
+        let _ = std::fs::remove_dir_all(self.path(""));
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let status = Command::new("cp").arg("-rT").arg(from).arg(to).status()?;
+    ensure!(status.success(), "cannot copy {}", from.display());
+    Ok(())
+}
+
+impl Laravel {
+    /// A fresh copy of the test application.
+    pub fn new() -> anyhow::Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let usual = || Path::new(&std::env::var("HOME").unwrap_or_default()).join(".cache/diffyne-tests/laravel-13");
+        let root = std::env::var_os("DIFFYNE_LARAVEL_ROOT").map_or_else(usual, PathBuf::from);
+        ensure!(
+            root.join("usr/share/php/Illuminate").is_dir(),
+            "{} has no Laravel: run tests/tools.sh",
+            root.display()
+        );
+        let name = format!("test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let laravel = Self { root, directory: format!("/srv/{name}") };
+        std::fs::create_dir_all(laravel.path(""))?;
+        copy(&project().join("tests/data/laravel"), &laravel.path(""))?;
+        if let Some(package) = std::env::var_os("DIFFYNE_PACKAGE") {
+            std::fs::remove_dir_all(laravel.path("diffyne"))?;
+            copy(Path::new(&package), &laravel.path("diffyne"))?;
+        }
+        for folder in [
+            "bootstrap/cache",
+            "database",
+            "storage/app",
+            "storage/logs",
+            "storage/framework/sessions",
+            "storage/framework/views",
+            "storage/framework/cache/data",
+        ] {
+            std::fs::create_dir_all(laravel.path(folder))?;
+        }
+        std::fs::copy(laravel.path(".env.example"), laravel.path(".env"))?;
+        laravel.php(&[
+            "-r",
+            &format!(
+                "$p = new PDO('sqlite:{}/database/database.sqlite'); \
+                 $p->exec('create table messages (id integer primary key, content text, room_id integer)');",
+                laravel.directory
+            ),
+        ])?;
+        Ok(laravel)
+    }
+
+    /// A file of the application, as this machine sees it.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.root.join(self.directory.trim_start_matches('/')).join(file)
+    }
+
+    /// The command that runs PHP.
+    pub fn command(&self) -> String {
+        format!("chroot {} php8.4", self.root.display())
+    }
+
+    /// Runs PHP to its end.
+    pub fn php(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = Command::new("chroot").arg(&self.root).arg("php8.4").args(arguments).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        Ok(text)
+    }
+
+    /// Runs artisan.
+    pub fn artisan(&self, command: &str) -> anyhow::Result<String> {
+        self.php(&[&format!("{}/artisan", self.directory), command])
+    }
+
+    /// Changes a file of the application.
+    pub fn change(&self, file: &str, from: &str, to: &str) -> anyhow::Result<()> {
+        let text = std::fs::read_to_string(self.path(file))?;
+        ensure!(text.contains(from), "{file} has no {from}");
+        Ok(std::fs::write(self.path(file), text.replace(from, to))?)
+    }
+
+    /// The application's log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("storage/logs/laravel.log")).unwrap_or_default()
+    }
+
+    /// A cluster whose workers run this application.
+    pub fn shape(&self, gateways: usize, processes: usize) -> Shape {
+        let shape = Shape { signing_key: APP_KEY.to_owned(), ..Shape::new(gateways, 1) };
+        shape
+            .worker("--app", &self.directory)
+            .worker("--php-command", &self.command())
+            .worker("--php-processes", &processes.to_string())
+    }
+}

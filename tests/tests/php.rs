@@ -1,0 +1,399 @@
+//! A real Laravel 13 with its default middleware behind the cluster: what users type, who they are, and everything
+//! that application code can do to the process it runs in.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use diffyne_tests::client::{Client, call};
+use diffyne_tests::cluster::{Cluster, Shape, http_post};
+use diffyne_tests::laravel::Laravel;
+use diffyne_tests::process::{Signal, eventually};
+use serde_json::{Value, json};
+
+const PROBE: &str = "App\\Diffyne\\Probe";
+
+fn state() -> Value {
+    json!({"text": "", "user": null, "seen": []})
+}
+
+/// Calls a method of the probe; the answer's data.
+async fn probe(client: &mut Client, method: &str, params: Value) -> anyhow::Result<Value> {
+    client.send("diffyne.call", call(PROBE, "diffyne-probe", method, params, state(), "r")).await?;
+    Ok(client.receive().await?["data"].clone())
+}
+
+async fn text(client: &mut Client, method: &str, params: Value) -> anyhow::Result<String> {
+    let answer = probe(client, method, params).await?;
+    Ok(answer["c"]["st"]["text"].as_str().unwrap_or_else(|| panic!("{method}: {answer}")).to_owned())
+}
+
+fn fails(answer: &Value) {
+    let general = "An error occurred while processing your request.";
+    assert_eq!(
+        (&answer["s"], &answer["error"], &answer["type"]),
+        (&json!(false), &json!(general), &json!("server_error"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 1))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let mut signed = probe(&mut client, "say", json!(["start"])).await?["c"].clone();
+    for typed in ["", "  two  spaces ", "0", "😀", "a\u{2028}b", "null", "<b>&amp;", "0.10", "last"] {
+        assert_eq!(text(&mut client, "say", json!([typed])).await?, typed, "as a parameter");
+        let update = json!({"type": "update", "componentId": "diffyne-probe", "componentClass": PROBE, "property": "text",
+            "value": typed, "state": signed["st"], "fingerprint": signed["f"], "signature": signed["sig"], "requestId": "u"});
+        client.send("diffyne.update", update.clone()).await?;
+        let answer = client.receive().await?["data"].clone();
+        assert_eq!(answer["c"]["st"]["text"], typed, "as a value: {answer}");
+        let mut by_ajax = update;
+        by_ajax.as_object_mut().unwrap().remove("requestId");
+        let by_ajax = http_post(cluster.gateways[0].port, "/_diffyne/update", &[], &by_ajax.to_string())?;
+        assert_eq!(serde_json::from_str::<Value>(&by_ajax.body)?["c"]["st"]["text"], typed, "by AJAX");
+        // Now it is in the state.
+        signed = answer["c"].clone();
+    }
+    let mut tampered = json!({"type": "update", "componentId": "diffyne-probe", "componentClass": PROBE, "property": "text",
+        "value": "x", "state": signed["st"], "signature": signed["sig"], "requestId": "u"});
+    tampered["state"]["user"] = json!("admin");
+    client.send("diffyne.update", tampered).await?;
+    assert_eq!(client.receive().await?["data"]["type"], "security_error", "refused before PHP hears of it");
+    // Marked, but not public.
+    let answer = probe(&mut client, "guarded", json!([])).await?;
+    assert_eq!(answer["type"], "method_error", "{answer}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_one_user_reaches_the_next() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 2))?;
+    let users = 8;
+    let mut clients = Vec::new();
+    for user in 0..users {
+        let agent = format!("Browser/{user}");
+        let headers = [("User-Agent", agent.as_str()), ("X-Forwarded-For", "203.0.113.7"), ("Host", "shop.test")];
+        let mut client = Client::connect_with(&cluster.url(0), &headers).await?;
+        let answer = probe(&mut client, "login", json!([format!("user-{user}")])).await?;
+        assert_eq!(answer["c"]["st"]["user"], format!("user-{user}"), "{answer}");
+        clients.push(client);
+    }
+    let mut guest = Client::connect(&cluster.url(0)).await?;
+    let mut processes = HashSet::new();
+    let mut round = 0;
+    while round < 250 {
+        for (user, client) in clients.iter_mut().enumerate() {
+            let method = if (round + user) % 2 == 0 { "litter" } else { "look" };
+            let params = if method == "litter" { json!([format!("user-{user}")]) } else { json!([]) };
+            client.send("diffyne.call", call(PROBE, "diffyne-probe", method, params, state(), "r")).await?;
+        }
+        for (user, client) in clients.iter_mut().enumerate() {
+            let answer = client.receive().await?["data"].clone();
+            let state = &answer["c"]["st"];
+            assert_eq!(state["user"], format!("user-{user}"), "round {round}: {answer}");
+            if let Some(seen) = state["seen"].as_object() {
+                processes.insert(seen["process"].as_u64());
+                let own = if seen["session"] == "nothing" { "nothing".to_owned() } else { format!("user-{user}") };
+                let expected = json!({"locale": "en", "config": "Laravel", "shared": "nothing", "time_zone": "UTC",
+                    "transaction": 0, "session": own, "agent": format!("Browser/{user}"), "address": "203.0.113.7",
+                    "url": "http://shop.test/x", "socket": true, "superglobal": "nothing", "guest": true,
+                    "process": seen["process"]});
+                assert_eq!(*seen, *expected.as_object().unwrap(), "round {round}");
+            }
+        }
+        if round % 50 == 0 {
+            let answer = probe(&mut guest, "look", json!([])).await?;
+            assert_eq!(answer["c"]["st"]["user"], Value::Null, "a guest stays one");
+        }
+        round += 1;
+    }
+    assert!((2..=4).contains(&processes.len()), "two at a time, and the spare one has its turn: {processes:?}");
+    assert_eq!(laravel.php(&["-r", &format!(
+        "echo (new PDO('sqlite:{}/database/database.sqlite'))->query('select count(*) from messages')->fetchColumn();",
+        laravel.directory)])?, "0", "what was left open was rolled back");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_ends_a_call_ends_that_call_only() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 2).gateway("--call-timeout", "2s"))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    for how in ["exit", "die", "fatal", "memory", "kill", "notice", "throw", "deep"] {
+        let answer = probe(&mut client, "end", json!([how])).await?;
+        fails(&answer);
+        assert_eq!(text(&mut client, "say", json!([how])).await?, how, "the next call after {how}");
+    }
+    let answer = probe(&mut client, "end", json!(["abort"])).await?;
+    assert_eq!(answer["s"], false, "{answer}");
+    let answer = probe(&mut client, "end", json!(["loop"])).await?;
+    assert_eq!((&answer["s"], &answer["type"]), (&json!(false), &json!("timeout")), "{answer}");
+    assert_eq!(text(&mut client, "say", json!(["after the loop"])).await?, "after the loop");
+    // What goes where no output belongs harms nothing.
+    assert_eq!(text(&mut client, "shout", json!([3])).await?, "said");
+    assert_eq!(text(&mut client, "big", json!([1])).await?.len(), 1 << 20);
+    fails(&probe(&mut client, "big", json!([3])).await?);
+    assert_eq!(text(&mut client, "spoil", json!([])).await?, "spoilt");
+    assert_eq!(text(&mut client, "say", json!(["still here"])).await?, "still here");
+    let log = std::fs::read_to_string(&cluster.workers[0].process.log)?;
+    for words in ["bytes of output in a call went nowhere", "terminate throws", "died in a call", "thrown on purpose"] {
+        assert!(log.contains(words), "the worker's log says: {words}");
+    }
+    assert!(laravel.log().contains("thrown on purpose"), "the application's own log as well");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_calls_exit_a_hundred_times_slows_nobody() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 2))?;
+    let url = cluster.url(0);
+    let vandal = tokio::spawn(async move {
+        let mut client = Client::connect(&url).await?;
+        for _ in 0..100 {
+            fails(&probe(&mut client, "end", json!(["exit"])).await?);
+        }
+        anyhow::Ok(())
+    });
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let mut slowest = Duration::ZERO;
+    let mut calls = 0;
+    while !vandal.is_finished() {
+        let started = Instant::now();
+        assert_eq!(text(&mut client, "say", json!(["hello"])).await?, "hello");
+        slowest = slowest.max(started.elapsed());
+        calls += 1;
+    }
+    vandal.await??;
+    assert!(calls > 50 && slowest < Duration::from_millis(1500), "{calls} calls, the slowest took {slowest:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_under_load_fails_no_call_and_brings_the_new_code() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 2))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    assert_eq!(text(&mut client, "ask", json!([])).await?, "VERSION-1");
+    laravel.change("app/Diffyne/Probe.php", "VERSION-1", "VERSION-2")?;
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut load = Vec::new();
+    for _ in 0..2 {
+        let (url, stop) = (cluster.url(0), std::sync::Arc::clone(&stop));
+        load.push(tokio::spawn(async move {
+            let mut client = Client::connect(&url).await?;
+            let mut answers = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                assert!(text(&mut client, "ask", json!([])).await?.starts_with("VERSION-"));
+                answers += 1;
+                tokio::time::sleep(Duration::from_millis(15)).await;
+            }
+            anyhow::Ok(answers)
+        }));
+    }
+    cluster.workers[0].process.signal(Signal::Hup)?;
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut in_a_row = 0;
+    while in_a_row < 30 {
+        assert!(Instant::now() < until, "the old code goes on");
+        let answer = text(&mut client, "ask", json!([])).await?;
+        in_a_row = if answer == "VERSION-2" { in_a_row + 1 } else { 0 };
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for task in load {
+        assert!(task.await?? > 10, "the load went on");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_leaks_or_has_run_enough_is_replaced() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let shape = laravel.shape(1, 1).worker("--php-max-memory", "160MiB").worker("--php-max-calls", "20");
+    let cluster = Cluster::start(shape)?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let mut processes = HashSet::new();
+    for _ in 0..8 {
+        processes.insert(text(&mut client, "leak", json!([60])).await?);
+    }
+    assert!(processes.len() >= 3, "{processes:?}");
+    let mut processes = HashSet::new();
+    for _ in 0..80 {
+        processes.insert(text(&mut client, "wait", json!([0])).await?);
+    }
+    assert!(processes.len() >= 3, "{processes:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_does_not_start_is_told_and_tried_again() -> anyhow::Result<()> {
+    let faults: [(&str, &str, &str, &str); 3] = [
+        ("vendor/autoload.php", "<?php", "<?php syntax error here", "syntax error"),
+        ("bootstrap/app.php", "<?php", "<?php throw new RuntimeException('not today');", "not today"),
+        ("bootstrap/app.php", "<?php", "<?php exit(3);", "exit status: 3"),
+    ];
+    for (file, from, to, words) in faults {
+        let laravel = Laravel::new()?;
+        laravel.change(file, from, to)?;
+        let shape = Shape { wait_for_php: false, ..laravel.shape(1, 1) };
+        let cluster = Cluster::start(shape)?;
+        let told = || {
+            let answer = diffyne_tests::cluster::http_get(cluster.workers[0].admin, "/ready");
+            answer.is_ok_and(|answer| answer.status == 503 && answer.body.contains(words))
+        };
+        eventually("the worker tells what is wrong", told)?;
+        let mut client = Client::connect(&cluster.url(0)).await?;
+        let started = Instant::now();
+        fails(&probe(&mut client, "say", json!(["x"])).await?);
+        assert!(started.elapsed() < Duration::from_secs(2), "without waiting for what does not come");
+        laravel.change(file, to, from)?;
+        eventually("it starts once it can", || cluster.workers[0].ready().is_ok_and(|status| status == 200))?;
+        assert_eq!(text(&mut client, "say", json!(["well again"])).await?, "well again");
+    }
+    let laravel = Laravel::new()?;
+    std::fs::remove_dir_all(laravel.path("vendor"))?;
+    let cluster = Cluster::start(Shape { wait_for_php: false, ..laravel.shape(1, 1) })?;
+    eventually("a missing vendor/ is told", || {
+        let answer = diffyne_tests::cluster::http_get(cluster.workers[0].admin, "/ready");
+        answer.is_ok_and(|answer| answer.body.contains("vendor/autoload.php is missing"))
+    })?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_grows_while_calls_wait() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 1).worker("--php-processes-max", "4"))?;
+    let mut calls = Vec::new();
+    for _ in 0..4 {
+        let url = cluster.url(0);
+        calls.push(tokio::spawn(async move {
+            let mut client = Client::connect(&url).await?;
+            let mut processes = HashSet::new();
+            for _ in 0..10 {
+                processes.insert(text(&mut client, "wait", json!([150])).await?);
+            }
+            anyhow::Ok(processes)
+        }));
+    }
+    let mut processes = HashSet::new();
+    for call in calls {
+        processes.extend(call.await??);
+    }
+    assert!(processes.len() >= 4, "{processes:?}");
+    Ok(())
+}
+
+/// PHP processes of an application.
+fn alive(laravel: &Laravel) -> usize {
+    let marked = |pid: &std::path::Path| {
+        std::fs::read_link(pid.join("cwd")).is_ok_and(|cwd| cwd.ends_with(laravel.directory.trim_start_matches('/')))
+    };
+    std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| marked(&entry.path())).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_php_process_survives_its_worker() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    for signal in [Signal::Kill, Signal::Term] {
+        let mut cluster = Cluster::start(laravel.shape(1, 2).worker("--worker-drain-timeout", "300ms"))?;
+        eventually("two processes and a spare one", || alive(&laravel) == 3)?;
+        let mut client = Client::connect(&cluster.url(0)).await?;
+        // One of them in a loop without end.
+        client.send("diffyne.call", call(PROBE, "a", "end", json!(["loop"]), state(), "r")).await?;
+        let mut other = Client::connect(&cluster.url(0)).await?;
+        assert_eq!(text(&mut other, "say", json!(["hello"])).await?, "hello");
+        cluster.workers[0].process.signal(signal)?;
+        cluster.workers[0].process.wait()?;
+        eventually("all are gone", || alive(&laravel) == 0)?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cached_routes_and_a_route_for_everything_are_not_in_the_way() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let catch_all = "Route::any('/{any}', [App\\Http\\Everything::class, 'show'])->where('any', '.*');\n";
+    let routes = std::fs::read_to_string(laravel.path("routes/web.php"))?;
+    let head: String = routes.lines().take(2).map(|line| format!("{line}\n")).collect();
+    std::fs::write(laravel.path("routes/web.php"), format!("{head}{catch_all}"))?;
+    std::fs::create_dir_all(laravel.path("app/Http"))?;
+    let controller = "<?php\nnamespace App\\Http;\nclass Everything { public function show() { return '<html>not this</html>'; } }\n";
+    std::fs::write(laravel.path("app/Http/Everything.php"), controller)?;
+    for cached in [false, true] {
+        if cached {
+            laravel.artisan("route:cache")?;
+            laravel.artisan("config:cache")?;
+        }
+        let cluster = Cluster::start(laravel.shape(1, 1))?;
+        let mut client = Client::connect(&cluster.url(0)).await?;
+        assert_eq!(text(&mut client, "say", json!(["found"])).await?, "found", "cached: {cached}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn middleware_of_the_application_may_refuse_a_call() -> anyhow::Result<()> {
+    for (body, status, words) in [
+        ("return redirect('/login');", 401, "You have to log in."),
+        ("abort(419);", 419, "The page has expired. Reload it, please."),
+        ("return response('<html>big red page</html>', 500);", 500, "An error occurred while processing your request."),
+    ] {
+        let laravel = Laravel::new()?;
+        std::fs::create_dir_all(laravel.path("app/Http"))?;
+        let guard = format!(
+            "<?php\nnamespace App\\Http;\nclass Guard {{ public function handle($request, $next) {{ {body} }} }}\n"
+        );
+        std::fs::write(laravel.path("app/Http/Guard.php"), guard)?;
+        let provider = "class AppServiceProvider extends \\Illuminate\\Support\\ServiceProvider {";
+        let guarded = "config(['diffyne.middleware' => ['web', \\App\\Http\\Guard::class]]);";
+        let register = format!("{provider} public function register(): void {{ {guarded} }}");
+        laravel.change("app/Providers/AppServiceProvider.php", provider, &register)?;
+        let cluster = Cluster::start(laravel.shape(1, 1))?;
+        let mut client = Client::connect(&cluster.url(0)).await?;
+        let answer = probe(&mut client, "say", json!(["x"])).await?;
+        assert_eq!((&answer["error"], &answer["type"]), (&json!(words), &json!("server_error")), "{answer}");
+        let data = call(PROBE, "a", "say", json!(["x"]), state(), "r").to_string();
+        let answer = http_post(cluster.gateways[0].port, "/_diffyne/update", &[], &data)?;
+        assert_eq!(answer.status, status);
+        assert!(!answer.body.contains("html"), "{answer:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_crosses_from_php_to_the_clients_of_another_gateway() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(2, 1).with_redis())?;
+    let mut sender = Client::connect(&cluster.url(0)).await?;
+    let mut other = Client::connect(&cluster.url(1)).await?;
+    sender.subscribe("message-sent").await?;
+    other.subscribe("message-sent").await?;
+    let answer = probe(&mut sender, "tell", json!(["hello"])).await?;
+    assert!(answer["eventIds"][0].is_string(), "{answer}");
+    let push = other.receive().await?;
+    assert_eq!(push["data"]["events"][0]["params"], json!([{"what": "hello"}]), "{push}");
+    let body = call(PROBE, "a", "tell", json!(["by AJAX"]), state(), "r").to_string();
+    http_post(cluster.gateways[0].port, "/_diffyne/update", &[], &body)?;
+    for client in [&mut sender, &mut other] {
+        assert_eq!(client.receive().await?["data"]["events"][0]["params"], json!([{"what": "by AJAX"}]));
+    }
+    // A listener is callable, though it is not marked as invokable.
+    assert_eq!(text(&mut other, "hear", json!([{"what": "hello"}])).await?, "hello");
+    // A lazy component comes with its signature and listeners.
+    let lazy = json!({"componentClass": PROBE, "componentId": "diffyne-lazy", "params": {"text": "from the page"}});
+    let answer = http_post(cluster.gateways[0].port, "/_diffyne/lazy", &[], &lazy.to_string())?;
+    let mounted: Value = serde_json::from_str(&answer.body)?;
+    assert_eq!(
+        (&mounted["id"], &mounted["html"]),
+        (&json!("diffyne-lazy"), &json!("<p>from the page</p>")),
+        "{mounted}"
+    );
+    assert_eq!(mounted["eventListeners"], json!({"message-sent": ["hear"]}));
+    let not_lazy = json!({"componentClass": "App\\Diffyne\\Counter", "componentId": "x", "params": {}});
+    assert_eq!(http_post(cluster.gateways[0].port, "/_diffyne/lazy", &[], &not_lazy.to_string())?.status, 400);
+    Ok(())
+}

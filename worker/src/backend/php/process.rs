@@ -1,0 +1,230 @@
+//! One PHP process: started with our script, told to run calls, ended in every way that a process can end.
+
+use std::os::fd::OwnedFd;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use command_fds::{CommandFdExt as _, FdMapping};
+use diffyne_shared::settings::php::PhpSettings;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::frame;
+use crate::backend::translation::Told;
+
+/// The script that a process runs: the bridge, and the loop that uses it.
+const SCRIPT: [&str; 2] = [include_str!("../bridge.php"), include_str!("loop.php")];
+/// The descriptor of the socket in a process.
+const CHANNEL: i32 = 3;
+/// What is kept of one line that a process prints.
+const LINE_BYTES_MAX: usize = 2_000;
+/// How long the tidying up after an answer may take.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a process that is told to end may take.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a process does not serve.
+#[derive(Debug, Error)]
+pub(super) enum StartError {
+    #[error("cannot run {command}: {error}")]
+    Spawn { command: String, error: std::io::Error },
+    #[error("{0}")]
+    Failed(String),
+    #[error("it ended with {0} before it was ready; its words are in the log")]
+    Ended(String),
+    #[error("it was not ready within {0:?}")]
+    Late(Duration),
+}
+
+/// What is told when a process starts.
+#[derive(Serialize)]
+struct Start<'a> {
+    directory: &'a str,
+    environment: &'a [(String, String)],
+}
+
+/// What a process says.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Said {
+    Ready { php: String, laravel: String },
+    Failed { error: String },
+    Answer(Box<Told>),
+    Idle {},
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// It was answered; the process can go on.
+    Answered(Told, Vec<u8>),
+    /// It was answered, and that was the last one: `exit`, a fatal error.
+    AnsweredLast(Told),
+    /// The process died without a word.
+    Died(String),
+    /// The time was over, and the process was killed.
+    Late,
+}
+
+/// A running process, ready for a call.
+pub(super) struct Process {
+    child: Child,
+    channel: UnixStream,
+    /// Process id, for the log.
+    pub(super) id: u32,
+    /// Calls it has run.
+    pub(super) calls: u32,
+    /// When it is replaced.
+    pub(super) calls_max: u32,
+}
+
+impl Process {
+    /// Starts one and waits until it is ready. The thread that calls this must live as long as the process.
+    pub(super) async fn start(settings: &PhpSettings) -> Result<Self, StartError> {
+        let error = |error| StartError::Spawn { command: settings.command.join(" "), error };
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(error)?;
+        ours.set_nonblocking(true).map_err(error)?;
+        // The process dies with the thread that started it, whatever happens to the worker.
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).args(&settings.command);
+        for (name, value) in &settings.ini {
+            command.arg("-d").arg(format!("{name}={value}"));
+        }
+        let mapping = FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: CHANNEL };
+        command.fd_mappings(vec![mapping]).map_err(|collision| error(std::io::Error::other(collision)))?;
+        let mut command = Command::from(command);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().map_err(error)?;
+        drop(command);
+        let id = child.id().unwrap_or_default();
+        if let Some(stdout) = child.stdout.take() {
+            tokio::task::spawn_local(log_lines(id, stdout));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            tokio::task::spawn_local(log_lines(id, stderr));
+        }
+        if let Some(mut stdin) = child.stdin.take() {
+            tokio::task::spawn_local(async move {
+                for part in SCRIPT {
+                    // A process that has ended says so by itself.
+                    let part = if part == SCRIPT[0] { part } else { part.trim_start_matches("<?php") };
+                    let _ = stdin.write_all(part.as_bytes()).await;
+                }
+            });
+        }
+        let spread = 1.0 + (fastrand::f64() - 0.5) / 5.0;
+        let calls_max = (f64::from(settings.calls_max) * spread) as u32;
+        let channel = UnixStream::from_std(ours).map_err(error)?;
+        let mut process = Self { child, channel, id, calls: 0, calls_max };
+        match timeout(settings.start_timeout, process.greet(settings)).await {
+            Ok(Ok(())) => Ok(process),
+            Ok(Err(why)) => Err(why),
+            Err(_elapsed) => Err(StartError::Late(settings.start_timeout)),
+        }
+    }
+
+    async fn greet(&mut self, settings: &PhpSettings) -> Result<(), StartError> {
+        let start = Start { directory: &settings.directory, environment: &settings.environment };
+        let told = frame::write(&mut self.channel, &start, b"").await;
+        let said = match told {
+            Ok(()) => frame::read::<Said>(&mut self.channel).await,
+            Err(error) => Err(error),
+        };
+        match said {
+            Ok((Said::Ready { php, laravel }, _)) => {
+                tracing::info!(process = self.id, php, laravel, "a PHP process is ready");
+                Ok(())
+            }
+            Ok((Said::Failed { error }, _)) => Err(StartError::Failed(error)),
+            Ok(_) | Err(_) => Err(StartError::Ended(self.end().await)),
+        }
+    }
+
+    /// Runs one call. Afterwards, unless it says otherwise, [`Self::settle`].
+    pub(super) async fn run(&mut self, head: &impl Serialize, payload: &[u8], deadline: Instant) -> Ended {
+        self.calls += 1;
+        let exchange = async {
+            frame::write(&mut self.channel, head, payload).await?;
+            frame::read::<Said>(&mut self.channel).await
+        };
+        match timeout_at(deadline, exchange).await {
+            Ok(Ok((Said::Answer(told), _))) if told.is_last() => {
+                self.end().await;
+                Ended::AnsweredLast(*told)
+            }
+            Ok(Ok((Said::Answer(told), body))) => Ended::Answered(*told, body),
+            Ok(Ok(_)) => Ended::Died(format!("it spoke out of turn ({})", self.end().await)),
+            Ok(Err(error)) => Ended::Died(format!("{error} ({})", self.end().await)),
+            Err(_elapsed) => {
+                self.kill().await;
+                Ended::Late
+            }
+        }
+    }
+
+    /// Waits until the process has tidied up after its answer; `false` when it did not.
+    pub(super) async fn settle(&mut self) -> bool {
+        let said = timeout(SETTLE_TIMEOUT, frame::read::<Said>(&mut self.channel)).await;
+        matches!(said, Ok(Ok((Said::Idle {}, _))))
+    }
+
+    /// Memory that it occupies, in bytes; 0 when the system does not say.
+    pub(super) fn memory(&self) -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.id)).unwrap_or_default();
+        let field = |at: usize| statm.split(' ').nth(at).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+        // Resident, without what is shared with other processes.
+        field(1).saturating_sub(field(2)) * 4096
+    }
+
+    /// Waits until an idle process ends by itself.
+    pub(super) async fn gone(&mut self) -> String {
+        status_text(self.child.wait().await)
+    }
+
+    /// Ends it: an idle process ends when its socket closes.
+    pub(super) async fn end(&mut self) -> String {
+        // Nothing to do when it is closed already.
+        let _ = self.channel.shutdown().await;
+        match timeout(END_TIMEOUT, self.child.wait()).await {
+            Ok(status) => status_text(status),
+            Err(_elapsed) => {
+                self.kill().await;
+                "it had to be killed".to_owned()
+            }
+        }
+    }
+
+    async fn kill(&mut self) {
+        // Fails only when it has ended already.
+        let _ = self.child.kill().await;
+    }
+}
+
+fn status_text(status: std::io::Result<ExitStatus>) -> String {
+    status.map_or_else(|error| error.to_string(), |status| status.to_string())
+}
+
+/// What a process prints, into our log.
+async fn log_lines(process: u32, output: impl AsyncRead + Unpin) {
+    let mut reader = BufReader::new(output);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let available = match reader.fill_buf().await {
+            Ok([]) | Err(_) => return,
+            Ok(bytes) => bytes,
+        };
+        let end = available.iter().position(|byte| *byte == b'\n').map_or(available.len(), |at| at + 1);
+        line.extend_from_slice(&available[..end.min(LINE_BYTES_MAX)]);
+        reader.consume(end);
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        if !text.is_empty() {
+            tracing::warn!(process, text, "PHP says");
+        }
+    }
+}

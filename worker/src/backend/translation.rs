@@ -1,0 +1,148 @@
+//! What PHP said, as the client's answer: one place for every backend that asks another program.
+
+use diffyne_shared::rpc::{CallKind, Outcome, SessionFate, Transport};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{Broadcastable, Finished};
+use crate::component::Failure;
+
+/// The head of an answer: how a call ended, in the bridge's words.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Told {
+    outcome: String,
+    error: String,
+    /// The class, method or property that an outcome is about.
+    name: String,
+    /// Laravel prints no errors as a list.
+    errors: Value,
+    exception: String,
+    file: String,
+    line: u64,
+    /// Of an answer that the framework gave instead of the bridge.
+    status: u16,
+    events: Vec<ToldEvent>,
+    event_count: u32,
+    set_cookie: Vec<String>,
+    session: Option<SessionFate>,
+    listeners: Option<String>,
+}
+
+/// An event that may leave for the whole cluster.
+#[derive(Debug, Deserialize)]
+struct ToldEvent {
+    index: u32,
+    name: String,
+    params: String,
+}
+
+/// Whose call it was.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What was asked for.
+    pub kind: CallKind,
+    /// How it came.
+    pub transport: Transport,
+    /// The component's class, in the client's words.
+    pub class: &'a str,
+    /// The method; `update` or `mount` for those.
+    pub method: &'a str,
+    /// Tell clients of exceptions.
+    pub debug: bool,
+}
+
+impl Told {
+    /// An error of our own about the program that was asked.
+    pub fn broken(error: String) -> Self {
+        Self { outcome: "exception".to_owned(), error, ..Self::default() }
+    }
+
+    /// The call was ended, as nobody waits for it any more.
+    pub fn late() -> Self {
+        Self { outcome: "late".to_owned(), ..Self::default() }
+    }
+
+    /// Whether the program ended with this answer.
+    pub fn is_last(&self) -> bool {
+        self.outcome == "exit"
+    }
+
+    fn failure(&self) -> Failure {
+        let (name, error) = (self.name.clone(), self.error.clone());
+        match self.outcome.as_str() {
+            "invalid" => Failure::Invalid(error),
+            "validation" => Failure::Validation(match &self.errors {
+                Value::Object(errors) => errors.clone(),
+                _ => Map::new(),
+            }),
+            "unknown_method" => Failure::UnknownMethod(name),
+            "method" => Failure::Method(error),
+            "unknown_property" => Failure::UnknownProperty(name),
+            "property" => Failure::Property(error),
+            "unknown_component" => Failure::UnknownComponent(name),
+            "not_lazy" => Failure::NotLazy(name),
+            "refused" => Failure::Refused(self.status),
+            "late" => Failure::Late,
+            _ => Failure::Exception(error),
+        }
+    }
+
+    fn place(&self, asked: &Asked<'_>) -> String {
+        let Self { exception, file, line, .. } = self;
+        if exception.is_empty() && file.is_empty() {
+            return format!("{}::{}", asked.class, asked.method);
+        }
+        format!("{exception} in {file}:{line}")
+    }
+
+    /// The finished call. `body` is the client's JSON where the call went well.
+    pub fn finish(self, body: Vec<u8>, asked: &Asked<'_>) -> Finished {
+        let recognised = self.outcome != "unknown_component";
+        let class = if recognised { asked.class.to_owned() } else { String::new() };
+        let known_method = recognised && self.outcome != "unknown_method";
+        let method = if known_method { asked.method.to_owned() } else { String::new() };
+        let session = self.session.unwrap_or_default();
+        if self.outcome == "ok" {
+            let events = self.events.into_iter();
+            return Finished {
+                class,
+                method,
+                outcome: Outcome::Ok,
+                status: 200,
+                data: body,
+                event_count: self.event_count,
+                broadcasts: events
+                    .map(|event| Broadcastable {
+                        index: event.index,
+                        name: event.name,
+                        params: event.params.into_bytes(),
+                    })
+                    .collect(),
+                set_cookie: self.set_cookie,
+                listeners: self.listeners.map(String::into_bytes),
+                session,
+            };
+        }
+        let (failure, place) = (self.failure(), self.place(asked));
+        if let Failure::Exception(error) = &failure {
+            tracing::error!(component = class, method, error, place, "a component failed");
+        } else if let Failure::Refused(status) = &failure {
+            tracing::warn!(component = class, method, status, "the application answered instead of the component");
+        }
+        let answer = match asked.kind {
+            CallKind::Mount => failure.mount_json(asked.transport, asked.debug, &place),
+            _ => failure.json(asked.transport, asked.debug, &place),
+        };
+        Finished {
+            class,
+            method,
+            outcome: failure.outcome(),
+            status: failure.status(),
+            data: answer.to_string().into_bytes(),
+            set_cookie: self.set_cookie,
+            session,
+            ..Finished::default()
+        }
+    }
+}
