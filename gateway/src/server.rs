@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use diffyne_shared::admin::{self, AdminSource};
-use diffyne_shared::bus::{Bus, GatewayIdentity, RedisState};
+use diffyne_shared::bus::{Bus, GatewayIdentity, RedisState, read_event};
 use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::PeerAddress;
 use diffyne_shared::settings::gateway::GatewaySettings;
+use hyper::StatusCode;
 use prometheus::Registry;
+use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -81,6 +83,24 @@ struct Admin {
     bus: Bus,
     health: Arc<HealthSource>,
     draining: Arc<AtomicBool>,
+    token: Option<String>,
+}
+
+impl Admin {
+    /// Publishes what an application says: a queue job, a cron job.
+    fn broadcast(&self, body: &str) -> (StatusCode, Value) {
+        let Some(event) = read_event(body) else {
+            let error = "The body must be {\"name\": \"...\", \"params\": [...], \"except\"?: client id}.";
+            return (StatusCode::UNPROCESSABLE_ENTITY, json!({"error": error}));
+        };
+        match self.bus.publish(event) {
+            Ok(id) => {
+                self.metrics.broadcasts_published.inc();
+                (StatusCode::ACCEPTED, json!({"id": id}))
+            }
+            Err(full) => (StatusCode::SERVICE_UNAVAILABLE, json!({"error": full.to_string()})),
+        }
+    }
 }
 
 impl AdminSource for Admin {
@@ -110,6 +130,14 @@ impl AdminSource for Admin {
             return Err("no worker is reachable".to_owned());
         }
         Ok(())
+    }
+
+    fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    fn change(&self, path: &str, body: &str) -> Option<(StatusCode, Value)> {
+        (path == "/api/broadcast").then(|| self.broadcast(body))
     }
 }
 
@@ -173,7 +201,13 @@ impl Gateway {
             tokio::spawn(watch_workers(threads.clone(), Arc::clone(&health))),
         ];
         if let Some(listener) = admin_listener {
-            let source = Admin { metrics, bus: bus.clone(), health, draining: Arc::clone(&draining) };
+            let source = Admin {
+                metrics,
+                bus: bus.clone(),
+                health,
+                draining: Arc::clone(&draining),
+                token: settings.admin_token.clone(),
+            };
             tasks.push(tokio::spawn(admin::serve(listener, Arc::new(source))));
         }
         let stop_accepting = CancellationToken::new();

@@ -1,17 +1,20 @@
-//! The admin listener of both programs: `GET /metrics` for Prometheus, `GET /ready` for whoever routes traffic.
+//! The admin listener of both programs: `GET /metrics` for Prometheus, `GET /ready` for whoever routes traffic, and
+//! what a program takes below `POST /api/`, with a token.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{Registry, TextEncoder};
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
 use crate::listener::Listener;
@@ -20,6 +23,8 @@ use crate::listener::Listener;
 const CONNECTIONS_MAX: usize = 64;
 /// A connection lives no longer.
 const CONNECTION_LIFE: Duration = Duration::from_mins(1);
+/// The largest body of a change.
+const BODY_BYTES_MAX: usize = 256 * 1024;
 /// How long the headers of a request may take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -31,6 +36,14 @@ pub trait AdminSource: Send + Sync + 'static {
     fn refresh(&self) {}
     /// Ready for traffic, or why not.
     fn ready(&self) -> Result<(), String>;
+    /// The token that a change asks for; none: changes are refused.
+    fn token(&self) -> Option<&str> {
+        None
+    }
+    /// Makes a change; `None` when there is nothing at this path.
+    fn change(&self, _path: &str, _body: &str) -> Option<(StatusCode, Value)> {
+        None
+    }
 }
 
 /// Serves until the future is dropped.
@@ -46,8 +59,8 @@ pub async fn serve(listener: Listener, source: Arc<dyn AdminSource>) {
         let source = Arc::clone(&source);
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&request, &*source);
-                async move { Ok::<_, Infallible>(response) }
+                let source = Arc::clone(&source);
+                async move { Ok::<_, Infallible>(answer(request, &*source).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -60,7 +73,7 @@ pub async fn serve(listener: Listener, source: Arc<dyn AdminSource>) {
     }
 }
 
-fn answer(request: &Request<Incoming>, source: &dyn AdminSource) -> Response<Full<Bytes>> {
+async fn answer(request: Request<Incoming>, source: &dyn AdminSource) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => {
             source.refresh();
@@ -70,17 +83,39 @@ fn answer(request: &Request<Incoming>, source: &dyn AdminSource) -> Response<Ful
             }
         }
         (&Method::GET, "/ready") => match source.ready() {
-            Ok(()) => respond(StatusCode::OK, "application/json", r#"{"ready":true}"#.to_owned()),
-            Err(why) => {
-                let body = serde_json::json!({"ready": false, "reason": why}).to_string();
-                respond(StatusCode::SERVICE_UNAVAILABLE, "application/json", body)
-            }
+            Ok(()) => json_answer(StatusCode::OK, &json!({"ready": true})),
+            Err(why) => json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"ready": false, "reason": why})),
         },
+        (&Method::POST, path) if path.starts_with("/api/") => change(request, source).await,
         (_, "/metrics" | "/ready") => {
-            respond(StatusCode::METHOD_NOT_ALLOWED, "application/json", r#"{"error":"Method Not Allowed"}"#.to_owned())
+            json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "Method Not Allowed"}))
         }
-        _ => respond(StatusCode::NOT_FOUND, "application/json", r#"{"error":"Not Found"}"#.to_owned()),
+        _ => json_answer(StatusCode::NOT_FOUND, &json!({"error": "Not Found"})),
     }
+}
+
+async fn change(request: Request<Incoming>, source: &dyn AdminSource) -> Response<Full<Bytes>> {
+    let refused = |text: &str| json_answer(StatusCode::UNAUTHORIZED, &json!({"error": text}));
+    let Some(token) = source.token() else {
+        return refused("Changes are refused: DIFFYNE_ADMIN_TOKEN is not set.");
+    };
+    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let given = given.strip_prefix("Bearer ").unwrap_or_default();
+    if !bool::from(token.as_bytes().ct_eq(given.as_bytes())) {
+        return refused("The token is missing or wrong.");
+    }
+    let (parts, body) = request.into_parts();
+    let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => return json_answer(StatusCode::PAYLOAD_TOO_LARGE, &json!({"error": "The body is too large."})),
+    };
+    let answer = std::str::from_utf8(&body).ok().and_then(|body| source.change(parts.uri.path(), body));
+    let (status, answer) = answer.unwrap_or((StatusCode::NOT_FOUND, json!({"error": "Not Found"})));
+    json_answer(status, &answer)
+}
+
+fn json_answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    respond(status, "application/json", body.to_string())
 }
 
 fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {

@@ -97,6 +97,13 @@ impl Laravel {
         self.php(&[&format!("{}/artisan", self.directory), command])
     }
 
+    /// Runs code inside the booted application, as a queue worker or a cron job does.
+    pub fn tinker(&self, environment: &[(&str, &str)], code: &str) -> anyhow::Result<String> {
+        let set: String = environment.iter().map(|(name, value)| format!("putenv('{name}={value}');")).collect();
+        let boot = "$app = require 'bootstrap/app.php'; $app->make(Illuminate\\Contracts\\Console\\Kernel::class)->bootstrap();";
+        self.php(&["-r", &format!("chdir('{}'); {set} require 'vendor/autoload.php'; {boot} {code}", self.directory)])
+    }
+
     /// Changes a file of the application.
     pub fn change(&self, file: &str, from: &str, to: &str) -> anyhow::Result<()> {
         let text = std::fs::read_to_string(self.path(file))?;

@@ -397,3 +397,52 @@ async fn a_message_crosses_from_php_to_the_clients_of_another_gateway() -> anyho
     assert_eq!(http_post(cluster.gateways[0].port, "/_diffyne/lazy", &[], &not_lazy.to_string())?.status, 400);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_publishes_by_itself_through_redis_and_over_http() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let shape = laravel.shape(2, 1).with_redis().gateway("--admin-token", "let-me");
+    let shape = shape.gateway("--redis-prefix", "laravel-database-").worker("--redis-prefix", "laravel-database-");
+    let cluster = Cluster::start(shape)?;
+    let mut clients = Vec::new();
+    for gateway in 0..2 {
+        let mut client = Client::connect(&cluster.url(gateway)).await?;
+        client.subscribe("order-paid").await?;
+        clients.push(client);
+    }
+    let redis_port = cluster.redis_port.to_string();
+    let environment = [
+        ("REDIS_PORT", redis_port.as_str()),
+        ("REDIS_HOST", "127.0.0.1"),
+        ("REDIS_PREFIX", "laravel-database-"),
+        ("REDIS_CLIENT", "phpredis"),
+    ];
+    // From a queued job, ten at once, with something that is no event between them.
+    laravel.tinker(&environment, "dispatch(new App\\Jobs\\Announce());")?;
+    for client in &mut clients {
+        for n in 1..=10 {
+            let push = client.receive().await?;
+            let event = &push["data"]["events"][0];
+            assert_eq!(event["params"], json!([{"n": n, "sum": 1.5, "tags": {}}]), "in order and untouched: {push}");
+        }
+    }
+    // Over HTTP, with a client left out.
+    let port = cluster.gateways[0].admin;
+    let body = json!({"name": "order-paid", "params": [{"n": 11}], "except": clients[0].id}).to_string();
+    assert_eq!(http_post(port, "/api/broadcast", &[], &body)?.status, 401);
+    assert_eq!(http_post(port, "/api/broadcast", &[("Authorization", "Bearer wrong")], &body)?.status, 401);
+    let token = [("Authorization", "Bearer let-me")];
+    assert_eq!(http_post(port, "/api/broadcast", &token, "{}")?.status, 422);
+    assert_eq!(http_post(port, "/api/nothing", &token, "{}")?.status, 404);
+    let post = format!(
+        "echo file_get_contents('http://127.0.0.1:{port}/api/broadcast', false, stream_context_create(['http' => ['method' => 'POST', \
+         'header' => \"Authorization: Bearer let-me\\r\\nContent-Type: application/json\", 'content' => '{body}']]));"
+    );
+    let answer: Value = serde_json::from_str(&laravel.php(&["-r", &post])?)?;
+    assert_eq!(clients[1].receive().await?["data"]["id"], answer["id"]);
+    clients[0].silent_for(Duration::from_millis(100)).await?;
+    for client in &mut clients {
+        assert_eq!(client.barrier().await?, Vec::<Value>::new(), "nothing twice");
+    }
+    Ok(())
+}

@@ -128,6 +128,19 @@ impl GatewayIdentity {
     }
 }
 
+/// The most that an event name may have.
+const EVENT_NAME_MAX: usize = 128;
+
+/// Whether this can be an event's name: printable, and not long.
+pub fn is_event_name(name: &str) -> bool {
+    (1..=EVENT_NAME_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Reads an event as applications write it: `{"name", "params": [...], "except"?}`.
+pub fn read_event(text: &str) -> Option<Outgoing> {
+    wire::decode_event(text).filter(|event| is_event_name(&event.name))
+}
+
 /// 64 random bits from the system.
 pub fn random_bits() -> u64 {
     getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))

@@ -26,6 +26,9 @@ pub(super) fn encode_event(event: &Outgoing) -> Option<String> {
 /// The event as it stands in the history.
 pub(super) fn decode_event(text: &str) -> Option<Outgoing> {
     let wire: WireEvent<'_> = serde_json::from_str(text).ok()?;
+    if !wire.params.get().starts_with('[') {
+        return None;
+    }
     Some(Outgoing { name: wire.name, params: wire.params.get().to_owned(), except: wire.except, depth: wire.depth })
 }
 

@@ -93,6 +93,10 @@ impl Keys {
     pub(super) fn stream(&self) -> String {
         self.named("stream")
     }
+    /// What applications publish by themselves.
+    pub(super) fn ingress(&self) -> String {
+        self.named("ingress")
+    }
     pub(super) fn seen(&self, id: &str) -> String {
         self.named(&format!("seen:{id}"))
     }

@@ -1,10 +1,11 @@
 //! The bus over Redis: pub/sub for speed, a capped stream to close gaps, one ordered publisher, presence with a TTL.
 //!
-//! Three tasks: [`publisher`] hands over one broadcast after another, [`subscriber`] reads them back in offset order,
-//! [`heartbeat`] tells who is connected. None of them is waited for by a call.
+//! Four tasks: [`publisher`] hands over one broadcast after another, [`subscriber`] reads them back in offset order,
+//! [`heartbeat`] tells who is connected, [`ingress`] takes what applications publish by themselves. None of them is waited for by a call.
 
 mod connector;
 mod heartbeat;
+mod ingress;
 mod publisher;
 pub(super) mod registry;
 mod subscriber;
@@ -85,6 +86,12 @@ impl RedisBus {
             workers_changed: Arc::clone(&workers_changed),
             events,
         };
+        let ingress = ingress::Ingress {
+            connector: connector.clone(),
+            keys: keys.clone(),
+            settings: settings.clone(),
+            shared: Arc::clone(&shared),
+        };
         let heartbeat = Arc::new(heartbeat::Heartbeat {
             connector: connector.clone(),
             keys: keys.clone(),
@@ -96,6 +103,7 @@ impl RedisBus {
         let tasks = vec![
             tokio::spawn(publisher.run(waiting)).abort_handle(),
             tokio::spawn(subscriber.run()).abort_handle(),
+            tokio::spawn(ingress.run()).abort_handle(),
             tokio::spawn(Arc::clone(&heartbeat).run()).abort_handle(),
         ];
         let registry = WorkerRegistry::new(connector, keys, workers_changed);

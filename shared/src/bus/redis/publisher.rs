@@ -116,7 +116,7 @@ impl Publisher {
         if overflowed {
             self.renew_epoch(&mut connection).await?;
         }
-        let script = Script::new(include_str!("scripts/publish.lua"));
+        let script = Script::new(concat!(include_str!("scripts/append.lua"), include_str!("scripts/publish.lua")));
         let mut call = script.prepare_invoke();
         call.key(self.keys.meta()).key(self.keys.stream()).key(self.keys.seen(&item.id));
         call.arg(&item.id).arg(&item.json).arg(self.settings.history_length).arg(self.settings.history_bytes);
