@@ -11,6 +11,7 @@ pub mod cli;
 pub mod cluster;
 pub mod connection;
 pub mod dev;
+pub mod handover;
 pub mod handshake;
 pub mod http;
 pub mod hub;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection::Connection;
 use crate::connection::lanes::Pending;
 use crate::connection::reply;
+use crate::handover::Handover;
 use crate::handshake::Admission;
 use crate::http::{self, Pages, twin};
 use crate::hub::{Clock, Delivery, Hub};
@@ -47,6 +48,8 @@ pub struct Common {
     pub admission: Arc<Admission>,
     /// Token for workers, reloadable.
     pub worker_token: Arc<ArcSwap<Option<String>>>,
+    /// Seals cookies for browsers.
+    pub handover: Arc<Handover>,
     /// Pages beside the WebSocket.
     pub pages: Arc<dyn Pages>,
     /// Orders subscriptions.
@@ -102,6 +105,8 @@ pub struct Reactor {
     pub bus: Bus,
     /// This thread's counters.
     pub metrics: Rc<ThreadMetrics>,
+    /// Seals cookies for browsers.
+    pub handover: Arc<Handover>,
     /// Pages beside the WebSocket.
     pub pages: Arc<dyn Pages>,
     /// What every read goes through.
@@ -185,6 +190,7 @@ impl Reactor {
             relay,
             bus: common.bus.clone(),
             metrics,
+            handover: Arc::clone(&common.handover),
             pages: Arc::clone(&common.pages),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             connections: Arc::clone(&common.connections),

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::acceptor;
 use crate::cluster;
+use crate::handover::Handover;
 use crate::handshake::Admission;
 use crate::http::{HealthSource, Pages};
 use crate::hub::Clock;
@@ -175,6 +176,7 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             admission: Arc::clone(&admission),
             worker_token: Arc::new(ArcSwap::from_pointee(settings.worker_token.clone())),
+            handover: Arc::new(Handover::new(&settings.signing_keys)),
             pages: (extras.pages)(Arc::clone(&health)),
             clock: Clock::default(),
             connections: Arc::new(AtomicUsize::new(0)),

@@ -446,3 +446,54 @@ async fn an_application_publishes_by_itself_through_redis_and_over_http() -> any
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_over_the_socket_reaches_the_browser_and_nobody_else() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let shape = laravel.shape(2, 1).with_redis().gateway("--app-key", diffyne_tests::recorded::APP_KEY);
+    let cluster = Cluster::start(shape)?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let first = probe(&mut client, "look", json!([])).await?;
+    assert_eq!(first.get("session"), None, "{first}");
+    let answer = probe(&mut client, "login", json!(["ada"])).await?;
+    let (url, token) = (answer["session"]["url"].as_str().unwrap(), answer["session"]["token"].as_str().unwrap());
+    assert_eq!(probe(&mut client, "look", json!([])).await?["c"]["st"]["user"], "ada", "the connection itself knows");
+
+    // The page brings the token to another gateway, once.
+    let port = cluster.gateways[1].port;
+    let body = json!({"token": token}).to_string();
+    let foreign = http_post(port, url, &[("Origin", "https://evil.test")], &body)?;
+    assert_eq!((foreign.status, foreign.head.to_lowercase().contains("set-cookie")), (410, false), "another page");
+    let cookies = http_post(port, url, &[], &body)?;
+    assert_eq!(cookies.status, 200, "{cookies:?}");
+    let lines = cookies.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
+    let pairs: Vec<&str> = lines.filter_map(|line| line.split(';').next()).collect();
+    assert!(pairs.iter().any(|pair| pair.starts_with("laravel_session=")), "{cookies:?}");
+    assert_eq!(
+        http_post(cluster.gateways[0].port, url, &[], &body)?.status,
+        410,
+        "it is good once, in the whole cluster"
+    );
+    assert_eq!(http_post(port, url, &[], "{}")?.status, 410);
+
+    // With them the browser is logged in: by AJAX, and in a new connection.
+    let cookie = pairs.join("; ");
+    let look = call(PROBE, "a", "look", json!([]), state(), "r").to_string();
+    let answer = http_post(port, "/_diffyne/update", &[("Cookie", &cookie)], &look)?;
+    assert_eq!(serde_json::from_str::<Value>(&answer.body)?["c"]["st"]["user"], "ada");
+    let mut again = Client::connect_with(&cluster.url(1), &[("Cookie", &cookie)]).await?;
+    assert_eq!(probe(&mut again, "look", json!([])).await?["c"]["st"]["user"], "ada");
+    let mut other = Client::connect(&cluster.url(1)).await?;
+    assert_eq!(probe(&mut other, "look", json!([])).await?["c"]["st"]["user"], Value::Null);
+
+    // The session ends elsewhere: the client is told to come back with the cookies that the browser has now.
+    for entry in std::fs::read_dir(laravel.path("storage/framework/sessions"))? {
+        std::fs::remove_file(entry?.path())?;
+    }
+    let answer = probe(&mut again, "look", json!([])).await?;
+    assert_eq!(answer["c"]["st"]["user"], Value::Null, "{answer}");
+    let goodbye = again.receive().await?;
+    assert_eq!((&goodbye["event"], &goodbye["data"]["reconnect"]), (&json!("diffyne.disconnect"), &json!(true)));
+    assert_eq!(again.closed().await?, 1001);
+    Ok(())
+}

@@ -149,11 +149,20 @@ export class Transport {
     });
   }
 
-  #settle(data) {
+  // A login or logout over the socket: the browser has to have its cookies before the next page does.
+  async #takeCookies({ url, token }) {
+    const headers = { 'Content-Type': 'application/json' };
+    const done = fetch(url, { method: 'POST', headers, credentials: 'same-origin', body: JSON.stringify({ token }) });
+    const response = await done.catch((error) => error);
+    if (!response.ok) console.warn('diffyne: the cookies of a login could not be fetched', response.status ?? response.message);
+  }
+
+  async #settle(data) {
     const call = this.#calls.get(data.requestId);
     if (!call) return;
     this.#calls.delete(data.requestId);
     clearTimeout(call.timer);
+    if (data.session) await this.#takeCookies(data.session);
     if (data.s || data.success) call.resolve(data);
     else call.reject(new CallError(data.error, data.type, data));
   }

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use diffyne_shared::envelope;
-use diffyne_shared::rpc::{CallKind, Outcome, Reply};
+use diffyne_shared::rpc::{CallKind, Outcome, Reply, SessionFate};
 use serde::Deserialize;
 
 use super::Connection;
 use super::lanes::Pending;
-use crate::answer::{self, Asked, EventIds};
+use crate::answer::{self, Asked};
 use crate::reactor::Reactor;
 use crate::relay::Answer;
 use crate::socket::frame;
@@ -34,13 +34,22 @@ pub fn finish(reactor: &Rc<Reactor>, connection: &Rc<Connection>, pending: &Pend
         connection.caller.jar.keep(&reply.set_cookie);
     }
     let frame = match answer {
-        Answer::Reply(reply) => response(pending, reply, &ids),
+        Answer::Reply(reply) => {
+            response(pending, reply, &(answer::event_ids(reply.event_count, &ids) + &handover(reactor, reply)))
+        }
         Answer::Failed(failure, text) if pending.kind == CallKind::Mount => {
             failed_with_error(failure.kind(), text, pending.request_id())
         }
         Answer::Failed(failure, text) => frame::text(&envelope::failure(*failure, text, pending.request_id())),
     };
     reactor.hub.push(connection, frame);
+    if let Answer::Reply(reply) = answer
+        && reply.session == SessionFate::Gone
+    {
+        // It ended elsewhere, in another tab perhaps: the browser's cookies know more than this connection.
+        reactor.hub.push(connection, frame::text(RECONNECT));
+        connection.drain();
+    }
     let next = connection.lanes.borrow_mut().leave(pending.component());
     match next {
         Some((request, pending)) => reactor.submit(connection, request, pending),
@@ -56,8 +65,22 @@ struct FailureData {
     kind: String,
 }
 
+const RECONNECT: &str =
+    r#"{"event":"diffyne.disconnect","data":{"reason":"the session has ended","reconnect":true,"retryAfter":0}}"#;
+
+/// A login or logout over the socket: where the page fetches the cookies for the browser.
+fn handover(reactor: &Reactor, reply: &Reply<'_>) -> String {
+    if reply.session != SessionFate::Changed {
+        return String::new();
+    }
+    let token = reactor.handover.seal(&reply.set_cookie);
+    token.map_or_else(String::new, |token| {
+        format!(r#","session":{{"url":"{}/session","token":"{token}"}}"#, reactor.settings.route_prefix)
+    })
+}
+
 /// The frame for the client. A worker's object is taken as it is: only the ids go in before its last brace.
-fn response(pending: &Pending, reply: &Reply<'_>, ids: &EventIds) -> Bytes {
+fn response(pending: &Pending, reply: &Reply<'_>, extra: &str) -> Bytes {
     // A call whose requestId cannot be told, and a failed mount, are answered by an error message.
     if (pending.request_id().is_none() || pending.kind == CallKind::Mount)
         && reply.outcome != Outcome::Ok
@@ -65,19 +88,19 @@ fn response(pending: &Pending, reply: &Reply<'_>, ids: &EventIds) -> Bytes {
     {
         return failed_with_error(&failure.kind, &failure.error, pending.request_id());
     }
-    assemble(reply, ids, pending.request_id())
+    assemble(reply, extra, pending.request_id())
 }
 
 fn failed_with_error(kind: &str, error: &str, request_id: Option<&str>) -> Bytes {
     frame::text(&envelope::diffyne_error(kind, error, request_id))
 }
 
-fn assemble(reply: &Reply<'_>, ids: &EventIds, request_id: Option<&str>) -> Bytes {
+fn assemble(reply: &Reply<'_>, extra: &str, request_id: Option<&str>) -> Bytes {
     let (key, id) = request_id.map_or(("", ""), |id| (r#","requestId":"#, id));
     frame::text_from_parts(&[
         br#"{"event":"diffyne.response","data":{"#,
         answer::inner(reply.data).unwrap_or(answer::UNUSABLE),
-        answer::event_ids(reply.event_count, ids).as_bytes(),
+        extra.as_bytes(),
         key.as_bytes(),
         id.as_bytes(),
         b"}}",
@@ -88,7 +111,6 @@ fn assemble(reply: &Reply<'_>, ids: &EventIds, request_id: Option<&str>) -> Byte
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use diffyne_shared::rpc::SessionFate;
 
     fn reply(data: &[u8], event_count: u32) -> Reply<'_> {
         Reply {
@@ -112,7 +134,11 @@ mod tests {
 
     #[test]
     fn ids_go_in_before_the_last_brace() {
-        let frame = assemble(&reply(br#"{"s":true}"#, 3), &vec![(1, "g-7".to_owned())], Some(r#"{"x":[]}"#));
+        let frame = assemble(
+            &reply(br#"{"s":true}"#, 3),
+            &answer::event_ids(3, &vec![(1, "g-7".to_owned())]),
+            Some(r#"{"x":[]}"#),
+        );
         assert_eq!(
             text(&frame),
             r#"{"event":"diffyne.response","data":{"s":true,"eventIds":[null,"g-7",null],"requestId":{"x":[]}}}"#
@@ -122,7 +148,7 @@ mod tests {
     #[test]
     fn a_workers_nonsense_does_not_reach_the_client() {
         for data in [&b""[..], b"[]", b"{", b"{\xff}"] {
-            let frame = assemble(&reply(data, 0), &Vec::new(), Some("1"));
+            let frame = assemble(&reply(data, 0), "", Some("1"));
             assert!(text(&frame).contains("cannot be used") && text(&frame).ends_with(r#""requestId":1}}"#));
         }
     }

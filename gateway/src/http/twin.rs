@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::{JSON, cors, not_found, respond};
 use crate::answer::{self, Asked};
+use crate::handover;
 use crate::jar::Jar;
 use crate::reactor::{Origin, Reactor};
 use crate::relay::{self, Answer, Caller};
@@ -34,6 +35,8 @@ pub enum Route {
     Update,
     /// `update/lazy`, and `lazy` as diffyne.js asks: a lazy component.
     Lazy,
+    /// `session`: the cookies of a login over the socket.
+    Session,
     /// `health`.
     Health,
 }
@@ -43,6 +46,7 @@ pub fn route(prefix: &str, path: &str) -> Option<Route> {
     match path.strip_prefix(prefix)?.strip_prefix('/')? {
         "update" => Some(Route::Update),
         "update/lazy" | "lazy" => Some(Route::Lazy),
+        "session" => Some(Route::Session),
         "health" => Some(Route::Health),
         _ => None,
     }
@@ -145,6 +149,7 @@ pub(super) async fn answer(
             let health = json!({"status": "ok", "version": diffyne_shared::VERSION, "transport": "websocket"});
             respond(StatusCode::OK, JSON, health.to_string())
         }
+        _ if route == Route::Session => hand_over(reactor, body, guest).await,
         _ => {
             let caller = Caller {
                 id: client_id(&parts.headers).unwrap_or_default().to_owned(),
@@ -158,6 +163,26 @@ pub(super) async fn answer(
     cors::allow(response.headers_mut(), parts.headers.get(header::ORIGIN), guest);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: String,
+}
+
+/// Sets the cookies of a sealed token, once.
+async fn hand_over(reactor: &Reactor, body: Incoming, guest: bool) -> Response<Full<Bytes>> {
+    let body = Limited::new(body, reactor.settings.request_bytes_max).collect();
+    let body = tokio::time::timeout(reactor.settings.header_timeout, body).await;
+    let body = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let token = serde_json::from_slice::<Token>(&body).ok().filter(|_| !guest);
+    let cookies = token.and_then(|token| reactor.handover.open(&token.token));
+    match cookies {
+        Some(cookies) if reactor.bus.once(&cookies.id, handover::LIFE).await => {
+            reply(Answered { status: StatusCode::OK, body: r#"{"success":true}"#.into(), set_cookie: cookies.lines })
+        }
+        _ => refused(StatusCode::GONE, "The token is not good, or not any more."),
+    }
 }
 
 /// A client id of ours, if the page names one.

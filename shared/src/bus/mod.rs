@@ -5,11 +5,13 @@
 //! past is lost) and **prev**, the id before it, by which a gap shows.
 
 mod memory;
+mod once;
 mod redis;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -165,6 +167,7 @@ pub(crate) struct Shared {
     position: ArcSwap<Option<Position>>,
     presence: ArcSwap<Presence>,
     counters: BusCounters,
+    once: once::Once,
 }
 
 impl Bus {
@@ -243,6 +246,17 @@ impl Bus {
         }
     }
 
+    /// Whether this is the first time that the cluster hears this name within `life`. While Redis is away, this
+    /// gateway answers for itself.
+    pub async fn once(&self, name: &str, life: Duration) -> bool {
+        if let Variant::Redis(bus) = &self.variant
+            && let Ok(first) = bus.once(name, life).await
+        {
+            return first;
+        }
+        self.shared.once.first(name, life)
+    }
+
     /// Takes this gateway out of the presence, at the end of a graceful stop.
     pub async fn leave(&self) {
         if let Variant::Redis(bus) = &self.variant {
@@ -259,6 +273,7 @@ impl Shared {
             position: ArcSwap::from_pointee(None),
             presence: ArcSwap::from_pointee(presence),
             counters: BusCounters::default(),
+            once: once::Once::default(),
         })
     }
 }

@@ -6,6 +6,7 @@ use super::common::{self, LogSettings, RedisSettings, at_least_one, positive};
 use super::value::{ByteSize, List, Network, Subscribe};
 use super::{Layers, SettingsError, Spec};
 use crate::rpc::PeerAddress;
+use crate::signing::SigningKey;
 
 static SOCKET: [Spec; 9] = [
     Spec::new("DIFFYNE_WS_HOST", "127.0.0.1", "Host to listen on"),
@@ -99,6 +100,7 @@ pub fn specs() -> Vec<&'static Spec> {
     let mut specs: Vec<&'static Spec> = SOCKET.iter().collect();
     specs.push(&common::MAX_MESSAGE);
     specs.extend(&GATEWAY);
+    specs.extend([&common::SIGNING_KEY, &common::APP_KEY]);
     specs.extend([&STATUS_TTL, &common::WORKER_TOKEN, &common::ADMIN_LISTEN, &common::DEBUG]);
     specs.extend(common::REDIS.iter().chain(&common::LOG));
     specs
@@ -184,6 +186,8 @@ pub struct GatewaySettings {
     pub app_url: Option<String>,
     /// The status key, if it is to be written.
     pub status_key: Option<StatusKey>,
+    /// Signing keys; cookies of a login over the socket are sealed with one derived from them.
+    pub signing_keys: Vec<Vec<u8>>,
     /// Details to clients.
     pub debug: bool,
     /// Redis.
@@ -279,12 +283,22 @@ impl GatewaySettings {
             trusted_proxies: layers.get::<List<Network>>("DIFFYNE_TRUSTED_PROXIES")?.0,
             app_url: layers.optional("APP_URL")?,
             status_key,
+            signing_keys: signing_keys(layers)?,
             debug: layers.get("DIFFYNE_DEBUG")?,
             redis,
             log: LogSettings::read(layers)?,
             listen,
         })
     }
+}
+
+/// The keys of `DIFFYNE_SIGNING_KEY`, else `APP_KEY`; none is fine for a gateway.
+fn signing_keys(layers: &Layers) -> Result<Vec<Vec<u8>>, SettingsError> {
+    let name = if layers.is_set("DIFFYNE_SIGNING_KEY") { "DIFFYNE_SIGNING_KEY" } else { "APP_KEY" };
+    let list = layers.optional::<List<String>>(name)?.map(|list| list.0).unwrap_or_default();
+    let read =
+        |text: &String| SigningKey::bytes(text).map_err(|error| layers.invalid(name, &format!("a key ({error})")));
+    list.iter().map(read).collect()
 }
 
 /// A list of HTTP tokens: methods or header names.

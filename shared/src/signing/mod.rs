@@ -66,17 +66,20 @@ impl fmt::Debug for SigningKey {
 impl SigningKey {
     /// Reads a key as Laravel writes it: plain text, or `base64:` and the bytes.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let bytes = Self::bytes(text)?;
+        // HMAC takes a key of any length, so this does not fail.
+        Hmac::new_from_slice(&bytes).map(Self).map_err(|_| KeyError::Empty)
+    }
+
+    /// The bytes of a key as Laravel writes it, for other uses than signing: derive from them.
+    pub fn bytes(text: &str) -> Result<Vec<u8>, KeyError> {
         let bytes = match text.strip_prefix("base64:") {
             Some(encoded) => {
                 base64::engine::general_purpose::STANDARD.decode(encoded.trim()).map_err(|_| KeyError::NotBase64)?
             }
             None => text.as_bytes().to_vec(),
         };
-        if bytes.is_empty() {
-            return Err(KeyError::Empty);
-        }
-        // HMAC takes a key of any length, so this does not fail.
-        Hmac::new_from_slice(&bytes).map(Self).map_err(|_| KeyError::Empty)
+        if bytes.is_empty() { Err(KeyError::Empty) } else { Ok(bytes) }
     }
 
     fn mac(&self, canonical: &str, component_id: &str) -> Hmac<Sha256> {

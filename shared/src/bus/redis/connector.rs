@@ -93,6 +93,10 @@ impl Keys {
     pub(super) fn stream(&self) -> String {
         self.named("stream")
     }
+    /// The mark of a name that is good once.
+    pub(super) fn once(&self, name: &str) -> String {
+        self.named(&format!("once:{name}"))
+    }
     /// What applications publish by themselves.
     pub(super) fn ingress(&self) -> String {
         self.named("ingress")

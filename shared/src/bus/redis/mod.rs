@@ -14,7 +14,9 @@ mod tracker;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 
+use deadpool_redis::redis::{self, RedisError};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
@@ -47,6 +49,8 @@ pub(super) struct RedisBus {
     health: Arc<Health>,
     heartbeat: Arc<heartbeat::Heartbeat>,
     registry: WorkerRegistry,
+    connector: Connector,
+    keys: Keys,
     tasks: Vec<AbortHandle>,
 }
 
@@ -106,8 +110,19 @@ impl RedisBus {
             tokio::spawn(ingress.run()).abort_handle(),
             tokio::spawn(Arc::clone(&heartbeat).run()).abort_handle(),
         ];
-        let registry = WorkerRegistry::new(connector, keys, workers_changed);
-        Ok(Self { shared, queue, sequence: AtomicU64::new(0), connections, health, heartbeat, registry, tasks })
+        let registry = WorkerRegistry::new(connector.clone(), keys.clone(), workers_changed);
+        Ok(Self {
+            shared,
+            queue,
+            sequence: AtomicU64::new(0),
+            connections,
+            health,
+            heartbeat,
+            registry,
+            connector,
+            keys,
+            tasks,
+        })
     }
 
     pub(super) fn publish(&self, event: Outgoing) -> Result<String, QueueFull> {
@@ -133,6 +148,14 @@ impl RedisBus {
 
     pub(super) fn workers(&self) -> WorkerRegistry {
         self.registry.clone()
+    }
+
+    pub(super) async fn once(&self, name: &str, life: Duration) -> Result<bool, RedisError> {
+        let mut connection = self.connector.pooled().await?;
+        let mut set = redis::cmd("SET");
+        set.arg(self.keys.once(name)).arg(1).arg("NX").arg("PX").arg(life.as_millis() as u64);
+        let set = set.query_async::<Option<String>>(&mut connection);
+        Ok(self.connector.limited(set).await?.is_some())
     }
 
     pub(super) async fn leave(&self) {
