@@ -47,6 +47,13 @@ pub async fn run(
                 delivered_locally.insert(incoming.id.clone(), moment);
                 deliver(&threads, &incoming, Audience::Before(moment), spread.now()).await;
             }
+            BusEvent::Start { position, history } => {
+                let before: Arc<[_]> = history.iter().map(|old| Arc::new(delivery(old, Audience::All, None))).collect();
+                for thread in &threads {
+                    // A thread that has ended has nobody to tell.
+                    let _ = thread.commands.send(Command::Start(position.clone(), Arc::clone(&before))).await;
+                }
+            }
             BusEvent::Gap(position) => {
                 for thread in &threads {
                     // A thread that has ended has nobody to tell.
@@ -105,6 +112,7 @@ fn delivery(incoming: &Incoming, audience: Audience, spread: Option<u64>) -> Del
         first: first_param(&event.params),
         except: event.except.clone(),
         audience,
+        position: incoming.position.clone(),
     }
 }
 

@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn only_who_has_the_key_opens_a_token() {
         let (old, new) = (b"old".to_vec(), b"new".to_vec());
-        let token = Handover::new(&[old.clone()]).seal(&["session=1; httponly".to_owned()]).unwrap();
+        let token = Handover::new(std::slice::from_ref(&old)).seal(&["session=1; httponly".to_owned()]).unwrap();
         assert!(!token.contains("session"));
         let rotated = Handover::new(&[new.clone(), old]);
         assert_eq!(rotated.open(&token).unwrap().lines, ["session=1; httponly"]);

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
+use diffyne_shared::bus::Position;
 use serde_json::{Map, Value};
 use slab::Slab;
 
 use crate::connection::{Connection, Phase, Pulse};
+use crate::history::{History, HistoryLimits};
 use crate::metrics::ThreadMetrics;
 use crate::socket::{Close, frame};
 
@@ -56,6 +58,8 @@ pub struct Delivery {
     pub except: Option<String>,
     /// For whom.
     pub audience: Audience,
+    /// Its place in the history, if it has one.
+    pub position: Option<Position>,
 }
 
 /// What a subscription wants to hear of an event: all, or where fields of the first parameter are equal.
@@ -65,6 +69,8 @@ pub type Filter = Option<Map<String, Value>>;
 struct Subscription {
     since: u64,
     filters: Vec<Filter>,
+    /// Its client came from a gateway that was ahead of this one: what is not behind this place it has already.
+    floor: Option<Position>,
 }
 
 impl Subscription {
@@ -74,7 +80,12 @@ impl Subscription {
             Audience::Before(moment) => self.since < moment,
             Audience::After(moment) => self.since > moment,
         };
-        heard && self.filters.iter().any(|filter| matches(filter, delivery.first.as_ref()))
+        heard && !self.has(delivery) && self.filters.iter().any(|filter| matches(filter, delivery.first.as_ref()))
+    }
+
+    fn has(&self, delivery: &Delivery) -> bool {
+        let (Some(floor), Some(place)) = (&self.floor, &delivery.position) else { return false };
+        floor.epoch == place.epoch && place.offset <= floor.offset
     }
 }
 
@@ -92,6 +103,7 @@ pub struct Hub {
     connections: RefCell<Slab<Rc<Connection>>>,
     listeners: RefCell<HashMap<Rc<str>, Listeners>>,
     dirty: RefCell<Vec<Rc<Connection>>>,
+    history: RefCell<History>,
     clock: Clock,
     second: Cell<u32>,
     ping_seconds: u32,
@@ -100,8 +112,9 @@ pub struct Hub {
 
 impl Hub {
     /// An empty hub.
-    pub fn new(clock: Clock, ping_seconds: u32, metrics: Rc<ThreadMetrics>) -> Self {
+    pub fn new(clock: Clock, limits: HistoryLimits, ping_seconds: u32, metrics: Rc<ThreadMetrics>) -> Self {
         Self {
+            history: RefCell::new(History::new(limits)),
             connections: RefCell::default(),
             listeners: RefCell::default(),
             dirty: RefCell::default(),
@@ -183,7 +196,7 @@ impl Hub {
             return false;
         }
         let name = listeners.get_key_value(name).map_or_else(|| Rc::from(name), |(known, _)| Rc::clone(known));
-        let subscription = Subscription { since: self.clock.tick(), filters: vec![filter] };
+        let subscription = Subscription { since: self.clock.tick(), filters: vec![filter], floor: None };
         listeners.entry(Rc::clone(&name)).or_default().insert(key, subscription);
         names.push(name);
         true
@@ -235,9 +248,50 @@ impl Hub {
         }
     }
 
-    /// Hands a broadcast to all who want it, in turns with everything else on this thread.
-    pub async fn fan_out(&self, delivery: &Delivery) {
+    /// Up to where this thread has delivered.
+    pub fn position(&self) -> Option<Position> {
+        self.history.borrow().position().cloned()
+    }
+
+    /// Begins at a place in the history, with what came before it.
+    pub fn start_history(&self, position: Position, before: &[Arc<Delivery>]) {
+        self.history.borrow_mut().start(position, before);
+    }
+
+    /// A connection has everything up to a place that this thread has not reached yet.
+    pub fn set_floor(&self, connection: &Connection, place: &Position) {
+        let mut listeners = self.listeners.borrow_mut();
+        for name in connection.subscriptions.borrow().iter() {
+            let subscription = listeners.get_mut(name).and_then(|of_event| of_event.get_mut(&connection.key.get()));
+            if let Some(subscription) = subscription {
+                subscription.floor = Some(place.clone());
+            }
+        }
+    }
+
+    /// What a connection has missed since a place, as far as it hears it now; `None` when that is not known any more,
+    /// or more than `bytes_max`.
+    pub fn missed(&self, connection: &Connection, place: &Position, bytes_max: usize) -> Option<Vec<Bytes>> {
+        let mut history = self.history.borrow_mut();
+        let listeners = self.listeners.borrow();
+        let hears = |delivery: &Delivery| {
+            let subscription =
+                listeners.get(delivery.name.as_str()).and_then(|of_event| of_event.get(&connection.key.get()));
+            subscription.is_some_and(|subscription| {
+                subscription.filters.iter().any(|filter| matches(filter, delivery.first.as_ref()))
+            })
+        };
+        let frames: Vec<Bytes> =
+            history.since(place)?.filter(|delivery| hears(delivery)).map(|delivery| delivery.frame.clone()).collect();
+        (frames.iter().map(Bytes::len).sum::<usize>() <= bytes_max).then_some(frames)
+    }
+
+    /// Hands a broadcast to all who want it, in turns with everything else on this thread. Whoever subscribes from
+    /// now on finds it in the history.
+    pub async fn fan_out(&self, delivery: &Arc<Delivery>) {
         let started = Instant::now();
+        self.history.borrow_mut().push(delivery);
+        let moment = self.clock.tick();
         let keys: Vec<usize> = match self.listeners.borrow().get(delivery.name.as_str()) {
             Some(of_event) => {
                 let wanting = of_event.iter().filter(|(_, subscription)| subscription.wants(delivery));
@@ -252,7 +306,7 @@ impl Hub {
                 let connection = self.connections.borrow().get(*key).cloned();
                 let Some(connection) = connection else { continue };
                 // The place may have another tenant by now.
-                if others_had_their_turn && !self.still_wants(*key, delivery) {
+                if others_had_their_turn && !self.still_wants(*key, delivery, moment) {
                     continue;
                 }
                 if delivery.except.as_ref() == Some(&connection.caller.id) {
@@ -270,10 +324,10 @@ impl Hub {
         self.metrics.fan_out.observe(started.elapsed().as_secs_f64());
     }
 
-    fn still_wants(&self, key: usize, delivery: &Delivery) -> bool {
+    fn still_wants(&self, key: usize, delivery: &Delivery, moment: u64) -> bool {
         let listeners = self.listeners.borrow();
         let subscription = listeners.get(delivery.name.as_str()).and_then(|of_event| of_event.get(&key));
-        subscription.is_some_and(|subscription| subscription.wants(delivery))
+        subscription.is_some_and(|subscription| subscription.since < moment && subscription.wants(delivery))
     }
 
     /// One second has passed: pings the silent, drops the dead.
@@ -344,11 +398,17 @@ mod tests {
     #[test]
     fn a_late_copy_reaches_only_those_who_subscribed_since() {
         let clock = Clock::default();
-        let early = Subscription { since: clock.tick(), filters: vec![None] };
+        let early = Subscription { since: clock.tick(), filters: vec![None], floor: None };
         let moment = clock.tick();
-        let late = Subscription { since: clock.tick(), filters: vec![None] };
-        let delivery =
-            |audience| Delivery { name: String::new(), frame: Bytes::new(), first: None, except: None, audience };
+        let late = Subscription { since: clock.tick(), filters: vec![None], floor: None };
+        let delivery = |audience| Delivery {
+            name: String::new(),
+            frame: Bytes::new(),
+            first: None,
+            except: None,
+            audience,
+            position: None,
+        };
         let local = delivery(Audience::Before(moment));
         let again = delivery(Audience::After(moment));
         assert!(early.wants(&local) && !late.wants(&local));

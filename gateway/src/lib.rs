@@ -13,6 +13,7 @@ pub mod connection;
 pub mod dev;
 pub mod handover;
 pub mod handshake;
+pub mod history;
 pub mod http;
 pub mod hub;
 pub mod jar;

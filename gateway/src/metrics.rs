@@ -59,6 +59,10 @@ pub struct Metrics {
     pub slow_consumers: IntCounter,
     /// Connections closed because they did not answer pings.
     pub dead_peers: IntCounter,
+    /// Clients that came back, by whether what they missed could be replayed.
+    pub resumes: IntCounterVec,
+    /// Broadcasts that were replayed.
+    pub replayed: IntCounter,
     /// Requests to the HTTP twin by what became of them.
     pub requests: IntCounterVec,
     /// Handshakes of pages from elsewhere that are served as guests.
@@ -116,6 +120,8 @@ impl Metrics {
             fan_out: histogram("fan_out_seconds", "One broadcast to all connections of one thread", &seconds),
             slow_consumers: counter("slow_consumers_total", "Connections closed because they did not read"),
             dead_peers: counter("dead_peers_total", "Connections closed because they did not answer pings"),
+            resumes: counters("resumes_total", "Clients that came back: recovered, lost", &["result"]),
+            replayed: counter("replayed_total", "Broadcasts replayed to clients that came back"),
             requests: counters(
                 "http_calls_total",
                 "Requests to the HTTP twin: accepted, origin (refused), full, too_large",

@@ -20,6 +20,7 @@ use crate::connection::lanes::Pending;
 use crate::connection::reply;
 use crate::handover::Handover;
 use crate::handshake::Admission;
+use crate::history::HistoryLimits;
 use crate::http::{self, Pages, twin};
 use crate::hub::{Clock, Delivery, Hub};
 use crate::metrics::{Metrics, ThreadMetrics};
@@ -72,6 +73,8 @@ pub struct Common {
 pub enum Command {
     /// Hand this out.
     Deliver(Arc<Delivery>),
+    /// The history begins here, after this.
+    Start(Position, Arc<[Arc<Delivery>]>),
     /// Tell those who listen that something is missing.
     Gap(Position),
     /// The server stops.
@@ -183,10 +186,15 @@ impl Reactor {
             frame_bytes_max: settings.outbox_bytes_max + FRAME_OVERHEAD_MAX,
         };
         let relay = Relay::new(relay_settings, Rc::new(Observer(Rc::clone(&metrics))), common.memory.clone());
+        let limits = HistoryLimits {
+            length: settings.redis.history_length,
+            bytes: settings.redis.history_bytes,
+            age: settings.redis.history_age,
+        };
         let ping_seconds = u32::try_from(settings.ping_interval.as_secs()).unwrap_or(25);
         let reactor = Rc::new(Self {
             admission: Arc::clone(&common.admission),
-            hub: Hub::new(common.clock.clone(), ping_seconds, Rc::clone(&metrics)),
+            hub: Hub::new(common.clock.clone(), limits, ping_seconds, Rc::clone(&metrics)),
             relay,
             bus: common.bus.clone(),
             metrics,
@@ -254,7 +262,11 @@ impl Reactor {
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Deliver(delivery) => self.hub.fan_out(&delivery).await,
-                Command::Gap(position) => self.tell_gap(&position),
+                Command::Start(position, before) => self.hub.start_history(position, &before),
+                Command::Gap(position) => {
+                    self.hub.start_history(position.clone(), &[]);
+                    self.tell_gap(&position);
+                }
                 Command::Drain => {
                     self.draining.set(true);
                     self.hub.drain();
@@ -269,6 +281,11 @@ impl Reactor {
         for task in [relay, heartbeat, counts, accepting] {
             task.abort();
         }
+    }
+
+    /// Up to where this thread has delivered the history; before anything was, where the bus is.
+    pub fn position(&self) -> Option<Position> {
+        self.hub.position().or_else(|| self.bus.position())
     }
 
     /// What a connection may send.

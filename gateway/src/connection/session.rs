@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use diffyne_shared::bus::Position;
 use diffyne_shared::envelope::{self, DataHead, Failure, TextField};
 use diffyne_shared::rpc::{CallKind, Transport};
 use serde::Deserialize;
@@ -19,6 +20,9 @@ use crate::reactor::Reactor;
 use crate::relay::Request;
 use crate::socket::{Close, Decoder, Event, IoReader, frame};
 
+/// How long a client may be ahead of this gateway when it comes from another.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
+const CATCH_UP_STEP: Duration = Duration::from_millis(5);
 /// How often a connection whose peer has stopped sending is looked at.
 const LINGER_STEP: Duration = Duration::from_millis(20);
 
@@ -133,7 +137,7 @@ fn message(reactor: &Rc<Reactor>, connection: &Rc<Connection>, text: &str) {
         "diffyne.update" => call(reactor, connection, CallKind::Update, message.data, DataHead::read(message.data)),
         "diffyne.mount" => call(reactor, connection, CallKind::Mount, message.data, DataHead::read(message.data)),
         "diffyne.ping" => {
-            let position = reactor.bus.position();
+            let position = reactor.position();
             let position = position.as_ref().map(|position| (position.epoch.as_str(), position.offset));
             answer(reactor, connection, &envelope::pong(position));
         }
@@ -259,8 +263,8 @@ struct Place<'a> {
     offset: u64,
 }
 
-/// Subscribes again; recovered when nothing was broadcast meanwhile. A client that is not recovered refreshes.
-fn resume(reactor: &Reactor, connection: &Rc<Connection>, data: &str) {
+/// Subscribes again, after a replay of exactly what came since. A client that is not recovered refreshes.
+fn resume(reactor: &Rc<Reactor>, connection: &Rc<Connection>, data: &str) {
     let head = DataHead::read(data);
     let request_id = head.request_id.map(RawValue::get);
     let Ok(place) = serde_json::from_str::<Place<'_>>(data) else {
@@ -270,10 +274,47 @@ fn resume(reactor: &Reactor, connection: &Rc<Connection>, data: &str) {
     if !take_wishes(reactor, connection, &head) {
         return;
     }
-    let position = reactor.bus.position();
-    let recovered = position.as_ref().is_some_and(|now| now.epoch == place.epoch && now.offset == place.offset);
+    let place = Position { epoch: place.epoch.into_owned(), offset: place.offset };
+    let is_ahead = |reactor: &Reactor| {
+        reactor.hub.position().is_none_or(|here| here.epoch == place.epoch && here.offset < place.offset)
+    };
+    if !is_ahead(reactor) {
+        return resumed(reactor, connection, &place, request_id);
+    }
+    // Another gateway was faster by a moment: what the client has from there is not repeated.
+    reactor.hub.set_floor(connection, &place);
+    let (reactor, connection) = (Rc::clone(reactor), Rc::clone(connection));
+    let (place, request_id) = (place.clone(), request_id.map(str::to_owned));
+    tokio::task::spawn_local(async move {
+        let limit = Instant::now() + CATCH_UP_TIMEOUT;
+        let behind =
+            || reactor.hub.position().is_none_or(|here| here.epoch == place.epoch && here.offset < place.offset);
+        while behind() && Instant::now() < limit && connection.takes_messages() {
+            tokio::time::sleep(CATCH_UP_STEP).await;
+        }
+        // What came since has been delivered live.
+        let here = reactor.position().filter(|here| here.epoch == place.epoch && here.offset >= place.offset);
+        tell_resumed(&reactor, &connection, here.is_some(), request_id.as_deref());
+        reactor.hub.flush();
+    });
+}
+
+fn resumed(reactor: &Reactor, connection: &Rc<Connection>, place: &Position, request_id: Option<&str>) {
+    // Half of what may wait: the other half is for what comes meanwhile.
+    let missed = reactor.hub.missed(connection, place, reactor.settings.outbox_bytes_max / 2);
+    let recovered = missed.is_some();
+    for frame in missed.into_iter().flatten() {
+        reactor.metrics.replayed.inc();
+        reactor.hub.push(connection, frame);
+    }
+    tell_resumed(reactor, connection, recovered, request_id);
+}
+
+/// The last word of a resume: a connection that breaks before it has not moved on.
+fn tell_resumed(reactor: &Reactor, connection: &Rc<Connection>, recovered: bool, request_id: Option<&str>) {
+    reactor.metrics.resumes.with_label_values(&[if recovered { "recovered" } else { "lost" }]).inc();
     let mut message = format!(r#"{{"event":"diffyne.resumed","data":{{"recovered":{recovered}"#);
-    if let Some(position) = position {
+    if let Some(position) = reactor.position() {
         // Writing into a String cannot fail.
         let _ = write!(message, r#","epoch":"{}","offset":{}"#, position.epoch, position.offset);
     }
@@ -298,7 +339,7 @@ fn unsubscribe(reactor: &Reactor, connection: &Rc<Connection>, data: &str) {
 fn confirm(reactor: &Reactor, connection: &Rc<Connection>, event: &str, head: &DataHead<'_>) {
     let events = head.events.map_or("[]", RawValue::get);
     let mut message = format!(r#"{{"event":"{event}","data":{{"events":{events}"#);
-    if let Some(position) = reactor.bus.position() {
+    if let Some(position) = reactor.position() {
         // Writing into a String cannot fail.
         let _ = write!(message, r#","epoch":"{}","offset":{}"#, position.epoch, position.offset);
     }

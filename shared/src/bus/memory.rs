@@ -18,7 +18,10 @@ pub(super) struct MemoryBus {
 impl MemoryBus {
     pub(super) fn new(shared: Arc<Shared>, sender: mpsc::Sender<BusEvent>) -> Self {
         let epoch = format!("{:016x}", random_bits());
-        shared.position.store(Arc::new(Some(Position { epoch: epoch.clone(), offset: 0 })));
+        let position = Position { epoch: epoch.clone(), offset: 0 };
+        shared.position.store(Arc::new(Some(position.clone())));
+        // The channel is new and empty.
+        let _ = sender.try_send(BusEvent::Start { position, history: Vec::new() });
         Self { shared, sender, epoch, offset: Mutex::new(0) }
     }
 
@@ -50,6 +53,7 @@ mod tests {
     #[tokio::test]
     async fn broadcasts_come_in_order_with_dense_offsets() {
         let (bus, mut events) = Bus::memory(GatewayIdentity::new("g"));
+        assert!(matches!(events.recv().await, Some(BusEvent::Start { .. })));
         let ids: Vec<String> = (0..5).map(|_| bus.publish(event("e")).unwrap()).collect();
         for (index, id) in ids.iter().enumerate() {
             let Some(BusEvent::Broadcast(incoming)) = events.recv().await else { panic!("no broadcast") };

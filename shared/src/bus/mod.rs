@@ -65,6 +65,13 @@ pub enum BusEvent {
     Broadcast(Incoming),
     /// Redis is away: deliver to those who are subscribed now, and remember it under the id.
     Local(Incoming),
+    /// The first word: where the history is, and what came before, oldest first.
+    Start {
+        /// The head.
+        position: Position,
+        /// As far back as it reaches.
+        history: Vec<Incoming>,
+    },
     /// Something was missed that cannot be replayed.
     Gap(Position),
 }

@@ -34,8 +34,8 @@ mod tests {
     #[test]
     fn a_name_is_good_once_within_its_life() {
         let once = Once::default();
-        assert!(once.first("a", Duration::from_secs(60)));
-        assert!(!once.first("a", Duration::from_secs(60)));
+        assert!(once.first("a", Duration::from_mins(1)));
+        assert!(!once.first("a", Duration::from_mins(1)));
         assert!(once.first("b", Duration::ZERO));
         assert!(once.first("b", Duration::ZERO), "its life is over");
     }

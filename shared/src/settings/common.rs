@@ -41,7 +41,11 @@ pub(super) static REDIS: [Spec; 7] = [
         "10000",
         "Broadcasts that wait while Redis is away; beyond it clients are told of a gap",
     ),
-    Spec::new("DIFFYNE_HISTORY_LENGTH", "10000", "Broadcasts kept in Redis to close gaps"),
+    Spec::new(
+        "DIFFYNE_HISTORY_LENGTH",
+        "10000",
+        "Broadcasts kept, in Redis and in each gateway, to close gaps and for clients that come back",
+    ),
     Spec::new("DIFFYNE_HISTORY_AGE", "5m", "How old a kept broadcast may be"),
     Spec::new("DIFFYNE_HISTORY_BYTES", "64MiB", "How large all kept broadcasts may be together"),
 ];

@@ -1,5 +1,6 @@
 //! Reads broadcasts from pub/sub and delivers them in offset order; closes gaps from the stream.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -127,13 +128,56 @@ impl Subscriber {
         match tracker.judge_head(&there) {
             Verdict::Next | Verdict::Duplicate => Ok(()),
             Verdict::NewEpoch => {
-                let first = tracker.head().is_none();
-                self.jump(tracker, there, !first).await;
+                if tracker.head().is_none() {
+                    return self.start(commands, tracker, there).await;
+                }
+                self.jump(tracker, there, true).await;
                 Ok(())
             }
             Verdict::OtherPast => self.renew_epoch(commands, tracker).await,
             Verdict::Missing => self.close_gap(commands, tracker, there).await,
         }
+    }
+
+    /// Begins at the head, and tells what the stream has before it: clients of other gateways come here to resume.
+    async fn start(
+        &self,
+        commands: &mut MultiplexedConnection,
+        tracker: &mut Tracker,
+        there: Head,
+    ) -> Result<(), RedisError> {
+        let position = there.position();
+        let mut history: VecDeque<Incoming> = VecDeque::new();
+        let mut bytes = 0;
+        let mut newest = position.offset;
+        // Backwards, as only the end is of use; it is bounded as the stream is.
+        while newest > 0 && history.len() < self.settings.history_length && bytes < self.settings.history_bytes {
+            let range: StreamRangeReply = redis::cmd("XREVRANGE")
+                .arg(self.keys.stream())
+                .arg(format!("{newest}-0"))
+                .arg("-")
+                .arg("COUNT")
+                .arg(RANGE_MAX)
+                .query_async(commands)
+                .await?;
+            let before = history.len();
+            for entry in range.ids {
+                let Some((incoming, _)) = self.read_entry(&entry, &position.epoch) else { break };
+                if incoming.position.as_ref().is_none_or(|place| place.offset != newest) {
+                    break;
+                }
+                bytes += incoming.event.params.len();
+                newest -= 1;
+                history.push_front(incoming);
+            }
+            if (history.len() - before) < RANGE_MAX {
+                break;
+            }
+        }
+        self.jump(tracker, there, false).await;
+        // The gateway stops: nobody is left to tell.
+        let _ = self.events.send(BusEvent::Start { position, history: history.into() }).await;
+        Ok(())
     }
 
     /// Delivers what the stream has after our head.

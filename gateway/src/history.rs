@@ -1,0 +1,181 @@
+//! The last broadcasts as one thread has delivered them: what a client missed is replayed from here, so that a
+//! thousand that come back at once ask nobody else.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use diffyne_shared::bus::Position;
+
+use crate::hub::Delivery;
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct HistoryLimits {
+    /// Broadcasts.
+    pub length: usize,
+    /// Bytes of their frames; all threads share them.
+    pub bytes: usize,
+    /// Since they were delivered.
+    pub age: Duration,
+}
+
+struct Entry {
+    offset: u64,
+    since: Instant,
+    delivery: Arc<Delivery>,
+}
+
+/// One thread's history: dense offsets of one epoch, up to its position.
+pub struct History {
+    limits: HistoryLimits,
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    position: Option<Position>,
+}
+
+impl History {
+    /// An empty one, whose place nobody knows yet.
+    pub fn new(limits: HistoryLimits) -> Self {
+        Self { limits, entries: VecDeque::new(), bytes: 0, position: None }
+    }
+
+    /// Up to where this thread has delivered.
+    pub fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
+    /// Begins at a place, with what came before it.
+    pub fn start(&mut self, position: Position, before: &[Arc<Delivery>]) {
+        self.entries.clear();
+        self.bytes = 0;
+        self.position = None;
+        for delivery in before {
+            self.push(delivery);
+        }
+        if self.position.as_ref() != Some(&position) {
+            // What is there does not lead up to the place.
+            self.entries.clear();
+            self.bytes = 0;
+            self.position = Some(position);
+        }
+    }
+
+    /// Adds what is delivered next.
+    pub fn push(&mut self, delivery: &Arc<Delivery>) {
+        let Some(position) = &delivery.position else { return };
+        let is_next =
+            self.position.as_ref().is_none_or(|now| now.epoch == position.epoch && now.offset + 1 == position.offset);
+        if !is_next {
+            self.entries.clear();
+            self.bytes = 0;
+        }
+        self.bytes += delivery.frame.len();
+        self.entries.push_back(Entry {
+            offset: position.offset,
+            since: Instant::now(),
+            delivery: Arc::clone(delivery),
+        });
+        self.position = Some(position.clone());
+        self.forget_old();
+    }
+
+    fn forget_old(&mut self) {
+        let now = Instant::now();
+        while let Some(oldest) = self.entries.front() {
+            let too_many = self.entries.len() > self.limits.length || self.bytes > self.limits.bytes;
+            if !too_many && now.duration_since(oldest.since) <= self.limits.age {
+                return;
+            }
+            self.bytes -= oldest.delivery.frame.len();
+            self.entries.pop_front();
+        }
+    }
+
+    /// What came after a place; `None` when that is not known any more, or the place is of another past.
+    pub fn since(&mut self, place: &Position) -> Option<impl Iterator<Item = &Arc<Delivery>>> {
+        self.forget_old();
+        let now = self.position.as_ref()?;
+        let missed = now.offset.checked_sub(place.offset)?;
+        if now.epoch != place.epoch || missed > self.entries.len() as u64 {
+            return None;
+        }
+        Some(self.entries.iter().filter(move |entry| entry.offset > place.offset).map(|entry| &entry.delivery))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::hub::Audience;
+    use bytes::Bytes;
+
+    fn place(epoch: &str, offset: u64) -> Position {
+        Position { epoch: epoch.to_owned(), offset }
+    }
+
+    fn delivery(epoch: &str, offset: u64) -> Arc<Delivery> {
+        Arc::new(Delivery {
+            name: "e".to_owned(),
+            frame: Bytes::from_static(b"0123456789"),
+            first: None,
+            except: None,
+            audience: Audience::All,
+            position: Some(place(epoch, offset)),
+        })
+    }
+
+    fn offsets(history: &mut History, from: &Position) -> Option<Vec<u64>> {
+        let missed = history.since(from)?;
+        Some(missed.map(|delivery| delivery.position.as_ref().unwrap().offset).collect())
+    }
+
+    fn history(length: usize, bytes: usize) -> History {
+        History::new(HistoryLimits { length, bytes, age: Duration::from_mins(5) })
+    }
+
+    #[test]
+    fn exactly_what_was_missed_is_replayed() {
+        let mut history = history(100, 10_000);
+        assert_eq!(offsets(&mut history, &place("a", 0)), None, "before anything is known");
+        history.start(place("a", 3), &[delivery("a", 2), delivery("a", 3)]);
+        history.push(&delivery("a", 4));
+        assert_eq!(offsets(&mut history, &place("a", 1)), Some(vec![2, 3, 4]));
+        assert_eq!(offsets(&mut history, &place("a", 4)), Some(vec![]));
+        assert_eq!(offsets(&mut history, &place("a", 0)), None, "it does not reach back");
+        assert_eq!(offsets(&mut history, &place("a", 5)), None, "above the head");
+        assert_eq!(offsets(&mut history, &place("b", 4)), None, "another past");
+    }
+
+    #[test]
+    fn a_jump_forgets_what_was_before() {
+        let mut history = history(100, 10_000);
+        history.start(place("a", 2), &[delivery("a", 1), delivery("a", 2)]);
+        history.push(&delivery("a", 4));
+        assert_eq!(offsets(&mut history, &place("a", 2)), None);
+        assert_eq!(offsets(&mut history, &place("a", 3)), Some(vec![4]));
+        history.start(place("b", 9), &[delivery("a", 1)]);
+        assert_eq!(offsets(&mut history, &place("b", 9)), Some(vec![]));
+        assert_eq!(offsets(&mut history, &place("b", 8)), None);
+    }
+
+    #[test]
+    fn a_history_is_bounded_by_number_bytes_and_age() {
+        let mut by_number = history(3, 10_000);
+        let mut by_bytes = history(100, 30);
+        for offset in 1..=10 {
+            by_number.push(&delivery("a", offset));
+            by_bytes.push(&delivery("a", offset));
+        }
+        for history in [&mut by_number, &mut by_bytes] {
+            assert_eq!(offsets(history, &place("a", 7)), Some(vec![8, 9, 10]));
+            assert_eq!(offsets(history, &place("a", 6)), None);
+        }
+        let mut by_age = History::new(HistoryLimits { length: 9, bytes: 999, age: Duration::ZERO });
+        by_age.push(&delivery("a", 1));
+        std::thread::sleep(Duration::from_millis(2));
+        assert_eq!(offsets(&mut by_age, &place("a", 0)), None);
+        assert_eq!(offsets(&mut by_age, &place("a", 1)), Some(vec![]), "who missed nothing needs no history");
+    }
+}
