@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::ensure;
 
 use crate::cluster::Shape;
-use crate::process::project;
+use crate::process::{Process, free_ports, project, wait_for_port};
 use crate::recorded::APP_KEY;
 
 /// An application of its own for one test.
@@ -114,6 +114,45 @@ impl Laravel {
     /// The application's log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("storage/logs/laravel.log")).unwrap_or_default()
+    }
+
+    /// Serves the application over HTTP, with PHP's own server; the port.
+    pub fn serve(&self) -> anyhow::Result<(Process, u16)> {
+        let [port] = free_ports()?;
+        let process = Process::start_parent("php-server", &self.path(""), &PathBuf::from("chroot"), |command| {
+            command.arg(&self.root).args([
+                "env",
+                "PHP_CLI_SERVER_WORKERS=3",
+                "php8.4",
+                "-S",
+                &format!("127.0.0.1:{port}"),
+            ]);
+            command.args([
+                "-t",
+                &format!("{}/public", self.directory),
+                &format!("{}/public/index.php", self.directory),
+            ]);
+        })?;
+        wait_for_port(port)?;
+        Ok((process, port))
+    }
+
+    /// Loads the bridge into the application, as its documentation says.
+    pub fn load_bridge(&self) -> anyhow::Result<()> {
+        std::fs::copy(project().join("deploy/php/diffyne-bridge.php"), self.path("diffyne-bridge.php"))?;
+        let provider = "class AppServiceProvider extends \\Illuminate\\Support\\ServiceProvider {";
+        let load = "require_once base_path('diffyne-bridge.php'); \\Diffyne\\Cluster\\Bridge::install($this->app);";
+        self.change(
+            "app/Providers/AppServiceProvider.php",
+            provider,
+            &format!("{provider} public function register(): void {{ {load} }}"),
+        )
+    }
+
+    /// A cluster whose workers ask an application over HTTP.
+    pub fn shape_over_http(&self, port: u16) -> Shape {
+        let shape = Shape { signing_key: APP_KEY.to_owned(), ..Shape::new(1, 1) };
+        shape.worker("--app-url", &format!("http://127.0.0.1:{port}"))
     }
 
     /// A cluster whose workers run this application.

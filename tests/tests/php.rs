@@ -23,6 +23,13 @@ async fn probe(client: &mut Client, method: &str, params: Value) -> anyhow::Resu
     Ok(client.receive().await?["data"].clone())
 }
 
+/// The same with the component that needs nothing of the bridge.
+async fn plain(client: &mut Client, method: &str, params: Value) -> anyhow::Result<Value> {
+    let data = call("App\\Diffyne\\Plain", "diffyne-plain", method, params, json!({"text": "x"}), "r");
+    client.send("diffyne.call", data).await?;
+    Ok(client.receive().await?["data"].clone())
+}
+
 async fn text(client: &mut Client, method: &str, params: Value) -> anyhow::Result<String> {
     let answer = probe(client, method, params).await?;
     Ok(answer["c"]["st"]["text"].as_str().unwrap_or_else(|| panic!("{method}: {answer}")).to_owned())
@@ -495,5 +502,80 @@ async fn a_login_over_the_socket_reaches_the_browser_and_nobody_else() -> anyhow
     let goodbye = again.receive().await?;
     assert_eq!((&goodbye["event"], &goodbye["data"]["reconnect"]), (&json!("diffyne.disconnect"), &json!(true)));
     assert_eq!(again.closed().await?, 1001);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_over_http_keeps_its_sessions_and_tells_its_faults() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    laravel.load_bridge()?;
+    let (server, port) = laravel.serve()?;
+    let cluster = Cluster::start(laravel.shape_over_http(port).gateway("--app-key", diffyne_tests::recorded::APP_KEY))?;
+    let agent = [("User-Agent", "Browser/7"), ("Host", "shop.test"), ("X-Forwarded-For", "203.0.113.7")];
+    let mut client = Client::connect_with(&cluster.url(0), &agent).await?;
+    let answer = probe(&mut client, "login", json!(["ada"])).await?;
+    assert!(answer["session"]["token"].is_string(), "{answer}");
+    let answer = probe(&mut client, "look", json!([])).await?;
+    let seen = &answer["c"]["st"]["seen"];
+    assert_eq!(answer["c"]["st"]["user"], "ada");
+    assert_eq!(
+        (&seen["agent"], &seen["url"], &seen["socket"]),
+        (&json!("Browser/7"), &json!("http://shop.test/x"), &json!(true))
+    );
+    for typed in ["", "  two  spaces ", "0"] {
+        assert_eq!(text(&mut client, "say", json!([typed])).await?, typed);
+    }
+    for how in ["exit", "die", "fatal", "throw", "notice"] {
+        fails(&probe(&mut client, "end", json!([how])).await?);
+        assert_eq!(text(&mut client, "say", json!([how])).await?, how, "the next call after {how}");
+    }
+    fails(&probe(&mut client, "big", json!([3])).await?);
+    // Only who has the secret may use the bridge.
+    let stranger =
+        [("X-HTTP-Method-Override", "DIFFYNE"), ("X-Diffyne-Bridge", "guess"), ("Sec-Fetch-Site", "same-origin")];
+    assert_eq!(http_post(port, "/_diffyne-bridge", &stranger, "{\"kind\":\"hello\"}\n")?.status, 404);
+    drop(server);
+    let answer = probe(&mut client, "say", json!(["anybody?"])).await?;
+    fails(&answer);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_bridge_the_packages_own_endpoint_is_translated() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let (_server, port) = laravel.serve()?;
+    let cluster = Cluster::start(laravel.shape_over_http(port))?;
+    let log = std::fs::read_to_string(&cluster.workers[0].process.log)?;
+    assert!(log.contains("has not loaded the bridge"), "{log}");
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    client.subscribe("message-sent").await?;
+    let answer = plain(&mut client, "say", json!([" trimmed "])).await?;
+    assert_eq!(answer["c"]["st"]["text"], "trimmed", "by the framework's middleware: {answer}");
+    let answer = plain(&mut client, "tell", json!(["news"])).await?;
+    assert_eq!(answer["events"][0]["params"], json!([{"what": "news"}]));
+    assert!(answer["eventIds"][0].is_string(), "{answer}");
+    let rows = [
+        (
+            "hear",
+            json!([{"what": "x"}]),
+            "Method [hear] is not invokable. Add #[Invokable] attribute to allow client invocation.",
+            "method_error",
+        ),
+        ("nope", json!([]), "Method [nope] does not exist on component.", "method_error"),
+        ("end", json!(["throw"]), "An error occurred while processing your request.", "server_error"),
+        ("end", json!(["fatal"]), "An error occurred while processing your request.", "server_error"),
+        ("end", json!(["die"]), "An error occurred while processing your request.", "server_error"),
+    ];
+    for (method, params, error, kind) in rows {
+        let answer = plain(&mut client, method, params).await?;
+        assert_eq!((&answer["error"], &answer["type"]), (&json!(error), &json!(kind)), "{method}: {answer}");
+    }
+    let chat = json!({"roomId": 1, "messages": [], "newMessage": ""});
+    client.send("diffyne.call", call("App\\Diffyne\\ChatRoom", "c", "sendMessage", json!([]), chat, "r")).await?;
+    let answer = client.receive().await?["data"].clone();
+    assert_eq!(answer["errors"], json!({"newMessage": ["The new message field is required."]}), "{answer}");
+    let leave = call("App\\Diffyne\\Counter", "c", "leave", json!([]), json!({"count": 1}), "r");
+    client.send("diffyne.call", leave).await?;
+    assert_eq!(client.receive().await?["data"]["redirect"], json!({"url": "/status", "spa": true}));
     Ok(())
 }

@@ -191,3 +191,12 @@ async fn components_in_php_answer_the_recorded_conversation_as_upstream_did() ->
     let cluster = Cluster::start(laravel.shape(1, 2))?;
     converse(&cluster, true).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_over_http_with_the_bridge_answers_as_upstream_did() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    laravel.load_bridge()?;
+    let (_server, port) = laravel.serve()?;
+    let cluster = Cluster::start(laravel.shape_over_http(port))?;
+    converse(&cluster, true).await
+}

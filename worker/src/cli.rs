@@ -14,6 +14,7 @@ use diffyne_shared::telemetry::Logs;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backend::Backend;
+use crate::backend::http::HttpBackend;
 use crate::backend::native::NativeBackend;
 use crate::backend::php::PhpBackend;
 use crate::component::Registry;
@@ -115,11 +116,9 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
     let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
     let logs = Logs::start(&settings.log, "diffyne-worker").map_err(anyhow::Error::msg)?;
     let mut registry = Registry::default();
-    let app: App = match &settings.php {
-        // The components are the application's.
-        Some(_) => Arc::new(()),
-        None => register(&mut registry, &settings)?,
-    };
+    // Otherwise the components are an application's.
+    let is_native = settings.php.is_none() && settings.http.is_none();
+    let app: App = if is_native { register(&mut registry, &settings)? } else { Arc::new(()) };
     let engine = engine(&settings, registry, app);
     let php = match &settings.php {
         Some(php) => {
@@ -128,12 +127,14 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
         }
         None => None,
     };
-    let backend: Arc<dyn Backend> = match &php {
-        Some(php) => Arc::clone(php) as Arc<dyn Backend>,
-        None => Arc::new(NativeBackend::new(Arc::clone(&engine))),
-    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
+        let http = settings.http.clone().map(|http| HttpBackend::start(http, settings.signer.clone(), settings.debug));
+        let backend: Arc<dyn Backend> = match (&php, &http) {
+            (Some(php), _) => Arc::clone(php) as Arc<dyn Backend>,
+            (None, Some(http)) => Arc::clone(http) as Arc<dyn Backend>,
+            (None, None) => Arc::new(NativeBackend::new(Arc::clone(&engine))),
+        };
         let worker = Worker::start(&settings, backend)?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -148,7 +149,7 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
                 }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => match reload(matches, &logs, &engine, php.as_deref(), &worker).await {
+                _ = hang_up.recv() => match reload(matches, &logs, &engine, php.as_deref(), http.as_deref(), &worker).await {
                     Ok(()) => tracing::info!(php = php.is_some(), "keys and log level reloaded"),
                     Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
                 },
@@ -164,6 +165,7 @@ async fn reload(
     logs: &Logs,
     engine: &Engine,
     php: Option<&PhpBackend>,
+    http: Option<&HttpBackend>,
     worker: &Worker,
 ) -> anyhow::Result<()> {
     let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
@@ -171,6 +173,9 @@ async fn reload(
     if let Some(php) = php {
         php.signer.store(Arc::new(settings.signer.clone()));
         php.reload().await;
+    }
+    if let Some(http) = http {
+        http.signer.store(Arc::new(settings.signer.clone()));
     }
     engine.signer.store(Arc::new(settings.signer));
     worker.set_tokens(settings.tokens);

@@ -6,6 +6,7 @@
 
 pub mod common;
 pub mod gateway;
+pub mod http;
 pub mod php;
 pub mod value;
 pub mod worker;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::common::{self, LogSettings, RedisSettings, at_least_one};
 use super::gateway::{default_admin, default_name, is_plain_name};
+use super::http::{HTTP, HttpSettings};
 use super::php::{PHP, PhpSettings};
 use super::value::{ByteSize, List};
 use super::{Layers, SettingsError, Spec};
@@ -48,7 +49,7 @@ static LENIENT: Spec = Spec::new(
 /// Every setting of a worker, in the order of `--help`.
 pub fn specs() -> Vec<&'static Spec> {
     let mut specs: Vec<&'static Spec> = WORKER.iter().collect();
-    specs.extend(&PHP);
+    specs.extend(PHP.iter().chain(&HTTP));
     specs.extend([&LENIENT, &common::SIGNING_KEY, &common::APP_KEY, &common::WORKER_TOKEN]);
     specs.extend([&common::MAX_MESSAGE, &common::DEBUG]);
     specs.extend(common::REDIS.iter().chain(&common::LOG));
@@ -76,6 +77,8 @@ pub struct WorkerSettings {
     pub admin_listen: Option<PeerAddress>,
     /// The PHP application whose components are run, if one is.
     pub php: Option<PhpSettings>,
+    /// The application behind an HTTP server whose components are run, if one is.
+    pub http: Option<HttpSettings>,
     /// The demo chat's file.
     pub database: PathBuf,
     /// Signs and verifies states.
@@ -124,6 +127,12 @@ impl WorkerSettings {
             None => default_name(&listen),
         };
         let php = PhpSettings::read(layers)?;
+        let key_name = if layers.is_set("DIFFYNE_SIGNING_KEY") { "DIFFYNE_SIGNING_KEY" } else { "APP_KEY" };
+        let key = layers.optional::<List<String>>(key_name)?.and_then(|list| list.0.into_iter().next());
+        let http = HttpSettings::read(layers, &key.and_then(|key| SigningKey::bytes(&key).ok()).unwrap_or_default())?;
+        if php.is_some() && http.is_some() {
+            return Err(layers.invalid("DIFFYNE_APP_URL", "left out when DIFFYNE_APP is set"));
+        }
         let concurrency = match &php {
             // More would only wait, where other workers may have room.
             Some(php) if !layers.is_set("DIFFYNE_WORKER_CONCURRENCY") => php.processes_max,
@@ -131,6 +140,7 @@ impl WorkerSettings {
         };
         Ok(Self {
             php,
+            http,
             concurrency,
             advertise: layers.optional("DIFFYNE_WORKER_ADVERTISE")?,
             name,

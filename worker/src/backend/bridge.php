@@ -102,8 +102,16 @@ namespace Diffyne\Cluster {
         private function handle(Request $request): Response
         {
             $call = $request->attributes->get('diffyne.call');
-            if (! is_array($call)) {
-                return new Response('', 404);
+            $overHttp = ! is_array($call);
+            if ($overHttp) {
+                if (! hash_equals(self::secret(), (string) $request->header('X-Diffyne-Bridge'))) {
+                    return new Response('', 404);
+                }
+                [$head, $payload] = explode("\n", $request->getContent(), 2) + ['', ''];
+                $call = ['head' => json_decode($head, true) ?? [], 'payload' => $payload];
+                if (($call['head']['kind'] ?? '') === 'hello') {
+                    return new Response((string) self::VERSION);
+                }
             }
             $session = $request->hasSession() ? $request->session() : null;
             $before = $session?->getId();
@@ -116,7 +124,21 @@ namespace Diffyne\Cluster {
                 $this->answer['head']['session'] = $changed ? 'changed' : ($gone ? 'gone' : 'same');
             }
 
-            return new Response('', 204);
+            if (! $overHttp) {
+                return new Response('', 204);
+            }
+            $head = json_encode($this->answer['head'], self::JSON);
+
+            return new Response($head."\n".$this->answer['body'], 200, ['Content-Type' => 'application/x-diffyne']);
+        }
+
+        /** What a worker shows that comes over HTTP: derived from the key that it has as well. */
+        private static function secret(): string
+        {
+            $key = (string) (config('diffyne.security.signing_key') ?: config('app.key'));
+            $key = str_starts_with($key, 'base64:') ? base64_decode(substr($key, 7)) : $key;
+
+            return hash_hmac('sha256', 'diffyne bridge 1', $key);
         }
 
         /** Runs one call; whatever happens in it, this returns its answer. */

@@ -1,8 +1,10 @@
 //! What a worker runs calls on: components written in Rust ([`native`]), or a Laravel application in a pool of PHP
-//! processes ([`php`]), whose answers [`translation`] turns into the client's.
+//! processes ([`php`]) or behind an HTTP server ([`http`]), whose answers [`translation`] turns into the client's.
 
+pub mod http;
 pub mod native;
 pub mod php;
+mod request;
 pub mod translation;
 
 use std::future::Future;

@@ -37,6 +37,74 @@ struct ToldEvent {
     params: String,
 }
 
+/// The package's own endpoint as this reads it: `{s, c, events, ..}`, or one of its shapes of refusal.
+#[derive(Deserialize)]
+struct Endpoint {
+    #[serde(default)]
+    s: bool,
+    #[serde(default)]
+    success: bool,
+    #[serde(default)]
+    error: String,
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    errors: Value,
+    #[serde(default)]
+    events: Vec<EndpointEvent>,
+}
+
+#[derive(Deserialize)]
+struct EndpointEvent {
+    name: String,
+    #[serde(default)]
+    params: Value,
+    #[serde(default)]
+    to: Value,
+}
+
+/// Reads an answer of the package's own endpoint: row by row of the protocol's table.
+pub fn from_endpoint(status: u16, body: &[u8]) -> (Told, Vec<u8>) {
+    let refused = || (Told::refused(status), Vec::new());
+    let Ok(mut whole) = serde_json::from_slice::<Value>(body) else { return refused() };
+    let Ok(answer) = serde_json::from_slice::<Endpoint>(body) else { return refused() };
+    if answer.s || answer.success {
+        // Patches that were filtered print as an object, which diffyne.js cannot read.
+        if let Some(patches) = whole.pointer_mut("/c/p").filter(|patches| patches.is_object()) {
+            let mut pairs: Vec<(i64, Value)> = match patches.take() {
+                Value::Object(map) => map.into_iter().map(|(key, value)| (key.parse().unwrap_or(0), value)).collect(),
+                _ => Vec::new(),
+            };
+            pairs.sort_by_key(|(key, _)| *key);
+            *patches = pairs.into_iter().map(|(_, value)| value).collect();
+        }
+        let events = answer.events.iter().enumerate().filter(|(_, event)| event.to.is_null());
+        let told = Told {
+            outcome: "ok".to_owned(),
+            event_count: answer.events.len() as u32,
+            events: events
+                .map(|(index, event)| {
+                    let params = if event.params.is_null() { "[]".to_owned() } else { event.params.to_string() };
+                    ToldEvent { index: index as u32, name: event.name.clone(), params }
+                })
+                .collect(),
+            ..Told::default()
+        };
+        return (told, whole.to_string().into_bytes());
+    }
+    let outcome = match (answer.kind.as_str(), status) {
+        ("validation_error", _) => "validation",
+        ("method_error", _) => "method",
+        ("property_error", _) => "property",
+        ("exception" | "server_error", _) => "exception",
+        (_, 400) if !answer.error.is_empty() => "invalid",
+        (_, 404) if !answer.error.is_empty() => "unknown_component",
+        _ => return refused(),
+    };
+    let told = Told { outcome: outcome.to_owned(), error: answer.error, errors: answer.errors, ..Told::default() };
+    (told, Vec::new())
+}
+
 /// Whose call it was.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
@@ -56,6 +124,23 @@ impl Told {
     /// An error of our own about the program that was asked.
     pub fn broken(error: String) -> Self {
         Self { outcome: "exception".to_owned(), error, ..Self::default() }
+    }
+
+    /// The application's framework answered instead of the component.
+    pub fn refused(status: u16) -> Self {
+        Self { outcome: "refused".to_owned(), status, ..Self::default() }
+    }
+
+    /// Cookies for the browser, as the server sent them.
+    pub fn set_cookies(&mut self, lines: Vec<String>) {
+        self.set_cookie = lines;
+    }
+
+    /// What an outcome is about, where the other side does not say.
+    pub fn about(&mut self, class: &str, member: &str) {
+        if self.name.is_empty() {
+            self.name = if self.outcome == "unknown_component" { class } else { member }.to_owned();
+        }
     }
 
     /// The call was ended, as nobody waits for it any more.

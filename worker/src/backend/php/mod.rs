@@ -2,13 +2,11 @@
 //!
 //! * `process`: one process, its script and its ends
 //! * `pool`: how many there are, and who gets the next call
-//! * `request`: a call as the application gets it
 //! * `frame`: what goes over the socket between
 
 mod frame;
 mod pool;
 mod process;
-mod request;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use super::translation::{Asked, Told};
-use super::{Backend, Finished, FinishedFuture, Job};
+use super::{Backend, Finished, FinishedFuture, Job, request};
 use crate::component::message::{Data, Verified};
 use pool::{Call, Pool};
 

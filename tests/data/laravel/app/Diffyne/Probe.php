@@ -4,37 +4,22 @@ namespace App\Diffyne;
 
 use Diffyne\Attributes\Invokable;
 use Diffyne\Attributes\Lazy;
-use Diffyne\Attributes\On;
 use Diffyne\Cluster\InteractsWithWebSocket;
-use Diffyne\Component;
 use Illuminate\Support\Facades\Auth;
 use Illuminate\Support\Facades\DB;
 use Illuminate\Support\Facades\View;
 
 /** Does what applications do, the worst of it included. */
 #[Lazy]
-class Probe extends Component
+class Probe extends Plain
 {
     use InteractsWithWebSocket;
-
-    public string $text = '';
 
     public ?string $user = null;
 
     public array $seen = [];
 
     public static array $leak = [];
-
-    public function render(): string
-    {
-        return '<p>'.e($this->text).'</p>';
-    }
-
-    #[Invokable]
-    public function say(string $text): void
-    {
-        $this->text = $text;
-    }
 
     /** What one call can see of another's. */
     #[Invokable]
@@ -76,26 +61,6 @@ class Probe extends Component
     }
 
     #[Invokable]
-    public function end(string $how): void
-    {
-        match ($how) {
-            'exit' => exit(0),
-            'die' => die('dead'),
-            'fatal' => $this->{'no such method at all'}(),
-            'memory' => str_repeat('x', 2_000_000_000),
-            'kill' => posix_kill(getmypid(), SIGKILL),
-            'loop' => (function (): never {
-                while (true) {
-                }
-            })(),
-            'notice' => $this->seen['undefined']['deeper'],
-            'throw' => throw new \LogicException('thrown on purpose'),
-            'deep' => strlen([]),
-            'abort' => abort(403, 'not for you'),
-        };
-    }
-
-    #[Invokable]
     public function leak(int $megabytes): void
     {
         self::$leak[] = str_repeat('x', $megabytes << 20);
@@ -128,18 +93,6 @@ class Probe extends Component
     {
         app()->terminating(fn () => throw new \RuntimeException('terminate throws'));
         $this->text = 'spoilt';
-    }
-
-    #[Invokable]
-    public function tell(string $what): void
-    {
-        $this->dispatch('message-sent', ['what' => $what]);
-    }
-
-    #[On('message-sent')]
-    public function hear(array $data): void
-    {
-        $this->text = $data['what'];
     }
 
     #[Invokable]

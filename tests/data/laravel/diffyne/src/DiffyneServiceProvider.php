@@ -2,6 +2,7 @@
 
 namespace Diffyne;
 
+use Illuminate\Support\Facades\Route;
 use Illuminate\Support\ServiceProvider;
 
 class DiffyneServiceProvider extends ServiceProvider
@@ -15,5 +16,10 @@ class DiffyneServiceProvider extends ServiceProvider
         ], $this->app['config']->get('diffyne', [])));
         $this->app->singleton(VirtualDOM\Renderer::class);
         $this->app->singleton(State\ComponentHydrator::class);
+    }
+
+    public function boot(): void
+    {
+        Route::middleware(config('diffyne.middleware'))->post('/_diffyne/update', [Http\Controller::class, 'update']);
     }
 }

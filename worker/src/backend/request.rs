@@ -3,7 +3,7 @@
 use diffyne_shared::rpc::{CallKind, Transport};
 use serde_json::{Map, Value, json};
 
-use crate::backend::Job;
+use super::Job;
 
 /// Headers that reach the application as they are.
 const PASSED: [&str; 6] = ["user-agent", "accept-language", "authorization", "origin", "referer", "x-forwarded-for"];
@@ -40,11 +40,24 @@ pub(super) fn head(job: &Job) -> Value {
     })
 }
 
+/// All cookies as one header, later ones instead of earlier ones of the same name.
+pub(super) fn cookie_header(headers: &str) -> String {
+    let pairs: Map<String, Value> = raw_cookies(headers).map(|(name, value)| (name.to_owned(), value.into())).collect();
+    pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn raw_cookies(headers: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = headers.lines().filter_map(|line| line.strip_prefix("cookie: "));
+    lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
+}
+
 /// All cookies by name, later ones first, decoded as PHP decodes them.
 fn cookies(headers: &str) -> Map<String, Value> {
-    let lines = headers.lines().filter_map(|line| line.strip_prefix("cookie: "));
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), Value::from(crate::page::decode(value)))).collect()
+    raw_cookies(headers).map(|(name, value)| (name.to_owned(), Value::from(crate::page::decode(value)))).collect()
 }
 
 #[cfg(test)]
@@ -55,5 +68,6 @@ mod tests {
     fn cookies_are_decoded_and_newer_ones_win() {
         let cookies = cookies("host: x\ncookie: a=1; session=old%3D%2B\ncookie: session=new%20one\n");
         assert_eq!(Value::Object(cookies), json!({"a": "1", "session": "new one"}));
+        assert_eq!(cookie_header("cookie: a=1; s=x%3D\ncookie: s=y=\n"), "a=1; s=y=");
     }
 }
