@@ -115,7 +115,9 @@ namespace Diffyne\Cluster {
             }
             $session = $request->hasSession() ? $request->session() : null;
             $before = $session?->getId();
-            $brought = $session !== null && $request->cookies->has($session->getName());
+            // A driver that keeps nothing has none to lose.
+            $keeps = ! in_array(config('session.driver'), ['array', 'null', null], true);
+            $brought = $session !== null && $keeps && $request->cookies->has($session->getName());
             $known = $session !== null && $session->has('_flash');
             $this->answer = $this->run($call['head'], $call['payload']);
             if ($session !== null) {

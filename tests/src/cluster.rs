@@ -196,7 +196,9 @@ impl Cluster {
         })?;
         wait_for_port(port)?;
         let node = Node { process, port, admin };
-        if self.shape.worker_flags.iter().any(|flag| flag.starts_with("--app")) && self.shape.wait_for_php {
+        if self.shape.worker_flags.iter().any(|flag| flag == "--app" || flag == "--backend-url")
+            && self.shape.wait_for_php
+        {
             eventually("PHP is ready", || node.ready().is_ok_and(|status| status == 200))?;
         }
         Ok(node)

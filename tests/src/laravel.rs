@@ -152,7 +152,7 @@ impl Laravel {
     /// A cluster whose workers ask an application over HTTP.
     pub fn shape_over_http(&self, port: u16) -> Shape {
         let shape = Shape { signing_key: APP_KEY.to_owned(), ..Shape::new(1, 1) };
-        shape.worker("--app-url", &format!("http://127.0.0.1:{port}"))
+        shape.worker("--backend-url", &format!("http://127.0.0.1:{port}"))
     }
 
     /// A cluster whose workers run this application.

@@ -8,11 +8,11 @@ use super::{Layers, SettingsError, Spec};
 
 pub(super) static HTTP: [Spec; 3] = [
     Spec::optional(
-        "DIFFYNE_APP_URL",
+        "DIFFYNE_BACKEND_URL",
         "Base URL of an application behind an HTTP server, http://127.0.0.1:8000 for example, whose components are run instead",
     ),
-    Spec::new("DIFFYNE_APP_PREFIX", "/_diffyne", "Where that application serves the package's AJAX endpoint"),
-    Spec::new("DIFFYNE_APP_CONNECTIONS", "32", "Connections to that application that stay open"),
+    Spec::new("DIFFYNE_BACKEND_PREFIX", "/_diffyne", "Where that application serves the package's AJAX endpoint"),
+    Spec::new("DIFFYNE_BACKEND_CONNECTIONS", "32", "Connections to that application that stay open"),
 ];
 
 /// What the bridge's secret is derived for.
@@ -34,12 +34,12 @@ pub struct HttpSettings {
 impl HttpSettings {
     /// Checks the layers; `None` when there is no such application. `key` is the first signing key.
     pub(super) fn read(layers: &Layers, key: &[u8]) -> Result<Option<Self>, SettingsError> {
-        let Some(url) = layers.optional::<String>("DIFFYNE_APP_URL")? else { return Ok(None) };
+        let Some(url) = layers.optional::<String>("DIFFYNE_BACKEND_URL")? else { return Ok(None) };
         let rest = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
         let Some(rest) = rest.filter(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace)) else {
-            return Err(layers.invalid("DIFFYNE_APP_URL", "an address that begins with http://"));
+            return Err(layers.invalid("DIFFYNE_BACKEND_URL", "an address that begins with http://"));
         };
-        let prefix: String = layers.get("DIFFYNE_APP_PREFIX")?;
+        let prefix: String = layers.get("DIFFYNE_BACKEND_PREFIX")?;
         // HMAC takes a key of any length, so this does not fail.
         let secret = Hmac::<Sha256>::new_from_slice(key).map(|mut mac| {
             mac.update(PURPOSE);
@@ -48,7 +48,7 @@ impl HttpSettings {
         Ok(Some(Self {
             url: format!("http://{rest}"),
             prefix: format!("/{}", prefix.trim_matches('/')),
-            connections_max: at_least_one(layers, "DIFFYNE_APP_CONNECTIONS")?,
+            connections_max: at_least_one(layers, "DIFFYNE_BACKEND_CONNECTIONS")?,
             bridge_secret: secret.unwrap_or_default(),
         }))
     }

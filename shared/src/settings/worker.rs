@@ -131,7 +131,7 @@ impl WorkerSettings {
         let key = layers.optional::<List<String>>(key_name)?.and_then(|list| list.0.into_iter().next());
         let http = HttpSettings::read(layers, &key.and_then(|key| SigningKey::bytes(&key).ok()).unwrap_or_default())?;
         if php.is_some() && http.is_some() {
-            return Err(layers.invalid("DIFFYNE_APP_URL", "left out when DIFFYNE_APP is set"));
+            return Err(layers.invalid("DIFFYNE_BACKEND_URL", "left out when DIFFYNE_APP is set"));
         }
         let concurrency = match &php {
             // More would only wait, where other workers may have room.
