@@ -104,7 +104,7 @@ async fn after_200_refused_handshakes_through_nginx_the_next_one_succeeds() -> a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documentations_own_nginx_block_works_and_cookies_pass_with_app_url() -> anyhow::Result<()> {
-    let cluster = Cluster::start(Shape::new(1, 1).gateway("--backend-url", "http://shop.test"))?;
+    let cluster = Cluster::start(Shape::new(1, 1).gateway("--app-url", "http://shop.test"))?;
     let [port] = free_ports()?;
     let gateway = cluster.gateways[0].port;
     let site = format!(
