@@ -226,3 +226,45 @@ async fn a_message_too_large_is_refused_on_the_spot() -> anyhow::Result<()> {
     no_script_errors(&tab, &Script::Client);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_missed_too_much_is_fetched_again_but_not_under_the_users_typing() -> anyhow::Result<()> {
+    let browser = Browser::start()?;
+    for script in all_scripts() {
+        let cluster = Cluster::start(Shape::new(2, 1).with_redis().gateway("--history-length", "1"))?;
+        let door = Door::to(cluster.gateways[0].port, State::Open)?;
+        let socket = format!("ws://127.0.0.1:{}/diffyne", door.port);
+        let application = Application::start(&cluster, &script, &socket, "").await?;
+        let near = Application::start(&cluster, &Script::Client, &format!("{}diffyne", cluster.url(1)), "").await?;
+        let mut bob = browser.open(&near.url("/chat")).await?;
+        bob.wait_for(OPEN).await?;
+        let mut ada = browser.open(&application.url("/chat+search")).await?;
+        ada.wait_for(OPEN).await?;
+        ada.click("[aria-label=Message]").await?;
+        ada.type_text("half a sen").await?;
+
+        door.set(State::Shut);
+        ada.wait_for(CLOSED).await?;
+        for text in ["one", "two", "three"] {
+            say(&mut bob, text).await?;
+            bob.wait_for_text(".chat li:last-child", text).await?;
+        }
+        let fetched = "performance.getEntriesByType('resource').filter((entry) => entry.name === location.href).length";
+        assert_eq!(ada.eval(fetched).await?, 0, "{script:?}");
+        door.set(State::Open);
+        ada.eval("window.dispatchEvent(new Event('online'))").await?;
+        ada.wait_for(OPEN).await?;
+        ada.wait_for(&format!("{fetched} >= 1")).await?;
+        ada.type_text("tence").await?;
+        assert_eq!(ada.eval("document.activeElement.value").await?, "half a sentence", "{script:?}");
+        // When she leaves the field, the component is brought up to date, once.
+        ada.click("input[type=search]").await?;
+        ada.wait_for("document.querySelectorAll('.chat li:not(.quiet)').length === 3").await?;
+        ada.wait_for_text(".chat li:last-child", "three").await?;
+        say(&mut bob, "four").await?;
+        ada.wait_for_text(".chat li:last-child", "four").await?;
+        assert_eq!(ada.eval("document.querySelectorAll('.chat').length").await?, 1);
+        no_script_errors(&ada, &script);
+    }
+    Ok(())
+}
