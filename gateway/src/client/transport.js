@@ -6,6 +6,7 @@
 import { Socket } from './socket.js';
 
 const ANSWER_MS = 30_000;
+const COOKIES_MS = 5_000; // a call that logged in is answered after this, cookies or not
 const SEEN_MAX = 500;
 
 // Why a call did not succeed: `type` as on the wire, `details` the whole answer.
@@ -152,7 +153,8 @@ export class Transport {
   // A login or logout over the socket: the browser has to have its cookies before the next page does.
   async #takeCookies({ url, token }) {
     const headers = { 'Content-Type': 'application/json' };
-    const done = fetch(url, { method: 'POST', headers, credentials: 'same-origin', body: JSON.stringify({ token }) });
+    const signal = AbortSignal.timeout(COOKIES_MS);
+    const done = fetch(url, { method: 'POST', headers, credentials: 'same-origin', body: JSON.stringify({ token }), signal });
     const response = await done.catch((error) => error);
     if (!response.ok) console.warn('diffyne: the cookies of a login could not be fetched', response.status ?? response.message);
   }

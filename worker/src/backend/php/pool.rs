@@ -62,11 +62,8 @@ pub(super) struct Pool {
     current: Cell<usize>,
     /// Grows with each reload: older processes go as newer ones are ready.
     generation: Cell<u32>,
-    /// Older processes that may go now.
-    leaving: Cell<usize>,
+    /// There may be one process too many: each looks whether it is the one to go.
     leave: Notify,
-    /// Processes above the target that may go now.
-    surplus: Cell<usize>,
     busy_at: Cell<Instant>,
     state: watch::Sender<PoolState>,
 }
@@ -81,9 +78,7 @@ impl Pool {
             queued: Notify::new(),
             current: Cell::new(0),
             generation: Cell::new(0),
-            leaving: Cell::new(0),
             leave: Notify::new(),
-            surplus: Cell::new(0),
             busy_at: Cell::new(Instant::now()),
             state,
         })
@@ -123,10 +118,7 @@ impl Pool {
                         state.ready += 1;
                         state.fault = None;
                     });
-                    if generation > 0 {
-                        self.leaving.set(self.leaving.get() + 1);
-                        self.leave.notify_waiters();
-                    }
+                    self.leave.notify_waiters();
                     tokio::task::spawn_local(Rc::clone(&self).serve(process, generation));
                 }
                 Err(error) => {
@@ -175,16 +167,16 @@ impl Pool {
         {
             self.target.set(target - 1);
             self.busy_at.set(now);
-            self.surplus.set(self.surplus.get() + 1);
             self.leave.notify_waiters();
             tracing::debug!(processes = target - 1, "the pool shrinks");
         }
     }
 
-    /// Whether a process of this generation is to go, and may.
+    /// Whether there is one too many: of all that are ready for an older process, of its own for a newer one.
     fn may_leave(&self, generation: u32) -> bool {
-        let take = |from: &Cell<usize>| from.get() > 0 && from.replace(from.get() - 1) > 0;
-        if generation < self.generation.get() { take(&self.leaving) } else { take(&self.surplus) }
+        let older = generation < self.generation.get();
+        let processes = if older { self.state.borrow().ready } else { self.current.get() };
+        processes > self.target.get() + SPARE
     }
 
     /// Lets one process run calls until it ends.
