@@ -26,10 +26,12 @@ namespace Diffyne\Cluster {
     use Illuminate\Contracts\Debug\ExceptionHandler;
     use Illuminate\Contracts\Foundation\Application;
     use Illuminate\Foundation\Bootstrap\BootProviders;
+    use Illuminate\Foundation\Http\Events\RequestHandled;
     use Illuminate\Foundation\Http\Middleware\ConvertEmptyStringsToNull;
     use Illuminate\Foundation\Http\Middleware\TrimStrings;
     use Illuminate\Http\Request;
     use Illuminate\Http\Response;
+    use Illuminate\Routing\Route;
     use Illuminate\Validation\ValidationException;
     use InvalidArgumentException;
     use ReflectionClass;
@@ -39,341 +41,513 @@ namespace Diffyne\Cluster {
     use Throwable;
     use TypeError;
 
-    /** A call that cannot be run, in words for the client. */
-    final class Refused extends RuntimeException
-    {
-        public function __construct(public readonly string $outcome, string $message, public readonly string $name = '')
+    // A pool has it already when an application that is also served otherwise loads it.
+    if (! class_exists(Bridge::class, false)) {
+        /** A call that cannot be run, in words for the client. */
+        final class Refused extends RuntimeException
         {
-            parent::__construct($message);
-        }
-    }
-
-    /** Runs calls with the package's own public classes. */
-    final class Bridge
-    {
-        public const VERSION = 1;
-
-        /** A verb of our own: no route of the application, not even one for any verb, is in its way. */
-        public const VERB = 'DIFFYNE';
-
-        public const PATH = '_diffyne-bridge';
-
-        private const JSON = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR;
-
-        /** The answer of the call that has run: its head, and the client's JSON. */
-        public ?array $answer = null;
-
-        /** How the call that runs now has come. */
-        public static string $transport = 'ajax';
-
-        /** @var array<string, ?string> why a method is not callable, by class and name */
-        private array $methods = [];
-
-        /** @var array<string, array<string, true>> the properties of a class that a state may set */
-        private array $properties = [];
-
-        /** For an application's own service provider. */
-        public static function install(Application $app): self
-        {
-            $bridge = new self();
-            // Later than cached routes are read: they take the place of all others.
-            $app->afterBootstrapping(BootProviders::class, static fn (Application $app) => $bridge->register($app));
-
-            return $bridge;
+            public function __construct(public readonly string $outcome, string $message, public readonly string $name = '')
+            {
+                parent::__construct($message);
+            }
         }
 
-        /** Adds the route, in the middleware group of the package's own routes. The application has been booted. */
-        public function register(Application $app): void
+        /** Runs calls with the package's own public classes. */
+        final class Bridge
         {
-            $ours = static fn (Request $request): bool => $request->getMethod() === self::VERB;
-            foreach ([TrimStrings::class, ConvertEmptyStringsToNull::class] as $middleware) {
-                if (method_exists($middleware, 'skipWhen')) {
-                    $middleware::skipWhen($ours);
+            public const VERSION = 1;
+
+            /** A verb of our own: no route of the application, not even one for any verb, is in its way. */
+            public const VERB = 'DIFFYNE';
+
+            public const PATH = '_diffyne-bridge';
+
+            /** What the documentation has applications read: cache()->get('diffyne:websocket:status'). */
+            public const STATUS_KEY = 'diffyne:websocket:status';
+
+            private const JSON = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR;
+
+            /** The answer of the call that has run: its head, and the client's JSON. */
+            public ?array $answer = null;
+
+            /** How the call that runs now has come. */
+            public static string $transport = 'ajax';
+
+            /** @var array<string, true> classes that are components */
+            private array $classes = [];
+
+            /** @var array<string, ?string> why a method is not callable, by class and name */
+            private array $methods = [];
+
+            /** @var array<string, array<string, true>> the properties of a class that a state may set */
+            private array $properties = [];
+
+            /** For an application's own service provider. */
+            public static function install(Application $app): self
+            {
+                $bridge = new self();
+                // Read while the environment is there: `config:cache` keeps it.
+                $app['config']->set('diffyne.cluster', array_replace([
+                    'broadcast_events' => env('DIFFYNE_BROADCAST_EVENTS', 'message-sent'),
+                    'broadcast_depth' => env('DIFFYNE_BROADCAST_DEPTH', 2),
+                    'publish_url' => env('DIFFYNE_PUBLISH_URL'),
+                    'admin_token' => env('DIFFYNE_ADMIN_TOKEN'),
+                    'health_url' => env('DIFFYNE_HEALTH_URL'),
+                ], (array) $app['config']->get('diffyne.cluster', [])));
+                // Later than cached routes are read: they take the place of all others.
+                $app->afterBootstrapping(BootProviders::class, static function (Application $app) use ($bridge): void {
+                    // A command may be about to keep the application's routes: ours would be among them twice.
+                    if ($app->runningInConsole()) {
+                        return;
+                    }
+                    $bridge->register($app);
+                    $app['events']->listen(RequestHandled::class, static fn (RequestHandled $handled) => Publisher::handled($handled));
+                });
+
+                return $bridge;
+            }
+
+            /** Adds the route, in the middleware group of the package's own routes. The application has been booted. */
+            public function register(Application $app): Route
+            {
+                $ours = static fn (Request $request): bool => $request->getMethod() === self::VERB;
+                foreach ([TrimStrings::class, ConvertEmptyStringsToNull::class] as $middleware) {
+                    if (method_exists($middleware, 'skipWhen')) {
+                        $middleware::skipWhen($ours);
+                    }
+                }
+                $app->bound('diffyne.websocket.health') || $app->singleton('diffyne.websocket.health', WebSocketHealthChecker::class);
+                $csrf = 'Illuminate\Foundation\Http\Middleware\PreventRequestForgery';
+                $csrf = class_exists($csrf) ? $csrf : 'Illuminate\Foundation\Http\Middleware\VerifyCsrfToken';
+
+                return $app['router']->addRoute([self::VERB], self::PATH, fn (Request $request) => $this->handle($request))
+                    ->middleware($app['config']->get('diffyne.middleware', ['web']))
+                    ->withoutMiddleware([$csrf]);
+            }
+
+            /** The route: a call of a pool comes as an attribute, which no middleware touches and no header forges. */
+            private function handle(Request $request): Response
+            {
+                $call = $request->attributes->get('diffyne.call');
+                $overHttp = ! is_array($call);
+                if ($overHttp) {
+                    if (! hash_equals(self::secret(), (string) $request->header('X-Diffyne-Bridge'))) {
+                        return new Response('', 404);
+                    }
+                    [$head, $payload] = explode("\n", $request->getContent(), 2) + ['', ''];
+                    $call = ['head' => json_decode($head, true) ?? [], 'payload' => $payload];
+                    if (($call['head']['kind'] ?? '') === 'hello') {
+                        return new Response((string) self::VERSION);
+                    }
+                }
+                if ($overHttp) {
+                    self::showBrowser($request, $call['head']);
+                }
+                $levels = ob_get_level();
+                $session = $request->hasSession() ? $request->session() : null;
+                $before = $session?->getId();
+                // A driver that keeps nothing has none to lose.
+                $keeps = ! in_array(config('session.driver'), ['array', 'null', null], true);
+                $brought = $session !== null && $keeps && $request->cookies->has($session->getName());
+                $known = $session !== null && $session->has('_flash');
+                // What a call prints would stand before the answer. A pool keeps it away by itself.
+                $overHttp && ob_start();
+                $this->answer = $this->run($call['head'], $call['payload']);
+                if ($overHttp) {
+                    $printed = '';
+                    while (ob_get_level() > $levels) {
+                        $printed = ob_get_clean().$printed;
+                    }
+                    $printed === '' || error_log(strlen($printed).' bytes of output in a Diffyne call went nowhere: '.substr($printed, 0, 300));
+                }
+                if ($session !== null) {
+                    $changed = $session->getId() !== $before;
+                    $gone = $brought && ! $known && ! $changed;
+                    // Ended by another request while this one ran: what was read then is not written again. A pool's
+                    // sessions look by themselves.
+                    if ($known && $keeps && ! $changed && ! property_exists($session, 'ended')
+                        && in_array($session->getHandler()->read($before), ['', false, null], true)) {
+                        $session->flush();
+                        $gone = true;
+                    }
+                    $this->answer['head']['session'] = $changed ? 'changed' : ($gone ? 'gone' : 'same');
+                }
+
+                if (! $overHttp) {
+                    return new Response('', 204);
+                }
+                $head = json_encode($this->answer['head'] + ['length' => strlen($this->answer['body'])], self::JSON);
+
+                return new Response($head."\n".$this->answer['body'], 200, ['Content-Type' => 'application/x-diffyne']);
+            }
+
+            /** The secret was right: the address and scheme that the worker tells are the browser's, whatever proxies say. */
+            private static function showBrowser(Request $request, array $head): void
+            {
+                is_string($head['ip'] ?? null) && $request->server->set('REMOTE_ADDR', $head['ip']);
+                $request->headers->remove('X-Forwarded-For');
+                ($head['scheme'] ?? '') === 'https' && $request->server->set('HTTPS', 'on');
+            }
+
+            /** What a worker shows that comes over HTTP: derived from the key that it has as well. */
+            public static function secret(): string
+            {
+                $key = (string) (config('diffyne.security.signing_key') ?: config('app.key'));
+                $key = str_starts_with($key, 'base64:') ? base64_decode(substr($key, 7)) : $key;
+
+                return hash_hmac('sha256', 'diffyne bridge 1', $key);
+            }
+
+            /** Runs one call; whatever happens in it, this returns its answer. */
+            public function run(array $head, string $payload): array
+            {
+                self::$transport = $head['transport'] ?? 'ajax';
+                try {
+                    $data = json_decode($payload, true, 512, JSON_THROW_ON_ERROR);
+
+                    return match ($head['kind']) {
+                        'call', 'update' => $this->exchange($head['kind'], $data),
+                        'mount' => $this->mount($data),
+                        'grant' => $this->grant($data),
+                        default => throw new Refused('invalid', 'This worker does not do that.'),
+                    };
+                } catch (Refused $refused) {
+                    return self::failed($refused->outcome, $refused->getMessage(), ['name' => $refused->name]);
+                } catch (ValidationException $invalid) {
+                    return self::failed('validation', 'Validation failed', ['errors' => $invalid->errors()]);
+                } catch (Throwable $error) {
+                    return $this->broken($error);
+                } finally {
+                    $this->renderer()->clearAllSnapshots();
                 }
             }
-            $csrf = 'Illuminate\Foundation\Http\Middleware\PreventRequestForgery';
-            $csrf = class_exists($csrf) ? $csrf : 'Illuminate\Foundation\Http\Middleware\VerifyCsrfToken';
-            $app['router']->addRoute([self::VERB], self::PATH, fn (Request $request) => $this->handle($request))
-                ->middleware($app['config']->get('diffyne.middleware', ['web']))
-                ->withoutMiddleware([$csrf]);
-        }
 
-        /** The route: a call of a pool comes as an attribute, which no middleware touches and no header forges. */
-        private function handle(Request $request): Response
-        {
-            $call = $request->attributes->get('diffyne.call');
-            $overHttp = ! is_array($call);
-            if ($overHttp) {
-                if (! hash_equals(self::secret(), (string) $request->header('X-Diffyne-Bridge'))) {
-                    return new Response('', 404);
+            private function exchange(string $kind, array $data): array
+            {
+                $class = $this->componentClass($data['componentClass'] ?? null);
+                $state = is_array($data['state'] ?? null) ? $data['state'] : [];
+                $known = array_intersect_key($state, $this->stateProperties($class));
+                $component = app(ComponentHydrator::class)->hydrate($class, $known, (string) $data['componentId']);
+                $this->renderer()->snapshotComponent($component);
+                if (is_array($data['errors'] ?? null)) {
+                    $component->setErrorBag($data['errors']);
                 }
-                [$head, $payload] = explode("\n", $request->getContent(), 2) + ['', ''];
-                $call = ['head' => json_decode($head, true) ?? [], 'payload' => $payload];
-                if (($call['head']['kind'] ?? '') === 'hello') {
-                    return new Response((string) self::VERSION);
+                try {
+                    if ($kind === 'call') {
+                        $this->call($component, (string) $data['method'], $data['params'] ?? []);
+                    } else {
+                        $this->update($component, (string) $data['property'], $data['value'] ?? null, $state);
+                    }
+                } catch (RedirectException $redirect) {
+                    return self::succeeded(['s' => true, 'redirect' => $redirect->getRedirectData()['redirect']]);
+                }
+                $minify = config('diffyne.performance.minify_patches', true);
+                $response = app(PatchSerializer::class)->toResponse($this->renderer()->renderUpdate($component), $minify);
+                // Patches that were filtered print as an object, which diffyne.js cannot read.
+                ksort($response['c']['p']);
+                $response['c']['p'] = array_values($response['c']['p']);
+
+                return self::succeeded($response);
+            }
+
+            private function mount(array $data): array
+            {
+                $class = $this->componentClass($data['componentClass'] ?? null);
+                if ((new ReflectionClass($class))->getAttributes(Lazy::class) === []) {
+                    throw new Refused('not_lazy', 'Invalid component class');
+                }
+                $params = array_merge((array) ($data['params'] ?? []), (array) ($data['queryParams'] ?? []));
+                $component = app(ComponentHydrator::class)->mount($class, $params);
+                $component->id = (string) $data['componentId'];
+                $rendered = $this->renderer()->renderInitial($component);
+                $listeners = $rendered['eventListeners'] ?? [];
+
+                return self::answer(['outcome' => 'ok', 'listeners' => json_encode((object) $listeners, self::JSON)], [
+                    'success' => true,
+                    'id' => $rendered['id'],
+                    'html' => $rendered['html'],
+                    'state' => $rendered['state'],
+                    'fingerprint' => $rendered['fingerprint'],
+                    'signature' => $rendered['signature'],
+                    'eventListeners' => (object) $listeners,
+                ]);
+            }
+
+            /** Whether this user may hear events: which ones, in their order. The class has to listen, and may have a say. */
+            private function grant(array $data): array
+            {
+                $granted = $listeners = [];
+                foreach ($data['events'] ?? [] as $event) {
+                    $class = $this->componentClass($event['componentClass'] ?? null);
+                    $component = app($class);
+                    $name = (string) ($event['name'] ?? '');
+                    $listens = array_key_exists($name, $component->getEventListeners());
+                    $match = is_array($event['match'] ?? null) ? $event['match'] : [];
+                    $granted[] = $listens && (! method_exists($component, 'mayHear') || $component->mayHear($name, $match) === true);
+                    $listeners += $component->getEventListeners();
+                }
+
+                return self::answer(['outcome' => 'ok', 'listeners' => json_encode((object) $listeners, self::JSON)], ['granted' => $granted]);
+            }
+
+            private function componentClass(mixed $class): string
+            {
+                if (is_string($class) && isset($this->classes[$class])) {
+                    return $class;
+                }
+                if (! is_string($class) || ! class_exists($class)) {
+                    throw new Refused('unknown_component', 'Component class not found', (string) (is_string($class) ? $class : ''));
+                }
+                if (! is_subclass_of($class, Component::class) || (new ReflectionClass($class))->isAbstract()) {
+                    throw new Refused('unknown_component', 'Component class not found', $class);
+                }
+                $this->classes[$class] = true;
+
+                return $class;
+            }
+
+            /** @return array<string, true> public properties of the component's own: what a state can consist of */
+            private function stateProperties(string $class): array
+            {
+                return $this->properties[$class] ??= (static function () use ($class): array {
+                    $names = [];
+                    foreach ((new ReflectionClass($class))->getProperties(ReflectionProperty::IS_PUBLIC) as $property) {
+                        if (! $property->isStatic() && $property->getDeclaringClass()->getName() !== Component::class) {
+                            $names[$property->getName()] = true;
+                        }
+                    }
+
+                    return $names;
+                })();
+            }
+
+            private function call(Component $component, string $method, mixed $params): void
+            {
+                $class = $component::class;
+                $key = $class.'::'.$method;
+                if (! array_key_exists($key, $this->methods)) {
+                    $this->methods[$key] = self::whyNot($component, $method);
+                }
+                if ($this->methods[$key] !== null) {
+                    $unknown = $this->methods[$key] === '';
+                    throw new Refused($unknown ? 'unknown_method' : 'method', $this->methods[$key], $method);
+                }
+                if (! is_array($params)) {
+                    throw new Refused('invalid', 'params must be an array');
+                }
+                try {
+                    // Positional in any case: an object's keys would become named arguments.
+                    $component->{$method}(...array_values($params));
+                } catch (TypeError $error) {
+                    throw self::isOf($error, $class, $method) ? self::wrongParameter($component, $method, $params, $error) : $error;
                 }
             }
-            $session = $request->hasSession() ? $request->session() : null;
-            $before = $session?->getId();
-            // A driver that keeps nothing has none to lose.
-            $keeps = ! in_array(config('session.driver'), ['array', 'null', null], true);
-            $brought = $session !== null && $keeps && $request->cookies->has($session->getName());
-            $known = $session !== null && $session->has('_flash');
-            $this->answer = $this->run($call['head'], $call['payload']);
-            if ($session !== null) {
-                $changed = $session->getId() !== $before;
-                $gone = $brought && ! $known && ! $changed;
-                $this->answer['head']['session'] = $changed ? 'changed' : ($gone ? 'gone' : 'same');
-            }
 
-            if (! $overHttp) {
-                return new Response('', 204);
-            }
-            $head = json_encode($this->answer['head'], self::JSON);
-
-            return new Response($head."\n".$this->answer['body'], 200, ['Content-Type' => 'application/x-diffyne']);
-        }
-
-        /** What a worker shows that comes over HTTP: derived from the key that it has as well. */
-        private static function secret(): string
-        {
-            $key = (string) (config('diffyne.security.signing_key') ?: config('app.key'));
-            $key = str_starts_with($key, 'base64:') ? base64_decode(substr($key, 7)) : $key;
-
-            return hash_hmac('sha256', 'diffyne bridge 1', $key);
-        }
-
-        /** Runs one call; whatever happens in it, this returns its answer. */
-        public function run(array $head, string $payload): array
-        {
-            self::$transport = $head['transport'] ?? 'ajax';
-            try {
-                $data = json_decode($payload, true, 512, JSON_THROW_ON_ERROR);
-
-                return match ($head['kind']) {
-                    'call', 'update' => $this->exchange($head['kind'], $data),
-                    'mount' => $this->mount($data),
-                    default => throw new Refused('invalid', 'This worker does not do that.'),
-                };
-            } catch (Refused $refused) {
-                return self::failed($refused->outcome, $refused->getMessage(), ['name' => $refused->name]);
-            } catch (ValidationException $invalid) {
-                return self::failed('validation', 'Validation failed', ['errors' => $invalid->errors()]);
-            } catch (Throwable $error) {
-                return $this->broken($error);
-            } finally {
-                $this->renderer()->clearAllSnapshots();
-            }
-        }
-
-        private function exchange(string $kind, array $data): array
-        {
-            $class = $this->componentClass($data['componentClass'] ?? null);
-            $state = is_array($data['state'] ?? null) ? $data['state'] : [];
-            $known = array_intersect_key($state, $this->stateProperties($class));
-            $component = app(ComponentHydrator::class)->hydrate($class, $known, (string) $data['componentId']);
-            $this->renderer()->snapshotComponent($component);
-            if (is_array($data['errors'] ?? null)) {
-                $component->setErrorBag($data['errors']);
-            }
-            try {
-                if ($kind === 'call') {
-                    $this->call($component, (string) $data['method'], $data['params'] ?? []);
-                } else {
-                    $this->update($component, (string) $data['property'], $data['value'] ?? null, $state);
+            private static function whyNot(Component $component, string $method): ?string
+            {
+                if (! method_exists($component, $method)) {
+                    return '';
                 }
-            } catch (RedirectException $redirect) {
-                return self::succeeded(['s' => true, 'redirect' => $redirect->getRedirectData()['redirect']]);
-            }
-            $minify = config('diffyne.performance.minify_patches', true);
-            $response = app(PatchSerializer::class)->toResponse($this->renderer()->renderUpdate($component), $minify);
-            // Patches that were filtered print as an object, which diffyne.js cannot read.
-            ksort($response['c']['p']);
-            $response['c']['p'] = array_values($response['c']['p']);
+                $reflection = new ReflectionMethod($component, $method);
+                $marked = $reflection->getAttributes(Invokable::class) !== [] || $reflection->getAttributes(On::class) !== [];
+                if ($marked && $reflection->isPublic() && ! $reflection->isStatic()) {
+                    return null;
+                }
 
-            return self::succeeded($response);
+                return "Method [{$method}] is not invokable. Add #[Invokable] attribute to allow client invocation.";
+            }
+
+            /** Whether a type error is about the parameters of this method, and not of something that it calls. */
+            private static function isOf(TypeError $error, string $class, string $method): bool
+            {
+                $frame = $error->getTrace()[0] ?? [];
+                $declared = (new ReflectionMethod($class, $method))->getDeclaringClass()->getName();
+
+                return ($frame['function'] ?? '') === $method && ($frame['class'] ?? '') === $declared
+                    && ($frame['file'] ?? '') === __FILE__;
+            }
+
+            private static function wrongParameter(Component $component, string $method, array $params, TypeError $error): Refused
+            {
+                $parameters = (new ReflectionMethod($component, $method))->getParameters();
+                if (preg_match('/Argument #(\d+) \(\$(\w+)\) (must be of type .+ given)/', $error->getMessage(), $found) === 1) {
+                    return new Refused('method', "Parameter [{$found[2]}] of method [{$method}] {$found[3]}.");
+                }
+                $name = ($parameters[count($params)] ?? null)?->getName() ?? '?';
+
+                return new Refused('method', "Parameter [{$name}] of method [{$method}] is missing.");
+            }
+
+            private function update(Component $component, string $property, mixed $value, array $state): void
+            {
+                if (! array_key_exists($property, $state) || ! isset($this->stateProperties($component::class)[$property])) {
+                    throw new Refused('unknown_property', '', $property);
+                }
+                try {
+                    $component->updateProperty($property, $value);
+                } catch (InvalidArgumentException $error) {
+                    // The package's own check, or something that a hook of the component has thrown?
+                    throw ($error->getTrace()[0]['function'] ?? '') === 'updateProperty'
+                        ? new Refused('property', $error->getMessage(), $property)
+                        : $error;
+                } catch (TypeError $error) {
+                    $pattern = '/^Cannot assign (.+) to property .+::\$(\w+) of type (.+)$/';
+                    if (preg_match($pattern, $error->getMessage(), $found) !== 1 || $found[2] !== $property) {
+                        throw $error;
+                    }
+                    throw new Refused('property', "Property [{$property}] must be of type {$found[3]}, {$found[1]} given.");
+                }
+            }
+
+            private function renderer(): Renderer
+            {
+                return app(Renderer::class);
+            }
+
+            private static function succeeded(array $response): array
+            {
+                $events = [];
+                foreach ($response['events'] ?? [] as $index => $event) {
+                    if ($event['to'] === null) {
+                        $params = json_encode(array_values($event['params']), self::JSON);
+                        $events[] = ['index' => $index, 'name' => $event['name'], 'params' => $params];
+                    }
+                }
+                $count = count($response['events'] ?? []);
+
+                return self::answer(['outcome' => 'ok', 'events' => $events, 'event_count' => $count], $response);
+            }
+
+            private static function failed(string $outcome, string $error, array $more = []): array
+            {
+                return self::answer(['outcome' => $outcome, 'error' => $error] + $more, null);
+            }
+
+            private static function answer(array $head, ?array $response): array
+            {
+                $head['memory'] = memory_get_usage(true);
+
+                return ['head' => $head, 'body' => $response === null ? '' : json_encode($response, self::JSON)];
+            }
+
+            /** An error of the application's own: reported there, told to clients in debug mode only. */
+            private function broken(Throwable $error): array
+            {
+                try {
+                    app(ExceptionHandler::class)->report($error);
+                } catch (Throwable) {
+                    // A handler that fails must not hide what it was to handle.
+                }
+
+                return self::failed('exception', $error->getMessage(), [
+                    'exception' => $error::class,
+                    'file' => str_replace(base_path().'/', '', $error->getFile()),
+                    'line' => $error->getLine(),
+                ]);
+            }
         }
 
-        private function mount(array $data): array
+        /** What the documentation promises components: whether this call came over the WebSocket. */
+        trait InteractsWithWebSocket
         {
-            $class = $this->componentClass($data['componentClass'] ?? null);
-            if ((new ReflectionClass($class))->getAttributes(Lazy::class) === []) {
-                throw new Refused('not_lazy', 'Invalid component class');
+            public function isWebSocketConnected(): bool
+            {
+                return Bridge::$transport === 'ws';
             }
-            $params = array_merge((array) ($data['params'] ?? []), (array) ($data['queryParams'] ?? []));
-            $component = app(ComponentHydrator::class)->mount($class, $params);
-            $component->id = (string) $data['componentId'];
-            $rendered = $this->renderer()->renderInitial($component);
-            $listeners = $rendered['eventListeners'] ?? [];
-
-            return self::answer(['outcome' => 'ok', 'listeners' => json_encode((object) $listeners, self::JSON)], [
-                'success' => true,
-                'id' => $rendered['id'],
-                'html' => $rendered['html'],
-                'state' => $rendered['state'],
-                'fingerprint' => $rendered['fingerprint'],
-                'signature' => $rendered['signature'],
-                'eventListeners' => (object) $listeners,
-            ]);
         }
 
-        private function componentClass(mixed $class): string
+        /** What the documentation promises applications, as app('diffyne.websocket.health') too. */
+        final class WebSocketHealthChecker
         {
-            if (! is_string($class) || ! class_exists($class)) {
-                throw new Refused('unknown_component', 'Component class not found', (string) (is_string($class) ? $class : ''));
-            }
-            if (! is_subclass_of($class, Component::class) || (new ReflectionClass($class))->isAbstract()) {
-                throw new Refused('unknown_component', 'Component class not found', $class);
+            private const TIMEOUT_SECONDS = 2;
+
+            public function isHealthy(): bool
+            {
+                return $this->status()['status'] === 'connected';
             }
 
-            return $class;
+            /**
+             * What the cache says, and what a gateway says of itself where DIFFYNE_HEALTH_URL names one.
+             *
+             * @return array{status: string, gateway: ?array}
+             */
+            public function status(): array
+            {
+                $url = config('diffyne.cluster.health_url');
+                $gateway = null;
+                if (is_string($url) && $url !== '') {
+                    $context = stream_context_create(['http' => ['timeout' => self::TIMEOUT_SECONDS, 'ignore_errors' => true]]);
+                    $gateway = json_decode((string) @file_get_contents($url, false, $context), true);
+                }
+                $cached = cache()->get(Bridge::STATUS_KEY);
+                $status = $cached ?? (is_array($gateway) && ($gateway['workers'] ?? 0) > 0 ? 'connected' : 'disconnected');
+
+                return ['status' => (string) $status, 'gateway' => is_array($gateway) ? $gateway : null];
+            }
         }
 
-        /** @return array<string, true> public properties of the component's own: what a state can consist of */
-        private function stateProperties(string $class): array
+        /** Takes the events of AJAX calls to the cluster that did not come through one of its workers. */
+        final class Publisher
         {
-            return $this->properties[$class] ??= (static function () use ($class): array {
-                $names = [];
-                foreach ((new ReflectionClass($class))->getProperties(ReflectionProperty::IS_PUBLIC) as $property) {
-                    if (! $property->isStatic() && $property->getDeclaringClass()->getName() !== Component::class) {
-                        $names[$property->getName()] = true;
+            private const TIMEOUT_SECONDS = 2;
+
+            /** An answer is ready: what it dispatched to everybody is published when it has gone out. */
+            public static function handled(RequestHandled $handled): void
+            {
+                [$request, $response] = [$handled->request, $handled->response];
+                $route = $request->route();
+                if (! $route instanceof Route || ! str_starts_with(ltrim($route->getActionName(), '\\'), 'Diffyne\\') || ! $request->isMethod('POST')) {
+                    return;
+                }
+                $bySecret = (string) $request->header('X-Diffyne-Bridge');
+                // As objects: an empty one stays one.
+                $events = json_decode((string) $response->getContent())->events ?? null;
+                // A worker that has sent the call publishes its events itself.
+                if (! is_array($events) || ($bySecret !== '' && hash_equals(Bridge::secret(), $bySecret))) {
+                    return;
+                }
+                $depth = is_array($request->input('cause')) ? (int) ($request->input('cause')['depth'] ?? 0) + 1 : 0;
+                $items = self::items($events, (string) $request->header('X-Diffyne-Client-Id'), $depth);
+                if ($items !== []) {
+                    app()->terminating(static fn () => self::publish($items));
+                }
+            }
+
+            /** @return list<string> */
+            private static function items(array $events, string $client, int $depth): array
+            {
+                $wanted = array_map('trim', explode(',', (string) config('diffyne.cluster.broadcast_events')));
+                if ($depth > (int) config('diffyne.cluster.broadcast_depth')) {
+                    return [];
+                }
+                $items = [];
+                foreach ($events as $event) {
+                    $name = $event->name ?? null;
+                    if (is_string($name) && ($event->to ?? null) === null && array_intersect([$name, '*'], $wanted) !== []) {
+                        $item = ['name' => $name, 'params' => array_values((array) ($event->params ?? [])), 'depth' => $depth];
+                        $items[] = json_encode($client === '' ? $item : $item + ['except' => $client], JSON_THROW_ON_ERROR);
                     }
                 }
 
-                return $names;
-            })();
-        }
-
-        private function call(Component $component, string $method, mixed $params): void
-        {
-            $class = $component::class;
-            $key = $class.'::'.$method;
-            if (! array_key_exists($key, $this->methods)) {
-                $this->methods[$key] = self::whyNot($component, $method);
-            }
-            if ($this->methods[$key] !== null) {
-                $unknown = $this->methods[$key] === '';
-                throw new Refused($unknown ? 'unknown_method' : 'method', $this->methods[$key], $method);
-            }
-            if (! is_array($params)) {
-                throw new Refused('invalid', 'params must be an array');
-            }
-            try {
-                // Positional in any case: an object's keys would become named arguments.
-                $component->{$method}(...array_values($params));
-            } catch (TypeError $error) {
-                throw self::isOf($error, $class, $method) ? self::wrongParameter($component, $method, $params, $error) : $error;
-            }
-        }
-
-        private static function whyNot(Component $component, string $method): ?string
-        {
-            if (! method_exists($component, $method)) {
-                return '';
-            }
-            $reflection = new ReflectionMethod($component, $method);
-            $marked = $reflection->getAttributes(Invokable::class) !== [] || $reflection->getAttributes(On::class) !== [];
-            if ($marked && $reflection->isPublic() && ! $reflection->isStatic()) {
-                return null;
+                return $items;
             }
 
-            return "Method [{$method}] is not invokable. Add #[Invokable] attribute to allow client invocation.";
-        }
-
-        /** Whether a type error is about the parameters of this method, and not of something that it calls. */
-        private static function isOf(TypeError $error, string $class, string $method): bool
-        {
-            $frame = $error->getTrace()[0] ?? [];
-            $declared = (new ReflectionMethod($class, $method))->getDeclaringClass()->getName();
-
-            return ($frame['function'] ?? '') === $method && ($frame['class'] ?? '') === $declared
-                && ($frame['file'] ?? '') === __FILE__;
-        }
-
-        private static function wrongParameter(Component $component, string $method, array $params, TypeError $error): Refused
-        {
-            $parameters = (new ReflectionMethod($component, $method))->getParameters();
-            if (preg_match('/Argument #(\d+) \(\$(\w+)\) (must be of type .+ given)/', $error->getMessage(), $found) === 1) {
-                return new Refused('method', "Parameter [{$found[2]}] of method [{$method}] {$found[3]}.");
-            }
-            $name = ($parameters[count($params)] ?? null)?->getName() ?? '?';
-
-            return new Refused('method', "Parameter [{$name}] of method [{$method}] is missing.");
-        }
-
-        private function update(Component $component, string $property, mixed $value, array $state): void
-        {
-            if (! array_key_exists($property, $state) || ! isset($this->stateProperties($component::class)[$property])) {
-                throw new Refused('unknown_property', '', $property);
-            }
-            try {
-                $component->updateProperty($property, $value);
-            } catch (InvalidArgumentException $error) {
-                // The package's own check, or something that a hook of the component has thrown?
-                throw ($error->getTrace()[0]['function'] ?? '') === 'updateProperty'
-                    ? new Refused('property', $error->getMessage(), $property)
-                    : $error;
-            } catch (TypeError $error) {
-                $pattern = '/^Cannot assign (.+) to property .+::\$(\w+) of type (.+)$/';
-                if (preg_match($pattern, $error->getMessage(), $found) !== 1 || $found[2] !== $property) {
-                    throw $error;
-                }
-                throw new Refused('property', "Property [{$property}] must be of type {$found[3]}, {$found[1]} given.");
-            }
-        }
-
-        private function renderer(): Renderer
-        {
-            return app(Renderer::class);
-        }
-
-        private static function succeeded(array $response): array
-        {
-            $events = [];
-            foreach ($response['events'] ?? [] as $index => $event) {
-                if ($event['to'] === null) {
-                    $params = json_encode(array_values($event['params']), self::JSON);
-                    $events[] = ['index' => $index, 'name' => $event['name'], 'params' => $params];
+            private static function publish(array $items): void
+            {
+                try {
+                    $url = config('diffyne.cluster.publish_url');
+                    foreach (is_string($url) && $url !== '' ? $items : [] as $item) {
+                        $headers = ['Content-Type: application/json', 'Authorization: Bearer '.config('diffyne.cluster.admin_token')];
+                        $http = ['method' => 'POST', 'header' => $headers, 'content' => $item, 'timeout' => self::TIMEOUT_SECONDS];
+                        file_get_contents($url, false, stream_context_create(['http' => $http]));
+                    }
+                    if (! is_string($url) || $url === '') {
+                        app('redis')->connection()->rpush('{diffyne}:ingress', ...$items);
+                    }
+                } catch (Throwable $error) {
+                    app(ExceptionHandler::class)->report($error);
                 }
             }
-            $count = count($response['events'] ?? []);
-
-            return self::answer(['outcome' => 'ok', 'events' => $events, 'event_count' => $count], $response);
-        }
-
-        private static function failed(string $outcome, string $error, array $more = []): array
-        {
-            return self::answer(['outcome' => $outcome, 'error' => $error] + $more, null);
-        }
-
-        private static function answer(array $head, ?array $response): array
-        {
-            return ['head' => $head, 'body' => $response === null ? '' : json_encode($response, self::JSON)];
-        }
-
-        /** An error of the application's own: reported there, told to clients in debug mode only. */
-        private function broken(Throwable $error): array
-        {
-            try {
-                app(ExceptionHandler::class)->report($error);
-            } catch (Throwable) {
-                // A handler that fails must not hide what it was to handle.
-            }
-
-            return self::failed('exception', $error->getMessage(), [
-                'exception' => $error::class,
-                'file' => str_replace(base_path().'/', '', $error->getFile()),
-                'line' => $error->getLine(),
-            ]);
-        }
-    }
-
-    /** What the documentation promises components: whether this call came over the WebSocket. */
-    trait InteractsWithWebSocket
-    {
-        public function isWebSocketConnected(): bool
-        {
-            return Bridge::$transport === 'ws';
         }
     }
 }

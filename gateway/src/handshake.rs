@@ -11,8 +11,16 @@ use hyper::http::request::Parts;
 use subtle::{Choice, ConstantTimeEq as _};
 
 /// Headers that workers are told of, cookies aside.
-const TOLD: [HeaderName; 5] =
-    [header::HOST, header::USER_AGENT, header::ACCEPT_LANGUAGE, header::ORIGIN, header::REFERER];
+const TOLD: [HeaderName; 8] = [
+    header::HOST,
+    header::USER_AGENT,
+    header::ACCEPT_LANGUAGE,
+    header::ORIGIN,
+    header::REFERER,
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("x-request-id"),
+];
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_HOST: &str = "x-forwarded-host";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";

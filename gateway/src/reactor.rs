@@ -82,7 +82,7 @@ pub enum Command {
     /// Close everything that is left.
     Close,
     /// Which workers does this thread reach?
-    Workers(oneshot::Sender<Vec<(diffyne_shared::rpc::PeerAddress, bool)>>),
+    Workers(oneshot::Sender<Vec<(diffyne_shared::rpc::PeerAddress, crate::relay::Wellness)>>),
 }
 
 /// How to reach a thread.

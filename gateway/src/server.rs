@@ -22,11 +22,11 @@ use crate::acceptor;
 use crate::cluster;
 use crate::handover::Handover;
 use crate::handshake::Admission;
-use crate::http::{HealthSource, Pages};
+use crate::http::{HealthSource, Pages, WorkerCounts};
 use crate::hub::Clock;
 use crate::metrics::{Metrics, advance};
 use crate::reactor::{self, Command, Common, ReactorHandle};
-use crate::relay::{MemoryConnector, discovery};
+use crate::relay::{MemoryConnector, Wellness, discovery};
 
 /// How often the threads are asked which workers they reach.
 const WORKERS_EVERY: Duration = Duration::from_millis(200);
@@ -118,8 +118,9 @@ impl AdminSource for Admin {
         advance(&self.metrics.broadcasts_overflowed, figure(&counters.overflowed));
         advance(&self.metrics.gaps.with_label_values(&["closed"]), figure(&counters.gaps_closed));
         advance(&self.metrics.gaps.with_label_values(&["told"]), figure(&counters.gaps_told));
-        let (reachable, known) = self.health.workers();
+        let WorkerCounts { known, reachable, faulty } = self.health.workers();
         self.metrics.workers.with_label_values(&["reachable"]).set(reachable as i64);
+        self.metrics.workers.with_label_values(&["faulty"]).set(faulty as i64);
         self.metrics.workers.with_label_values(&["unreachable"]).set(known.saturating_sub(reachable) as i64);
     }
 
@@ -127,7 +128,7 @@ impl AdminSource for Admin {
         if self.draining.load(Ordering::Relaxed) {
             return Err("this gateway is stopping".to_owned());
         }
-        if self.health.workers().0 == 0 {
+        if self.health.workers().reachable == 0 {
             return Err("no worker is reachable".to_owned());
         }
         Ok(())
@@ -290,17 +291,20 @@ async fn wait_until(limit: Duration, done: impl Fn() -> bool) {
 /// Counts the workers that every thread can call.
 async fn watch_workers(threads: Vec<ReactorHandle>, health: Arc<HealthSource>) {
     loop {
-        let mut reach: std::collections::BTreeMap<PeerAddress, bool> = std::collections::BTreeMap::new();
+        let mut all: std::collections::BTreeMap<PeerAddress, Wellness> = std::collections::BTreeMap::new();
         for thread in &threads {
             let (ask, answer) = oneshot::channel();
             if thread.commands.send(Command::Workers(ask)).await.is_err() {
                 return;
             }
-            for (address, there) in answer.await.unwrap_or_default() {
-                *reach.entry(address).or_insert(true) &= there;
+            for (address, wellness) in answer.await.unwrap_or_default() {
+                let worst = all.entry(address).or_insert(Wellness::Well);
+                *worst = wellness.min(*worst);
             }
         }
-        health.set_workers(reach.values().filter(|there| **there).count(), reach.len());
+        let count = |wellness| all.values().filter(|other| **other == wellness).count();
+        let faulty = count(Wellness::Faulty);
+        health.set_workers(WorkerCounts { known: all.len(), reachable: count(Wellness::Well) + faulty, faulty });
         tokio::time::sleep(WORKERS_EVERY).await;
     }
 }

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
-use crate::listener::Listener;
+use crate::listener::{Listener, Stream};
+use crate::rpc::PeerAddress;
 
 /// Requests at once; a scraper needs one.
 const CONNECTIONS_MAX: usize = 64;
@@ -25,6 +26,8 @@ const CONNECTIONS_MAX: usize = 64;
 const CONNECTION_LIFE: Duration = Duration::from_mins(1);
 /// The largest body of a change.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+/// How long a running program may take to answer its command line.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the headers of a request may take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -44,6 +47,36 @@ pub trait AdminSource: Send + Sync + 'static {
     fn change(&self, _path: &str, _body: &str) -> Option<(StatusCode, Value)> {
         None
     }
+}
+
+/// Asks a running program for a change at its admin address, as its own command line does; its answer, or why not.
+pub async fn ask(address: &PeerAddress, token: &str, path: &str, body: &str) -> Result<Value, String> {
+    fn words(error: impl std::fmt::Display) -> String {
+        error.to_string()
+    }
+    let exchange = async {
+        let stream = Stream::connect(address).await.map_err(|error| format!("nobody listens at {address}: {error}"))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(words)?;
+        let driver = tokio::spawn(connection);
+        let request = Request::post(path)
+            .header(hyper::header::HOST, "localhost")
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+            .map_err(words)?;
+        let response = sender.send_request(request).await.map_err(words)?;
+        let status = response.status();
+        let bytes = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await.map_err(words);
+        driver.abort();
+        let answer: Value = serde_json::from_slice(&bytes?.to_bytes()).unwrap_or_default();
+        if status.is_success() {
+            Ok(answer)
+        } else {
+            Err(format!("{status}: {}", answer["error"].as_str().unwrap_or("no words")))
+        }
+    };
+    tokio::time::timeout(ASK_TIMEOUT, exchange).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
 }
 
 /// Serves until the future is dropped.

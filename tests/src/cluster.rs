@@ -196,7 +196,7 @@ impl Cluster {
         })?;
         wait_for_port(port)?;
         let node = Node { process, port, admin };
-        if self.shape.worker_flags.iter().any(|flag| flag == "--app" || flag == "--backend-url")
+        if self.shape.worker_flags.iter().any(|flag| ["--app", "--backend-url", "--fastcgi"].contains(&flag.as_str()))
             && self.shape.wait_for_php
         {
             eventually("PHP is ready", || node.ready().is_ok_and(|status| status == 200))?;
@@ -213,7 +213,7 @@ impl Cluster {
             command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]);
             if self.shape.redis {
                 command.args(["--redis-url", &self.redis_url()]);
-            } else if !self.workers.is_empty() {
+            } else if !self.workers.is_empty() && !self.shape.gateway_flags.iter().any(|flag| flag == "--workers") {
                 let workers: Vec<String> = self.workers.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
                 command.args(["--workers", &workers.join(",")]);
             }

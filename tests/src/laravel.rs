@@ -8,8 +8,58 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::ensure;
 
 use crate::cluster::Shape;
-use crate::process::{Process, free_ports, project, wait_for_port};
+use crate::process::{Process, eventually, free_ports, project, wait_for_port};
 use crate::recorded::APP_KEY;
+
+/// The same test for several ways to run an application's components.
+#[macro_export]
+macro_rules! ways {
+    ($test:ident: $($name:ident = $way:ident),+) => {
+        mod $test {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() -> anyhow::Result<()> {
+                super::$test(diffyne_tests::laravel::Way::$way).await
+            })+
+        }
+    };
+}
+
+/// How a worker runs an application's components.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// In a pool of its own, past the HTTP kernel.
+    Short,
+    /// In a pool of its own, through the kernel.
+    Kernel,
+    /// Behind nginx and php-fpm.
+    Http,
+    /// The same, without the bridge.
+    HttpWithout,
+    /// In php-fpm.
+    FastCgi,
+    /// The same, without the bridge.
+    FastCgiWithout,
+}
+
+impl Way {
+    /// Whether calls go to the bridge.
+    pub fn has_bridge(self) -> bool {
+        !matches!(self, Self::HttpWithout | Self::FastCgiWithout)
+    }
+
+    /// Whether the worker has processes of its own.
+    pub fn is_pool(self) -> bool {
+        matches!(self, Self::Short | Self::Kernel)
+    }
+}
+
+/// What serves an application.
+pub struct Served {
+    /// The cluster that goes with it.
+    pub shape: Shape,
+    /// It ends with these.
+    pub processes: Vec<Process>,
+}
 
 /// An application of its own for one test.
 #[derive(Debug)]
@@ -67,7 +117,9 @@ impl Laravel {
             "-r",
             &format!(
                 "$p = new PDO('sqlite:{}/database/database.sqlite'); \
-                 $p->exec('create table messages (id integer primary key, content text, room_id integer)');",
+                 $p->exec('create table messages (id integer primary key, content text, room_id integer)'); \
+                 $p->exec('create table users (id integer primary key, name text, password text, remember_token text)'); \
+                 $p->exec('insert into users (name, password) values (\"ada\", \"x\"), (\"bob\", \"x\")');",
                 laravel.directory
             ),
         ])?;
@@ -135,6 +187,74 @@ impl Laravel {
         })?;
         wait_for_port(port)?;
         Ok((process, port))
+    }
+
+    /// Runs php-fpm with this many children; its socket, as this machine sees it.
+    pub fn serve_fpm(&self, children: u32) -> anyhow::Result<(Process, PathBuf)> {
+        let directory = &self.directory;
+        let configuration = format!(
+            "[global]\nerror_log = {directory}/fpm.log\ndaemonize = no\n[www]\nuser = root\ngroup = root\n\
+             listen = {directory}/fpm.sock\nlisten.mode = 0666\npm = static\npm.max_children = {children}\n\
+             catch_workers_output = yes\nclear_env = no\nrequest_terminate_timeout = 5s\n\
+             php_admin_value[memory_limit] = 256M\n"
+        );
+        std::fs::write(self.path("fpm.conf"), configuration)?;
+        let process = Process::start_parent("php-fpm", &self.path(""), &PathBuf::from("chroot"), |command| {
+            command.arg(&self.root).args(["php-fpm8.4", "-F", "-R", "-O", "-y", &format!("{directory}/fpm.conf")]);
+        })?;
+        let socket = self.path("fpm.sock");
+        eventually("php-fpm listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok())?;
+        Ok((process, socket))
+    }
+
+    /// Runs nginx in front of php-fpm; its port.
+    pub fn serve_nginx(&self, socket: &Path) -> anyhow::Result<(Process, u16)> {
+        let [port] = free_ports()?;
+        let folder = self.path("nginx");
+        std::fs::create_dir_all(&folder)?;
+        let (here, root, socket) = (folder.display(), format!("{}/public", self.directory), socket.display());
+        let configuration = format!(
+            "user root;\ndaemon off;\nworker_processes 1;\npid {here}/pid;\nerror_log {here}/error.log;\n\
+             events {{ worker_connections 256; }}\nhttp {{\n access_log off; client_max_body_size 8m;\n\
+             client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/fastcgi;\n\
+             uwsgi_temp_path {here}/uwsgi; scgi_temp_path {here}/scgi;\n server {{\n  listen 127.0.0.1:{port}; listen unix:{here}/http.sock;\n\
+             location / {{\n   include /etc/nginx/fastcgi_params;\n   fastcgi_param SCRIPT_FILENAME {root}/index.php;\n\
+             fastcgi_param SCRIPT_NAME /index.php;\n   fastcgi_param DOCUMENT_ROOT {root};\n\
+             fastcgi_pass unix:{socket};\n  }}\n }}\n}}\n"
+        );
+        std::fs::write(folder.join("nginx.conf"), configuration)?;
+        let process = Process::start_parent("nginx-fpm", &folder, &PathBuf::from("nginx"), |command| {
+            command.arg("-c").arg(folder.join("nginx.conf"));
+        })?;
+        wait_for_port(port)?;
+        Ok((process, port))
+    }
+
+    /// Starts what a way needs, and gives the shape of a cluster whose workers go it.
+    pub fn served(&self, way: Way, gateways: usize) -> anyhow::Result<Served> {
+        if way.has_bridge() && !matches!(way, Way::Short | Way::Kernel) {
+            self.load_bridge()?;
+        }
+        let own = Shape { signing_key: APP_KEY.to_owned(), ..Shape::new(gateways, 1) };
+        let mut processes = Vec::new();
+        let shape = match way {
+            Way::Short => self.shape(gateways, 2),
+            Way::Kernel => self.shape(gateways, 2).worker("--bridge-kernel", "always"),
+            Way::Http | Way::HttpWithout => {
+                let (fpm, socket) = self.serve_fpm(3)?;
+                let (nginx, port) = self.serve_nginx(&socket)?;
+                processes.extend([nginx, fpm]);
+                own.worker("--backend-url", &format!("http://127.0.0.1:{port}"))
+            }
+            Way::FastCgi | Way::FastCgiWithout => {
+                let (fpm, socket) = self.serve_fpm(3)?;
+                processes.push(fpm);
+                own.worker("--fastcgi", &format!("unix:{}", socket.display()))
+                    .worker("--fastcgi-connections", "3")
+                    .worker("--fastcgi-script", &format!("{}/public/index.php", self.directory))
+            }
+        };
+        Ok(Served { shape, processes })
     }
 
     /// Loads the bridge into the application, as its documentation says.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::{Cluster, Shape, http_post};
-use diffyne_tests::laravel::Laravel;
+use diffyne_tests::laravel::{Laravel, Way};
 use diffyne_tests::process::{Signal, eventually};
+use diffyne_tests::ways;
 use serde_json::{Value, json};
 
 const PROBE: &str = "App\\Diffyne\\Probe";
@@ -43,10 +44,11 @@ fn fails(answer: &Value) {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies() -> anyhow::Result<()> {
+ways!(what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies(way: Way) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let cluster = Cluster::start(laravel.shape(1, 1))?;
+    let served = laravel.served(way, 1)?;
+    let cluster = Cluster::start(served.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let mut signed = probe(&mut client, "say", json!(["start"])).await?["c"].clone();
     for typed in ["", "  two  spaces ", "0", "😀", "a\u{2028}b", "null", "<b>&amp;", "0.10", "last"] {
@@ -74,10 +76,11 @@ async fn what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies() ->
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_of_one_user_reaches_the_next() -> anyhow::Result<()> {
+ways!(nothing_of_one_user_reaches_the_next: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn nothing_of_one_user_reaches_the_next(way: Way) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let cluster = Cluster::start(laravel.shape(1, 2))?;
+    let served = laravel.served(way, 1)?;
+    let cluster = Cluster::start(served.shape.clone())?;
     let users = 8;
     let mut clients = Vec::new();
     for user in 0..users {
@@ -91,7 +94,8 @@ async fn nothing_of_one_user_reaches_the_next() -> anyhow::Result<()> {
     let mut guest = Client::connect(&cluster.url(0)).await?;
     let mut processes = HashSet::new();
     let mut round = 0;
-    while round < 250 {
+    let rounds = if way.is_pool() { 250 } else { 60 };
+    while round < rounds {
         for (user, client) in clients.iter_mut().enumerate() {
             let method = if (round + user) % 2 == 0 { "litter" } else { "look" };
             let params = if method == "litter" { json!([format!("user-{user}")]) } else { json!([]) };
@@ -106,7 +110,7 @@ async fn nothing_of_one_user_reaches_the_next() -> anyhow::Result<()> {
                 let own = if seen["session"] == "nothing" { "nothing".to_owned() } else { format!("user-{user}") };
                 let expected = json!({"locale": "en", "config": "Laravel", "shared": "nothing", "time_zone": "UTC",
                     "transaction": 0, "session": own, "agent": format!("Browser/{user}"), "address": "203.0.113.7",
-                    "url": "http://shop.test/x", "socket": true, "superglobal": "nothing", "guest": true,
+                    "url": "http://shop.test/x", "socket": true, "superglobal": "nothing", "guest": true, "auth": null,
                     "process": seen["process"]});
                 assert_eq!(*seen, *expected.as_object().unwrap(), "round {round}");
             }
@@ -117,17 +121,18 @@ async fn nothing_of_one_user_reaches_the_next() -> anyhow::Result<()> {
         }
         round += 1;
     }
-    assert!((2..=4).contains(&processes.len()), "two at a time, and the spare one has its turn: {processes:?}");
+    assert!((2..=4).contains(&processes.len()), "a few processes for all of them: {processes:?}");
     assert_eq!(laravel.php(&["-r", &format!(
         "echo (new PDO('sqlite:{}/database/database.sqlite'))->query('select count(*) from messages')->fetchColumn();",
         laravel.directory)])?, "0", "what was left open was rolled back");
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_ends_a_call_ends_that_call_only() -> anyhow::Result<()> {
+ways!(whatever_ends_a_call_ends_that_call_only: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn whatever_ends_a_call_ends_that_call_only(way: Way) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let cluster = Cluster::start(laravel.shape(1, 2).gateway("--call-timeout", "2s"))?;
+    let served = laravel.served(way, 1)?;
+    let cluster = Cluster::start(served.shape.clone().gateway("--call-timeout", "2s"))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     for how in ["exit", "die", "fatal", "memory", "kill", "notice", "throw", "deep"] {
         let answer = probe(&mut client, "end", json!([how])).await?;
@@ -146,8 +151,12 @@ async fn whatever_ends_a_call_ends_that_call_only() -> anyhow::Result<()> {
     assert_eq!(text(&mut client, "spoil", json!([])).await?, "spoilt");
     assert_eq!(text(&mut client, "say", json!(["still here"])).await?, "still here");
     let log = std::fs::read_to_string(&cluster.workers[0].process.log)?;
-    for words in ["bytes of output in a call went nowhere", "terminate throws", "died in a call", "thrown on purpose"] {
-        assert!(log.contains(words), "the worker's log says: {words}");
+    let words: &[&str] = match way {
+        Way::Short | Way::Kernel => &["bytes of output in a call went nowhere", "terminate throws", "died in a call"],
+        _ => &["ended in the middle of its answer", "the application answered instead of the component"],
+    };
+    for words in words.iter().chain(&["thrown on purpose"]) {
+        assert!(log.contains(words), "the worker's log says: {words}: {log}");
     }
     assert!(laravel.log().contains("thrown on purpose"), "the application's own log as well");
     Ok(())
@@ -271,6 +280,80 @@ async fn an_application_that_does_not_start_is_told_and_tried_again() -> anyhow:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_between_two_deploys_is_replaced_too() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 2))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    for version in 2..5 {
+        let victim: u32 = text(&mut client, "wait", json!([0])).await?.parse()?;
+        let (from, to) = (format!("VERSION-{}", version - 1), format!("VERSION-{version}"));
+        laravel.change("app/Diffyne/Probe.php", &from, &to)?;
+        cluster.workers[0].process.signal(Signal::Hup)?;
+        std::process::Command::new("kill").args(["-9", &victim.to_string()]).status()?;
+        eventually("two processes and a spare one", || {
+            cluster.workers[0].metric("diffyne_worker_php_processes_ready").is_ok_and(|ready| ready == 3.0)
+                && alive(&laravel) == 3
+        })?;
+        let until = Instant::now() + Duration::from_secs(20);
+        let mut in_a_row = 0;
+        while in_a_row < 20 {
+            assert!(Instant::now() < until, "the old code goes on");
+            // The killed one may have been given a call.
+            let answer = probe(&mut client, "ask", json!([])).await?;
+            in_a_row = if answer["c"]["st"]["text"] == to.as_str() { in_a_row + 1 } else { 0 };
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_starts_slowly_is_told_and_waited_for() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    laravel.change("bootstrap/app.php", "<?php", "<?php sleep(3);")?;
+    let shape = laravel.shape(1, 1).worker("--php-start-timeout", "1s");
+    let cluster = Cluster::start(Shape { wait_for_php: false, ..shape })?;
+    eventually("the worker tells", || {
+        let answer = diffyne_tests::cluster::http_get(cluster.workers[0].admin, "/ready");
+        answer.is_ok_and(|answer| answer.status == 503 && answer.body.contains("not ready within 1s"))
+    })?;
+    // The gateway knows, too, and keeps to itself what it is.
+    let told = || {
+        let reasons = cluster.gateways[0].health().map(|health| health["reasons"].to_string());
+        reasons.is_ok_and(|reasons| reasons.contains("1 of 1 workers cannot run calls") && !reasons.contains("1s"))
+    };
+    eventually("the gateway's health tells", told)?;
+    assert!(cluster.workers[0].metric("diffyne_worker_php_start_failures_total")? >= 1.0);
+    laravel.change("bootstrap/app.php", "sleep(3);", "usleep(600000);")?;
+    eventually("it starts", || cluster.workers[0].ready().is_ok_and(|status| status == 200))?;
+    eventually("the gateway knows", || cluster.gateways[0].health().is_ok_and(|health| health["status"] == "ok"))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    assert_eq!(text(&mut client, "say", json!(["slow and well"])).await?, "slow and well");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_php_does_not_start_takes_no_calls_from_one_that_works() -> anyhow::Result<()> {
+    let (good, bad) = (Laravel::new()?, Laravel::new()?);
+    bad.change("bootstrap/app.php", "<?php", "<?php throw new RuntimeException('not today');")?;
+    let broken = Cluster::start(Shape { wait_for_php: false, ..bad.shape(0, 1) })?;
+    let shape = good.shape(1, 1);
+    let also = format!("127.0.0.1:{}", broken.workers[0].port);
+    let mut cluster = Cluster::start(Shape { gateways: 0, ..shape })?;
+    cluster.shape.gateways = 1;
+    let both = format!("127.0.0.1:{},{also}", cluster.workers[0].port);
+    cluster.shape.gateway_flags.extend(["--workers".to_owned(), both]);
+    let gateway = cluster.start_gateway()?;
+    eventually("one of two cannot run calls", || {
+        gateway.health().is_ok_and(|health| health["reasons"].to_string().contains("1 of 2 workers cannot run calls"))
+    })?;
+    let mut client = Client::connect(&format!("ws://127.0.0.1:{}/", gateway.port)).await?;
+    for n in 0..50 {
+        assert_eq!(text(&mut client, "say", json!([n.to_string()])).await?, n.to_string());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pool_grows_while_calls_wait() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let cluster = Cluster::start(laravel.shape(1, 1).worker("--php-processes-max", "4"))?;
@@ -320,8 +403,8 @@ async fn no_php_process_survives_its_worker() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn cached_routes_and_a_route_for_everything_are_not_in_the_way() -> anyhow::Result<()> {
+ways!(cached_routes_and_a_route_for_everything_are_not_in_the_way: short = Short, kernel = Kernel, fastcgi = FastCgi);
+async fn cached_routes_and_a_route_for_everything_are_not_in_the_way(way: Way) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let catch_all = "Route::any('/{any}', [App\\Http\\Everything::class, 'show'])->where('any', '.*');\n";
     let routes = std::fs::read_to_string(laravel.path("routes/web.php"))?;
@@ -330,20 +413,21 @@ async fn cached_routes_and_a_route_for_everything_are_not_in_the_way() -> anyhow
     std::fs::create_dir_all(laravel.path("app/Http"))?;
     let controller = "<?php\nnamespace App\\Http;\nclass Everything { public function show() { return '<html>not this</html>'; } }\n";
     std::fs::write(laravel.path("app/Http/Everything.php"), controller)?;
+    let served = laravel.served(way, 1)?;
     for cached in [false, true] {
         if cached {
             laravel.artisan("route:cache")?;
             laravel.artisan("config:cache")?;
         }
-        let cluster = Cluster::start(laravel.shape(1, 1))?;
+        let cluster = Cluster::start(served.shape.clone())?;
         let mut client = Client::connect(&cluster.url(0)).await?;
         assert_eq!(text(&mut client, "say", json!(["found"])).await?, "found", "cached: {cached}");
     }
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn middleware_of_the_application_may_refuse_a_call() -> anyhow::Result<()> {
+ways!(middleware_of_the_application_may_refuse_a_call: pool = Short, http = Http, fastcgi = FastCgi);
+async fn middleware_of_the_application_may_refuse_a_call(way: Way) -> anyhow::Result<()> {
     for (body, status, words) in [
         ("return redirect('/login');", 401, "You have to log in."),
         ("abort(419);", 419, "The page has expired. Reload it, please."),
@@ -355,11 +439,10 @@ async fn middleware_of_the_application_may_refuse_a_call() -> anyhow::Result<()>
             "<?php\nnamespace App\\Http;\nclass Guard {{ public function handle($request, $next) {{ {body} }} }}\n"
         );
         std::fs::write(laravel.path("app/Http/Guard.php"), guard)?;
-        let provider = "class AppServiceProvider extends \\Illuminate\\Support\\ServiceProvider {";
-        let guarded = "config(['diffyne.middleware' => ['web', \\App\\Http\\Guard::class]]);";
-        let register = format!("{provider} public function register(): void {{ {guarded} }}");
-        laravel.change("app/Providers/AppServiceProvider.php", provider, &register)?;
-        let cluster = Cluster::start(laravel.shape(1, 1))?;
+        let guarded = "config(['diffyne.middleware' => ['web', \\App\\Http\\Guard::class]]); config(['auth.providers";
+        laravel.change("app/Providers/AppServiceProvider.php", "config(['auth.providers", guarded)?;
+        let served = laravel.served(way, 1)?;
+        let cluster = Cluster::start(Shape { wait_for_php: way.is_pool(), ..served.shape.clone() })?;
         let mut client = Client::connect(&cluster.url(0)).await?;
         let answer = probe(&mut client, "say", json!(["x"])).await?;
         assert_eq!((&answer["error"], &answer["type"]), (&json!(words), &json!("server_error")), "{answer}");
@@ -371,10 +454,11 @@ async fn middleware_of_the_application_may_refuse_a_call() -> anyhow::Result<()>
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_crosses_from_php_to_the_clients_of_another_gateway() -> anyhow::Result<()> {
+ways!(a_message_crosses_from_php_to_the_clients_of_another_gateway: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn a_message_crosses_from_php_to_the_clients_of_another_gateway(way: Way) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let cluster = Cluster::start(laravel.shape(2, 1).with_redis())?;
+    let served = laravel.served(way, 2)?;
+    let cluster = Cluster::start(served.shape.clone().with_redis())?;
     let mut sender = Client::connect(&cluster.url(0)).await?;
     let mut other = Client::connect(&cluster.url(1)).await?;
     sender.subscribe("message-sent").await?;
@@ -454,10 +538,11 @@ async fn an_application_publishes_by_itself_through_redis_and_over_http() -> any
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_login_over_the_socket_reaches_the_browser_and_nobody_else() -> anyhow::Result<()> {
+ways!(a_login_over_the_socket_reaches_the_browser_and_nobody_else: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn a_login_over_the_socket_reaches_the_browser_and_nobody_else(way: Way) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let shape = laravel.shape(2, 1).with_redis().gateway("--app-key", diffyne_tests::recorded::APP_KEY);
+    let served = laravel.served(way, 2)?;
+    let shape = served.shape.clone().with_redis().gateway("--app-key", diffyne_tests::recorded::APP_KEY);
     let cluster = Cluster::start(shape)?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let first = probe(&mut client, "look", json!([])).await?;
@@ -540,11 +625,11 @@ async fn an_application_over_http_keeps_its_sessions_and_tells_its_faults() -> a
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn without_the_bridge_the_packages_own_endpoint_is_translated() -> anyhow::Result<()> {
+ways!(without_the_bridge_the_packages_own_endpoint_is_translated: http = HttpWithout, fastcgi = FastCgiWithout);
+async fn without_the_bridge_the_packages_own_endpoint_is_translated(way: Way) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let (_server, port) = laravel.serve()?;
-    let cluster = Cluster::start(laravel.shape_over_http(port))?;
+    let served = laravel.served(way, 1)?;
+    let cluster = Cluster::start(served.shape.clone().gateway("--call-timeout", "2s"))?;
     let log = std::fs::read_to_string(&cluster.workers[0].process.log)?;
     assert!(log.contains("has not loaded the bridge"), "{log}");
     let mut client = Client::connect(&cluster.url(0)).await?;
@@ -577,5 +662,58 @@ async fn without_the_bridge_the_packages_own_endpoint_is_translated() -> anyhow:
     let leave = call("App\\Diffyne\\Counter", "c", "leave", json!([]), json!({"count": 1}), "r");
     client.send("diffyne.call", leave).await?;
     assert_eq!(client.receive().await?["data"]["redirect"], json!({"url": "/status", "spa": true}));
+    for how in ["exit", "memory", "kill", "deep"] {
+        fails(&plain(&mut client, "end", json!([how])).await?);
+    }
+    let answer = plain(&mut client, "end", json!(["loop"])).await?;
+    assert_eq!(answer["type"], "timeout", "{answer}");
+    let unknown = call("App\\Nothing", "c", "leave", json!([]), json!({"count": 1}), "r");
+    client.send("diffyne.call", unknown).await?;
+    assert_eq!(client.receive().await?["data"]["type"], "exception");
+    let answer = plain(&mut client, "say", json!(["still here"])).await?;
+    assert_eq!(answer["c"]["st"]["text"], "still here", "{answer}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_server_on_a_unix_socket_and_php_fpm_with_kept_connections_serve_as_well() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    laravel.load_bridge()?;
+    let (_fpm, socket) = laravel.serve_fpm(2)?;
+    let (_nginx, _port) = laravel.serve_nginx(&socket)?;
+    let own = Shape { signing_key: diffyne_tests::recorded::APP_KEY.to_owned(), ..Shape::new(1, 1) };
+    let by_socket = own
+        .clone()
+        .worker("--backend-url", "http://shop.test")
+        .worker("--backend-socket", &laravel.path("nginx/http.sock").display().to_string());
+    let kept = own
+        .worker("--fastcgi", &format!("unix:{}", socket.display()))
+        .worker("--fastcgi-connections", "2")
+        .worker("--fastcgi-keep-alive", "true")
+        .worker("--fastcgi-script", &format!("{}/public/index.php", laravel.directory));
+    for shape in [by_socket, kept] {
+        let cluster = Cluster::start(shape)?;
+        let mut calls = Vec::new();
+        for n in 0..8 {
+            let url = cluster.url(0);
+            calls.push(tokio::spawn(async move {
+                let mut client = Client::connect(&url).await?;
+                for m in 0..10 {
+                    let what = format!("{n}-{m}");
+                    assert_eq!(text(&mut client, "say", json!([what])).await?, what);
+                }
+                anyhow::Ok(())
+            }));
+        }
+        for call in calls {
+            call.await??;
+        }
+        // A child that ends takes its connection with it; the next call makes another.
+        let mut client = Client::connect(&cluster.url(0)).await?;
+        for _ in 0..3 {
+            fails(&probe(&mut client, "end", json!(["kill"])).await?);
+            assert_eq!(text(&mut client, "say", json!(["again"])).await?, "again");
+        }
+    }
     Ok(())
 }

@@ -4,9 +4,9 @@
 
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::{Cluster, Shape, http_post};
-use diffyne_tests::laravel::Laravel;
+use diffyne_tests::laravel::{Laravel, Way};
 use diffyne_tests::process::project;
-use diffyne_tests::{dom, recorded};
+use diffyne_tests::{dom, recorded, ways};
 use diffyne_worker::vdom::{Node, parse};
 use serde_json::{Map, Value, json};
 
@@ -185,18 +185,10 @@ async fn components_in_rust_answer_the_recorded_conversation_as_upstream_did() -
     converse(&cluster, false).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn components_in_php_answer_the_recorded_conversation_as_upstream_did() -> anyhow::Result<()> {
+ways!(components_in_php_answer_as_upstream_did: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn components_in_php_answer_as_upstream_did(way: Way) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let cluster = Cluster::start(laravel.shape(1, 2))?;
-    converse(&cluster, true).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_application_over_http_with_the_bridge_answers_as_upstream_did() -> anyhow::Result<()> {
-    let laravel = Laravel::new()?;
-    laravel.load_bridge()?;
-    let (_server, port) = laravel.serve()?;
-    let cluster = Cluster::start(laravel.shape_over_http(port))?;
+    let served = laravel.served(way, 1)?;
+    let cluster = Cluster::start(served.shape.clone())?;
     converse(&cluster, true).await
 }

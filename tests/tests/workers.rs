@@ -279,6 +279,7 @@ async fn foreign_worker(listener: tokio::net::TcpListener, versions: VersionRang
                             capacity: 4,
                             backend: "by hand".to_owned(),
                             draining: false,
+                            faulty: false,
                         }),
                         Frame::Call(call) => Frame::Reply(Reply {
                             id: call.id,
@@ -291,8 +292,9 @@ async fn foreign_worker(listener: tokio::net::TcpListener, versions: VersionRang
                             session: SessionFate::Same,
                             listeners: None,
                             load: 0,
+                            faulty: false,
                         }),
-                        _ => Frame::Pong(rpc::Pong { load: 0, draining: false }),
+                        _ => Frame::Pong(rpc::Pong::default()),
                     };
                     rpc::encode(&answer, &mut out)?;
                     // Frames and answers that fit nothing are ignored.

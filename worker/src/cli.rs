@@ -4,17 +4,19 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use clap::{ArgMatches, Command};
-use diffyne_shared::settings::worker::{self, MissingKey, WorkerSettings};
+use diffyne_shared::admin;
+use diffyne_shared::settings::worker::{self, Components, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{self, Layers};
 use diffyne_shared::telemetry::Logs;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backend::Backend;
-use crate::backend::http::HttpBackend;
+use crate::backend::application::ApplicationBackend;
 use crate::backend::native::NativeBackend;
 use crate::backend::php::PhpBackend;
 use crate::component::Registry;
@@ -23,10 +25,15 @@ use crate::component::engine::Engine;
 use crate::demo;
 use crate::server::Worker;
 
+/// How long a reload may take: each process boots the application once.
+const RELOAD_LIMIT: Duration = Duration::from_mins(10);
+const RELOAD_STEP: Duration = Duration::from_millis(200);
+
 const AFTER: &str = "Example: diffyne-worker serve --env-file /path/to/app/.env --redis-url redis://127.0.0.1
 Every setting can be given as a flag, in the environment, in a .env file or in a TOML file; later ones in
 this list lose. Signals: SIGTERM finishes running calls, hands back the others and stops; SIGHUP reloads
-signing keys, worker tokens and the log level, and replaces all PHP processes one by one (after a deploy).
+signing keys, worker tokens and the log level, and replaces all PHP processes one by one (after a deploy);
+`diffyne-worker reload` does the last and waits for it.
 
 A Laravel application: diffyne-worker serve --app /var/www/app --redis-url redis://127.0.0.1
 takes the keys from its .env and runs its Diffyne components in PHP processes that boot it once.";
@@ -37,13 +44,19 @@ fn command() -> Command {
         .about("Check the settings and print each with its origin; secrets are masked")
         .args(settings::arguments(&worker::specs()));
     let list = Command::new("settings").about("Print every setting as a Markdown table");
+    let reload = Command::new("reload")
+        .about("Have a running worker replace its PHP processes one by one, and wait until it has (after a deploy)")
+        .after_help(
+            "Give it the settings of that worker: it is found at its admin address, and asks for DIFFYNE_ADMIN_TOKEN.",
+        )
+        .args(settings::arguments(&worker::specs()));
     Command::new("diffyne-worker")
         .about("Runs Diffyne components for the gateways")
         .after_help(AFTER)
         .version(diffyne_shared::VERSION)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([serve, check, list])
+        .subcommands([serve, reload, check, list])
 }
 
 /// Runs the program with the demo components.
@@ -68,6 +81,7 @@ pub fn main_with_site<F: Future<Output = anyhow::Result<()>>>(
     let matches = command().get_matches();
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches, register, site),
+        Some(("reload", matches)) => ask_to_reload(matches),
         Some(("check-config", matches)) => check_config(matches),
         _ => {
             print!("{}", settings::markdown(&worker::specs()));
@@ -102,6 +116,37 @@ fn check_config(matches: &ArgMatches) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Asks a running worker to take the application's newest code, and waits until it has.
+fn ask_to_reload(matches: &ArgMatches) -> anyhow::Result<()> {
+    let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
+    let address = settings.admin_listen.context("the worker has no admin address: set DIFFYNE_WORKER_ADMIN_LISTEN")?;
+    let token = settings.admin_token.context("DIFFYNE_ADMIN_TOKEN is not set; without it, send the worker a SIGHUP")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut told = None;
+        let mut path = "/api/reload";
+        let until = std::time::Instant::now() + RELOAD_LIMIT;
+        loop {
+            let answer = admin::ask(&address, &token, path, "{}").await.map_err(anyhow::Error::msg)?;
+            let left = answer["left"].as_u64().unwrap_or_default();
+            if left == 0 && path != "/api/reload" {
+                println!("done: all PHP processes run the newest code");
+                return Ok(());
+            }
+            if told != Some(left) && left > 0 {
+                println!("{left} PHP processes are to be replaced");
+                told = Some(left);
+            }
+            anyhow::ensure!(
+                std::time::Instant::now() < until,
+                "{left} PHP processes still run older code: see the worker's log"
+            );
+            path = "/api/reload/left";
+            tokio::time::sleep(RELOAD_STEP).await;
+        }
+    })
+}
+
 /// The engine of these settings.
 pub fn engine(settings: &WorkerSettings, registry: Registry, app: App) -> Arc<Engine> {
     let signer = ArcSwap::from_pointee(settings.signer.clone());
@@ -117,25 +162,13 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
     let logs = Logs::start(&settings.log, "diffyne-worker").map_err(anyhow::Error::msg)?;
     let mut registry = Registry::default();
     // Otherwise the components are an application's.
-    let is_native = settings.php.is_none() && settings.http.is_none();
+    let is_native = matches!(settings.components, Components::Native);
     let app: App = if is_native { register(&mut registry, &settings)? } else { Arc::new(()) };
     let engine = engine(&settings, registry, app);
-    let php = match &settings.php {
-        Some(php) => {
-            let backend = PhpBackend::start(php.clone(), settings.signer.clone(), settings.debug);
-            Some(backend.context("cannot start the pool of PHP processes")?)
-        }
-        None => None,
-    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
-        let http = settings.http.clone().map(|http| HttpBackend::start(http, settings.signer.clone(), settings.debug));
-        let backend: Arc<dyn Backend> = match (&php, &http) {
-            (Some(php), _) => Arc::clone(php) as Arc<dyn Backend>,
-            (None, Some(http)) => Arc::clone(http) as Arc<dyn Backend>,
-            (None, None) => Arc::new(NativeBackend::new(Arc::clone(&engine))),
-        };
-        let worker = Worker::start(&settings, backend)?;
+        let backend = backend(&settings, &engine)?;
+        let worker = Worker::start(&settings, Arc::clone(&backend))?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
@@ -149,8 +182,8 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
                 }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => match reload(matches, &logs, &engine, php.as_deref(), http.as_deref(), &worker).await {
-                    Ok(()) => tracing::info!(php = php.is_some(), "keys and log level reloaded"),
+                _ = hang_up.recv() => match reload(matches, &logs, &engine, &*backend, &worker) {
+                    Ok(()) => tracing::info!(backend = backend.name(), "keys and log level reloaded"),
                     Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
                 },
             }
@@ -160,23 +193,27 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
     })
 }
 
-async fn reload(
+fn backend(settings: &WorkerSettings, engine: &Arc<Engine>) -> anyhow::Result<Arc<dyn Backend>> {
+    let signer = || settings.signer.clone();
+    Ok(match settings.components.clone() {
+        Components::Native => Arc::new(NativeBackend::new(Arc::clone(engine))),
+        Components::Php(php) => PhpBackend::start(php, settings.status_ttl, signer(), settings.debug)
+            .context("cannot start the pool of PHP processes")?,
+        Components::Application(application) => ApplicationBackend::start(application, signer(), settings.debug),
+    })
+}
+
+fn reload(
     matches: &ArgMatches,
     logs: &Logs,
     engine: &Engine,
-    php: Option<&PhpBackend>,
-    http: Option<&HttpBackend>,
+    backend: &dyn Backend,
     worker: &Worker,
 ) -> anyhow::Result<()> {
     let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
     logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg)?;
-    if let Some(php) = php {
-        php.signer.store(Arc::new(settings.signer.clone()));
-        php.reload().await;
-    }
-    if let Some(http) = http {
-        http.signer.store(Arc::new(settings.signer.clone()));
-    }
+    backend.set_signer(&settings.signer);
+    backend.reload();
     engine.signer.store(Arc::new(settings.signer));
     worker.set_tokens(settings.tokens);
     Ok(())

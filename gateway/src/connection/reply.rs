@@ -124,6 +124,7 @@ mod tests {
             session: SessionFate::Same,
             listeners: None,
             load: 0,
+            faulty: false,
         }
     }
 

@@ -12,34 +12,48 @@ use serde_json::json;
 pub struct HealthSource {
     bus: Bus,
     started: Instant,
-    /// Workers that can be called, of all known.
-    workers: ArcSwap<(usize, usize)>,
+    workers: ArcSwap<WorkerCounts>,
+}
+
+/// The workers that this gateway knows of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WorkerCounts {
+    /// All that are announced or listed.
+    pub known: usize,
+    /// Those that answer, of these.
+    pub reachable: usize,
+    /// Those that answer and cannot run calls, of these: their PHP does not start, for example.
+    pub faulty: usize,
 }
 
 impl HealthSource {
     /// A source for this start of the gateway.
     pub fn new(bus: Bus) -> Arc<Self> {
-        Arc::new(Self { bus, started: Instant::now(), workers: ArcSwap::from_pointee((0, 0)) })
+        Arc::new(Self { bus, started: Instant::now(), workers: ArcSwap::default() })
     }
 
-    /// Tells how many workers can be called, of how many.
-    pub fn set_workers(&self, reachable: usize, known: usize) {
-        self.workers.store(Arc::new((reachable, known)));
+    /// Tells how the workers are.
+    pub fn set_workers(&self, counts: WorkerCounts) {
+        self.workers.store(Arc::new(counts));
     }
 
-    /// Workers that can be called, of all known.
-    pub fn workers(&self) -> (usize, usize) {
+    /// How the workers are.
+    pub fn workers(&self) -> WorkerCounts {
         **self.workers.load()
     }
 
     /// What is wrong, in words.
     pub fn reasons(&self) -> Vec<String> {
-        let (reachable, known) = self.workers();
+        let WorkerCounts { known, reachable, faulty } = self.workers();
         let mut reasons = Vec::new();
         if reachable == 0 {
             reasons.push("no worker is reachable".to_owned());
         } else if reachable < known {
             reasons.push(format!("{} of {known} workers are not reachable", known - reachable));
+        }
+        if faulty > 0 {
+            let words = "cannot run calls (their own logs and /ready say why)";
+            reasons.push(format!("{faulty} of {known} workers {words}"));
         }
         if self.bus.redis_state() == RedisState::Down {
             reasons.push("redis does not answer: broadcasts stay on this gateway and wait".to_owned());
@@ -63,7 +77,7 @@ impl HealthSource {
                 "cluster": presence.values().sum::<u64>(),
                 "gateways": *presence,
             },
-            "workers": self.workers().0,
+            "workers": self.workers().reachable,
             "redis": self.bus.redis_state().label(),
         })
         .to_string()

@@ -28,7 +28,7 @@ use crate::reactor::Reactor;
 use crate::relay::Caller;
 use crate::socket::io;
 
-pub use health::HealthSource;
+pub use health::{HealthSource, WorkerCounts};
 
 /// Connections of one process that may be in their handshake.
 const HANDSHAKES_MAX: usize = 8192;

@@ -78,6 +78,7 @@ async fn greet(mut stream: Stream, settings: &RelaySettings) -> Result<Connected
         capacity: 0,
         backend: String::new(),
         draining: false,
+        faulty: false,
     };
     let mut bytes = Vec::new();
     rpc::encode(&Frame::Hello(ours), &mut bytes).map_err(|error| error.to_string())?;

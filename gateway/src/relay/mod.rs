@@ -22,6 +22,7 @@ use diffyne_shared::envelope::Failure;
 use diffyne_shared::rpc::{self, CallId, CallKind, Cause, Frame, PeerAddress, Transport};
 
 pub use connect::MemoryConnector;
+pub use peer::Wellness;
 
 use crate::jar::Jar;
 use calls::{CallTable, Place};
@@ -325,6 +326,7 @@ impl<O: 'static> Relay<O> {
         match frame {
             Frame::Reply(reply) => {
                 peer.told_load(reply.load);
+                peer.told_fault(reply.faulty);
                 let origin = self.calls.borrow_mut().take_sent(reply.id, peer);
                 match origin {
                     Some(origin) => self.answer(origin, Answer::Reply(reply)),
@@ -344,11 +346,12 @@ impl<O: 'static> Relay<O> {
             }
             Frame::Pong(pong) => {
                 peer.told_load(pong.load);
+                peer.told_fault(pong.faulty);
                 if pong.draining {
                     peer.drain();
                 }
             }
-            Frame::Ping(_) => peer.send(&Frame::Pong(rpc::Pong { load: 0, draining: false })),
+            Frame::Ping(_) => peer.send(&Frame::Pong(rpc::Pong::default())),
             Frame::Refuse(refuse) => {
                 tracing::error!(worker = %peer.address, reason = refuse.reason, "the worker turned this gateway away");
             }
@@ -356,8 +359,8 @@ impl<O: 'static> Relay<O> {
         }
     }
 
-    /// Addresses of workers and whether they can be called now.
-    pub fn workers(&self) -> Vec<(PeerAddress, bool)> {
-        self.peers.borrow().iter().map(|peer| (peer.address.clone(), peer.is_there())).collect()
+    /// Addresses of workers and how they are.
+    pub fn workers(&self) -> Vec<(PeerAddress, Wellness)> {
+        self.peers.borrow().iter().map(|peer| (peer.address.clone(), peer.wellness())).collect()
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::backoff::Backoff;
-use diffyne_shared::rpc::{self, Empty, Frame, FrameReader, PeerAddress};
+use diffyne_shared::rpc::{self, Empty, Frame, FrameReader, Hello, PeerAddress};
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 
@@ -34,6 +34,17 @@ enum State {
     Draining,
 }
 
+/// How a worker is, worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wellness {
+    /// Not connected, silent, or on its way out.
+    Unreachable,
+    /// Connected, and its backend cannot run calls.
+    Faulty,
+    /// It can be called.
+    Well,
+}
+
 /// What the relay knows of a worker.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -43,6 +54,8 @@ pub(super) struct Peer {
     busy: Cell<bool>,
     /// It has been silent for the health interval.
     silent: Cell<bool>,
+    /// Its backend cannot run calls.
+    faulty: Cell<bool>,
     capacity: Cell<u32>,
     load: Cell<u32>,
     in_flight: Cell<u32>,
@@ -64,6 +77,7 @@ impl Peer {
             state: Cell::new(State::Away),
             busy: Cell::new(false),
             silent: Cell::new(false),
+            faulty: Cell::new(false),
             capacity: Cell::new(1),
             load: Cell::new(0),
             in_flight: Cell::new(0),
@@ -77,11 +91,12 @@ impl Peer {
         })
     }
 
-    pub(super) fn connected(&self, capacity: u32, draining: bool) {
-        self.state.set(if draining { State::Draining } else { State::Ready });
+    pub(super) fn connected(&self, hello: &Hello) {
+        self.state.set(if hello.draining { State::Draining } else { State::Ready });
+        self.faulty.set(hello.faulty);
         self.busy.set(false);
         self.silent.set(false);
-        self.capacity.set(capacity.max(1));
+        self.capacity.set(hello.capacity.max(1));
         self.load.set(0);
         self.sent_since.set(0);
         self.heard.set(Instant::now());
@@ -90,6 +105,26 @@ impl Peer {
     /// Connected, answering, and not on its way out.
     pub(super) fn is_there(&self) -> bool {
         self.state.get() == State::Ready && !self.silent.get()
+    }
+
+    /// How it is.
+    pub(super) fn wellness(&self) -> Wellness {
+        match self.is_there() {
+            false => Wellness::Unreachable,
+            true if self.faulty.get() => Wellness::Faulty,
+            true => Wellness::Well,
+        }
+    }
+
+    pub(super) fn is_faulty(&self) -> bool {
+        self.faulty.get()
+    }
+
+    pub(super) fn told_fault(&self, faulty: bool) {
+        if self.faulty.replace(faulty) != faulty {
+            let state = if faulty { "it cannot run calls now; its own log says why" } else { "it can run calls again" };
+            tracing::warn!(worker = %self.address, state, "a worker's backend changed");
+        }
     }
 
     pub(super) fn takes_calls(&self) -> bool {
@@ -201,7 +236,7 @@ pub(super) async fn run<O: 'static>(relay: Rc<Relay<O>>, peer: Rc<Peer>) {
 async fn talk<O: 'static>(relay: &Rc<Relay<O>>, peer: &Rc<Peer>, connected: Connected) {
     let Connected { stream, reader, hello } = connected;
     tracing::info!(worker = %peer.address, id = hello.id, backend = hello.backend, "worker connected");
-    peer.connected(hello.capacity, hello.draining);
+    peer.connected(&hello);
     relay.observer.worker_connection(true);
     relay.place_waiting();
     let (read, write) = tokio::io::split(stream);

@@ -2,11 +2,13 @@
 
 use std::rc::Rc;
 
-use super::peer::Peer;
+use super::peer::{Peer, Wellness};
 
-/// The power of two choices among the workers that can take a call.
+/// The power of two choices among the workers that can take a call. One whose backend fails answers faster than those
+/// that work: it gets calls only while nobody else is there, so that somebody tells the client.
 pub(super) fn choose(peers: &[Rc<Peer>], refused: impl Fn(&Rc<Peer>) -> bool) -> Option<&Rc<Peer>> {
-    let takes = |peer: &&Rc<Peer>| peer.takes_calls() && !refused(peer);
+    let all_faulty = peers.iter().all(|peer| peer.wellness() != Wellness::Well);
+    let takes = |peer: &&Rc<Peer>| peer.takes_calls() && (all_faulty || !peer.is_faulty()) && !refused(peer);
     let count = peers.iter().filter(takes).count();
     let nth = |n: usize| peers.iter().filter(takes).nth(n);
     match count {
@@ -25,14 +27,46 @@ pub(super) fn choose(peers: &[Rc<Peer>], refused: impl Fn(&Rc<Peer>) -> bool) ->
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use diffyne_shared::rpc::PeerAddress;
+    use diffyne_shared::rpc::{Hello, PeerAddress, VERSIONS};
+
+    fn hello() -> Hello {
+        Hello {
+            versions: VERSIONS,
+            features: Vec::new(),
+            id: "w".to_owned(),
+            token: None,
+            capacity: 8,
+            backend: String::new(),
+            draining: false,
+            faulty: false,
+        }
+    }
+
+    #[test]
+    fn a_worker_that_cannot_run_calls_gets_them_only_when_it_is_the_last() {
+        let peers: Vec<Rc<Peer>> = (0..2).map(|port| Peer::new(PeerAddress::tcp("h", port))).collect();
+        for peer in &peers {
+            peer.connected(&hello());
+        }
+        peers[0].told_fault(true);
+        peers[1].told_load(7);
+        for _ in 0..20 {
+            assert!(Rc::ptr_eq(choose(&peers, |_| false).unwrap(), &peers[1]));
+        }
+        peers[1].is_busy();
+        assert!(choose(&peers, |_| false).is_none(), "it waits for the one that works");
+        peers[1].told_fault(true);
+        assert!(choose(&peers, |_| false).is_some(), "nobody works: somebody has to say so");
+        peers[0].told_fault(false);
+        assert!(Rc::ptr_eq(choose(&peers, |_| false).unwrap(), &peers[0]));
+    }
 
     #[test]
     fn the_less_loaded_of_two_is_chosen_and_refusals_are_heeded() {
         let peers: Vec<Rc<Peer>> = (0..2).map(|port| Peer::new(PeerAddress::tcp("h", port))).collect();
         assert!(choose(&peers, |_| false).is_none(), "nobody is connected");
         for peer in &peers {
-            peer.connected(8, false);
+            peer.connected(&hello());
         }
         peers[0].told_load(5);
         for _ in 0..20 {

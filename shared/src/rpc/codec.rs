@@ -133,8 +133,9 @@ mod tests {
             session: SessionFate::Same,
             listeners: None,
             load: 3,
+            faulty: false,
         });
-        let frames = [call(b"{}"), reply, Frame::Pong(Pong { load: 1, draining: true })];
+        let frames = [call(b"{}"), reply, Frame::Pong(Pong { load: 1, draining: true, faulty: false })];
         let mut bytes = Vec::new();
         for frame in &frames {
             encode(frame, &mut bytes).unwrap();
@@ -160,7 +161,7 @@ mod tests {
         bytes.extend_from_slice(&body);
         encode(&Frame::Unknown(99), &mut bytes).unwrap();
         let seen = read_all(&bytes, 5, 1000).await.unwrap();
-        assert_eq!(seen, ["Pong(Pong { load: 2, draining: false })", "Unknown(99)"]);
+        assert_eq!(seen, ["Pong(Pong { load: 2, draining: false, faulty: false })", "Unknown(99)"]);
     }
 
     #[tokio::test]

@@ -60,6 +60,9 @@ pub struct Hello {
     /// The worker takes no new calls.
     #[serde(default)]
     pub draining: bool,
+    /// Its backend cannot run calls now; why is in its own log and at its `/ready`.
+    #[serde(default)]
+    pub faulty: bool,
 }
 
 /// How a call came to the gateway.
@@ -233,16 +236,22 @@ pub struct Reply<'a> {
     /// Calls running and waiting in the worker now.
     #[serde(default)]
     pub load: u32,
+    /// Its backend cannot run calls now.
+    #[serde(default)]
+    pub faulty: bool,
 }
 
 /// A worker's load, asked for by `Ping` or told by itself.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Pong {
     /// Calls running and waiting in the worker now.
     pub load: u32,
     /// The worker takes no new calls.
     #[serde(default)]
     pub draining: bool,
+    /// Its backend cannot run calls now; why is in its own log and at its `/ready`.
+    #[serde(default)]
+    pub faulty: bool,
 }
 
 /// The id of a call, alone.

@@ -26,6 +26,16 @@ pub(super) static ADMIN_LISTEN: Spec = Spec::optional(
     "Where /metrics and /ready are served; default: loopback, own TCP port + 10000",
 );
 
+pub(super) static ADMIN_TOKEN: Spec = Spec::secret(
+    "DIFFYNE_ADMIN_TOKEN",
+    "Bearer token for admin requests that change something; not set: they are refused",
+);
+pub(super) static STATUS_TTL: Spec = Spec::new(
+    "DIFFYNE_STATUS_TTL",
+    "30s",
+    "How long cache()->get('diffyne:websocket:status') stays when every gateway or worker dies",
+);
+
 pub(super) static REDIS: [Spec; 7] = [
     Spec::optional(
         "DIFFYNE_REDIS_URL",

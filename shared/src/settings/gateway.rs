@@ -31,7 +31,7 @@ static SOCKET: [Spec; 9] = [
     Spec::new("DIFFYNE_ROUTE_PREFIX", "/_diffyne", "Where AJAX calls and the client scripts are served"),
 ];
 
-static GATEWAY: [Spec; 25] = [
+static GATEWAY: [Spec; 24] = [
     Spec::optional("DIFFYNE_GATEWAY_NAME", "Name of this gateway in the cluster; default: host name and port"),
     Spec::optional("DIFFYNE_THREADS", "Threads that serve connections; default: one per core"),
     Spec::new("DIFFYNE_MAX_CONNECTIONS", "20000", "Connections of this gateway; 503 beyond"),
@@ -68,10 +68,6 @@ static GATEWAY: [Spec; 25] = [
     ),
     Spec::optional("DIFFYNE_WORKERS", "Workers as a comma list of host:port or unix:PATH, beside those found in Redis"),
     Spec::new("DIFFYNE_DRAIN_TIMEOUT", "25s", "How long running calls may take after SIGTERM"),
-    Spec::secret(
-        "DIFFYNE_ADMIN_TOKEN",
-        "Bearer token for admin requests that change something; not set: they are refused",
-    ),
     Spec::new("DIFFYNE_SUBSCRIBE", "open", "Who may subscribe to broadcasts"),
     Spec::new(
         "DIFFYNE_BROADCAST_EVENTS",
@@ -93,15 +89,14 @@ static GATEWAY: [Spec; 25] = [
     Spec::new("DIFFYNE_STATUS_DB", "1", "Redis database of Laravel's cache connection"),
 ];
 
-static STATUS_TTL: Spec = Spec::new("DIFFYNE_STATUS_TTL", "30s", "How long the status stays when every gateway dies");
-
 /// Every setting of a gateway, in the order of `--help`.
 pub fn specs() -> Vec<&'static Spec> {
     let mut specs: Vec<&'static Spec> = SOCKET.iter().collect();
     specs.push(&common::MAX_MESSAGE);
     specs.extend(&GATEWAY);
     specs.extend([&common::SIGNING_KEY, &common::APP_KEY]);
-    specs.extend([&STATUS_TTL, &common::WORKER_TOKEN, &common::ADMIN_LISTEN, &common::DEBUG]);
+    specs.extend([&common::STATUS_TTL, &common::WORKER_TOKEN, &common::ADMIN_LISTEN]);
+    specs.extend([&common::ADMIN_TOKEN, &common::DEBUG]);
     specs.extend(common::REDIS.iter().chain(&common::LOG));
     specs
 }

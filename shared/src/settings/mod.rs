@@ -4,9 +4,9 @@
 //! [`Layers`] knows where each value came from, so that a wrong one can be told with its name, its place and what is
 //! allowed. The tables are in [`gateway`] and [`worker`]; an empty value counts as not set.
 
+pub mod application;
 pub mod common;
 pub mod gateway;
-pub mod http;
 pub mod php;
 pub mod value;
 pub mod worker;

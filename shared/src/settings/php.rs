@@ -6,7 +6,7 @@ use super::common::{at_least_one, positive};
 use super::value::{ByteSize, FromSetting, List};
 use super::{Layers, SettingsError, Spec};
 
-pub(super) static PHP: [Spec; 9] = [
+pub(super) static PHP: [Spec; 10] = [
     Spec::optional(
         "DIFFYNE_APP",
         "Directory of a Laravel application whose components are run; not set: components in Rust",
@@ -25,6 +25,11 @@ pub(super) static PHP: [Spec; 9] = [
         "DIFFYNE_PHP_INI",
         "opcache.enable_cli=1,memory_limit=512M",
         "PHP settings of the processes: a comma list of name=value",
+    ),
+    Spec::new(
+        "DIFFYNE_BRIDGE_KERNEL",
+        "auto",
+        "auto: calls go past Laravel's HTTP kernel where its middleware group holds only the framework's own; always: through the kernel",
     ),
     Spec::optional("DIFFYNE_PHP_ENVIRONMENT", "More environment for the application: a comma list of NAME=value"),
 ];
@@ -50,6 +55,31 @@ pub struct PhpSettings {
     pub memory_max: u64,
     /// How long a process may take to boot the application.
     pub start_timeout: Duration,
+    /// Which way calls go in it.
+    pub kernel: Kernel,
+}
+
+/// Which way calls go in an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kernel {
+    /// Past the HTTP kernel, where that makes no difference.
+    Auto,
+    /// Through the HTTP kernel.
+    Always,
+}
+
+impl FromSetting for Kernel {
+    fn allowed() -> String {
+        "auto or always".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            "always" => Some(Self::Always),
+            _ => None,
+        }
+    }
 }
 
 /// `name=value`.
@@ -103,6 +133,7 @@ impl PhpSettings {
             calls_max: u32::try_from(at_least_one(layers, "DIFFYNE_PHP_MAX_CALLS")?).unwrap_or(u32::MAX),
             memory_max: layers.get::<ByteSize>("DIFFYNE_PHP_MAX_MEMORY")?.0 as u64,
             start_timeout: positive(layers, "DIFFYNE_PHP_START_TIMEOUT")?,
+            kernel: layers.get("DIFFYNE_BRIDGE_KERNEL")?,
         }))
     }
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::common::{self, LogSettings, RedisSettings, at_least_one};
+use super::application::{APPLICATION, ApplicationSettings};
+use super::common::{self, LogSettings, RedisSettings, at_least_one, positive};
 use super::gateway::{default_admin, default_name, is_plain_name};
-use super::http::{HTTP, HttpSettings};
 use super::php::{PHP, PhpSettings};
 use super::value::{ByteSize, List};
 use super::{Layers, SettingsError, Spec};
@@ -20,7 +20,7 @@ static WORKER: [Spec; 11] = [
     Spec::new(
         "DIFFYNE_WORKER_CONCURRENCY",
         "256",
-        "Calls that run side by side; with DIFFYNE_APP, unless set, as many as PHP processes at most",
+        "Calls that run side by side; unless set, with DIFFYNE_APP as many as PHP processes at most, with DIFFYNE_FASTCGI as many as connections",
     ),
     Spec::new("DIFFYNE_WORKER_QUEUE", "16", "Calls that wait beyond those; the next is handed back"),
     Spec::new(
@@ -49,11 +49,22 @@ static LENIENT: Spec = Spec::new(
 /// Every setting of a worker, in the order of `--help`.
 pub fn specs() -> Vec<&'static Spec> {
     let mut specs: Vec<&'static Spec> = WORKER.iter().collect();
-    specs.extend(PHP.iter().chain(&HTTP));
+    specs.extend(PHP.iter().chain(&APPLICATION));
     specs.extend([&LENIENT, &common::SIGNING_KEY, &common::APP_KEY, &common::WORKER_TOKEN]);
-    specs.extend([&common::MAX_MESSAGE, &common::DEBUG]);
+    specs.extend([&common::STATUS_TTL, &common::ADMIN_TOKEN, &common::MAX_MESSAGE, &common::DEBUG]);
     specs.extend(common::REDIS.iter().chain(&common::LOG));
     specs
+}
+
+/// Whose components are run.
+#[derive(Debug, Clone)]
+pub enum Components {
+    /// Those in Rust, of the worker itself.
+    Native,
+    /// A PHP application's, in processes of the worker's own.
+    Php(PhpSettings),
+    /// An application's that somebody else runs.
+    Application(ApplicationSettings),
 }
 
 /// A worker's settings, checked.
@@ -75,10 +86,12 @@ pub struct WorkerSettings {
     pub drain_timeout: Duration,
     /// Admin listener.
     pub admin_listen: Option<PeerAddress>,
-    /// The PHP application whose components are run, if one is.
-    pub php: Option<PhpSettings>,
-    /// The application behind an HTTP server whose components are run, if one is.
-    pub http: Option<HttpSettings>,
+    /// Token for changes by the admin listener; none: no changes.
+    pub admin_token: Option<String>,
+    /// Whose components are run.
+    pub components: Components,
+    /// How long the connection's status stays in the application's cache.
+    pub status_ttl: Duration,
     /// The demo chat's file.
     pub database: PathBuf,
     /// Signs and verifies states.
@@ -129,18 +142,30 @@ impl WorkerSettings {
         let php = PhpSettings::read(layers)?;
         let key_name = if layers.is_set("DIFFYNE_SIGNING_KEY") { "DIFFYNE_SIGNING_KEY" } else { "APP_KEY" };
         let key = layers.optional::<List<String>>(key_name)?.and_then(|list| list.0.into_iter().next());
-        let http = HttpSettings::read(layers, &key.and_then(|key| SigningKey::bytes(&key).ok()).unwrap_or_default())?;
-        if php.is_some() && http.is_some() {
-            return Err(layers.invalid("DIFFYNE_BACKEND_URL", "left out when DIFFYNE_APP is set"));
-        }
-        let concurrency = match &php {
-            // More would only wait, where other workers may have room.
-            Some(php) if !layers.is_set("DIFFYNE_WORKER_CONCURRENCY") => php.processes_max,
+        let key = key.and_then(|key| SigningKey::bytes(&key).ok()).unwrap_or_default();
+        let components = match (php, ApplicationSettings::read(layers, &key)?) {
+            (Some(_), Some(_)) => {
+                let other = ["DIFFYNE_BACKEND_URL", "DIFFYNE_FASTCGI"].into_iter().find(|name| layers.is_set(name));
+                return Err(layers.invalid(other.unwrap_or("DIFFYNE_APP"), "left out when DIFFYNE_APP is set"));
+            }
+            (Some(php), None) => Components::Php(php),
+            (None, Some(application)) => Components::Application(application),
+            (None, None) => Components::Native,
+        };
+        // More would only wait, where other workers may have room.
+        let sensible = match &components {
+            Components::Php(php) => Some(php.processes_max),
+            Components::Application(application) => application.concurrency(),
+            Components::Native => None,
+        };
+        let concurrency = match sensible {
+            Some(sensible) if !layers.is_set("DIFFYNE_WORKER_CONCURRENCY") => sensible,
             _ => at_least_one(layers, "DIFFYNE_WORKER_CONCURRENCY")?,
         };
         Ok(Self {
-            php,
-            http,
+            admin_token: layers.optional("DIFFYNE_ADMIN_TOKEN")?,
+            components,
+            status_ttl: positive(layers, "DIFFYNE_STATUS_TTL")?,
             concurrency,
             advertise: layers.optional("DIFFYNE_WORKER_ADVERTISE")?,
             name,

@@ -70,16 +70,35 @@ pub fn format_float(value: f64) -> String {
     if value == 0.0 {
         return if value.is_sign_negative() { "-0" } else { "0" }.to_owned();
     }
-    // Rust's scientific notation gives the same shortest digits: "d.ddde-x".
-    let scientific = format!("{value:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let (digits, exponent) = shortest(value.abs());
+    let sign = if value < 0.0 { "-" } else { "" };
+    let count = digits.len() as i32;
     // Fixed notation from 1e-4 up to 17 digits before the point, checked against PHP 8.2.
-    if (-4..17).contains(&exponent) {
-        return format!("{value}");
+    if !(-4..17).contains(&exponent) {
+        let rest = if count > 1 { &digits[1..] } else { "0" };
+        return format!("{sign}{}.{rest}e{exponent:+}", &digits[..1]);
     }
-    let mantissa = if mantissa.contains('.') { mantissa.to_owned() } else { format!("{mantissa}.0") };
-    format!("{mantissa}e{exponent:+}")
+    if exponent < 0 {
+        return format!("{sign}0.{}{digits}", "0".repeat((-exponent - 1) as usize));
+    }
+    if count <= exponent + 1 {
+        return format!("{sign}{digits}{}", "0".repeat((exponent + 1 - count) as usize));
+    }
+    let (whole, fraction) = digits.split_at((exponent + 1) as usize);
+    format!("{sign}{whole}.{fraction}")
+}
+
+/// The shortest digits that round-trip, without zeros at either end, and the power of ten of the first.
+///
+/// Of two that are equally near, PHP takes the even one, as serde_json does; `format!` takes the larger.
+fn shortest(value: f64) -> (String, i32) {
+    let printed = serde_json::Number::from_f64(value).map(|number| number.to_string()).unwrap_or_default();
+    let (mantissa, exponent) = printed.split_once('e').unwrap_or((&printed, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{fraction}");
+    let leading = all.len() - all.trim_start_matches('0').len();
+    let exponent = exponent.parse::<i32>().unwrap_or(0) + whole.len() as i32 - 1 - leading as i32;
+    (all.trim_matches('0').to_owned(), exponent)
 }
 
 #[cfg(test)]
@@ -102,6 +121,10 @@ mod tests {
             (-0.0, "-0"),
             (5e-324, "5.0e-324"),
             (0.1 + 0.2, "0.30000000000000004"),
+            (-608_457_828_713_223.0 - 0.25, "-608457828713223.2"),
+            (12.5, "12.5"),
+            (-100.25, "-100.25"),
+            (1.0, "1"),
         ];
         for (value, text) in expected {
             assert_eq!(format_float(value), text);

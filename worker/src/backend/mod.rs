@@ -1,18 +1,26 @@
 //! What a worker runs calls on: components written in Rust ([`native`]), or a Laravel application in a pool of PHP
-//! processes ([`php`]) or behind an HTTP server ([`http`]), whose answers [`translation`] turns into the client's.
+//! processes ([`php`]) or behind a server of its own ([`application`], by HTTP or FastCGI), whose answers
+//! [`translation`] turns into the client's.
 
-pub mod http;
+pub mod application;
+mod fastcgi;
+mod http;
 pub mod native;
 pub mod php;
 mod request;
 pub mod translation;
+
+pub(crate) use request::id as request_id;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Instant;
 
 use diffyne_shared::rpc::{CallKind, Cause, Outcome, SessionFate, Transport};
+use diffyne_shared::signing::Signer;
+use prometheus::Registry;
 
+use crate::component::message::{Data, Verified};
 use crate::component::{ClientInfo, Failure};
 
 /// An event that may leave for the whole cluster.
@@ -98,6 +106,21 @@ pub struct Job {
     pub payload: Vec<u8>,
     /// When nobody waits for the answer any more.
     pub deadline: Instant,
+    /// What logs call this request by, on both sides.
+    pub request_id: String,
+}
+
+impl Job {
+    /// Checks the message, and its signature where it needs one, before anybody is woken; the answer, if it is refused.
+    fn verify(&self, signer: &Signer) -> Result<Verified<'static>, Box<Finished>> {
+        let transport = self.client.transport;
+        if self.kind == CallKind::Grant {
+            return Ok(Verified::grant());
+        }
+        Data::read(&self.payload)
+            .and_then(|data| Verified::of(&data, self.kind, transport, signer).map(Verified::into_owned))
+            .map_err(|failure| Box::new(Finished::refused(&failure, self.kind, transport)))
+    }
 }
 
 /// The end of a call, later.
@@ -109,6 +132,20 @@ pub trait Backend: Send + Sync {
     fn name(&self) -> &'static str;
     /// Runs one call; must not panic and must end.
     fn run(&self, job: Job) -> FinishedFuture<'_>;
+    /// Exchanges the keys that states are signed with; a backend that has an engine leaves that to it.
+    fn set_signer(&self, _signer: &Signer) {}
+    /// Gateways came or went; or this worker is on its way out.
+    fn gateways(&self, _connected: usize, _draining: bool) {}
+    /// Takes the application's newest code; `false` when there is nothing to do.
+    fn reload(&self) -> bool {
+        false
+    }
+    /// What is left to do of that, in processes.
+    fn reloading(&self) -> usize {
+        0
+    }
+    /// Adds what it counts to the worker's metrics.
+    fn register_metrics(&self, _registry: &Registry) {}
     /// Whether it can run calls now, and if not, why.
     fn ready(&self) -> Result<(), String> {
         Ok(())

@@ -4,9 +4,34 @@ use diffyne_shared::rpc::{CallKind, Transport};
 use serde_json::{Map, Value, json};
 
 use super::Job;
+use crate::component::ClientInfo;
 
 /// Headers that reach the application as they are.
-const PASSED: [&str; 6] = ["user-agent", "accept-language", "authorization", "origin", "referer", "x-forwarded-for"];
+const PASSED: [&str; 7] =
+    ["user-agent", "accept-language", "authorization", "origin", "referer", "x-forwarded-for", "tracestate"];
+
+/// The id of a request: its own, where a proxy has given it one, and else a new one.
+pub(crate) fn id(client: &ClientInfo) -> String {
+    // A connection's would be the same for all its calls.
+    let own = client.header("x-request-id").filter(|_| client.transport == Transport::Ajax);
+    let fits = |id: &&str| id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
+    own.filter(fits).map_or_else(|| format!("{:016x}", fastrand::u64(..)), str::to_owned)
+}
+
+/// W3C trace context: the caller's trace, or a new one, with a span of our own.
+fn trace_parent(client: &ClientInfo) -> String {
+    let part = |text: &str, length: usize| {
+        let is_hex = text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hex && text.bytes().any(|byte| byte != b'0')
+    };
+    let known = client.header("traceparent").and_then(|header| {
+        let mut parts = header.split('-').skip(1);
+        let (trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?);
+        (part(trace, 32) && part(span, 16) && flags.len() == 2).then(|| (trace.to_owned(), flags.to_owned()))
+    });
+    let (trace, flags) = known.unwrap_or_else(|| (format!("{:032x}", fastrand::u128(1..)), "00".to_owned()));
+    format!("00-{trace}-{:016x}-{flags}", fastrand::u64(1..))
+}
 
 /// The head of a call's frame.
 pub(super) fn head(job: &Job) -> Value {
@@ -24,6 +49,8 @@ pub(super) fn head(job: &Job) -> Value {
     if !client.id.is_empty() {
         headers.push(("x-diffyne-client-id", &client.id));
     }
+    let trace = trace_parent(client);
+    headers.extend([("x-request-id", job.request_id.as_str()), ("traceparent", trace.as_str())]);
     json!({
         "kind": match job.kind {
             CallKind::Call => "call",
@@ -63,6 +90,23 @@ fn cookies(headers: &str) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trace_goes_on_and_a_request_keeps_its_id() {
+        let client = |headers: &str| ClientInfo { headers: headers.to_owned(), ..ClientInfo::default() };
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let theirs = client(&format!("traceparent: 00-{trace}-00f067aa0ba902b7-01\nx-request-id: r-1\n"));
+        let ours = trace_parent(&theirs);
+        assert!(ours.starts_with(&format!("00-{trace}-")) && ours.ends_with("-01"), "{ours}");
+        assert!(!ours.contains("00f067aa0ba902b7"), "a span of its own: {ours}");
+        assert_eq!(id(&theirs), "r-1");
+        for nonsense in ["", "traceparent: 00-x-y-z\n", "traceparent: 00-00000000000000000000000000000000-1-01\n"] {
+            let made = trace_parent(&client(nonsense));
+            assert_eq!((made.len(), &made[52..]), (55, "-00"), "{made}");
+        }
+        let socket = ClientInfo { transport: Transport::Ws, ..theirs };
+        assert_ne!(id(&socket), id(&socket), "each call of a connection has its own");
+    }
 
     #[test]
     fn cookies_are_decoded_and_newer_ones_win() {

@@ -27,6 +27,8 @@ pub struct Told {
     set_cookie: Vec<String>,
     session: Option<SessionFate>,
     listeners: Option<String>,
+    /// Bytes of the body, where it does not come in a frame.
+    length: Option<usize>,
 }
 
 /// An event that may leave for the whole cluster.
@@ -116,6 +118,8 @@ pub struct Asked<'a> {
     pub class: &'a str,
     /// The method; `update` or `mount` for those.
     pub method: &'a str,
+    /// What logs call this request by.
+    pub request_id: &'a str,
     /// Tell clients of exceptions.
     pub debug: bool,
 }
@@ -146,6 +150,16 @@ impl Told {
     /// The call was ended, as nobody waits for it any more.
     pub fn late() -> Self {
         Self { outcome: "late".to_owned(), ..Self::default() }
+    }
+
+    /// Why it did not go well.
+    pub fn error(&self) -> Option<&str> {
+        (self.outcome != "ok").then_some(&self.error)
+    }
+
+    /// Whether the body is there to its end.
+    pub fn is_whole(&self, body: &[u8]) -> bool {
+        self.length.is_none_or(|length| length == body.len())
     }
 
     /// Whether the program ended with this answer.
@@ -211,9 +225,17 @@ impl Told {
         }
         let (failure, place) = (self.failure(), self.place(asked));
         if let Failure::Exception(error) = &failure {
-            tracing::error!(component = class, method, error, place, "a component failed");
+            let request = asked.request_id;
+            tracing::error!(component = class, method, error, place, request, "a component failed");
         } else if let Failure::Refused(status) = &failure {
-            tracing::warn!(component = class, method, status, "the application answered instead of the component");
+            let request = asked.request_id;
+            tracing::warn!(
+                component = class,
+                method,
+                status,
+                request,
+                "the application answered instead of the component"
+            );
         }
         let answer = match asked.kind {
             CallKind::Mount => failure.mount_json(asked.transport, asked.debug, &place),

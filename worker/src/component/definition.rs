@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::failure::Failure;
+use super::grant::MayHear;
 use super::hook::{BoxFuture, Hook, Rendered, Returned};
 use super::params::FromParams;
 use super::properties::{Properties, Query};
@@ -30,6 +31,7 @@ pub struct Definition<T> {
     pub(super) properties: Properties,
     pub(super) methods: HashMap<&'static str, Hook<T, Vec<Value>>>,
     pub(super) listeners: BTreeMap<&'static str, Vec<&'static str>>,
+    pub(super) may_hear: Option<MayHear>,
     pub(super) rules: Arc<Rules>,
     pub(super) placeholder: Option<String>,
     pub(super) mount: Option<Hook<T, ()>>,
@@ -60,6 +62,7 @@ where
             properties: Properties { defaults, ..Properties::default() },
             methods: HashMap::new(),
             listeners: BTreeMap::new(),
+            may_hear: None,
             rules: Arc::default(),
             placeholder: None,
             mount: None,
@@ -182,6 +185,32 @@ where
     pub fn listen(mut self, event: &'static str, method: &'static str) -> Self {
         assert!(self.methods.contains_key(method), "{} listens with {method}, which is no method of it", self.class);
         self.listeners.entry(event).or_default().push(method);
+        self
+    }
+
+    /// Whether the user of this context may hear an event: its name, and the fields of its first parameter that the
+    /// page subscribes by. Asked only where subscriptions are granted (`DIFFYNE_SUBSCRIBE=granted`).
+    #[must_use]
+    pub fn may_hear(
+        mut self,
+        decide: impl Fn(&mut Context, &str, &Map<String, Value>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.may_hear = Some(Box::new(move |context, event, fields| {
+            Box::pin(std::future::ready(Ok(decide(context, &event, &fields))))
+        }));
+        self
+    }
+
+    /// The same, where it has to wait for something.
+    #[must_use]
+    pub fn async_may_hear(
+        mut self,
+        decide: impl for<'a> Fn(&'a mut Context, String, Map<String, Value>) -> BoxFuture<'a, Result<bool, Failure>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.may_hear = Some(Box::new(decide));
         self
     }
 

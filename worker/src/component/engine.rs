@@ -9,12 +9,12 @@ use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::Registry;
 use super::client::ClientInfo;
 use super::context::{App, Context, Event};
 use super::failure::Failure;
 use super::lifecycle::{Action, Component, Ran};
 use super::message::{Data, Verified, invalid, object};
+use super::{Registry, grant};
 use crate::backend::{Broadcastable, Finished};
 use crate::vdom::{Patch, diff, parse};
 
@@ -125,6 +125,10 @@ impl Engine {
         payload: &[u8],
         labels: &mut Labels,
     ) -> Result<Finished, Failure> {
+        if kind == CallKind::Grant {
+            labels.method = "grant".to_owned();
+            return grant::answer(&self.registry, &self.app, &client, payload).await;
+        }
         let data = Data::read(payload)?;
         // An unknown class is told before anything else about the message.
         let class = data.component_class.get().ok_or_else(invalid)?;

@@ -54,6 +54,13 @@ pub trait Component: Send + Sync {
     fn has_property(&self, name: &str) -> bool;
     /// `{event: [methods]}`.
     fn listeners(&self) -> &BTreeMap<&'static str, Vec<&'static str>>;
+    /// Whether this user may hear an event of these fields.
+    fn may_hear<'a>(
+        &'a self,
+        event: String,
+        fields: Map<String, Value>,
+        context: &'a mut Context,
+    ) -> BoxFuture<'a, Result<bool, Failure>>;
     /// What stands on a page until the component is asked for; none: it is not lazy.
     fn placeholder(&self) -> Option<&str>;
     /// Whether a page may choose the values of these properties when it asks for the component.
@@ -139,6 +146,18 @@ where
 
     fn listeners(&self) -> &BTreeMap<&'static str, Vec<&'static str>> {
         &self.listeners
+    }
+
+    fn may_hear<'a>(
+        &'a self,
+        event: String,
+        fields: Map<String, Value>,
+        context: &'a mut Context,
+    ) -> BoxFuture<'a, Result<bool, Failure>> {
+        match &self.may_hear {
+            Some(may_hear) => may_hear(context, event, fields),
+            None => Box::pin(std::future::ready(Ok(true))),
+        }
     }
 
     fn placeholder(&self) -> Option<&str> {

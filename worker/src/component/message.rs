@@ -88,7 +88,7 @@ impl<'a> Verified<'a> {
             CallKind::Mount => {
                 return Ok(Self { id: id.into(), class: class.into(), member: "mount".into(), method: "mount".into() });
             }
-            CallKind::Grant => return Err(Failure::Invalid("This worker does not do that.".to_owned())),
+            CallKind::Grant => return Ok(Verified::grant()),
         };
         if object(&data.state).is_none() {
             return Err(match transport {
@@ -103,6 +103,11 @@ impl<'a> Verified<'a> {
             return Err(Failure::Security);
         }
         Ok(Self { id: id.into(), class: class.into(), member: member.into(), method: method.into() })
+    }
+
+    /// A question about events: it names its classes itself, and needs no state.
+    pub(crate) fn grant() -> Verified<'static> {
+        Verified { id: "".into(), class: "".into(), member: "grant".into(), method: "grant".into() }
     }
 
     pub(crate) fn into_owned(self) -> Verified<'static> {

@@ -49,6 +49,7 @@ pub mod context;
 pub mod definition;
 pub mod engine;
 pub mod failure;
+mod grant;
 pub mod hook;
 pub mod lifecycle;
 pub(crate) mod message;

@@ -16,7 +16,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use crate::backend::{Finished, Job};
+use crate::backend::{Finished, Job, request_id};
 use crate::component::{ClientInfo, Failure};
 
 /// How long a gateway may take to say hello.
@@ -69,8 +69,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
         }
     };
     tracing::info!(gateway, "gateway connected");
-    shared.connections.fetch_add(1, Ordering::Relaxed);
-    shared.metrics.connections.inc();
+    shared.gateways(|count| count.fetch_add(1, Ordering::Relaxed) + 1);
     let mut connection = Connection {
         shared: Arc::clone(&shared),
         out: Vec::new(),
@@ -88,8 +87,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
     while let Some(done) = connection.running.next().await {
         connection.count(&done.left);
     }
-    shared.connections.fetch_sub(1, Ordering::Relaxed);
-    shared.metrics.connections.dec();
+    shared.gateways(|count| count.fetch_sub(1, Ordering::Relaxed) - 1);
 }
 
 async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -> Result<String, String> {
@@ -128,6 +126,7 @@ async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -
             capacity: shared.concurrency as u32,
             backend: shared.backend.name().to_owned(),
             draining: shared.drain.is_cancelled(),
+            faulty: shared.backend.ready().is_err(),
         }),
     };
     rpc::encode(&answer, &mut bytes).map_err(|error| error.to_string())?;
@@ -228,8 +227,12 @@ impl Connection {
         self.shared.load.load(Ordering::Relaxed)
     }
 
+    fn faulty(&self) -> bool {
+        self.shared.backend.ready().is_err()
+    }
+
     fn tell_load(&mut self) {
-        let pong = Pong { load: self.load(), draining: self.shared.drain.is_cancelled() };
+        let pong = Pong { load: self.load(), draining: self.shared.drain.is_cancelled(), faulty: self.faulty() };
         self.send(&Frame::Pong(pong));
     }
 
@@ -310,6 +313,7 @@ impl Connection {
                     session: finished.session,
                     listeners: finished.listeners.as_deref(),
                     load: self.load(),
+                    faulty: self.faulty(),
                 };
                 self.told_busy = false;
                 self.send(&Frame::Reply(reply));
@@ -365,14 +369,16 @@ fn job(call: &Call<'_>) -> Job {
     if !call.client.jar.is_empty() {
         headers.extend(["cookie: ", &String::from_utf8_lossy(call.client.jar), "\n"]);
     }
+    let client = ClientInfo {
+        id: call.client.id.to_owned(),
+        ip: call.client.ip.to_owned(),
+        transport: call.client.transport,
+        headers,
+    };
     Job {
         kind: call.kind,
-        client: ClientInfo {
-            id: call.client.id.to_owned(),
-            ip: call.client.ip.to_owned(),
-            transport: call.client.transport,
-            headers,
-        },
+        request_id: request_id(&client),
+        client,
         cause: call.cause.clone(),
         payload: call.payload.to_vec(),
         deadline: Instant::now() + Duration::from_millis(call.budget_ms.into()),

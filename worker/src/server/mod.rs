@@ -15,7 +15,9 @@ use diffyne_shared::bus::{WorkerEntry, WorkerRegistry, random_bits};
 use diffyne_shared::listener::{Accepted, Listener, Stream};
 use diffyne_shared::rpc::PeerAddress;
 use diffyne_shared::settings::worker::WorkerSettings;
+use hyper::StatusCode;
 use prometheus::Registry;
+use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, LocalSet};
@@ -54,6 +56,7 @@ pub enum StartError {
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) id: String,
+    admin_token: Option<String>,
     /// What gateways may show; can be exchanged.
     pub(crate) tokens: ArcSwap<Vec<String>>,
     pub(crate) concurrency: usize,
@@ -67,6 +70,15 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     pub(crate) drain: CancellationToken,
     pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    /// Gateways came or went.
+    fn gateways(&self, change: impl FnOnce(&AtomicUsize) -> usize) {
+        let connected = change(&self.connections);
+        self.metrics.connections.set(connected as i64);
+        self.backend.gateways(connected, self.drain.is_cancelled());
+    }
 }
 
 enum Incoming {
@@ -106,6 +118,23 @@ impl AdminSource for Admin {
             return Err("this worker is stopping".to_owned());
         }
         self.0.backend.ready()
+    }
+
+    fn token(&self) -> Option<&str> {
+        self.0.admin_token.as_deref()
+    }
+
+    fn change(&self, path: &str, _body: &str) -> Option<(StatusCode, Value)> {
+        let backend = &self.0.backend;
+        match path {
+            "/api/reload" if backend.reload() => Some((StatusCode::ACCEPTED, json!({"left": backend.reloading()}))),
+            "/api/reload" => {
+                let error = "This worker runs no PHP processes.";
+                Some((StatusCode::CONFLICT, json!({"error": error})))
+            }
+            "/api/reload/left" => Some((StatusCode::OK, json!({"left": backend.reloading()}))),
+            _ => None,
+        }
     }
 }
 
@@ -157,8 +186,11 @@ impl Worker {
     }
 
     fn without_listener(settings: &WorkerSettings, backend: Arc<dyn Backend>) -> Result<Self, StartError> {
+        let metrics = Metrics::new();
+        backend.register_metrics(&metrics.registry);
         let shared = Arc::new(Shared {
             backend,
+            admin_token: settings.admin_token.clone(),
             id: format!("{}.{:016x}", settings.name, random_bits()),
             tokens: ArcSwap::from_pointee(settings.tokens.clone()),
             concurrency: settings.concurrency,
@@ -170,7 +202,7 @@ impl Worker {
             queued: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             drain: CancellationToken::new(),
-            metrics: Metrics::new(),
+            metrics,
         });
         let mut threads = Vec::new();
         for index in 0..settings.threads {
@@ -196,6 +228,7 @@ impl Worker {
     pub async fn stop(self) {
         tracing::info!(calls = self.shared.load.load(Ordering::Relaxed), "stopping");
         self.shared.drain.cancel();
+        self.shared.backend.gateways(self.shared.connections.load(Ordering::Relaxed), true);
         if let Some(announcing) = self.announcing {
             // It ends by itself; a panic in it was logged.
             let _ = announcing.await;

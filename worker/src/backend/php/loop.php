@@ -2,7 +2,7 @@
 
 /*
  * What a process of the php backend runs: boots the application once, and then one call after the other, over a
- * socket of its own (descriptor 3). Comes over standard input, after bridge.php.
+ * socket of its own (descriptor 3). Comes over standard input, after short.php.
  *
  * A frame is two lengths (32 bits, big endian), a JSON head and a body.
  */
@@ -10,11 +10,8 @@
 namespace Diffyne\Cluster\Loop {
 
     use Diffyne\Cluster\Bridge;
-    use Illuminate\Container\Container;
-    use Illuminate\Contracts\Debug\ExceptionHandler;
     use Illuminate\Contracts\Http\Kernel;
     use Illuminate\Http\Request;
-    use Illuminate\Support\Facades\Facade;
     use Throwable;
 
     /** The way to the worker. */
@@ -78,17 +75,14 @@ namespace Diffyne\Cluster\Loop {
 
         private Bridge $bridge;
 
-        private array $server;
+        private Sandbox $sandbox;
 
-        private array $environment;
+        private ShortWay $short;
 
-        private string $directory;
+        /** Why calls go through the kernel; null when they go the short way. */
+        public readonly ?string $closed;
 
-        private string $timeZone;
-
-        private int $reporting;
-
-        public function __construct(string $directory)
+        public function __construct(string $directory, bool $alwaysKernel, string $classes)
         {
             chdir($directory);
             foreach (["$directory/vendor/autoload.php", "$directory/bootstrap/app.php"] as $file) {
@@ -97,24 +91,22 @@ namespace Diffyne\Cluster\Loop {
                 }
             }
             require "$directory/vendor/autoload.php";
+            // They extend the framework's, which can be found from here on.
+            eval($classes);
             $this->app = require "$directory/bootstrap/app.php";
             $this->kernel = $this->app->make(Kernel::class);
             // Services that are made before the first call want to know one.
             $this->app->instance('request', Request::create('http://localhost/'));
             $this->kernel->bootstrap();
-            $this->bridge = new Bridge();
-            $this->bridge->register($this->app);
             if (! class_exists(\Diffyne\Component::class)) {
                 throw new \RuntimeException("the application in $directory has no Diffyne package");
             }
-            // What every call begins with; resolved once, here.
-            foreach (['config', 'router', 'view', 'url', 'events', 'translator', 'validator', 'encrypter', 'db'] as $name) {
-                $this->app->bound($name) && $this->app->make($name);
-            }
-            [$this->server, $this->environment] = [$_SERVER, $_ENV];
-            $this->directory = getcwd();
-            $this->timeZone = date_default_timezone_get();
-            $this->reporting = error_reporting();
+            $this->bridge = new Bridge();
+            $route = $this->bridge->register($this->app);
+            $this->sandbox = new Sandbox($this->app);
+            $this->short = new ShortWay($this->app, $this->sandbox, $this->bridge, $route, $this->kernel);
+            $asked = $alwaysKernel || $this->app['config']->get('diffyne.bridge.kernel') === 'always';
+            $this->closed = $asked ? 'bridge.kernel=always' : $this->short->closed;
         }
 
         public function version(): string
@@ -125,22 +117,64 @@ namespace Diffyne\Cluster\Loop {
         /** Runs a call; $answer gets it before anything is tidied up. */
         public function run(array $head, string $payload, callable $answer): void
         {
-            $sandbox = $this->enter();
-            $request = self::request($head, $payload);
-            $this->bridge->answer = null;
-            $response = null;
+            if ($head['kind'] === 'status') {
+                $this->tellStatus($head, $answer);
+
+                return;
+            }
+            $short = $this->closed === null && $this->short->isOpen();
+            $sandbox = $this->sandbox->enter($short);
+            $request = $response = null;
             try {
-                $response = $this->kernel->handle($request);
-                $result = $this->bridge->answer ?? self::unexpected($response);
-                foreach ($response->headers->getCookies() as $cookie) {
-                    $result['head']['set_cookie'][] = (string) $cookie;
+                if ($short) {
+                    [$result, $request, $response] = $this->short->run($sandbox, $head, $payload, self::server($head));
+                } else {
+                    $request = new Request([], [], ['diffyne.call' => ['head' => $head, 'payload' => $payload]], $head['cookies'] ?? [], [], self::server($head));
+                    [$result, $response] = $this->throughKernel($sandbox, $request);
                 }
             } catch (Throwable $error) {
                 $result = self::broken($error);
             }
             $answer($result);
-            self::guarded(fn () => $response && $this->kernel->terminate($request, $response));
-            $this->leave($sandbox);
+            if ($response !== null) {
+                $short
+                    ? $this->short->terminate($sandbox, $head, $request, $response)
+                    : guarded(fn () => $this->kernel->terminate($request, $response));
+                $this->sandbox->terminated($sandbox, $request, $response);
+            }
+            $this->kernel->setApplication($this->app);
+            $this->sandbox->leave($sandbox);
+        }
+
+        private function throughKernel(object $sandbox, Request $request): array
+        {
+            $this->kernel->setApplication($sandbox);
+            $this->bridge->answer = null;
+            $this->sandbox->received($sandbox, $request);
+            $response = $this->kernel->handle($request);
+            $result = $this->bridge->answer ?? self::unexpected($response);
+            if ($this->sandbox->session?->ended) {
+                $result['head']['session'] = 'gone';
+            }
+            foreach ($response->headers->getCookies() as $cookie) {
+                $result['head']['set_cookie'][] = (string) $cookie;
+            }
+
+            return [$result, $response];
+        }
+
+        /** Writes the connection's status through the application's own cache. */
+        private function tellStatus(array $head, callable $answer): void
+        {
+            $sandbox = $this->sandbox->enter(true);
+            $result = ['head' => ['outcome' => 'ok'], 'body' => ''];
+            try {
+                $sandbox->make('cache')->put(Bridge::STATUS_KEY, $head['status'], $head['seconds']);
+            } catch (Throwable $error) {
+                $result = self::broken($error);
+            }
+            $answer($result);
+            $this->sandbox->leave($sandbox);
         }
 
         /** The framework answered instead of the bridge: a redirect, a refusal, an error page. */
@@ -158,129 +192,37 @@ namespace Diffyne\Cluster\Loop {
             return ['head' => $head + ['file' => $error->getFile(), 'line' => $error->getLine()], 'body' => ''];
         }
 
-        private static function guarded(callable $work): void
-        {
-            try {
-                $work();
-            } catch (Throwable $error) {
-                fwrite(STDERR, 'after a call: '.$error::class.': '.$error->getMessage()."\n");
-            }
-        }
-
-        private static function request(array $head, string $payload): Request
+        /** What a web server would tell PHP of this request. */
+        private static function server(array $head): array
         {
             $secure = ($head['scheme'] ?? 'http') === 'https';
+            $host = $head['host'] ?? 'localhost';
+            $port = preg_match('/:(\d+)$/', $host, $found) === 1 ? (int) $found[1] : ($secure ? 443 : 80);
             $server = [
+                'REQUEST_METHOD' => Bridge::VERB,
+                'REQUEST_URI' => '/'.Bridge::PATH,
+                'QUERY_STRING' => '',
+                'SERVER_PROTOCOL' => 'HTTP/1.1',
+                'SERVER_NAME' => preg_replace('/:\d+$/', '', $host),
+                'SERVER_PORT' => $port,
+                'SCRIPT_NAME' => '',
+                'SCRIPT_FILENAME' => '',
+                'REQUEST_TIME' => time(),
+                'REQUEST_TIME_FLOAT' => microtime(true),
+                'REMOTE_ADDR' => $head['ip'] ?? '127.0.0.1',
+                'HTTP_HOST' => $host,
                 'HTTP_ACCEPT' => 'application/json',
                 'HTTP_X_REQUESTED_WITH' => 'XMLHttpRequest',
                 'HTTP_SEC_FETCH_SITE' => 'same-origin',
-                // Symfony makes these up where they are missing.
-                'HTTP_USER_AGENT' => '',
-                'HTTP_ACCEPT_LANGUAGE' => '',
-                'REMOTE_ADDR' => $head['ip'] ?? '127.0.0.1',
             ];
+            if ($secure) {
+                $server['HTTPS'] = 'on';
+            }
             foreach ($head['headers'] ?? [] as [$name, $value]) {
                 $server['HTTP_'.strtoupper(strtr($name, '-', '_'))] = $value;
             }
-            $uri = ($secure ? 'https' : 'http').'://'.($head['host'] ?? 'localhost').'/'.Bridge::PATH;
-            $request = Request::create($uri, Bridge::VERB, [], $head['cookies'] ?? [], [], $server);
-            $request->attributes->set('diffyne.call', ['head' => $head, 'payload' => $payload]);
 
-            return $request;
-        }
-
-        /** A container for one call: what it resolves and changes ends with it. */
-        private function enter(): object
-        {
-            $sandbox = clone $this->app;
-            self::makeCurrent($sandbox);
-            $sandbox->instance('config', clone $this->app['config']);
-            $sandbox->forgetScopedInstances();
-            // Made anew in the sandbox, by the bindings that the application has.
-            foreach (['auth', 'auth.driver', 'auth.password', 'session', 'session.store', 'cookie', 'redirect', 'request',
-                \Illuminate\Session\Middleware\StartSession::class] as $name) {
-                $sandbox->forgetInstance($name);
-            }
-            // What the application has added to them at its start stays; what a call adds does not.
-            foreach (['url', 'view', 'translator', 'validator', 'events', \Illuminate\Contracts\Auth\Access\Gate::class] as $name) {
-                if ($this->app->resolved($name)) {
-                    $copy = clone $this->app->make($name);
-                    $sandbox->instance($name, $copy);
-                    self::giveContainer($copy, $sandbox);
-                }
-            }
-            $sandbox->resolved('view') && $sandbox['view']->share('app', $sandbox);
-            foreach (['router', 'cache', 'db', 'filesystem', 'log', 'mail.manager', 'queue', \Illuminate\Contracts\Broadcasting\Factory::class,
-                \Illuminate\Notifications\ChannelManager::class, \Illuminate\Contracts\Pipeline\Hub::class] as $name) {
-                $this->app->resolved($name) && self::giveContainer($this->app->make($name), $sandbox);
-            }
-            $this->kernel->setApplication($sandbox);
-            ob_start();
-
-            return $sandbox;
-        }
-
-        private static function giveContainer(object $service, object $container): void
-        {
-            foreach (['setApplication', 'setContainer'] as $setter) {
-                if (method_exists($service, $setter)) {
-                    $service->{$setter}($container);
-
-                    return;
-                }
-            }
-        }
-
-        private static function makeCurrent(object $app): void
-        {
-            $app->instance('app', $app);
-            $app->instance(Container::class, $app);
-            Container::setInstance($app);
-            Facade::clearResolvedInstances();
-            Facade::setFacadeApplication($app);
-        }
-
-        private function leave(object $sandbox): void
-        {
-            self::guarded(static function () use ($sandbox): void {
-                if (! $sandbox->resolved('db')) {
-                    return;
-                }
-                foreach ($sandbox['db']->getConnections() as $connection) {
-                    while ($connection->transactionLevel() > 0) {
-                        $connection->rollBack();
-                    }
-                }
-            });
-            self::guarded(static function (): void {
-                $output = '';
-                while (ob_get_level() > 0) {
-                    $output = ob_get_clean().$output;
-                }
-                if ($output !== '') {
-                    fwrite(STDERR, strlen($output).' bytes of output in a call went nowhere: '.substr($output, 0, 300)."\n");
-                }
-            });
-            self::guarded(fn () => $sandbox->flush());
-            self::guarded(function (): void {
-                [$_SERVER, $_ENV, $_GET, $_POST, $_COOKIE, $_FILES, $_REQUEST] = [$this->server, $this->environment, [], [], [], [], []];
-                self::makeCurrent($this->app);
-                $this->kernel->setApplication($this->app);
-                self::giveContainer($this->app['router'], $this->app);
-                date_default_timezone_set($this->timeZone);
-                error_reporting($this->reporting);
-                chdir($this->directory);
-                setlocale(LC_ALL, 'C');
-                mb_internal_encoding('UTF-8');
-                if (class_exists(\Carbon\Carbon::class, false)) {
-                    \Carbon\Carbon::setTestNow();
-                    \Carbon\Carbon::setLocale($this->app['config']->get('app.locale', 'en'));
-                }
-                if (class_exists(\Illuminate\Database\Eloquent\Model::class, false)) {
-                    \Illuminate\Database\Eloquent\Model::reguard();
-                }
-                error_clear_last();
-            });
+            return $server;
         }
     }
 
@@ -301,7 +243,7 @@ namespace Diffyne\Cluster\Loop {
             $_ENV[$name] = $_SERVER[$name] = $value;
         }
         try {
-            $application = new Application($start['directory']);
+            $application = new Application($start['directory'], $start['kernel'] === 'always', $start['classes']);
         } catch (Throwable $error) {
             $text = $error::class.': '.$error->getMessage().' in '.$error->getFile().':'.$error->getLine();
             $channel->write(['type' => 'failed', 'error' => $text]);
@@ -310,7 +252,7 @@ namespace Diffyne\Cluster\Loop {
         while (ob_get_level() > 0) {
             ob_end_clean();
         }
-        $channel->write(['type' => 'ready', 'php' => PHP_VERSION, 'laravel' => $application->version()]);
+        $channel->write(['type' => 'ready', 'php' => PHP_VERSION, 'laravel' => $application->version(), 'kernel' => $application->closed ?? '']);
         while (($call = $channel->read()) !== null) {
             [$head, $payload] = $call;
             error_clear_last();

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use diffyne_shared::backoff::Backoff;
 use diffyne_shared::settings::php::PhpSettings;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
+use super::figures::Figures;
 use super::process::{Ended, Process};
 use crate::backend::translation::Told;
 
@@ -30,6 +31,48 @@ const RETRY_FIRST: Duration = Duration::from_millis(200);
 /// and after this at last.
 const RETRY_LAST: Duration = Duration::from_secs(30);
 
+/// The last gateway has been gone for this long: the connection's status is another.
+const GONE_AFTER: Duration = Duration::from_secs(1);
+/// The status is told so often in the time that it lives.
+const TOLD_PER_LIFE: u32 = 3;
+
+/// Who is connected to the worker.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Gateways {
+    pub(super) connected: usize,
+    /// The worker is on its way out: gateways leave it, and not the cluster.
+    pub(super) draining: bool,
+}
+
+/// Why a process ends.
+#[derive(Debug, Clone, Copy)]
+enum Why {
+    Replaced,
+    Idle,
+    LastCall,
+    Died,
+    Late,
+    Untidy,
+    Calls,
+    Memory,
+}
+
+impl Why {
+    /// The label of metrics.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Replaced => "replaced",
+            Self::Idle => "ended_idle",
+            Self::LastCall => "ended_by_call",
+            Self::Died => "died",
+            Self::Late => "call_too_long",
+            Self::Untidy => "not_tidied_up",
+            Self::Calls => "max_calls",
+            Self::Memory => "max_memory",
+        }
+    }
+}
+
 /// A call for the pool.
 pub(super) struct Call {
     pub(super) head: Value,
@@ -44,8 +87,8 @@ pub(super) struct Call {
 pub struct PoolState {
     /// Processes that are ready.
     pub ready: usize,
-    /// Processes ended against their will, since the start.
-    pub lost: u64,
+    /// Processes that are to be replaced by newer ones.
+    pub older: usize,
     /// Why none could be started the last time, if so.
     pub fault: Option<String>,
 }
@@ -65,12 +108,29 @@ pub(super) struct Pool {
     /// There may be one process too many: each looks whether it is the one to go.
     leave: Notify,
     busy_at: Cell<Instant>,
+    gateways: Cell<Gateways>,
+    /// Since when no gateway is connected.
+    alone_since: Cell<Instant>,
+    /// What the application's cache was told of the connection, and when.
+    told: Cell<Option<(bool, Instant)>>,
+    status_ttl: Duration,
+    figures: Figures,
     state: watch::Sender<PoolState>,
 }
 
 impl Pool {
-    pub(super) fn new(settings: PhpSettings, state: watch::Sender<PoolState>) -> Rc<Self> {
+    pub(super) fn new(
+        settings: PhpSettings,
+        status_ttl: Duration,
+        figures: Figures,
+        state: watch::Sender<PoolState>,
+    ) -> Rc<Self> {
         Rc::new(Self {
+            gateways: Cell::default(),
+            alone_since: Cell::new(Instant::now()),
+            told: Cell::default(),
+            status_ttl,
+            figures,
             places: Semaphore::new(settings.processes_min),
             target: Cell::new(settings.processes_min),
             settings,
@@ -94,10 +154,52 @@ impl Pool {
         self.queued.notify_one();
     }
 
+    /// Gateways came or went.
+    pub(super) fn gateways(&self, gateways: Gateways) {
+        if gateways.connected == 0 {
+            self.alone_since.set(Instant::now());
+        }
+        self.gateways.set(gateways);
+    }
+
+    /// Tells the application's cache of the connection, before the last word is forgotten.
+    fn tell_status(&self) {
+        let (now, gateways) = (Instant::now(), self.gateways.get());
+        let connected = gateways.connected > 0;
+        let due = match self.told.get() {
+            _ if gateways.draining || self.state.borrow().ready == 0 => false,
+            Some((true, _)) if !connected => now.duration_since(self.alone_since.get()) > GONE_AFTER,
+            Some((true, at)) => now.duration_since(at) > self.status_ttl / TOLD_PER_LIFE,
+            // Another worker may have gateways, so only one that had them says that they are gone.
+            _ => connected,
+        };
+        if !due {
+            return;
+        }
+        self.told.set(Some((connected, now)));
+        let status = if connected { "connected" } else { "disconnected" };
+        let (answer, answered) = oneshot::channel();
+        self.submit(Call {
+            head: json!({"kind": "status", "status": status, "seconds": self.status_ttl.as_secs().max(1)}),
+            payload: Vec::new(),
+            deadline: now + self.status_ttl,
+            since: now,
+            answer,
+        });
+        tokio::task::spawn_local(async move {
+            if let Ok((told, _)) = answered.await
+                && let Some(error) = told.error()
+            {
+                tracing::warn!(error, "the connection's status was not written into the application's cache");
+            }
+        });
+    }
+
     /// Replaces all processes, one after the other.
     pub(super) fn reload(&self) {
         self.generation.set(self.generation.get() + 1);
         self.current.set(0);
+        self.state.send_modify(|state| state.older = state.ready);
     }
 
     /// Keeps as many processes as are wanted, until the thread ends.
@@ -105,6 +207,7 @@ impl Pool {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LAST);
         loop {
             self.adapt();
+            self.tell_status();
             if self.current.get() >= self.target.get() + SPARE {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
@@ -119,10 +222,12 @@ impl Pool {
                         state.fault = None;
                     });
                     self.leave.notify_waiters();
+                    self.figures.ready.inc();
                     tokio::task::spawn_local(Rc::clone(&self).serve(process, generation));
                 }
                 Err(error) => {
                     self.one_less(generation);
+                    self.figures.start_failures.inc();
                     let wait = backoff.wait();
                     tracing::error!(%error, retry = ?wait, "PHP does not start");
                     self.fail_waiting(&error.to_string());
@@ -153,6 +258,8 @@ impl Pool {
     fn adapt(&self) {
         let now = Instant::now();
         let target = self.target.get();
+        self.figures.places.set(target as i64);
+        self.figures.queued.set(self.queue.borrow().len() as i64);
         let waits = self.queue.borrow().front().is_some_and(|call| now.duration_since(call.since) > GROW_AFTER);
         if self.places.available_permits() == 0 || waits {
             self.busy_at.set(now);
@@ -182,23 +289,29 @@ impl Pool {
     /// Lets one process run calls until it ends.
     async fn serve(self: Rc<Self>, mut process: Process, generation: u32) {
         let why = self.work(&mut process, generation).await;
-        tracing::debug!(process = process.id, calls = process.calls, why, "a PHP process has ended");
+        tracing::debug!(process = process.id, calls = process.calls, why = why.label(), "a PHP process has ended");
+        self.figures.ended.with_label_values(&[why.label()]).inc();
+        self.figures.ready.dec();
         self.one_less(generation);
-        self.state.send_modify(|state| state.ready = state.ready.saturating_sub(1));
+        let is_older = generation < self.generation.get();
+        self.state.send_modify(|state| {
+            state.ready = state.ready.saturating_sub(1);
+            state.older = state.older.saturating_sub(usize::from(is_older));
+        });
         process.end().await;
     }
 
-    async fn work(&self, process: &mut Process, generation: u32) -> &'static str {
+    async fn work(&self, process: &mut Process, generation: u32) -> Why {
         loop {
             if self.may_leave(generation) {
-                return "it is replaced";
+                return Why::Replaced;
             }
             let place = tokio::select! {
                 place = self.places.acquire() => place,
                 () = self.leave.notified() => continue,
                 status = process.gone() => {
                     tracing::warn!(process = process.id, status, "a PHP process ended while it had nothing to do");
-                    return "it ended";
+                    return Why::Idle;
                 }
             };
             let next = self.queue.borrow_mut().pop_front();
@@ -207,42 +320,43 @@ impl Pool {
                 tokio::select! {
                     () = self.queued.notified() => {}
                     () = self.leave.notified() => {}
-                    _ = process.gone() => return "it ended",
+                    _ = process.gone() => return Why::Idle,
                 }
                 continue;
             };
             if call.deadline <= Instant::now() || call.answer.is_closed() {
                 continue;
             }
+            self.figures.wait.observe(call.since.elapsed().as_secs_f64());
             match process.run(&call.head, &call.payload, call.deadline).await {
                 Ended::Answered(told, body) => answer(call, told, body),
                 Ended::AnsweredLast(told) => {
                     // Not a crash: users may not slow the pool down by it.
                     answer(call, told, Vec::new());
-                    return "a call ended it";
+                    return Why::LastCall;
                 }
                 Ended::Died(how) => {
-                    self.state.send_modify(|state| state.lost += 1);
                     tracing::error!(process = process.id, how, "a PHP process died in a call");
                     answer(call, Told::broken("the PHP process died".to_owned()), Vec::new());
-                    return "it died";
+                    return Why::Died;
                 }
                 Ended::Late => {
-                    self.state.send_modify(|state| state.lost += 1);
                     tracing::error!(process = process.id, "a call took too long, so its PHP process was killed");
                     answer(call, Told::late(), Vec::new());
-                    return "its call took too long";
+                    return Why::Late;
                 }
             }
             if !process.settle().await {
-                return "it did not tidy up";
+                return Why::Untidy;
             }
             drop(place);
             if process.calls >= process.calls_max {
-                return "it has run its number of calls";
+                return Why::Calls;
             }
-            if process.memory() > self.settings.memory_max {
-                return "it occupies too much memory";
+            let memory = process.memory();
+            self.figures.memory.set(memory as i64);
+            if memory > self.settings.memory_max {
+                return Why::Memory;
             }
         }
     }

@@ -5,7 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use diffyne_shared::settings::php::PhpSettings;
+use diffyne_shared::settings::php::{Kernel, PhpSettings};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
@@ -17,11 +17,16 @@ use super::frame;
 use crate::backend::translation::Told;
 
 /// The script that a process runs: the bridge, and the loop that uses it.
-const SCRIPT: [&str; 2] = [include_str!("../bridge.php"), include_str!("loop.php")];
+const SCRIPT: [&str; 4] =
+    [include_str!("../bridge.php"), include_str!("sandbox.php"), include_str!("short.php"), include_str!("loop.php")];
+/// Classes that extend the framework's, for when those can be found.
+const CLASSES: &str = include_str!("session.php");
 /// The descriptor of the socket in a process.
 const CHANNEL: i32 = 3;
 /// What is kept of one line that a process prints.
 const LINE_BYTES_MAX: usize = 2_000;
+/// Lines of one process that are logged in a second; the others are counted.
+const LINES_PER_SECOND: u32 = 50;
 /// How long the tidying up after an answer may take.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a process that is told to end may take.
@@ -45,14 +50,23 @@ pub(super) enum StartError {
 struct Start<'a> {
     directory: &'a str,
     environment: &'a [(String, String)],
+    kernel: Kernel,
+    classes: &'a str,
 }
 
 /// What a process says.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Said {
-    Ready { php: String, laravel: String },
-    Failed { error: String },
+    /// `kernel`: why calls go through the HTTP kernel; empty when they need not.
+    Ready {
+        php: String,
+        laravel: String,
+        kernel: String,
+    },
+    Failed {
+        error: String,
+    },
     Answer(Box<Told>),
     Idle {},
 }
@@ -128,15 +142,21 @@ impl Process {
     }
 
     async fn greet(&mut self, settings: &PhpSettings) -> Result<(), StartError> {
-        let start = Start { directory: &settings.directory, environment: &settings.environment };
+        let start = Start {
+            directory: &settings.directory,
+            environment: &settings.environment,
+            kernel: settings.kernel,
+            classes: CLASSES.trim_start_matches("<?php"),
+        };
         let told = frame::write(&mut self.channel, &start, b"").await;
         let said = match told {
             Ok(()) => frame::read::<Said>(&mut self.channel).await,
             Err(error) => Err(error),
         };
         match said {
-            Ok((Said::Ready { php, laravel }, _)) => {
-                tracing::info!(process = self.id, php, laravel, "a PHP process is ready");
+            Ok((Said::Ready { php, laravel, kernel }, _)) => {
+                let way = if kernel.is_empty() { "short".to_owned() } else { format!("through the kernel: {kernel}") };
+                tracing::info!(process = self.id, php, laravel, way, "a PHP process is ready");
                 Ok(())
             }
             Ok((Said::Failed { error }, _)) => Err(StartError::Failed(error)),
@@ -212,6 +232,7 @@ fn status_text(status: std::io::Result<ExitStatus>) -> String {
 async fn log_lines(process: u32, output: impl AsyncRead + Unpin) {
     let mut reader = BufReader::new(output);
     let mut line = Vec::new();
+    let (mut second, mut lines) = (Instant::now(), 0u32);
     loop {
         line.clear();
         let available = match reader.fill_buf().await {
@@ -223,7 +244,17 @@ async fn log_lines(process: u32, output: impl AsyncRead + Unpin) {
         reader.consume(end);
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
-        if !text.is_empty() {
+        if text.is_empty() {
+            continue;
+        }
+        if second.elapsed() >= Duration::from_secs(1) {
+            if lines > LINES_PER_SECOND {
+                tracing::warn!(process, lines = lines - LINES_PER_SECOND, "PHP said more than is logged");
+            }
+            (second, lines) = (Instant::now(), 0);
+        }
+        lines += 1;
+        if lines <= LINES_PER_SECOND {
             tracing::warn!(process, text, "PHP says");
         }
     }

@@ -31,7 +31,7 @@ class Plain extends Component
             'die' => die('dead'),
             'fatal' => $this->{'no such method at all'}(),
             'memory' => str_repeat('x', 2_000_000_000),
-            'kill' => posix_kill(getmypid(), SIGKILL),
+            'kill' => posix_kill(getmypid(), 9),
             'loop' => (function (): never {
                 while (true) {
                 }

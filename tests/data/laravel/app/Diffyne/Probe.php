@@ -30,7 +30,7 @@ class Probe extends Plain
             'locale' => app()->getLocale(), 'config' => config('app.name'), 'shared' => View::shared('left', 'nothing'),
             'time_zone' => date_default_timezone_get(), 'transaction' => DB::transactionLevel(), 'session' => session('left', 'nothing'),
             'agent' => request()->userAgent(), 'address' => request()->ip(), 'url' => url('/x'), 'socket' => $this->isWebSocketConnected(),
-            'superglobal' => $_GET['left'] ?? 'nothing', 'guest' => Auth::guest(), 'process' => getmypid(),
+            'superglobal' => $_GET['left'] ?? 'nothing', 'guest' => Auth::guest(), 'auth' => Auth::id(), 'process' => getmypid(),
         ];
     }
 
@@ -58,6 +58,68 @@ class Probe extends Plain
         session()->regenerate();
         session(['uid' => $uid]);
         $this->user = $uid;
+    }
+
+    /** A login as applications do it, to be remembered. */
+    #[Invokable]
+    public function enter(int $id): void
+    {
+        Auth::loginUsingId($id, true);
+    }
+
+    #[Invokable]
+    public function exitUser(): void
+    {
+        Auth::logout();
+        session()->invalidate();
+    }
+
+    /** Reads the session, takes its time, and writes. */
+    #[Invokable]
+    public function slowlyWrite(string $key, int $ms): void
+    {
+        $this->user = session('uid');
+        usleep($ms * 1000);
+        session([$key => 'written']);
+        $this->text = $key;
+    }
+
+    #[Invokable]
+    public function readSession(): void
+    {
+        $this->seen = collect(session()->all())->except(['_token', '_flash', '_previous'])->all();
+    }
+
+    #[Invokable]
+    public function flashErrors(): void
+    {
+        session()->flash('errors', (new \Illuminate\Support\ViewErrorBag())->put('default', new \Illuminate\Support\MessageBag(['field' => 'from before'])));
+        \Illuminate\Support\Facades\Cookie::queue('theme', 'dark', 60);
+    }
+
+    #[Invokable]
+    public function readErrors(): void
+    {
+        $this->text = View::shared('errors')->first('field').'|'.count(View::shared('errors')).'|'.request()->cookie('theme');
+    }
+
+    #[Invokable]
+    public function headers(): void
+    {
+        $names = ['x-request-id', 'traceparent', 'x-diffyne-transport', 'x-diffyne-client-id', 'accept-language', 'authorization'];
+        $this->seen = array_combine($names, array_map(fn ($name) => request()->header($name), $names));
+        $this->seen += ['path' => request()->route()?->uri(), 'secure' => request()->isSecure(), 'host' => request()->getHost()];
+    }
+
+    #[Invokable]
+    public function health(): void
+    {
+        $this->seen = app('diffyne.websocket.health')->status() + ['healthy' => app('diffyne.websocket.health')->isHealthy()];
+    }
+
+    public function mayHear(string $event, array $match): bool
+    {
+        return ($match['room_id'] ?? null) === 1 || session('uid') === 'ada';
     }
 
     #[Invokable]

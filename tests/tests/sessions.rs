@@ -1,0 +1,441 @@
+//! Sessions of a real Laravel behind the cluster: alive only where a call uses them, never lost, never revived.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use diffyne_tests::client::{Client, call};
+use diffyne_tests::cluster::{Cluster, http_post};
+use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::process::eventually;
+use diffyne_tests::ways;
+use serde_json::{Value, json};
+
+const PROBE: &str = "App\\Diffyne\\Probe";
+
+fn data(id: &str, method: &str, params: Value) -> Value {
+    call(PROBE, id, method, params, json!({"text": "", "user": null, "seen": []}), id)
+}
+
+async fn probe(client: &mut Client, method: &str, params: Value) -> anyhow::Result<Value> {
+    client.send("diffyne.call", data("diffyne-probe", method, params)).await?;
+    Ok(client.receive().await?["data"].clone())
+}
+
+fn files(laravel: &Laravel) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(laravel.path("storage/framework/sessions")).unwrap();
+    entries.flatten().map(|entry| entry.path()).collect()
+}
+
+ways!(a_session_that_ends_in_a_call_stays_ended: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn a_session_that_ends_in_a_call_stays_ended(way: Way) -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let served = laravel.served(way, 1)?;
+    let cluster = Cluster::start(served.shape.clone())?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    probe(&mut client, "login", json!(["ada"])).await?;
+    assert!(files(&laravel).iter().any(|file| std::fs::read_to_string(file).unwrap().contains("ada")));
+    client.send("diffyne.call", data("slow", "slowlyWrite", json!(["late", 400]))).await?;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // A logout in another tab.
+    for file in files(&laravel) {
+        std::fs::remove_file(file)?;
+    }
+    let answer = client.receive().await?["data"].clone();
+    assert_eq!(
+        (&answer["s"], &answer["c"]["st"]["user"]),
+        (&json!(true), &json!("ada")),
+        "it ran as the user: {answer}"
+    );
+    let goodbye = client.receive().await?;
+    assert_eq!(goodbye["event"], "diffyne.disconnect", "the client is told: {goodbye}");
+    for file in files(&laravel) {
+        let text = std::fs::read_to_string(&file)?;
+        assert!(!text.contains("ada") && !text.contains("late"), "revived: {text}");
+    }
+    Ok(())
+}
+
+ways!(what_two_calls_write_into_one_session_is_there_afterwards: short = Short, kernel = Kernel);
+async fn what_two_calls_write_into_one_session_is_there_afterwards(way: Way) -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let served = laravel.served(way, 1)?;
+    let cluster = Cluster::start(served.shape.clone())?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    probe(&mut client, "login", json!(["ada"])).await?;
+    // Two components: side by side, in two processes.
+    client.send("diffyne.call", data("one", "slowlyWrite", json!(["one", 300]))).await?;
+    client.send("diffyne.call", data("two", "slowlyWrite", json!(["two", 150]))).await?;
+    for _ in 0..2 {
+        assert_eq!(client.receive().await?["data"]["s"], true);
+    }
+    let answer = probe(&mut client, "readSession", json!([])).await?;
+    let expected = json!({"uid": "ada", "one": "written", "two": "written"});
+    assert_eq!(answer["c"]["st"]["seen"], expected, "{answer}");
+    Ok(())
+}
+
+ways!(logins_of_the_framework_hold_and_end: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn logins_of_the_framework_hold_and_end(way: Way) -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let served = laravel.served(way, 1)?;
+    let cluster = Cluster::start(served.shape.clone().gateway("--app-key", diffyne_tests::recorded::APP_KEY))?;
+    let port = cluster.gateways[0].port;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let who = |answer: &Value| answer["c"]["st"]["seen"]["auth"].clone();
+    let answer = probe(&mut client, "look", json!([])).await?;
+    assert_eq!(who(&answer), Value::Null);
+    let answer = probe(&mut client, "enter", json!([2])).await?;
+    let session = answer["session"].clone();
+    assert_eq!(who(&probe(&mut client, "look", json!([])).await?), 2, "the connection knows: {answer}");
+    let body = json!({"token": session["token"]}).to_string();
+    let cookies = http_post(port, session["url"].as_str().unwrap(), &[], &body)?;
+    let lines = cookies.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
+    let pairs: Vec<&str> = lines.filter_map(|line| line.split(';').next()).collect();
+    assert!(pairs.iter().any(|pair| pair.starts_with("remember_web_")), "{cookies:?}");
+    // Remembered beyond the session.
+    let remembered: Vec<&str> = pairs.iter().filter(|pair| pair.starts_with("remember_web_")).copied().collect();
+    let mut again = Client::connect_with(&cluster.url(0), &[("Cookie", &remembered.join("; "))]).await?;
+    assert_eq!(who(&probe(&mut again, "look", json!([])).await?), 2);
+    let mut stranger = Client::connect(&cluster.url(0)).await?;
+    assert_eq!(who(&probe(&mut stranger, "look", json!([])).await?), Value::Null);
+    probe(&mut client, "exitUser", json!([])).await?;
+    assert_eq!(who(&probe(&mut client, "look", json!([])).await?), Value::Null, "logged out");
+    Ok(())
+}
+
+ways!(what_a_page_has_left_for_the_next_request_arrives: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn what_a_page_has_left_for_the_next_request_arrives(way: Way) -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let served = laravel.served(way, 1)?;
+    let cluster = Cluster::start(served.shape.clone())?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    probe(&mut client, "flashErrors", json!([])).await?;
+    let answer = probe(&mut client, "readErrors", json!([])).await?;
+    assert_eq!(answer["c"]["st"]["text"], "from before|1|dark", "errors and a queued cookie: {answer}");
+    let answer = probe(&mut client, "readErrors", json!([])).await?;
+    assert_eq!(answer["c"]["st"]["text"], "|0|dark", "once: {answer}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_uses_no_session_makes_none_and_keeps_the_users_alive() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let served = laravel.served(Way::Short, 1)?;
+    let cluster = Cluster::start(served.shape.clone())?;
+    let mut guest = Client::connect(&cluster.url(0)).await?;
+    for _ in 0..5 {
+        probe(&mut guest, "say", json!(["hello"])).await?;
+    }
+    assert_eq!(files(&laravel), Vec::<PathBuf>::new(), "a guest's calls leave nothing behind");
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    probe(&mut client, "login", json!(["ada"])).await?;
+    // A session that was written an hour ago, and processes that have not seen it.
+    let age = |file: &PathBuf| file.metadata().unwrap().modified().unwrap().elapsed().unwrap_or_default();
+    let [file] = &files(&laravel)[..] else { panic!("one session") };
+    let before = std::fs::read(file)?;
+    cluster.workers[0].process.signal(diffyne_tests::process::Signal::Hup)?;
+    eventually("the processes are new", || {
+        cluster.workers[0].metric("diffyne_worker_php_processes_ended_total{reason=\"replaced\"}").unwrap() >= 3.0
+    })?;
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    std::fs::File::options().write(true).open(file)?.set_modified(long_ago)?;
+    probe(&mut client, "say", json!(["still here"])).await?;
+    eventually("it is kept alive", || age(file) < Duration::from_secs(60))?;
+    assert_eq!(std::fs::read(file)?, before, "and is what it was");
+    // Once a minute is enough.
+    std::fs::File::options().write(true).open(file)?.set_modified(long_ago)?;
+    for _ in 0..6 {
+        probe(&mut client, "say", json!(["and again"])).await?;
+    }
+    let mut touched = 0;
+    for _ in 0..3 {
+        touched += usize::from(age(file) < Duration::from_secs(60));
+        std::fs::File::options().write(true).open(file)?.set_modified(long_ago)?;
+        probe(&mut client, "say", json!(["and again"])).await?;
+    }
+    assert!(touched <= 2, "each of three processes once at most: {touched}");
+    // One that has expired is not brought back, and neither is one that is gone.
+    let expired = SystemTime::now() - Duration::from_secs(3 * 3600);
+    std::fs::File::options().write(true).open(file)?.set_modified(expired)?;
+    cluster.workers[0].process.signal(diffyne_tests::process::Signal::Hup)?;
+    eventually("the processes are new again", || {
+        cluster.workers[0].metric("diffyne_worker_php_processes_ended_total{reason=\"replaced\"}").unwrap() >= 6.0
+    })?;
+    probe(&mut client, "say", json!(["too late"])).await?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(age(file) > Duration::from_secs(2 * 3600), "an expired session stays expired");
+    std::fs::remove_file(file)?;
+    probe(&mut client, "say", json!(["gone"])).await?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(files(&laravel), Vec::<PathBuf>::new());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_in_a_database_are_kept_and_ended_as_well() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    laravel.change(".env", "SESSION_DRIVER=file", "SESSION_DRIVER=database")?;
+    let sql = |statement: &str| {
+        laravel.php(&[
+            "-r",
+            &format!(
+                "echo json_encode((new PDO('sqlite:{}/database/database.sqlite'))->query(\"{statement}\")->fetchAll(PDO::FETCH_ASSOC));",
+                laravel.directory
+            ),
+        ])
+    };
+    sql(
+        "create table sessions (id text primary key, user_id integer, ip_address text, user_agent text, payload text, last_activity integer)",
+    )?;
+    let served = laravel.served(Way::Short, 1)?;
+    let cluster = Cluster::start(served.shape.clone())?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    probe(&mut client, "login", json!(["ada"])).await?;
+    assert_eq!(probe(&mut client, "look", json!([])).await?["c"]["st"]["user"], "ada");
+    let rows: Value = serde_json::from_str(&sql("select ip_address, last_activity from sessions")?)?;
+    assert_eq!((rows.as_array().unwrap().len(), &rows[0]["ip_address"]), (1, &json!("127.0.0.1")), "{rows}");
+    sql("delete from sessions")?;
+    probe(&mut client, "say", json!(["x"])).await?;
+    assert_eq!(sql("select id from sessions")?, "[]", "a call that does not use it brings it not back");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_in_maintenance_refuses_calls_either_way() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let served = laravel.served(Way::Short, 1)?;
+    let cluster = Cluster::start(served.shape.clone())?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    assert_eq!(probe(&mut client, "say", json!(["open"])).await?["s"], true);
+    std::fs::write(laravel.path("storage/framework/down"), "{}")?;
+    let answer = probe(&mut client, "say", json!(["closed?"])).await?;
+    assert_eq!((&answer["s"], &answer["type"]), (&json!(false), &json!("server_error")), "{answer}");
+    let status =
+        http_post(cluster.gateways[0].port, "/_diffyne/update", &[], &data("a", "say", json!(["x"])).to_string())?;
+    assert_eq!(status.status, 503);
+    std::fs::remove_file(laravel.path("storage/framework/down"))?;
+    assert_eq!(probe(&mut client, "say", json!(["open again"])).await?["s"], true);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_that_reset_for_octane_run_for_each_call() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let events = "<?php\nnamespace Laravel\\Octane\\Events;\n\
+         class RequestReceived { public function __construct(public $app, public $sandbox, public $request) {} }\n\
+         class RequestTerminated { public function __construct(public $app, public $sandbox, public $request, public $response) {} }\n";
+    std::fs::write(laravel.path("app/octane.php"), events)?;
+    let provider = "class AppServiceProvider extends \\Illuminate\\Support\\ServiceProvider {";
+    let register = "public function register(): void { require_once __DIR__.'/../octane.php'; \
+         $this->app['events']->listen(\\Laravel\\Octane\\Events\\RequestReceived::class, function ($event) { \
+         if ($event->app === $event->sandbox) { throw new \\LogicException('no sandbox'); } \
+         \\App\\Diffyne\\Probe::$leak = []; $event->sandbox['config']->set('app.name', 'set for '.$event->request->userAgent()); }); }";
+    laravel.change("app/Providers/AppServiceProvider.php", provider, &format!("{provider} {register}"))?;
+    for way in [Way::Short, Way::Kernel] {
+        let served = laravel.served(way, 1)?;
+        let cluster = Cluster::start(served.shape.clone())?;
+        for agent in ["one", "two", "three"] {
+            let mut client = Client::connect_with(&cluster.url(0), &[("User-Agent", agent)]).await?;
+            let answer = probe(&mut client, "look", json!([])).await?;
+            assert_eq!(answer["c"]["st"]["seen"]["config"], format!("set for {agent}"), "{way:?}: {answer}");
+        }
+    }
+    Ok(())
+}
+
+ways!(a_component_sees_the_request_as_over_ajax: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn a_component_sees_the_request_as_over_ajax(way: Way) -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let served = laravel.served(way, 1)?;
+    let cluster = Cluster::start(served.shape.clone())?;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let headers = [
+        ("Host", "shop.test"),
+        ("Origin", "https://shop.test"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-For", "203.0.113.9"),
+        ("Accept-Language", "de-AT"),
+        ("Authorization", "Bearer of-the-user"),
+        ("traceparent", parent.as_str()),
+    ];
+    let mut client = Client::connect_with(&cluster.url(0), &headers).await?;
+    let seen = probe(&mut client, "headers", json!([])).await?["c"]["st"]["seen"].clone();
+    for (name, value) in [
+        ("x-diffyne-transport", "websocket"),
+        ("x-diffyne-client-id", client.id.as_str()),
+        ("accept-language", "de-AT"),
+        ("authorization", "Bearer of-the-user"),
+        ("path", "_diffyne-bridge"),
+        ("host", "shop.test"),
+    ] {
+        assert_eq!(seen[name], value, "{name}: {seen}");
+    }
+    assert_eq!(seen["secure"], true, "{seen}");
+    assert!(seen["traceparent"].as_str().unwrap().starts_with(&format!("00-{trace}-")), "{seen}");
+    let first = seen["x-request-id"].as_str().unwrap().to_owned();
+    let second = probe(&mut client, "headers", json!([])).await?["c"]["st"]["seen"]["x-request-id"].clone();
+    assert!(!first.is_empty() && second != first.as_str(), "each call has its own: {first} {second}");
+    // A failure's line in the worker's log names the request.
+    let body = data("a", "end", json!(["throw"])).to_string();
+    http_post(cluster.gateways[0].port, "/_diffyne/update", &[("X-Request-Id", "from-the-proxy")], &body)?;
+    eventually("the log names the request", || {
+        cluster.workers[0].process.output().contains("request=\"from-the-proxy\"")
+    })?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_applications_cache_knows_whether_gateways_are_connected() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let shape = laravel.served(Way::Short, 1)?.shape.worker("--status-ttl", "6s");
+    let mut cluster = Cluster::start(shape)?;
+    let cached = || laravel.tinker(&[], "echo cache()->get('diffyne:websocket:status', 'nothing');").unwrap();
+    eventually("connected", || cached() == "connected")?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let seen = probe(&mut client, "health", json!([])).await?["c"]["st"]["seen"].clone();
+    assert_eq!((&seen["status"], &seen["healthy"]), (&json!("connected"), &json!(true)), "{seen}");
+    // It is told again before it is forgotten.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(cached(), "connected");
+    let mut gateway = cluster.gateways.remove(0);
+    gateway.process.signal(diffyne_tests::process::Signal::Kill)?;
+    gateway.process.wait()?;
+    eventually("the last gateway is gone", || cached() == "disconnected")?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn states_signed_by_php_verify_here_and_the_reverse() -> anyhow::Result<()> {
+    use diffyne_shared::signing::{Purpose, Signer, SigningKey, VerifyState};
+    use proptest::strategy::{Strategy as _, ValueTree as _};
+    let laravel = Laravel::new()?;
+    let leaf = proptest::prop_oneof![
+        proptest::prelude::Just(Value::Null),
+        proptest::prelude::any::<bool>().prop_map(Value::from),
+        proptest::prelude::any::<i64>().prop_map(Value::from),
+        (-1.0e15..1.0e15).prop_map(Value::from),
+        proptest::prelude::any::<f64>()
+            .prop_filter("JSON knows no others", |number| number.is_finite())
+            .prop_map(Value::from),
+        "[ -~äöü€😀\u{2028}\u{7f}\\n\\t/\"\\\\]{0,12}".prop_map(Value::from),
+    ];
+    let tree = leaf.prop_recursive(4, 24, 5, |inner| {
+        proptest::prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            proptest::collection::vec(("[a-zA-Z0-9_äé -]{0,6}", inner), 0..5)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+        ]
+    });
+    let state = proptest::collection::vec(("[a-zA-Z][a-zA-Z0-9_]{0,8}", tree), 1..6)
+        .prop_map(|pairs| Value::Object(pairs.into_iter().collect()));
+    let mut runner = proptest::test_runner::TestRunner::default();
+    let key = SigningKey::parse(diffyne_tests::recorded::APP_KEY)?;
+    let signer = Signer::new(vec![key], VerifyState::Strict, false).unwrap();
+    let mut lines = String::new();
+    let mut states = Vec::new();
+    for number in 0..1000 {
+        let state = state.new_tree(&mut runner).map_err(|reason| anyhow::anyhow!("{reason}"))?.current();
+        let id = format!("diffyne-{number}");
+        lines += &json!({"id": id, "state": state, "signature": signer.sign(&state, &id)}).to_string();
+        lines += "\n";
+        states.push((id, state));
+    }
+    std::fs::write(laravel.path("states.jsonl"), &lines)?;
+    // What upstream's own signer does with a state that came as JSON.
+    let code = "foreach (file('states.jsonl') as $line) { $case = json_decode($line, true); \
+         $signature = Diffyne\\Security\\StateSigner::sign($case['state'], $case['id']); \
+         echo json_encode([$signature, hash_equals($signature, $case['signature'])]), \"\\n\"; }";
+    let told = laravel.tinker(&[], code)?;
+    let mut checked = 0;
+    for ((id, state), line) in states.iter().zip(told.lines()) {
+        let (signature, theirs_agrees): (String, bool) = serde_json::from_str(line)?;
+        assert!(theirs_agrees, "PHP refuses what we have signed: {state}");
+        assert!(signer.accepts(Purpose::Update, state, id, Some(&signature)), "we refuse what PHP has signed: {state}");
+        let mut other = signature.clone();
+        other.replace_range(0..1, if signature.starts_with('0') { "1" } else { "0" });
+        assert!(!signer.accepts(Purpose::Update, state, id, Some(&other)));
+        checked += 1;
+    }
+    assert_eq!(checked, 1000);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ajax_call_that_no_worker_has_seen_is_heard_by_the_cluster() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    laravel.load_bridge()?;
+    let (_fpm, socket) = laravel.serve_fpm(2)?;
+    let (_nginx, port) = laravel.serve_nginx(&socket)?;
+    let shape = laravel.shape(2, 1).with_redis().gateway("--redis-prefix", "laravel-database-");
+    let shape = shape.gateway("--admin-token", "let-me").worker("--redis-prefix", "laravel-database-");
+    let cluster = Cluster::start(shape)?;
+    let redis = cluster.redis_port;
+    let environment =
+        format!("REDIS_HOST=127.0.0.1\nREDIS_PORT={redis}\nREDIS_PREFIX=laravel-database-\nREDIS_CLIENT=phpredis\n");
+    let plain = std::fs::read_to_string(laravel.path(".env"))?;
+    let over_http = format!(
+        "DIFFYNE_PUBLISH_URL=http://127.0.0.1:{}/api/broadcast\nDIFFYNE_ADMIN_TOKEN=let-me\n",
+        cluster.gateways[0].admin
+    );
+    let mut sender = Client::connect(&cluster.url(0)).await?;
+    let mut other = Client::connect(&cluster.url(1)).await?;
+    sender.subscribe("message-sent").await?;
+    other.subscribe("message-sent").await?;
+    let plain_call = |what: &str, cause: Value| {
+        let mut data = call("App\\Diffyne\\Plain", "p", "tell", json!([what]), json!({"text": "x"}), "r");
+        data["cause"] = cause;
+        let headers = [("X-Diffyne-Client-Id", sender.id.clone()), ("Sec-Fetch-Site", "same-origin".to_owned())];
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        http_post(port, "/_diffyne/update", &headers, &data.to_string())
+    };
+    for (how, settings) in [("redis", &environment), ("http", &over_http)] {
+        std::fs::write(laravel.path(".env"), format!("{plain}{settings}"))?;
+        let answer = plain_call(how, Value::Null)?;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let push = other.receive().await?;
+        assert_eq!(push["data"]["events"][0]["params"], json!([{"what": how}]), "{push}");
+        assert_eq!(push["data"]["depth"], 0);
+        // A reaction to a push tells how deep it is, and ends where the cluster says.
+        plain_call("deeper", json!({"id": "x", "depth": 0}))?;
+        assert_eq!(other.receive().await?["data"]["depth"], 1);
+        plain_call("too deep", json!({"id": "x", "depth": 2}))?;
+        assert_eq!(other.barrier().await?, Vec::<Value>::new());
+    }
+    assert_eq!(sender.barrier().await?, Vec::<Value>::new(), "the sender has it in its answer");
+    let errors = laravel.log();
+    assert!(!errors.contains("ERROR"), "{errors}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_by_command_replaces_every_process() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 2).worker("--admin-token", "let-me"))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    assert_eq!(probe(&mut client, "ask", json!([])).await?["c"]["st"]["text"], "VERSION-1");
+    laravel.change("app/Diffyne/Probe.php", "VERSION-1", "VERSION-2")?;
+    let admin = format!("127.0.0.1:{}", cluster.workers[0].admin);
+    let reload = |token: &str| {
+        let program = diffyne_tests::process::program("diffyne-worker").unwrap();
+        let flags = ["reload", "--signing-key", "x", "--worker-admin-listen", &admin, "--admin-token", token];
+        Command::new(program).args(flags).output()
+    };
+    let refused = reload("guess")?;
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("token"), "{refused:?}");
+    let done = reload("let-me")?;
+    let told = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(
+        done.status.success() && told.contains("PHP processes are to be replaced") && told.contains("done"),
+        "{done:?}"
+    );
+    for _ in 0..20 {
+        assert_eq!(probe(&mut client, "ask", json!([])).await?["c"]["st"]["text"], "VERSION-2");
+    }
+    let ended = cluster.workers[0].metric("diffyne_worker_php_processes_ended_total{reason=\"replaced\"}")?;
+    // The spare one may still have been on its way.
+    assert!((2.0..=4.0).contains(&ended), "{ended}");
+    Ok(())
+}

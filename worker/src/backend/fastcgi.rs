@@ -1,0 +1,213 @@
+//! An application in php-fpm.
+//!
+//! A connection that is kept open pins one of php-fpm's children to it, so connections are closed after each request
+//! unless told otherwise, and there are never more of them than told.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use diffyne_shared::listener::Stream;
+use diffyne_shared::settings::application::FastCgiSettings;
+use fastcgi_client::conn::{KeepAlive, ShortConn};
+use fastcgi_client::io::TokioCompat;
+use fastcgi_client::response::{Content, ResponseStream};
+use fastcgi_client::{Client, Params, Request};
+use futures_util::StreamExt as _;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::Semaphore;
+
+use super::application::{ANSWER_BYTES_MAX, Answer, CONNECT_TIMEOUT, Carrier, Exchange, Post};
+
+/// What php-fpm's error channel may say about one request.
+const ERROR_BYTES_MAX: usize = 2_000;
+
+type Kept = Client<TokioCompat<Stream>, KeepAlive>;
+
+/// Requests to php-fpm.
+pub(super) struct FastCgi {
+    settings: FastCgiSettings,
+    place: String,
+    root: String,
+    /// As many as there may be connections.
+    connections: Semaphore,
+    idle: Mutex<Vec<Kept>>,
+}
+
+impl FastCgi {
+    pub(super) fn new(settings: &FastCgiSettings) -> Self {
+        let root = settings.script.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        Self {
+            place: settings.address.to_string(),
+            root,
+            connections: Semaphore::new(settings.connections_max.min(Semaphore::MAX_PERMITS)),
+            idle: Mutex::default(),
+            settings: settings.clone(),
+        }
+    }
+
+    async fn connect(&self) -> Result<Stream, String> {
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, Stream::connect(&self.settings.address)).await;
+        stream.map_err(|_| "it does not take connections".to_owned())?.map_err(|error| error.to_string())
+    }
+
+    async fn exchange(&self, post: Post) -> Result<Answer, String> {
+        // The semaphore is never closed.
+        let _place = self.connections.acquire().await.map_err(|error| error.to_string())?;
+        let params = self.params(&post);
+        if !self.settings.keep_alive {
+            let client: Client<_, ShortConn> = Client::new_tokio(self.connect().await?);
+            let request = Request::new_tokio(params, post.body.as_slice());
+            let stream = client.execute_once_stream(request).await.map_err(|error| error.to_string())?;
+            return read(stream).await;
+        }
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut client = match idle {
+            Some(client) => client,
+            None => Client::new_keep_alive_tokio(self.connect().await?),
+        };
+        let request = Request::new_tokio(params.clone(), post.body.as_slice());
+        let answer = match client.execute_stream(request).await {
+            Ok(stream) => read(stream).await,
+            Err(error) => {
+                // Closed while it was idle: php-fpm replaces children. Nothing of the request was read.
+                tracing::debug!(%error, "a kept connection to php-fpm was closed");
+                client = Client::new_keep_alive_tokio(self.connect().await?);
+                let request = Request::new_tokio(params, post.body.as_slice());
+                let stream = client.execute_stream(request).await.map_err(|error| error.to_string())?;
+                read(stream).await
+            }
+        };
+        if answer.is_ok() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+        }
+        answer
+    }
+
+    /// What a web server would tell php-fpm.
+    fn params(&self, post: &Post) -> Params<'static> {
+        let text = |name: &HeaderName| post.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let host = text(&HOST);
+        let (name, port) = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, port),
+            _ => (host, if post.secure { "443" } else { "80" }),
+        };
+        let file = self.settings.script.strip_prefix(self.root.as_str()).unwrap_or_default();
+        let (path, query) = post.path.split_once('?').unwrap_or((post.path.as_str(), ""));
+        let mut params: Params<'static> = Params::default();
+        let mut set = |name: &str, value: &str| {
+            params.insert(name.to_owned().into(), value.to_owned().into());
+        };
+        set("GATEWAY_INTERFACE", "CGI/1.1");
+        set("SERVER_SOFTWARE", concat!("diffyne-worker/", env!("CARGO_PKG_VERSION")));
+        set("SERVER_PROTOCOL", "HTTP/1.1");
+        set("REQUEST_METHOD", "POST");
+        set("REQUEST_URI", &post.path);
+        set("DOCUMENT_URI", path);
+        set("QUERY_STRING", query);
+        set("SCRIPT_NAME", file);
+        set("SCRIPT_FILENAME", &self.settings.script);
+        set("DOCUMENT_ROOT", &self.root);
+        set("SERVER_NAME", name);
+        set("SERVER_PORT", port);
+        set("SERVER_ADDR", "127.0.0.1");
+        set("REMOTE_ADDR", &post.address);
+        set("REMOTE_PORT", "0");
+        set("REQUEST_SCHEME", if post.secure { "https" } else { "http" });
+        if post.secure {
+            set("HTTPS", "on");
+        }
+        // php-fpm refuses to run without it when it was built for that.
+        set("REDIRECT_STATUS", "200");
+        set("CONTENT_TYPE", text(&CONTENT_TYPE));
+        set("CONTENT_LENGTH", &post.body.len().to_string());
+        for (name, value) in &post.headers {
+            // A `Proxy` header would become PHP's proxy setting.
+            if name == CONTENT_TYPE || name == CONTENT_LENGTH || name == "proxy" {
+                continue;
+            }
+            if let Ok(value) = value.to_str() {
+                set(&format!("HTTP_{}", name.as_str().to_ascii_uppercase().replace('-', "_")), value);
+            }
+        }
+        params
+    }
+}
+
+impl Carrier for FastCgi {
+    fn name(&self) -> &'static str {
+        "fastcgi"
+    }
+
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn post(&self, post: Post) -> Exchange<'_> {
+        Box::pin(self.exchange(post))
+    }
+}
+
+/// Reads an answer to its end, within limits.
+async fn read<S>(mut stream: ResponseStream<S>) -> Result<Answer, String>
+where
+    ResponseStream<S>: futures_util::Stream<Item = Result<Content, fastcgi_client::ClientError>> + Unpin,
+    S: fastcgi_client::io::AsyncRead + Unpin,
+{
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    while let Some(content) = stream.next().await {
+        match content.map_err(|error| error.to_string())? {
+            Content::Stdout(bytes) if output.len() + bytes.len() > ANSWER_BYTES_MAX => {
+                return Err("its answer is over the limit".to_owned());
+            }
+            Content::Stdout(bytes) => output.extend_from_slice(&bytes),
+            Content::Stderr(bytes) => {
+                let room = ERROR_BYTES_MAX.saturating_sub(errors.len());
+                errors.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+        }
+    }
+    if !errors.is_empty() {
+        tracing::warn!(text = %String::from_utf8_lossy(&errors).trim_end(), "PHP says");
+    }
+    parse(output).ok_or_else(|| "its answer cannot be read".to_owned())
+}
+
+/// Splits what a CGI program prints into headers and body.
+pub(crate) fn parse(output: Vec<u8>) -> Option<Answer> {
+    let (end, gap) = output.windows(4).position(|window| window == b"\r\n\r\n").map(|at| (at, 4)).or_else(|| {
+        let at = output.windows(2).position(|window| window == b"\n\n")?;
+        Some((at, 2))
+    })?;
+    let (mut status, mut headers) = (StatusCode::OK, HeaderMap::new());
+    for line in std::str::from_utf8(&output[..end]).ok()?.lines() {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        let value = value.trim();
+        if name.eq_ignore_ascii_case("status") {
+            status = StatusCode::from_bytes(value.get(..3)?.as_bytes()).ok()?;
+        } else if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.trim()), HeaderValue::from_str(value)) {
+            headers.append(name, value);
+        }
+    }
+    Some(Answer { status, headers, body: Bytes::from(output).slice(end + gap..) })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_php_prints_is_split_into_head_and_body() {
+        let answer =
+            parse(b"Status: 404 Not Found\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\nbody\r\n\r\nmore".to_vec());
+        let answer = answer.unwrap();
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (404, &b"body\r\n\r\nmore"[..]));
+        assert_eq!(answer.headers.get_all("set-cookie").iter().count(), 2);
+        assert_eq!(parse(b"Content-Type: text/html\n\nx".to_vec()).unwrap().status, StatusCode::OK);
+        for nonsense in ["", "no head at all", "Status: ?\r\n\r\n", "Status: 1\r\n\r\n"] {
+            assert!(parse(nonsense.as_bytes().to_vec()).is_none(), "{nonsense:?}");
+        }
+    }
+}
