@@ -139,10 +139,10 @@ async fn a_call_that_uses_no_session_makes_none_and_keeps_the_users_alive() -> a
     eventually("the processes are new", || {
         cluster.workers[0].metric("diffyne_worker_php_processes_ended_total{reason=\"replaced\"}").unwrap() >= 3.0
     })?;
-    let long_ago = SystemTime::now() - Duration::from_secs(3600);
+    let long_ago = SystemTime::now() - Duration::from_hours(1);
     std::fs::File::options().write(true).open(file)?.set_modified(long_ago)?;
     probe(&mut client, "say", json!(["still here"])).await?;
-    eventually("it is kept alive", || age(file) < Duration::from_secs(60))?;
+    eventually("it is kept alive", || age(file) < Duration::from_mins(1))?;
     assert_eq!(std::fs::read(file)?, before, "and is what it was");
     // Once a minute is enough.
     std::fs::File::options().write(true).open(file)?.set_modified(long_ago)?;
@@ -151,13 +151,13 @@ async fn a_call_that_uses_no_session_makes_none_and_keeps_the_users_alive() -> a
     }
     let mut touched = 0;
     for _ in 0..3 {
-        touched += usize::from(age(file) < Duration::from_secs(60));
+        touched += usize::from(age(file) < Duration::from_mins(1));
         std::fs::File::options().write(true).open(file)?.set_modified(long_ago)?;
         probe(&mut client, "say", json!(["and again"])).await?;
     }
     assert!(touched <= 2, "each of three processes once at most: {touched}");
     // One that has expired is not brought back, and neither is one that is gone.
-    let expired = SystemTime::now() - Duration::from_secs(3 * 3600);
+    let expired = SystemTime::now() - Duration::from_hours(3);
     std::fs::File::options().write(true).open(file)?.set_modified(expired)?;
     cluster.workers[0].process.signal(diffyne_tests::process::Signal::Hup)?;
     eventually("the processes are new again", || {
@@ -165,7 +165,7 @@ async fn a_call_that_uses_no_session_makes_none_and_keeps_the_users_alive() -> a
     })?;
     probe(&mut client, "say", json!(["too late"])).await?;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(age(file) > Duration::from_secs(2 * 3600), "an expired session stays expired");
+    assert!(age(file) > Duration::from_hours(2), "an expired session stays expired");
     std::fs::remove_file(file)?;
     probe(&mut client, "say", json!(["gone"])).await?;
     tokio::time::sleep(Duration::from_millis(100)).await;

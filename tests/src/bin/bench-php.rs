@@ -1,0 +1,196 @@
+//! `bench-php`: calls of a Laravel application through gateway and worker, by each backend, beside bare loops that run
+//! the same call in two PHP processes. All on this machine, in alternating rounds; read the ratios.
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::{Arg, Command as Cli};
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::load::{self, Load, Measured};
+use diffyne_tests::process::project;
+use diffyne_tests::recorded::APP_KEY;
+
+/// What a PHP process on the command line is told: as the pool's default, and the same with JIT.
+const INI: [(&str, &[&str]); 2] = [
+    ("opcache", &["opcache.enable_cli=1", "memory_limit=512M"]),
+    (
+        "opcache and JIT",
+        &["opcache.enable_cli=1", "memory_limit=512M", "opcache.jit=tracing", "opcache.jit_buffer_size=64M"],
+    ),
+];
+const METHODS: [(&str, &str); 3] =
+    [("touch", "a call that leaves the session alone"), ("read", "one that reads it"), ("write", "one that writes it")];
+const CONNECTIONS: usize = 8;
+
+/// The loops' script: the bridge and its sandbox without their last statement, and the loops.
+fn write_loops(laravel: &Laravel) -> anyhow::Result<()> {
+    let read = |file: &str| std::fs::read_to_string(project().join(file));
+    let part = |file: &str| read(&format!("worker/src/backend/php/{file}"));
+    let main = part("loop.php")?;
+    let end = main.find("    (static function (): void {").context("loop.php has no last statement")?;
+    let parts = [
+        part("sandbox.php")?,
+        part("short.php")?,
+        format!("{}}}\n", &main[..end]),
+        read("tests/data/loops/loops.php")?,
+    ];
+    let mut script = read("worker/src/backend/bridge.php")?;
+    for part in &parts {
+        script += part.trim_start_matches("<?php");
+    }
+    std::fs::write(laravel.path("loops.php"), script)?;
+    std::fs::write(laravel.path("classes.php"), part("session.php")?.trim_start_matches("<?php"))?;
+    Ok(())
+}
+
+/// Two processes side by side in a bare loop: calls a second, of both.
+fn two_loops(laravel: &Laravel, ini: &[&str], which: &str, method: &str, seconds: u64) -> anyhow::Result<f64> {
+    let command = laravel.command();
+    let words: Vec<&str> = command.split(' ').collect();
+    let directory = &laravel.directory;
+    let mut children = Vec::new();
+    for _ in 0..2 {
+        let mut php = Command::new(words[0]);
+        php.args(&words[1..]);
+        for setting in ini {
+            php.args(["-d", setting]);
+        }
+        php.args([&format!("{directory}/loops.php"), directory, which, method, &seconds.to_string()]);
+        php.arg(format!("{directory}/classes.php")).stdout(Stdio::piped());
+        children.push(php.spawn()?);
+    }
+    let mut rate = 0.0;
+    for child in children {
+        let output = child.wait_with_output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "the loop {which} {method} failed: {text}");
+        let mut numbers = text.split_whitespace().filter_map(|number| number.parse::<f64>().ok());
+        let (calls, spent) = (numbers.next().context("no calls")?, numbers.next().context("no time")?);
+        rate += calls / spent;
+    }
+    Ok(rate)
+}
+
+fn through(
+    cluster: &Cluster,
+    cookie: &str,
+    method: &str,
+    connections: usize,
+    seconds: u64,
+) -> anyhow::Result<Measured> {
+    let message = format!(
+        r#"{{"event":"diffyne.call","data":{{"type":"call","componentId":"diffyne-bench","componentClass":"App\\Diffyne\\Bench","method":"{method}","params":[],"state":{{"count":1}},"fingerprint":"","signature":"","requestId":"r"}}}}"#
+    );
+    load::run(&Load {
+        target: SocketAddr::from(([127, 0, 0, 1], cluster.gateways[0].port)),
+        connections,
+        duration: Duration::from_secs(seconds),
+        message,
+        greetings: 1,
+        headers: format!("Cookie: {cookie}\r\n"),
+        threads: 1,
+    })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A cookie of a user who has been here before.
+fn cookie(laravel: &Laravel) -> anyhow::Result<String> {
+    let code = "$s = app('session')->driver(); $s->start(); $s->put('uid', 'ada'); $s->save(); $e = app('encrypter'); \
+         $v = $e->encrypt(Illuminate\\Cookie\\CookieValuePrefix::create($s->getName(), $e->getKey()).$s->getId(), false); \
+         echo $s->getName(), '=', rawurlencode($v);";
+    laravel.tinker(&[], code)
+}
+
+fn main() -> anyhow::Result<()> {
+    let number = |name: &'static str, default: &'static str, help: &'static str| {
+        Arg::new(name).long(name).default_value(default).value_parser(clap::value_parser!(u64)).help(help)
+    };
+    let matches = Cli::new("bench-php")
+        .about("Measures the PHP backends beside bare loops in two PHP processes")
+        .after_help(
+            "A: the package's endpoint through the kernel, nothing reset between calls. R: the bridge through the kernel, in a \
+             fresh sandbox for each call. D: the package's classes alone. All with two processes, as the pool and php-fpm.",
+        )
+        .arg(number("rounds", "3", "Alternating rounds"))
+        .arg(number("seconds", "3", "Seconds a run"))
+        .get_matches();
+    let get = |name| matches.get_one::<u64>(name).copied().unwrap_or_default();
+    let (rounds, seconds) = (get("rounds"), get("seconds"));
+    let laravel = Laravel::new()?;
+    laravel.load_bridge()?;
+    write_loops(&laravel)?;
+    let cookie = cookie(&laravel)?;
+    let (_fpm, socket) = laravel.serve_fpm(2)?;
+    let (_server, server_port) = laravel.serve()?;
+    let own = || Shape { signing_key: APP_KEY.to_owned(), ..Shape::new(1, 1) };
+    let fastcgi = Cluster::start(
+        own()
+            .worker("--fastcgi", &format!("unix:{}", socket.display()))
+            .worker("--fastcgi-connections", "2")
+            .worker("--fastcgi-script", &format!("{}/public/index.php", laravel.directory)),
+    )?;
+    let http = Cluster::start(own().worker("--backend-url", &format!("http://127.0.0.1:{server_port}")))?;
+    for (ini_name, ini) in INI {
+        let pool = |way: Way| -> anyhow::Result<Cluster> {
+            let kernel = if way == Way::Kernel { "always" } else { "auto" };
+            let shape = laravel.shape(1, 2).worker("--php-ini", &ini.join(",")).worker("--bridge-kernel", kernel);
+            Cluster::start(shape.worker("--php-max-calls", "1000000"))
+        };
+        let (kernel, short) = (pool(Way::Kernel)?, pool(Way::Short)?);
+        println!(
+            "\nPHP on the command line with {ini_name}; calls/s, medians of {rounds} rounds of {seconds} s, {CONNECTIONS} connections"
+        );
+        println!(
+            "{:<38} {:>7} {:>7} {:>7} {:>8} {:>8} {:>8} {:>7}   {:>8} {:>8} {:>8} {:>8}",
+            "", "2 A", "2 R", "2 D", "kernel", "short", "fastcgi", "php -S", "kern/2R", "kern/fcg", "short/2A", "p50-R"
+        );
+        for (method, what) in METHODS {
+            let mut rows: Vec<[f64; 9]> = Vec::new();
+            for _ in 0..rounds {
+                let one = through(&kernel, &cookie, method, 1, seconds)?;
+                let one_short = through(&short, &cookie, method, 1, seconds)?;
+                rows.push([
+                    two_loops(&laravel, ini, "A", method, seconds)?,
+                    two_loops(&laravel, ini, "R", method, seconds)?,
+                    two_loops(&laravel, ini, "D", method, seconds)?,
+                    through(&kernel, &cookie, method, CONNECTIONS, seconds)?.rate(),
+                    through(&short, &cookie, method, CONNECTIONS, seconds)?.rate(),
+                    through(&fastcgi, &cookie, method, CONNECTIONS, seconds)?.rate(),
+                    through(&http, &cookie, method, CONNECTIONS, seconds)?.rate(),
+                    one.quantile(0.5),
+                    one_short.quantile(0.5),
+                ]);
+            }
+            let m = |column: usize| median(rows.iter().map(|row| row[column]).collect());
+            let r_micros = 2e6 / m(1);
+            println!(
+                "{what:<38} {:>7.0} {:>7.0} {:>7.0} {:>8.0} {:>8.0} {:>8.0} {:>7.0}   {:>8.2} {:>8.2} {:>8.2} {:>6.0}us",
+                m(0),
+                m(1),
+                m(2),
+                m(3),
+                m(4),
+                m(5),
+                m(6),
+                m(3) / m(1),
+                m(3) / m(5),
+                m(4) / m(0),
+                m(7) - r_micros
+            );
+            println!(
+                "{:<38} one connection: p50 kernel {:.0} us, short {:.0} us; R takes {r_micros:.0} us a call",
+                "",
+                m(7),
+                m(8)
+            );
+        }
+    }
+    Ok(())
+}
