@@ -90,8 +90,9 @@ async fn searches(tab: &mut Tab) -> anyhow::Result<()> {
     tab.type_text("out").await?;
     tab.wait_for("document.querySelectorAll('li').length === 1").await?;
     tab.wait_for("location.search === '?q=out'").await?;
-    tab.eval("location.reload()").await?;
-    tab.wait_for(&format!("document.querySelector('input')?.value === 'out' && {OPEN}")).await?;
+    // What is waited for has to be on the new page.
+    tab.eval("window.isOld = true; location.reload()").await?;
+    tab.wait_for(&format!("!window.isOld && document.querySelector('input')?.value === 'out' && {OPEN}")).await?;
     assert_eq!(tab.text("li").await?, "outbox");
     tab.click("input").await?;
     tab.eval("document.querySelector('input').setSelectionRange(3, 3)").await?;

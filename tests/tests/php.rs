@@ -211,16 +211,16 @@ async fn a_reload_under_load_fails_no_call_and_brings_the_new_code() -> anyhow::
         }));
     }
     cluster.workers[0].process.signal(Signal::Hup)?;
-    let until = Instant::now() + Duration::from_secs(20);
+    let started = Instant::now();
     let mut in_a_row = 0;
-    while in_a_row < 30 {
-        assert!(Instant::now() < until, "the old code goes on");
+    while in_a_row < 30 || started.elapsed() < Duration::from_secs(1) {
+        assert!(started.elapsed() < Duration::from_secs(20), "the old code goes on");
         let answer = text(&mut client, "ask", json!([])).await?;
         in_a_row = if answer == "VERSION-2" { in_a_row + 1 } else { 0 };
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     for task in load {
-        assert!(task.await?? > 10, "the load went on");
+        assert!(task.await?? > 30, "the load went on");
     }
     Ok(())
 }

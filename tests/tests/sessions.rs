@@ -124,6 +124,9 @@ async fn a_call_that_uses_no_session_makes_none_and_keeps_the_users_alive() -> a
     let laravel = Laravel::new()?;
     let served = laravel.served(Way::Short, 1)?;
     let cluster = Cluster::start(served.shape.clone())?;
+    eventually("two processes and a spare one", || {
+        cluster.workers[0].metric("diffyne_worker_php_processes_ready").is_ok_and(|ready| ready >= 3.0)
+    })?;
     let mut guest = Client::connect(&cluster.url(0)).await?;
     for _ in 0..5 {
         probe(&mut guest, "say", json!(["hello"])).await?;

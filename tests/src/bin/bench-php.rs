@@ -76,7 +76,7 @@ fn two_loops(laravel: &Laravel, ini: &[&str], which: &str, method: &str, seconds
 
 fn through(
     cluster: &Cluster,
-    cookie: &str,
+    cookies: &[String],
     method: &str,
     connections: usize,
     seconds: u64,
@@ -90,7 +90,8 @@ fn through(
         duration: Duration::from_secs(seconds),
         message,
         greetings: 1,
-        headers: format!("Cookie: {cookie}\r\n"),
+        headers: String::new(),
+        own_headers: cookies.iter().map(|cookie| format!("Cookie: {cookie}\r\n")).collect(),
         threads: 1,
     })
 }
@@ -100,7 +101,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// A cookie of a user who has been here before.
+/// A cookie of a user who has been here before; each connection is one of its own.
 fn cookie(laravel: &Laravel) -> anyhow::Result<String> {
     let code = "$s = app('session')->driver(); $s->start(); $s->put('uid', 'ada'); $s->save(); $e = app('encrypter'); \
          $v = $e->encrypt(Illuminate\\Cookie\\CookieValuePrefix::create($s->getName(), $e->getKey()).$s->getId(), false); \
@@ -126,7 +127,7 @@ fn main() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.load_bridge()?;
     write_loops(&laravel)?;
-    let cookie = cookie(&laravel)?;
+    let cookies: Vec<String> = (0..CONNECTIONS).map(|_| cookie(&laravel)).collect::<anyhow::Result<_>>()?;
     let (_fpm, socket) = laravel.serve_fpm(2)?;
     let (_server, server_port) = laravel.serve()?;
     let own = || Shape { signing_key: APP_KEY.to_owned(), ..Shape::new(1, 1) };
@@ -154,16 +155,16 @@ fn main() -> anyhow::Result<()> {
         for (method, what) in METHODS {
             let mut rows: Vec<[f64; 9]> = Vec::new();
             for _ in 0..rounds {
-                let one = through(&kernel, &cookie, method, 1, seconds)?;
-                let one_short = through(&short, &cookie, method, 1, seconds)?;
+                let one = through(&kernel, &cookies, method, 1, seconds)?;
+                let one_short = through(&short, &cookies, method, 1, seconds)?;
                 rows.push([
                     two_loops(&laravel, ini, "A", method, seconds)?,
                     two_loops(&laravel, ini, "R", method, seconds)?,
                     two_loops(&laravel, ini, "D", method, seconds)?,
-                    through(&kernel, &cookie, method, CONNECTIONS, seconds)?.rate(),
-                    through(&short, &cookie, method, CONNECTIONS, seconds)?.rate(),
-                    through(&fastcgi, &cookie, method, CONNECTIONS, seconds)?.rate(),
-                    through(&http, &cookie, method, CONNECTIONS, seconds)?.rate(),
+                    through(&kernel, &cookies, method, CONNECTIONS, seconds)?.rate(),
+                    through(&short, &cookies, method, CONNECTIONS, seconds)?.rate(),
+                    through(&fastcgi, &cookies, method, CONNECTIONS, seconds)?.rate(),
+                    through(&http, &cookies, method, CONNECTIONS, seconds)?.rate(),
                     one.quantile(0.5),
                     one_short.quantile(0.5),
                 ]);

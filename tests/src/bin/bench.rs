@@ -110,6 +110,7 @@ fn calls(setup: &Setup, pairs: usize, seconds: u64, name: &str, message: &str, c
             message: message.to_owned(),
             greetings: 0,
             headers: String::new(),
+            own_headers: Vec::new(),
             threads: LOAD_THREADS,
         };
         let mut rows: Vec<[f64; 14]> = Vec::new();

@@ -35,6 +35,7 @@ fn main() -> anyhow::Result<()> {
         message,
         greetings: text("greetings").parse().context("--greetings must be a number")?,
         headers: String::new(),
+        own_headers: Vec::new(),
         threads: text("threads").parse().context("--threads must be a number")?,
     };
     let measured = load::run(&load)?;

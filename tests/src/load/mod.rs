@@ -27,6 +27,8 @@ pub struct Load {
     pub greetings: usize,
     /// More headers for the handshake, each line ended by CR LF.
     pub headers: String,
+    /// Headers of each connection in turn, beside those; none: no others.
+    pub own_headers: Vec<String>,
     /// Threads of the generator.
     pub threads: usize,
 }
@@ -186,8 +188,9 @@ fn run_thread(load: &Load, thread: usize, ready: &std::sync::Barrier) -> anyhow:
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let mut sockets = Vec::new();
-        for _ in (thread..load.connections).step_by(load.threads) {
-            let mut socket = Socket::connect(load.target, &load.headers).await?;
+        for number in (thread..load.connections).step_by(load.threads) {
+            let own = load.own_headers.get(number % load.own_headers.len().max(1)).map_or("", String::as_str);
+            let mut socket = Socket::connect(load.target, &format!("{}{own}", load.headers)).await?;
             for _ in 0..load.greetings {
                 socket.receive().await?;
             }

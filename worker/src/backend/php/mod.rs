@@ -1,7 +1,8 @@
 //! Components of a Laravel application, in a pool of PHP processes that boot it once.
 //!
 //! * `process`: one process, its script and its ends
-//! * `pool`: how many there are, and who gets the next call
+//! * `room`: where calls meet processes, on the calls' own threads
+//! * `pool`: how many there are, and what becomes of them, on a thread that they die with
 //! * `frame`: what goes over the socket between
 //! * `figures`: what a pool counts
 
@@ -9,29 +10,30 @@ mod figures;
 mod frame;
 mod pool;
 mod process;
+mod room;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use diffyne_shared::settings::php::PhpSettings;
 use diffyne_shared::signing::Signer;
 use prometheus::Registry;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use super::translation::{Asked, Told};
+use super::translation::Asked;
 use super::{Backend, Finished, FinishedFuture, Job, request};
 use figures::Figures;
-use pool::{Call, Gateways, Pool};
+use pool::{Gateways, Pool, SPARE};
+use room::Room;
 
-pub use pool::PoolState;
+pub use room::PoolState;
 
-/// Calls on their way to the pool's thread; the worker's own limits are far below.
-const CALLS_MAX: usize = 4096;
+/// Words for the pool's thread that wait; there are few of them.
+const COMMANDS_MAX: usize = 1024;
 
 enum Command {
-    Run(Call),
     Reload,
     Gateways(Gateways),
 }
@@ -39,8 +41,7 @@ enum Command {
 /// The backend over a pool.
 pub struct PhpBackend {
     commands: mpsc::Sender<Command>,
-    state: watch::Receiver<PoolState>,
-    figures: Figures,
+    room: Arc<Room>,
     /// Signs and verifies; can be exchanged while calls run.
     signer: ArcSwap<Signer>,
     debug: bool,
@@ -56,26 +57,29 @@ impl PhpBackend {
         signer: Signer,
         debug: bool,
     ) -> std::io::Result<Arc<Self>> {
-        let (commands, mut received) = mpsc::channel(CALLS_MAX);
-        let (sender, state) = watch::channel(PoolState::default());
-        let figures = Figures::new();
-        let counting = figures.clone();
+        let (commands, mut received) = mpsc::channel(COMMANDS_MAX);
+        let room = Room::new(&settings, SPARE, Figures::new());
+        let kept = Arc::clone(&room);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("php-pool".to_owned()).spawn(move || {
             LocalSet::new().block_on(&runtime, async move {
-                let pool = Pool::new(settings, status_ttl, counting, sender);
-                let keeper = tokio::task::spawn_local(std::rc::Rc::clone(&pool).keep());
+                let pool = Pool::new(settings, status_ttl, kept);
+                let tasks = [
+                    tokio::task::spawn_local(std::rc::Rc::clone(&pool).keep()),
+                    tokio::task::spawn_local(std::rc::Rc::clone(&pool).watch()),
+                ];
                 while let Some(command) = received.recv().await {
                     match command {
-                        Command::Run(call) => pool.submit(call),
                         Command::Reload => pool.reload(),
                         Command::Gateways(gateways) => pool.gateways(gateways),
                     }
                 }
-                keeper.abort();
+                for task in tasks {
+                    task.abort();
+                }
             });
         })?;
-        Ok(Arc::new(Self { commands, state, figures, signer: ArcSwap::from_pointee(signer), debug }))
+        Ok(Arc::new(Self { commands, room, signer: ArcSwap::from_pointee(signer), debug }))
     }
 
     async fn attempt(&self, job: Job) -> Finished {
@@ -83,19 +87,8 @@ impl PhpBackend {
             Ok(verified) => verified,
             Err(refused) => return *refused,
         };
-        let (answer, answered) = oneshot::channel();
-        let call = Call {
-            head: request::head(&job),
-            payload: job.payload,
-            deadline: job.deadline.into(),
-            since: Instant::now().into(),
-            answer,
-        };
-        if self.commands.send(Command::Run(call)).await.is_err() {
-            tracing::error!("the pool's thread has ended");
-        }
-        let told = answered.await;
-        let (told, body) = told.unwrap_or_else(|_| (Told::broken("the call was not run".to_owned()), Vec::new()));
+        let head = request::head(&job);
+        let (told, body) = self.room.run(&head, &job.payload, job.deadline).await;
         let asked = Asked {
             kind: job.kind,
             transport: job.client.transport,
@@ -118,11 +111,11 @@ impl Backend for PhpBackend {
     }
 
     fn register_metrics(&self, registry: &Registry) {
-        self.figures.register(registry);
+        self.room.figures.register(registry);
     }
 
     fn gateways(&self, connected: usize, draining: bool) {
-        // A full queue means thousands of calls; the next change tells it.
+        // There is room: few words are said, and the thread has little else to do.
         let _ = self.commands.try_send(Command::Gateways(Gateways { connected, draining }));
     }
 
@@ -132,7 +125,7 @@ impl Backend for PhpBackend {
     }
 
     fn reloading(&self) -> usize {
-        self.state.borrow().older
+        self.room.state.borrow().older
     }
 
     fn set_signer(&self, signer: &Signer) {
@@ -140,7 +133,7 @@ impl Backend for PhpBackend {
     }
 
     fn ready(&self) -> Result<(), String> {
-        let state = self.state.borrow();
+        let state = self.room.state.borrow();
         match &state.fault {
             _ if state.ready > 0 => Ok(()),
             Some(fault) => Err(format!("PHP does not start: {fault}")),

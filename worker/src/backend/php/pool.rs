@@ -1,25 +1,23 @@
-//! A pool of PHP processes: as many as run calls, and one that is warm to take the place of one that ends.
+//! The keeper of a pool: as many processes as run calls, and one that is warm to take the place of one that ends.
 //!
-//! Everything here lives on one thread, which the processes die with. A process takes a call when it holds one of the
-//! places; there is one place less than there are processes.
+//! Everything here lives on one thread, which the processes die with. Calls do not come by here: see [`super::room`].
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use diffyne_shared::backoff::Backoff;
 use diffyne_shared::settings::php::PhpSettings;
-use serde_json::{Value, json};
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use serde_json::json;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::figures::Figures;
-use super::process::{Ended, Process};
-use crate::backend::translation::Told;
+use super::process;
+use super::room::Room;
 
 /// Processes beyond those that run calls.
-const SPARE: usize = 1;
+pub(super) const SPARE: usize = 1;
 /// How often the pool looks after itself.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A call that waited this long asks for one more process.
@@ -30,7 +28,6 @@ const SHRINK_AFTER: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 /// and after this at last.
 const RETRY_LAST: Duration = Duration::from_secs(30);
-
 /// The last gateway has been gone for this long: the connection's status is another.
 const GONE_AFTER: Duration = Duration::from_secs(1);
 /// The status is told so often in the time that it lives.
@@ -44,69 +41,10 @@ pub(super) struct Gateways {
     pub(super) draining: bool,
 }
 
-/// Why a process ends.
-#[derive(Debug, Clone, Copy)]
-enum Why {
-    Replaced,
-    Idle,
-    LastCall,
-    Died,
-    Late,
-    Untidy,
-    Calls,
-    Memory,
-}
-
-impl Why {
-    /// The label of metrics.
-    fn label(self) -> &'static str {
-        match self {
-            Self::Replaced => "replaced",
-            Self::Idle => "ended_idle",
-            Self::LastCall => "ended_by_call",
-            Self::Died => "died",
-            Self::Late => "call_too_long",
-            Self::Untidy => "not_tidied_up",
-            Self::Calls => "max_calls",
-            Self::Memory => "max_memory",
-        }
-    }
-}
-
-/// A call for the pool.
-pub(super) struct Call {
-    pub(super) head: Value,
-    pub(super) payload: Vec<u8>,
-    pub(super) deadline: Instant,
-    pub(super) since: Instant,
-    pub(super) answer: oneshot::Sender<(Told, Vec<u8>)>,
-}
-
-/// What can be seen of a pool from outside.
-#[derive(Debug, Clone, Default)]
-pub struct PoolState {
-    /// Processes that are ready.
-    pub ready: usize,
-    /// Processes that are to be replaced by newer ones.
-    pub older: usize,
-    /// Why none could be started the last time, if so.
-    pub fault: Option<String>,
-}
-
-/// The pool.
+/// The keeper.
 pub(super) struct Pool {
     settings: PhpSettings,
-    queue: RefCell<VecDeque<Call>>,
-    queued: Notify,
-    places: Semaphore,
-    /// Places in the semaphore, held or not.
-    target: Cell<usize>,
-    /// Processes of this generation that are ready or starting.
-    current: Cell<usize>,
-    /// Grows with each reload: older processes go as newer ones are ready.
-    generation: Cell<u32>,
-    /// There may be one process too many: each looks whether it is the one to go.
-    leave: Notify,
+    room: Arc<Room>,
     busy_at: Cell<Instant>,
     gateways: Cell<Gateways>,
     /// Since when no gateway is connected.
@@ -114,44 +52,30 @@ pub(super) struct Pool {
     /// What the application's cache was told of the connection, and when.
     told: Cell<Option<(bool, Instant)>>,
     status_ttl: Duration,
-    figures: Figures,
-    state: watch::Sender<PoolState>,
+    /// A process has ended: another may be wanted at once.
+    pub(super) look: Rc<Notify>,
+    backoff: RefCell<Backoff>,
 }
 
 impl Pool {
-    pub(super) fn new(
-        settings: PhpSettings,
-        status_ttl: Duration,
-        figures: Figures,
-        state: watch::Sender<PoolState>,
-    ) -> Rc<Self> {
+    pub(super) fn new(settings: PhpSettings, status_ttl: Duration, room: Arc<Room>) -> Rc<Self> {
         Rc::new(Self {
+            settings,
+            room,
+            busy_at: Cell::new(Instant::now()),
             gateways: Cell::default(),
             alone_since: Cell::new(Instant::now()),
             told: Cell::default(),
             status_ttl,
-            figures,
-            places: Semaphore::new(settings.processes_min),
-            target: Cell::new(settings.processes_min),
-            settings,
-            queue: RefCell::default(),
-            queued: Notify::new(),
-            current: Cell::new(0),
-            generation: Cell::new(0),
-            leave: Notify::new(),
-            busy_at: Cell::new(Instant::now()),
-            state,
+            look: Rc::default(),
+            backoff: RefCell::new(Backoff::new(RETRY_FIRST, RETRY_LAST)),
         })
     }
 
-    /// Takes a call; its answer comes by its own channel.
-    pub(super) fn submit(&self, call: Call) {
-        let fault = self.state.borrow().fault.clone();
-        if let Some(fault) = fault.filter(|_| self.state.borrow().ready == 0) {
-            return answer(call, Told::broken(format!("the application does not start: {fault}")), Vec::new());
-        }
-        self.queue.borrow_mut().push_back(call);
-        self.queued.notify_one();
+    /// Replaces all processes, one after the other.
+    pub(super) fn reload(&self) {
+        self.room.renew();
+        self.look.notify_one();
     }
 
     /// Gateways came or went.
@@ -162,12 +86,68 @@ impl Pool {
         self.gateways.set(gateways);
     }
 
+    /// Looks after calls that wait and places that stay free, until the thread ends.
+    pub(super) async fn watch(self: Rc<Self>) {
+        loop {
+            self.adapt();
+            self.tell_status();
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Keeps as many processes as are wanted, until the thread ends.
+    pub(super) async fn keep(self: Rc<Self>) {
+        loop {
+            let Some(generation) = self.room.wanted() else {
+                // Whatever it was that changed, it is looked at again soon.
+                let _ = tokio::time::timeout(LOOK_EVERY, self.look.notified()).await;
+                continue;
+            };
+            match process::start(&self.settings, generation).await {
+                Ok((ready, child)) => {
+                    self.backoff.borrow_mut().reset();
+                    self.room.started(ready);
+                    tokio::task::spawn_local(child.tend(Arc::clone(&self.room), Rc::clone(&self.look)));
+                }
+                Err(error) => {
+                    let wait = self.backoff.borrow_mut().wait();
+                    tracing::error!(%error, retry = ?wait, "PHP does not start");
+                    self.room.not_started(generation, error.to_string());
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// Grows when calls wait, and shrinks when places stay free.
+    fn adapt(&self) {
+        let now = Instant::now();
+        let ((queued, waits), (target, free, complete)) = (self.room.queue(), self.room.places());
+        self.room.figures.places.set(target as i64);
+        self.room.figures.queued.set(queued as i64);
+        let waits = waits > GROW_AFTER;
+        if free == 0 || waits {
+            self.busy_at.set(now);
+        }
+        if waits && target < self.settings.processes_max && complete {
+            self.room.grow();
+            self.look.notify_one();
+            tracing::debug!(processes = target + 1, "the pool grows");
+        } else if target > self.settings.processes_min
+            && now.duration_since(self.busy_at.get()) > SHRINK_AFTER
+            && self.room.shrink()
+        {
+            self.busy_at.set(now);
+            tracing::debug!(processes = target - 1, "the pool shrinks");
+        }
+    }
+
     /// Tells the application's cache of the connection, before the last word is forgotten.
     fn tell_status(&self) {
         let (now, gateways) = (Instant::now(), self.gateways.get());
         let connected = gateways.connected > 0;
         let due = match self.told.get() {
-            _ if gateways.draining || self.state.borrow().ready == 0 => false,
+            _ if gateways.draining || self.room.state.borrow().ready == 0 => false,
             Some((true, _)) if !connected => now.duration_since(self.alone_since.get()) > GONE_AFTER,
             Some((true, at)) => now.duration_since(at) > self.status_ttl / TOLD_PER_LIFE,
             // Another worker may have gateways, so only one that had them says that they are gone.
@@ -178,191 +158,12 @@ impl Pool {
         }
         self.told.set(Some((connected, now)));
         let status = if connected { "connected" } else { "disconnected" };
-        let (answer, answered) = oneshot::channel();
-        self.submit(Call {
-            head: json!({"kind": "status", "status": status, "seconds": self.status_ttl.as_secs().max(1)}),
-            payload: Vec::new(),
-            deadline: now + self.status_ttl,
-            since: now,
-            answer,
-        });
+        let head = json!({"kind": "status", "status": status, "seconds": self.status_ttl.as_secs().max(1)});
+        let (room, deadline) = (Arc::clone(&self.room), (now + self.status_ttl).into_std());
         tokio::task::spawn_local(async move {
-            if let Ok((told, _)) = answered.await
-                && let Some(error) = told.error()
-            {
+            if let Some(error) = room.run(&head, b"", deadline).await.0.error() {
                 tracing::warn!(error, "the connection's status was not written into the application's cache");
             }
         });
     }
-
-    /// Replaces all processes, one after the other.
-    pub(super) fn reload(&self) {
-        self.generation.set(self.generation.get() + 1);
-        self.current.set(0);
-        self.state.send_modify(|state| state.older = state.ready);
-    }
-
-    /// Keeps as many processes as are wanted, until the thread ends.
-    pub(super) async fn keep(self: Rc<Self>) {
-        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LAST);
-        loop {
-            self.adapt();
-            self.tell_status();
-            if self.current.get() >= self.target.get() + SPARE {
-                tokio::time::sleep(LOOK_EVERY).await;
-                continue;
-            }
-            let generation = self.generation.get();
-            self.current.set(self.current.get() + 1);
-            match Process::start(&self.settings).await {
-                Ok(process) => {
-                    backoff.reset();
-                    self.state.send_modify(|state| {
-                        state.ready += 1;
-                        state.fault = None;
-                    });
-                    self.leave.notify_waiters();
-                    self.figures.ready.inc();
-                    tokio::task::spawn_local(Rc::clone(&self).serve(process, generation));
-                }
-                Err(error) => {
-                    self.one_less(generation);
-                    self.figures.start_failures.inc();
-                    let wait = backoff.wait();
-                    tracing::error!(%error, retry = ?wait, "PHP does not start");
-                    self.fail_waiting(&error.to_string());
-                    self.state.send_modify(|state| state.fault = Some(error.to_string()));
-                    tokio::time::sleep(wait).await;
-                }
-            }
-        }
-    }
-
-    fn one_less(&self, generation: u32) {
-        if generation == self.generation.get() {
-            self.current.set(self.current.get().saturating_sub(1));
-        }
-    }
-
-    /// Nobody is there, and nobody comes soon.
-    fn fail_waiting(&self, fault: &str) {
-        if self.state.borrow().ready > 0 {
-            return;
-        }
-        for call in self.queue.take() {
-            answer(call, Told::broken(format!("the application does not start: {fault}")), Vec::new());
-        }
-    }
-
-    /// Grows when calls wait, and shrinks when places stay free.
-    fn adapt(&self) {
-        let now = Instant::now();
-        let target = self.target.get();
-        self.figures.places.set(target as i64);
-        self.figures.queued.set(self.queue.borrow().len() as i64);
-        let waits = self.queue.borrow().front().is_some_and(|call| now.duration_since(call.since) > GROW_AFTER);
-        if self.places.available_permits() == 0 || waits {
-            self.busy_at.set(now);
-        }
-        if waits && target < self.settings.processes_max && self.current.get() >= target + SPARE {
-            self.target.set(target + 1);
-            self.places.add_permits(1);
-            tracing::debug!(processes = target + 1, "the pool grows");
-        } else if target > self.settings.processes_min
-            && now.duration_since(self.busy_at.get()) > SHRINK_AFTER
-            && self.places.forget_permits(1) == 1
-        {
-            self.target.set(target - 1);
-            self.busy_at.set(now);
-            self.leave.notify_waiters();
-            tracing::debug!(processes = target - 1, "the pool shrinks");
-        }
-    }
-
-    /// Whether there is one too many: of all that are ready for an older process, of its own for a newer one.
-    fn may_leave(&self, generation: u32) -> bool {
-        let older = generation < self.generation.get();
-        let processes = if older { self.state.borrow().ready } else { self.current.get() };
-        processes > self.target.get() + SPARE
-    }
-
-    /// Lets one process run calls until it ends.
-    async fn serve(self: Rc<Self>, mut process: Process, generation: u32) {
-        let why = self.work(&mut process, generation).await;
-        tracing::debug!(process = process.id, calls = process.calls, why = why.label(), "a PHP process has ended");
-        self.figures.ended.with_label_values(&[why.label()]).inc();
-        self.figures.ready.dec();
-        self.one_less(generation);
-        let is_older = generation < self.generation.get();
-        self.state.send_modify(|state| {
-            state.ready = state.ready.saturating_sub(1);
-            state.older = state.older.saturating_sub(usize::from(is_older));
-        });
-        process.end().await;
-    }
-
-    async fn work(&self, process: &mut Process, generation: u32) -> Why {
-        loop {
-            if self.may_leave(generation) {
-                return Why::Replaced;
-            }
-            let place = tokio::select! {
-                place = self.places.acquire() => place,
-                () = self.leave.notified() => continue,
-                status = process.gone() => {
-                    tracing::warn!(process = process.id, status, "a PHP process ended while it had nothing to do");
-                    return Why::Idle;
-                }
-            };
-            let next = self.queue.borrow_mut().pop_front();
-            let Some(call) = next else {
-                drop(place);
-                tokio::select! {
-                    () = self.queued.notified() => {}
-                    () = self.leave.notified() => {}
-                    _ = process.gone() => return Why::Idle,
-                }
-                continue;
-            };
-            if call.deadline <= Instant::now() || call.answer.is_closed() {
-                continue;
-            }
-            self.figures.wait.observe(call.since.elapsed().as_secs_f64());
-            match process.run(&call.head, &call.payload, call.deadline).await {
-                Ended::Answered(told, body) => answer(call, told, body),
-                Ended::AnsweredLast(told) => {
-                    // Not a crash: users may not slow the pool down by it.
-                    answer(call, told, Vec::new());
-                    return Why::LastCall;
-                }
-                Ended::Died(how) => {
-                    tracing::error!(process = process.id, how, "a PHP process died in a call");
-                    answer(call, Told::broken("the PHP process died".to_owned()), Vec::new());
-                    return Why::Died;
-                }
-                Ended::Late => {
-                    tracing::error!(process = process.id, "a call took too long, so its PHP process was killed");
-                    answer(call, Told::late(), Vec::new());
-                    return Why::Late;
-                }
-            }
-            if !process.settle().await {
-                return Why::Untidy;
-            }
-            drop(place);
-            if process.calls >= process.calls_max {
-                return Why::Calls;
-            }
-            let memory = process.memory();
-            self.figures.memory.set(memory as i64);
-            if memory > self.settings.memory_max {
-                return Why::Memory;
-            }
-        }
-    }
-}
-
-fn answer(call: Call, told: Told, body: Vec<u8>) {
-    // The gateway may have gone.
-    let _ = call.answer.send((told, body));
 }

@@ -1,8 +1,15 @@
 //! One PHP process: started with our script, told to run calls, ended in every way that a process can end.
+//!
+//! It has two halves: [`Ready`] is the way to it, and goes from call to call and from thread to thread; [`Child`] is
+//! the process itself, and stays with the thread that it dies with.
 
+use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use diffyne_shared::settings::php::{Kernel, PhpSettings};
@@ -10,10 +17,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::process::Command;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{timeout, timeout_at};
 
 use super::frame;
+use super::room::{Room, Why};
 use crate::backend::translation::Told;
 
 /// The script that a process runs: the bridge, and the loop that uses it.
@@ -29,6 +38,8 @@ const LINE_BYTES_MAX: usize = 2_000;
 const LINES_PER_SECOND: u32 = 50;
 /// How long the tidying up after an answer may take.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the verdict of a call may take whose process has ended.
+const VERDICT_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a process that is told to end may take.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -76,6 +87,8 @@ enum Said {
 pub(super) enum Ended {
     /// It was answered; the process can go on.
     Answered(Told, Vec<u8>),
+    /// The process had gone before it could hear of the call.
+    NotRun,
     /// It was answered, and that was the last one: `exit`, a fatal error.
     AnsweredLast(Told),
     /// The process died without a word.
@@ -84,111 +97,132 @@ pub(super) enum Ended {
     Late,
 }
 
-/// A running process, ready for a call.
-pub(super) struct Process {
-    child: Child,
-    channel: UnixStream,
+/// The way to a running process.
+pub(super) struct Ready {
+    channel: StdStream,
     /// Process id, for the log.
     pub(super) id: u32,
+    /// Which deploy of the application it runs.
+    pub(super) generation: u32,
     /// Calls it has run.
     pub(super) calls: u32,
     /// When it is replaced.
     pub(super) calls_max: u32,
+    end: oneshot::Sender<Why>,
 }
 
-impl Process {
-    /// Starts one and waits until it is ready. The thread that calls this must live as long as the process.
-    pub(super) async fn start(settings: &PhpSettings) -> Result<Self, StartError> {
-        let error = |error| StartError::Spawn { command: settings.command.join(" "), error };
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(error)?;
-        ours.set_nonblocking(true).map_err(error)?;
-        // The process dies with the thread that started it, whatever happens to the worker.
-        let mut command = std::process::Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).args(&settings.command);
-        for (name, value) in &settings.ini {
-            command.arg("-d").arg(format!("{name}={value}"));
-        }
-        let mapping = FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: CHANNEL };
-        command.fd_mappings(vec![mapping]).map_err(|collision| error(std::io::Error::other(collision)))?;
-        let mut command = Command::from(command);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().map_err(error)?;
-        drop(command);
-        let id = child.id().unwrap_or_default();
-        if let Some(stdout) = child.stdout.take() {
-            tokio::task::spawn_local(log_lines(id, stdout));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            tokio::task::spawn_local(log_lines(id, stderr));
-        }
-        if let Some(mut stdin) = child.stdin.take() {
-            tokio::task::spawn_local(async move {
-                for part in SCRIPT {
-                    // A process that has ended says so by itself.
-                    let part = if part == SCRIPT[0] { part } else { part.trim_start_matches("<?php") };
-                    let _ = stdin.write_all(part.as_bytes()).await;
-                }
-            });
-        }
-        let spread = 1.0 + (fastrand::f64() - 0.5) / 5.0;
-        let calls_max = (f64::from(settings.calls_max) * spread) as u32;
-        let channel = UnixStream::from_std(ours).map_err(error)?;
-        let mut process = Self { child, channel, id, calls: 0, calls_max };
-        match timeout(settings.start_timeout, process.greet(settings)).await {
-            Ok(Ok(())) => Ok(process),
-            Ok(Err(why)) => Err(why),
-            Err(_elapsed) => Err(StartError::Late(settings.start_timeout)),
-        }
-    }
+/// The process itself.
+pub(super) struct Child {
+    process: tokio::process::Child,
+    id: u32,
+    generation: u32,
+    told: oneshot::Receiver<Why>,
+}
 
-    async fn greet(&mut self, settings: &PhpSettings) -> Result<(), StartError> {
-        let start = Start {
-            directory: &settings.directory,
-            environment: &settings.environment,
-            kernel: settings.kernel,
-            classes: CLASSES.trim_start_matches("<?php"),
-        };
-        let told = frame::write(&mut self.channel, &start, b"").await;
-        let said = match told {
-            Ok(()) => frame::read::<Said>(&mut self.channel).await,
-            Err(error) => Err(error),
-        };
-        match said {
-            Ok((Said::Ready { php, laravel, kernel }, _)) => {
-                let way = if kernel.is_empty() { "short".to_owned() } else { format!("through the kernel: {kernel}") };
-                tracing::info!(process = self.id, php, laravel, way, "a PHP process is ready");
-                Ok(())
+/// Starts a process and waits until it is ready. The thread that calls this must live as long as the process.
+pub(super) async fn start(settings: &PhpSettings, generation: u32) -> Result<(Ready, Child), StartError> {
+    let error = |error| StartError::Spawn { command: settings.command.join(" "), error };
+    let (ours, theirs) = StdStream::pair().map_err(error)?;
+    ours.set_nonblocking(true).map_err(error)?;
+    // The process dies with the thread that started it, whatever happens to the worker.
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).args(&settings.command);
+    for (name, value) in &settings.ini {
+        command.arg("-d").arg(format!("{name}={value}"));
+    }
+    let mapping = FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: CHANNEL };
+    command.fd_mappings(vec![mapping]).map_err(|collision| error(io::Error::other(collision)))?;
+    let mut command = Command::from(command);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(error)?;
+    drop(command);
+    let id = child.id().unwrap_or_default();
+    if let Some(stdout) = child.stdout.take() {
+        tokio::task::spawn_local(log_lines(id, stdout));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        tokio::task::spawn_local(log_lines(id, stderr));
+    }
+    if let Some(mut stdin) = child.stdin.take() {
+        tokio::task::spawn_local(async move {
+            for part in SCRIPT {
+                // A process that has ended says so by itself.
+                let part = if part == SCRIPT[0] { part } else { part.trim_start_matches("<?php") };
+                let _ = stdin.write_all(part.as_bytes()).await;
             }
-            Ok((Said::Failed { error }, _)) => Err(StartError::Failed(error)),
-            Ok(_) | Err(_) => Err(StartError::Ended(self.end().await)),
+        });
+    }
+    let (end, told) = oneshot::channel();
+    let mut channel = UnixStream::from_std(ours).map_err(error)?;
+    let mut child = Child { process: child, id, generation, told };
+    match timeout(settings.start_timeout, greet(&mut channel, id, settings)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(None)) => {
+            drop(channel);
+            return Err(StartError::Ended(child.wait_or_kill().await));
         }
+        Ok(Err(Some(why))) => return Err(why),
+        Err(_elapsed) => return Err(StartError::Late(settings.start_timeout)),
+    }
+    let spread = 1.0 + (fastrand::f64() - 0.5) / 5.0;
+    let calls_max = (f64::from(settings.calls_max) * spread) as u32;
+    let channel = channel.into_std().map_err(error)?;
+    Ok((Ready { channel, id, generation, calls: 0, calls_max, end }, child))
+}
+
+/// The first words; an error of its own, or none when it has just ended.
+async fn greet(channel: &mut UnixStream, id: u32, settings: &PhpSettings) -> Result<(), Option<StartError>> {
+    let start = Start {
+        directory: &settings.directory,
+        environment: &settings.environment,
+        kernel: settings.kernel,
+        classes: CLASSES.trim_start_matches("<?php"),
+    };
+    let told = frame::write(channel, &start, b"").await;
+    let said = match told {
+        Ok(()) => frame::read::<Said>(channel).await,
+        Err(error) => Err(error),
+    };
+    match said {
+        Ok((Said::Ready { php, laravel, kernel }, _)) => {
+            let way = if kernel.is_empty() { "short".to_owned() } else { format!("through the kernel: {kernel}") };
+            tracing::info!(process = id, php, laravel, way, "a PHP process is ready");
+            Ok(())
+        }
+        Ok((Said::Failed { error }, _)) => Err(Some(StartError::Failed(error))),
+        Ok(_) | Err(_) => Err(None),
+    }
+}
+
+impl Ready {
+    /// Works with the channel on this thread's runtime, and takes it back.
+    async fn with_channel<R>(&mut self, work: impl AsyncFnOnce(&mut UnixStream) -> io::Result<R>) -> io::Result<R> {
+        let mut channel = UnixStream::from_std(self.channel.try_clone()?)?;
+        work(&mut channel).await
     }
 
-    /// Runs one call. Afterwards, unless it says otherwise, [`Self::settle`].
+    /// Runs one call. Afterwards, if it was answered, [`Self::settle`]; else [`Self::end`].
     pub(super) async fn run(&mut self, head: &impl Serialize, payload: &[u8], deadline: Instant) -> Ended {
         self.calls += 1;
-        let exchange = async {
-            frame::write(&mut self.channel, head, payload).await?;
-            frame::read::<Said>(&mut self.channel).await
-        };
-        match timeout_at(deadline, exchange).await {
-            Ok(Ok((Said::Answer(told), _))) if told.is_last() => {
-                self.end().await;
-                Ended::AnsweredLast(*told)
-            }
+        let mut sent = false;
+        let exchange = self.with_channel(async |channel| {
+            frame::write(channel, head, payload).await?;
+            sent = true;
+            frame::read::<Said>(channel).await
+        });
+        match timeout_at(deadline.into(), exchange).await {
+            Ok(Ok((Said::Answer(told), _))) if told.is_last() => Ended::AnsweredLast(*told),
             Ok(Ok((Said::Answer(told), body))) => Ended::Answered(*told, body),
-            Ok(Ok(_)) => Ended::Died(format!("it spoke out of turn ({})", self.end().await)),
-            Ok(Err(error)) => Ended::Died(format!("{error} ({})", self.end().await)),
-            Err(_elapsed) => {
-                self.kill().await;
-                Ended::Late
-            }
+            Ok(Ok(_)) => Ended::Died("it spoke out of turn".to_owned()),
+            Ok(Err(error)) if !sent && error.kind() == io::ErrorKind::BrokenPipe => Ended::NotRun,
+            Ok(Err(error)) => Ended::Died(error.to_string()),
+            Err(_elapsed) => Ended::Late,
         }
     }
 
     /// Waits until the process has tidied up after its answer; `false` when it did not.
     pub(super) async fn settle(&mut self) -> bool {
-        let said = timeout(SETTLE_TIMEOUT, frame::read::<Said>(&mut self.channel)).await;
+        let said = timeout(SETTLE_TIMEOUT, self.with_channel(async |channel| frame::read::<Said>(channel).await)).await;
         matches!(said, Ok(Ok((Said::Idle {}, _))))
     }
 
@@ -200,27 +234,51 @@ impl Process {
         field(1).saturating_sub(field(2)) * 4096
     }
 
-    /// Waits until an idle process ends by itself.
-    pub(super) async fn gone(&mut self) -> String {
-        status_text(self.child.wait().await)
+    /// Lets it end: its socket closes, and whoever tends it sees to the rest.
+    pub(super) fn end(self, why: Why) {
+        // It may have ended already.
+        let _ = self.end.send(why);
+    }
+}
+
+impl Child {
+    /// Sees to the end of a process.
+    pub(super) async fn tend(mut self, room: Arc<Room>, look: Rc<Notify>) {
+        let (why, status) = tokio::select! {
+            status = self.process.wait() => {
+                // Whoever runs a call on it learns of it at the same time, and knows more.
+                let told = timeout(VERDICT_TIMEOUT, &mut self.told).await;
+                (told.ok().and_then(Result::ok), status_text(status))
+            }
+            told = &mut self.told => {
+                let why = told.unwrap_or(Why::Idle);
+                if why.is_forced() {
+                    // Fails only when it has ended already.
+                    let _ = self.process.start_kill();
+                }
+                (Some(why), self.wait_or_kill().await)
+            }
+        };
+        // One that was let go is no longer counted.
+        let was_idle = room.gone(self.id, self.generation, why != Some(Why::Replaced));
+        if was_idle {
+            tracing::warn!(process = self.id, status, "a PHP process ended while it had nothing to do");
+        }
+        let why = why.unwrap_or(if was_idle { Why::Idle } else { Why::Died });
+        room.figures.ended.with_label_values(&[why.label()]).inc();
+        tracing::debug!(process = self.id, status, why = why.label(), "a PHP process has ended");
+        look.notify_one();
     }
 
-    /// Ends it: an idle process ends when its socket closes.
-    pub(super) async fn end(&mut self) -> String {
-        // Nothing to do when it is closed already.
-        let _ = self.channel.shutdown().await;
-        match timeout(END_TIMEOUT, self.child.wait()).await {
+    async fn wait_or_kill(&mut self) -> String {
+        match timeout(END_TIMEOUT, self.process.wait()).await {
             Ok(status) => status_text(status),
             Err(_elapsed) => {
-                self.kill().await;
+                // Fails only when it has ended already.
+                let _ = self.process.kill().await;
                 "it had to be killed".to_owned()
             }
         }
-    }
-
-    async fn kill(&mut self) {
-        // Fails only when it has ended already.
-        let _ = self.child.kill().await;
     }
 }
 
