@@ -56,6 +56,10 @@ fn broadcast(reactor: &Reactor, asked: &Asked<'_>, reply: &Reply<'_>) -> EventId
             reactor.metrics.broadcasts_held.with_label_values(&["depth"]).inc();
             continue;
         }
+        if !reactor.quota.may_broadcast(event.name) {
+            reactor.metrics.broadcasts_held.with_label_values(&["rate"]).inc();
+            continue;
+        }
         match publish(reactor, asked.client, event, depth) {
             Some(id) => {
                 reactor.metrics.broadcasts_published.inc();

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use diffyne_shared::bus::{Bus, BusEvent, Incoming};
@@ -13,6 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::hub::{Audience, Clock, Delivery};
 use crate::metrics::Metrics;
+use crate::operator;
+use crate::quota::Quota;
 use crate::reactor::{Command, ReactorHandle};
 use crate::socket::frame;
 
@@ -53,6 +55,15 @@ pub async fn run(
                     // A thread that has ended has nobody to tell.
                     let _ = thread.commands.send(Command::Start(position.clone(), Arc::clone(&before))).await;
                 }
+            }
+            BusEvent::Question { id, question } => {
+                // Beside the deliveries, which must not wait for it.
+                let (bus, threads) = (spread.bus.clone(), threads.clone());
+                tokio::spawn(async move {
+                    if let Some(answer) = operator::answer(&threads, bus.gateway_id(), &question).await {
+                        bus.answer(&id, &answer).await;
+                    }
+                });
             }
             BusEvent::Gap(position) => {
                 for thread in &threads {
@@ -150,11 +161,11 @@ impl LocalDeliveries {
 }
 
 /// Tells the bus how many connections there are, until the program ends.
-pub async fn count(bus: Bus, connections: Arc<AtomicUsize>) {
+pub async fn count(bus: Bus, quota: Arc<Quota>) {
     let mut tick = tokio::time::interval(COUNT_EVERY);
     loop {
         tick.tick().await;
-        bus.set_connections(connections.load(Ordering::Relaxed) as u64);
+        bus.set_connections(quota.connections.load(Ordering::Relaxed) as u64);
     }
 }
 

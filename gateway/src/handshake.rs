@@ -40,6 +40,14 @@ pub enum Refusal {
     Version,
     /// No place left.
     Full,
+    /// Too many at once.
+    Rate,
+    /// This address has as many connections as it may.
+    Address,
+    /// This key has as many connections as it may.
+    KeyFull,
+    /// Memory is short.
+    Memory,
 }
 
 impl Refusal {
@@ -52,6 +60,10 @@ impl Refusal {
             Self::Invalid => "invalid",
             Self::Version => "version",
             Self::Full => "full",
+            Self::Rate => "rate",
+            Self::Address => "address",
+            Self::KeyFull => "key_full",
+            Self::Memory => "memory",
         }
     }
 }
@@ -159,9 +171,7 @@ impl Admission {
         if keys.is_empty() {
             return true;
         }
-        let bearer = request.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
-        let given = query_value(request.uri.query().unwrap_or_default(), "key").or(bearer).unwrap_or_default();
+        let given = key_of(request).unwrap_or_default();
         // Every key is compared, so that the time tells nothing.
         let mut known = Choice::from(0);
         for key in keys.iter() {
@@ -270,6 +280,14 @@ fn check_upgrade(request: &Parts) -> Result<(), Refusal> {
         Some(version) if version == "13" => Ok(()),
         Some(_) => Err(Refusal::Version),
     }
+}
+
+/// The WebSocket key that a request shows.
+pub fn key_of(request: &Parts) -> Option<String> {
+    query_value(request.uri.query().unwrap_or_default(), "key").or_else(|| {
+        let bearer = request.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        bearer.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned)
+    })
 }
 
 /// The value of a query parameter, percent-decoded.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use diffyne_shared::bus::Position;
@@ -21,6 +21,18 @@ use crate::socket::{Close, frame};
 const FAN_OUT_TURN: usize = 32;
 /// Seconds that a closed connection has to end its side.
 const CLOSE_SECONDS: u32 = 3;
+
+/// Ending a connection for which less waits would free no memory worth having.
+const SLOW_BYTES_MIN: usize = 64 * 1024;
+
+/// Whether and when a client that is sent away comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comeback {
+    /// Not by itself.
+    Never,
+    /// After so many milliseconds.
+    AfterMs(u64),
+}
 
 /// Orders subscriptions and local deliveries across threads, so that a broadcast that was delivered while Redis was
 /// away is not delivered again to those who had it.
@@ -238,9 +250,9 @@ impl Hub {
 
     /// Writes what was queued.
     pub fn flush(&self) {
-        let mut dirty = self.dirty.take();
+        let (mut dirty, now) = (self.dirty.take(), self.now());
         for connection in dirty.drain(..) {
-            connection.flush(&self.metrics);
+            connection.flush(&self.metrics, now);
         }
         let mut now = self.dirty.borrow_mut();
         if now.is_empty() && dirty.capacity() <= 1024 {
@@ -313,7 +325,7 @@ impl Hub {
                     continue;
                 }
                 if connection.push(delivery.frame.clone(), &self.metrics) {
-                    connection.flush(&self.metrics);
+                    connection.flush(&self.metrics, self.now());
                 }
                 delivered += 1;
             }
@@ -345,17 +357,61 @@ impl Hub {
                     connection.abort();
                 }
                 Pulse::Overdue => connection.abort(),
+                Pulse::Stuck => connection.give_up(&Close::SLOW_CONSUMER, &self.metrics),
+                Pulse::Idle => {
+                    self.say_goodbye(&connection, "idle", Comeback::Never);
+                    connection.close(&Close::IDLE, &self.metrics, now);
+                }
+                Pulse::Old => {
+                    self.say_goodbye(&connection, "age", Comeback::AfterMs(0));
+                    connection.drain();
+                    self.close_if_drained(&connection);
+                }
             }
         }
         self.flush();
     }
 
-    /// The server stops: closes whoever has no running call, and marks the rest.
-    pub fn drain(&self) {
-        for connection in self.all() {
-            connection.drain();
-            self.close_if_drained(&connection);
+    /// Tells a client that its connection ends, and when to come back.
+    pub fn say_goodbye(&self, connection: &Rc<Connection>, reason: &str, comeback: Comeback) {
+        let (reconnect, after) = match comeback {
+            Comeback::Never => (false, 0),
+            Comeback::AfterMs(ms) => (true, ms),
+        };
+        let text = format!(
+            r#"{{"event":"diffyne.disconnect","data":{{"reason":"{reason}","reconnect":{reconnect},"retryAfter":{after}}}}}"#
+        );
+        self.push(connection, frame::text(&text));
+    }
+
+    /// The server stops: everybody is told when to leave, so many a second, and leaves then if no call runs. Those
+    /// whose time has not come work on meanwhile. Ends when all were sent away.
+    pub async fn drain(&self, per_second: f64) {
+        let (started, all) = (Instant::now(), self.all());
+        let due = |index: usize| Duration::from_secs_f64(index as f64 / per_second);
+        for turn in all.iter().enumerate().collect::<Vec<_>>().chunks(FAN_OUT_TURN) {
+            for (index, connection) in turn {
+                let ms = u64::try_from(due(*index).as_millis()).unwrap_or(u64::MAX);
+                self.say_goodbye(connection, "the server stops", Comeback::AfterMs(ms));
+            }
+            self.flush();
+            tokio::task::yield_now().await;
         }
+        for (index, connection) in all.iter().enumerate() {
+            if let Some(wait) = due(index).checked_sub(started.elapsed()) {
+                tokio::time::sleep(wait).await;
+            }
+            connection.drain();
+            self.close_if_drained(connection);
+        }
+    }
+
+    /// The connection for which most waits, if that is worth its end.
+    pub fn slowest(&self) -> Option<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        let all = connections.iter().map(|(_, connection)| connection).filter(|connection| connection.takes_messages());
+        let slowest = all.max_by_key(|connection| connection.waiting_bytes())?;
+        (slowest.waiting_bytes() >= SLOW_BYTES_MIN).then(|| Rc::clone(slowest))
     }
 
     /// Closes a connection whose last call was waited for.

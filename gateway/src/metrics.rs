@@ -55,6 +55,14 @@ pub struct Metrics {
     pub deliveries: IntCounter,
     /// One broadcast to all connections of one thread.
     pub fan_out: Histogram,
+    /// Grants by what became of them.
+    pub grants: IntCounterVec,
+    /// Messages and calls over a connection's rate.
+    pub limited: IntCounterVec,
+    /// Resident memory, as it is looked at for the budget.
+    pub memory: IntGauge,
+    /// The budget.
+    pub memory_max: IntGauge,
     /// Connections closed because they did not read.
     pub slow_consumers: IntCounter,
     /// Connections closed because they did not answer pings.
@@ -118,6 +126,14 @@ impl Metrics {
             broadcasts_received: counter("broadcasts_received_total", "Broadcasts that arrived for delivery"),
             deliveries: counter("deliveries_total", "Broadcasts handed to connections"),
             fan_out: histogram("fan_out_seconds", "One broadcast to all connections of one thread", &seconds),
+            grants: counters(
+                "grants_total",
+                "Grants to subscribe: given, shown (by a client that came back), refused, expired, forged, failed, not_renewed",
+                &["result"],
+            ),
+            limited: counters("limited_total", "Messages and calls over the rate of their connection", &["what"]),
+            memory: gauge("memory_bytes", "Resident memory, as compared with the budget"),
+            memory_max: gauge("memory_max_bytes", "Memory above which load is shed"),
             slow_consumers: counter("slow_consumers_total", "Connections closed because they did not read"),
             dead_peers: counter("dead_peers_total", "Connections closed because they did not answer pings"),
             resumes: counters("resumes_total", "Clients that came back: recovered, lost", &["result"]),

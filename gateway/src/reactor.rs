@@ -3,27 +3,30 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use diffyne_shared::bus::{Bus, Position};
 use diffyne_shared::listener::Accepted;
-use diffyne_shared::rpc::FRAME_OVERHEAD_MAX;
 use diffyne_shared::settings::gateway::GatewaySettings;
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::Connection;
 use crate::connection::lanes::Pending;
-use crate::connection::reply;
+use crate::connection::subscription::{self, Question};
+use crate::connection::{self, Connection, Terms, reply};
+use crate::grant::Grants;
 use crate::handover::Handover;
 use crate::handshake::Admission;
 use crate::history::HistoryLimits;
 use crate::http::{self, Pages, twin};
-use crate::hub::{Clock, Delivery, Hub};
+use crate::hub::{Clock, Comeback, Delivery, Hub};
 use crate::metrics::{Metrics, ThreadMetrics};
+use crate::operator::{Whom, describe};
+use crate::quota::{Quota, Ticket};
 use crate::relay::discovery::Workers;
 use crate::relay::{MemoryConnector, Relay, RelayObserver, RelaySettings, Request};
 use crate::socket::{Close, Limits, frame};
@@ -55,8 +58,10 @@ pub struct Common {
     pub pages: Arc<dyn Pages>,
     /// Orders subscriptions.
     pub clock: Clock,
-    /// Open WebSocket connections of the process.
-    pub connections: Arc<AtomicUsize>,
+    /// What this process takes, and of whom.
+    pub quota: Arc<Quota>,
+    /// Signs and knows grants.
+    pub grants: Arc<Grants>,
     /// Connections in their handshake, or with a request.
     pub handshakes: Arc<AtomicUsize>,
     /// Calls by HTTP that are not answered.
@@ -65,6 +70,8 @@ pub struct Common {
     pub stopping: CancellationToken,
     /// Workers in this process.
     pub memory: Option<MemoryConnector>,
+    /// What each thread's relay is told.
+    pub relay: RelaySettings,
     /// The list of workers.
     pub workers: watch::Receiver<Workers>,
 }
@@ -77,10 +84,18 @@ pub enum Command {
     Start(Position, Arc<[Arc<Delivery>]>),
     /// Tell those who listen that something is missing.
     Gap(Position),
-    /// The server stops.
-    Drain,
+    /// The server stops: clients leave, so many a second.
+    Drain(f64),
     /// Close everything that is left.
     Close,
+    /// How much waits for the slowest consumer?
+    Slowest(oneshot::Sender<usize>),
+    /// Close the slowest consumer.
+    Shed,
+    /// Which connections are these?
+    Find(Whom, oneshot::Sender<Vec<Value>>),
+    /// Close these connections, and say how many.
+    Disconnect(Whom, oneshot::Sender<usize>),
     /// Which workers does this thread reach?
     Workers(oneshot::Sender<Vec<(diffyne_shared::rpc::PeerAddress, crate::relay::Wellness)>>),
 }
@@ -114,7 +129,10 @@ pub struct Reactor {
     pub pages: Arc<dyn Pages>,
     /// What every read goes through.
     pub scratch: RefCell<Box<[u8]>>,
-    connections: Arc<AtomicUsize>,
+    /// What this process takes, and of whom.
+    pub quota: Arc<Quota>,
+    /// Signs and knows grants.
+    pub grants: Arc<Grants>,
     handshakes: Arc<AtomicUsize>,
     /// Calls by HTTP that are not answered, over all threads.
     pub requests: Arc<AtomicUsize>,
@@ -130,12 +148,14 @@ pub enum Origin {
     Socket(Rc<Connection>, Pending),
     /// An HTTP request's.
     Request(twin::Waiting),
+    /// A connection's, about what it may hear.
+    Question(Rc<Connection>, Box<Question>),
 }
 
 impl Origin {
     /// Whether this connection called.
     pub fn is_of(&self, connection: &Rc<Connection>) -> bool {
-        matches!(self, Self::Socket(caller, _) if Rc::ptr_eq(caller, connection))
+        matches!(self, Self::Socket(caller, _) | Self::Question(caller, _) if Rc::ptr_eq(caller, connection))
     }
 }
 
@@ -177,15 +197,7 @@ impl Reactor {
     fn new(common: &Common) -> Rc<Self> {
         let settings = Arc::clone(&common.settings);
         let metrics = Rc::new(ThreadMetrics::new(Arc::clone(&common.metrics)));
-        let relay_settings = RelaySettings {
-            gateway_id: common.bus.gateway_id().to_owned(),
-            token: Arc::clone(&common.worker_token),
-            queue_max: settings.call_queue_max.div_ceil(settings.threads),
-            worker_wait: settings.worker_wait,
-            health: settings.worker_health,
-            frame_bytes_max: settings.outbox_bytes_max + FRAME_OVERHEAD_MAX,
-        };
-        let relay = Relay::new(relay_settings, Rc::new(Observer(Rc::clone(&metrics))), common.memory.clone());
+        let relay = Relay::new(common.relay.clone(), Rc::new(Observer(Rc::clone(&metrics))), common.memory.clone());
         let limits = HistoryLimits {
             length: settings.redis.history_length,
             bytes: settings.redis.history_bytes,
@@ -201,7 +213,8 @@ impl Reactor {
             handover: Arc::clone(&common.handover),
             pages: Arc::clone(&common.pages),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
-            connections: Arc::clone(&common.connections),
+            quota: Arc::clone(&common.quota),
+            grants: Arc::clone(&common.grants),
             handshakes: Arc::clone(&common.handshakes),
             requests: Arc::clone(&common.requests),
             stopping: common.stopping.clone(),
@@ -218,6 +231,9 @@ impl Reactor {
                             reply::finish(&reactor, &connection, &pending, &answer);
                         }
                         Origin::Request(waiting) => waiting.finish(&reactor, &answer),
+                        Origin::Question(connection, question) => {
+                            subscription::answered(&reactor, &connection, *question, &answer);
+                        }
                     }
                 }
             }),
@@ -267,11 +283,29 @@ impl Reactor {
                     self.hub.start_history(position.clone(), &[]);
                     self.tell_gap(&position);
                 }
-                Command::Drain => {
+                Command::Drain(per_second) => {
                     self.draining.set(true);
-                    self.hub.drain();
+                    let reactor = Rc::clone(&self);
+                    tokio::task::spawn_local(async move { reactor.hub.drain(per_second).await });
                 }
                 Command::Close => self.close_all(),
+                Command::Slowest(answer) => {
+                    // Who asked may be gone.
+                    let _ = answer.send(self.hub.slowest().map_or(0, |connection| connection.waiting_bytes()));
+                }
+                Command::Shed => {
+                    if let Some(slowest) = self.hub.slowest() {
+                        slowest.give_up(&Close::SHEDDING, &self.metrics);
+                    }
+                }
+                Command::Find(whom, answer) => {
+                    // Who asked may be gone.
+                    let _ = answer.send(self.those(&whom).iter().map(describe).collect());
+                }
+                Command::Disconnect(whom, answer) => {
+                    // Who asked may be gone.
+                    let _ = answer.send(self.disconnect(&whom));
+                }
                 Command::Workers(answer) => {
                     // Who asked may be gone.
                     let _ = answer.send(self.relay.workers());
@@ -313,21 +347,34 @@ impl Reactor {
         self.settings.broadcast_events.iter().any(|pattern| matches_pattern(pattern, name))
     }
 
-    /// Takes a place among the process's connections; `false` when all are taken.
-    pub fn take_place(&self) -> bool {
-        let most = self.settings.connections_max;
-        let taken =
-            self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
-        if taken.is_ok() {
-            self.metrics.connections.inc();
-        }
-        taken.is_ok()
+    /// What a new connection comes in with.
+    pub fn terms(&self, ticket: Ticket) -> Terms {
+        let seconds = |limit: Duration| limit.as_secs_f64().ceil() as u32;
+        // Those that came together do not leave together.
+        let age = self.settings.connection_age_max.mul_f64(0.9 + fastrand::f64() / 5.0);
+        let limits = connection::Limits {
+            outbox_bytes_max: self.settings.outbox_bytes_max,
+            outbox_seconds: seconds(self.settings.outbox_timeout),
+            idle_seconds: seconds(self.settings.idle_timeout),
+            age_seconds: seconds(age),
+        };
+        Terms { ticket, limits }
     }
 
-    /// Gives the place back.
-    pub fn connection_ended(&self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
-        self.metrics.connections.dec();
+    /// The connections that an operator means, but for those that are closing already.
+    fn those(&self, whom: &Whom) -> Vec<Rc<Connection>> {
+        let is_meant = |connection: &Rc<Connection>| connection.takes_messages() && whom.is(connection);
+        self.hub.all().into_iter().filter(is_meant).collect()
+    }
+
+    /// Closes connections that an operator names; how many.
+    fn disconnect(&self, whom: &Whom) -> usize {
+        let found = self.those(whom);
+        for connection in &found {
+            self.hub.say_goodbye(connection, "disconnected", Comeback::Never);
+            connection.close(&Close::DISCONNECTED, &self.metrics, self.hub.now());
+        }
+        found.len()
     }
 
     /// Connections in their handshake, over all threads.

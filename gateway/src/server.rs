@@ -5,28 +5,32 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use diffyne_shared::admin::{self, AdminSource};
+use diffyne_shared::admin::{self, AdminSource, ApiFuture, ApiRequest};
 use diffyne_shared::bus::{Bus, GatewayIdentity, RedisState, read_event};
 use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::PeerAddress;
 use diffyne_shared::settings::gateway::GatewaySettings;
-use hyper::StatusCode;
+use hyper::{Method, StatusCode};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use thiserror::Error;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::acceptor;
 use crate::cluster;
+use crate::grant::Grants;
 use crate::handover::Handover;
 use crate::handshake::Admission;
 use crate::http::{HealthSource, Pages, WorkerCounts};
 use crate::hub::Clock;
+use crate::memory;
 use crate::metrics::{Metrics, advance};
+use crate::operator::{self, Order, Whom};
+use crate::quota::Quota;
 use crate::reactor::{self, Command, Common, ReactorHandle};
-use crate::relay::{MemoryConnector, Wellness, discovery};
+use crate::relay::{MemoryConnector, RelaySettings, Wellness, discovery};
 
 /// How often the threads are asked which workers they reach.
 const WORKERS_EVERY: Duration = Duration::from_millis(200);
@@ -50,9 +54,18 @@ pub enum StartError {
     /// A setting of the bus is wrong.
     #[error("{0}")]
     Bus(String),
+    /// A certificate cannot be used.
+    #[error("{0}")]
+    Tls(String),
     /// No thread could be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+}
+
+/// `name=value` of a query, as a JSON object; enough for ids and addresses.
+fn query_object(query: &str) -> Value {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), Value::from(value.replace("%3A", ":")))).collect()
 }
 
 /// What `dev` adds to a gateway.
@@ -70,12 +83,14 @@ pub struct Gateway {
     /// Where the admin pages are, if anywhere.
     pub admin_address: Option<PeerAddress>,
     admission: Arc<Admission>,
+    health: Arc<HealthSource>,
     common: Arc<Common>,
     threads: Vec<ReactorHandle>,
     joins: Vec<std::thread::JoinHandle<()>>,
     stop_accepting: CancellationToken,
     acceptor: JoinHandle<()>,
     draining: Arc<AtomicBool>,
+    drain_asked: Arc<Notify>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -84,6 +99,9 @@ struct Admin {
     bus: Bus,
     health: Arc<HealthSource>,
     draining: Arc<AtomicBool>,
+    drain_asked: Arc<Notify>,
+    quota: Arc<Quota>,
+    threads: Vec<ReactorHandle>,
     token: Option<String>,
 }
 
@@ -104,6 +122,39 @@ impl Admin {
     }
 }
 
+impl Admin {
+    async fn answer(&self, request: ApiRequest<'_>) -> Option<(StatusCode, Value)> {
+        let everywhere = async |whom: Option<Whom>, order: fn(Whom) -> Order| match whom {
+            Some(whom) => (StatusCode::OK, operator::everywhere(&self.bus, &self.threads, &order(whom)).await),
+            None => {
+                let error = "Name either a client (its id) or an address.";
+                (StatusCode::UNPROCESSABLE_ENTITY, json!({"error": error}))
+            }
+        };
+        Some(match (request.method, request.path) {
+            (&Method::POST, "/api/broadcast") => self.broadcast(request.body),
+            (&Method::POST, "/api/disconnect") => {
+                let body = serde_json::from_str(request.body).unwrap_or_default();
+                everywhere(Whom::read(&body), Order::Disconnect).await
+            }
+            (&Method::GET, "/api/connections") => {
+                everywhere(Whom::read(&query_object(request.query)), Order::Find).await
+            }
+            (&Method::GET, "/api/presence") => {
+                let presence = self.bus.presence();
+                let total: u64 = presence.values().sum();
+                (StatusCode::OK, json!({"connections": total, "gateways": *presence}))
+            }
+            (&Method::POST, "/api/drain") => {
+                self.drain_asked.notify_one();
+                let left = self.quota.connections.load(Ordering::Relaxed);
+                (StatusCode::ACCEPTED, json!({"connections": left}))
+            }
+            _ => return None,
+        })
+    }
+}
+
 impl AdminSource for Admin {
     fn registry(&self) -> &Registry {
         &self.metrics.registry
@@ -112,6 +163,7 @@ impl AdminSource for Admin {
     fn refresh(&self) {
         let counters = self.bus.counters();
         let figure = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        self.metrics.connections.set(self.quota.connections.load(Ordering::Relaxed) as i64);
         self.metrics.redis_up.set(i64::from(self.bus.redis_state() == RedisState::Up));
         self.metrics.broadcasts_waiting.set(figure(&counters.waiting) as i64);
         advance(&self.metrics.redis_reconnects, figure(&counters.reconnects));
@@ -138,8 +190,8 @@ impl AdminSource for Admin {
         self.token.as_deref()
     }
 
-    fn change(&self, path: &str, body: &str) -> Option<(StatusCode, Value)> {
-        (path == "/api/broadcast").then(|| self.broadcast(body))
+    fn api<'a>(&'a self, request: ApiRequest<'a>) -> ApiFuture<'a> {
+        Box::pin(self.answer(request))
     }
 }
 
@@ -171,16 +223,23 @@ impl Gateway {
         let health = HealthSource::new(bus.clone());
         let admission = Arc::new(Admission::new(&settings));
         let draining = Arc::new(AtomicBool::new(false));
+        let drain_asked = Arc::new(Notify::new());
+        let quota = Quota::new(&settings);
+        let worker_token = Arc::new(ArcSwap::from_pointee(settings.worker_token.clone()));
+        let relay = RelaySettings::new(&settings, bus.gateway_id().to_owned(), Arc::clone(&worker_token))
+            .map_err(|error| StartError::Tls(format!("DIFFYNE_WORKER_TLS_CA: {error}")))?;
         let (worker_list, workers) = watch::channel(discovery::Workers::default());
         let common = Arc::new(Common {
             bus: bus.clone(),
             metrics: Arc::clone(&metrics),
             admission: Arc::clone(&admission),
-            worker_token: Arc::new(ArcSwap::from_pointee(settings.worker_token.clone())),
+            worker_token,
+            relay,
             handover: Arc::new(Handover::new(&settings.signing_keys)),
             pages: (extras.pages)(Arc::clone(&health)),
             clock: Clock::default(),
-            connections: Arc::new(AtomicUsize::new(0)),
+            quota: Arc::clone(&quota),
+            grants: Arc::new(Grants::new(&settings.signing_keys, settings.grant_life)),
             handshakes: Arc::new(AtomicUsize::new(0)),
             requests: Arc::new(AtomicUsize::new(0)),
             stopping: CancellationToken::new(),
@@ -199,7 +258,8 @@ impl Gateway {
         let spread = cluster::Spread { bus: bus.clone(), reactions_per_second: settings.reactions_per_second };
         let mut tasks = vec![
             tokio::spawn(cluster::run(events, threads.clone(), common.clock.clone(), Arc::clone(&metrics), spread)),
-            tokio::spawn(cluster::count(bus.clone(), Arc::clone(&common.connections))),
+            tokio::spawn(cluster::count(bus.clone(), Arc::clone(&quota))),
+            tokio::spawn(memory::watch(threads.clone(), Arc::clone(&quota), Arc::clone(&metrics), settings.memory_max)),
             tokio::spawn(discovery::run(settings.workers.clone(), bus.workers(), worker_list)),
             tokio::spawn(watch_workers(threads.clone(), Arc::clone(&health))),
         ];
@@ -207,8 +267,11 @@ impl Gateway {
             let source = Admin {
                 metrics,
                 bus: bus.clone(),
-                health,
+                health: Arc::clone(&health),
                 draining: Arc::clone(&draining),
+                drain_asked: Arc::clone(&drain_asked),
+                quota: Arc::clone(&quota),
+                threads: threads.clone(),
                 token: settings.admin_token.clone(),
             };
             tasks.push(tokio::spawn(admin::serve(listener, Arc::new(source))));
@@ -220,14 +283,26 @@ impl Gateway {
             address,
             admin_address,
             admission,
+            health,
             common,
             threads,
             joins,
             stop_accepting,
             acceptor,
             draining,
+            drain_asked,
             tasks,
         })
+    }
+
+    /// Returns when an operator has asked for a stop.
+    pub async fn drain_asked(&self) {
+        self.drain_asked.notified().await;
+    }
+
+    /// Whether a call would find a worker now.
+    pub fn has_worker(&self) -> bool {
+        self.health.workers().reachable > 0
     }
 
     /// Exchanges the WebSocket keys, and the token for the next connections to workers.
@@ -239,15 +314,23 @@ impl Gateway {
     /// Stops gracefully: takes what the accept queue holds, stops accepting, lets running calls finish within the
     /// limit, closes everybody with 1001, and leaves the cluster.
     pub async fn stop(self) {
-        let connections = || self.common.connections.load(Ordering::Relaxed);
-        tracing::info!(connections = connections(), "stopping");
+        let connections = || self.common.quota.connections.load(Ordering::Relaxed);
+        let per_second = f64::from(self.common.settings.drain_rate);
+        let window = Duration::from_secs_f64(connections() as f64 / per_second);
+        tracing::info!(connections = connections(), ?window, "stopping");
+        if window > self.common.settings.drain_timeout {
+            tracing::warn!(
+                "DIFFYNE_DRAIN_TIMEOUT is shorter than it takes to send everybody away at DIFFYNE_DRAIN_RATE"
+            );
+        }
         self.draining.store(true, Ordering::Relaxed);
         self.stop_accepting.cancel();
         // The task ends by itself; it cannot fail.
         let _ = self.acceptor.await;
         self.common.stopping.cancel();
         wait_until(LATE_HANDSHAKES, || self.common.handshakes.load(Ordering::Relaxed) == 0).await;
-        tell(&self.threads, || Command::Drain).await;
+        let share = per_second / self.threads.len() as f64;
+        tell(&self.threads, || Command::Drain(share)).await;
         let requests = || self.common.requests.load(Ordering::Relaxed);
         wait_until(self.common.settings.drain_timeout, || connections() + requests() == 0).await;
         if connections() > 0 {

@@ -1,7 +1,8 @@
 //! The admin listener of both programs: `GET /metrics` for Prometheus, `GET /ready` for whoever routes traffic, and
-//! what a program takes below `POST /api/`, with a token.
+//! what a program takes below `/api/`, with a token.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,15 +40,31 @@ pub trait AdminSource: Send + Sync + 'static {
     fn refresh(&self) {}
     /// Ready for traffic, or why not.
     fn ready(&self) -> Result<(), String>;
-    /// The token that a change asks for; none: changes are refused.
+    /// The token that requests below `/api/` ask for; none: they are refused.
     fn token(&self) -> Option<&str> {
         None
     }
-    /// Makes a change; `None` when there is nothing at this path.
-    fn change(&self, _path: &str, _body: &str) -> Option<(StatusCode, Value)> {
-        None
+    /// Answers a request below `/api/` that has shown the token; `None` when there is nothing at this path.
+    fn api<'a>(&'a self, _request: ApiRequest<'a>) -> ApiFuture<'a> {
+        Box::pin(std::future::ready(None))
     }
 }
+
+/// A request below `/api/`.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiRequest<'a> {
+    /// `GET` to look, `POST` to change.
+    pub method: &'a Method,
+    /// From `/api/` on.
+    pub path: &'a str,
+    /// What stands behind the question mark.
+    pub query: &'a str,
+    /// The body.
+    pub body: &'a str,
+}
+
+/// Its answer.
+pub type ApiFuture<'a> = Pin<Box<dyn Future<Output = Option<(StatusCode, Value)>> + Send + 'a>>;
 
 /// Asks a running program for a change at its admin address, as its own command line does; its answer, or why not.
 pub async fn ask(address: &PeerAddress, token: &str, path: &str, body: &str) -> Result<Value, String> {
@@ -119,7 +136,7 @@ async fn answer(request: Request<Incoming>, source: &dyn AdminSource) -> Respons
             Ok(()) => json_answer(StatusCode::OK, &json!({"ready": true})),
             Err(why) => json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"ready": false, "reason": why})),
         },
-        (&Method::POST, path) if path.starts_with("/api/") => change(request, source).await,
+        (&Method::POST | &Method::GET, path) if path.starts_with("/api/") => api(request, source).await,
         (_, "/metrics" | "/ready") => {
             json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "Method Not Allowed"}))
         }
@@ -127,10 +144,10 @@ async fn answer(request: Request<Incoming>, source: &dyn AdminSource) -> Respons
     }
 }
 
-async fn change(request: Request<Incoming>, source: &dyn AdminSource) -> Response<Full<Bytes>> {
+async fn api(request: Request<Incoming>, source: &dyn AdminSource) -> Response<Full<Bytes>> {
     let refused = |text: &str| json_answer(StatusCode::UNAUTHORIZED, &json!({"error": text}));
     let Some(token) = source.token() else {
-        return refused("Changes are refused: DIFFYNE_ADMIN_TOKEN is not set.");
+        return refused("Requests to /api/ are refused: DIFFYNE_ADMIN_TOKEN is not set.");
     };
     let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let given = given.strip_prefix("Bearer ").unwrap_or_default();
@@ -142,7 +159,13 @@ async fn change(request: Request<Incoming>, source: &dyn AdminSource) -> Respons
         Ok(body) => body.to_bytes(),
         Err(_) => return json_answer(StatusCode::PAYLOAD_TOO_LARGE, &json!({"error": "The body is too large."})),
     };
-    let answer = std::str::from_utf8(&body).ok().and_then(|body| source.change(parts.uri.path(), body));
+    let answer = match std::str::from_utf8(&body) {
+        Ok(body) => {
+            let (method, path) = (&parts.method, parts.uri.path());
+            source.api(ApiRequest { method, path, query: parts.uri.query().unwrap_or_default(), body }).await
+        }
+        Err(_) => None,
+    };
     let (status, answer) = answer.unwrap_or((StatusCode::NOT_FOUND, json!({"error": "Not Found"})));
     json_answer(status, &answer)
 }

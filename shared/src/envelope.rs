@@ -266,8 +266,12 @@ pub enum Failure {
     Timeout,
     /// Not run: no worker there.
     NoWorker,
-    /// A subscription that cannot be.
+    /// Not run: too many in a short time.
+    RateLimited,
+    /// A subscription that cannot be, or is not granted.
     Subscribe,
+    /// A grant whose time is over: a new one can be had.
+    GrantExpired,
 }
 
 impl Failure {
@@ -279,7 +283,9 @@ impl Failure {
             Self::WorkerLost => "worker_lost",
             Self::Timeout => "timeout",
             Self::NoWorker => "server_error",
+            Self::RateLimited => "rate_limited",
             Self::Subscribe => "subscribe_error",
+            Self::GrantExpired => "grant_expired",
         }
     }
 }

@@ -16,10 +16,12 @@ pub mod bus;
 pub mod envelope;
 pub mod listener;
 pub mod metrics;
+pub mod rate;
 pub mod rpc;
 pub mod settings;
 pub mod signing;
 pub mod telemetry;
+pub mod tls;
 
 /// The version that `/health`, `--version` and the hello of the relay tell.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

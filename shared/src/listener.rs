@@ -157,6 +157,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Unix.
     Unix(UnixStream),
+    /// TLS over TCP.
+    Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
     /// Within the process.
     Memory(DuplexStream),
 }
@@ -181,6 +183,7 @@ macro_rules! delegate {
         match $self.get_mut() {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
+            Stream::Tls($stream) => $call,
             Stream::Memory($stream) => $call,
         }
     };

@@ -217,6 +217,12 @@ impl Cluster {
                 let workers: Vec<String> = self.workers.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
                 command.args(["--workers", &workers.join(",")]);
             }
+            // Tests send faster than users; those about limits set their own.
+            for flag in ["--handshake-rate", "--message-rate", "--call-rate", "--broadcast-rate"] {
+                if !self.shape.gateway_flags.iter().any(|set| set == flag) {
+                    command.args([flag, "off"]);
+                }
+            }
             command.args(&self.shape.gateway_flags);
         })?;
         wait_for_port(port)?;

@@ -139,6 +139,12 @@ async fn a_stopping_gateway_finishes_its_calls_closes_1001_and_is_not_ready_mean
     assert!(stopped.elapsed() < Duration::from_millis(700), "idle connections do not wait for others' calls");
     assert_eq!(cluster.gateways[0].ready()?, 503);
     assert!(http_get(cluster.gateways[0].port, "/health").is_err(), "no new connections");
+    let goodbye = busy.receive().await?;
+    assert_eq!(
+        (&goodbye["event"], &goodbye["data"]["reconnect"]),
+        (&json!("diffyne.disconnect"), &json!(true)),
+        "{goodbye}"
+    );
     let answer = busy.receive().await?;
     assert_eq!((&answer["data"]["s"], &answer["data"]["requestId"]), (&json!(true), &json!("slow")));
     assert_eq!(busy.closed().await?, 1001);

@@ -214,7 +214,6 @@ fn reload(
     logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg)?;
     backend.set_signer(&settings.signer);
     backend.reload();
-    engine.signer.store(Arc::new(settings.signer));
-    worker.set_tokens(settings.tokens);
-    Ok(())
+    engine.signer.store(Arc::new(settings.signer.clone()));
+    worker.set_secrets(&settings).map_err(anyhow::Error::msg)
 }

@@ -19,7 +19,7 @@ export class Socket {
   #pinged = false;
   #soon = null;
   #over = false;
-  #retryAfter;
+  #comeBackAt = null; // as the server has said
 
   // handlers: opened(), received(message), broken(wasOpen)
   constructor(url, handlers) {
@@ -45,10 +45,11 @@ export class Socket {
     this.#ws.send(text);
   }
 
-  // The server says goodbye: come back when it says so, or not at all.
+  // The server says goodbye: come back when it says so, or not at all. It closes the connection itself, at the latest
+  // when the time has come.
   obey({ reconnect, retryAfter }) {
     this.#over = reconnect === false;
-    this.#retryAfter = retryAfter;
+    this.#comeBackAt = Date.now() + (retryAfter ?? 0);
   }
 
   #expect() {
@@ -113,8 +114,9 @@ export class Socket {
     this.#soon.done();
     this.#handlers.broken(wasOpen);
     if (this.#over) return;
-    this.#after(this.#retryAfter ?? this.#backoff.next(), () => this.#connect());
-    this.#retryAfter = undefined;
+    const told = this.#comeBackAt === null ? null : Math.max(0, this.#comeBackAt - Date.now());
+    this.#after(told ?? this.#backoff.next(), () => this.#connect());
+    this.#comeBackAt = null;
   }
 
   #look() {

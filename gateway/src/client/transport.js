@@ -30,6 +30,7 @@ export class Transport {
   #seen = new Set(); // ids of broadcasts
   #wanted = new Map(); // subscriptions by their JSON
   #position = null; // {epoch, offset}: where in the stream of broadcasts this page is
+  #grant = null; // {text, wanted}: what shows any gateway that this page may hear that, where it is asked for
 
   // options: url (none: AJAX only), endpoint, maxMessageSize
   // handlers: pushed(events, cause), missed()
@@ -103,21 +104,46 @@ export class Transport {
   #subscribe() {
     const events = [...this.#wanted.values()];
     if (!events.length) this.#position = null;
-    else if (this.#position) this.#tell('diffyne.resume', { ...this.#position, events });
+    else if (this.#position) this.#tell('diffyne.resume', { ...this.#position, events, ...this.#shown() });
     else this.#tell('diffyne.subscribe', { events });
+  }
+
+  // The grant, if it covers what the page wants now; without it a worker is asked anew.
+  #shown() {
+    const covered = this.#grant && [...this.#wanted.keys()].every((key) => this.#grant.wanted.has(key));
+    return covered ? { grant: this.#grant.text } : {};
+  }
+
+  #keepGrant({ grant, events }) {
+    if (!grant) return;
+    const wanted = events ? new Set(events.map((wish) => JSON.stringify(wish))) : new Set(this.#wanted.keys());
+    this.#grant = { text: grant, wanted };
+  }
+
+  // The page's subscriptions were refused: with an old grant they are asked for anew, once.
+  #refused({ type, error }) {
+    const again = this.#grant !== null;
+    this.#grant = null;
+    if (again && type === 'grant_expired') this.#subscribe();
+    else console.warn(`diffyne: ${error}`);
   }
 
   #receive({ event, data }) {
     if (event === 'diffyne.response' || (event === 'diffyne.error' && data.requestId)) this.#settle(data);
     else if (event === 'diffyne.connected') this.#clientId = data.clientId;
     else if (event === 'diffyne.event') this.#push(data);
-    else if (event === 'diffyne.subscribed') this.#position ??= this.#place(data);
+    else if (event === 'diffyne.subscribed') {
+      this.#position ??= this.#place(data);
+      this.#keepGrant(data);
+    }
     else if (event === 'diffyne.pong') this.#moveOn(data);
     else if (event === 'diffyne.disconnect') this.#socket.obey(data);
     else if (event === 'diffyne.resumed' || event === 'diffyne.gap') {
       this.#position = this.#place(data);
+      this.#keepGrant(data);
       if (event === 'diffyne.gap' || !data.recovered) this.#handlers.missed();
-    } else if (event === 'error' || event === 'diffyne.error') console.warn(`diffyne: ${data.message ?? data.error}`);
+    } else if (data.type === 'grant_expired' || data.type === 'subscribe_error') this.#refused(data);
+    else if (event === 'error' || event === 'diffyne.error') console.warn(`diffyne: ${data.message ?? data.error}`);
   }
 
   #place({ epoch, offset }) {

@@ -1,20 +1,25 @@
 //! One WebSocket client: what waits to be written to it, its calls, and how it ends.
 //!
 //! * [`session`]: reads messages and answers or relays them
+//! * [`subscription`]: what it hears, and whether it may
 //! * [`lanes`]: one call at a time per component
 //! * [`reply`]: a worker's answer on its way back
 
 pub mod lanes;
 pub mod reply;
 pub mod session;
+pub mod subscription;
 
 use std::cell::{Cell, RefCell};
 use std::net::Shutdown;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use diffyne_shared::rate::Bucket;
 
+use crate::grant::Wish;
 use crate::metrics::ThreadMetrics;
+use crate::quota::Ticket;
 use crate::relay::Caller;
 use crate::socket::{Close, Flushed, IoWriter, Outbox, frame};
 use lanes::Lanes;
@@ -34,6 +39,27 @@ pub enum Phase {
     Gone,
 }
 
+/// How long a connection may live, and what it may do to the server. In seconds; zero: no limit.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes that may wait to be written.
+    pub outbox_bytes_max: usize,
+    /// While nothing of them is read.
+    pub outbox_seconds: u32,
+    /// Without a message and without a subscription.
+    pub idle_seconds: u32,
+    /// From its handshake on.
+    pub age_seconds: u32,
+}
+
+/// What a connection comes in with.
+pub struct Terms {
+    /// Its place.
+    pub ticket: Ticket,
+    /// Its limits.
+    pub limits: Limits,
+}
+
 /// A connected client.
 pub struct Connection {
     /// Who it is, as workers are told.
@@ -44,10 +70,26 @@ pub struct Connection {
     pub key: Cell<usize>,
     /// Whether the hub holds subscriptions of it.
     pub subscriptions: RefCell<Vec<Rc<str>>>,
+    /// What it was granted to hear, where that is asked for.
+    pub granted: RefCell<Vec<Wish>>,
+    /// Questions about that which a worker has not answered.
+    pub questions: Cell<u32>,
+    /// Messages that it may send.
+    pub messages: Bucket,
+    /// Calls that it may make.
+    pub calls: Bucket,
+    /// The hub's second of its last message.
+    pub acted: Cell<u32>,
     io: IoWriter,
     outbox: RefCell<Outbox>,
-    outbox_bytes_max: usize,
+    terms: Terms,
     phase: Cell<Phase>,
+    /// The hub's second of its handshake.
+    born: u32,
+    /// The hub's second in which it was looked at last.
+    seen: Cell<u32>,
+    /// The hub's second in which something that waited was read last.
+    progress: Cell<u32>,
     /// Listed for the next flush.
     dirty: Cell<bool>,
     /// A task waits for room to write.
@@ -61,16 +103,24 @@ pub struct Connection {
 
 impl Connection {
     /// A connection whose handshake is done.
-    pub fn new(io: IoWriter, caller: Caller, outbox_bytes_max: usize, now: u32) -> Rc<Self> {
+    pub fn new(io: IoWriter, caller: Caller, terms: Terms, now: u32) -> Rc<Self> {
         Rc::new(Self {
             caller: Rc::new(caller),
             lanes: RefCell::default(),
             key: Cell::new(usize::MAX),
             subscriptions: RefCell::default(),
+            granted: RefCell::default(),
+            questions: Cell::new(0),
+            messages: Bucket::default(),
+            calls: Bucket::default(),
+            acted: Cell::new(now),
             io,
             outbox: RefCell::default(),
-            outbox_bytes_max,
+            terms,
             phase: Cell::new(Phase::Open),
+            born: now,
+            seen: Cell::new(now),
+            progress: Cell::new(now),
             dirty: Cell::new(false),
             flushing: Cell::new(false),
             heard: Cell::new(now),
@@ -96,22 +146,31 @@ impl Connection {
         }
         let mut outbox = self.outbox.borrow_mut();
         outbox.push(frame);
-        if outbox.bytes() > self.outbox_bytes_max {
-            outbox.clear();
+        if outbox.bytes() > self.terms.limits.outbox_bytes_max {
             drop(outbox);
-            metrics.slow_consumers.inc();
-            metrics.close(Close::SLOW_CONSUMER.code);
-            tracing::info!(client = self.caller.id, "closed: the client does not read what is sent to it");
-            // Its receive window is full: no close frame would arrive.
-            self.abort();
+            self.give_up(&Close::SLOW_CONSUMER, metrics);
             return false;
         }
         metrics.messages_out.inc();
         !self.flushing.get() && !self.dirty.replace(true)
     }
 
+    /// Ends a connection that does not read. Its receive window is full: no close frame would arrive.
+    pub fn give_up(&self, why: &Close, metrics: &ThreadMetrics) {
+        self.outbox.borrow_mut().clear();
+        metrics.slow_consumers.inc();
+        metrics.close(why.code);
+        tracing::info!(client = self.caller.id, %why.reason, "closed: the client does not read what is sent to it");
+        self.abort();
+    }
+
+    /// Bytes that wait to be written.
+    pub fn waiting_bytes(&self) -> usize {
+        self.outbox.borrow().bytes()
+    }
+
     /// Writes what waits. A task of its own goes on when the peer has to read first.
-    pub fn flush(self: &Rc<Self>, metrics: &Rc<ThreadMetrics>) {
+    pub fn flush(self: &Rc<Self>, metrics: &Rc<ThreadMetrics>, now: u32) {
         self.dirty.set(false);
         if self.flushing.get() {
             return;
@@ -120,6 +179,7 @@ impl Connection {
             Ok(Flushed::All) => self.written(),
             Ok(Flushed::Blocked) => {
                 self.flushing.set(true);
+                self.progress.set(now);
                 let (connection, metrics) = (Rc::clone(self), Rc::clone(metrics));
                 tokio::task::spawn_local(async move { connection.flush_slowly(&metrics).await });
             }
@@ -131,7 +191,11 @@ impl Connection {
         let mut outbox = self.outbox.borrow_mut();
         let before = outbox.bytes();
         let flushed = outbox.flush(&self.io);
-        metrics.bytes_out.inc_by((before - outbox.bytes()) as u64);
+        let written = before - outbox.bytes();
+        metrics.bytes_out.inc_by(written as u64);
+        if written > 0 {
+            self.progress.set(self.progress.get().max(self.seen.get()));
+        }
         flushed
     }
 
@@ -181,7 +245,7 @@ impl Connection {
         self.outbox.borrow_mut().push(frame);
         self.phase.set(Phase::Closing);
         self.closing_since.set(now);
-        self.flush(metrics);
+        self.flush(metrics, now);
     }
 
     /// Ends at once; the reading task sees the end of the stream.
@@ -204,6 +268,11 @@ impl Connection {
         }
     }
 
+    /// Whether it neither calls nor hears anything.
+    fn is_idle(&self) -> bool {
+        self.subscriptions.borrow().is_empty() && self.lanes.borrow().is_empty() && self.questions.get() == 0
+    }
+
     /// Whether an answer is still to come or to be written.
     pub fn owes_answers(&self) -> bool {
         self.takes_messages() && !(self.lanes.borrow().is_empty() && self.outbox.borrow().is_empty())
@@ -223,7 +292,17 @@ impl Connection {
 
     /// What the heartbeat has to do with this connection in this second.
     pub fn pulse(&self, now: u32, ping_seconds: u32, close_seconds: u32) -> Pulse {
+        self.seen.set(now);
+        let limits = &self.terms.limits;
+        let is_over = |limit: u32, since: u32| limit > 0 && now.saturating_sub(since) >= limit;
         match self.phase.get() {
+            Phase::Open | Phase::Draining
+                if self.flushing.get() && is_over(limits.outbox_seconds, self.progress.get()) =>
+            {
+                Pulse::Stuck
+            }
+            Phase::Open if is_over(limits.age_seconds, self.born) => Pulse::Old,
+            Phase::Open if is_over(limits.idle_seconds, self.acted.get()) && self.is_idle() => Pulse::Idle,
             Phase::Closing if now.saturating_sub(self.closing_since.get()) >= close_seconds => Pulse::Overdue,
             Phase::Open | Phase::Draining => {
                 let silence = now.saturating_sub(self.heard.get());
@@ -251,4 +330,10 @@ pub enum Pulse {
     Dead,
     /// It does not end its side of a closed connection.
     Overdue,
+    /// It reads nothing of what waits for it.
+    Stuck,
+    /// It does nothing, and hears nothing.
+    Idle,
+    /// It is as old as a connection may become.
+    Old,
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::Connection;
 use super::lanes::Pending;
 use crate::answer::{self, Asked};
+use crate::hub::Comeback;
 use crate::reactor::Reactor;
 use crate::relay::Answer;
 use crate::socket::frame;
@@ -47,7 +48,7 @@ pub fn finish(reactor: &Rc<Reactor>, connection: &Rc<Connection>, pending: &Pend
         && reply.session == SessionFate::Gone
     {
         // It ended elsewhere, in another tab perhaps: the browser's cookies know more than this connection.
-        reactor.hub.push(connection, frame::text(RECONNECT));
+        reactor.hub.say_goodbye(connection, "the session has ended", Comeback::AfterMs(0));
         connection.drain();
     }
     let next = connection.lanes.borrow_mut().leave(pending.component());
@@ -64,9 +65,6 @@ struct FailureData {
     #[serde(default, rename = "type")]
     kind: String,
 }
-
-const RECONNECT: &str =
-    r#"{"event":"diffyne.disconnect","data":{"reason":"the session has ended","reconnect":true,"retryAfter":0}}"#;
 
 /// A login or logout over the socket: where the page fetches the cookies for the browser.
 fn handover(reactor: &Reactor, reply: &Reply<'_>) -> String {

@@ -22,8 +22,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::connection::{Connection, session};
-use crate::handshake::{Identity, Refusal, asks_for_upgrade};
+use crate::handshake::{Identity, Refusal, asks_for_upgrade, key_of};
 use crate::jar::Jar;
+use crate::quota::Ticket;
 use crate::reactor::Reactor;
 use crate::relay::Caller;
 use crate::socket::io;
@@ -181,6 +182,11 @@ fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes
     response
 }
 
+fn later(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
 /// A refusal ends the connection: whoever was refused has to begin anew.
 fn refuse(reactor: &Reactor, refusal: Refusal) -> Response<Full<Bytes>> {
     reactor.metrics.handshake(refusal.label());
@@ -196,11 +202,11 @@ fn refuse(reactor: &Reactor, refusal: Refusal) -> Response<Full<Bytes>> {
             response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             response
         }
-        Refusal::Full => {
-            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections");
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            response
-        }
+        Refusal::Full => later(text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections")),
+        Refusal::Memory => later(text(StatusCode::SERVICE_UNAVAILABLE, "The server is short of memory")),
+        Refusal::Rate => later(text(StatusCode::TOO_MANY_REQUESTS, "Too many new connections")),
+        Refusal::Address => later(text(StatusCode::TOO_MANY_REQUESTS, "Too many connections from this address")),
+        Refusal::KeyFull => later(text(StatusCode::TOO_MANY_REQUESTS, "Too many connections with this key")),
     };
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
@@ -214,13 +220,14 @@ fn upgrade(reactor: &Rc<Reactor>, request: Request<Incoming>, peer: Option<IpAdd
     let identity = reactor.admission.identify(&parts, peer);
     let origin = parts.headers.get(header::ORIGIN).cloned();
     let host = parts.headers.get(header::HOST).cloned();
+    let ticket = match reactor.quota.enter(identity.ip, key_of(&parts).as_deref()) {
+        Ok(ticket) => ticket,
+        Err(refusal) => return refuse(reactor, refusal),
+    };
     let mut request = Request::from_parts(parts, body);
     let Ok((response, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else {
         return refuse(reactor, Refusal::Invalid);
     };
-    if !reactor.take_place() {
-        return refuse(reactor, Refusal::Full);
-    }
     if identity.guest {
         reactor.metrics.guests.inc();
         tracing::debug!(
@@ -230,7 +237,7 @@ fn upgrade(reactor: &Rc<Reactor>, request: Request<Incoming>, peer: Option<IpAdd
         );
     }
     reactor.metrics.handshake("accepted");
-    tokio::task::spawn_local(start_session(Rc::clone(reactor), upgraded, identity));
+    tokio::task::spawn_local(start_session(Rc::clone(reactor), upgraded, identity, ticket));
 
     let (mut head, _empty) = response.into_parts();
     if let Some(origin) = origin {
@@ -240,7 +247,12 @@ fn upgrade(reactor: &Rc<Reactor>, request: Request<Incoming>, peer: Option<IpAdd
 }
 
 /// Takes the stream back out of hyper, with what it has read already, and lets hyper's buffers go.
-async fn start_session(reactor: Rc<Reactor>, upgraded: fastwebsockets::upgrade::UpgradeFut, identity: Identity) {
+async fn start_session(
+    reactor: Rc<Reactor>,
+    upgraded: fastwebsockets::upgrade::UpgradeFut,
+    identity: Identity,
+    ticket: Ticket,
+) {
     let socket = upgraded.await.ok().and_then(|socket| {
         let upgraded = socket.into_inner().into_inner();
         match upgraded.downcast::<TokioIo<TcpStream>>() {
@@ -251,17 +263,15 @@ async fn start_session(reactor: Rc<Reactor>, upgraded: fastwebsockets::upgrade::
             }
         }
     });
-    let Some(((reader, writer), early)) = socket else {
-        reactor.connection_ended();
-        return;
-    };
+    let Some(((reader, writer), early)) = socket else { return };
     let caller = Caller {
         id: format!("{:016x}{:016x}", random_bits(), random_bits()),
         ip: identity.ip.to_string(),
         headers: identity.headers,
         jar: Jar::default(),
     };
-    let connection = Connection::new(writer, caller, reactor.settings.outbox_bytes_max, reactor.hub.now());
+    let terms = reactor.terms(ticket);
+    let connection = Connection::new(writer, caller, terms, reactor.hub.now());
     reactor.hub.insert(&connection);
     // A task of its own: the one that did the handshake, with all it held, ends here.
     tokio::task::spawn_local(session::run(Rc::clone(&reactor), connection, reader, early));

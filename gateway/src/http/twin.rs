@@ -103,7 +103,8 @@ impl Waiting {
 
 fn failed(failure: Failure, text: &str) -> Answered {
     let status = match failure {
-        Failure::Invalid | Failure::Subscribe => StatusCode::BAD_REQUEST,
+        Failure::Invalid | Failure::Subscribe | Failure::GrantExpired => StatusCode::BAD_REQUEST,
+        Failure::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Failure::Overloaded | Failure::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
         Failure::WorkerLost => StatusCode::BAD_GATEWAY,
         Failure::Timeout => StatusCode::GATEWAY_TIMEOUT,

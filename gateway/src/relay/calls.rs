@@ -23,6 +23,7 @@ struct Entry<O> {
     origin: O,
     place: Place,
     generation: u32,
+    /// When it began to wait, or was sent.
     since: Instant,
     /// Nobody waits for it: it is not to move on.
     cancelled: bool,
@@ -110,7 +111,18 @@ impl<O> CallTable<O> {
             return false;
         }
         entry.place = Place::Sent(Rc::clone(peer));
+        entry.since = now;
         true
+    }
+
+    /// Calls that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// What is left of a call's time.
+    pub(super) fn budget(&self, key: u64, now: Instant) -> Option<Duration> {
+        self.get(key).map(|entry| entry.request.deadline.saturating_duration_since(now))
     }
 
     /// Lets a call wait for a worker; `false` when there is no place.
@@ -168,9 +180,13 @@ impl<O> CallTable<O> {
         self.get(key).is_some_and(|entry| matches!(&entry.place, Place::Sent(at) if Rc::ptr_eq(at, peer)))
     }
 
-    /// Ends a call that this worker answered; `None` when it has no such call.
-    pub(super) fn take_sent(&mut self, key: u64, peer: &Rc<Peer>) -> Option<O> {
-        if self.is_with(key, peer) { self.remove(key) } else { None }
+    /// Ends a call that this worker answered, and tells how long it had it; `None` when it has no such call.
+    pub(super) fn take_sent(&mut self, key: u64, peer: &Rc<Peer>, now: Instant) -> Option<(O, Duration)> {
+        if !self.is_with(key, peer) {
+            return None;
+        }
+        let took = self.get(key).map(|entry| now.saturating_duration_since(entry.since))?;
+        self.remove(key).zip(Some(took))
     }
 
     /// A worker handed the call back.

@@ -5,8 +5,10 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::{self, Frame, FrameReader, Hello, PeerAddress};
+use diffyne_shared::settings::gateway::GatewaySettings;
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 
@@ -60,16 +62,33 @@ pub(super) async fn connect(
             (PeerAddress::Memory(name), Some(memory)) => memory.connect(name).await,
             _ => Stream::connect(address).await,
         };
-        greet(stream.map_err(|error| error.to_string())?, settings).await
+        let mut stream = stream.map_err(|error| error.to_string())?;
+        if let Stream::Tcp(tcp) = &stream {
+            // Not every kernel knows it; without it a vanished host is noticed later.
+            let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(UNACKED_MAX));
+        }
+        match (&settings.tls, address) {
+            (Some(tls), PeerAddress::Tcp { host, .. }) => {
+                stream = tls.connect(host, stream).await.map_err(|error| format!("no TLS: {error}"))?;
+            }
+            (None, address) if !address.is_local() => {
+                tracing::warn!(worker = %address, "calls and tokens go to another host in the clear: set DIFFYNE_WORKER_TLS_CA");
+            }
+            _ => {}
+        }
+        greet(stream, settings).await
     };
     tokio::time::timeout(CONNECT_TIMEOUT, work).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
 }
 
+/// Says hello to a worker and hangs up: what it is, or why it does not answer.
+pub async fn greet_once(address: &PeerAddress, settings: &GatewaySettings) -> Result<Hello, String> {
+    let token = Arc::new(ArcSwap::from_pointee(settings.worker_token.clone()));
+    let settings = RelaySettings::new(settings, "doctor".to_owned(), token)?;
+    connect(address, &settings, None).await.map(|connected| connected.hello)
+}
+
 async fn greet(mut stream: Stream, settings: &RelaySettings) -> Result<Connected, String> {
-    if let Stream::Tcp(tcp) = &stream {
-        // Not every kernel knows it; without it a vanished host is noticed later.
-        let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(UNACKED_MAX));
-    }
     let ours = Hello {
         versions: rpc::VERSIONS,
         features: Vec::new(),

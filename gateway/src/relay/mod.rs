@@ -1,14 +1,16 @@
 //! The gateway's side of the worker protocol: which worker gets a call, and what becomes of it.
 //!
 //! One relay a thread, with its own connection to each worker. Four questions, four files: who is there
-//! ([`discovery`]), who is well ([`peer`]), who gets the next call ([`selection`]), and which calls are under way
-//! ([`calls`]).
+//! ([`discovery`]), who is well ([`peer`], with [`breaker`] and [`latency`]), who gets the next call ([`selection`]),
+//! and which calls are under way ([`calls`]).
 //!
 //! A call runs at most once: once a worker has it (no `Busy`), it is never handed to another.
 
+mod breaker;
 mod calls;
 mod connect;
 pub mod discovery;
+mod latency;
 mod peer;
 mod selection;
 
@@ -20,14 +22,18 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use diffyne_shared::envelope::Failure;
 use diffyne_shared::rpc::{self, CallId, CallKind, Cause, Frame, PeerAddress, Transport};
+use diffyne_shared::settings::gateway::GatewaySettings;
+use diffyne_shared::tls::ClientTls;
 
-pub use connect::MemoryConnector;
+pub use connect::{MemoryConnector, greet_once};
 pub use peer::Wellness;
 
 use crate::jar::Jar;
 use calls::{CallTable, Place};
 use peer::Peer;
 
+/// Below this many waiting calls nobody guesses how long they will take.
+const QUEUE_WORTH_A_GUESS: usize = 16;
 /// How often deadlines are looked at.
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
@@ -87,6 +93,27 @@ pub struct RelaySettings {
     pub health: Duration,
     /// Largest frame from a worker.
     pub frame_bytes_max: usize,
+    /// How workers on other hosts are spoken to, if not in the clear.
+    pub tls: Option<ClientTls>,
+}
+
+impl RelaySettings {
+    /// One thread's share of a gateway's settings.
+    pub fn new(
+        settings: &GatewaySettings,
+        gateway_id: String,
+        token: Arc<ArcSwap<Option<String>>>,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            gateway_id,
+            token,
+            queue_max: settings.call_queue_max.div_ceil(settings.threads),
+            worker_wait: settings.worker_wait,
+            health: settings.worker_health,
+            frame_bytes_max: settings.outbox_bytes_max + rpc::FRAME_OVERHEAD_MAX,
+            tls: settings.worker_ca.as_deref().map(ClientTls::read).transpose()?,
+        })
+    }
 }
 
 /// What the relay counts; shared by all threads.
@@ -117,6 +144,34 @@ pub struct Relay<O> {
     memory: Option<MemoryConnector>,
     /// Since when no worker is there.
     alone_since: Cell<Option<Instant>>,
+    throughput: Throughput,
+}
+
+/// Answers a second, so that a call that would wait in vain is told at once.
+#[derive(Default)]
+struct Throughput {
+    answered: Cell<u32>,
+    since: Cell<Option<Instant>>,
+    per_second: Cell<f64>,
+}
+
+impl Throughput {
+    /// Looks again; called about as often as [`SWEEP_EVERY`] says.
+    fn look(&self, now: Instant) {
+        let Some(since) = self.since.replace(Some(now)) else { return };
+        let seconds = now.saturating_duration_since(since).as_secs_f64();
+        if seconds > 0.0 {
+            let newest = f64::from(self.answered.take()) / seconds;
+            // What was counted in the last second or so.
+            self.per_second.set(self.per_second.get().mul_add(0.95, newest * 0.05));
+        }
+    }
+
+    /// How long as many calls will take, if that is known.
+    fn time_for(&self, calls: usize) -> Option<Duration> {
+        let per_second = self.per_second.get();
+        (per_second > 1.0).then(|| Duration::from_secs_f64(calls as f64 / per_second))
+    }
 }
 
 impl<O: 'static> Relay<O> {
@@ -131,6 +186,7 @@ impl<O: 'static> Relay<O> {
             observer,
             memory,
             alone_since: Cell::new(Some(Instant::now())),
+            throughput: Throughput::default(),
         })
     }
 
@@ -212,12 +268,23 @@ impl<O: 'static> Relay<O> {
         if self.try_send(key) {
             return;
         }
-        let waits = self.calls.borrow_mut().wait(key);
+        let waits = !self.would_be_late(key) && self.calls.borrow_mut().wait(key);
         if waits {
             self.observer.waiting(1);
         } else {
             self.fail(key, Failure::Overloaded, "The server is overloaded. The call was not run.");
         }
+    }
+
+    /// Whether the calls that wait already take longer than this one has time.
+    fn would_be_late(&self, key: u64) -> bool {
+        let calls = self.calls.borrow();
+        let ahead = calls.waiting();
+        if ahead < QUEUE_WORTH_A_GUESS {
+            return false;
+        }
+        let left = calls.budget(key, Instant::now());
+        self.throughput.time_for(ahead).zip(left).is_some_and(|(wait, left)| wait > left)
     }
 
     fn try_send(&self, key: u64) -> bool {
@@ -226,7 +293,11 @@ impl<O: 'static> Relay<O> {
             selection::choose(&peers, |peer| calls.was_refused(key, peer)).cloned()
         };
         let Some(peer) = peer else { return false };
-        self.calls.borrow_mut().send(key, &peer)
+        let sent = self.calls.borrow_mut().send(key, &peer);
+        if sent {
+            peer.breaker.sent();
+        }
+        sent
     }
 
     /// Workers have room again: those who wait go first.
@@ -266,6 +337,7 @@ impl<O: 'static> Relay<O> {
     /// Looks at what waits too long.
     fn sweep(self: &Rc<Self>) {
         let now = Instant::now();
+        self.throughput.look(now);
         let any_ready = self.peers.borrow().iter().any(|peer| peer.is_there());
         let alone = if any_ready {
             self.alone_since.set(None);
@@ -287,6 +359,7 @@ impl<O: 'static> Relay<O> {
             match place {
                 Place::Sent(peer) => {
                     peer.send(&Frame::Cancel(CallId { id: key }));
+                    peer.failed("a call ran out of time");
                     let text = "The call took too long. It may or may not have run.";
                     self.fail(key, Failure::Timeout, text);
                 }
@@ -311,6 +384,9 @@ impl<O: 'static> Relay<O> {
     fn peer_lost(self: &Rc<Self>, peer: &Rc<Peer>) {
         let unsent = peer.take_unsent();
         let (again, lost) = self.calls.borrow_mut().of_peer(peer, &unsent);
+        if !lost.is_empty() {
+            peer.failed("its connection broke under a call");
+        }
         for key in lost {
             let text = "The worker is gone. The call may or may not have run.";
             self.fail(key, Failure::WorkerLost, text);
@@ -327,14 +403,24 @@ impl<O: 'static> Relay<O> {
             Frame::Reply(reply) => {
                 peer.told_load(reply.load);
                 peer.told_fault(reply.faulty);
-                let origin = self.calls.borrow_mut().take_sent(reply.id, peer);
-                match origin {
-                    Some(origin) => self.answer(origin, Answer::Reply(reply)),
-                    None => self.observer.stray_reply(),
+                let now = Instant::now();
+                let taken = self.calls.borrow_mut().take_sent(reply.id, peer, now);
+                let Some((origin, took)) = taken else {
+                    self.observer.stray_reply();
+                    return;
+                };
+                self.throughput.answered.set(self.throughput.answered.get() + 1);
+                peer.latency.observe(took, now);
+                if matches!(reply.data, [b'{', .., b'}']) {
+                    peer.succeeded();
+                } else {
+                    peer.failed("its answer is no JSON object");
                 }
+                self.answer(origin, Answer::Reply(reply));
             }
             Frame::Busy(CallId { id }) => {
                 peer.is_busy();
+                peer.breaker.handed_back();
                 self.observer.busy();
                 let handed_back = self.calls.borrow_mut().refused(id, peer);
                 if handed_back && self.calls.borrow().is_cancelled(id) {

@@ -14,11 +14,15 @@ use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 
 use super::Relay;
+use super::breaker::{Breaker, Change};
 use super::connect::{Connected, connect};
+use super::latency::Latency;
 use diffyne_shared::listener::Stream;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
+/// A connection that lived this long was a good one.
+const STEADY: Duration = Duration::from_secs(5);
 /// What may wait to be written to a worker before it counts as busy.
 const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A write buffer that grew beyond this is not kept.
@@ -68,6 +72,8 @@ pub(super) struct Peer {
     retired: Cell<bool>,
     retire: Notify,
     heard: Cell<Instant>,
+    pub(super) breaker: Breaker,
+    pub(super) latency: Latency,
 }
 
 impl Peer {
@@ -88,6 +94,8 @@ impl Peer {
             retired: Cell::new(false),
             retire: Notify::new(),
             heard: Cell::new(Instant::now()),
+            breaker: Breaker::default(),
+            latency: Latency::new(),
         })
     }
 
@@ -111,7 +119,7 @@ impl Peer {
     pub(super) fn wellness(&self) -> Wellness {
         match self.is_there() {
             false => Wellness::Unreachable,
-            true if self.faulty.get() => Wellness::Faulty,
+            true if self.faulty.get() || !self.breaker.is_closed() => Wellness::Faulty,
             true => Wellness::Well,
         }
     }
@@ -128,13 +136,26 @@ impl Peer {
     }
 
     pub(super) fn takes_calls(&self) -> bool {
-        self.is_there() && !self.busy.get() && self.out.borrow().len() < OUT_BYTES_MAX
+        self.is_there() && !self.busy.get() && self.breaker.allows() && self.out.borrow().len() < OUT_BYTES_MAX
     }
 
-    /// Load in relation to capacity; smaller is better.
-    pub(super) fn score(&self) -> u64 {
-        let load = u64::from(self.load.get()) + u64::from(self.sent_since.get());
-        load * 1000 / u64::from(self.capacity.get())
+    /// How long a call would take here, more or less: load in relation to capacity, times what a call takes. Smaller
+    /// is better.
+    pub(super) fn score(&self, now: Instant) -> f64 {
+        let load = f64::from(self.load.get()) + f64::from(self.sent_since.get());
+        (load + 1.0) / f64::from(self.capacity.get()) * self.latency.at(now)
+    }
+
+    pub(super) fn failed(&self, why: &str) {
+        if let Change::Opened(pause) = self.breaker.failed() {
+            tracing::warn!(worker = %self.address, why, ?pause, "the worker fails again and again; it gets no calls for a while");
+        }
+    }
+
+    pub(super) fn succeeded(&self) {
+        if self.breaker.succeeded() == Change::Closed {
+            tracing::info!(worker = %self.address, "the worker answers well again");
+        }
     }
 
     pub(super) fn told_load(&self, load: u32) {
@@ -214,9 +235,13 @@ pub(super) async fn run<O: 'static>(relay: Rc<Relay<O>>, peer: Rc<Peer>) {
     while !peer.retired.get() {
         match connect(&peer.address, &relay.settings, relay.memory.as_ref()).await {
             Ok(connected) => {
-                backoff.reset();
                 told = false;
+                let began = Instant::now();
                 talk(&relay, &peer, connected).await;
+                // One that comes and goes is not asked at its own pace.
+                if began.elapsed() >= STEADY {
+                    backoff.reset();
+                }
             }
             Err(error) => {
                 if !told {

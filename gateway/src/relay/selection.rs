@@ -1,6 +1,7 @@
-//! Which worker gets the next call: of two random ones, the less loaded.
+//! Which worker gets the next call: of two random ones, the one that will have done with it sooner.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::peer::{Peer, Wellness};
 
@@ -18,7 +19,8 @@ pub(super) fn choose(peers: &[Rc<Peer>], refused: impl Fn(&Rc<Peer>) -> bool) ->
             let first = fastrand::usize(..count);
             let second = (first + fastrand::usize(1..count)) % count;
             let (a, b) = (nth(first)?, nth(second)?);
-            Some(if a.score() <= b.score() { a } else { b })
+            let now = Instant::now();
+            Some(if a.score(now) <= b.score(now) { a } else { b })
         }
     }
 }
@@ -58,6 +60,23 @@ mod tests {
         peers[1].told_fault(true);
         assert!(choose(&peers, |_| false).is_some(), "nobody works: somebody has to say so");
         peers[0].told_fault(false);
+        assert!(Rc::ptr_eq(choose(&peers, |_| false).unwrap(), &peers[0]));
+    }
+
+    #[test]
+    fn a_slow_worker_gets_the_smaller_share() {
+        use std::time::Duration;
+        let peers: Vec<Rc<Peer>> = (0..2).map(|port| Peer::new(PeerAddress::tcp("h", port))).collect();
+        for peer in &peers {
+            peer.connected(&hello());
+        }
+        for _ in 0..100 {
+            peers[0].latency.observe(Duration::from_millis(20), Instant::now());
+            peers[1].latency.observe(Duration::from_millis(2), Instant::now());
+        }
+        // Each answers at once: nothing but its latency tells them apart, until the fast one has ten times as many.
+        assert!(Rc::ptr_eq(choose(&peers, |_| false).unwrap(), &peers[1]));
+        peers[1].told_load(20);
         assert!(Rc::ptr_eq(choose(&peers, |_| false).unwrap(), &peers[0]));
     }
 

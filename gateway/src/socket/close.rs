@@ -25,6 +25,14 @@ impl Close {
     pub const BAD_UTF8: Self = Self::new(1007, "Invalid UTF-8");
     /// 1008: it does not read what is sent to it.
     pub const SLOW_CONSUMER: Self = Self::new(1008, "Slow consumer");
+    /// 1008: more messages than one connection may send.
+    pub const TOO_MANY: Self = Self::new(1008, "Too many messages");
+    /// 1000: it has done nothing for long.
+    pub const IDLE: Self = Self::new(1000, "Idle");
+    /// 1008: an operator wants it so.
+    pub const DISCONNECTED: Self = Self::new(1008, "Disconnected by the operator");
+    /// 1013: the server is short of memory.
+    pub const SHEDDING: Self = Self::new(1013, "Try again later");
     /// 1009: over the configured size, also when assembled from fragments.
     pub const TOO_BIG: Self = Self::new(1009, "Message payload too large");
 

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use crate::settings::common::RedisSettings;
 use crate::settings::gateway::StatusKey;
 
+pub use redis::inspect::Inspection;
 pub use redis::registry::{WorkerEntry, WorkerRegistry};
 
 /// Events on their way from the bus to the gateway; a full channel slows the reading of Redis, never a call.
@@ -74,6 +75,13 @@ pub enum BusEvent {
     },
     /// Something was missed that cannot be replayed.
     Gap(Position),
+    /// Another gateway asks; see [`Bus::answer`].
+    Question {
+        /// Where the answer goes.
+        id: String,
+        /// What is asked.
+        question: String,
+    },
 }
 
 /// Whether Redis answers.
@@ -250,6 +258,21 @@ impl Bus {
         match &self.variant {
             Variant::Memory(_) => None,
             Variant::Redis(bus) => Some(bus.workers()),
+        }
+    }
+
+    /// Asks all other gateways, and takes what they answer within the limit.
+    pub async fn ask(&self, question: &str, limit: Duration) -> Vec<String> {
+        match &self.variant {
+            Variant::Memory(_) => Vec::new(),
+            Variant::Redis(bus) => bus.ask(question, limit).await,
+        }
+    }
+
+    /// Answers a question of another gateway.
+    pub async fn answer(&self, id: &str, text: &str) {
+        if let Variant::Redis(bus) = &self.variant {
+            bus.answer(id, text).await;
         }
     }
 

@@ -43,6 +43,11 @@ impl PeerAddress {
         }
     }
 
+    /// Whether this means every address of this machine: good for listening, and for nothing else.
+    pub fn is_anywhere(&self) -> bool {
+        self.host_port().is_some_and(|(host, _)| host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified()))
+    }
+
     /// `host:port` for the resolver; `None` unless TCP.
     pub fn host_port(&self) -> Option<(&str, u16)> {
         match self {

@@ -36,11 +36,16 @@ pub(super) static STATUS_TTL: Spec = Spec::new(
     "How long cache()->get('diffyne:websocket:status') stays when every gateway or worker dies",
 );
 
-pub(super) static REDIS: [Spec; 7] = [
+pub(super) static REDIS: [Spec; 9] = [
     Spec::optional(
         "DIFFYNE_REDIS_URL",
-        "redis://[user:password@]host:port[/db]; not set: no cluster, an in-memory bus",
+        "redis://[user:password@]host:port[/db], rediss:// for TLS, redis+sentinel://host:26379,host2/name[/db], redis+cluster://host:port,host2; not set: no cluster, an in-memory bus",
     ),
+    Spec::optional(
+        "DIFFYNE_REDIS_CA",
+        "PEM file of the authority that signed Redis's certificate; default: the system's",
+    ),
+    Spec::secret("DIFFYNE_REDIS_SENTINEL_PASSWORD", "Password of the Sentinels themselves, if they ask for one"),
     Spec::optional(
         "DIFFYNE_REDIS_PREFIX",
         "Put before every Redis key and channel; set it to Laravel's to share a server",
@@ -71,6 +76,10 @@ pub(super) static LOG: [Spec; 3] = [
 pub struct RedisSettings {
     /// `redis://...`; `None`: memory bus.
     pub url: Option<String>,
+    /// The authority of its certificate, beside the system's.
+    pub ca: Option<PathBuf>,
+    /// What Sentinels ask for.
+    pub sentinel_password: Option<String>,
     /// Before every key and channel.
     pub prefix: String,
     /// Limit of one command.
@@ -88,12 +97,26 @@ pub struct RedisSettings {
 impl RedisSettings {
     pub(super) fn read(layers: &Layers) -> Result<Self, SettingsError> {
         let url: Option<String> = layers.optional("DIFFYNE_REDIS_URL")?;
-        let known = ["redis://", "redis+unix://", "unix://"];
+        let known = [
+            "redis://",
+            "rediss://",
+            "redis+unix://",
+            "unix://",
+            "redis+sentinel://",
+            "rediss+sentinel://",
+            "redis+cluster://",
+            "rediss+cluster://",
+        ];
         if url.as_ref().is_some_and(|url| !known.iter().any(|scheme| url.starts_with(scheme))) {
-            return Err(layers.invalid("DIFFYNE_REDIS_URL", "a URL that starts with redis:// or redis+unix://"));
+            return Err(layers.invalid(
+                "DIFFYNE_REDIS_URL",
+                "a URL that starts with redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster://",
+            ));
         }
         Ok(Self {
             url,
+            ca: layers.optional::<String>("DIFFYNE_REDIS_CA")?.map(PathBuf::from),
+            sentinel_password: layers.optional("DIFFYNE_REDIS_SENTINEL_PASSWORD")?,
             prefix: layers.optional("DIFFYNE_REDIS_PREFIX")?.unwrap_or_default(),
             timeout: positive(layers, "DIFFYNE_REDIS_TIMEOUT")?,
             queue_max: at_least_one(layers, "DIFFYNE_REDIS_QUEUE")?,

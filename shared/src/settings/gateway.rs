@@ -1,10 +1,12 @@
 //! The settings of `diffyne-gateway`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::common::{self, LogSettings, RedisSettings, at_least_one, positive};
 use super::value::{ByteSize, List, Network, Subscribe};
 use super::{Layers, SettingsError, Spec};
+use crate::rate::Rate;
 use crate::rpc::PeerAddress;
 use crate::signing::SigningKey;
 
@@ -31,10 +33,50 @@ static SOCKET: [Spec; 9] = [
     Spec::new("DIFFYNE_ROUTE_PREFIX", "/_diffyne", "Where AJAX calls and the client scripts are served"),
 ];
 
-static GATEWAY: [Spec; 24] = [
+static GATEWAY: [Spec; 37] = [
     Spec::optional("DIFFYNE_GATEWAY_NAME", "Name of this gateway in the cluster; default: host name and port"),
     Spec::optional("DIFFYNE_THREADS", "Threads that serve connections; default: one per core"),
     Spec::new("DIFFYNE_MAX_CONNECTIONS", "20000", "Connections of this gateway; 503 beyond"),
+    Spec::new(
+        "DIFFYNE_MAX_CONNECTIONS_PER_ADDRESS",
+        "0",
+        "Connections of one client address (of IPv6: one /64); 429 beyond; 0: no limit. Behind a proxy, set DIFFYNE_TRUSTED_PROXIES first",
+    ),
+    Spec::new("DIFFYNE_MAX_CONNECTIONS_PER_KEY", "0", "Connections with one WebSocket key; 429 beyond; 0: no limit"),
+    Spec::new(
+        "DIFFYNE_HANDSHAKE_RATE",
+        "1000/s:2000",
+        "New connections of this gateway, so that a storm of reconnects leaves room for calls; 429 beyond; off: no limit",
+    ),
+    Spec::new(
+        "DIFFYNE_MESSAGE_RATE",
+        "200/s:1000",
+        "Messages of one connection; one that sends more is closed with 1008; off: no limit",
+    ),
+    Spec::new(
+        "DIFFYNE_CALL_RATE",
+        "100/s:500",
+        "Calls of one connection; those beyond are answered rate_limited and not run; off: no limit",
+    ),
+    Spec::new(
+        "DIFFYNE_IDLE_TIMEOUT",
+        "0s",
+        "A connection that sends nothing and listens to nothing is closed after this; 0s: never",
+    ),
+    Spec::new(
+        "DIFFYNE_MAX_CONNECTION_AGE",
+        "0s",
+        "A connection is asked to reconnect after this, give or take a tenth; 0s: never",
+    ),
+    Spec::new(
+        "DIFFYNE_OUTBOX_TIMEOUT",
+        "30s",
+        "How long a client may read nothing of what waits for it; then it is closed as a slow consumer",
+    ),
+    Spec::optional(
+        "DIFFYNE_MEMORY_MAX",
+        "Memory above which this gateway takes no new connections and closes the slowest consumers; default: four fifths of what the host or container has",
+    ),
     Spec::new("DIFFYNE_MAX_REQUESTS", "1024", "AJAX calls of this gateway that run or wait; 503 beyond"),
     Spec::new("DIFFYNE_MAX_REQUEST_SIZE", "512KiB", "Largest body of an AJAX call"),
     Spec::new("DIFFYNE_HEADER_TIMEOUT", "10s", "How long a handshake, or an AJAX call's body, may take to arrive"),
@@ -67,12 +109,35 @@ static GATEWAY: [Spec; 24] = [
         "How often workers are asked whether they live; one that misses two is left out",
     ),
     Spec::optional("DIFFYNE_WORKERS", "Workers as a comma list of host:port or unix:PATH, beside those found in Redis"),
+    Spec::optional(
+        "DIFFYNE_WORKER_TLS_CA",
+        "PEM file of the authority that signed the workers' certificates; set: workers on TCP are spoken to by TLS",
+    ),
     Spec::new("DIFFYNE_DRAIN_TIMEOUT", "25s", "How long running calls may take after SIGTERM"),
-    Spec::new("DIFFYNE_SUBSCRIBE", "open", "Who may subscribe to broadcasts"),
+    Spec::new(
+        "DIFFYNE_DRAIN_RATE",
+        "500",
+        "Clients a second that a stopping gateway sends away, so that the others are not overrun",
+    ),
+    Spec::new(
+        "DIFFYNE_SUBSCRIBE",
+        "open",
+        "Who may subscribe to broadcasts: open (whoever may connect) or granted (whom the component's class and its mayHear() let)",
+    ),
+    Spec::new(
+        "DIFFYNE_GRANT_LIFE",
+        "1h",
+        "How long a grant to subscribe is good; renewed past half when a client comes back",
+    ),
     Spec::new(
         "DIFFYNE_BROADCAST_EVENTS",
         "message-sent",
         "Events that leave for the whole cluster: a comma list, * allowed",
+    ),
+    Spec::new(
+        "DIFFYNE_BROADCAST_RATE",
+        "1000/s:5000",
+        "Broadcasts of one event name by this gateway; those beyond stay in their response; off: no limit",
     ),
     Spec::new("DIFFYNE_BROADCAST_DEPTH", "2", "How deep a broadcast may cause broadcasts"),
     Spec::new(
@@ -141,6 +206,32 @@ pub struct GatewaySettings {
     pub threads: usize,
     /// Connections at once.
     pub connections_max: usize,
+    /// Connections of one address; 0: no limit.
+    pub connections_per_address_max: usize,
+    /// Connections with one key; 0: no limit.
+    pub connections_per_key_max: usize,
+    /// New connections.
+    pub handshake_rate: Rate,
+    /// Messages of one connection.
+    pub message_rate: Rate,
+    /// Calls of one connection.
+    pub call_rate: Rate,
+    /// When a connection that does nothing is closed; zero: never.
+    pub idle_timeout: Duration,
+    /// How old a connection becomes; zero: as old as it likes.
+    pub connection_age_max: Duration,
+    /// How long a client may read nothing.
+    pub outbox_timeout: Duration,
+    /// Memory from which on load is shed; none: four fifths of what there is.
+    pub memory_max: Option<usize>,
+    /// Clients a second that are sent away at a stop.
+    pub drain_rate: u32,
+    /// Who may subscribe.
+    pub subscribe: Subscribe,
+    /// How long a grant is good.
+    pub grant_life: Duration,
+    /// Broadcasts of one event name.
+    pub broadcast_rate: Rate,
     /// Limit of a handshake.
     pub header_timeout: Duration,
     /// Between pings.
@@ -161,6 +252,8 @@ pub struct GatewaySettings {
     pub worker_health: Duration,
     /// Workers by address.
     pub workers: Vec<PeerAddress>,
+    /// The authority of workers' certificates; none: no TLS.
+    pub worker_ca: Option<PathBuf>,
     /// Token for workers: the first of the list.
     pub worker_token: Option<String>,
     /// Time for running calls at a stop.
@@ -200,7 +293,13 @@ impl GatewaySettings {
         };
         let path: String = layers.get("DIFFYNE_WS_PATH")?;
         let path = if path.starts_with('/') { path } else { format!("/{path}") };
-        layers.get::<Subscribe>("DIFFYNE_SUBSCRIBE")?;
+        let subscribe = layers.get::<Subscribe>("DIFFYNE_SUBSCRIBE")?;
+        let signing_keys = signing_keys(layers)?;
+        if subscribe == Subscribe::Granted && signing_keys.is_empty() {
+            let why =
+                "grants cannot be signed; set it, or give the application's APP_KEY (--env-file /path/to/app/.env)";
+            return Err(SettingsError::Missing { name: "DIFFYNE_SIGNING_KEY", why: why.to_owned() });
+        }
         let name = match layers.optional::<String>("DIFFYNE_GATEWAY_NAME")? {
             Some(name) if is_plain_name(&name) => name,
             Some(_) => {
@@ -253,6 +352,19 @@ impl GatewaySettings {
                 std::thread::available_parallelism().map_or(1, usize::from)
             },
             connections_max: at_least_one(layers, "DIFFYNE_MAX_CONNECTIONS")?,
+            connections_per_address_max: layers.get("DIFFYNE_MAX_CONNECTIONS_PER_ADDRESS")?,
+            connections_per_key_max: layers.get("DIFFYNE_MAX_CONNECTIONS_PER_KEY")?,
+            handshake_rate: layers.get("DIFFYNE_HANDSHAKE_RATE")?,
+            message_rate: layers.get("DIFFYNE_MESSAGE_RATE")?,
+            call_rate: layers.get("DIFFYNE_CALL_RATE")?,
+            idle_timeout: layers.get("DIFFYNE_IDLE_TIMEOUT")?,
+            connection_age_max: layers.get("DIFFYNE_MAX_CONNECTION_AGE")?,
+            outbox_timeout: positive(layers, "DIFFYNE_OUTBOX_TIMEOUT")?,
+            memory_max: layers.optional::<ByteSize>("DIFFYNE_MEMORY_MAX")?.map(|size| size.0),
+            drain_rate: u32::try_from(at_least_one(layers, "DIFFYNE_DRAIN_RATE")?).unwrap_or(u32::MAX),
+            subscribe,
+            grant_life: positive(layers, "DIFFYNE_GRANT_LIFE")?,
+            broadcast_rate: layers.get("DIFFYNE_BROADCAST_RATE")?,
             header_timeout: positive(layers, "DIFFYNE_HEADER_TIMEOUT")?,
             ping_interval,
             outbox_bytes_max: layers.get::<ByteSize>("DIFFYNE_OUTBOX_BYTES")?.0.max(64 * 1024),
@@ -263,6 +375,7 @@ impl GatewaySettings {
             worker_wait: positive(layers, "DIFFYNE_WORKER_WAIT")?,
             worker_health: positive(layers, "DIFFYNE_WORKER_HEALTH")?,
             workers: layers.optional::<List<PeerAddress>>("DIFFYNE_WORKERS")?.map(|list| list.0).unwrap_or_default(),
+            worker_ca: layers.optional::<String>("DIFFYNE_WORKER_TLS_CA")?.map(PathBuf::from),
             worker_token: layers
                 .optional::<List<String>>("DIFFYNE_WORKER_TOKEN")?
                 .and_then(|list| list.0.into_iter().next()),
@@ -278,7 +391,7 @@ impl GatewaySettings {
             trusted_proxies: layers.get::<List<Network>>("DIFFYNE_TRUSTED_PROXIES")?.0,
             app_url: layers.optional("APP_URL")?,
             status_key,
-            signing_keys: signing_keys(layers)?,
+            signing_keys,
             debug: layers.get("DIFFYNE_DEBUG")?,
             redis,
             log: LogSettings::read(layers)?,
@@ -368,6 +481,8 @@ mod tests {
             ("DIFFYNE_WORKERS", "127.0.0.1"),
             ("DIFFYNE_TRUSTED_PROXIES", "nginx"),
             ("DIFFYNE_SUBSCRIBE", "closed"),
+            ("DIFFYNE_CALL_RATE", "many"),
+            ("DIFFYNE_DRAIN_RATE", "0"),
             ("DIFFYNE_REDIS_URL", "http://x"),
             ("DIFFYNE_LOG", "loud=very=much"),
             ("DIFFYNE_LOG_FORMAT", "xml"),

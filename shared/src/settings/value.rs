@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::rate::Rate;
 use crate::rpc::PeerAddress;
 use crate::signing::VerifyState;
 
@@ -97,6 +98,25 @@ impl FromSetting for PeerAddress {
     }
     fn from_setting(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+}
+
+/// `100/s`, `100/s:500` with a burst, or `off`; without a burst, twice as many at once as a second.
+impl FromSetting for Rate {
+    fn allowed() -> String {
+        "a rate such as 100/s, 100/s:500 with a burst, or off".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        if text == "off" || text == "0" {
+            return Some(Self::default());
+        }
+        let (rate, burst) = match text.split_once(':') {
+            Some((rate, burst)) => (rate.trim(), Some(burst.trim().parse().ok()?)),
+            None => (text, None),
+        };
+        let per_second: u32 = rate.strip_suffix("/s").unwrap_or(rate).trim().parse().ok()?;
+        let burst: u32 = burst.unwrap_or(per_second.saturating_mul(2));
+        (per_second > 0 && burst > 0 && per_second <= 1_000_000_000).then_some(Self { per_second, burst })
     }
 }
 
@@ -202,6 +222,8 @@ words! {
     Subscribe {
         /// Anyone who may connect.
         Open = "open",
+        /// Those whom a worker grants it, in their own session.
+        Granted = "granted",
     }
 }
 
@@ -209,6 +231,17 @@ words! {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_have_a_burst() {
+        let rate = |per_second, burst| Some(Rate { per_second, burst });
+        assert_eq!(Rate::from_setting("100/s"), rate(100, 200));
+        assert_eq!(Rate::from_setting("100/s:5"), rate(100, 5));
+        assert_eq!((Rate::from_setting("off"), Rate::from_setting("7")), (rate(0, 0), rate(7, 14)));
+        for text in ["", "x", "1/m", "5/s:", "5/s:0", "-1/s"] {
+            assert_eq!(Rate::from_setting(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn durations_and_sizes_have_units() {

@@ -12,11 +12,19 @@ use super::{Layers, SettingsError, Spec};
 use crate::rpc::PeerAddress;
 use crate::signing::{Signer, SigningKey};
 
-static WORKER: [Spec; 11] = [
+static WORKER: [Spec; 13] = [
     Spec::new("DIFFYNE_WORKER_LISTEN", "127.0.0.1:7001", "host:port or unix:PATH that gateways connect to"),
     Spec::optional("DIFFYNE_WORKER_ADVERTISE", "Address announced in Redis; default: the listening one"),
+    Spec::optional(
+        "DIFFYNE_WORKER_TLS_CERT",
+        "PEM file of this worker's certificate chain, for the address that it announces; set: gateways on TCP have to speak TLS",
+    ),
+    Spec::optional("DIFFYNE_WORKER_TLS_KEY", "PEM file of the certificate's private key"),
     Spec::optional("DIFFYNE_WORKER_NAME", "Name of this worker; default: host name and port"),
-    Spec::optional("DIFFYNE_WORKER_THREADS", "Threads that serve gateways; default: one per core"),
+    Spec::optional(
+        "DIFFYNE_WORKER_THREADS",
+        "Threads that serve gateways; default: one per core, with DIFFYNE_APP one per 16 PHP processes",
+    ),
     Spec::new(
         "DIFFYNE_WORKER_CONCURRENCY",
         "256",
@@ -46,6 +54,9 @@ static LENIENT: Spec = Spec::new(
     "In strict mode, accept a call whose state differs by filled-in fields only",
 );
 
+/// PHP processes that one thread serves.
+const PROCESSES_PER_THREAD: usize = 16;
+
 /// Every setting of a worker, in the order of `--help`.
 pub fn specs() -> Vec<&'static Spec> {
     let mut specs: Vec<&'static Spec> = WORKER.iter().collect();
@@ -74,6 +85,8 @@ pub struct WorkerSettings {
     pub listen: PeerAddress,
     /// What is announced.
     pub advertise: Option<PeerAddress>,
+    /// Certificate chain and key; none: no TLS.
+    pub tls: Option<(PathBuf, PathBuf)>,
     /// Name of this worker.
     pub name: String,
     /// Serving threads.
@@ -130,6 +143,19 @@ impl WorkerSettings {
             );
             return Err(SettingsError::Missing { name: "DIFFYNE_WORKER_TOKEN", why });
         }
+        let advertise: Option<PeerAddress> = layers.optional("DIFFYNE_WORKER_ADVERTISE")?;
+        let redis = RedisSettings::read(layers)?;
+        if advertise.is_none() && redis.url.is_some() && listen.is_anywhere() {
+            let why =
+                format!("the worker listens on {listen}, which is no address that gateways on other hosts can reach");
+            return Err(SettingsError::Missing { name: "DIFFYNE_WORKER_ADVERTISE", why });
+        }
+        let file = |name| layers.optional::<String>(name).map(|path| path.map(PathBuf::from));
+        let tls = match (file("DIFFYNE_WORKER_TLS_CERT")?, file("DIFFYNE_WORKER_TLS_KEY")?) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err(layers.invalid("DIFFYNE_WORKER_TLS_CERT", "set together with DIFFYNE_WORKER_TLS_KEY")),
+        };
         let name = match layers.optional::<String>("DIFFYNE_WORKER_NAME")? {
             Some(name) if is_plain_name(&name) => name,
             Some(_) => {
@@ -158,6 +184,12 @@ impl WorkerSettings {
             Components::Application(application) => application.concurrency(),
             Components::Native => None,
         };
+        let threads = match &components {
+            _ if layers.is_set("DIFFYNE_WORKER_THREADS") => at_least_one(layers, "DIFFYNE_WORKER_THREADS")?.min(256),
+            // A process that goes from thread to thread costs more than it brings.
+            Components::Php(php) => php.processes_max.div_ceil(PROCESSES_PER_THREAD),
+            _ => std::thread::available_parallelism().map_or(1, usize::from),
+        };
         let concurrency = match sensible {
             Some(sensible) if !layers.is_set("DIFFYNE_WORKER_CONCURRENCY") => sensible,
             _ => at_least_one(layers, "DIFFYNE_WORKER_CONCURRENCY")?,
@@ -167,13 +199,10 @@ impl WorkerSettings {
             components,
             status_ttl: positive(layers, "DIFFYNE_STATUS_TTL")?,
             concurrency,
-            advertise: layers.optional("DIFFYNE_WORKER_ADVERTISE")?,
+            advertise,
+            tls,
             name,
-            threads: if layers.is_set("DIFFYNE_WORKER_THREADS") {
-                at_least_one(layers, "DIFFYNE_WORKER_THREADS")?.min(256)
-            } else {
-                std::thread::available_parallelism().map_or(1, usize::from)
-            },
+            threads,
             queue_max: layers.get("DIFFYNE_WORKER_QUEUE")?,
             drain_timeout: layers.get("DIFFYNE_WORKER_DRAIN_TIMEOUT")?,
             admin_listen: match layers.optional("DIFFYNE_WORKER_ADMIN_LISTEN")? {
@@ -186,7 +215,7 @@ impl WorkerSettings {
             message_bytes_max: layers.get::<ByteSize>("DIFFYNE_WS_MAX_MESSAGE_SIZE")?.0,
             answer_bytes_max: layers.get::<ByteSize>("DIFFYNE_WORKER_MAX_ANSWER")?.0.max(64 * 1024),
             debug: layers.get("DIFFYNE_DEBUG")?,
-            redis: RedisSettings::read(layers)?,
+            redis,
             log: LogSettings::read(layers)?,
             listen,
         })

@@ -71,6 +71,11 @@ impl SigningKey {
         Hmac::new_from_slice(&bytes).map(Self).map_err(|_| KeyError::Empty)
     }
 
+    /// A key by its bytes, as [`Self::bytes`] gives them.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Hmac::new_from_slice(bytes).ok().map(Self)
+    }
+
     /// The bytes of a key as Laravel writes it, for other uses than signing: derive from them.
     pub fn bytes(text: &str) -> Result<Vec<u8>, KeyError> {
         let bytes = match text.strip_prefix("base64:") {

@@ -2,6 +2,7 @@
 //! the same call in two PHP processes. All on this machine, in alternating rounds; read the ratios.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -24,6 +25,25 @@ const INI: [(&str, &[&str]); 2] = [
 const METHODS: [(&str, &str); 3] =
     [("touch", "a call that leaves the session alone"), ("read", "one that reads it"), ("write", "one that writes it")];
 const CONNECTIONS: usize = 8;
+
+/// Session files in memory, for the loops and the pools alike: a disk would be measured otherwise. Undone at the end.
+struct SessionsInMemory(PathBuf);
+
+impl SessionsInMemory {
+    fn of(laravel: &Laravel) -> anyhow::Result<Self> {
+        let folder = laravel.path("storage/framework/sessions");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&folder).status()?;
+        ensure!(mounted.success(), "cannot mount a tmpfs on {}: this needs root", folder.display());
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for SessionsInMemory {
+    fn drop(&mut self) {
+        // The PHP processes that looked at it are gone, or let go soon.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
 
 /// The loops' script: the bridge and its sandbox without their last statement, and the loops.
 fn write_loops(laravel: &Laravel) -> anyhow::Result<()> {
@@ -117,7 +137,8 @@ fn main() -> anyhow::Result<()> {
         .about("Measures the PHP backends beside bare loops in two PHP processes")
         .after_help(
             "A: the package's endpoint through the kernel, nothing reset between calls. R: the bridge through the kernel, in a \
-             fresh sandbox for each call. D: the package's classes alone. All with two processes, as the pool and php-fpm.",
+             fresh sandbox for each call. D: the package's classes alone. All with two processes, as the pool and php-fpm. \
+             Sessions are files on a tmpfs. Run it as root on a quiet machine.",
         )
         .arg(number("rounds", "3", "Alternating rounds"))
         .arg(number("seconds", "3", "Seconds a run"))
@@ -126,6 +147,7 @@ fn main() -> anyhow::Result<()> {
     let (rounds, seconds) = (get("rounds"), get("seconds"));
     let laravel = Laravel::new()?;
     laravel.load_bridge()?;
+    let _sessions = SessionsInMemory::of(&laravel)?;
     write_loops(&laravel)?;
     let cookies: Vec<String> = (0..CONNECTIONS).map(|_| cookie(&laravel)).collect::<anyhow::Result<_>>()?;
     let (_fpm, socket) = laravel.serve_fpm(2)?;

@@ -46,6 +46,9 @@ fn start_gateway(path: &Path, port: u16, admin: u16, worker: u16) -> anyhow::Res
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
         command.args(["--admin-listen", &format!("127.0.0.1:{admin}"), "--max-connections", "50000"]);
         command.args(["--workers", &format!("127.0.0.1:{worker}")]);
+        for rate in ["--handshake-rate", "--message-rate", "--call-rate", "--broadcast-rate"] {
+            command.args([rate, "off"]);
+        }
     })
 }
 

@@ -70,6 +70,10 @@ fn register(registry: &mut Registry) {
             })
             .method("fail", [], |_probe, _context, ()| Err(Failure::Exception("it failed on purpose".to_owned())))
             .method("panic", [], |_probe, _context, ()| -> () { panic!("it panicked on purpose") })
+            .method("blast", ["n", "bytes"], |_probe, context, (n, bytes): (i64, i64)| {
+                let text = "x".repeat(usize::try_from(bytes).unwrap_or(0).min(2_000_000));
+                context.dispatch("message-sent", vec![json!({"n": n, "text": text})]);
+            })
             .method("announce", ["n"], |_probe, context, (n,): (i64,)| {
                 context.dispatch("message-sent", vec![json!({"n": n})]);
             }),

@@ -275,6 +275,14 @@ impl Backend for ApplicationBackend {
         Box::pin(self.attempt(job))
     }
 
+    fn features(&self) -> Vec<String> {
+        match self.way() {
+            Way::Unknown => Vec::new(),
+            Way::Bridge => vec!["bridge".to_owned()],
+            Way::Endpoint => vec!["endpoint".to_owned()],
+        }
+    }
+
     fn set_signer(&self, signer: &Signer) {
         self.signer.store(Arc::new(signer.clone()));
     }

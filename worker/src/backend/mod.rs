@@ -132,6 +132,10 @@ pub trait Backend: Send + Sync {
     fn name(&self) -> &'static str;
     /// Runs one call; must not panic and must end.
     fn run(&self, job: Job) -> FinishedFuture<'_>;
+    /// What gateways and their operators may want to know of it: `bridge`, or `endpoint` without it.
+    fn features(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// Exchanges the keys that states are signed with; a backend that has an engine leaves that to it.
     fn set_signer(&self, _signer: &Signer) {}
     /// Gateways came or went; or this worker is on its way out.

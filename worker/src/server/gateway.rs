@@ -55,6 +55,17 @@ struct Connection {
 
 /// Serves a gateway until it hangs up.
 pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
+    if let Some(tls) = shared.tls.load_full() {
+        stream = match tokio::time::timeout(HELLO_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                shared.metrics.refused.inc();
+                tracing::warn!(%error, "a gateway was turned away: no TLS (DIFFYNE_WORKER_TLS_CA in the gateway's settings)");
+                return;
+            }
+            Err(_elapsed) => return tracing::debug!("somebody connected and said nothing"),
+        };
+    }
     let mut reader = FrameReader::new(shared.frame_bytes_max);
     let gateway = match tokio::time::timeout(HELLO_TIMEOUT, greet(&shared, &mut stream, &mut reader)).await {
         Ok(Ok(gateway)) => gateway,
@@ -120,7 +131,7 @@ async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -
         Some(reason) => Frame::Refuse(Refuse { reason: reason.clone() }),
         None => Frame::Hello(Hello {
             versions: rpc::VERSIONS,
-            features: Vec::new(),
+            features: shared.backend.features(),
             id: shared.id.clone(),
             token: None,
             capacity: shared.concurrency as u32,

@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use diffyne_shared::admin::{self, AdminSource};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use diffyne_shared::admin::{self, AdminSource, ApiFuture, ApiRequest};
 use diffyne_shared::bus::{WorkerEntry, WorkerRegistry, random_bits};
 use diffyne_shared::listener::{Accepted, Listener, Stream};
 use diffyne_shared::rpc::PeerAddress;
 use diffyne_shared::settings::worker::WorkerSettings;
+use diffyne_shared::tls::ServerTls;
 use hyper::StatusCode;
 use prometheus::Registry;
-use serde_json::{Value, json};
+use serde_json::json;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, LocalSet};
@@ -47,6 +48,9 @@ pub enum StartError {
     /// No thread could be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+    /// The certificate cannot be used.
+    #[error("{0}")]
+    Tls(String),
     /// A setting of Redis is wrong.
     #[error("{0}")]
     Redis(String),
@@ -59,6 +63,8 @@ pub(crate) struct Shared {
     admin_token: Option<String>,
     /// What gateways may show; can be exchanged.
     pub(crate) tokens: ArcSwap<Vec<String>>,
+    /// How gateways on TCP have to speak; none: in the clear. Can be exchanged.
+    pub(crate) tls: ArcSwapOption<ServerTls>,
     pub(crate) concurrency: usize,
     pub(crate) queue_max: usize,
     pub(crate) frame_bytes_max: usize,
@@ -124,9 +130,9 @@ impl AdminSource for Admin {
         self.0.admin_token.as_deref()
     }
 
-    fn change(&self, path: &str, _body: &str) -> Option<(StatusCode, Value)> {
+    fn api<'a>(&'a self, request: ApiRequest<'a>) -> ApiFuture<'a> {
         let backend = &self.0.backend;
-        match path {
+        let answer = match request.path {
             "/api/reload" if backend.reload() => Some((StatusCode::ACCEPTED, json!({"left": backend.reloading()}))),
             "/api/reload" => {
                 let error = "This worker runs no PHP processes.";
@@ -134,7 +140,8 @@ impl AdminSource for Admin {
             }
             "/api/reload/left" => Some((StatusCode::OK, json!({"left": backend.reloading()}))),
             _ => None,
-        }
+        };
+        Box::pin(std::future::ready(answer))
     }
 }
 
@@ -193,6 +200,7 @@ impl Worker {
             admin_token: settings.admin_token.clone(),
             id: format!("{}.{:016x}", settings.name, random_bits()),
             tokens: ArcSwap::from_pointee(settings.tokens.clone()),
+            tls: ArcSwapOption::new(read_tls(settings).map_err(StartError::Tls)?),
             concurrency: settings.concurrency,
             queue_max: settings.queue_max,
             frame_bytes_max: settings.message_bytes_max + diffyne_shared::rpc::FRAME_OVERHEAD_MAX,
@@ -219,9 +227,11 @@ impl Worker {
         })
     }
 
-    /// Exchanges the tokens that gateways may show. Those who are connected stay so.
-    pub fn set_tokens(&self, tokens: Vec<String>) {
-        self.shared.tokens.store(Arc::new(tokens));
+    /// Exchanges the tokens that gateways may show, and the certificate. Those who are connected stay so.
+    pub fn set_secrets(&self, settings: &WorkerSettings) -> Result<(), String> {
+        self.shared.tls.store(read_tls(settings)?);
+        self.shared.tokens.store(Arc::new(settings.tokens.clone()));
+        Ok(())
     }
 
     /// Stops gracefully: no new calls, what has not started is handed back, what runs finishes within the limit.
@@ -250,6 +260,20 @@ impl Worker {
         }
         tracing::info!("stopped");
     }
+}
+
+fn read_tls(settings: &WorkerSettings) -> Result<Option<Arc<ServerTls>>, String> {
+    let Some((certificate, key)) = &settings.tls else {
+        if !settings.listen.is_local() {
+            tracing::warn!(
+                listen = %settings.listen,
+                "calls and tokens come from other hosts in the clear: set DIFFYNE_WORKER_TLS_CERT and DIFFYNE_WORKER_TLS_KEY"
+            );
+        }
+        return Ok(None);
+    };
+    let read = ServerTls::read(certificate, key).map_err(|error| format!("DIFFYNE_WORKER_TLS_CERT: {error}"))?;
+    Ok(Some(Arc::new(read)))
 }
 
 async fn accept(listener: Listener, threads: Vec<mpsc::Sender<Incoming>>, drain: CancellationToken) {

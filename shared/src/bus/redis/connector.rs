@@ -1,53 +1,88 @@
-//! How to reach Redis, and the names of what is kept there.
+//! How to reach Redis: one server, the primary that Sentinels name, or the node of a Cluster that has our slot.
+//!
+//! All that the bus keeps lies in one slot (the braces in its names), so every connection leads to one server: which
+//! one is asked anew with each dedicated connection, and after each failure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use deadpool_redis::redis::aio::{MultiplexedConnection, PubSub};
-use deadpool_redis::redis::{self, AsyncConnectionConfig, Client, ErrorKind, RedisError};
-use deadpool_redis::{Pool, Runtime};
+use deadpool_redis::redis::{self, AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError};
+use deadpool_redis::{Manager, Pool, Runtime};
 
+use super::topology::Topology;
 use crate::settings::common::RedisSettings;
 
 /// Connections of the pool for commands; each carries many at a time.
 const POOL_SIZE: usize = 4;
 
+/// The server that takes writes, as far as is known.
+struct Primary {
+    client: Client,
+    pool: Pool,
+}
+
 /// Opens connections; every wait has a limit.
 #[derive(Clone)]
 pub(super) struct Connector {
-    client: Client,
-    pool: Pool,
+    topology: Arc<Topology>,
+    current: Arc<ArcSwapOption<Primary>>,
     pub(super) timeout: Duration,
 }
 
 impl Connector {
     pub(super) fn new(url: &str, settings: &RedisSettings) -> Result<Self, String> {
-        let wrong = |error: &dyn std::fmt::Display| {
-            format!("DIFFYNE_REDIS_URL = `{}`: {error}", crate::settings::mask_url(url))
-        };
-        let client = Client::open(url).map_err(|error| wrong(&error))?;
-        let pool = deadpool_redis::Config::from_url(url)
-            .builder()
-            .map_err(|error| wrong(&error))?
+        let topology = Topology::parse(url, settings)
+            .map_err(|error| format!("DIFFYNE_REDIS_URL = `{}`: {error}", crate::settings::mask_url(url)))?;
+        Ok(Self { topology: Arc::new(topology), current: Arc::default(), timeout: settings.timeout })
+    }
+
+    /// Whether one server may take the place of another.
+    pub(super) fn may_move(&self) -> bool {
+        !matches!(*self.topology, Topology::Single(_))
+    }
+
+    /// Whether keys may lie on several servers.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(*self.topology, Topology::Cluster { .. })
+    }
+
+    fn config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new().set_connection_timeout(Some(self.timeout)).set_response_timeout(Some(self.timeout))
+    }
+
+    /// Where commands go now: asked of Sentinels or Cluster nodes.
+    async fn resolve(&self) -> Result<Arc<Primary>, RedisError> {
+        let info = self.topology.primary(&self.config(), self.timeout).await?;
+        if let Some(known) = self.current.load_full().filter(|known| same_place(&known.client, &info)) {
+            return Ok(known);
+        }
+        let manager = Manager::new_with_config(info.clone(), self.config())?;
+        let pool = Pool::builder(manager)
             .max_size(POOL_SIZE)
-            .create_timeout(Some(settings.timeout))
-            .wait_timeout(Some(settings.timeout))
-            .recycle_timeout(Some(settings.timeout))
+            .create_timeout(Some(self.timeout))
+            .wait_timeout(Some(self.timeout))
+            .recycle_timeout(Some(self.timeout))
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(|error| wrong(&error))?;
-        Ok(Self { client, pool, timeout: settings.timeout })
+            .map_err(|error| RedisError::from((ErrorKind::InvalidClientConfig, "pool", error.to_string())))?;
+        let primary = Arc::new(Primary { client: Client::open(info)?, pool });
+        self.current.store(Some(Arc::clone(&primary)));
+        Ok(primary)
     }
 
     /// A connection of one's own, whose commands stay in order.
     pub(super) async fn dedicated(&self) -> Result<MultiplexedConnection, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout));
-        self.client.get_multiplexed_async_connection_with_config(&config).await
+        self.resolve().await?.client.get_multiplexed_async_connection_with_config(&self.config()).await
     }
 
-    /// A connection to another database of the same server, for one command.
-    pub(super) async fn database(&self, database: u32) -> Result<MultiplexedConnection, RedisError> {
+    /// A connection for a key of somebody else's: in another database, or in another slot of a Cluster.
+    pub(super) async fn for_key(&self, key: &str, database: u32) -> Result<MultiplexedConnection, RedisError> {
+        if self.is_cluster() {
+            let info = self.topology.node_of(key, &self.config(), self.timeout).await?;
+            return Client::open(info)?.get_multiplexed_async_connection_with_config(&self.config()).await;
+        }
         let mut connection = self.dedicated().await?;
         redis::cmd("SELECT").arg(database).query_async::<()>(&mut connection).await?;
         Ok(connection)
@@ -55,69 +90,45 @@ impl Connector {
 
     /// A connection for a subscription.
     pub(super) async fn pubsub(&self) -> Result<PubSub, RedisError> {
-        self.limited(self.client.get_async_pubsub()).await
+        let primary = self.resolve().await?;
+        self.limited(primary.client.get_async_pubsub()).await
     }
 
     /// A pooled connection for a command.
     pub(super) async fn pooled(&self) -> Result<deadpool_redis::Connection, RedisError> {
-        self.pool.get().await.map_err(|error| RedisError::from((ErrorKind::Io, "no connection", error.to_string())))
+        let primary = match self.current.load_full() {
+            Some(primary) => primary,
+            None => self.resolve().await?,
+        };
+        primary.pool.get().await.map_err(|error| RedisError::from((ErrorKind::Io, "no connection", error.to_string())))
     }
 
-    /// Ends a wait that takes too long.
+    /// Ends a wait that takes too long. After a failure the primary is asked for anew.
     pub(super) async fn limited<T>(&self, work: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
-        match tokio::time::timeout(self.timeout, work).await {
+        let done = match tokio::time::timeout(self.timeout, work).await {
             Ok(done) => done,
             Err(_elapsed) => Err(RedisError::from((ErrorKind::Io, "timed out"))),
+        };
+        if done.is_err() && self.may_move() {
+            self.current.store(None);
         }
+        done
+    }
+
+    /// Whether the server behind a connection takes writes still: a primary that was voted out becomes a replica.
+    pub(super) async fn check_role(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+        if !self.may_move() {
+            return Ok(());
+        }
+        let role: Vec<redis::Value> = redis::cmd("ROLE").query_async(connection).await?;
+        let role: String = role.first().map(redis::from_redis_value_ref).transpose()?.unwrap_or_default();
+        if role == "master" {
+            return Ok(());
+        }
+        Err(RedisError::from((ErrorKind::Io, "this server is no longer the primary", role)))
     }
 }
 
-/// Names in Redis. The braces are literal: one slot in a Redis Cluster.
-#[derive(Debug, Clone)]
-pub(super) struct Keys {
-    base: String,
-}
-
-impl Keys {
-    pub(super) fn new(prefix: &str) -> Self {
-        Self { base: format!("{prefix}{{diffyne}}:") }
-    }
-
-    fn named(&self, name: &str) -> String {
-        format!("{}{name}", self.base)
-    }
-
-    pub(super) fn meta(&self) -> String {
-        self.named("meta")
-    }
-    pub(super) fn stream(&self) -> String {
-        self.named("stream")
-    }
-    /// The mark of a name that is good once.
-    pub(super) fn once(&self, name: &str) -> String {
-        self.named(&format!("once:{name}"))
-    }
-    /// What applications publish by themselves.
-    pub(super) fn ingress(&self) -> String {
-        self.named("ingress")
-    }
-    pub(super) fn seen(&self, id: &str) -> String {
-        self.named(&format!("seen:{id}"))
-    }
-    /// Channel of broadcasts.
-    pub(super) fn events(&self) -> String {
-        self.named("events")
-    }
-    /// Channel of connection counts and of changes among workers.
-    pub(super) fn status(&self) -> String {
-        self.named("status")
-    }
-    /// Values and deadlines of the gateways.
-    pub(super) fn gateways(&self) -> [String; 2] {
-        [self.named("gateways"), self.named("gateways:until")]
-    }
-    /// Values and deadlines of the workers.
-    pub(super) fn workers(&self) -> [String; 2] {
-        [self.named("workers"), self.named("workers:until")]
-    }
+fn same_place(client: &Client, info: &ConnectionInfo) -> bool {
+    client.get_connection_info().addr() == info.addr()
 }

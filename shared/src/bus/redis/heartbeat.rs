@@ -10,7 +10,8 @@ use deadpool_redis::redis::{self, RedisError, Script};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Health;
-use super::connector::{Connector, Keys};
+use super::connector::Connector;
+use super::keys::Keys;
 use crate::bus::{Presence, Shared};
 use crate::settings::gateway::StatusKey;
 
@@ -117,7 +118,7 @@ impl Heartbeat {
     /// As Laravel's Redis cache stores a string: PHP-serialized.
     async fn write_status(&self, status: &StatusKey, word: &str) -> Result<(), RedisError> {
         let value = format!("s:{}:\"{word}\";", word.len());
-        let mut connection = self.connector.database(status.database).await?;
+        let mut connection = self.connector.for_key(&status.key, status.database).await?;
         let ttl = status.ttl.as_secs().max(1);
         redis::cmd("SET").arg(&status.key).arg(value).arg("EX").arg(ttl).query_async(&mut connection).await
     }

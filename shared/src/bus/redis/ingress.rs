@@ -8,7 +8,8 @@ use std::time::Duration;
 use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{self, RedisError, Script};
 
-use super::connector::{Connector, Keys};
+use super::connector::Connector;
+use super::keys::Keys;
 use crate::backoff::Backoff;
 use crate::bus::{Shared, random_bits, read_event};
 use crate::settings::common::RedisSettings;

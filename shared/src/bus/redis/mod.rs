@@ -6,26 +6,35 @@
 mod connector;
 mod heartbeat;
 mod ingress;
+pub(super) mod inspect;
+mod keys;
 mod publisher;
 pub(super) mod registry;
 mod subscriber;
+mod topology;
 mod tracker;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{self, RedisError};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
-use super::{BusEvent, Outgoing, QueueFull, RedisState, Shared, wire};
+use super::{BusEvent, Outgoing, QueueFull, RedisState, Shared, random_bits, wire};
 use crate::settings::common::RedisSettings;
 use crate::settings::gateway::StatusKey;
-use connector::{Connector, Keys};
+use connector::Connector;
+use keys::Keys;
 use publisher::Waiting;
 use registry::WorkerRegistry;
+
+/// Between two looks for answers of other gateways.
+const ANSWER_STEP: Duration = Duration::from_millis(10);
+/// How long an answer waits to be taken.
+const ANSWER_LIFE: Duration = Duration::from_secs(10);
 
 /// Which parts of the bus work.
 #[derive(Debug)]
@@ -156,6 +165,57 @@ impl RedisBus {
         set.arg(self.keys.once(name)).arg(1).arg("NX").arg("PX").arg(life.as_millis() as u64);
         let set = set.query_async::<Option<String>>(&mut connection);
         Ok(self.connector.limited(set).await?.is_some())
+    }
+
+    /// Asks the other gateways; those that answer within the limit.
+    pub(super) async fn ask(&self, question: &str, limit: Duration) -> Vec<String> {
+        let id = format!("{:016x}", random_bits());
+        let message = serde_json::json!({"ask": id, "from": self.shared.identity.id, "question": question}).to_string();
+        let others = self.shared.presence.load().len().saturating_sub(1);
+        let (until, mut answers) = (Instant::now() + limit, Vec::new());
+        let publish = async {
+            let mut connection = self.connector.pooled().await?;
+            redis::cmd("PUBLISH").arg(self.keys.status()).arg(&message).query_async::<i64>(&mut connection).await
+        };
+        if let Err(error) = self.connector.limited(publish).await {
+            tracing::warn!(%error, "the other gateways could not be asked");
+            return answers;
+        }
+        while answers.len() < others && Instant::now() < until {
+            let take = async {
+                let mut connection = self.connector.pooled().await?;
+                redis::cmd("LPOP")
+                    .arg(self.keys.answers(&id))
+                    .arg(others)
+                    .query_async::<Option<Vec<String>>>(&mut connection)
+                    .await
+            };
+            match self.connector.limited(take).await {
+                Ok(more) => answers.extend(more.unwrap_or_default()),
+                Err(error) => {
+                    tracing::warn!(%error, "the answers of the other gateways could not be read");
+                    break;
+                }
+            }
+            tokio::time::sleep(ANSWER_STEP).await;
+        }
+        answers
+    }
+
+    pub(super) async fn answer(&self, id: &str, text: &str) {
+        let key = self.keys.answers(id);
+        let push = async {
+            let mut connection = self.connector.pooled().await?;
+            redis::cmd("RPUSH").arg(&key).arg(text).query_async::<i64>(&mut connection).await?;
+            redis::cmd("PEXPIRE")
+                .arg(&key)
+                .arg(ANSWER_LIFE.as_millis() as u64)
+                .query_async::<i64>(&mut connection)
+                .await
+        };
+        if let Err(error) = self.connector.limited(push).await {
+            tracing::warn!(%error, "another gateway's question could not be answered");
+        }
     }
 
     pub(super) async fn leave(&self) {

@@ -13,7 +13,8 @@ use deadpool_redis::redis::{RedisError, Script};
 use tokio::sync::mpsc;
 
 use super::Health;
-use super::connector::{Connector, Keys};
+use super::connector::Connector;
+use super::keys::Keys;
 use crate::backoff::Backoff;
 use crate::bus::{BusEvent, Incoming, Outgoing, Shared, random_bits};
 use crate::settings::common::RedisSettings;

@@ -8,7 +8,8 @@ use deadpool_redis::redis::{RedisError, Script};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::connector::{Connector, Keys};
+use super::connector::Connector;
+use super::keys::Keys;
 use crate::settings::common::RedisSettings;
 
 /// How long a worker counts that says nothing.

@@ -13,7 +13,8 @@ use serde::Deserialize;
 use tokio::sync::{Notify, mpsc};
 
 use super::Health;
-use super::connector::{Connector, Keys};
+use super::connector::Connector;
+use super::keys::Keys;
 use super::tracker::{Head, Tracker, Verdict};
 use crate::backoff::Backoff;
 use crate::bus::wire::{self, Published};
@@ -43,6 +44,7 @@ pub(super) struct Subscriber {
 enum Status {
     Gateway { gateway: String, connections: u64 },
     Workers { workers: String },
+    Question { ask: String, from: String, question: String },
 }
 
 impl Subscriber {
@@ -88,6 +90,7 @@ impl Subscriber {
                 }
                 _ = check.tick() => {
                     self.connector.limited(sink.ping::<redis::Value>()).await?;
+                    self.connector.check_role(&mut commands).await?;
                     self.catch_up(&mut commands, tracker).await?;
                 }
             }
@@ -101,7 +104,7 @@ impl Subscriber {
         tracker: &mut Tracker,
     ) -> Result<(), RedisError> {
         if message.get_channel_name() == self.keys.status() {
-            self.status(message.get_payload_bytes());
+            self.status(message.get_payload_bytes()).await;
             return Ok(());
         }
         let (incoming, prev) = match wire::decode_published(message.get_payload_bytes()) {
@@ -275,7 +278,7 @@ impl Subscriber {
         let _ = self.events.send(BusEvent::Broadcast(incoming)).await;
     }
 
-    fn status(&self, payload: &[u8]) {
+    async fn status(&self, payload: &[u8]) {
         match serde_json::from_slice(payload) {
             Ok(Status::Gateway { gateway, connections }) if gateway != self.shared.identity.id => {
                 let mut presence = Presence::clone(&self.shared.presence.load());
@@ -286,7 +289,11 @@ impl Subscriber {
                 tracing::debug!(worker = workers, "workers changed");
                 self.workers_changed.notify_waiters();
             }
-            Ok(Status::Gateway { .. }) | Err(_) => {}
+            Ok(Status::Question { ask, from, question }) if from != self.shared.identity.id => {
+                // The gateway stops: nobody is left to answer.
+                let _ = self.events.send(BusEvent::Question { id: ask, question }).await;
+            }
+            Ok(Status::Gateway { .. } | Status::Question { .. }) | Err(_) => {}
         }
     }
 }

@@ -8,6 +8,9 @@ use tokio::net::UnixStream;
 /// The largest head or body that is taken from a process.
 const PART_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Two lengths.
+const LENGTHS: usize = 8;
+
 /// Writes a frame.
 pub(super) async fn write(stream: &mut UnixStream, head: &impl Serialize, body: &[u8]) -> std::io::Result<()> {
     let head = serde_json::to_vec(head)?;
@@ -16,18 +19,46 @@ pub(super) async fn write(stream: &mut UnixStream, head: &impl Serialize, body: 
     stream.write_all(&frame).await
 }
 
-/// Reads a frame.
-pub(super) async fn read<T: DeserializeOwned>(stream: &mut UnixStream) -> std::io::Result<(T, Vec<u8>)> {
-    let mut lengths = [0; 8];
-    stream.read_exact(&mut lengths).await?;
-    let (head, body) = lengths.split_at(4);
-    let length = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_be_bytes) as usize;
-    let (head, body) = (length(head), length(body));
-    if head > PART_BYTES_MAX || body > PART_BYTES_MAX {
-        return Err(std::io::Error::other(format!("an answer of {} bytes is over the limit", head.max(body))));
+/// A read buffer that grew beyond this is not kept.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
+/// Room for one read; most frames fit.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Reads frames; what came with the last one waits here.
+#[derive(Default)]
+pub(super) struct Reader {
+    bytes: Vec<u8>,
+}
+
+impl Reader {
+    /// The next frame.
+    pub(super) async fn next<T: DeserializeOwned>(&mut self, stream: &mut UnixStream) -> std::io::Result<(T, Vec<u8>)> {
+        loop {
+            if let Some((head, end)) = self.whole()? {
+                let body = self.bytes[head..end].to_vec();
+                let head = serde_json::from_slice(&self.bytes[LENGTHS..head]);
+                self.bytes.drain(..end);
+                if self.bytes.capacity() > KEPT_BYTES_MAX {
+                    self.bytes.shrink_to(READ_BYTES);
+                }
+                return Ok((head?, body));
+            }
+            self.bytes.reserve(READ_BYTES);
+            if stream.read_buf(&mut self.bytes).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
     }
-    let mut bytes = vec![0; head + body];
-    stream.read_exact(&mut bytes).await?;
-    let body = bytes.split_off(head);
-    Ok((serde_json::from_slice(&bytes)?, body))
+
+    /// Where the head and the body of the first frame end, if all of it is there.
+    fn whole(&self) -> std::io::Result<Option<(usize, usize)>> {
+        let Some((lengths, _)) = self.bytes.split_at_checked(LENGTHS) else { return Ok(None) };
+        let length = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_be_bytes) as usize;
+        let (head, body) = (length(&lengths[..4]), length(&lengths[4..]));
+        if head > PART_BYTES_MAX || body > PART_BYTES_MAX {
+            return Err(std::io::Error::other(format!("an answer of {} bytes is over the limit", head.max(body))));
+        }
+        let end = LENGTHS + head + body;
+        Ok((self.bytes.len() >= end).then_some((LENGTHS + head, end)))
+    }
 }

@@ -17,8 +17,12 @@ namespace Diffyne\Cluster\Loop {
     /** The way to the worker. */
     final class Channel
     {
+        private const READ_BYTES = 65536;
+
         /** @var resource */
         private $socket;
+
+        private string $bytes = '';
 
         public function __construct()
         {
@@ -29,13 +33,17 @@ namespace Diffyne\Cluster\Loop {
 
         public function read(): ?array
         {
-            $lengths = $this->bytes(8);
-            if ($lengths === null) {
+            if (! $this->has(8)) {
                 return null;
             }
-            [, $head, $body] = unpack('N2', $lengths);
+            [, $head, $body] = unpack('N2', $this->bytes);
+            if (! $this->has(8 + $head + $body)) {
+                return null;
+            }
+            $frame = [json_decode(substr($this->bytes, 8, $head), true), substr($this->bytes, 8 + $head, $body)];
+            $this->bytes = substr($this->bytes, 8 + $head + $body);
 
-            return [json_decode($this->bytes($head), true), $body > 0 ? $this->bytes($body) : ''];
+            return $frame;
         }
 
         public function write(array $head, string $body = ''): void
@@ -51,18 +59,18 @@ namespace Diffyne\Cluster\Loop {
             }
         }
 
-        private function bytes(int $count): ?string
+        /** Waits until so many bytes are there; false at the end. */
+        private function has(int $count): bool
         {
-            $bytes = '';
-            while (strlen($bytes) < $count) {
-                $read = @fread($this->socket, $count - strlen($bytes));
+            while (strlen($this->bytes) < $count) {
+                $read = @fread($this->socket, self::READ_BYTES);
                 if ($read === false || $read === '') {
-                    return null;
+                    return false;
                 }
-                $bytes .= $read;
+                $this->bytes .= $read;
             }
 
-            return $bytes;
+            return true;
         }
     }
 

@@ -110,6 +110,10 @@ impl Backend for PhpBackend {
         Box::pin(self.attempt(job))
     }
 
+    fn features(&self) -> Vec<String> {
+        vec!["bridge".to_owned()]
+    }
+
     fn register_metrics(&self, registry: &Registry) {
         self.room.figures.register(registry);
     }

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt as _, FdMapping};
@@ -40,6 +41,8 @@ const LINES_PER_SECOND: u32 = 50;
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the verdict of a call may take whose process has ended.
 const VERDICT_TIMEOUT: Duration = Duration::from_millis(200);
+/// Calls between two looks at what a process occupies.
+const WEIGHED_EVERY: u32 = 16;
 /// How long a process that is told to end may take.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -79,7 +82,11 @@ enum Said {
         error: String,
     },
     Answer(Box<Told>),
-    Idle {},
+    /// It has tidied up; `memory`: what PHP holds, in bytes.
+    Idle {
+        #[serde(default)]
+        memory: u64,
+    },
 }
 
 /// How a call ended.
@@ -87,7 +94,7 @@ enum Said {
 pub(super) enum Ended {
     /// It was answered; the process can go on.
     Answered(Told, Vec<u8>),
-    /// The process had gone before it could hear of the call.
+    /// The process had gone before it could take the call.
     NotRun,
     /// It was answered, and that was the last one: `exit`, a fatal error.
     AnsweredLast(Told),
@@ -99,7 +106,11 @@ pub(super) enum Ended {
 
 /// The way to a running process.
 pub(super) struct Ready {
-    channel: StdStream,
+    channel: Channel,
+    /// It may still be tidying up after its last answer; it reads the next call when it has.
+    tidying: bool,
+    /// What PHP held when it said so last, in bytes.
+    held: u64,
     /// Process id, for the log.
     pub(super) id: u32,
     /// Which deploy of the application it runs.
@@ -109,6 +120,32 @@ pub(super) struct Ready {
     /// When it is replaced.
     pub(super) calls_max: u32,
     end: oneshot::Sender<Why>,
+}
+
+/// The socket, joined to the runtime of the thread that used it last.
+struct Channel {
+    stream: Option<UnixStream>,
+    reader: frame::Reader,
+    thread: ThreadId,
+}
+
+impl Channel {
+    fn new(stream: UnixStream) -> Self {
+        Self { stream: Some(stream), reader: frame::Reader::default(), thread: std::thread::current().id() }
+    }
+
+    /// For use on this thread.
+    fn here(&mut self) -> io::Result<(&mut UnixStream, &mut frame::Reader)> {
+        let now = std::thread::current().id();
+        if self.thread != now
+            && let Some(stream) = self.stream.take()
+        {
+            self.stream = Some(UnixStream::from_std(stream.into_std()?)?);
+            self.thread = now;
+        }
+        let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        Ok((stream, &mut self.reader))
+    }
 }
 
 /// The process itself.
@@ -166,8 +203,8 @@ pub(super) async fn start(settings: &PhpSettings, generation: u32) -> Result<(Re
     }
     let spread = 1.0 + (fastrand::f64() - 0.5) / 5.0;
     let calls_max = (f64::from(settings.calls_max) * spread) as u32;
-    let channel = channel.into_std().map_err(error)?;
-    Ok((Ready { channel, id, generation, calls: 0, calls_max, end }, child))
+    let channel = Channel::new(channel);
+    Ok((Ready { channel, tidying: false, held: 0, id, generation, calls: 0, calls_max, end }, child))
 }
 
 /// The first words; an error of its own, or none when it has just ended.
@@ -180,7 +217,8 @@ async fn greet(channel: &mut UnixStream, id: u32, settings: &PhpSettings) -> Res
     };
     let told = frame::write(channel, &start, b"").await;
     let said = match told {
-        Ok(()) => frame::read::<Said>(channel).await,
+        // It says nothing else before it is told to.
+        Ok(()) => frame::Reader::default().next::<Said>(channel).await,
         Err(error) => Err(error),
     };
     match said {
@@ -195,39 +233,61 @@ async fn greet(channel: &mut UnixStream, id: u32, settings: &PhpSettings) -> Res
 }
 
 impl Ready {
-    /// Works with the channel on this thread's runtime, and takes it back.
-    async fn with_channel<R>(&mut self, work: impl AsyncFnOnce(&mut UnixStream) -> io::Result<R>) -> io::Result<R> {
-        let mut channel = UnixStream::from_std(self.channel.try_clone()?)?;
-        work(&mut channel).await
-    }
-
-    /// Runs one call. Afterwards, if it was answered, [`Self::settle`]; else [`Self::end`].
+    /// Runs one call. Afterwards, if it was answered, the process tidies up: [`Self::settle`] waits for that, and so
+    /// does the next call by itself. Otherwise, [`Self::end`].
     pub(super) async fn run(&mut self, head: &impl Serialize, payload: &[u8], deadline: Instant) -> Ended {
         self.calls += 1;
-        let mut sent = false;
-        let exchange = self.with_channel(async |channel| {
-            frame::write(channel, head, payload).await?;
-            sent = true;
-            frame::read::<Said>(channel).await
-        });
-        match timeout_at(deadline.into(), exchange).await {
-            Ok(Ok((Said::Answer(told), _))) if told.is_last() => Ended::AnsweredLast(*told),
-            Ok(Ok((Said::Answer(told), body))) => Ended::Answered(*told, body),
-            Ok(Ok(_)) => Ended::Died("it spoke out of turn".to_owned()),
-            Ok(Err(error)) if !sent && error.kind() == io::ErrorKind::BrokenPipe => Ended::NotRun,
+        match timeout_at(deadline.into(), self.exchange(head, payload)).await {
+            Ok(Ok((told, _))) if told.is_last() => Ended::AnsweredLast(*told),
+            Ok(Ok((told, body))) => {
+                self.tidying = true;
+                Ended::Answered(*told, body)
+            }
+            // Whoever tidies up has not read the call.
+            Ok(Err(_)) if self.tidying => Ended::NotRun,
             Ok(Err(error)) => Ended::Died(error.to_string()),
             Err(_elapsed) => Ended::Late,
         }
     }
 
-    /// Waits until the process has tidied up after its answer; `false` when it did not.
-    pub(super) async fn settle(&mut self) -> bool {
-        let said = timeout(SETTLE_TIMEOUT, self.with_channel(async |channel| frame::read::<Said>(channel).await)).await;
-        matches!(said, Ok(Ok((Said::Idle {}, _))))
+    async fn exchange(&mut self, head: &impl Serialize, payload: &[u8]) -> io::Result<(Box<Told>, Vec<u8>)> {
+        let (channel, reader) = self.channel.here()?;
+        if let Err(error) = frame::write(channel, head, payload).await {
+            // It cannot have read all of it.
+            self.tidying = true;
+            return Err(error);
+        }
+        loop {
+            let until = tokio::time::Instant::now() + SETTLE_TIMEOUT;
+            let read = reader.next::<Said>(channel);
+            let said = if self.tidying { timeout_at(until, read).await? } else { read.await };
+            match said? {
+                (Said::Answer(told), body) => return Ok((told, body)),
+                (Said::Idle { memory }, _) if self.tidying => (self.tidying, self.held) = (false, memory),
+                _ => return Err(io::Error::other("it spoke out of turn")),
+            }
+        }
     }
 
-    /// Memory that it occupies, in bytes; 0 when the system does not say.
-    pub(super) fn memory(&self) -> u64 {
+    /// Waits until the process has tidied up after its answer; `false` when it did not.
+    pub(super) async fn settle(&mut self) -> bool {
+        let Ok((channel, reader)) = self.channel.here() else { return false };
+        match timeout(SETTLE_TIMEOUT, reader.next::<Said>(channel)).await {
+            Ok(Ok((Said::Idle { memory }, _))) => {
+                (self.tidying, self.held) = (false, memory);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Memory that it occupies, in bytes: what PHP holds, and now and then what the system says, which costs more.
+    pub(super) fn weight(&self) -> u64 {
+        if self.calls.is_multiple_of(WEIGHED_EVERY) { self.memory().max(self.held) } else { self.held }
+    }
+
+    /// 0 when the system does not say.
+    fn memory(&self) -> u64 {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.id)).unwrap_or_default();
         let field = |at: usize| statm.split(' ').nth(at).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
         // Resident, without what is shared with other processes.

@@ -126,12 +126,12 @@ impl Room {
             self.figures.wait.observe(began.elapsed().as_secs_f64());
             let (told, body, why) = match process.run(head, payload, deadline).await {
                 Ended::Answered(told, body) => {
-                    tokio::spawn(Arc::clone(self).settle(process, place));
+                    self.go_on(process, place);
                     return (told, body);
                 }
                 Ended::NotRun => {
-                    // It had died before it could hear of the call.
-                    process.end(Why::Idle);
+                    // It had died, or did not end tidying up, before it could take the call.
+                    process.end(Why::Untidy);
                     continue;
                 }
                 // Not a crash: users may not slow the pool down by it.
@@ -197,6 +197,18 @@ impl Room {
         }
     }
 
+    /// What becomes of a process that has answered: a call that waits gets it at once, and is read when it has tidied
+    /// up; else somebody waits for that.
+    fn go_on(self: &Arc<Self>, process: Ready, place: OwnedSemaphorePermit) {
+        let is_good = process.calls < process.calls_max && process.weight() <= self.memory_max;
+        if is_good && !self.lock().waiting.is_empty() {
+            self.put(process);
+            drop(place);
+        } else {
+            tokio::spawn(Arc::clone(self).settle(process, place));
+        }
+    }
+
     /// Waits until a process has tidied up after its answer, and gives it back.
     async fn settle(self: Arc<Self>, mut process: Ready, place: OwnedSemaphorePermit) {
         if !process.settle().await {
@@ -204,7 +216,7 @@ impl Room {
         } else if process.calls >= process.calls_max {
             process.end(Why::Calls);
         } else {
-            let memory = process.memory();
+            let memory = process.weight();
             self.figures.memory.set(memory as i64);
             if memory > self.memory_max {
                 process.end(Why::Memory);

@@ -1,0 +1,346 @@
+//! Subscriptions of one connection: what it wants to hear, whether it may, and what it missed.
+//!
+//! With `DIFFYNE_SUBSCRIBE=granted` a worker is asked in the user's own session; the answer becomes a grant, with
+//! which the client comes back to any gateway.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use diffyne_shared::bus::{Position, is_event_name};
+use diffyne_shared::envelope::{self, DataHead, Failure};
+use diffyne_shared::rpc::{CallKind, Outcome, Transport};
+use diffyne_shared::settings::value::Subscribe;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::Connection;
+use super::session::answer;
+use crate::grant::{Age, Unfit, Wish};
+use crate::reactor::{Origin, Reactor};
+use crate::relay::{Answer, Request};
+
+/// How long a client may be ahead of this gateway when it comes from another.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
+const CATCH_UP_STEP: Duration = Duration::from_millis(5);
+/// Questions of one connection that a worker has not answered.
+const QUESTIONS_MAX: u32 = 4;
+
+const WISHES: &str =
+    "events must be a list of {name, match?, componentClass?} with names of 1 to 128 printable characters";
+
+/// A worker is asked whether a user may hear events.
+pub struct Question {
+    wishes: Vec<Wish>,
+    /// Where the client was, if it comes back.
+    place: Option<Position>,
+    /// The client has a grant that is still good: nothing is lost when nobody answers.
+    renews: bool,
+    /// JSON of the request id.
+    request_id: Option<String>,
+}
+
+/// What a client shows and asks for when it comes back.
+#[derive(Deserialize)]
+struct Return<'a> {
+    #[serde(borrow)]
+    epoch: Cow<'a, str>,
+    offset: u64,
+    #[serde(borrow, default)]
+    grant: Option<Cow<'a, str>>,
+}
+
+fn read_wishes(head: &DataHead<'_>) -> Option<Vec<Wish>> {
+    let wishes: Vec<Wish> = serde_json::from_str(head.events?.get()).ok()?;
+    (!wishes.is_empty() && wishes.iter().all(|wish| is_event_name(&wish.name))).then_some(wishes)
+}
+
+fn failed(reactor: &Reactor, connection: &Rc<Connection>, failure: Failure, text: &str, request_id: Option<&str>) {
+    answer(reactor, connection, &envelope::diffyne_error(failure.kind(), text, request_id));
+}
+
+/// The wishes of a message, unless the client was told what is wrong with them.
+fn wishes(reactor: &Reactor, connection: &Rc<Connection>, head: &DataHead<'_>) -> Option<Vec<Wish>> {
+    let request_id = head.request_id.map(RawValue::get);
+    let Some(wishes) = read_wishes(head) else {
+        failed(reactor, connection, Failure::Subscribe, WISHES, request_id);
+        return None;
+    };
+    let most = reactor.settings.subscriptions_max;
+    if wishes.len() > most {
+        let text = format!("A connection may have at most {most} subscriptions");
+        failed(reactor, connection, Failure::Subscribe, &text, request_id);
+        return None;
+    }
+    Some(wishes)
+}
+
+/// Takes wishes in; `false` when the client was told why not.
+fn take(reactor: &Reactor, connection: &Rc<Connection>, wishes: &[Wish], request_id: Option<&str>) -> bool {
+    let most = reactor.settings.subscriptions_max;
+    for wish in wishes {
+        if !reactor.hub.subscribe(connection, &wish.name, wish.filter.clone(), most) {
+            let text = format!("A connection may have at most {most} subscriptions");
+            failed(reactor, connection, Failure::Subscribe, &text, request_id);
+            return false;
+        }
+    }
+    true
+}
+
+/// `diffyne.subscribe`.
+pub fn subscribe(reactor: &Rc<Reactor>, connection: &Rc<Connection>, data: &str) {
+    let head = DataHead::read(data);
+    let Some(wishes) = wishes(reactor, connection, &head) else { return };
+    let request_id = head.request_id.map(RawValue::get);
+    match reactor.settings.subscribe {
+        Subscribe::Open => {
+            if take(reactor, connection, &wishes, request_id) {
+                confirm(
+                    reactor,
+                    connection,
+                    "diffyne.subscribed",
+                    head.events.map_or("[]", RawValue::get),
+                    None,
+                    request_id,
+                );
+            }
+        }
+        Subscribe::Granted => ask(reactor, connection, wishes, None, false, request_id),
+    }
+}
+
+/// `diffyne.unsubscribe`.
+pub fn unsubscribe(reactor: &Reactor, connection: &Rc<Connection>, data: &str) {
+    let head = DataHead::read(data);
+    let Some(wishes) = wishes(reactor, connection, &head) else { return };
+    for wish in &wishes {
+        reactor.hub.unsubscribe(connection, &wish.name, &wish.filter);
+    }
+    connection.granted.borrow_mut().retain(|known| {
+        !wishes.iter().any(|wish| wish.name == known.name && (wish.filter.is_none() || wish.filter == known.filter))
+    });
+    let events = head.events.map_or("[]", RawValue::get);
+    confirm(reactor, connection, "diffyne.unsubscribed", events, None, head.request_id.map(RawValue::get));
+}
+
+/// `diffyne.resume`: subscribes again, after a replay of exactly what came since. A client that is not recovered
+/// refreshes.
+pub fn resume(reactor: &Rc<Reactor>, connection: &Rc<Connection>, data: &str) {
+    let head = DataHead::read(data);
+    let request_id = head.request_id.map(RawValue::get);
+    let Ok(back) = serde_json::from_str::<Return<'_>>(data) else {
+        let text = "epoch must be a string and offset a whole number";
+        return failed(reactor, connection, Failure::Subscribe, text, request_id);
+    };
+    let Some(wishes) = wishes(reactor, connection, &head) else { return };
+    let place = Position { epoch: back.epoch.into_owned(), offset: back.offset };
+    if reactor.settings.subscribe == Subscribe::Open {
+        if take(reactor, connection, &wishes, request_id) {
+            replay(reactor, connection, place, None, request_id);
+        }
+        return;
+    }
+    let Some(grant) = back.grant else { return ask(reactor, connection, wishes, Some(place), false, request_id) };
+    match reactor.grants.check(&grant, &wishes) {
+        Ok(Age::Young) => {
+            count(reactor, "shown");
+            if take(reactor, connection, &wishes, request_id) {
+                connection.granted.replace(wishes);
+                replay(reactor, connection, place, None, request_id);
+            }
+        }
+        Ok(Age::Old) => ask(reactor, connection, wishes, Some(place), true, request_id),
+        Err(Unfit::Expired) => {
+            count(reactor, "expired");
+            let text = "The grant's time is over: subscribe or resume without it";
+            failed(reactor, connection, Failure::GrantExpired, text, request_id);
+        }
+        Err(Unfit::Wrong) => {
+            count(reactor, "forged");
+            failed(reactor, connection, Failure::Subscribe, "The grant is not good for these events", request_id);
+        }
+    }
+}
+
+fn count(reactor: &Reactor, result: &str) {
+    reactor.metrics.grants.with_label_values(&[result]).inc();
+}
+
+/// Asks a worker about these events, and about those that the connection hears already: what is not granted any more
+/// ends, so that one grant covers all of them.
+fn ask(
+    reactor: &Rc<Reactor>,
+    connection: &Rc<Connection>,
+    mut wishes: Vec<Wish>,
+    place: Option<Position>,
+    renews: bool,
+    request_id: Option<&str>,
+) {
+    if let Some(wish) = wishes.iter().find(|wish| wish.component_class.is_none()) {
+        let text = format!("Each event must name the componentClass that listens to it: {} does not", wish.name);
+        return failed(reactor, connection, Failure::Subscribe, &text, request_id);
+    }
+    if connection.questions.get() >= QUESTIONS_MAX {
+        let text = "Too many subscriptions of this connection wait for a worker";
+        return failed(reactor, connection, Failure::Overloaded, text, request_id);
+    }
+    for known in connection.granted.borrow().iter() {
+        if !wishes.contains(known) {
+            wishes.push(known.clone());
+        }
+    }
+    connection.questions.set(connection.questions.get() + 1);
+    let now = Instant::now();
+    let request = Request {
+        caller: Rc::clone(&connection.caller),
+        transport: Transport::Ws,
+        kind: CallKind::Grant,
+        cause: None,
+        payload: json!({"events": wishes}).to_string().into(),
+        arrived: now,
+        deadline: now + reactor.settings.call_timeout,
+    };
+    let question = Question { wishes, place, renews, request_id: request_id.map(str::to_owned) };
+    reactor.relay.submit(request, Origin::Question(Rc::clone(connection), Box::new(question)));
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    granted: Vec<bool>,
+}
+
+/// A worker has answered, or nobody did.
+pub fn answered(reactor: &Rc<Reactor>, connection: &Rc<Connection>, question: Question, told: &Answer<'_>) {
+    connection.questions.set(connection.questions.get().saturating_sub(1));
+    if !connection.takes_messages() {
+        return;
+    }
+    let Question { wishes, place, renews, request_id } = question;
+    let request_id = request_id.as_deref();
+    let granted = match told {
+        Answer::Reply(reply) if reply.outcome == Outcome::Ok => serde_json::from_slice::<Granted>(reply.data)
+            .map(|answer| answer.granted)
+            .map_err(|_| (Failure::Subscribe, "The worker's answer cannot be used.")),
+        Answer::Reply(_) => Err((Failure::Subscribe, "The component could not be asked.")),
+        Answer::Failed(failure, text) => Err((*failure, *text)),
+    };
+    let (yes, no) = match granted {
+        Ok(granted) => {
+            let mut granted = granted.into_iter();
+            wishes.into_iter().partition::<Vec<_>, _>(|_| granted.next() == Some(true))
+        }
+        Err(_) if renews => {
+            // What the client has shown is good still.
+            count(reactor, "not_renewed");
+            (wishes, Vec::new())
+        }
+        Err((failure, text)) => {
+            count(reactor, "failed");
+            return failed(reactor, connection, failure, text, request_id);
+        }
+    };
+    for wish in &no {
+        reactor.hub.unsubscribe(connection, &wish.name, &wish.filter);
+    }
+    if !no.is_empty() {
+        count(reactor, "refused");
+        let names: Vec<String> = no
+            .iter()
+            .map(|wish| format!("{} for {}", wish.name, wish.component_class.as_deref().unwrap_or_default()))
+            .collect();
+        let text = format!("Not granted: {}", names.join(", "));
+        // The request is answered by what was granted, if anything was.
+        failed(reactor, connection, Failure::Subscribe, &text, request_id.filter(|_| yes.is_empty()));
+    }
+    connection.granted.replace(yes.clone());
+    if yes.is_empty() || !take(reactor, connection, &yes, request_id) {
+        return;
+    }
+    count(reactor, "given");
+    let events = serde_json::to_string(&yes).unwrap_or_default();
+    let grant = reactor.grants.give(yes);
+    match place {
+        Some(place) => replay(reactor, connection, place, grant, request_id),
+        None => confirm(reactor, connection, "diffyne.subscribed", &events, grant.as_deref(), request_id),
+    }
+}
+
+/// Sends what came after a place, then says so.
+fn replay(
+    reactor: &Rc<Reactor>,
+    connection: &Rc<Connection>,
+    place: Position,
+    grant: Option<String>,
+    request_id: Option<&str>,
+) {
+    let is_ahead = reactor.hub.position().is_none_or(|here| here.epoch == place.epoch && here.offset < place.offset);
+    if !is_ahead {
+        // Half of what may wait: the other half is for what comes meanwhile.
+        let missed = reactor.hub.missed(connection, &place, reactor.settings.outbox_bytes_max / 2);
+        let recovered = missed.is_some();
+        for frame in missed.into_iter().flatten() {
+            reactor.metrics.replayed.inc();
+            reactor.hub.push(connection, frame);
+        }
+        return tell_resumed(reactor, connection, recovered, grant.as_deref(), request_id);
+    }
+    // Another gateway was faster by a moment: what the client has from there is not repeated.
+    reactor.hub.set_floor(connection, &place);
+    let (reactor, connection) = (Rc::clone(reactor), Rc::clone(connection));
+    let request_id = request_id.map(str::to_owned);
+    tokio::task::spawn_local(async move {
+        let limit = Instant::now() + CATCH_UP_TIMEOUT;
+        let behind =
+            || reactor.hub.position().is_none_or(|here| here.epoch == place.epoch && here.offset < place.offset);
+        while behind() && Instant::now() < limit && connection.takes_messages() {
+            tokio::time::sleep(CATCH_UP_STEP).await;
+        }
+        // What came since has been delivered live.
+        let here = reactor.position().filter(|here| here.epoch == place.epoch && here.offset >= place.offset);
+        tell_resumed(&reactor, &connection, here.is_some(), grant.as_deref(), request_id.as_deref());
+        reactor.hub.flush();
+    });
+}
+
+/// The last word of a resume: a connection that breaks before it has not moved on.
+fn tell_resumed(
+    reactor: &Reactor,
+    connection: &Rc<Connection>,
+    recovered: bool,
+    grant: Option<&str>,
+    request_id: Option<&str>,
+) {
+    reactor.metrics.resumes.with_label_values(&[if recovered { "recovered" } else { "lost" }]).inc();
+    let start = format!(r#"{{"event":"diffyne.resumed","data":{{"recovered":{recovered}"#);
+    answer(reactor, connection, &with_place(reactor, start, grant, request_id));
+}
+
+fn confirm(
+    reactor: &Reactor,
+    connection: &Rc<Connection>,
+    event: &str,
+    events: &str,
+    grant: Option<&str>,
+    request_id: Option<&str>,
+) {
+    let start = format!(r#"{{"event":"{event}","data":{{"events":{events}"#);
+    answer(reactor, connection, &with_place(reactor, start, grant, request_id));
+}
+
+fn with_place(reactor: &Reactor, mut message: String, grant: Option<&str>, request_id: Option<&str>) -> String {
+    if let Some(position) = reactor.position() {
+        // Writing into a String cannot fail.
+        let _ = write!(message, r#","epoch":"{}","offset":{}"#, position.epoch, position.offset);
+    }
+    if let Some(grant) = grant {
+        let _ = write!(message, r#","grant":"{grant}""#);
+    }
+    if let Some(id) = request_id {
+        let _ = write!(message, r#","requestId":{id}"#);
+    }
+    message.push_str("}}");
+    message
+}

@@ -1,0 +1,135 @@
+//! What the application's own code needs of the bridge. A look at the text, not at the running application.
+
+use std::path::{Path, PathBuf};
+
+use super::Report;
+
+/// Files that are looked at.
+const FILES_MAX: usize = 20_000;
+/// A larger file is no source.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Names that are shown.
+const SHOWN_MAX: usize = 5;
+
+pub(super) fn check(directory: &Path, report: &mut Report) {
+    let sources: Vec<(PathBuf, String)> = sources(&directory.join("app"))
+        .into_iter()
+        .filter_map(|file| Some((file.strip_prefix(directory).ok()?.to_owned(), std::fs::read_to_string(&file).ok()?)))
+        .collect();
+    if sources.is_empty() {
+        report.bad("application", format!("{} has no PHP files in app/", directory.display()));
+        return;
+    }
+    report.well("application", format!("{}: {} files in app/", directory.display(), sources.len()));
+    let loads_bridge = sources.iter().any(|(_, text)| text.contains("Cluster\\Bridge::install"));
+    let listeners: Vec<String> = sources
+        .iter()
+        .flat_map(|(file, text)| {
+            listeners_only(text).into_iter().map(move |name| format!("{}::{name}()", file.display()))
+        })
+        .collect();
+    if !listeners.is_empty() && !loads_bridge {
+        report.note(
+            "listeners",
+            format!(
+                "{} with #[On] and without #[Invokable]: {}. They work through workers with --app; over AJAX to the application \
+                 itself, and without the bridge, they are refused",
+                listeners.len(),
+                some_of(&listeners)
+            ),
+        );
+    } else {
+        report.well(
+            "listeners",
+            format!("{} that need the bridge{}", listeners.len(), if loads_bridge { ", which is loaded" } else { "" }),
+        );
+    }
+    let users: Vec<String> = sources
+        .iter()
+        .filter(|(_, text)| {
+            ["InteractsWithWebSocket", "WebSocketHealthChecker", "diffyne.websocket.health"]
+                .iter()
+                .any(|name| text.contains(name))
+        })
+        .map(|(file, _)| file.display().to_string())
+        .collect();
+    if !users.is_empty() && !loads_bridge {
+        report.bad(
+            "bridge",
+            format!(
+                "{} use classes of the bridge, which php-fpm has to load too: copy deploy/php/diffyne-bridge.php into the application, \
+                 and in a service provider's register(): require_once base_path('diffyne-bridge.php'); \
+                 \\Diffyne\\Cluster\\Bridge::install($this->app);",
+                some_of(&users)
+            ),
+        );
+    } else if loads_bridge {
+        report.well("bridge", "the application loads it by itself");
+    }
+}
+
+fn some_of(names: &[String]) -> String {
+    let more = names.len().saturating_sub(SHOWN_MAX);
+    let shown = names.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}
+
+/// PHP files below a directory.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![directory.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let (path, kind) = (entry.path(), entry.file_type());
+            // A link may lead in a circle.
+            if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "php")
+                && entry.metadata().is_ok_and(|metadata| metadata.len() <= FILE_BYTES_MAX)
+                && found.len() < FILES_MAX
+            {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Methods that carry `#[On]` and not `#[Invokable]`, by their attributes' text.
+fn listeners_only(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("function ") {
+        // Attributes stand between the end of what came before and the word itself.
+        let before = &text[..at];
+        let start = before.rfind(['{', '}', ';']).map_or(0, |end| end + 1);
+        let attributes = &before[start..];
+        let has = |name: &str| {
+            attributes.match_indices(name).any(|(at, _)| {
+                let (left, right) = (&attributes[..at], &attributes[at + name.len()..]);
+                left.contains("#[")
+                    && !left.ends_with(|c: char| c.is_alphanumeric() || c == '_')
+                    && !right.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+            })
+        };
+        if has("On") && !has("Invokable") {
+            let name: String =
+                text[at + "function ".len()..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            found.push(name);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::listeners_only;
+
+    #[test]
+    fn listeners_without_the_other_attribute_are_found() {
+        let text = "<?php class A { #[On('message-sent')]\n public function refresh(): void {} \
+                    #[Invokable] #[On('x')] public function both(): void {} \
+                    #[Invokable] public function only(): void { $x = fn () => 1; } \
+                    #[On(\"y\"), Other] public function second() {} private function Once() {} }";
+        assert_eq!(listeners_only(text), ["refresh", "second"]);
+    }
+}

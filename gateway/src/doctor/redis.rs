@@ -1,0 +1,86 @@
+//! Whether Redis is there, keeps what it is given, and is looked at under the names that Laravel uses.
+
+use diffyne_shared::bus::Inspection;
+use diffyne_shared::settings::mask_url;
+
+use super::{Patient, Report};
+
+pub(super) async fn check(patient: &Patient, report: &mut Report) {
+    let redis = &patient.settings.redis;
+    let Some(url) = &redis.url else {
+        report.note("redis", "DIFFYNE_REDIS_URL is not set: this gateway is alone, and its history ends with it");
+        return;
+    };
+    match Inspection::of(url, redis).await {
+        Err(error) => {
+            report.bad("redis", format!("{} does not answer: {error}", mask_url(url)));
+            return;
+        }
+        Ok(found) => server(url, &found, report),
+    }
+    prefix(patient, report);
+}
+
+fn server(url: &str, found: &Inspection, report: &mut Report) {
+    report.well("redis", format!("{} answers, version {}", mask_url(url), found.version));
+    match found.eviction.as_deref() {
+        Some("noeviction") => report.well("eviction", "noeviction"),
+        Some(policy) if policy.starts_with("volatile-") => report.note(
+            "eviction",
+            format!("{policy}: when memory is short, marks against doubled broadcasts go first. noeviction is better"),
+        ),
+        Some(policy) => report.bad(
+            "eviction",
+            format!("{policy}: Redis may drop the history and the registry of workers. Set maxmemory-policy noeviction, or use a server apart from the cache"),
+        ),
+        None => report.note("eviction", "the server does not tell its maxmemory-policy; it should be noeviction"),
+    }
+    match found.persistent {
+        Some(true) => report.well("persistence", "on: a restart of Redis keeps the history"),
+        Some(false) => report.note(
+            "persistence",
+            "off: after a restart of Redis every page fetches itself anew (appendonly yes avoids it)",
+        ),
+        None => {}
+    }
+}
+
+/// What an application that publishes by itself writes to is what Laravel makes of the name `{diffyne}:ingress`.
+fn prefix(patient: &Patient, report: &mut Report) {
+    let ours = patient.settings.redis.prefix.as_str();
+    let expected: Vec<String> = match patient.env("REDIS_PREFIX") {
+        Some(prefix) => vec![prefix.to_owned()],
+        None if patient.environment.is_empty() => return,
+        None => {
+            let name = patient.env("APP_NAME").unwrap_or("Laravel");
+            // Laravel 12 and 13, and the older ones.
+            vec![format!("{}-database-", slug(name, '-')), format!("{}_database_", slug(name, '_'))]
+        }
+    };
+    if expected.iter().any(|prefix| prefix == ours) {
+        report.well("prefix", format!("`{ours}`, as Laravel's"));
+    } else {
+        let expected = expected.join("` or `");
+        report.note(
+            "prefix",
+            format!("DIFFYNE_REDIS_PREFIX is `{ours}` and Laravel's is `{expected}`: set it so if the application publishes by Redis::rpush"),
+        );
+    }
+}
+
+/// Laravel's `Str::slug`, for names in ASCII.
+fn slug(name: &str, separator: char) -> String {
+    let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect::<Vec<_>>().join(&separator.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::slug;
+
+    #[test]
+    fn an_applications_name_becomes_a_prefix_as_in_laravel() {
+        assert_eq!(slug("Laravel", '_'), "laravel");
+        assert_eq!(slug("My Shop & Co.", '-'), "my-shop-co");
+    }
+}

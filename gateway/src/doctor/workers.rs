@@ -1,0 +1,204 @@
+//! Whether workers are there, what they run calls on, and whether a call gets through all of it.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use diffyne_shared::bus::WorkerRegistry;
+use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
+use serde_json::{Value, json};
+
+use super::{Patient, Report};
+use crate::pages::ServePages;
+use crate::relay;
+use crate::server::{Extras, Gateway};
+
+/// How long a gateway that runs may take to answer.
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the gateway made for the check may take to reach a worker.
+const REACH_TIMEOUT: Duration = Duration::from_secs(3);
+/// A call that takes longer is worth a note.
+const SLOW_CALL: Duration = Duration::from_secs(1);
+/// A class that no application has: the answer tells that the call came through, and nothing was run.
+const NOBODY: &str = "Diffyne\\Doctor\\Nobody";
+
+pub(super) async fn check(patient: &Patient, report: &mut Report) {
+    let addresses = addresses(patient, report).await;
+    if addresses.is_empty() {
+        report.bad("workers", "none is known: start one (diffyne-worker serve --app DIR), and name it in DIFFYNE_WORKERS or give both the same Redis");
+        return;
+    }
+    let mut reached = false;
+    for address in &addresses {
+        reached |= greet(patient, address, report).await;
+    }
+    if reached {
+        call(patient, &addresses, report).await;
+    }
+}
+
+/// Workers by address and those in the registry.
+async fn addresses(patient: &Patient, report: &mut Report) -> Vec<PeerAddress> {
+    let mut addresses = patient.settings.workers.clone();
+    if let Some(url) = &patient.settings.redis.url
+        && let Ok(registry) = WorkerRegistry::open(url, &patient.settings.redis)
+    {
+        match registry.list().await {
+            Ok(entries) => {
+                for entry in entries.iter().filter(|entry| !entry.draining) {
+                    match entry.address.parse() {
+                        Ok(address) if !addresses.contains(&address) => addresses.push(address),
+                        Ok(_) => {}
+                        Err(_) => report.bad(
+                            "workers",
+                            format!("one has announced itself as {}, which is no address", entry.address),
+                        ),
+                    }
+                }
+            }
+            Err(error) => report.bad("workers", format!("the registry cannot be read: {error}")),
+        }
+    }
+    addresses
+}
+
+/// Says hello to a worker.
+async fn greet(patient: &Patient, address: &PeerAddress, report: &mut Report) -> bool {
+    let hello = match relay::greet_once(address, &patient.settings).await {
+        Ok(hello) => hello,
+        Err(error) => {
+            report.bad("worker", format!("{address}: {error}"));
+            return false;
+        }
+    };
+    let who = format!("{address}: {} runs calls on {}, {} at once", hello.id, hello.backend, hello.capacity);
+    if hello.faulty {
+        report.bad("worker", format!("{who}; it cannot run calls now: its own /ready and log say why"));
+        return false;
+    }
+    report.well("worker", who);
+    let has = |feature: &str| hello.features.iter().any(|name| name == feature);
+    if has("bridge") {
+        report.well("bridge", format!("{address} has it"));
+    } else if has("endpoint") {
+        report.bad(
+            "bridge",
+            format!(
+                "{address} calls the package's own endpoint: typed text is trimmed, a cleared field fails, listeners and empty states are \
+                 refused. Copy deploy/php/diffyne-bridge.php into the application, and in a service provider's register(): \
+                 require_once base_path('diffyne-bridge.php'); \\Diffyne\\Cluster\\Bridge::install($this->app);"
+            ),
+        );
+    }
+    true
+}
+
+/// Whether a gateway of ours answers there.
+pub(super) fn is_ours(address: &PeerAddress) -> bool {
+    get_health(address).is_some_and(|health| health.contains("\"gateway\""))
+}
+
+fn get_health(address: &PeerAddress) -> Option<String> {
+    let (host, port) = address.host_port()?;
+    let mut stream = TcpStream::connect((host, port)).ok()?;
+    stream.set_read_timeout(Some(ASK_TIMEOUT)).ok()?;
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+/// A call through a gateway made for it, with these settings and these workers, to a worker and its application.
+async fn call(patient: &Patient, addresses: &[PeerAddress], report: &mut Report) {
+    let mut settings = patient.settings.clone();
+    settings.listen = PeerAddress::tcp("127.0.0.1", 0);
+    settings.admin_listen = None;
+    settings.redis.url = None;
+    settings.status_key = None;
+    settings.threads = 1;
+    settings.workers = addresses.to_vec();
+    let prefix = settings.route_prefix.clone();
+    let pages_prefix = prefix.clone();
+    let extras = Extras {
+        memory: None,
+        pages: Box::new(move |health| std::sync::Arc::new(ServePages::new(health, &pages_prefix))),
+    };
+    let gateway = match Gateway::start(settings, extras) {
+        Ok(gateway) => gateway,
+        Err(error) => return report.bad("call", format!("no gateway could be started for it: {error}")),
+    };
+    let address = gateway.address.clone();
+    let reached = async {
+        let until = Instant::now() + REACH_TIMEOUT;
+        while !gateway.has_worker() && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    reached.await;
+    let (class, method) = patient.call.clone().unwrap_or_else(|| (NOBODY.to_owned(), String::new()));
+    let body = message(patient, &class, &method);
+    let path = format!("{prefix}/update");
+    let timeout = patient.settings.call_timeout;
+    let started = Instant::now();
+    let answer = tokio::task::spawn_blocking(move || post(&address, &path, &body, timeout)).await;
+    let took = started.elapsed();
+    gateway.stop().await;
+    match answer {
+        Ok(Ok((status, answer))) => judge(patient, &class, status, &answer, took, report),
+        Ok(Err(error)) => report.bad("call", error),
+        Err(error) => report.bad("call", error.to_string()),
+    }
+}
+
+/// A call, or an update of nobody's property: the latter has to be signed, so that the keys are compared as well.
+fn message(patient: &Patient, class: &str, method: &str) -> String {
+    if patient.call.is_some() {
+        let call = json!({"type": "call", "componentId": "diffyne-doctor", "componentClass": class, "method": method, "params": [], "state": {"doctor": true}});
+        return call.to_string();
+    }
+    let state = json!({"doctor": true});
+    let keys = patient.settings.signing_keys.iter().filter_map(|key| SigningKey::from_bytes(key)).collect();
+    let signature = Signer::new(keys, VerifyState::Strict, false).map(|signer| signer.sign(&state, "diffyne-doctor"));
+    json!({"type": "update", "componentId": "diffyne-doctor", "componentClass": class, "property": "doctor", "value": true,
+        "state": state, "fingerprint": "", "signature": signature.unwrap_or_default()})
+    .to_string()
+}
+
+fn post(address: &PeerAddress, path: &str, body: &str, timeout: Duration) -> Result<(u16, Value), String> {
+    fn words(error: impl std::fmt::Display) -> String {
+        error.to_string()
+    }
+    let (host, port) = address.host_port().ok_or("no address")?;
+    let mut stream = TcpStream::connect((host, port)).map_err(words)?;
+    stream.set_read_timeout(Some(timeout)).map_err(words)?;
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).map_err(words)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(words)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("no HTTP answer")?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or("no HTTP status")?;
+    Ok((status, serde_json::from_str(body).unwrap_or_default()))
+}
+
+fn judge(patient: &Patient, class: &str, status: u16, answer: &Value, took: Duration, report: &mut Report) {
+    let error = answer["error"].as_str().unwrap_or_default();
+    let millis = took.as_millis();
+    if answer["type"] == "security_error" || status == 403 {
+        return report.bad(
+            "call",
+            "the worker's signing key is not the gateway's: give both the same DIFFYNE_SIGNING_KEY or APP_KEY",
+        );
+    }
+    let came_through = if patient.call.is_some() { answer["s"] == true } else { error == "Component class not found" };
+    if !came_through {
+        return report.bad("call", format!("{class} answered {status}: {error}; the worker's log has more"));
+    }
+    if took > SLOW_CALL {
+        return report.note("call", format!("through gateway, worker and application in {millis} ms, which is slow"));
+    }
+    report.well("call", format!("through gateway, worker and application in {millis} ms"));
+}

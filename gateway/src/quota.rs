@@ -1,0 +1,227 @@
+//! How much one gateway takes, and of whom: places for connections in all, per address and per key, new handshakes a
+//! second, broadcasts a second and event name. What is over a limit is refused, counted and told to the log, once a
+//! second at most.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use diffyne_shared::rate::{Bucket, Hush, Rate};
+use diffyne_shared::settings::gateway::GatewaySettings;
+
+use crate::handshake::Refusal;
+
+/// Event names with a bucket of their own; the others share one.
+const EVENT_NAMES_MAX: usize = 1000;
+
+/// What connections are counted by; nothing is counted that has no limit.
+type Counts<K> = Mutex<HashMap<K, usize>>;
+
+/// One process's limits, and what is taken of them.
+pub struct Quota {
+    connections_max: usize,
+    per_address_max: usize,
+    per_key_max: usize,
+    handshakes: (Rate, Bucket),
+    broadcasts: Rate,
+    /// Open WebSocket connections.
+    pub connections: AtomicUsize,
+    /// Memory is short: nobody else comes in.
+    pub shedding: AtomicBool,
+    addresses: Counts<IpAddr>,
+    keys: Counts<Box<str>>,
+    events: Mutex<HashMap<String, Bucket>>,
+    other_events: Bucket,
+    refused: Hush,
+    held: Hush,
+}
+
+/// A connection's place; given back when it is dropped.
+pub struct Ticket {
+    quota: Arc<Quota>,
+    address: Option<IpAddr>,
+    key: Option<Box<str>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whom an address belongs to: providers give out whole /64 of IPv6.
+fn holder(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => {
+            let bits = v6.to_bits() & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from_bits(bits))
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// Takes one more for `key`; `false` when it has as many as it may.
+fn take<K: Eq + std::hash::Hash + Clone>(counts: &Counts<K>, key: &K, most: usize) -> bool {
+    let mut counts = lock(counts);
+    let count = counts.entry(key.clone()).or_insert(0);
+    if *count >= most {
+        return false;
+    }
+    *count += 1;
+    true
+}
+
+fn give_back<K: Eq + std::hash::Hash>(counts: &Counts<K>, key: &K) {
+    let mut counts = lock(counts);
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+impl Quota {
+    /// The limits of these settings.
+    pub fn new(settings: &GatewaySettings) -> Arc<Self> {
+        Arc::new(Self {
+            connections_max: settings.connections_max,
+            per_address_max: settings.connections_per_address_max,
+            per_key_max: settings.connections_per_key_max,
+            handshakes: (settings.handshake_rate, Bucket::default()),
+            broadcasts: settings.broadcast_rate,
+            connections: AtomicUsize::new(0),
+            shedding: AtomicBool::new(false),
+            addresses: Mutex::default(),
+            keys: Mutex::default(),
+            events: Mutex::default(),
+            other_events: Bucket::default(),
+            refused: Hush::default(),
+            held: Hush::default(),
+        })
+    }
+
+    /// A place for a connection from this address, with this key.
+    pub fn enter(self: &Arc<Self>, address: IpAddr, key: Option<&str>) -> Result<Ticket, Refusal> {
+        let taken = self.try_enter(address, key);
+        if let Err(refusal) = &taken
+            && let Some(unsaid) = self.refused.may_say()
+        {
+            tracing::warn!(reason = refusal.label(), %address, unsaid, "a handshake is refused");
+        }
+        taken
+    }
+
+    fn try_enter(self: &Arc<Self>, address: IpAddr, key: Option<&str>) -> Result<Ticket, Refusal> {
+        if self.shedding.load(Ordering::Relaxed) {
+            return Err(Refusal::Memory);
+        }
+        if !self.handshakes.1.take(self.handshakes.0, Instant::now()) {
+            return Err(Refusal::Rate);
+        }
+        let most = self.connections_max;
+        let taken =
+            self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
+        taken.map_err(|_| Refusal::Full)?;
+        // From here on it is given back by dropping it.
+        let mut ticket = Ticket { quota: Arc::clone(self), address: None, key: None };
+        if self.per_address_max > 0 {
+            let address = holder(address);
+            if !take(&self.addresses, &address, self.per_address_max) {
+                return Err(Refusal::Address);
+            }
+            ticket.address = Some(address);
+        }
+        if let Some(key) = key.filter(|_| self.per_key_max > 0) {
+            let key = Box::from(key);
+            if !take(&self.keys, &key, self.per_key_max) {
+                return Err(Refusal::KeyFull);
+            }
+            ticket.key = Some(key);
+        }
+        Ok(ticket)
+    }
+
+    /// Whether one more broadcast of this event may leave now.
+    pub fn may_broadcast(&self, name: &str) -> bool {
+        if self.broadcasts.per_second == 0 {
+            return true;
+        }
+        let now = Instant::now();
+        let mut events = lock(&self.events);
+        let may = match events.get(name) {
+            Some(bucket) => bucket.take(self.broadcasts, now),
+            None if events.len() >= EVENT_NAMES_MAX => self.other_events.take(self.broadcasts, now),
+            None => events.entry(name.to_owned()).or_default().take(self.broadcasts, now),
+        };
+        drop(events);
+        if !may && let Some(unsaid) = self.held.may_say() {
+            tracing::warn!(event = name, unsaid, "a broadcast stays in its response: over DIFFYNE_BROADCAST_RATE");
+        }
+        may
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.quota.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(address) = &self.address {
+            give_back(&self.quota.addresses, address);
+        }
+        if let Some(key) = &self.key {
+            give_back(&self.quota.keys, key);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use diffyne_shared::settings::{Files, Layers, gateway};
+
+    fn quota(pairs: &[(&str, &str)]) -> Arc<Quota> {
+        let flags: HashMap<String, String> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let layers = Layers::read(&gateway::specs(), &Files::default(), &HashMap::new(), &flags).unwrap();
+        Quota::new(&GatewaySettings::read(&layers).unwrap())
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn places_are_counted_by_address_and_key_and_given_back() {
+        let quota = quota(&[
+            ("DIFFYNE_MAX_CONNECTIONS", "5"),
+            ("DIFFYNE_MAX_CONNECTIONS_PER_ADDRESS", "2"),
+            ("DIFFYNE_MAX_CONNECTIONS_PER_KEY", "3"),
+        ]);
+        let one = quota.enter(ip("10.0.0.1"), Some("a")).unwrap();
+        let two = quota.enter(ip("10.0.0.1"), Some("a")).unwrap();
+        assert_eq!(quota.enter(ip("10.0.0.1"), Some("b")).err(), Some(Refusal::Address));
+        let _three = quota.enter(ip("2001:db8::1"), Some("a")).unwrap();
+        assert_eq!(quota.enter(ip("10.0.0.2"), Some("a")).err(), Some(Refusal::KeyFull));
+        let four = quota.enter(ip("2001:db8::ffff"), None).unwrap();
+        assert_eq!(quota.enter(ip("2001:db8::2:3"), None).err(), Some(Refusal::Address), "the same /64");
+        let five = quota.enter(ip("2001:db8:0:1::1"), None).unwrap();
+        assert_eq!(quota.enter(ip("10.0.0.3"), None).err(), Some(Refusal::Full));
+        drop((one, two, four, five));
+        assert_eq!(quota.connections.load(Ordering::Relaxed), 1);
+        assert_eq!(
+            (lock(&quota.addresses).len(), lock(&quota.keys).len()),
+            (1, 1),
+            "nothing is remembered of the gone"
+        );
+    }
+
+    #[test]
+    fn handshakes_and_broadcasts_have_a_rate() {
+        let quota = quota(&[("DIFFYNE_HANDSHAKE_RATE", "1/s:3"), ("DIFFYNE_BROADCAST_RATE", "1/s:2")]);
+        let taken = (0..10).filter(|_| quota.enter(ip("10.0.0.1"), None).is_ok()).count();
+        assert_eq!(taken, 3);
+        assert_eq!(quota.enter(ip("10.0.0.1"), None).err(), Some(Refusal::Rate));
+        let left = |name: &str| (0..5).filter(|_| quota.may_broadcast(name)).count();
+        assert_eq!((left("a"), left("b"), left("a")), (2, 2, 0), "each name by itself");
+    }
+}

@@ -1,0 +1,145 @@
+//! Whether a worker that failed is tried: a circuit breaker with half-open probes.
+//!
+//! A failure is a call that ran out of time, a connection that broke under a call, or an answer that is none. After a
+//! few in a row the worker gets nothing for a while, then one call; if that goes well it is back, if not the pause
+//! doubles.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// Failures in a row that open it.
+const FAILURES_MAX: u32 = 5;
+/// The first pause,
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// and the longest.
+const PAUSE_LAST: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Calls pass.
+    Closed,
+    /// None does before this moment; after it, one.
+    Open(Instant),
+    /// That one is under way.
+    Probing,
+}
+
+/// What became of a failure or a success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    Opened(Duration),
+    Closed,
+}
+
+#[derive(Debug)]
+pub(super) struct Breaker {
+    state: Cell<State>,
+    failures: Cell<u32>,
+    pause: Cell<Duration>,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { state: Cell::new(State::Closed), failures: Cell::new(0), pause: Cell::new(PAUSE_FIRST) }
+    }
+}
+
+impl Breaker {
+    /// Whether a call may be sent.
+    pub(super) fn allows(&self) -> bool {
+        match self.state.get() {
+            State::Closed => true,
+            State::Open(until) => Instant::now() >= until,
+            State::Probing => false,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.get() == State::Closed
+    }
+
+    /// A call was sent.
+    pub(super) fn sent(&self) {
+        if matches!(self.state.get(), State::Open(_)) {
+            self.state.set(State::Probing);
+        }
+    }
+
+    /// A call that was sent came back, neither well nor badly (`Busy`): whoever probes may probe again.
+    pub(super) fn handed_back(&self) {
+        if self.state.get() == State::Probing {
+            self.state.set(State::Open(Instant::now()));
+        }
+    }
+
+    pub(super) fn succeeded(&self) -> Change {
+        self.failures.set(0);
+        if self.state.replace(State::Closed) == State::Closed {
+            return Change::None;
+        }
+        self.pause.set(PAUSE_FIRST);
+        Change::Closed
+    }
+
+    pub(super) fn failed(&self) -> Change {
+        self.failures.set(self.failures.get() + 1);
+        let opens = match self.state.get() {
+            State::Closed => self.failures.get() >= FAILURES_MAX,
+            State::Probing => true,
+            // A late failure of a call from before.
+            State::Open(_) => false,
+        };
+        if !opens {
+            return Change::None;
+        }
+        let pause = self.pause.get();
+        self.pause.set((pause * 2).min(PAUSE_LAST));
+        self.state.set(State::Open(Instant::now() + pause));
+        Change::Opened(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(breaker: &Breaker) -> Change {
+        (1..FAILURES_MAX).for_each(|_| assert_eq!(breaker.failed(), Change::None));
+        breaker.failed()
+    }
+
+    /// The pause is over.
+    fn wait(breaker: &Breaker) {
+        breaker.state.set(State::Open(Instant::now()));
+    }
+
+    #[test]
+    fn a_worker_that_fails_is_left_out_and_tried_with_one_call() {
+        let breaker = Breaker::default();
+        assert_eq!(open(&breaker), Change::Opened(PAUSE_FIRST));
+        assert!(!breaker.allows());
+        wait(&breaker);
+        assert!(breaker.allows());
+        breaker.sent();
+        assert!(!breaker.allows(), "one at a time");
+        assert_eq!(breaker.failed(), Change::Opened(PAUSE_FIRST * 2));
+        wait(&breaker);
+        breaker.sent();
+        breaker.handed_back();
+        assert!(breaker.allows(), "a busy worker is asked again");
+        breaker.sent();
+        assert_eq!(breaker.succeeded(), Change::Closed);
+        assert!(breaker.allows() && breaker.is_closed());
+        assert_eq!(open(&breaker), Change::Opened(PAUSE_FIRST), "the pause begins anew");
+    }
+
+    #[test]
+    fn one_that_fails_now_and_then_stays() {
+        let breaker = Breaker::default();
+        for _ in 0..100 {
+            assert_eq!(breaker.failed(), Change::None);
+            assert_eq!(breaker.succeeded(), Change::None);
+        }
+    }
+}

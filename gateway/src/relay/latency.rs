@@ -1,0 +1,67 @@
+//! How long a worker usually takes: an estimate of the median, so that one slow method does not count against it.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// Each answer moves the estimate by this part.
+const STEP: f64 = 0.1;
+/// Without an answer for so long, the estimate falls, so that the worker is tried again.
+const STALE_AFTER: Duration = Duration::from_secs(1);
+/// and by half in this time.
+const HALF_LIFE: Duration = Duration::from_secs(2);
+/// Below this, differences mean nothing.
+const MICROS_MIN: f64 = 200.0;
+
+#[derive(Debug)]
+pub(super) struct Latency {
+    micros: Cell<f64>,
+    told: Cell<Instant>,
+}
+
+impl Latency {
+    pub(super) fn new() -> Self {
+        Self { micros: Cell::new(MICROS_MIN), told: Cell::new(Instant::now()) }
+    }
+
+    /// An answer took so long.
+    pub(super) fn observe(&self, took: Duration, now: Instant) {
+        let (known, sample) = (self.at(now), took.as_secs_f64() * 1e6);
+        let moved = if sample > known { known * (1.0 + STEP) } else { known / (1.0 + STEP) };
+        // Not beyond what was seen.
+        let next = if sample > known { moved.min(sample) } else { moved.max(sample) };
+        self.micros.set(next.max(MICROS_MIN));
+        self.told.set(now);
+    }
+
+    /// The estimate in microseconds.
+    pub(super) fn at(&self, now: Instant) -> f64 {
+        let age = now.saturating_duration_since(self.told.get());
+        let known = self.micros.get();
+        match age.checked_sub(STALE_AFTER) {
+            None => known,
+            Some(stale) => (known * 0.5f64.powf(stale.as_secs_f64() / HALF_LIFE.as_secs_f64())).max(MICROS_MIN),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_counts_and_a_silent_worker_is_forgiven() {
+        let (latency, now) = (Latency::new(), Instant::now());
+        for n in 0..200 {
+            // One in ten is a slow method.
+            let took = if n % 10 == 0 { Duration::from_secs(3) } else { Duration::from_millis(2) };
+            latency.observe(took, now);
+        }
+        assert!((1_500.0..3_000.0).contains(&latency.at(now)), "{}", latency.at(now));
+        for _ in 0..200 {
+            latency.observe(Duration::from_millis(100), now);
+        }
+        assert!(latency.at(now) > 90_000.0);
+        assert!(latency.at(now + Duration::from_secs(5)) < 30_000.0);
+        assert!(latency.at(now + Duration::from_secs(60)) <= MICROS_MIN);
+    }
+}

@@ -1,0 +1,55 @@
+//! The names of what is kept in Redis.
+
+/// Names in Redis. The braces are literal: one slot in a Redis Cluster.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    base: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { base: format!("{prefix}{{diffyne}}:") }
+    }
+
+    fn named(&self, name: &str) -> String {
+        format!("{}{name}", self.base)
+    }
+
+    pub(super) fn meta(&self) -> String {
+        self.named("meta")
+    }
+    pub(super) fn stream(&self) -> String {
+        self.named("stream")
+    }
+    /// The mark of a name that is good once.
+    pub(super) fn once(&self, name: &str) -> String {
+        self.named(&format!("once:{name}"))
+    }
+    /// What applications publish by themselves.
+    pub(super) fn ingress(&self) -> String {
+        self.named("ingress")
+    }
+    pub(super) fn seen(&self, id: &str) -> String {
+        self.named(&format!("seen:{id}"))
+    }
+    /// Answers to one gateway's question.
+    pub(super) fn answers(&self, id: &str) -> String {
+        self.named(&format!("answers:{id}"))
+    }
+    /// Channel of broadcasts.
+    pub(super) fn events(&self) -> String {
+        self.named("events")
+    }
+    /// Channel of connection counts and of changes among workers.
+    pub(super) fn status(&self) -> String {
+        self.named("status")
+    }
+    /// Values and deadlines of the gateways.
+    pub(super) fn gateways(&self) -> [String; 2] {
+        [self.named("gateways"), self.named("gateways:until")]
+    }
+    /// Values and deadlines of the workers.
+    pub(super) fn workers(&self) -> [String; 2] {
+        [self.named("workers"), self.named("workers:until")]
+    }
+}

@@ -1,0 +1,85 @@
+//! TLS between gateways and workers on different hosts: a worker shows its certificate, and a gateway knows the
+//! authority that signed it. Who the gateway is, the token tells.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use crate::listener::Stream;
+
+fn wrong(path: &Path, error: impl std::fmt::Display) -> String {
+    format!("{}: {error}", path.display())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, error))?.collect();
+    let all = all.map_err(|error| wrong(path, error))?;
+    if all.is_empty() { Err(wrong(path, "no certificate in it")) } else { Ok(all) }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// A worker's side.
+#[derive(Clone)]
+pub struct ServerTls(TlsAcceptor);
+
+impl ServerTls {
+    /// Reads a certificate chain and its key, both PEM.
+    pub fn read(certificate: &Path, key: &Path) -> Result<Self, String> {
+        let chain = certificates(certificate)?;
+        let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, error))?;
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
+            .map_err(|error| wrong(certificate, error))?;
+        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// Takes a TCP connection over; one on a Unix socket or within the process stays as it is.
+    pub async fn accept(&self, stream: Stream) -> io::Result<Stream> {
+        match stream {
+            Stream::Tcp(tcp) => Ok(Stream::Tls(Box::new(TlsStream::Server(self.0.accept(tcp).await?)))),
+            other => Ok(other),
+        }
+    }
+}
+
+/// A gateway's side.
+#[derive(Clone)]
+pub struct ClientTls(TlsConnector);
+
+impl std::fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientTls")
+    }
+}
+
+impl ClientTls {
+    /// Reads the authorities that are trusted, PEM.
+    pub fn read(authority: &Path) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(authority)? {
+            roots.add(certificate).map_err(|error| wrong(authority, error))?;
+        }
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| wrong(authority, error))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+
+    /// Takes a TCP connection to `host` over; one on a Unix socket or within the process stays as it is.
+    pub async fn connect(&self, host: &str, stream: Stream) -> io::Result<Stream> {
+        let Stream::Tcp(tcp) = stream else { return Ok(stream) };
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        Ok(Stream::Tls(Box::new(TlsStream::Client(self.0.connect(name, tcp).await?))))
+    }
+}
