@@ -122,6 +122,16 @@ pub struct Cluster {
 impl Cluster {
     /// Starts everything and waits until it is ready.
     pub fn start(shape: Shape) -> anyhow::Result<Self> {
+        let mut cluster = Self::start_unready(shape)?;
+        cluster.wait_until_ready()?;
+        if cluster.shape.nginx {
+            cluster.nginx = Some(cluster.start_nginx()?);
+        }
+        Ok(cluster)
+    }
+
+    /// Starts everything but nginx.
+    pub fn start_unready(shape: Shape) -> anyhow::Result<Self> {
         let [redis_port, nginx_port] = free_ports()?;
         let mut cluster = Self {
             directory: tempfile::tempdir()?,
@@ -143,10 +153,6 @@ impl Cluster {
         for _ in 0..cluster.shape.gateways {
             let gateway = cluster.start_gateway()?;
             cluster.gateways.push(gateway);
-        }
-        cluster.wait_until_ready()?;
-        if cluster.shape.nginx {
-            cluster.nginx = Some(cluster.start_nginx()?);
         }
         Ok(cluster)
     }

@@ -21,3 +21,4 @@ pub mod laravel;
 pub mod load;
 pub mod process;
 pub mod recorded;
+pub mod redis;

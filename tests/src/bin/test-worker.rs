@@ -31,6 +31,12 @@ struct Visitor {
     over_socket: bool,
 }
 
+/// Hears of one room, if its user may.
+#[derive(Default, Serialize, Deserialize)]
+struct Listener {
+    heard: i64,
+}
+
 /// One line a run, in the file that the test names: what ran, even when its answer was lost.
 fn note(tag: &str) -> Result<(), Failure> {
     let path = std::env::var("DIFFYNE_PROBE_FILE").map_err(Failure::exception)?;
@@ -57,6 +63,14 @@ fn register(registry: &mut Registry) {
         context.set_cookie("theme=dark; Path=/");
     }));
     registry.add(
+        Definition::<Listener>::new("App\\Tests\\Listener")
+            .method("hear", ["data"], |listener, _context, (_data,): (serde_json::Value,)| listener.heard += 1)
+            .listen("message-sent", "hear")
+            .may_hear(|context, _event, fields| {
+                context.client.cookie("session") == Some("ada") && fields.get("room") == Some(&json!(7))
+            }),
+    );
+    registry.add(
         Definition::<Probe>::new("App\\Tests\\Probe")
             .render(|probe| Ok(format!("<p>{}</p>", probe.runs)))
             .async_method("slow", ["tag", "ms"], |probe, _context, (tag, ms): (String, i64)| {
@@ -73,6 +87,9 @@ fn register(registry: &mut Registry) {
             .method("blast", ["n", "bytes"], |_probe, context, (n, bytes): (i64, i64)| {
                 let text = "x".repeat(usize::try_from(bytes).unwrap_or(0).min(2_000_000));
                 context.dispatch("message-sent", vec![json!({"n": n, "text": text})]);
+            })
+            .method("post", ["room"], |_probe, context, (room,): (i64,)| {
+                context.dispatch("message-sent", vec![json!({"room": room})]);
             })
             .method("announce", ["n"], |_probe, context, (n,): (i64,)| {
                 context.dispatch("message-sent", vec![json!({"n": n})]);

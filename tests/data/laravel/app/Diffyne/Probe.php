@@ -4,6 +4,7 @@ namespace App\Diffyne;
 
 use Diffyne\Attributes\Invokable;
 use Diffyne\Attributes\Lazy;
+use Diffyne\Attributes\On;
 use Diffyne\Cluster\InteractsWithWebSocket;
 use Illuminate\Support\Facades\Auth;
 use Illuminate\Support\Facades\DB;
@@ -115,6 +116,11 @@ class Probe extends Plain
     public function health(): void
     {
         $this->seen = app('diffyne.websocket.health')->status() + ['healthy' => app('diffyne.websocket.health')->isHealthy()];
+    }
+
+    #[On('probed')]
+    public function heard(array $data): void
+    {
     }
 
     public function mayHear(string $event, array $match): bool

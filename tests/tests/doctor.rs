@@ -1,0 +1,121 @@
+//! `diffyne-gateway doctor` on set-ups that are well and on those that are not, with a real Laravel.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::process::Command;
+
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::process::program;
+use diffyne_tests::recorded::APP_KEY;
+
+fn doctor(flags: &[&str]) -> anyhow::Result<(bool, String)> {
+    let output = Command::new(program("diffyne-gateway")?).arg("doctor").args(flags).env_clear().output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Ok((output.status.success(), text))
+}
+
+fn line<'a>(text: &'a str, part: &str, words: &str) -> &'a str {
+    let found = text.lines().find(|line| line.contains(&format!(" {part} ")) && line.contains(words));
+    found.unwrap_or_else(|| panic!("no line of {part} with `{words}`:\n{text}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_that_is_well_is_green_and_a_call_goes_through_it() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    laravel.load_bridge()?;
+    let cluster = Cluster::start(laravel.shape(1, 1).with_redis())?;
+    let environment = format!(
+        "APP_NAME=\"My Shop\"\nAPP_URL=https://shop.test\nAPP_KEY={APP_KEY}\nDIFFYNE_WS_KEY=0123456789abcdef0123456789abcdef\n\
+         DIFFYNE_WS_CORS_ORIGINS=https://shop.test\nDIFFYNE_REDIS_PREFIX=my-shop-database-\n"
+    );
+    std::fs::write(laravel.path(".env"), environment)?;
+    // Under the same prefix as the worker, which has none here.
+    let env_file = laravel.path(".env").display().to_string();
+    let workers = format!("127.0.0.1:{}", cluster.workers[0].port);
+    let listen = format!("127.0.0.1:{}", cluster.gateways[0].port);
+    let redis = cluster.redis_url();
+    let flags = ["--env-file", &env_file, "--redis-url", &redis, "--workers", &workers, "--listen", &listen];
+    let (well, text) = doctor(&flags)?;
+    assert!(well, "{text}");
+    for (part, words) in [
+        ("key", "one in force"),
+        ("origins", "https://shop.test"),
+        ("signing key", "it can be read"),
+        ("port", "a gateway runs there"),
+        ("redis", "answers, version"),
+        ("eviction", "noeviction"),
+        ("persistence", "on"),
+        ("prefix", "as Laravel's"),
+        ("worker", "runs calls on php"),
+        ("bridge", "has it"),
+        ("call", "through gateway, worker and application in"),
+        ("application", "files in app/"),
+    ] {
+        assert!(line(&text, part, words).starts_with("ok "), "{text}");
+    }
+    // A component by name, really called.
+    let call = ["--component", "App\\Diffyne\\Counter", "--method", "increment"];
+    let (well, text) = doctor(&[&flags[..], &call[..]].concat())?;
+    assert!(well && line(&text, "call", "through").starts_with("ok "), "{text}");
+    let call = ["--component", "App\\Diffyne\\Counter", "--method", "nothing"];
+    let (well, text) = doctor(&[&flags[..], &call[..]].concat())?;
+    assert!(!well && line(&text, "call", "answered 400").starts_with("BAD "), "{text}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_fault_of_a_set_up_is_told_with_what_to_do() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    laravel.change("app/Diffyne/Counter.php", "class Counter extends Component\n{", "class Counter extends Component\n{\n    use \\Diffyne\\Cluster\\InteractsWithWebSocket;\n\n    #[\\Diffyne\\Attributes\\On('x')]\n    public function hears(): void {}\n")?;
+    std::fs::write(
+        laravel.path(".env"),
+        "APP_NAME=Laravel\nDIFFYNE_WS_KEY=d2c61c0f8393e8b5273e84879276cbe7\nREDIS_PREFIX=mine-\n",
+    )?;
+    let served = laravel.served(Way::HttpWithout, 1)?;
+    let cluster = Cluster::start(Shape { redis: true, ..served.shape.clone() })?;
+    let policy =
+        ["-p", &cluster.redis_port.to_string(), "config", "set", "maxmemory-policy", "allkeys-lru"].map(str::to_owned);
+    assert!(Command::new("redis-cli").args(&policy).output()?.status.success());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let listen = taken.local_addr()?.to_string();
+    let env_file = laravel.path(".env").display().to_string();
+    let redis = cluster.redis_url();
+    let flags = [
+        "--env-file",
+        &env_file,
+        "--redis-url",
+        &redis,
+        "--listen",
+        &listen,
+        "--app-key",
+        "another",
+        "--debug",
+        "true",
+    ];
+    let (well, text) = doctor(&flags)?;
+    assert!(!well, "{text}");
+    for (part, words) in [
+        ("key", "the default that the package publishes"),
+        ("origins", "APP_URL is not set"),
+        ("debug", "reach every browser"),
+        ("port", "cannot be had"),
+        ("eviction", "allkeys-lru"),
+        ("bridge", "calls the package's own endpoint"),
+        ("bridge", "php-fpm has to load too"),
+        ("call", "signing key is not the gateway's"),
+    ] {
+        assert!(line(&text, part, words).starts_with("BAD "), "{text}");
+    }
+    for (part, words) in [("prefix", "Laravel's is `mine-`"), ("listeners", "hears()")] {
+        assert!(line(&text, part, words).starts_with("note"), "{text}");
+    }
+    let nobody = ["--redis-url", "redis://127.0.0.1:1", "--workers", "127.0.0.1:1", "--listen", "127.0.0.1:0"];
+    let (well, text) = doctor(&nobody)?;
+    assert!(!well);
+    for (part, words) in
+        [("key", "is not set"), ("redis", "does not answer"), ("worker", "refused"), ("signing key", "neither")]
+    {
+        assert!(line(&text, part, words).starts_with("BAD "), "{text}");
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! Redis behind Sentinels, as a Cluster and over TLS; workers on other hosts over TLS.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use diffyne_tests::client::{Client, increment, probe};
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::process::eventually;
+use diffyne_tests::redis::{Certificates, RedisCluster, Sentinels, with_tls};
+use serde_json::{Value, json};
+
+/// A cluster whose gateways and workers find each other in this Redis.
+fn over(url: &str, shape: Shape) -> Shape {
+    let shape = shape.gateway("--redis-url", url).worker("--redis-url", url);
+    Shape { redis: false, ..shape }
+}
+
+async fn announce(sender: &mut Client, n: i64) -> anyhow::Result<()> {
+    sender.send("diffyne.call", probe("p", "announce", json!([n]), "r")).await?;
+    let answer = sender.receive().await?;
+    anyhow::ensure!(answer["data"]["s"] == true, "{answer}");
+    Ok(())
+}
+
+fn number(push: &Value) -> i64 {
+    push["data"]["events"][0]["params"][0]["n"].as_i64().unwrap_or(-1)
+}
+
+fn up(cluster: &Cluster, workers: usize) -> anyhow::Result<()> {
+    for gateway in &cluster.gateways {
+        eventually("the gateway has Redis and its workers", || {
+            gateway.health().is_ok_and(|health| health["redis"] == "up" && health["workers"] == workers)
+        })?;
+    }
+    Ok(())
+}
+
+async fn a_broadcast_crosses(cluster: &Cluster) -> anyhow::Result<()> {
+    let mut sender = Client::connect(&cluster.url(0)).await?;
+    let mut other = Client::connect(&cluster.url(1)).await?;
+    other.subscribe("message-sent").await?;
+    for n in 0..20 {
+        announce(&mut sender, n).await?;
+    }
+    for n in 0..20 {
+        assert_eq!(number(&other.receive().await?), n);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_cluster_carries_broadcasts_registry_status_and_ingress() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let redis = RedisCluster::start(directory.path())?;
+    assert_eq!(redis.count(), 3);
+    let shape =
+        over(&redis.url(), Shape::new(2, 1)).gateway("--workers", "127.0.0.1:1").gateway("--status-key", "app:status");
+    let cluster = Cluster::start_unready(shape)?;
+    up(&cluster, 1)?;
+    a_broadcast_crosses(&cluster).await?;
+    let mut listener = Client::connect(&cluster.url(1)).await?;
+    listener.subscribe("message-sent").await?;
+    let port = redis.url().rsplit(':').next().unwrap().to_owned();
+    let cli =
+        |arguments: &[&str]| std::process::Command::new("redis-cli").args(["-c", "-p", &port]).args(arguments).output();
+    cli(&["rpush", "{diffyne}:ingress", r#"{"name":"message-sent","params":[{"n":99}]}"#])?;
+    assert_eq!(number(&listener.receive().await?), 99);
+    let status = || String::from_utf8_lossy(&cli(&["get", "app:status"]).unwrap().stdout).trim().to_owned();
+    eventually("Laravel's key is in its own slot", || status() == r#"s:9:"connected";"#)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_over_tls_wants_the_right_authority_user_and_password() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let certificates = Certificates::make(directory.path())?;
+    let (_redis, port) = with_tls(directory.path(), &certificates)?;
+    let authority = certificates.authority.display().to_string();
+    let url = format!("rediss://diffyne:s3cret@127.0.0.1:{port}");
+    let shape = over(&url, Shape::new(2, 1)).gateway("--workers", "127.0.0.1:1");
+    let cluster = Cluster::start_unready(shape.gateway("--redis-ca", &authority).worker("--redis-ca", &authority))?;
+    up(&cluster, 1)?;
+    a_broadcast_crosses(&cluster).await?;
+    let wrong = [(url.clone(), None), (url.replace("s3cret", "guess"), Some(&authority))];
+    for (url, authority) in wrong {
+        let mut shape = over(&url, Shape::new(1, 0));
+        if let Some(authority) = authority {
+            shape = shape.gateway("--redis-ca", authority);
+        }
+        let cluster = Cluster::start_unready(shape)?;
+        eventually("it says that Redis does not answer", || {
+            cluster.gateways[0].health().is_ok_and(|health| health["redis"] == "down" && health["status"] == "degraded")
+        })?;
+        let log = || cluster.gateways[0].process.output();
+        eventually("it says so in its log", || log().contains("subscription to redis is lost"))?;
+        assert!(!log().contains("guess"), "{}", log());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_of_sentinels_while_broadcasting_loses_nothing_that_the_replica_had() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let mut redis = Sentinels::start(directory.path())?;
+    assert_eq!(redis.count(), 3);
+    let shape = over(&redis.url(), Shape::new(2, 1)).gateway("--workers", "127.0.0.1:1");
+    let cluster = Cluster::start_unready(shape)?;
+    up(&cluster, 1)?;
+    let mut sender = Client::connect(&cluster.url(0)).await?;
+    let mut other = Client::connect(&cluster.url(1)).await?;
+    other.subscribe("message-sent").await?;
+    let total = 300;
+    let sending = tokio::spawn(async move {
+        for n in 0..total {
+            announce(&mut sender, n).await?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        anyhow::Ok(())
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // It lives on until the end of the test.
+    let redis = tokio::task::spawn_blocking(move || redis.fail_over().map(|()| redis)).await??;
+    redis.primary()?;
+    let (mut heard, mut gaps) = (Vec::new(), 0);
+    while heard.last() != Some(&(total - 1)) {
+        let message = other.receive().await?;
+        match message["event"].as_str() {
+            Some("diffyne.event") => heard.push(number(&message)),
+            Some("diffyne.gap") => gaps += 1,
+            _ => {}
+        }
+    }
+    sending.await??;
+    let distinct: std::collections::BTreeSet<i64> = heard.iter().copied().collect();
+    println!(
+        "sent {total}, delivered {}, doubled {}, told of a gap {gaps}",
+        distinct.len(),
+        heard.len() - distinct.len()
+    );
+    assert_eq!(heard.len(), distinct.len(), "none twice");
+    assert!(distinct.len() as i64 == total || gaps > 0, "what is missing was told: {} of {total}", distinct.len());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_beyond_this_host_speak_tls_and_take_the_token() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let certificates = Certificates::make(directory.path())?;
+    let path = |path: &std::path::Path| path.display().to_string();
+    let (certificate, key) = (path(&certificates.certificate), path(&certificates.key));
+    let tls = |shape: Shape| {
+        shape.worker("--worker-tls-cert", &certificate).worker("--worker-tls-key", &key).worker("--worker-token", "t")
+    };
+    let shape =
+        tls(Shape::new(1, 1)).gateway("--worker-tls-ca", &path(&certificates.authority)).gateway("--worker-token", "t");
+    let cluster = Cluster::start(shape)?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    for n in 0..50 {
+        client.send("diffyne.call", increment("c", n, "r")).await?;
+        assert_eq!(client.receive().await?["data"]["c"]["st"]["count"], n + 1);
+    }
+    // In the clear, and with another authority, nobody gets through.
+    let other = tempfile::tempdir()?;
+    let others = Certificates::make(other.path())?;
+    for authority in [None, Some(path(&others.authority))] {
+        let mut shape = tls(Shape::new(1, 1)).gateway("--worker-token", "t");
+        if let Some(authority) = &authority {
+            shape = shape.gateway("--worker-tls-ca", authority);
+        }
+        let cluster = Cluster::start_unready(shape)?;
+        let worker = || cluster.workers[0].process.output();
+        eventually("the worker turns it away", || worker().contains("turned away: no TLS"))?;
+        assert_eq!(cluster.gateways[0].health()?["workers"], 0);
+    }
+    // What is announced is an address that others can reach.
+    let program = diffyne_tests::process::program("test-worker")?;
+    let flags = [
+        "serve",
+        "--worker-listen",
+        "0.0.0.0:0",
+        "--worker-token",
+        "t",
+        "--signing-key",
+        "k",
+        "--redis-url",
+        "redis://127.0.0.1:1",
+    ];
+    let refused = std::process::Command::new(program).args(flags).output()?;
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("DIFFYNE_WORKER_ADVERTISE is not set"), "{refused:?}");
+    Ok(())
+}
