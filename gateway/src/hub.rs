@@ -25,6 +25,9 @@ const CLOSE_SECONDS: u32 = 3;
 /// Ending a connection for which less waits would free no memory worth having.
 const SLOW_BYTES_MIN: usize = 64 * 1024;
 
+/// A client that was sent away has this long to leave by itself.
+pub const LEAVE_GRACE: Duration = Duration::from_millis(500);
+
 /// Whether and when a client that is sent away comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comeback {
@@ -384,8 +387,9 @@ impl Hub {
         self.push(connection, frame::text(&text));
     }
 
-    /// The server stops: everybody is told when to leave, so many a second, and leaves then if no call runs. Those
-    /// whose time has not come work on meanwhile. Ends when all were sent away.
+    /// The server stops: everybody is told when to leave, so many a second. Those whose time has not come work on
+    /// meanwhile; the page's scripts leave by themselves when it has, between two calls, and whoever is still there a
+    /// moment later is closed when no call of it runs. Ends when all were sent away.
     pub async fn drain(&self, per_second: f64) {
         let (started, all) = (Instant::now(), self.all());
         let due = |index: usize| Duration::from_secs_f64(index as f64 / per_second);
@@ -398,7 +402,7 @@ impl Hub {
             tokio::task::yield_now().await;
         }
         for (index, connection) in all.iter().enumerate() {
-            if let Some(wait) = due(index).checked_sub(started.elapsed()) {
+            if let Some(wait) = (due(index) + LEAVE_GRACE).checked_sub(started.elapsed()) {
                 tokio::time::sleep(wait).await;
             }
             connection.drain();

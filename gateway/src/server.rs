@@ -24,7 +24,7 @@ use crate::grant::Grants;
 use crate::handover::Handover;
 use crate::handshake::Admission;
 use crate::http::{HealthSource, Pages, WorkerCounts};
-use crate::hub::Clock;
+use crate::hub::{Clock, LEAVE_GRACE};
 use crate::memory;
 use crate::metrics::{Metrics, advance};
 use crate::operator::{self, Order, Whom};
@@ -316,7 +316,7 @@ impl Gateway {
     pub async fn stop(self) {
         let connections = || self.common.quota.connections.load(Ordering::Relaxed);
         let per_second = f64::from(self.common.settings.drain_rate);
-        let window = Duration::from_secs_f64(connections() as f64 / per_second);
+        let window = Duration::from_secs_f64(connections() as f64 / per_second) + LEAVE_GRACE;
         tracing::info!(connections = connections(), ?window, "stopping");
         if window > self.common.settings.drain_timeout {
             tracing::warn!(

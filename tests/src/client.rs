@@ -63,6 +63,19 @@ impl Client {
         }
     }
 
+    /// The next text, however long it takes.
+    pub async fn receive_text_forever(&mut self) -> anyhow::Result<String> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
+                Some(Ok(Message::Close(frame))) => bail!("closed: {frame:?}"),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => bail!("broken: {error}"),
+                None => bail!("the end"),
+            }
+        }
+    }
+
     /// The next message.
     pub async fn receive(&mut self) -> anyhow::Result<Value> {
         Ok(serde_json::from_str(&self.receive_text().await?)?)

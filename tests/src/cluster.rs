@@ -183,6 +183,17 @@ impl Cluster {
     /// Starts one more worker.
     pub fn start_worker(&self) -> anyhow::Result<Node> {
         let [port, admin] = free_ports()?;
+        self.start_worker_at(port, admin)
+    }
+
+    /// Starts a worker again, under its old name and at its old place.
+    pub fn restart_worker(&mut self, index: usize) -> anyhow::Result<()> {
+        let node = self.start_worker_at(self.workers[index].port, self.workers[index].admin)?;
+        self.workers[index] = node;
+        Ok(())
+    }
+
+    fn start_worker_at(&self, port: u16, admin: u16) -> anyhow::Result<Node> {
         let name = format!("worker-{port}");
         let process = Process::start(&name, self.directory.path(), &program("test-worker")?, |command| {
             command.args(["serve", "--worker-listen", &format!("127.0.0.1:{port}")]);
@@ -213,6 +224,17 @@ impl Cluster {
     /// Starts one more gateway.
     pub fn start_gateway(&self) -> anyhow::Result<Node> {
         let [port, admin] = free_ports()?;
+        self.start_gateway_at(port, admin)
+    }
+
+    /// Starts a gateway again, under its old name and at its old place.
+    pub fn restart_gateway(&mut self, index: usize) -> anyhow::Result<()> {
+        let node = self.start_gateway_at(self.gateways[index].port, self.gateways[index].admin)?;
+        self.gateways[index] = node;
+        Ok(())
+    }
+
+    fn start_gateway_at(&self, port: u16, admin: u16) -> anyhow::Result<Node> {
         let name = format!("gateway-{port}");
         let process = Process::start(&name, self.directory.path(), &program("diffyne-gateway")?, |command| {
             command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);

@@ -16,6 +16,8 @@ pub mod client;
 pub mod cluster;
 pub mod dom;
 pub mod door;
+pub mod faults;
+pub mod fuzz;
 pub mod gallery;
 pub mod laravel;
 pub mod load;

@@ -88,10 +88,20 @@ impl Sentinels {
         let before = self.primary()?;
         let at = self.servers.iter().position(|(_, port)| *port == before).context("an unknown primary")?;
         self.servers[at].0.signal(Signal::Kill)?;
-        self.servers[at].0.wait()?;
+        self.wait_for_other()
+    }
+
+    /// Waits until the server that was a replica is the primary: the other one has been killed.
+    pub fn wait_for_other(&mut self) -> anyhow::Result<()> {
+        let mut dead = None;
+        eventually("one of them has ended", || {
+            dead = self.servers.iter_mut().position(|(process, _)| !process.is_running());
+            dead.is_some()
+        })?;
+        let gone = self.servers[dead.context("none has ended")?].1;
         eventually("the other server is the primary", || {
             self.primary()
-                .is_ok_and(|now| now != before && cli(now, &["role"]).is_ok_and(|role| role.starts_with("master")))
+                .is_ok_and(|now| now != gone && cli(now, &["role"]).is_ok_and(|role| role.starts_with("master")))
         })
     }
 

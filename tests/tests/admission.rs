@@ -278,7 +278,7 @@ async fn a_drain_sends_clients_away_at_its_rate_while_they_work_on() -> anyhow::
     assert!(left.iter().filter(|(_, _, answered)| *answered).count() >= 20);
     for (told, at, _) in &left {
         let late = at.as_millis() as i64 - *told as i64;
-        assert!((-50..800).contains(&late), "told {told} ms, closed at {at:?}");
+        assert!((-50..1300).contains(&late), "told {told} ms, closed at {at:?}");
     }
     // So many a second, and no more.
     for window in left.windows(22) {

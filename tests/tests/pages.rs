@@ -268,3 +268,31 @@ async fn a_page_that_missed_too_much_is_fetched_again_but_not_under_the_users_ty
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_moves_on_when_its_gateway_is_stopped_and_no_click_is_lost() -> anyhow::Result<()> {
+    let browser = Browser::start()?;
+    for script in all_scripts() {
+        let mut cluster = Cluster::start(Shape::new(2, 1).with_redis().with_nginx())?;
+        let application = Application::start(&cluster, &script, "/diffyne", "").await?;
+        let mut ada = browser.open(&application.url("/counter+chat")).await?;
+        ada.wait_for(OPEN).await?;
+        let has_her = |gateway: &Node| gateway.health().is_ok_and(|health| health["connections"]["local"] == 1);
+        eventually("a gateway has her connection", || cluster.gateways.iter().any(has_her))?;
+        let hers = cluster.gateways.iter().position(has_her).unwrap();
+        // She clicks all the time, and by no other way than the socket.
+        let before = ajax_calls(&cluster)?;
+        ada.eval(&format!("window.clicks = 0; window.clicking = setInterval(() => {{ window.clicks++; document.querySelector(\"{PLUS}\").click(); }}, 15)")).await?;
+        ada.wait_for("window.clicks > 10").await?;
+        cluster.gateways[hers].process.signal(Signal::Term)?;
+        assert!(cluster.gateways[hers].process.wait()?.success());
+        cluster.restart_gateway(hers)?;
+        ada.wait_for("window.clicks > 60").await?;
+        ada.eval("clearInterval(window.clicking)").await?;
+        ada.wait_for("Number(document.querySelector('output').textContent) === window.clicks").await?;
+        ada.wait_for(OPEN).await?;
+        assert_eq!(ajax_calls(&cluster)?, before, "the next connection was waited for");
+        no_script_errors(&ada, &script);
+    }
+    Ok(())
+}

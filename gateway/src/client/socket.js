@@ -7,6 +7,7 @@ const OPEN_MS = 10_000; // a handshake may take this long
 const SILENCE_MS = 25_000; // then the server is asked whether it is there
 const ANSWER_MS = 10_000; // and may take this long to say so
 const LOOK_MS = 5_000; // between looks at the silence
+const LEAVE_STEP_MS = 50; // between looks whether the last answer has come
 const HEALTHY_MS = 30_000; // a connection that lived this long was a good one
 
 export class Socket {
@@ -20,8 +21,9 @@ export class Socket {
   #soon = null;
   #over = false;
   #comeBackAt = null; // as the server has said
+  #leaving = false; // on its way to another connection
 
-  // handlers: opened(), received(message), broken(wasOpen)
+  // handlers: opened(), received(message), broken(wasOpen), isBusy(): whether answers are to come
   constructor(url, handlers) {
     this.#url = url;
     this.#handlers = handlers;
@@ -33,7 +35,7 @@ export class Socket {
   }
 
   get isOpen() {
-    return this.#ws?.readyState === WebSocket.OPEN;
+    return this.#ws?.readyState === WebSocket.OPEN && !this.#leaving;
   }
 
   // Settles when the socket is open, has failed, or keeps a call waiting too long.
@@ -45,11 +47,20 @@ export class Socket {
     this.#ws.send(text);
   }
 
-  // The server says goodbye: come back when it says so, or not at all. It closes the connection itself, at the latest
-  // when the time has come.
+  // The server says goodbye: come back when it says so, or not at all. When the time has come, calls that are under way
+  // are answered, new ones wait for the next connection; the server closes this one at last.
   obey({ reconnect, retryAfter }) {
     this.#over = reconnect === false;
     this.#comeBackAt = Date.now() + (retryAfter ?? 0);
+    if (!this.#over) this.#after(retryAfter ?? 0, () => this.#leave(this.#ws));
+  }
+
+  #leave(ws) {
+    if (!ws || ws !== this.#ws) return;
+    if (!this.#leaving) this.#expect();
+    this.#leaving = true;
+    if (this.#handlers.isBusy()) this.#after(LEAVE_STEP_MS, () => this.#leave(ws));
+    else this.#broken(ws);
   }
 
   #expect() {
@@ -111,7 +122,9 @@ export class Socket {
     this.#ws = null;
     this.#heardAt = 0;
     this.#clearTimers();
-    this.#soon.done();
+    // Whoever waits for the next connection goes on waiting for it.
+    if (this.#leaving) this.#leaving = false;
+    else this.#soon.done();
     this.#handlers.broken(wasOpen);
     if (this.#over) return;
     const told = this.#comeBackAt === null ? null : Math.max(0, this.#comeBackAt - Date.now());

@@ -44,6 +44,7 @@ export class Transport {
         opened: () => { this.#show('open'); this.#subscribe(); },
         received: (message) => this.#receive(message),
         broken: () => { this.#show('closed'); this.#breakCalls(); },
+        isBusy: () => this.#calls.size > 0,
       });
     }
   }

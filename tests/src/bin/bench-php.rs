@@ -116,6 +116,31 @@ fn through(
     })
 }
 
+/// CPU seconds so far: of the application's PHP processes, of the worker and of the gateway.
+fn cpu(laravel: &Laravel, cluster: &Cluster) -> anyhow::Result<[f64; 3]> {
+    let folder = laravel.directory.trim_start_matches('/').to_owned();
+    let of_php = |pid: &std::path::Path| std::fs::read_link(pid.join("cwd")).is_ok_and(|cwd| cwd.ends_with(&folder));
+    let nanos: u64 = std::fs::read_dir("/proc")?
+        .flatten()
+        .filter(|entry| of_php(&entry.path()))
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("schedstat")).ok())
+        .filter_map(|text| text.split_whitespace().next()?.parse::<u64>().ok())
+        .sum();
+    Ok([nanos as f64 / 1e9, cluster.workers[0].process.cpu_seconds()?, cluster.gateways[0].process.cpu_seconds()?])
+}
+
+/// What a call costs each of them, in microseconds, beside its rate.
+fn costs(
+    laravel: &Laravel,
+    cluster: &Cluster,
+    run: impl FnOnce() -> anyhow::Result<Measured>,
+) -> anyhow::Result<(f64, [f64; 3])> {
+    let before = cpu(laravel, cluster)?;
+    let measured = run()?;
+    let (after, calls) = (cpu(laravel, cluster)?, measured.answers as f64);
+    Ok((measured.rate(), std::array::from_fn(|index| (after[index] - before[index]) * 1e6 / calls)))
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
@@ -176,15 +201,22 @@ fn main() -> anyhow::Result<()> {
         );
         for (method, what) in METHODS {
             let mut rows: Vec<[f64; 9]> = Vec::new();
+            let mut spent: Vec<([f64; 3], [f64; 3])> = Vec::new();
             for _ in 0..rounds {
                 let one = through(&kernel, &cookies, method, 1, seconds)?;
                 let one_short = through(&short, &cookies, method, 1, seconds)?;
+                let eight = |cluster: &Cluster| {
+                    costs(&laravel, cluster, || through(cluster, &cookies, method, CONNECTIONS, seconds))
+                };
+                let (by_kernel, kernel_costs) = eight(&kernel)?;
+                let (by_short, short_costs) = eight(&short)?;
+                spent.push((kernel_costs, short_costs));
                 rows.push([
                     two_loops(&laravel, ini, "A", method, seconds)?,
                     two_loops(&laravel, ini, "R", method, seconds)?,
                     two_loops(&laravel, ini, "D", method, seconds)?,
-                    through(&kernel, &cookies, method, CONNECTIONS, seconds)?.rate(),
-                    through(&short, &cookies, method, CONNECTIONS, seconds)?.rate(),
+                    by_kernel,
+                    by_short,
                     through(&fastcgi, &cookies, method, CONNECTIONS, seconds)?.rate(),
                     through(&http, &cookies, method, CONNECTIONS, seconds)?.rate(),
                     one.quantile(0.5),
@@ -206,6 +238,19 @@ fn main() -> anyhow::Result<()> {
                 m(3) / m(5),
                 m(4) / m(0),
                 m(7) - r_micros
+            );
+            let s = |index: usize, short: bool| {
+                median(spent.iter().map(|(k, s)| if short { s[index] } else { k[index] }).collect())
+            };
+            println!(
+                "{:<38} CPU us a call, PHP + worker + gateway: kernel {:.0} + {:.0} + {:.0}, short {:.0} + {:.0} + {:.0}",
+                "",
+                s(0, false),
+                s(1, false),
+                s(2, false),
+                s(0, true),
+                s(1, true),
+                s(2, true)
             );
             println!(
                 "{:<38} one connection: p50 kernel {:.0} us, short {:.0} us; R takes {r_micros:.0} us a call",

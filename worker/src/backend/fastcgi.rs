@@ -3,6 +3,7 @@
 //! A connection that is kept open pins one of php-fpm's children to it, so connections are closed after each request
 //! unless told otherwise, and there are never more of them than told.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -13,7 +14,7 @@ use fastcgi_client::conn::{KeepAlive, ShortConn};
 use fastcgi_client::io::TokioCompat;
 use fastcgi_client::response::{Content, ResponseStream};
 use fastcgi_client::{Client, Params, Request};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::Semaphore;
@@ -145,7 +146,9 @@ impl Carrier for FastCgi {
     }
 
     fn post(&self, post: Post) -> Exchange<'_> {
-        Box::pin(self.exchange(post))
+        // fastcgi-client 0.12 panics on an end record that is too short.
+        let exchange = AssertUnwindSafe(self.exchange(post)).catch_unwind();
+        Box::pin(async { exchange.await.unwrap_or_else(|_| Err("what it sent is no FastCGI".to_owned())) })
     }
 }
 

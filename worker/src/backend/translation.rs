@@ -107,6 +107,11 @@ pub fn from_endpoint(status: u16, body: &[u8]) -> (Told, Vec<u8>) {
     (told, Vec::new())
 }
 
+/// Whether this is one JSON object, and nothing else.
+fn is_object(body: &[u8]) -> bool {
+    body.first() == Some(&b'{') && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
+}
+
 /// Whose call it was.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
@@ -197,6 +202,10 @@ impl Told {
 
     /// The finished call. `body` is the client's JSON where the call went well.
     pub fn finish(self, body: Vec<u8>, asked: &Asked<'_>) -> Finished {
+        if self.outcome == "ok" && !is_object(&body) {
+            // It would spoil the whole message for the page.
+            return Self::broken("the answer is no JSON object".to_owned()).finish(Vec::new(), asked);
+        }
         let recognised = self.outcome != "unknown_component";
         let class = if recognised { asked.class.to_owned() } else { String::new() };
         let known_method = recognised && self.outcome != "unknown_method";

@@ -1,0 +1,282 @@
+//! Everything replaced while it is used, and the storm of reconnects when a gateway dies.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
+
+use super::drops::publish_by_redis;
+use super::fleet::Fleet;
+use super::{Report, Scale, quantile};
+use crate::client::{Client, increment};
+use crate::cluster::{Cluster, Shape, handshake};
+use crate::process::{Signal, eventually};
+
+/// Calls that were made and how they ended.
+#[derive(Debug, Default)]
+pub struct Calls {
+    /// Sent.
+    pub sent: AtomicU64,
+    /// Answered well.
+    pub well: AtomicU64,
+    /// Answered by a failure that says what became of the call.
+    pub told: AtomicU64,
+    /// Without an answer: the connection broke.
+    pub unanswered: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// A page that calls at a steady pace, and does what a goodbye says as the scripts do: when its time has come it lets
+/// its call be answered, and takes a new connection.
+async fn caller(
+    url: String,
+    every: Duration,
+    calls: Arc<Calls>,
+    times: Arc<std::sync::Mutex<Vec<Duration>>>,
+    index: usize,
+) {
+    let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+    let mut client = None;
+    let mut leave: Option<Instant> = None;
+    let mut n: i64 = 0;
+    while !calls.stop.load(Ordering::Relaxed) {
+        if leave.is_some_and(|at| Instant::now() >= at) {
+            (client, leave) = (None, None);
+        }
+        let Some(connected) = client.as_mut() else {
+            match Client::connect(&url).await {
+                Ok(connected) => client = Some(connected),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50 + index as u64 % 50)).await,
+            }
+            continue;
+        };
+        n += 1;
+        let (id, started) = (format!("c{index}-{n}"), Instant::now());
+        count(&calls.sent);
+        let answer = async {
+            connected.send("diffyne.call", increment("c", n, &id)).await?;
+            loop {
+                let message: Value = serde_json::from_str(&connected.receive_text().await?)?;
+                if message["event"] == "diffyne.disconnect" {
+                    let after = message["data"]["retryAfter"].as_u64().unwrap_or(0);
+                    leave = Some(Instant::now() + Duration::from_millis(after));
+                } else if message["data"]["requestId"] == id.as_str() {
+                    return anyhow::Ok(message);
+                }
+            }
+        };
+        match answer.await {
+            Ok(message) if message["data"]["s"] == true => {
+                count(&calls.well);
+                times.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(started.elapsed());
+            }
+            Ok(_) => {
+                count(&calls.told);
+            }
+            Err(_) => {
+                count(&calls.unanswered);
+                (client, leave) = (None, None);
+            }
+        }
+        // Between calls it hears of a goodbye as well.
+        let pause = Instant::now() + every.saturating_sub(started.elapsed());
+        while Instant::now() < pause {
+            let Some(connected) = client.as_mut() else { break };
+            let left = pause.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, connected.receive_text_forever()).await {
+                Err(_elapsed) => break,
+                Ok(Ok(text)) => {
+                    let message: Value = serde_json::from_str(&text).unwrap_or_default();
+                    if message["event"] == "diffyne.disconnect" {
+                        let after = message["data"]["retryAfter"].as_u64().unwrap_or(0);
+                        leave = Some(Instant::now() + Duration::from_millis(after));
+                    }
+                }
+                Ok(Err(_)) => client = None,
+            }
+        }
+    }
+}
+
+/// Pages that call, under way.
+pub struct Callers {
+    /// What they counted.
+    pub calls: Arc<Calls>,
+    times: Arc<std::sync::Mutex<Vec<Duration>>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Callers {
+    /// So many pages at these addresses in turn, with so many calls a second together.
+    pub fn start(urls: &[String], pages: usize, per_second: u64) -> Self {
+        let (calls, times) = (Arc::new(Calls::default()), Arc::default());
+        let every = Duration::from_secs(pages as u64).div_f64(per_second as f64);
+        let tasks = (0..pages)
+            .map(|index| {
+                let url = urls[index % urls.len()].clone();
+                tokio::spawn(caller(url, every, Arc::clone(&calls), Arc::clone(&times), index))
+            })
+            .collect();
+        Self { calls, times, tasks }
+    }
+
+    /// The p99 of the answers since the last look, in a time.
+    pub fn p99(&self) -> Duration {
+        let mut times = std::mem::take(&mut *self.times.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        quantile(&mut times, 0.99)
+    }
+
+    /// Lets the last calls be answered.
+    pub async fn stop(self) -> Arc<Calls> {
+        self.calls.stop.store(true, Ordering::Relaxed);
+        for task in self.tasks {
+            // A panic shows in the counts.
+            let _ = task.await;
+        }
+        self.calls
+    }
+}
+
+/// "We deployed, and clicks failed." Every worker and every gateway, one after the other.
+pub async fn rolling_deploy(scale: Scale, seed: u64) -> anyhow::Result<Report> {
+    let rate = scale.pick(40, 100);
+    let shape = Shape::new(3, 2).with_redis().with_nginx().gateway("--drain-rate", &rate.to_string());
+    let mut cluster = Cluster::start(shape)?;
+    let url = cluster.nginx_url();
+    let listeners = scale.pick(60, 300);
+    let fleet = Fleet::start(std::slice::from_ref(&url), listeners, None, seed).await?;
+    fleet.forget_opened();
+    let callers = Callers::start(&[url], 40, 200);
+    let stop = Arc::new(AtomicBool::new(false));
+    let redis = cluster.redis_url();
+    let count = scale.seconds(16, 50).as_secs() * 20;
+    let sending = tokio::spawn(async move { publish_by_redis(&redis, count, 20).await });
+    for index in 0..cluster.workers.len() {
+        cluster.workers[index].process.signal(Signal::Term)?;
+        let ended = cluster.workers[index].process.wait()?;
+        ensure!(ended.success(), "a worker did not end well");
+        cluster.restart_worker(index)?;
+        let back = |cluster: &Cluster| {
+            cluster.gateways.iter().all(|gateway| gateway.health().is_ok_and(|health| health["workers"] == 2))
+        };
+        tokio::task::block_in_place(|| eventually("the new worker is called", || back(&cluster)))?;
+    }
+    for index in 0..cluster.gateways.len() {
+        cluster.gateways[index].process.signal(Signal::Term)?;
+        let ended = tokio::task::block_in_place(|| cluster.gateways[index].process.wait())?;
+        ensure!(ended.success(), "a gateway did not end well");
+        cluster.restart_gateway(index)?;
+        let node = &cluster.gateways[index];
+        tokio::task::block_in_place(|| {
+            eventually("the new gateway is ready", || node.ready().is_ok_and(|status| status == 200))
+        })?;
+    }
+    sending.await??;
+    stop.store(true, Ordering::Relaxed);
+    let calls = callers.stop().await;
+    fleet
+        .wait("everybody has the last one", Duration::from_secs(30), |fleet| fleet.have(count - 1) == listeners)
+        .await?;
+    let most = fleet.most_opened_a_second();
+    let mut report = fleet.finish("2 workers and 3 gateways replaced one by one at 200 calls/s", count).await;
+    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let (sent, well) = (get(&calls.sent), get(&calls.well));
+    report.more = format!(
+        "{sent} calls, {} failed; at most {most} of {rate} reconnects in a second; {}",
+        sent - well,
+        report.more
+    );
+    ensure!(sent == well, "{report}; told {}, unanswered {}", get(&calls.told), get(&calls.unanswered));
+    // A second holds one more at its edge.
+    ensure!(most <= rate as usize + rate as usize / 10 + 1, "{report}");
+    Ok(report)
+}
+
+/// A connection that does nothing but come back, with as little memory as that needs.
+async fn idle(urls: Arc<Vec<String>>, mut turn: usize, connected: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
+    let request = handshake("/", &[]);
+    let mut ceiling = 200;
+    while !stop.load(Ordering::Relaxed) {
+        let address = urls[turn % urls.len()].trim_start_matches("ws://").trim_end_matches('/').to_owned();
+        turn += 1;
+        let opened = async {
+            let mut stream = tokio::net::TcpStream::connect(&address).await?;
+            stream.write_all(request.as_bytes()).await?;
+            let mut buffer = [0; 512];
+            let read = stream.read(&mut buffer).await?;
+            let accepted = buffer[..read].starts_with(b"HTTP/1.1 101");
+            if accepted { Ok(stream) } else { Err(std::io::Error::other("refused")) }
+        };
+        if let Ok(Ok(mut stream)) = tokio::time::timeout(Duration::from_secs(5), opened).await {
+            connected.fetch_add(1, Ordering::Relaxed);
+            ceiling = 200;
+            let mut buffer = [0; 256];
+            while matches!(stream.read(&mut buffer).await, Ok(read) if read > 0) {}
+            connected.fetch_sub(1, Ordering::Relaxed);
+        }
+        // Full jitter, as the scripts do.
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(..ceiling))).await;
+        ceiling = (ceiling * 2).min(10_000);
+    }
+}
+
+/// "A server died, and the others were overrun."
+pub async fn a_reconnect_storm(scale: Scale, _seed: u64) -> anyhow::Result<Report> {
+    let total: u64 = scale.pick(1_500, 10_000);
+    let shape = Shape::new(3, 1).with_redis().gateway("--handshake-rate", "1000/s:1000");
+    let mut cluster = Cluster::start(shape)?;
+    let urls = Arc::new((0..3).map(|index| cluster.url(index)).collect::<Vec<_>>());
+    let (connected, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut tasks = Vec::new();
+    for index in 0..total {
+        tasks.push(tokio::spawn(idle(Arc::clone(&urls), index as usize, Arc::clone(&connected), Arc::clone(&stop))));
+        if index % 200 == 199 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let wait = async |limit: Duration| -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        while connected.load(Ordering::Relaxed) < total {
+            ensure!(started.elapsed() < limit, "{} of {total} are connected", connected.load(Ordering::Relaxed));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(started.elapsed())
+    };
+    wait(Duration::from_secs(60)).await?;
+    let callers = Callers::start(&urls[..2], 20, 100);
+    tokio::time::sleep(scale.seconds(3, 10)).await;
+    let quiet = callers.p99();
+    cluster.gateways[2].process.signal(Signal::Kill)?;
+    cluster.gateways[2].process.wait()?;
+    // Its connections end as the kernel tells of it.
+    let before = Instant::now();
+    while connected.load(Ordering::Relaxed) == total && before.elapsed() < Duration::from_secs(1) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let took = wait(Duration::from_secs(15)).await.context("not all are back within 15 s")?;
+    let storm = callers.p99();
+    let calls = callers.stop().await;
+    stop.store(true, Ordering::Relaxed);
+    tasks.iter().for_each(JoinHandle::abort);
+    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let report = Report {
+        what: format!("{total} idle connections and one of three gateways killed"),
+        sent: get(&calls.sent),
+        clients: total,
+        delivered: get(&calls.well),
+        lost: get(&calls.unanswered),
+        reported: get(&calls.told),
+        doubled: 0,
+        more: format!(
+            "all back after {took:.1?}; p99 of 100 calls/s on the others {quiet:.1?} before, {storm:.1?} meanwhile"
+        ),
+    };
+    ensure!(get(&calls.sent) == get(&calls.well), "{report}");
+    // A quiet p99 of a millisecond is noise on two busy cores.
+    ensure!(storm < quiet.max(Duration::from_millis(scale.pick(50, 20))) * 3, "{report}");
+    Ok(report)
+}

@@ -1,0 +1,236 @@
+//! Clients that never read, and frames and handshakes that are malformed, oversized, cut short or meant to harm.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::deploys::Callers;
+use super::fleet::Fleet;
+use super::{Report, Scale};
+use crate::client::{Client, probe};
+use crate::cluster::{Cluster, Shape, handshake};
+
+/// Bytes of a masked frame.
+fn frame(first: u8, length: u64, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match length {
+        0..=125 => bytes.push(0x80 | length as u8),
+        126..=65_535 => {
+            bytes.push(0x80 | 126);
+            bytes.extend((length as u16).to_be_bytes());
+        }
+        _ => {
+            bytes.push(0x80 | 127);
+            bytes.extend(length.to_be_bytes());
+        }
+    }
+    let mask = [1, 2, 3, 4];
+    bytes.extend(mask);
+    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
+/// A text frame.
+fn text(payload: &[u8]) -> Vec<u8> {
+    frame(0x81, payload.len() as u64, payload)
+}
+
+/// Something that no browser would send.
+fn hostile(random: &mut fastrand::Rng) -> Vec<u8> {
+    let junk: Vec<u8> = (0..random.usize(..200)).map(|_| random.u8(..)).collect();
+    match random.u8(..20) {
+        0 => junk,
+        1 => text(&junk),
+        2 => frame(0x81, u64::MAX >> 1, b""),
+        3 => frame(0x81, 2_000_000, &junk),
+        4 => frame(0x01, junk.len() as u64, &junk),
+        5 => frame(0x80, junk.len() as u64, &junk),
+        6 => frame(0x89, 126, &[0; 126]),
+        7 => frame(0x88, 1, b"x"),
+        8 => frame(0x88, 2, &random.u16(..).to_be_bytes()),
+        9 => frame(0xf1, 2, b"{}"),
+        10 => vec![0x81, 0x05, b'h', b'e', b'l', b'l', b'o'],
+        11 => text(b"{\"event\":\"diffyne.call\",\"data\":{\"componentId\":7}}"),
+        12 => text(format!("{{\"event\":\"diffyne.call\",\"data\":{}1{}}}", "[".repeat(5000), "]".repeat(5000)).as_bytes()),
+        13 => text(br#"{"event":"diffyne.subscribe","data":{"events":[{"name":""}]}}"#),
+        14 => text(br#"{"event":"diffyne.resume","data":{"epoch":1,"offset":-1,"events":[]}}"#),
+        15 => text(br#"{"event":"diffyne.resume","data":{"epoch":"e","offset":18446744073709551615,"events":[{"name":"message-sent"}],"grant":"x.y"}}"#),
+        16 => text(format!("{{\"event\":\"diffyne.update\",\"data\":{{\"componentId\":\"a\",\"componentClass\":\"{}\",\"property\":\"x\",\"state\":{{}},\"requestId\":1}}}}", "A\\\\".repeat(random.usize(1..300))).as_bytes()),
+        17 => text("\u{0}\u{1}{\"event\"".as_bytes()),
+        18 => {
+            let whole = text(br#"{"event":"diffyne.ping","data":{}}"#);
+            whole[..random.usize(..whole.len())].to_vec()
+        }
+        _ => text(format!("{{\"event\":\"{}\",\"data\":{{}}}}", "x".repeat(random.usize(..2000))).as_bytes()),
+    }
+}
+
+/// A handshake that is none, or none of ours.
+fn bad_handshake(random: &mut fastrand::Rng) -> Vec<u8> {
+    let long = "x".repeat(random.usize(1..80_000));
+    match random.u8(..7) {
+        0 => (0..random.usize(1..300)).map(|_| random.u8(..)).collect(),
+        1 => format!("GET / HTTP/1.1\r\nHost: x\r\nCookie: {long}\r\n\r\n").into_bytes(),
+        2 => handshake("/", &[("Sec-WebSocket-Version", "99")]).into_bytes(),
+        3 => handshake("/nowhere", &[]).into_bytes(),
+        4 => handshake("/", &[("Sec-WebSocket-Key", "short")]).into_bytes(),
+        5 => format!(
+            "POST /_diffyne/update HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{}",
+            &long[..long.len().min(10)]
+        )
+        .into_bytes(),
+        _ => b"GET / HTTP/1.1\r\nHo".to_vec(),
+    }
+}
+
+/// One connection's mischief; how many frames and handshakes went out.
+async fn attack(address: SocketAddr, random: &mut fastrand::Rng) -> u64 {
+    let work = async {
+        let mut stream = TcpStream::connect(address).await?;
+        if random.u8(..4) == 0 {
+            stream.write_all(&bad_handshake(random)).await?;
+            let _ = stream.shutdown().await;
+            let mut answer = [0; 256];
+            let _ = tokio::time::timeout(Duration::from_millis(50), stream.read(&mut answer)).await;
+            return Ok(1);
+        }
+        stream.write_all(handshake("/", &[]).as_bytes()).await?;
+        let mut answer = [0; 2048];
+        let _ = stream.read(&mut answer).await?;
+        let mut sent = 1;
+        for _ in 0..random.usize(1..30) {
+            stream.write_all(&hostile(random)).await?;
+            sent += 1;
+        }
+        // What is answered is read now and then, so that it does not only fill buffers.
+        let _ = tokio::time::timeout(Duration::from_millis(2), stream.read(&mut answer)).await;
+        std::io::Result::Ok(sent)
+    };
+    // The gateway hangs up on some of it, and that is well so.
+    tokio::time::timeout(Duration::from_secs(5), work).await.ok().and_then(Result::ok).unwrap_or(2)
+}
+
+async fn round(address: SocketAddr, count: u64, seed: u64) -> u64 {
+    let sent = Arc::new(AtomicU64::new(0));
+    let mut tasks = Vec::new();
+    for task in 0..32 {
+        let sent = Arc::clone(&sent);
+        tasks.push(tokio::spawn(async move {
+            let mut random = fastrand::Rng::with_seed(seed + task);
+            while sent.load(Ordering::Relaxed) < count {
+                sent.fetch_add(attack(address, &mut random).await, Ordering::Relaxed);
+            }
+        }));
+    }
+    for task in tasks {
+        // A panic of ours would show as a count that is too small.
+        let _ = task.await;
+    }
+    sent.load(Ordering::Relaxed)
+}
+
+/// "Somebody attacks us." The same round twice: the second one must not need more memory.
+pub async fn half_a_million_hostile_frames(scale: Scale, seed: u64) -> anyhow::Result<Report> {
+    let cluster = Cluster::start(Shape::new(1, 1))?;
+    let node = &cluster.gateways[0];
+    let address = SocketAddr::from(([127, 0, 0, 1], node.port));
+    let fleet = Fleet::start(&[cluster.url(0)], 20, None, seed).await?;
+    let callers = Callers::start(&[cluster.url(0)], 10, 50);
+    let each = scale.pick(15_000, 250_000);
+    let mut resident = Vec::new();
+    let mut sent = 0;
+    for _ in 0..2 {
+        sent += round(address, each, seed).await;
+        // Closed connections have their seconds to end.
+        let settled = async {
+            let until = Instant::now() + Duration::from_secs(20);
+            while node.metric("diffyne_gateway_connections")? > 40.0 && Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            anyhow::Ok(())
+        };
+        settled.await?;
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        resident.push(node.process.resident_kib()?);
+    }
+    let mut sender = Client::connect(&cluster.url(0)).await?;
+    for n in 0..50 {
+        sender.send("diffyne.call", probe("p", "announce", json!([n]), "r")).await?;
+        sender.receive().await?;
+    }
+    fleet.wait("healthy clients hear", Duration::from_secs(10), |fleet| fleet.have(49) == 20).await?;
+    let calls = callers.stop().await;
+    let report = fleet.finish("hostile frames and handshakes, two equal rounds", 50).await;
+    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let growth = resident[1] as f64 / resident[0] as f64;
+    let report = Report {
+        more: format!(
+            "{sent} hostile frames and handshakes; resident {} KiB after the first round, {} after the second; {} of {} calls of others answered",
+            resident[0],
+            resident[1],
+            get(&calls.well),
+            get(&calls.sent)
+        ),
+        ..report
+    };
+    let log = node.process.output();
+    ensure!(!log.contains("panicked"), "a panic: {log}");
+    ensure!(get(&calls.well) == get(&calls.sent), "{report}");
+    ensure!(growth < 1.05, "{report}");
+    Ok(report)
+}
+
+/// "Some clients are stuck, and the server's memory grows." They never read; 10 KiB broadcasts go out.
+pub async fn connections_that_never_read(scale: Scale, seed: u64) -> anyhow::Result<Report> {
+    let deaf = scale.pick(200, 1000);
+    let (outbox, history) = (1 << 20, 8 << 20);
+    let shape = Shape::new(1, 1)
+        .gateway("--outbox-bytes", "1MiB")
+        .gateway("--history-bytes", "8MiB")
+        .gateway("--outbox-timeout", "60s");
+    let cluster = Cluster::start(shape)?;
+    let node = &cluster.gateways[0];
+    let fleet = Fleet::start(&[cluster.url(0)], 20, None, seed).await?;
+    let mut silent = Vec::new();
+    for _ in 0..deaf {
+        let mut stream = TcpStream::connect(("127.0.0.1", node.port)).await?;
+        socket2::SockRef::from(&stream).set_recv_buffer_size(4096)?;
+        stream.write_all(handshake("/", &[]).as_bytes()).await?;
+        stream
+            .write_all(&text(br#"{"event":"diffyne.subscribe","data":{"events":[{"name":"message-sent"}]}}"#))
+            .await?;
+        silent.push(stream);
+    }
+    let before = node.process.resident_kib()?;
+    let count = scale.pick(300, 1500);
+    let mut sender = Client::connect(&cluster.url(0)).await?;
+    let mut most = before;
+    for n in 0..count {
+        sender.send("diffyne.call", probe("p", "blast", json!([n, 10_240]), "r")).await?;
+        sender.receive().await?;
+        if n % 20 == 0 {
+            most = most.max(node.process.resident_kib()?);
+        }
+    }
+    fleet.wait("healthy clients have all", Duration::from_secs(30), |fleet| fleet.have(count - 1) == 20).await?;
+    let closed = node.metric("diffyne_gateway_slow_consumers_total")?;
+    drop(silent);
+    // Frames are shared: what waits for all of them is one outbox's worth of frames, a list of them for each
+    // connection, and the history.
+    let frames = outbox as u64 / 10_240 + 1;
+    let bound = (outbox as u64 + history as u64 + deaf as u64 * (frames * 64 + 16_384)) / 1024 + 24 * 1024;
+    let mut report = fleet.finish(&format!("{deaf} connections that never read, broadcasts of 10 KiB"), count).await;
+    report.more = format!(
+        "resident {before} KiB before, {most} KiB at most (bound {} KiB); {closed} closed as slow",
+        before + bound
+    );
+    ensure!(most < before + bound, "{report}");
+    ensure!(report.lost == 0 && report.doubled == 0, "{report}");
+    Ok(report)
+}
