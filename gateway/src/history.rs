@@ -179,4 +179,153 @@ mod tests {
         assert_eq!(offsets(&mut by_age, &place("a", 0)), None);
         assert_eq!(offsets(&mut by_age, &place("a", 1)), Some(vec![]), "who missed nothing needs no history");
     }
+
+    mod model {
+        //! History and resume against what really was: many threads' histories that start at different moments and jump,
+        //! and a client that wanders between them, hear each broadcast once or are told.
+
+        use super::*;
+        use proptest::prelude::*;
+
+        #[derive(Debug, Clone)]
+        enum Step {
+            /// A broadcast, which each gateway hears or misses.
+            Publish(Vec<bool>),
+            /// A gateway catches up from the stream.
+            CatchUp(usize),
+            /// A gateway could not: it goes on at the head and tells its clients.
+            Jump(usize),
+            /// The client reconnects to a gateway.
+            Move(usize),
+            /// The past is another one, for all.
+            Renew,
+        }
+
+        const GATEWAYS: usize = 3;
+
+        fn step() -> impl Strategy<Value = Step> {
+            prop_oneof![
+                6 => proptest::collection::vec(proptest::bool::weighted(0.9), GATEWAYS).prop_map(Step::Publish),
+                2 => (0..GATEWAYS).prop_map(Step::CatchUp),
+                1 => (0..GATEWAYS).prop_map(Step::Jump),
+                3 => (0..GATEWAYS).prop_map(Step::Move),
+                1 => Just(Step::Renew),
+            ]
+        }
+
+        struct World {
+            epoch: String,
+            head: u64,
+            gateways: Vec<History>,
+            /// Where the client is, and up to which offset it has everything or knows of it.
+            at: usize,
+            place: Position,
+            heard: Vec<(String, u64)>,
+        }
+
+        impl World {
+            fn missing(&self, gateway: usize) -> std::ops::RangeInclusive<u64> {
+                let here = self.gateways[gateway].position().unwrap();
+                here.offset + 1..=self.head
+            }
+
+            fn deliver(&mut self, gateway: usize, offset: u64) {
+                self.gateways[gateway].push(&delivery(&self.epoch, offset));
+                if gateway == self.at {
+                    self.hear(offset);
+                }
+            }
+
+            fn hear(&mut self, offset: u64) {
+                self.heard.push((self.epoch.clone(), offset));
+                self.place = place(&self.epoch, offset);
+            }
+
+            /// A reconnect: replayed, or told that something is missing.
+            fn come_to(&mut self, gateway: usize) {
+                self.at = gateway;
+                let here = self.gateways[gateway].position().unwrap().clone();
+                let behind = here.epoch == self.place.epoch && here.offset < self.place.offset;
+                if behind {
+                    // It waits until the gateway has caught up; live deliveries up to its place are left out.
+                    for offset in self.missing(gateway) {
+                        self.gateways[gateway].push(&delivery(&self.epoch, offset));
+                        if offset > self.place.offset {
+                            self.hear(offset);
+                        }
+                    }
+                    return;
+                }
+                let client = self.place.clone();
+                match offsets(&mut self.gateways[gateway], &client) {
+                    Some(missed) => missed.into_iter().for_each(|offset| self.hear(offset)),
+                    None => self.place = here,
+                }
+            }
+        }
+
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(400))]
+            #[test]
+            fn a_wandering_client_hears_each_broadcast_once_or_is_told(steps in proptest::collection::vec(step(), 1..120)) {
+                let start = || {
+                    let mut history = history(20, 10_000);
+                    history.start(place("e0", 0), &[]);
+                    history
+                };
+                let mut world = World {
+                    epoch: "e0".to_owned(),
+                    head: 0,
+                    gateways: (0..GATEWAYS).map(|_| start()).collect(),
+                    at: 0,
+                    place: place("e0", 0),
+                    heard: Vec::new(),
+                };
+                let mut epochs = 0;
+                for step in steps {
+                    match step {
+                        Step::Publish(hears) => {
+                            world.head += 1;
+                            for (gateway, hears) in hears.into_iter().enumerate() {
+                                // One that missed something closes the gap before it goes on.
+                                if hears {
+                                    for offset in world.missing(gateway) {
+                                        world.deliver(gateway, offset);
+                                    }
+                                }
+                            }
+                        }
+                        Step::CatchUp(gateway) => {
+                            for offset in world.missing(gateway) {
+                                world.deliver(gateway, offset);
+                            }
+                        }
+                        Step::Jump(gateway) => {
+                            let head = place(&world.epoch, world.head);
+                            world.gateways[gateway].start(head.clone(), &[]);
+                            if gateway == world.at {
+                                world.place = head;
+                            }
+                        }
+                        Step::Move(gateway) => world.come_to(gateway),
+                        Step::Renew => {
+                            epochs += 1;
+                            (world.epoch, world.head) = (format!("e{epochs}"), 0);
+                            for gateway in &mut world.gateways {
+                                gateway.start(place(&world.epoch, 0), &[]);
+                            }
+                            // The connected are told.
+                            world.place = place(&world.epoch, 0);
+                        }
+                    }
+                    // In order, and none twice.
+                    let in_order = world.heard.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].1 < pair[1].1);
+                    prop_assert!(in_order, "{:?}", world.heard);
+                    let here = world.gateways[world.at].position().unwrap().clone();
+                    prop_assert_eq!(&here.epoch, &world.place.epoch);
+                    prop_assert!(world.place.offset >= here.offset, "the client lacks what its gateway has delivered");
+                }
+            }
+        }
+    }
 }

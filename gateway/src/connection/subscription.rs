@@ -96,18 +96,7 @@ pub fn subscribe(reactor: &Rc<Reactor>, connection: &Rc<Connection>, data: &str)
     let Some(wishes) = wishes(reactor, connection, &head) else { return };
     let request_id = head.request_id.map(RawValue::get);
     match reactor.settings.subscribe {
-        Subscribe::Open => {
-            if take(reactor, connection, &wishes, request_id) {
-                confirm(
-                    reactor,
-                    connection,
-                    "diffyne.subscribed",
-                    head.events.map_or("[]", RawValue::get),
-                    None,
-                    request_id,
-                );
-            }
-        }
+        Subscribe::Open => begin(reactor, connection, wishes, None, request_id),
         Subscribe::Granted => ask(reactor, connection, wishes, None, false, request_id),
     }
 }
@@ -138,19 +127,14 @@ pub fn resume(reactor: &Rc<Reactor>, connection: &Rc<Connection>, data: &str) {
     let Some(wishes) = wishes(reactor, connection, &head) else { return };
     let place = Position { epoch: back.epoch.into_owned(), offset: back.offset };
     if reactor.settings.subscribe == Subscribe::Open {
-        if take(reactor, connection, &wishes, request_id) {
-            replay(reactor, connection, place, None, request_id);
-        }
-        return;
+        return come_back(reactor, connection, wishes, place, None, request_id);
     }
     let Some(grant) = back.grant else { return ask(reactor, connection, wishes, Some(place), false, request_id) };
     match reactor.grants.check(&grant, &wishes) {
         Ok(Age::Young) => {
             count(reactor, "shown");
-            if take(reactor, connection, &wishes, request_id) {
-                connection.granted.replace(wishes);
-                replay(reactor, connection, place, None, request_id);
-            }
+            connection.granted.replace(wishes.clone());
+            come_back(reactor, connection, wishes, place, None, request_id);
         }
         Ok(Age::Old) => ask(reactor, connection, wishes, Some(place), true, request_id),
         Err(Unfit::Expired) => {
@@ -256,16 +240,78 @@ pub fn answered(reactor: &Rc<Reactor>, connection: &Rc<Connection>, question: Qu
         failed(reactor, connection, Failure::Subscribe, &text, request_id.filter(|_| yes.is_empty()));
     }
     connection.granted.replace(yes.clone());
-    if yes.is_empty() || !take(reactor, connection, &yes, request_id) {
+    if yes.is_empty() {
         return;
     }
     count(reactor, "given");
-    let events = serde_json::to_string(&yes).unwrap_or_default();
-    let grant = reactor.grants.give(yes);
+    let grant = reactor.grants.give(yes.clone());
     match place {
-        Some(place) => replay(reactor, connection, place, grant, request_id),
-        None => confirm(reactor, connection, "diffyne.subscribed", &events, grant.as_deref(), request_id),
+        Some(place) => come_back(reactor, connection, yes, place, grant, request_id),
+        None => begin(reactor, connection, yes, grant, request_id),
     }
+}
+
+/// Does something that needs to know where the history is: a gateway that has just started waits a moment for that.
+/// What it finds there is nothing that it delivers by itself.
+fn once_placed(
+    reactor: &Rc<Reactor>,
+    connection: &Rc<Connection>,
+    work: impl FnOnce(&Rc<Reactor>, &Rc<Connection>) + 'static,
+) {
+    if reactor.hub.position().is_some() {
+        return work(reactor, connection);
+    }
+    let (reactor, connection) = (Rc::clone(reactor), Rc::clone(connection));
+    tokio::task::spawn_local(async move {
+        let limit = Instant::now() + CATCH_UP_TIMEOUT;
+        while reactor.hub.position().is_none() && Instant::now() < limit && connection.takes_messages() {
+            tokio::time::sleep(CATCH_UP_STEP).await;
+        }
+        if connection.takes_messages() {
+            work(&reactor, &connection);
+            reactor.hub.flush();
+        }
+    });
+}
+
+/// Subscribes, and tells from where on.
+fn begin(
+    reactor: &Rc<Reactor>,
+    connection: &Rc<Connection>,
+    wishes: Vec<Wish>,
+    grant: Option<String>,
+    request_id: Option<&str>,
+) {
+    let request_id = request_id.map(str::to_owned);
+    once_placed(reactor, connection, move |reactor, connection| {
+        let request_id = request_id.as_deref();
+        if take(reactor, connection, &wishes, request_id) {
+            let events = serde_json::to_string(&wishes).unwrap_or_default();
+            confirm(reactor, connection, "diffyne.subscribed", &events, grant.as_deref(), request_id);
+        }
+    });
+}
+
+/// Subscribes, after a replay of what came since the client was there.
+fn come_back(
+    reactor: &Rc<Reactor>,
+    connection: &Rc<Connection>,
+    wishes: Vec<Wish>,
+    place: Position,
+    grant: Option<String>,
+    request_id: Option<&str>,
+) {
+    let request_id = request_id.map(str::to_owned);
+    once_placed(reactor, connection, move |reactor, connection| {
+        let request_id = request_id.as_deref();
+        if !take(reactor, connection, &wishes, request_id) {
+            return;
+        }
+        match reactor.hub.position() {
+            Some(_) => replay(reactor, connection, place, grant, request_id),
+            None => tell_resumed(reactor, connection, false, grant.as_deref(), request_id),
+        }
+    });
 }
 
 /// Sends what came after a place, then says so.
@@ -276,8 +322,10 @@ fn replay(
     grant: Option<String>,
     request_id: Option<&str>,
 ) {
-    let is_ahead = reactor.hub.position().is_none_or(|here| here.epoch == place.epoch && here.offset < place.offset);
-    if !is_ahead {
+    let is_ahead = |reactor: &Reactor| {
+        reactor.hub.position().is_some_and(|here| here.epoch == place.epoch && here.offset < place.offset)
+    };
+    if !is_ahead(reactor) {
         // Half of what may wait: the other half is for what comes meanwhile.
         let missed = reactor.hub.missed(connection, &place, reactor.settings.outbox_bytes_max / 2);
         let recovered = missed.is_some();
@@ -294,7 +342,7 @@ fn replay(
     tokio::task::spawn_local(async move {
         let limit = Instant::now() + CATCH_UP_TIMEOUT;
         let behind =
-            || reactor.hub.position().is_none_or(|here| here.epoch == place.epoch && here.offset < place.offset);
+            || reactor.hub.position().is_some_and(|here| here.epoch == place.epoch && here.offset < place.offset);
         while behind() && Instant::now() < limit && connection.takes_messages() {
             tokio::time::sleep(CATCH_UP_STEP).await;
         }

@@ -230,3 +230,195 @@ impl<O> CallTable<O> {
         self.entries.iter().filter(|(_, entry)| matches(&entry.origin)).map(|(slot, _)| self.key(slot)).collect()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    //! The table against a model of it: whatever workers and clients do in whatever order, each call is in one place,
+    //! ends once, and is with one worker at most.
+
+    use std::collections::BTreeMap;
+    use std::rc::Rc;
+
+    use diffyne_shared::rpc::{CallKind, Hello, PeerAddress, Transport, VERSIONS};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::jar::Jar;
+    use crate::relay::Caller;
+
+    const QUEUE: usize = 3;
+    const PEERS: usize = 2;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// A call arrives, for a worker if one is named, else for the queue.
+        Arrive(Option<usize>),
+        /// The first that waits goes to a worker.
+        Send(usize),
+        /// A worker answers the n-th call there is, whether it has it or not.
+        Answer(usize, usize),
+        /// It hands it back.
+        Busy(usize, usize),
+        /// A worker's connection breaks; so many of its newest calls never left.
+        Lost(usize, usize),
+        /// A client leaves.
+        Cancel(usize),
+        /// An answer for a call that ended long ago.
+        Stale(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let (peer, call) = (0..PEERS, 0..12usize);
+        prop_oneof![
+            3 => proptest::option::of(peer.clone()).prop_map(Step::Arrive),
+            2 => peer.clone().prop_map(Step::Send),
+            3 => (peer.clone(), call.clone()).prop_map(|(peer, call)| Step::Answer(peer, call)),
+            2 => (peer.clone(), call.clone()).prop_map(|(peer, call)| Step::Busy(peer, call)),
+            1 => (peer.clone(), 0..4usize).prop_map(|(peer, unsent)| Step::Lost(peer, unsent)),
+            1 => call.clone().prop_map(Step::Cancel),
+            1 => peer.prop_map(Step::Stale),
+        ]
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum At {
+        New,
+        Waiting,
+        With(usize),
+    }
+
+    fn request() -> Request {
+        let caller = Caller { id: "c".to_owned(), ip: String::new(), headers: Box::default(), jar: Jar::default() };
+        let now = Instant::now();
+        Request {
+            caller: Rc::new(caller),
+            transport: Transport::Ws,
+            kind: CallKind::Call,
+            cause: None,
+            payload: "{}".into(),
+            arrived: now,
+            deadline: now + Duration::from_secs(60),
+        }
+    }
+
+    fn peers() -> Vec<Rc<Peer>> {
+        let hello = Hello {
+            versions: VERSIONS,
+            features: Vec::new(),
+            id: "w".to_owned(),
+            token: None,
+            capacity: 4,
+            backend: String::new(),
+            draining: false,
+            faulty: false,
+        };
+        let peers: Vec<Rc<Peer>> = (0..PEERS).map(|port| Peer::new(PeerAddress::tcp("h", port as u16))).collect();
+        peers.iter().for_each(|peer| peer.connected(&hello));
+        peers
+    }
+
+    fn check(table: &CallTable<u64>, peers: &[Rc<Peer>], model: &BTreeMap<u64, At>) {
+        assert_eq!(table.len(), model.len());
+        for (key, at) in model {
+            match (table.place(*key).unwrap(), at) {
+                (Place::New, At::New) | (Place::Waiting, At::Waiting) => {}
+                (Place::Sent(peer), At::With(index)) => assert!(Rc::ptr_eq(&peer, &peers[*index])),
+                (place, at) => panic!("{place:?} instead of {at:?}"),
+            }
+        }
+        let waiting = model.values().filter(|at| **at == At::Waiting).count();
+        assert!(waiting <= QUEUE && table.waiting() >= waiting, "{waiting} of {} wait", table.waiting());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+        #[test]
+        fn every_call_is_in_one_place_and_ends_once(steps in proptest::collection::vec(step(), 1..80)) {
+            let (mut table, peers) = (CallTable::new(QUEUE), peers());
+            let mut model: BTreeMap<u64, At> = BTreeMap::new();
+            let (mut ended, mut number) = (Vec::new(), 0u64);
+            let nth = |model: &BTreeMap<u64, At>, n: usize| model.keys().nth(n % model.len().max(1)).copied();
+            for step in steps {
+                match step {
+                    Step::Arrive(to) => {
+                        number += 1;
+                        let key = table.insert(request(), number);
+                        prop_assert!(!model.contains_key(&key) && !ended.contains(&key), "an id is used again");
+                        let at = match to {
+                            Some(peer) => { prop_assert!(table.send(key, &peers[peer])); At::With(peer) }
+                            None if table.wait(key) => At::Waiting,
+                            None => {
+                                prop_assert!(table.waiting() >= QUEUE, "there was room");
+                                prop_assert_eq!(table.remove(key), Some(number));
+                                ended.push(key);
+                                continue;
+                            }
+                        };
+                        model.insert(key, at);
+                    }
+                    Step::Send(peer) => {
+                        if let Some(key) = table.first_waiting() {
+                            prop_assert_eq!(model[&key], At::Waiting);
+                            prop_assert!(table.send(key, &peers[peer]));
+                            table.left_queue();
+                            model.insert(key, At::With(peer));
+                        } else {
+                            prop_assert!(!model.values().any(|at| *at == At::Waiting), "somebody waits and is not found");
+                        }
+                    }
+                    Step::Answer(peer, n) => {
+                        let Some(key) = nth(&model, n) else { continue };
+                        let taken = table.take_sent(key, &peers[peer], Instant::now());
+                        prop_assert_eq!(taken.is_some(), model[&key] == At::With(peer), "only who has it answers it");
+                        if taken.is_some() {
+                            model.remove(&key);
+                            ended.push(key);
+                        }
+                    }
+                    Step::Busy(peer, n) => {
+                        let Some(key) = nth(&model, n) else { continue };
+                        let handed_back = table.refused(key, &peers[peer]);
+                        prop_assert_eq!(handed_back, model[&key] == At::With(peer));
+                        if handed_back {
+                            prop_assert!(table.was_refused(key, &peers[peer]));
+                            model.insert(key, At::New);
+                        }
+                    }
+                    Step::Lost(peer, unsent) => {
+                        let its: Vec<u64> = model.iter().filter(|(_, at)| **at == At::With(peer)).map(|(key, _)| *key).collect();
+                        let unsent: Vec<u64> = its.iter().rev().take(unsent).copied().collect();
+                        let (again, lost) = table.of_peer(&peers[peer], &unsent);
+                        let sorted = |mut keys: Vec<u64>| { keys.sort_unstable(); keys };
+                        prop_assert_eq!(sorted(again.clone()), sorted(unsent), "what never left is not lost");
+                        prop_assert_eq!(sorted([again.clone(), lost.clone()].concat()), its, "and nothing else is touched");
+                        for key in lost {
+                            prop_assert!(table.remove(key).is_some());
+                            model.remove(&key);
+                            ended.push(key);
+                        }
+                        model.extend(again.into_iter().map(|key| (key, At::New)));
+                    }
+                    Step::Cancel(n) => {
+                        let Some(key) = nth(&model, n) else { continue };
+                        if matches!(model[&key], At::With(_)) {
+                            table.cancel(key);
+                            prop_assert!(table.is_cancelled(key));
+                        } else {
+                            prop_assert!(table.remove(key).is_some());
+                            model.remove(&key);
+                            ended.push(key);
+                        }
+                    }
+                    Step::Stale(peer) => {
+                        for key in &ended {
+                            prop_assert!(table.take_sent(*key, &peers[peer], Instant::now()).is_none(), "it had ended");
+                            prop_assert!(!table.refused(*key, &peers[peer]) && table.remove(*key).is_none());
+                        }
+                    }
+                }
+                check(&table, &peers, &model);
+            }
+        }
+    }
+}

@@ -109,7 +109,8 @@ pub fn from_endpoint(status: u16, body: &[u8]) -> (Told, Vec<u8>) {
 
 /// Whether this is one JSON object, and nothing else.
 fn is_object(body: &[u8]) -> bool {
-    body.first() == Some(&b'{') && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
+    let text = std::str::from_utf8(body).ok().filter(|text| text.starts_with('{'));
+    text.is_some_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
 }
 
 /// Whose call it was.

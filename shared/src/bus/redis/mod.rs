@@ -3,6 +3,7 @@
 //! Four tasks: [`publisher`] hands over one broadcast after another, [`subscriber`] reads them back in offset order,
 //! [`heartbeat`] tells who is connected, [`ingress`] takes what applications publish by themselves. None of them is waited for by a call.
 
+mod backlog;
 mod connector;
 mod heartbeat;
 mod ingress;

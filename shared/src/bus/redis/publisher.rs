@@ -3,7 +3,6 @@
 //! While Redis is away each broadcast is delivered to this gateway's own connections at once and waits here; the
 //! script answers a second attempt with the first one's offset, so a retry after a time-out never doubles.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use deadpool_redis::redis::{RedisError, Script};
 use tokio::sync::mpsc;
 
 use super::Health;
+use super::backlog::{Backlog, Taken};
 use super::connector::Connector;
 use super::keys::Keys;
 use crate::backoff::Backoff;
@@ -43,46 +43,38 @@ pub(super) struct Publisher {
 
 /// The queue and what is known of Redis.
 struct State {
-    queue: VecDeque<Arc<Waiting>>,
+    backlog: Backlog,
     connection: Option<MultiplexedConnection>,
     backoff: Backoff,
-    /// Everything in the queue was delivered locally already.
-    away: bool,
-    overflowed: bool,
 }
 
 impl Publisher {
     pub(super) async fn run(self, mut waiting: mpsc::Receiver<Waiting>) {
         let mut state = State {
-            queue: VecDeque::new(),
+            backlog: Backlog::new(self.settings.queue_max),
             connection: None,
             backoff: Backoff::new(RETRY_FIRST, RETRY_LAST),
-            away: false,
-            overflowed: false,
         };
         loop {
-            let Some(front) = state.queue.front().cloned() else {
+            let Some(front) = state.backlog.front() else {
                 match waiting.recv().await {
-                    Some(item) => state.queue.push_back(Arc::new(item)),
+                    Some(item) => self.take(item, &mut state.backlog).await,
                     None => return,
                 }
                 continue;
             };
-            let attempt = self.attempt(state.connection.take(), front, state.overflowed);
+            let attempt = self.attempt(state.connection.take(), front, state.backlog.has_overflowed());
             tokio::pin!(attempt);
             // While Redis is away nobody waits for the attempt: what comes in is delivered locally.
             let result = loop {
                 tokio::select! {
                     result = &mut attempt => break result,
-                    Some(item) = waiting.recv(), if state.away => {
-                        self.take_while_away(item, &mut state.queue, &mut state.overflowed).await;
-                    }
+                    Some(item) = waiting.recv(), if state.backlog.is_away() => self.take(item, &mut state.backlog).await,
                 }
             };
             match result {
                 Ok(connection) => {
                     state.connection = Some(connection);
-                    state.queue.pop_front();
                     self.shared.counters.waiting.fetch_sub(1, Relaxed);
                     self.shared.counters.published.fetch_add(1, Relaxed);
                     self.came_back(&mut state);
@@ -94,9 +86,7 @@ impl Publisher {
                     loop {
                         tokio::select! {
                             () = &mut pause => break,
-                            Some(item) = waiting.recv() => {
-                                self.take_while_away(item, &mut state.queue, &mut state.overflowed).await;
-                            }
+                            Some(item) = waiting.recv() => self.take(item, &mut state.backlog).await,
                         }
                     }
                 }
@@ -138,9 +128,7 @@ impl Publisher {
 
     fn came_back(&self, state: &mut State) {
         state.backoff.reset();
-        state.overflowed = false;
-        if state.away && state.queue.is_empty() {
-            state.away = false;
+        if state.backlog.published() {
             tracing::info!("redis takes broadcasts again");
         }
         self.health.publisher.store(true, Relaxed);
@@ -148,24 +136,24 @@ impl Publisher {
 
     async fn went_away(&self, state: &mut State, error: &RedisError) {
         self.health.publisher.store(false, Relaxed);
-        if state.away {
-            return;
+        if !state.backlog.is_away() {
+            tracing::warn!(%error, "redis does not take broadcasts; they are delivered locally and wait");
         }
-        state.away = true;
-        tracing::warn!(%error, "redis does not take broadcasts; they are delivered locally and wait");
-        for item in &state.queue {
-            self.deliver_locally(item).await;
+        for item in state.backlog.failed() {
+            self.deliver_locally(&item).await;
         }
     }
 
-    async fn take_while_away(&self, item: Waiting, queue: &mut VecDeque<Arc<Waiting>>, overflowed: &mut bool) {
-        self.deliver_locally(&item).await;
-        if queue.len() < self.settings.queue_max {
-            queue.push_back(Arc::new(item));
-        } else {
-            *overflowed = true;
-            self.shared.counters.waiting.fetch_sub(1, Relaxed);
-            self.shared.counters.overflowed.fetch_add(1, Relaxed);
+    async fn take(&self, item: Waiting, backlog: &mut Backlog) {
+        let item = Arc::new(item);
+        match backlog.take(&item) {
+            Taken::InTurn => {}
+            Taken::LocallyNow => self.deliver_locally(&item).await,
+            Taken::LocallyOnly => {
+                self.deliver_locally(&item).await;
+                self.shared.counters.waiting.fetch_sub(1, Relaxed);
+                self.shared.counters.overflowed.fetch_add(1, Relaxed);
+            }
         }
     }
 

@@ -1,0 +1,201 @@
+//! What waits for Redis, and what of it has been delivered locally meanwhile. No I/O.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::publisher::Waiting;
+
+/// Broadcasts in the order in which they are published.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    queue: VecDeque<Arc<Waiting>>,
+    most: usize,
+    /// Everything in the queue was delivered locally already.
+    away: bool,
+    /// Some never left: everybody has to know that something is missing.
+    overflowed: bool,
+}
+
+/// What becomes of a broadcast that was just taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It waits for its turn with Redis, and is delivered when it comes back from there.
+    InTurn,
+    /// Redis is away: it is to be delivered locally now, and waits as well.
+    LocallyNow,
+    /// The same, but there is no place to wait.
+    LocallyOnly,
+}
+
+impl Backlog {
+    pub(super) fn new(most: usize) -> Self {
+        Self { queue: VecDeque::new(), most, away: false, overflowed: false }
+    }
+
+    /// The next for Redis.
+    pub(super) fn front(&self) -> Option<Arc<Waiting>> {
+        self.queue.front().cloned()
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.away
+    }
+
+    pub(super) fn has_overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    pub(super) fn take(&mut self, item: &Arc<Waiting>) -> Taken {
+        if self.queue.len() >= self.most && self.away {
+            self.overflowed = true;
+            return Taken::LocallyOnly;
+        }
+        self.queue.push_back(Arc::clone(item));
+        if self.away { Taken::LocallyNow } else { Taken::InTurn }
+    }
+
+    /// Redis took the first; `true` when it had been away and has everything now.
+    pub(super) fn published(&mut self) -> bool {
+        self.queue.pop_front();
+        self.overflowed = false;
+        self.away && self.queue.is_empty() && {
+            self.away = false;
+            true
+        }
+    }
+
+    /// Redis did not take the first, or nobody knows: what is to be delivered locally now.
+    pub(super) fn failed(&mut self) -> Vec<Arc<Waiting>> {
+        if std::mem::replace(&mut self.away, true) { Vec::new() } else { self.queue.iter().cloned().collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Against a model of Redis that loses answers, is away, and loses what it had acknowledged: the script's promise
+    //! (an id is numbered once as long as Redis remembers it) and this queue's together.
+
+    use std::collections::{HashMap, HashSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::bus::Outgoing;
+
+    const MOST: usize = 5;
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Publish,
+        /// Redis answers.
+        Answered,
+        /// It never got the broadcast.
+        Unheard,
+        /// It took it, and its answer was lost.
+        AnswerLost,
+        /// A replica takes over that lacks so many of the last.
+        Failover(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            5 => Just(Step::Publish),
+            4 => Just(Step::Answered),
+            2 => Just(Step::Unheard),
+            2 => Just(Step::AnswerLost),
+            1 => (0..3usize).prop_map(Step::Failover),
+        ]
+    }
+
+    #[derive(Default)]
+    struct Redis {
+        log: Vec<String>,
+        seen: HashSet<String>,
+        renewed: usize,
+        /// Acknowledged and lost by a failover: nobody can bring them back, and the epoch tells.
+        lost: HashSet<String>,
+    }
+
+    impl Redis {
+        fn publish(&mut self, id: &str, overflowed: bool) {
+            self.renewed += usize::from(overflowed);
+            if self.seen.insert(id.to_owned()) {
+                self.log.push(id.to_owned());
+            }
+        }
+    }
+
+    fn item(number: usize) -> Arc<Waiting> {
+        let event = Outgoing { name: "e".to_owned(), params: "[]".to_owned(), except: None, depth: 0 };
+        Arc::new(Waiting { id: number.to_string(), event, json: String::new() })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+        #[test]
+        fn each_broadcast_is_numbered_once_delivered_locally_once_and_none_is_forgotten(
+            steps in proptest::collection::vec(step(), 1..120),
+        ) {
+            let (mut backlog, mut redis) = (Backlog::new(MOST), Redis::default());
+            let (mut number, mut dropped, mut overflows) = (0, HashSet::new(), 0);
+            let mut local: HashMap<String, usize> = HashMap::new();
+            let mut deliver = |id: &str| *local.entry(id.to_owned()).or_insert(0) += 1;
+            let mut steps: Vec<Step> = steps;
+            // In the end Redis is there, and stays.
+            steps.extend(std::iter::repeat_n(Step::Answered, 200));
+            for step in steps {
+                match step {
+                    Step::Publish => {
+                        number += 1;
+                        let item = item(number);
+                        match backlog.take(&item) {
+                            Taken::InTurn => prop_assert!(!backlog.is_away()),
+                            Taken::LocallyNow => deliver(&item.id),
+                            Taken::LocallyOnly => {
+                                deliver(&item.id);
+                                dropped.insert(item.id.clone());
+                                overflows += 1;
+                                prop_assert!(backlog.has_overflowed());
+                            }
+                        }
+                    }
+                    Step::Answered => {
+                        let Some(front) = backlog.front() else { continue };
+                        redis.publish(&front.id, backlog.has_overflowed());
+                        let all_through = backlog.published();
+                        prop_assert_eq!(all_through && backlog.is_away(), false);
+                    }
+                    Step::Unheard | Step::AnswerLost => {
+                        let Some(front) = backlog.front() else { continue };
+                        if matches!(step, Step::AnswerLost) {
+                            redis.publish(&front.id, backlog.has_overflowed());
+                        }
+                        backlog.failed().iter().for_each(|item| deliver(&item.id));
+                    }
+                    Step::Failover(lost) => {
+                        let keep = redis.log.len().saturating_sub(lost);
+                        for id in redis.log.split_off(keep) {
+                            redis.seen.remove(&id);
+                            redis.lost.insert(id);
+                        }
+                    }
+                }
+            }
+            prop_assert!(backlog.front().is_none() && !backlog.is_away());
+            let mut once = HashSet::new();
+            for id in &redis.log {
+                prop_assert!(once.insert(id.clone()), "{} is numbered twice", id);
+                redis.lost.remove(id);
+            }
+            for id in (1..=number).map(|number| number.to_string()) {
+                let somewhere = once.contains(&id) || dropped.contains(&id) || redis.lost.contains(&id);
+                prop_assert!(somewhere, "{} is forgotten", id);
+                prop_assert!(local.get(&id).copied().unwrap_or(0) <= 1, "{} is delivered locally twice", id);
+            }
+            prop_assert!(overflows == 0 || redis.renewed > 0, "nobody was told of what never left");
+            let order: Vec<usize> = redis.log.iter().filter_map(|id| id.parse().ok()).collect();
+            // What a failover lost and a retry brought back comes later.
+            prop_assert!(!redis.lost.is_empty() || order.is_sorted() || order.len() < number, "{:?}", order);
+        }
+    }
+}
