@@ -1,13 +1,15 @@
 # The front door. `make` alone explains itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster gallery screenshots build bench conformance lint fmt clean tools
+.PHONY: help run test cluster gallery screenshots build bench bench-php chaos fuzz conformance lint fmt clean tools
 BENCH ?=
+CHAOS ?=
+FUZZ ?=
 
 help: ## This list
 	@echo "Diffyne Cluster: WebSocket gateways and workers for Diffyne"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Settings pass as environment variables: DIFFYNE_WS_PORT=7000 make run"
 
@@ -42,6 +44,18 @@ fmt: ## Format the code
 bench: ## A call beside a bare echo, idle memory, fan-out; BENCH="--pairs 5 --only calls" to choose
 	cargo build --release --workspace
 	ulimit -n $$(ulimit -Hn) && target/release/bench $(BENCH)
+
+bench-php: tools ## The PHP backends beside bare loops in two PHP processes; as root, on a quiet machine
+	cargo build --release --workspace
+	ulimit -n $$(ulimit -Hn) && target/release/bench-php $(BENCH)
+
+chaos: tools ## Break everything on purpose, in full (about 25 minutes); CHAOS="--only drops,soak --seed 7" to choose
+	cargo build --release --workspace
+	ulimit -n $$(ulimit -Hn) && target/release/chaos $(CHAOS)
+
+fuzz: ## Every parser with mutated input, two minutes each; FUZZ="--only page --seconds 600" to choose
+	cargo build --release -p diffyne-tests --bin fuzz
+	target/release/fuzz $(FUZZ)
 
 conformance: ## The Autobahn WebSocket suite against the gateway's own socket code
 	tests/conformance.sh

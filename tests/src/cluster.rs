@@ -290,7 +290,7 @@ impl Cluster {
         std::fs::write(folder.join("site.conf"), site)?;
         let folder_text = folder.display();
         let main = format!(
-            "daemon off;\nworker_processes 2;\npid {folder_text}/nginx.pid;\nerror_log {folder_text}/error.log;\n\
+            "user root;\ndaemon off;\nworker_processes 2;\npid {folder_text}/nginx.pid;\nerror_log {folder_text}/error.log;\n\
              worker_shutdown_timeout 10s;\nevents {{ worker_connections 4096; }}\nhttp {{\n  access_log off;\n\
              client_body_temp_path {folder_text}/body; proxy_temp_path {folder_text}/proxy;\n\
              fastcgi_temp_path {folder_text}/f; uwsgi_temp_path {folder_text}/u; scgi_temp_path {folder_text}/s;\n\

@@ -97,6 +97,12 @@ impl Laravel {
         let laravel = Self { root, directory: format!("/srv/{name}") };
         std::fs::create_dir_all(laravel.path(""))?;
         copy(&project().join("tests/data/laravel"), &laravel.path(""))?;
+        // A root of another suite has an older Laravel, whose application looks different.
+        let version =
+            std::fs::read_to_string(laravel.root.join("usr/share/php/Illuminate/Foundation/Application.php"))?;
+        if version.contains("const VERSION = '10.") {
+            copy(&project().join("tests/data/laravel-10"), &laravel.path(""))?;
+        }
         if let Some(package) = std::env::var_os("DIFFYNE_PACKAGE") {
             std::fs::remove_dir_all(laravel.path("diffyne"))?;
             copy(Path::new(&package), &laravel.path("diffyne"))?;

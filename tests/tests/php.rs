@@ -485,7 +485,7 @@ async fn a_message_crosses_from_php_to_the_clients_of_another_gateway(way: Way) 
         (&json!("diffyne-lazy"), &json!("<p>from the page</p>")),
         "{mounted}"
     );
-    assert_eq!(mounted["eventListeners"], json!({"message-sent": ["hear"]}));
+    assert_eq!(mounted["eventListeners"], json!({"message-sent": ["hear"], "probed": ["heard"]}));
     let not_lazy = json!({"componentClass": "App\\Diffyne\\Counter", "componentId": "x", "params": {}});
     assert_eq!(http_post(cluster.gateways[0].port, "/_diffyne/lazy", &[], &not_lazy.to_string())?.status, 400);
     Ok(())

@@ -189,3 +189,70 @@ async fn workers_beyond_this_host_speak_tls_and_take_the_token() -> anyhow::Resu
     assert!(String::from_utf8_lossy(&refused.stderr).contains("DIFFYNE_WORKER_ADVERTISE is not set"), "{refused:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tls_site_serves_pages_sockets_and_calls_by_gateways_on_unix_sockets() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let certificates = Certificates::make(directory.path())?;
+    // Two gateways on sockets, one file of the three that does not exist; and something that serves pages.
+    let mut cluster = Cluster::start_unready(Shape::new(0, 1))?;
+    let worker = format!("127.0.0.1:{}", cluster.workers[0].port);
+    let mut gateways = Vec::new();
+    for port in [6001, 6002] {
+        let socket = directory.path().join(format!("{port}.sock"));
+        let [admin] = diffyne_tests::process::free_ports()?;
+        let program = diffyne_tests::process::program("diffyne-gateway")?;
+        gateways.push(diffyne_tests::process::Process::start(
+            &format!("gateway-{port}"),
+            directory.path(),
+            &program,
+            |command| {
+                command.args(["serve", "--listen", &format!("unix:{}", socket.display()), "--workers", &worker]);
+                command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]);
+            },
+        )?);
+        eventually("it listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok())?;
+    }
+    let [port, pages] = diffyne_tests::process::free_ports()?;
+    let folder = directory.path().display().to_string();
+    let site = std::fs::read_to_string(diffyne_tests::process::project().join("nginx/tls.conf"))?
+        .replace("listen 443 ssl", &format!("listen 127.0.0.1:{port} ssl"))
+        .replace("your.host", "localhost")
+        .replace("/etc/ssl/diffyne/fullchain.pem", &certificates.certificate.display().to_string())
+        .replace("/etc/ssl/diffyne/privkey.pem", &certificates.key.display().to_string())
+        .replace("/run/diffyne/", &format!("{folder}/"))
+        .replace("127.0.0.1:8000", &format!("127.0.0.1:{pages}"));
+    let site = format!("{site}\nserver {{ listen 127.0.0.1:{pages}; location / {{ return 200 'a page'; }} }}\n");
+    cluster.nginx = Some(cluster.run_nginx(&site, port)?);
+    let authority = certificates.authority.display().to_string();
+    let curl = |path: &str, more: &[&str]| -> anyhow::Result<String> {
+        let url = format!("https://localhost:{port}{path}");
+        let mut arguments = vec!["-s", "-i", "--http1.1", "--max-time", "3", "--cacert", &authority, &url];
+        arguments.extend(more);
+        Ok(String::from_utf8_lossy(&std::process::Command::new("curl").args(arguments).output()?.stdout).into_owned())
+    };
+    let upgrade = [
+        "-H",
+        "Connection: Upgrade",
+        "-H",
+        "Upgrade: websocket",
+        "-H",
+        "Sec-WebSocket-Version: 13",
+        "-H",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ];
+    for path in ["/diffyne", "/", "/?key=x"] {
+        let answer = curl(path, &upgrade)?;
+        assert!(answer.starts_with("HTTP/1.1 101") && answer.contains("diffyne.connected"), "{path}: {answer}");
+    }
+    for path in ["/", "/orders"] {
+        assert!(curl(path, &[])?.ends_with("a page"), "{path}");
+    }
+    eventually("a call comes through", || {
+        let data = increment("c", 1, "r").to_string();
+        curl("/_diffyne/update", &["-H", "Content-Type: application/json", "-d", &data])
+            .is_ok_and(|answer| answer.contains("\"count\":2"))
+    })?;
+    assert!(curl("/_diffyne/companion.js", &[])?.contains("200 OK"));
+    Ok(())
+}

@@ -26,7 +26,7 @@ const METHODS: [(&str, &str); 3] =
     [("touch", "a call that leaves the session alone"), ("read", "one that reads it"), ("write", "one that writes it")];
 const CONNECTIONS: usize = 8;
 
-/// Session files in memory, for the loops and the pools alike: a disk would be measured otherwise. Undone at the end.
+/// Session files in memory, for the loops and the pools alike. Undone at the end.
 struct SessionsInMemory(PathBuf);
 
 impl SessionsInMemory {
@@ -163,18 +163,33 @@ fn main() -> anyhow::Result<()> {
         .after_help(
             "A: the package's endpoint through the kernel, nothing reset between calls. R: the bridge through the kernel, in a \
              fresh sandbox for each call. D: the package's classes alone. All with two processes, as the pool and php-fpm. \
-             Sessions are files on a tmpfs. Run it as root on a quiet machine.",
+             Sessions are files, as in a fresh Laravel. Run it as root on a quiet machine.",
         )
         .arg(number("rounds", "3", "Alternating rounds"))
         .arg(number("seconds", "3", "Seconds a run"))
+        .arg(Arg::new("tmpfs").long("tmpfs").action(clap::ArgAction::SetTrue).help("Session files on a tmpfs"))
+        .arg(Arg::new("loops").long("loops").action(clap::ArgAction::SetTrue).help("The bare loops alone, S (the bridge the short way) as well"))
         .get_matches();
     let get = |name| matches.get_one::<u64>(name).copied().unwrap_or_default();
     let (rounds, seconds) = (get("rounds"), get("seconds"));
     let laravel = Laravel::new()?;
     laravel.load_bridge()?;
-    let _sessions = SessionsInMemory::of(&laravel)?;
+    let _sessions = matches.get_flag("tmpfs").then(|| SessionsInMemory::of(&laravel)).transpose()?;
     write_loops(&laravel)?;
     let cookies: Vec<String> = (0..CONNECTIONS).map(|_| cookie(&laravel)).collect::<anyhow::Result<_>>()?;
+    if matches.get_flag("loops") {
+        for (ini_name, ini) in INI {
+            for (method, what) in METHODS {
+                print!("{ini_name}, {what}:");
+                for which in ["A", "R", "S", "D"] {
+                    let rate = two_loops(&laravel, ini, which, method, seconds)?;
+                    print!("  2 {which} {rate:.0}/s, {:.0} us each", 2e6 / rate);
+                }
+                println!();
+            }
+        }
+        return Ok(());
+    }
     let (_fpm, socket) = laravel.serve_fpm(2)?;
     let (_server, server_port) = laravel.serve()?;
     let own = || Shape { signing_key: APP_KEY.to_owned(), ..Shape::new(1, 1) };

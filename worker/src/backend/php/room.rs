@@ -60,7 +60,7 @@ impl Why {
 
 #[derive(Default)]
 struct Inner {
-    /// Processes that wait for a call; the one that ran last is the last.
+    /// Processes that wait for a call. The last is taken, whose memory is the warmest; it may still be tidying up.
     idle: Vec<Ready>,
     /// Calls that wait, since when.
     waiting: VecDeque<(u64, Instant)>,
@@ -197,8 +197,8 @@ impl Room {
         }
     }
 
-    /// What becomes of a process that has answered: a call that waits gets it at once, and is read when it has tidied
-    /// up; else somebody waits for that.
+    /// What becomes of a process that has answered. Nobody has to wait until it has tidied up: a call that waits is
+    /// handed to it at once, and read by it as soon as it can.
     fn go_on(self: &Arc<Self>, process: Ready, place: OwnedSemaphorePermit) {
         let is_good = process.calls < process.calls_max && process.weight() <= self.memory_max;
         if is_good && !self.lock().waiting.is_empty() {

@@ -20,6 +20,8 @@ class DiffyneServiceProvider extends ServiceProvider
 
     public function boot(): void
     {
-        Route::middleware(config('diffyne.middleware'))->post('/_diffyne/update', [Http\Controller::class, 'update']);
+        // As the package does: the name that the check had until Laravel 12.
+        Route::middleware(config('diffyne.middleware'))->post('/_diffyne/update', [Http\Controller::class, 'update'])
+            ->withoutMiddleware(['Illuminate\Foundation\Http\Middleware\VerifyCsrfToken']);
     }
 }

@@ -1,0 +1,1 @@
+<?php return ['default'=>env('CACHE_STORE', env('CACHE_DRIVER', 'file')),'stores'=>['redis'=>['driver'=>'redis','connection'=>'cache'],'file'=>['driver'=>'file','path'=>storage_path('framework/cache/data')]],'prefix'=>env('CACHE_PREFIX', 'laravel_cache')];
