@@ -186,3 +186,44 @@ async fn an_emptied_redis_is_told_to_those_who_listen() -> anyhow::Result<()> {
     assert!(deaf.barrier().await?.is_empty(), "who does not listen is told nothing");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_full_read_only_or_has_forgotten_its_scripts_counts_as_away() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(2, 1).with_redis())?;
+    let cli = |arguments: &[&str]| diffyne_tests::redis::cli(cluster.redis_port, arguments);
+    let mut sender = Client::connect(&cluster.url(0)).await?;
+    let mut near = Client::connect(&cluster.url(0)).await?;
+    let mut far = Client::connect(&cluster.url(1)).await?;
+    near.subscribe("message-sent").await?;
+    far.subscribe("message-sent").await?;
+    let faults: [(&[&str], &[&str]); 3] = [
+        (&["config", "set", "maxmemory", "1"], &["config", "set", "maxmemory", "0"]),
+        (&["replicaof", "127.0.0.1", "1"], &["replicaof", "no", "one"]),
+        (&["script", "flush"], &["ping"]),
+    ];
+    let mut n = 0;
+    for (fault, cure) in faults {
+        cli(fault)?;
+        for _ in 0..5 {
+            n += 1;
+            announce(&mut sender, n).await?;
+            assert_eq!(number(&near.receive().await?), n, "{fault:?}: the gateway's own clients hear it at once");
+        }
+        cli(cure)?;
+        for expected in n - 4..=n {
+            let message = loop {
+                let message = far.receive().await?;
+                if message["event"] == "diffyne.event" {
+                    break message;
+                }
+            };
+            assert_eq!(number(&message), expected, "{fault:?}: the others hear it when it is over, once and in order");
+        }
+        eventually("all is well", || {
+            cluster.gateways.iter().all(|gateway| gateway.health().unwrap()["redis"] == "up")
+        })?;
+        assert_eq!(near.barrier().await?.len(), 0, "{fault:?}: and nobody twice");
+        assert_eq!(far.barrier().await?.len(), 0, "{fault:?}");
+    }
+    Ok(())
+}

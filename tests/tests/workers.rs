@@ -352,3 +352,26 @@ async fn a_wrong_token_is_refused_with_a_clear_line_on_both_sides() -> anyhow::R
     assert_eq!(client.receive().await?["data"]["s"], true);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_would_wait_too_long_is_told_at_once() -> anyhow::Result<()> {
+    let shape = Shape::new(1, 1).worker("--worker-concurrency", "1").worker("--worker-queue", "0");
+    let cluster = Cluster::start(shape.gateway("--threads", "1").gateway("--call-timeout", "4s"))?;
+    let mut crowd = Client::connect(&cluster.url(0)).await?;
+    for index in 0..60 {
+        let call = probe(&format!("c{index}"), "slow", json!([format!("t{index}"), 100]), &format!("r{index}"));
+        crowd.send("diffyne.call", call).await?;
+    }
+    // Ten a second: those who wait already take longer than four seconds.
+    for _ in 0..12 {
+        assert_eq!(crowd.receive().await?["data"]["s"], true);
+    }
+    let mut late = Client::connect(&cluster.url(0)).await?;
+    let started = Instant::now();
+    late.send("diffyne.call", probe("p", "slow", json!(["late", 100]), "late")).await?;
+    let answer = late.receive().await?;
+    assert_eq!(answer["data"]["type"], "overloaded", "{answer}");
+    assert!(started.elapsed() < Duration::from_millis(300), "{:?}", started.elapsed());
+    assert!(!cluster.notes().iter().any(|note| note == "begin late"), "it was not run");
+    Ok(())
+}

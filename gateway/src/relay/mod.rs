@@ -32,8 +32,13 @@ use crate::jar::Jar;
 use calls::{CallTable, Place};
 use peer::Peer;
 
+const OVERLOADED: &str = "The server is overloaded. The call was not run.";
 /// Below this many waiting calls nobody guesses how long they will take.
 const QUEUE_WORTH_A_GUESS: usize = 16;
+/// What the workers get done is known after so long a time in which calls wait,
+const THROUGHPUT_KNOWN_AFTER: Duration = Duration::from_secs(1);
+/// and what was longer ago counts half.
+const THROUGHPUT_WINDOW: Duration = Duration::from_secs(10);
 /// How often deadlines are looked at.
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
@@ -147,30 +152,38 @@ pub struct Relay<O> {
     throughput: Throughput,
 }
 
-/// Answers a second, so that a call that would wait in vain is told at once.
+/// What the workers get done while calls wait for them, so that one that would wait in vain is told at once.
 #[derive(Default)]
 struct Throughput {
-    answered: Cell<u32>,
+    /// Since when calls wait, without a pause.
     since: Cell<Option<Instant>>,
-    per_second: Cell<f64>,
+    /// Answers since then.
+    answered: Cell<u32>,
 }
 
 impl Throughput {
     /// Looks again; called about as often as [`SWEEP_EVERY`] says.
-    fn look(&self, now: Instant) {
-        let Some(since) = self.since.replace(Some(now)) else { return };
-        let seconds = now.saturating_duration_since(since).as_secs_f64();
-        if seconds > 0.0 {
-            let newest = f64::from(self.answered.take()) / seconds;
-            // What was counted in the last second or so.
-            self.per_second.set(self.per_second.get().mul_add(0.95, newest * 0.05));
+    fn look(&self, now: Instant, waiting: usize) {
+        match self.since.get() {
+            _ if waiting == 0 => self.since.set(None),
+            None => {
+                self.since.set(Some(now));
+                self.answered.set(0);
+            }
+            // The newest count most.
+            Some(since) if now.duration_since(since) > THROUGHPUT_WINDOW => {
+                self.since.set(Some(since + now.duration_since(since) / 2));
+                self.answered.set(self.answered.get() / 2);
+            }
+            Some(_) => {}
         }
     }
 
-    /// How long as many calls will take, if that is known.
-    fn time_for(&self, calls: usize) -> Option<Duration> {
-        let per_second = self.per_second.get();
-        (per_second > 1.0).then(|| Duration::from_secs_f64(calls as f64 / per_second))
+    /// How long as many calls will take, once that can be told.
+    fn time_for(&self, calls: usize, now: Instant) -> Option<Duration> {
+        let spent = now.duration_since(self.since.get()?);
+        let known = spent >= THROUGHPUT_KNOWN_AFTER && self.answered.get() > 0;
+        known.then(|| spent.mul_f64(calls as f64 / f64::from(self.answered.get())))
     }
 }
 
@@ -233,7 +246,13 @@ impl<O: 'static> Relay<O> {
     /// Hands a call to a worker, or lets it wait for one.
     pub fn submit(self: &Rc<Self>, request: Request, origin: O) {
         let key = self.calls.borrow_mut().insert(request, origin);
-        self.place(key);
+        if !self.try_send(key) {
+            if self.would_be_late(key) {
+                self.fail(key, Failure::Overloaded, OVERLOADED);
+            } else {
+                self.wait(key);
+            }
+        }
     }
 
     /// The client is gone: what has not started need not. How many calls will not be answered any more.
@@ -265,14 +284,17 @@ impl<O: 'static> Relay<O> {
 
     /// Gives a call to the better of two random workers; lets it wait when all are busy.
     fn place(self: &Rc<Self>, key: u64) {
-        if self.try_send(key) {
-            return;
+        if !self.try_send(key) {
+            self.wait(key);
         }
-        let waits = !self.would_be_late(key) && self.calls.borrow_mut().wait(key);
+    }
+
+    fn wait(&self, key: u64) {
+        let waits = self.calls.borrow_mut().wait(key);
         if waits {
             self.observer.waiting(1);
         } else {
-            self.fail(key, Failure::Overloaded, "The server is overloaded. The call was not run.");
+            self.fail(key, Failure::Overloaded, OVERLOADED);
         }
     }
 
@@ -283,8 +305,8 @@ impl<O: 'static> Relay<O> {
         if ahead < QUEUE_WORTH_A_GUESS {
             return false;
         }
-        let left = calls.budget(key, Instant::now());
-        self.throughput.time_for(ahead).zip(left).is_some_and(|(wait, left)| wait > left)
+        let now = Instant::now();
+        self.throughput.time_for(ahead, now).zip(calls.budget(key, now)).is_some_and(|(wait, left)| wait > left)
     }
 
     fn try_send(&self, key: u64) -> bool {
@@ -337,7 +359,7 @@ impl<O: 'static> Relay<O> {
     /// Looks at what waits too long.
     fn sweep(self: &Rc<Self>) {
         let now = Instant::now();
-        self.throughput.look(now);
+        self.throughput.look(now, self.calls.borrow().waiting());
         let any_ready = self.peers.borrow().iter().any(|peer| peer.is_there());
         let alone = if any_ready {
             self.alone_since.set(None);

@@ -1,6 +1,6 @@
 //! Redis that comes back empty, freezes, or is voted out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use serde_json::json;
@@ -12,17 +12,20 @@ use crate::cluster::{Cluster, Shape};
 use crate::process::{Signal, eventually};
 use crate::redis::{Sentinels, cli};
 
-/// Publishes numbers as components do, by calls; each answer is a promise.
-pub async fn publish_by_calls(url: &str, numbers: std::ops::Range<u64>, every: Duration) -> anyhow::Result<()> {
+/// Publishes numbers as components do, by calls; each answer is a promise. How long the slowest call took.
+pub async fn publish_by_calls(url: &str, numbers: std::ops::Range<u64>, every: Duration) -> anyhow::Result<Duration> {
+    let mut slowest = Duration::ZERO;
     let mut sender = Client::connect(url).await?;
     let mut tick = tokio::time::interval(every);
     for n in numbers {
         tick.tick().await;
+        let started = Instant::now();
         sender.send("diffyne.call", probe("p", "announce", json!([n]), "r")).await?;
         let answer = sender.receive().await?;
         ensure!(answer["data"]["s"] == true, "{answer}");
+        slowest = slowest.max(started.elapsed());
     }
-    Ok(())
+    Ok(slowest)
 }
 
 fn urls(cluster: &Cluster) -> Vec<String> {
@@ -66,10 +69,13 @@ pub async fn redis_is_paused(scale: Scale, seed: u64) -> anyhow::Result<Report> 
         tokio::time::sleep(scale.seconds(2, 5)).await;
         redis.signal(Signal::Cont)?;
     }
-    sending.await??;
+    let slowest = sending.await??;
     fleet.wait("everybody has the last one", Duration::from_secs(30), |fleet| fleet.have(count - 1) == clients).await?;
     let away = scale.seconds(2, 5).as_secs();
-    Ok(fleet.finish(&format!("Redis paused for {away} s while broadcasts are published"), count).await)
+    let mut report = fleet.finish(&format!("Redis paused for {away} s while broadcasts are published"), count).await;
+    report.more = format!("the slowest call meanwhile took {slowest:.1?}; {}", report.more);
+    ensure!(slowest < Duration::from_millis(800), "a call waited for Redis: {report}");
+    Ok(report)
 }
 
 /// "Our Redis failed over." `cut_off`: the replica had not heard the last broadcasts, which are lost for good.
