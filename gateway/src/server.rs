@@ -124,12 +124,12 @@ impl Admin {
 
 impl Admin {
     async fn answer(&self, request: ApiRequest<'_>) -> Option<(StatusCode, Value)> {
-        let everywhere = async |whom: Option<Whom>, order: fn(Whom) -> Order| match whom {
-            Some(whom) => (StatusCode::OK, operator::everywhere(&self.bus, &self.threads, &order(whom)).await),
-            None => {
+        let everywhere = async |whom: Option<Whom>, order: fn(Whom) -> Order| {
+            let Some(whom) = whom else {
                 let error = "Name either a client (its id) or an address.";
-                (StatusCode::UNPROCESSABLE_ENTITY, json!({"error": error}))
-            }
+                return (StatusCode::UNPROCESSABLE_ENTITY, json!({"error": error}));
+            };
+            (StatusCode::OK, operator::everywhere(&self.bus, &self.threads, &order(whom)).await)
         };
         Some(match (request.method, request.path) {
             (&Method::POST, "/api/broadcast") => self.broadcast(request.body),

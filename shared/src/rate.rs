@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(taken(Duration::ZERO), 3);
         assert_eq!(taken(Duration::from_millis(99)), 0);
         assert_eq!(taken(Duration::from_millis(201)), 2);
-        assert_eq!(taken(Duration::from_secs(60)), 3, "no more than the burst is saved up");
+        assert_eq!(taken(Duration::from_mins(1)), 3, "no more than the burst is saved up");
         let unlimited = Rate::default();
         assert!((0..1000).all(|_| bucket.take(unlimited, now)));
     }

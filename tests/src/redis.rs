@@ -27,7 +27,7 @@ fn server(directory: &Path, port: u16, flags: &[&str]) -> anyhow::Result<Process
 pub struct Sentinels {
     /// Both servers, the first primary first, with their ports.
     pub servers: Vec<(Process, u16)>,
-    sentinels: Vec<Process>,
+    watchers: Vec<Process>,
     ports: Vec<u16>,
 }
 
@@ -68,7 +68,7 @@ impl Sentinels {
         eventually("the Sentinels know each other and the replica", known)?;
         let linked = || cli(replica, &["info", "replication"]).is_ok_and(|info| info.contains("master_link_status:up"));
         eventually("the replica follows", linked)?;
-        Ok(Self { servers, sentinels, ports: vec![a, b, c] })
+        Ok(Self { servers, watchers: sentinels, ports: vec![a, b, c] })
     }
 
     /// The URL that gateways are given.
@@ -107,7 +107,7 @@ impl Sentinels {
 
     /// How many Sentinels run.
     pub fn count(&self) -> usize {
-        self.sentinels.len()
+        self.watchers.len()
     }
 }
 

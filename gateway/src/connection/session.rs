@@ -133,7 +133,7 @@ fn message(reactor: &Rc<Reactor>, connection: &Rc<Connection>, text: &str) {
     match &*message.event {
         "diffyne.call" => call(reactor, connection, CallKind::Call, message.data, DataHead::read(message.data), now),
         "diffyne.update" => {
-            call(reactor, connection, CallKind::Update, message.data, DataHead::read(message.data), now)
+            call(reactor, connection, CallKind::Update, message.data, DataHead::read(message.data), now);
         }
         "diffyne.mount" => call(reactor, connection, CallKind::Mount, message.data, DataHead::read(message.data), now),
         "diffyne.ping" => {

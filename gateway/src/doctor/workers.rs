@@ -34,7 +34,7 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
         reached |= greet(patient, address, report).await;
     }
     if reached {
-        call(patient, &addresses, report).await;
+        Box::pin(call(patient, &addresses, report)).await;
     }
 }
 

@@ -298,7 +298,7 @@ mod tests {
             cause: None,
             payload: "{}".into(),
             arrived: now,
-            deadline: now + Duration::from_secs(60),
+            deadline: now + Duration::from_mins(1),
         }
     }
 
@@ -314,7 +314,9 @@ mod tests {
             faulty: false,
         };
         let peers: Vec<Rc<Peer>> = (0..PEERS).map(|port| Peer::new(PeerAddress::tcp("h", port as u16))).collect();
-        peers.iter().for_each(|peer| peer.connected(&hello));
+        for peer in &peers {
+            peer.connected(&hello);
+        }
         peers
     }
 

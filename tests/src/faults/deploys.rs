@@ -246,7 +246,7 @@ pub async fn a_reconnect_storm(scale: Scale, _seed: u64) -> anyhow::Result<Repor
         }
         Ok(started.elapsed())
     };
-    wait(Duration::from_secs(60)).await?;
+    wait(Duration::from_mins(1)).await?;
     let callers = Callers::start(&urls[..2], 20, 100);
     tokio::time::sleep(scale.seconds(3, 10)).await;
     let quiet = callers.p99();

@@ -80,7 +80,7 @@ impl Fleet {
             })
             .collect();
         let fleet = Self { shared, stop, tasks };
-        fleet.wait("all listen", Duration::from_secs(60), |fleet| fleet.listening() == count).await?;
+        fleet.wait("all listen", Duration::from_mins(1), |fleet| fleet.listening() == count).await?;
         Ok(fleet)
     }
 
@@ -246,13 +246,13 @@ impl Listener {
             return End::Broken;
         }
         let cut = self.shared.cut.map(|cut| cut.every.mul_f64(0.5 + self.random.f64()));
-        let cut = tokio::time::sleep(cut.unwrap_or(Duration::from_secs(3600)));
+        let cut = tokio::time::sleep(cut.unwrap_or(Duration::from_hours(1)));
         tokio::pin!(cut);
         let mut counted = false;
         let mut leave: Option<Instant> = None;
         let end = loop {
             let leaving = tokio::time::sleep(
-                leave.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now())),
+                leave.map_or(Duration::from_hours(1), |at| at.saturating_duration_since(Instant::now())),
             );
             tokio::select! {
                 () = &mut cut => break End::Cut,
