@@ -123,7 +123,7 @@ async fn only_who_is_granted_an_event_hears_it_and_comes_back_without_a_worker()
     };
     let newer = answer["data"]["grant"].as_str().unwrap().to_owned();
     assert_ne!(newer, grant);
-    tokio::time::sleep(Duration::from_millis(3000)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     let mut late = Client::connect_with(&cluster.url(0), &cookie).await?;
     let answer = ask(&mut late, "diffyne.resume", resume(Some(&grant), json!([room(7)]))).await?;
     assert_eq!(answer["data"]["type"], "grant_expired", "{answer}");
