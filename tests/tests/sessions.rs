@@ -168,8 +168,12 @@ async fn a_call_that_uses_no_session_makes_none_and_keeps_the_users_alive() -> a
     })?;
     probe(&mut client, "say", json!(["too late"])).await?;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(age(file) > Duration::from_hours(2), "an expired session stays expired");
-    std::fs::remove_file(file)?;
+    // Now and then the framework sweeps expired sessions out.
+    let is_old = |file: &PathBuf| !file.exists() || age(file) > Duration::from_hours(2);
+    assert!(is_old(file), "an expired session stays expired");
+    if file.exists() {
+        std::fs::remove_file(file)?;
+    }
     probe(&mut client, "say", json!(["gone"])).await?;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(files(&laravel), Vec::<PathBuf>::new());

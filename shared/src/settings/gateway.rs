@@ -116,7 +116,7 @@ static GATEWAY: [Spec; 37] = [
     Spec::new("DIFFYNE_DRAIN_TIMEOUT", "25s", "How long running calls may take after SIGTERM"),
     Spec::new(
         "DIFFYNE_DRAIN_RATE",
-        "500",
+        "1000",
         "Clients a second that a stopping gateway sends away, so that the others are not overrun",
     ),
     Spec::new(
