@@ -2,7 +2,7 @@
 // pages whose server went away do not come back in the same moment.
 
 export class Backoff {
-  constructor(firstMs = 500, lastMs = 30_000) {
+  constructor(firstMs = 1_000, lastMs = 30_000) {
     this.firstMs = firstMs;
     this.lastMs = lastMs;
     this.reset();

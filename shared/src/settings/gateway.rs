@@ -105,8 +105,8 @@ static GATEWAY: [Spec; 37] = [
     Spec::new("DIFFYNE_WORKER_WAIT", "5s", "How long a call waits when no worker is there at all"),
     Spec::new(
         "DIFFYNE_WORKER_HEALTH",
-        "1s",
-        "How often workers are asked whether they live; one that misses two is left out",
+        "600ms",
+        "A worker that says nothing for so long, though it is asked, is left out until it speaks",
     ),
     Spec::optional("DIFFYNE_WORKERS", "Workers as a comma list of host:port or unix:PATH, beside those found in Redis"),
     Spec::optional(

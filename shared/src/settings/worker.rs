@@ -28,7 +28,7 @@ static WORKER: [Spec; 13] = [
     Spec::new(
         "DIFFYNE_WORKER_CONCURRENCY",
         "256",
-        "Calls that run side by side; unless set, with DIFFYNE_APP as many as PHP processes at most, with DIFFYNE_FASTCGI as many as connections",
+        "Calls that run side by side; unless set, with DIFFYNE_APP twice as many as PHP processes at most (one runs, one is next), with DIFFYNE_FASTCGI as many as connections",
     ),
     Spec::new("DIFFYNE_WORKER_QUEUE", "16", "Calls that wait beyond those; the next is handed back"),
     Spec::new(
@@ -180,7 +180,8 @@ impl WorkerSettings {
         };
         // More would only wait, where other workers may have room.
         let sensible = match &components {
-            Components::Php(php) => Some(php.processes_max),
+            // The next call is there when a process has answered.
+            Components::Php(php) => Some(php.processes_max * 2),
             Components::Application(application) => application.concurrency(),
             Components::Native => None,
         };

@@ -196,10 +196,15 @@ pub async fn rolling_deploy(scale: Scale, seed: u64) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+/// How the page's scripts wait before they come back: a random part of this, and twice as much the next time.
+const STORM_FIRST_MS: u64 = 1_000;
+/// A test does not wait as long as a page would.
+const STORM_LAST_MS: u64 = 10_000;
+
 /// A connection that does nothing but come back, with as little memory as that needs.
 async fn idle(urls: Arc<Vec<String>>, mut turn: usize, connected: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
     let request = handshake("/", &[]);
-    let mut ceiling = 200;
+    let mut ceiling = STORM_FIRST_MS;
     while !stop.load(Ordering::Relaxed) {
         let address = urls[turn % urls.len()].trim_start_matches("ws://").trim_end_matches('/').to_owned();
         turn += 1;
@@ -213,28 +218,29 @@ async fn idle(urls: Arc<Vec<String>>, mut turn: usize, connected: Arc<AtomicU64>
         };
         if let Ok(Ok(mut stream)) = tokio::time::timeout(Duration::from_secs(5), opened).await {
             connected.fetch_add(1, Ordering::Relaxed);
-            ceiling = 200;
+            ceiling = STORM_FIRST_MS;
             let mut buffer = [0; 256];
             while matches!(stream.read(&mut buffer).await, Ok(read) if read > 0) {}
             connected.fetch_sub(1, Ordering::Relaxed);
         }
         // Full jitter, as the scripts do.
         tokio::time::sleep(Duration::from_millis(fastrand::u64(..ceiling))).await;
-        ceiling = (ceiling * 2).min(10_000);
+        ceiling = (ceiling * 2).min(STORM_LAST_MS);
     }
 }
 
 /// "A server died, and the others were overrun."
 pub async fn a_reconnect_storm(scale: Scale, _seed: u64) -> anyhow::Result<Report> {
     let total: u64 = scale.pick(1_500, 10_000);
-    let shape = Shape::new(3, 1).with_redis().gateway("--handshake-rate", "1000/s:1000");
+    // What two cores can let in beside everything else; the rest tries again, spread over some seconds.
+    let shape = Shape::new(3, 1).with_redis().gateway("--handshake-rate", "800/s:300");
     let mut cluster = Cluster::start(shape)?;
     let urls = Arc::new((0..3).map(|index| cluster.url(index)).collect::<Vec<_>>());
     let (connected, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut tasks = Vec::new();
     for index in 0..total {
         tasks.push(tokio::spawn(idle(Arc::clone(&urls), index as usize, Arc::clone(&connected), Arc::clone(&stop))));
-        if index % 200 == 199 {
+        if index % 120 == 119 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -276,7 +282,7 @@ pub async fn a_reconnect_storm(scale: Scale, _seed: u64) -> anyhow::Result<Repor
         ),
     };
     ensure!(get(&calls.sent) == get(&calls.well), "{report}");
-    // A quiet p99 of a millisecond is noise on two busy cores.
-    ensure!(storm < quiet.max(Duration::from_millis(scale.pick(50, 20))) * 3, "{report}");
+    // A quiet p99 of a millisecond is noise beside other tests.
+    ensure!(storm < quiet.max(Duration::from_millis(scale.pick(50, 3))) * 3, "{report}");
     Ok(report)
 }

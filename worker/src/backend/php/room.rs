@@ -60,7 +60,8 @@ impl Why {
 
 #[derive(Default)]
 struct Inner {
-    /// Processes that wait for a call. The last is taken, whose memory is the warmest; it may still be tidying up.
+    /// Processes that wait for a call. The last is taken, even while it may be tidying up: its memory is warm, and a
+    /// third working set beside two costs more than the wait.
     idle: Vec<Ready>,
     /// Calls that wait, since when.
     waiting: VecDeque<(u64, Instant)>,
