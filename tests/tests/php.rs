@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::{Cluster, Shape, http_post};
 use diffyne_tests::laravel::{Laravel, Way};
@@ -150,13 +151,14 @@ async fn whatever_ends_a_call_ends_that_call_only(way: Way) -> anyhow::Result<()
     fails(&probe(&mut client, "big", json!([3])).await?);
     assert_eq!(text(&mut client, "spoil", json!([])).await?, "spoilt");
     assert_eq!(text(&mut client, "say", json!(["still here"])).await?, "still here");
-    let log = std::fs::read_to_string(&cluster.workers[0].process.log)?;
     let words: &[&str] = match way {
         Way::Short | Way::Kernel => &["bytes of output in a call went nowhere", "terminate throws", "died in a call"],
         _ => &["ended in the middle of its answer", "the application answered instead of the component"],
     };
     for words in words.iter().chain(&["thrown on purpose"]) {
-        assert!(log.contains(words), "the worker's log says: {words}: {log}");
+        // What a process says after its answer arrives when it arrives.
+        let log = || std::fs::read_to_string(&cluster.workers[0].process.log).unwrap_or_default();
+        eventually(words, || log().contains(words)).with_context(|| format!("the worker's log: {}", log()))?;
     }
     assert!(laravel.log().contains("thrown on purpose"), "the application's own log as well");
     Ok(())
@@ -632,8 +634,10 @@ async fn without_the_bridge_the_packages_own_endpoint_is_translated(way: Way) ->
     let laravel = Laravel::new()?;
     let served = laravel.served(way, 1)?;
     let cluster = Cluster::start(served.shape.clone().gateway("--call-timeout", "2s"))?;
-    let log = std::fs::read_to_string(&cluster.workers[0].process.log)?;
-    assert!(log.contains("has not loaded the bridge"), "{log}");
+    eventually("the worker's log says what is missing", || {
+        std::fs::read_to_string(&cluster.workers[0].process.log)
+            .is_ok_and(|log| log.contains("has not loaded the bridge"))
+    })?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     client.subscribe("message-sent").await?;
     let answer = plain(&mut client, "say", json!([" trimmed "])).await?;
