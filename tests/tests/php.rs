@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -161,6 +162,93 @@ async fn whatever_ends_a_call_ends_that_call_only(way: Way) -> anyhow::Result<()
         eventually(words, || log().contains(words)).with_context(|| format!("the worker's log: {}", log()))?;
     }
     assert!(laravel.log().contains("thrown on purpose"), "the application's own log as well");
+    Ok(())
+}
+
+ways!(a_call_that_lies_ready_for_a_process_that_ends_is_run_by_another: short = Short, kernel = Kernel);
+async fn a_call_that_lies_ready_for_a_process_that_ends_is_run_by_another(way: Way) -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let kernel = if way == Way::Kernel { "always" } else { "auto" };
+    let cluster = Cluster::start(laravel.shape(1, 1).worker("--bridge-kernel", kernel))?;
+    let mut first = Client::connect(&cluster.url(0)).await?;
+    let mut second = Client::connect(&cluster.url(0)).await?;
+    for how in ["exit", "kill"] {
+        first.send("diffyne.call", call(PROBE, "diffyne-probe", "depart", json!([how]), state(), "r")).await?;
+        // While that one runs: it waits for the same process, and is handed to it with the answer.
+        eventually("the first call runs", || {
+            cluster.workers[0].metric("diffyne_worker_calls_running").is_ok_and(|calls| (0.5..1.5).contains(&calls))
+        })?;
+        second.send("diffyne.call", call(PROBE, "diffyne-probe", "wait", json!([0]), state(), "r")).await?;
+        let departed = first.receive().await?["data"]["c"]["st"]["text"].clone();
+        let answer = second.receive().await?;
+        let ran = &answer["data"]["c"]["st"]["text"];
+        assert!(ran.is_string() && *ran != departed, "{how}: {departed} departed: {answer}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_have_nothing_to_do_stay() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 1).worker("--php-ini", "default_socket_timeout=1"))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let process = text(&mut client, "wait", json!([0])).await?;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(text(&mut client, "wait", json!([0])).await?, process);
+    let log = std::fs::read_to_string(&cluster.workers[0].process.log)?;
+    assert!(!log.contains("had nothing to do"), "{log}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_calls_wait_each_process_keeps_to_a_core_of_its_own() -> anyhow::Result<()> {
+    let cores = std::thread::available_parallelism()?.get();
+    let allowed = |process: &str| -> anyhow::Result<String> {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        Ok(line.context("no list of cores")?.trim().to_owned())
+    };
+    let all = allowed("self")?;
+    let laravel = Laravel::new()?;
+    for affinity in ["auto", "off"] {
+        let cluster = Cluster::start(laravel.shape(1, cores).worker("--php-cpu-affinity", affinity))?;
+        // Each process has a call that runs, and as many calls wait.
+        let processes = Arc::new(Mutex::new(HashSet::new()));
+        let load: Vec<_> = (0..cores * 2)
+            .map(|_| {
+                let (url, processes) = (cluster.url(0), Arc::clone(&processes));
+                tokio::spawn(async move {
+                    let mut client = Client::connect(&url).await?;
+                    while let Ok(process) = text(&mut client, "wait", json!([20])).await {
+                        processes.lock().map(|mut known| known.insert(process)).ok();
+                    }
+                    anyhow::Ok(())
+                })
+            })
+            .collect();
+        let where_they_are = || -> Vec<String> {
+            let processes = processes.lock().map(|processes| processes.clone()).unwrap_or_default();
+            processes.iter().filter_map(|process| allowed(process).ok()).collect()
+        };
+        eventually("all processes run", || where_they_are().len() >= cores)?;
+        if affinity == "auto" && cores > 1 {
+            eventually("each is on a core of its own", || {
+                let mut bound = where_they_are();
+                bound.retain(|list| *list != all);
+                bound.iter().collect::<HashSet<_>>().len() == cores && bound.len() == cores
+            })?;
+        } else {
+            let places = where_they_are();
+            assert!(places.iter().all(|list| *list == all), "{places:?}");
+        }
+        load.iter().for_each(tokio::task::JoinHandle::abort);
+        // One that does not wait is where the system likes.
+        eventually("nothing runs", || {
+            cluster.workers[0].metric("diffyne_worker_calls_running").is_ok_and(|calls| calls < 0.5)
+        })?;
+        let process = text(&mut Client::connect(&cluster.url(0)).await?, "wait", json!([0])).await?;
+        assert_eq!(allowed(&process)?, all);
+    }
     Ok(())
 }
 

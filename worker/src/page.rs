@@ -12,6 +12,8 @@
 //! # }
 //! ```
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use crate::component::engine::{Engine, Mounted, new_component_id};
@@ -30,7 +32,7 @@ impl<'a> Page<'a> {
     pub fn new(engine: &'a Engine, client: ClientInfo, query: &str) -> Self {
         let pairs =
             query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        let query = pairs.map(|(name, value)| (decode(name), Value::String(decode(value)))).collect();
+        let query = pairs.map(|(name, value)| (decode(name).into_owned(), Value::from(decode(value)))).collect();
         Self { engine, client, query }
     }
 
@@ -51,23 +53,12 @@ impl<'a> Page<'a> {
 }
 
 /// Percent signs and plus signs of an address, resolved.
-pub(crate) fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        match (first, hex.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-                continue;
-            }
-            (b'+', _) => bytes.push(b' '),
-            (other, _) => bytes.push(other),
-        }
-        rest = tail;
+pub(crate) fn decode(text: &str) -> Cow<'_, str> {
+    let spaced = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
+    if !spaced.contains('%') {
+        return spaced;
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    Cow::Owned(percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }
 
 fn open_tag(attributes: &[(&str, &str)], flags: &str) -> String {
@@ -155,6 +146,7 @@ mod tests {
     #[test]
     fn an_address_is_decoded_as_browsers_encode_it() {
         assert_eq!(decode("a%20b+c%C3%BC%zz%4"), "a b cü%zz%4");
+        assert_eq!(decode("%2B+%+5"), "+ % 5");
     }
 
     #[test]

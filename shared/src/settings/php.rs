@@ -6,7 +6,7 @@ use super::common::{at_least_one, positive};
 use super::value::{ByteSize, FromSetting, List};
 use super::{Layers, SettingsError, Spec};
 
-pub(super) static PHP: [Spec; 10] = [
+pub(super) static PHP: [Spec; 11] = [
     Spec::optional(
         "DIFFYNE_APP",
         "Directory of a Laravel application whose components are run; not set: components in Rust",
@@ -30,6 +30,11 @@ pub(super) static PHP: [Spec; 10] = [
         "DIFFYNE_BRIDGE_KERNEL",
         "auto",
         "auto: calls go past Laravel's HTTP kernel where its middleware group holds only the framework's own; always: through the kernel",
+    ),
+    Spec::new(
+        "DIFFYNE_PHP_CPU_AFFINITY",
+        "auto",
+        "auto: while calls wait, and there are as many PHP processes as cores, each keeps to a core of its own (programs that it starts then, too); off: the system decides",
     ),
     Spec::optional("DIFFYNE_PHP_ENVIRONMENT", "More environment for the application: a comma list of NAME=value"),
 ];
@@ -57,6 +62,30 @@ pub struct PhpSettings {
     pub start_timeout: Duration,
     /// Which way calls go in it.
     pub kernel: Kernel,
+    /// Where processes run.
+    pub affinity: Affinity,
+}
+
+/// Who decides on which core a PHP process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Affinity {
+    /// The worker, while calls wait.
+    Auto,
+    /// The system.
+    Off,
+}
+
+impl FromSetting for Affinity {
+    fn allowed() -> String {
+        "auto or off".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            "off" => Some(Self::Off),
+            _ => None,
+        }
+    }
 }
 
 /// Which way calls go in an application.
@@ -134,6 +163,7 @@ impl PhpSettings {
             memory_max: layers.get::<ByteSize>("DIFFYNE_PHP_MAX_MEMORY")?.0 as u64,
             start_timeout: positive(layers, "DIFFYNE_PHP_START_TIMEOUT")?,
             kernel: layers.get("DIFFYNE_BRIDGE_KERNEL")?,
+            affinity: layers.get("DIFFYNE_PHP_CPU_AFFINITY")?,
         }))
     }
 }

@@ -169,6 +169,7 @@ fn main() -> anyhow::Result<()> {
         .arg(number("seconds", "3", "Seconds a run"))
         .arg(Arg::new("tmpfs").long("tmpfs").action(clap::ArgAction::SetTrue).help("Session files on a tmpfs"))
         .arg(Arg::new("loops").long("loops").action(clap::ArgAction::SetTrue).help("The bare loops alone, S (the bridge the short way) as well"))
+        .arg(Arg::new("kernel").long("kernel").action(clap::ArgAction::SetTrue).help("Only the pool by the kernel beside two R loops"))
         .get_matches();
     let get = |name| matches.get_one::<u64>(name).copied().unwrap_or_default();
     let (rounds, seconds) = (get("rounds"), get("seconds"));
@@ -190,6 +191,31 @@ fn main() -> anyhow::Result<()> {
         }
         return Ok(());
     }
+    let pool = |ini: &[&str], way: Way| -> anyhow::Result<Cluster> {
+        let kernel = if way == Way::Kernel { "always" } else { "auto" };
+        let shape = laravel.shape(1, 2).worker("--php-ini", &ini.join(",")).worker("--bridge-kernel", kernel);
+        Cluster::start(shape.worker("--php-max-calls", "1000000"))
+    };
+    if matches.get_flag("kernel") {
+        let (ini_name, ini) = INI[0];
+        let kernel = pool(ini, Way::Kernel)?;
+        println!("{ini_name}: calls/s of two R loops and of the pool by the kernel, {CONNECTIONS} connections");
+        for (method, what) in METHODS {
+            let mut ratios = Vec::new();
+            for _ in 0..rounds {
+                let loops = two_loops(&laravel, ini, "R", method, seconds)?;
+                let run = || through(&kernel, &cookies, method, CONNECTIONS, seconds);
+                let (rate, [php, worker, gateway]) = costs(&laravel, &kernel, run)?;
+                ratios.push(rate / loops);
+                println!(
+                    "  {what}: 2 R {loops:.0}, kernel {rate:.0}: {:.2}; CPU us a call, PHP {php:.0}, worker {worker:.0}, gateway {gateway:.0}",
+                    rate / loops
+                );
+            }
+            println!("{what}: median {:.2}", median(ratios));
+        }
+        return Ok(());
+    }
     let (_fpm, socket) = laravel.serve_fpm(2)?;
     let (_server, server_port) = laravel.serve()?;
     let own = || Shape { signing_key: APP_KEY.to_owned(), ..Shape::new(1, 1) };
@@ -201,12 +227,7 @@ fn main() -> anyhow::Result<()> {
     )?;
     let http = Cluster::start(own().worker("--backend-url", &format!("http://127.0.0.1:{server_port}")))?;
     for (ini_name, ini) in INI {
-        let pool = |way: Way| -> anyhow::Result<Cluster> {
-            let kernel = if way == Way::Kernel { "always" } else { "auto" };
-            let shape = laravel.shape(1, 2).worker("--php-ini", &ini.join(",")).worker("--bridge-kernel", kernel);
-            Cluster::start(shape.worker("--php-max-calls", "1000000"))
-        };
-        let (kernel, short) = (pool(Way::Kernel)?, pool(Way::Short)?);
+        let (kernel, short) = (pool(ini, Way::Kernel)?, pool(ini, Way::Short)?);
         println!(
             "\nPHP on the command line with {ini_name}; calls/s, medians of {rounds} rounds of {seconds} s, {CONNECTIONS} connections"
         );

@@ -18,7 +18,8 @@ use diffyne_shared::settings::application::{ApplicationSettings, ServerSettings}
 use diffyne_shared::signing::Signer;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::fastcgi::FastCgi;
 use super::http::Http;
@@ -186,7 +187,7 @@ impl ApplicationBackend {
         };
         let is_bridge = self.way() == Way::Bridge;
         let head = request::head(&job);
-        let (headers, secure) = (headers(&job, &head), head["scheme"] == "https");
+        let (headers, secure) = (headers(&job, &head), head.scheme == "https");
         let post = if is_bridge {
             to_bridge(&head, &job.payload, headers, &job.client.ip, secure)
         } else if kind == CallKind::Grant {
@@ -224,9 +225,11 @@ impl ApplicationBackend {
     }
 }
 
-fn to_bridge(head: &Value, payload: &[u8], mut headers: HeaderMap, address: &str, secure: bool) -> Post {
+fn to_bridge(head: &impl Serialize, payload: &[u8], mut headers: HeaderMap, address: &str, secure: bool) -> Post {
     headers.insert("x-http-method-override", HeaderValue::from_static(BRIDGE_VERB));
-    let body = [head.to_string().as_bytes(), b"\n", payload].concat();
+    // Maps with text for keys, and no more.
+    let head = serde_json::to_vec(head).unwrap_or_default();
+    let body = [head.as_slice(), b"\n", payload].concat();
     Post { path: BRIDGE_PATH.to_owned(), headers, body, address: address.to_owned(), secure }
 }
 
@@ -248,20 +251,20 @@ fn with_cookies((mut told, body): (Told, Vec<u8>), headers: &HeaderMap) -> (Told
 }
 
 /// The browser's headers, and ours about it.
-fn headers(job: &Job, head: &Value) -> HeaderMap {
+fn headers(job: &Job, head: &request::Head<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut set = |name: &str, value: &str| {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
             headers.insert(name, value);
         }
     };
-    for pair in head["headers"].as_array().into_iter().flatten() {
-        set(pair[0].as_str().unwrap_or_default(), pair[1].as_str().unwrap_or_default());
+    for (name, value) in &head.headers {
+        set(name, value);
     }
-    set("host", head["host"].as_str().unwrap_or_default());
+    set("host", head.host);
     set("x-forwarded-for", &job.client.ip);
-    set("x-forwarded-proto", head["scheme"].as_str().unwrap_or_default());
-    set("x-forwarded-host", head["host"].as_str().unwrap_or_default());
+    set("x-forwarded-proto", head.scheme);
+    set("x-forwarded-host", head.host);
     set("cookie", &request::cookie_header(&job.client.headers));
     headers
 }

@@ -1,7 +1,10 @@
 //! A call as the application gets it: the headers, cookies and address of the handshake.
 
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
 use diffyne_shared::rpc::{CallKind, Transport};
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
 
 use super::Job;
 use crate::component::ClientInfo;
@@ -33,48 +36,73 @@ fn trace_parent(client: &ClientInfo) -> String {
     format!("00-{trace}-{:016x}-{flags}", fastrand::u64(1..))
 }
 
-/// The head of a call's frame.
-pub(super) fn head(job: &Job) -> Value {
+/// What is told of a call before its payload.
+#[derive(Serialize)]
+pub(super) struct Head<'a> {
+    kind: &'static str,
+    transport: &'static str,
+    ip: &'a str,
+    /// The host that the page named,
+    pub(super) host: &'a str,
+    /// and how it came there.
+    pub(super) scheme: &'a str,
+    pub(super) headers: Vec<(&'static str, Cow<'a, str>)>,
+    #[serde(serialize_with = "decoded")]
+    cookies: &'a str,
+}
+
+/// The head of a call.
+pub(super) fn head(job: &Job) -> Head<'_> {
     let client = &job.client;
-    let forwarded = |name: &str| client.header(name);
-    let host = forwarded("x-forwarded-host").or_else(|| client.header("host")).unwrap_or("localhost");
-    let of_origin = || client.header("origin").and_then(|origin| origin.split_once("://")).map(|(scheme, _)| scheme);
-    let scheme = forwarded("x-forwarded-proto").or_else(of_origin).unwrap_or("http");
-    let transport = match client.transport {
-        Transport::Ws => "ws",
-        Transport::Ajax => "ajax",
-    };
-    let mut headers: Vec<(&str, &str)> = PASSED.iter().filter_map(|name| Some((*name, client.header(name)?))).collect();
-    headers.push(("x-diffyne-transport", if transport == "ws" { "websocket" } else { "ajax" }));
-    if !client.id.is_empty() {
-        headers.push(("x-diffyne-client-id", &client.id));
+    let (mut host, mut forwarded_host, mut scheme, mut origin_scheme) = (None, None, None, None);
+    let mut headers: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(PASSED.len() + 4);
+    for (name, value) in client.headers.lines().filter_map(|line| line.split_once(": ")) {
+        let known = match name {
+            "host" => &mut host,
+            "x-forwarded-host" => &mut forwarded_host,
+            "x-forwarded-proto" => &mut scheme,
+            _ => {
+                let Some(passed) = PASSED.iter().find(|passed| **passed == name) else { continue };
+                if headers.iter().all(|(other, _)| other != passed) {
+                    if name == "origin" {
+                        origin_scheme = value.split_once("://").map(|(scheme, _)| scheme);
+                    }
+                    headers.push((passed, value.into()));
+                }
+                continue;
+            }
+        };
+        known.get_or_insert(value);
     }
-    let trace = trace_parent(client);
-    headers.extend([("x-request-id", job.request_id.as_str()), ("traceparent", trace.as_str())]);
-    json!({
-        "kind": match job.kind {
+    let is_socket = client.transport == Transport::Ws;
+    headers.push(("x-diffyne-transport", if is_socket { "websocket" } else { "ajax" }.into()));
+    if !client.id.is_empty() {
+        headers.push(("x-diffyne-client-id", client.id.as_str().into()));
+    }
+    headers.push(("x-request-id", job.request_id.as_str().into()));
+    headers.push(("traceparent", trace_parent(client).into()));
+    Head {
+        kind: match job.kind {
             CallKind::Call => "call",
             CallKind::Update => "update",
             CallKind::Mount => "mount",
             CallKind::Grant => "grant",
         },
-        "transport": transport,
-        "ip": client.ip,
-        "host": host,
-        "scheme": scheme,
-        "headers": headers,
-        "cookies": cookies(&client.headers),
-    })
+        transport: if is_socket { "ws" } else { "ajax" },
+        ip: &client.ip,
+        host: forwarded_host.or(host).unwrap_or("localhost"),
+        scheme: scheme.or(origin_scheme).unwrap_or("http"),
+        headers,
+        cookies: &client.headers,
+    }
 }
 
 /// All cookies as one header, later ones instead of earlier ones of the same name.
 pub(super) fn cookie_header(headers: &str) -> String {
-    let pairs: Map<String, Value> = raw_cookies(headers).map(|(name, value)| (name.to_owned(), value.into())).collect();
-    pairs
-        .iter()
-        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
-        .collect::<Vec<_>>()
-        .join("; ")
+    let newest: HashMap<&str, &str> = raw_cookies(headers).collect();
+    let mut written = HashSet::new();
+    let names = raw_cookies(headers).map(|(name, _)| name).filter(|name| written.insert(*name));
+    names.map(|name| format!("{name}={}", newest[name])).collect::<Vec<_>>().join("; ")
 }
 
 fn raw_cookies(headers: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -82,12 +110,13 @@ fn raw_cookies(headers: &str) -> impl Iterator<Item = (&str, &str)> {
     lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
 }
 
-/// All cookies by name, later ones first, decoded as PHP decodes them.
-fn cookies(headers: &str) -> Map<String, Value> {
-    raw_cookies(headers).map(|(name, value)| (name.to_owned(), Value::from(crate::page::decode(value)))).collect()
+/// All cookies by name, decoded as PHP decodes them. Of two of one name PHP keeps the later one.
+fn decoded<S: Serializer>(headers: &&str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(raw_cookies(headers).map(|(name, value)| (name, crate::page::decode(value))))
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -109,9 +138,32 @@ mod tests {
     }
 
     #[test]
+    fn a_head_takes_the_first_of_each_header() {
+        let headers = "host: inner\norigin: https://a.test\nuser-agent: A\nuser-agent: B\nx-other: x\nx-forwarded-host: shop.test\n";
+        let client = ClientInfo { headers: headers.to_owned(), id: "7".to_owned(), ..ClientInfo::default() };
+        let job = Job {
+            kind: CallKind::Call,
+            client,
+            cause: None,
+            payload: Vec::new(),
+            deadline: std::time::Instant::now(),
+            request_id: "r-1".to_owned(),
+        };
+        let head = head(&job);
+        assert_eq!((head.host, head.scheme), ("shop.test", "https"));
+        let names: Vec<&str> = head.headers.iter().map(|(name, _)| *name).collect();
+        let ours = ["x-diffyne-transport", "x-diffyne-client-id", "x-request-id", "traceparent"];
+        assert_eq!(names, [["origin", "user-agent"].as_slice(), &ours].concat());
+        assert_eq!(head.headers[1].1, "A");
+    }
+
+    #[test]
     fn cookies_are_decoded_and_newer_ones_win() {
-        let cookies = cookies("host: x\ncookie: a=1; session=old%3D%2B\ncookie: session=new%20one\n");
-        assert_eq!(Value::Object(cookies), json!({"a": "1", "session": "new one"}));
+        let headers = "host: x\ncookie: a=1; session=old%3D%2B\ncookie: session=new%20one\n";
+        let mut text = Vec::new();
+        decoded(&headers, &mut serde_json::Serializer::new(&mut text)).unwrap();
+        let cookies: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(cookies, serde_json::json!({"a": "1", "session": "new one"}));
         assert_eq!(cookie_header("cookie: a=1; s=x%3D\ncookie: s=y=\n"), "a=1; s=y=");
     }
 }

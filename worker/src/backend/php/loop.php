@@ -59,11 +59,21 @@ namespace Diffyne\Cluster\Loop {
             }
         }
 
-        /** Waits until so many bytes are there; false at the end. */
+        /** Whether something is there to be read, now. */
+        public function holds(): bool
+        {
+            $read = [$this->socket];
+            $none = null;
+
+            return $this->bytes !== '' || stream_select($read, $none, $none, 0) === 1;
+        }
+
+        /** Waits until so many bytes are there, as long as it takes; false at the end. */
         private function has(int $count): bool
         {
             while (strlen($this->bytes) < $count) {
-                $read = @fread($this->socket, self::READ_BYTES);
+                // Not fread: that gives up after default_socket_timeout, and asks the system twice.
+                $read = @stream_socket_recvfrom($this->socket, self::READ_BYTES);
                 if ($read === false || $read === '') {
                     return false;
                 }
@@ -269,7 +279,10 @@ namespace Diffyne\Cluster\Loop {
                 $running = false;
                 $channel->write(['type' => 'answer'] + $answer['head'], $answer['body']);
             });
-            $channel->write(['type' => 'idle', 'memory' => memory_get_usage(true)]);
+            // Not when the next call is there: its answer says as much, and the worker need not wake up for it.
+            if (! $channel->holds()) {
+                $channel->write(['type' => 'idle', 'memory' => memory_get_usage(true)]);
+            }
         }
     })();
 }

@@ -3,9 +3,11 @@
 //! * `process`: one process, its script and its ends
 //! * `room`: where calls meet processes, on the calls' own threads
 //! * `pool`: how many there are, and what becomes of them, on a thread that they die with
+//! * `cores`: where they run while calls wait
 //! * `frame`: what goes over the socket between
 //! * `figures`: what a pool counts
 
+mod cores;
 mod figures;
 mod frame;
 mod pool;

@@ -82,7 +82,7 @@ enum Said {
         error: String,
     },
     Answer(Box<Told>),
-    /// It has tidied up; `memory`: what PHP holds, in bytes.
+    /// It has tidied up, and nothing lies there to be done; `memory`: what PHP holds, in bytes.
     Idle {
         #[serde(default)]
         memory: u64,
@@ -107,7 +107,8 @@ pub(super) enum Ended {
 /// The way to a running process.
 pub(super) struct Ready {
     channel: Channel,
-    /// It may still be tidying up after its last answer; it reads the next call when it has.
+    /// It may still be tidying up after its last answer; it reads the next call when it has, and says that it is idle
+    /// only when there is none.
     tidying: bool,
     /// What PHP held when it said so last, in bytes.
     held: u64,
@@ -119,6 +120,8 @@ pub(super) struct Ready {
     pub(super) calls: u32,
     /// When it is replaced.
     pub(super) calls_max: u32,
+    /// The core that it keeps to.
+    pub(super) core: Option<usize>,
     end: oneshot::Sender<Why>,
 }
 
@@ -204,7 +207,7 @@ pub(super) async fn start(settings: &PhpSettings, generation: u32) -> Result<(Re
     let spread = 1.0 + (fastrand::f64() - 0.5) / 5.0;
     let calls_max = (f64::from(settings.calls_max) * spread) as u32;
     let channel = Channel::new(channel);
-    Ok((Ready { channel, tidying: false, held: 0, id, generation, calls: 0, calls_max, end }, child))
+    Ok((Ready { channel, tidying: false, held: 0, id, generation, calls: 0, calls_max, core: None, end }, child))
 }
 
 /// The first words; an error of its own, or none when it has just ended.
@@ -238,33 +241,32 @@ impl Ready {
     pub(super) async fn run(&mut self, head: &impl Serialize, payload: &[u8], deadline: Instant) -> Ended {
         self.calls += 1;
         match timeout_at(deadline.into(), self.exchange(head, payload)).await {
-            Ok(Ok((told, _))) if told.is_last() => Ended::AnsweredLast(*told),
-            Ok(Ok((told, body))) => {
+            Ok(Ok(Some((told, _)))) if told.is_last() => Ended::AnsweredLast(*told),
+            Ok(Ok(Some((told, body)))) => {
                 self.tidying = true;
                 Ended::Answered(*told, body)
             }
-            // Whoever tidies up has not read the call.
-            Ok(Err(_)) if self.tidying => Ended::NotRun,
+            Ok(Ok(None)) => Ended::NotRun,
             Ok(Err(error)) => Ended::Died(error.to_string()),
             Err(_elapsed) => Ended::Late,
         }
     }
 
-    async fn exchange(&mut self, head: &impl Serialize, payload: &[u8]) -> io::Result<(Box<Told>, Vec<u8>)> {
+    /// The answer; none when the process has ended and never read the call.
+    async fn exchange(&mut self, head: &impl Serialize, payload: &[u8]) -> io::Result<Option<(Box<Told>, Vec<u8>)>> {
         let (channel, reader) = self.channel.here()?;
-        if let Err(error) = frame::write(channel, head, payload).await {
+        if frame::write(channel, head, payload).await.is_err() {
             // It cannot have read all of it.
-            self.tidying = true;
-            return Err(error);
+            return Ok(None);
         }
         loop {
-            let until = tokio::time::Instant::now() + SETTLE_TIMEOUT;
-            let read = reader.next::<Said>(channel);
-            let said = if self.tidying { timeout_at(until, read).await? } else { read.await };
-            match said? {
-                (Said::Answer(told), body) => return Ok((told, body)),
-                (Said::Idle { memory }, _) if self.tidying => (self.tidying, self.held) = (false, memory),
-                _ => return Err(io::Error::other("it spoke out of turn")),
+            match reader.next::<Said>(channel).await {
+                Ok((Said::Answer(told), body)) => return Ok(Some((told, body))),
+                Ok((Said::Idle { memory }, _)) if self.tidying => (self.tidying, self.held) = (false, memory),
+                Ok(_) => return Err(io::Error::other("it spoke out of turn")),
+                // So the system says it when something was left unread; otherwise it is the end of the stream.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(error),
             }
         }
     }

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use diffyne_shared::settings::php::PhpSettings;
-use serde_json::Value;
+use diffyne_shared::settings::php::{Affinity, PhpSettings};
+use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
+use super::cores::{Core, Cores};
 use super::figures::Figures;
 use super::process::{Ended, Ready};
 use crate::backend::translation::Told;
@@ -83,6 +84,23 @@ pub(super) struct Room {
     pub(super) figures: Figures,
     memory_max: u64,
     spare: usize,
+    /// None when the system decides where processes run.
+    cores: Option<Arc<Cores>>,
+}
+
+/// What a call holds while it runs and its process tidies up.
+struct Place {
+    /// Before the permit: whoever gets that finds this free.
+    core: Option<Core>,
+    _permit: OwnedSemaphorePermit,
+    /// It had to wait for it.
+    has_waited: bool,
+}
+
+impl Place {
+    fn new(permit: OwnedSemaphorePermit, has_waited: bool) -> Self {
+        Self { core: None, _permit: permit, has_waited }
+    }
 }
 
 /// A call that waits, until it no longer does.
@@ -109,6 +127,7 @@ impl Room {
             figures,
             memory_max: settings.memory_max,
             spare,
+            cores: (settings.affinity == Affinity::Auto).then(Cores::of_this_worker),
         })
     }
 
@@ -117,14 +136,20 @@ impl Room {
     }
 
     /// Runs a call; what is to be tidied up afterwards is, without anybody waiting for it.
-    pub(super) async fn run(self: &Arc<Self>, head: &Value, payload: &[u8], deadline: Instant) -> (Told, Vec<u8>) {
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        head: &impl Serialize,
+        payload: &[u8],
+        deadline: Instant,
+    ) -> (Told, Vec<u8>) {
         let began = Instant::now();
         loop {
-            let (mut process, place) = match self.process(deadline).await {
+            let (mut process, mut place) = match self.process(deadline).await {
                 Ok(taken) => taken,
                 Err(told) => return (told, Vec::new()),
             };
             self.figures.wait.observe(began.elapsed().as_secs_f64());
+            self.bind(&mut process, &mut place);
             let (told, body, why) = match process.run(head, payload, deadline).await {
                 Ended::Answered(told, body) => {
                     self.go_on(process, place);
@@ -151,12 +176,28 @@ impl Room {
         }
     }
 
+    /// While calls wait, a process keeps to a core of its own; otherwise the system moves it as it likes.
+    fn bind(&self, process: &mut Ready, place: &mut Place) {
+        let Some(cores) = &self.cores else { return };
+        if place.has_waited && self.lock().target == cores.count() {
+            place.core = cores.take(process.core);
+        }
+        let core = place.core.as_ref().map(Core::number);
+        if process.core != core {
+            process.core = core;
+            if let Err(error) = cores.bind(process.id, core) {
+                // It has just ended, or runs as another user.
+                tracing::debug!(process = process.id, %error, "a PHP process is not bound to a core");
+            }
+        }
+    }
+
     /// A place, and a process for it; or why there is none.
-    async fn process(self: &Arc<Self>, deadline: Instant) -> Result<(Ready, OwnedSemaphorePermit), Told> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned()
+    async fn process(self: &Arc<Self>, deadline: Instant) -> Result<(Ready, Place), Told> {
+        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned()
             && let Some(process) = self.lock().idle.pop()
         {
-            return Ok((process, place));
+            return Ok((process, Place::new(permit, false)));
         }
         let number = {
             let mut inner = self.lock();
@@ -168,11 +209,11 @@ impl Room {
         let _waiting = Waiting { room: self, number };
         let mut state = self.state.subscribe();
         let wait = async {
-            let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| not_run("it is closed"))?;
+            let permit = Arc::clone(&self.places).acquire_owned().await.map_err(|_| not_run("it is closed"))?;
             loop {
                 let freed = self.freed.notified();
                 if let Some(process) = self.lock().idle.pop() {
-                    return Ok((process, place));
+                    return Ok((process, Place::new(permit, true)));
                 }
                 freed.await;
             }
@@ -200,7 +241,7 @@ impl Room {
 
     /// What becomes of a process that has answered. Nobody has to wait until it has tidied up: a call that waits is
     /// handed to it at once, and read by it as soon as it can.
-    fn go_on(self: &Arc<Self>, process: Ready, place: OwnedSemaphorePermit) {
+    fn go_on(self: &Arc<Self>, process: Ready, place: Place) {
         let is_good = process.calls < process.calls_max && process.weight() <= self.memory_max;
         if is_good && !self.lock().waiting.is_empty() {
             self.put(process);
@@ -211,7 +252,7 @@ impl Room {
     }
 
     /// Waits until a process has tidied up after its answer, and gives it back.
-    async fn settle(self: Arc<Self>, mut process: Ready, place: OwnedSemaphorePermit) {
+    async fn settle(self: Arc<Self>, mut process: Ready, place: Place) {
         if !process.settle().await {
             process.end(Why::Untidy);
         } else if process.calls >= process.calls_max {

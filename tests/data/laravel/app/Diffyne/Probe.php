@@ -163,6 +163,18 @@ class Probe extends Plain
         $this->text = 'spoilt';
     }
 
+    /** Answers after a while; what comes after the answer takes its time as well, and ends the process. */
+    #[Invokable]
+    public function depart(string $how): void
+    {
+        app()->terminating(static function () use ($how): void {
+            usleep(300_000);
+            $how === 'exit' ? exit() : posix_kill(getmypid(), SIGKILL);
+        });
+        usleep(300_000);
+        $this->text = (string) getmypid();
+    }
+
     #[Invokable]
     protected function guarded(): void
     {
