@@ -204,6 +204,22 @@ async fn a_saturated_pool_lets_calls_wait_and_answers_overloaded_beyond_the_queu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_worker_is_not_asked_again_for_each_call_that_waits() -> anyhow::Result<()> {
+    let shape = Shape::new(1, 1).worker("--worker-concurrency", "2").worker("--worker-queue", "2");
+    let cluster = Cluster::start(shape)?;
+    let started = std::time::Instant::now();
+    let mut clients = slow_calls(&cluster, 100, 10).await?;
+    for client in &mut clients {
+        assert_eq!(client.receive().await?["data"]["s"], true);
+    }
+    let handed_back = cluster.gateways[0].metric("diffyne_gateway_calls_handed_back_total")?;
+    // At first nobody knows how full it is, and each of two threads finds out now and then: 20 times a second.
+    let allowed = 8.0 + 2.0 * started.elapsed().as_secs_f64() * 20.0;
+    assert!(handed_back <= allowed, "100 calls, {handed_back} handed back, {allowed} allowed");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_queued_in_a_worker_is_dropped_when_its_client_leaves() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1).worker("--worker-concurrency", "1").worker("--worker-queue", "5"))?;
     let mut first = slow_calls(&cluster, 1, 600).await?;
@@ -280,6 +296,7 @@ async fn foreign_worker(listener: tokio::net::TcpListener, versions: VersionRang
                             backend: "by hand".to_owned(),
                             draining: false,
                             faulty: false,
+                            queue: None,
                         }),
                         Frame::Call(call) => Frame::Reply(Reply {
                             id: call.id,

@@ -312,6 +312,7 @@ mod tests {
             backend: String::new(),
             draining: false,
             faulty: false,
+            queue: None,
         };
         let peers: Vec<Rc<Peer>> = (0..PEERS).map(|port| Peer::new(PeerAddress::tcp("h", port as u16))).collect();
         for peer in &peers {

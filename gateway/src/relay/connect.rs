@@ -98,6 +98,7 @@ async fn greet(mut stream: Stream, settings: &RelaySettings) -> Result<Connected
         backend: String::new(),
         draining: false,
         faulty: false,
+        queue: None,
     };
     let mut bytes = Vec::new();
     rpc::encode(&Frame::Hello(ours), &mut bytes).map_err(|error| error.to_string())?;

@@ -61,6 +61,8 @@ pub(super) struct Peer {
     /// Its backend cannot run calls.
     faulty: Cell<bool>,
     capacity: Cell<u32>,
+    /// Calls that it takes at most, running and waiting, if it has told.
+    room: Cell<Option<u32>>,
     load: Cell<u32>,
     in_flight: Cell<u32>,
     /// Sent since the load was told.
@@ -85,6 +87,7 @@ impl Peer {
             silent: Cell::new(false),
             faulty: Cell::new(false),
             capacity: Cell::new(1),
+            room: Cell::new(None),
             load: Cell::new(0),
             in_flight: Cell::new(0),
             sent_since: Cell::new(0),
@@ -105,6 +108,7 @@ impl Peer {
         self.busy.set(false);
         self.silent.set(false);
         self.capacity.set(hello.capacity.max(1));
+        self.room.set(hello.queue.map(|queue| hello.capacity.max(1).saturating_add(queue)));
         self.load.set(0);
         self.sent_since.set(0);
         self.heard.set(Instant::now());
@@ -136,7 +140,16 @@ impl Peer {
     }
 
     pub(super) fn takes_calls(&self) -> bool {
-        self.is_there() && !self.busy.get() && self.breaker.allows() && self.out.borrow().len() < OUT_BYTES_MAX
+        self.is_there()
+            && !self.busy.get()
+            && self.has_room()
+            && self.breaker.allows()
+            && self.out.borrow().len() < OUT_BYTES_MAX
+    }
+
+    /// Calls beyond its room would only come back.
+    fn has_room(&self) -> bool {
+        self.room.get().is_none_or(|room| self.load.get().saturating_add(self.sent_since.get()) < room)
     }
 
     /// How long a call would take here, more or less: load in relation to capacity, times what a call takes. Smaller
@@ -168,9 +181,13 @@ impl Peer {
         self.busy.set(true);
     }
 
-    /// A busy worker may have room without having said so.
+    /// A busy worker may have room without having said so: for one call at least, it is assumed.
     pub(super) fn try_again(&self) {
         self.busy.set(false);
+        if let Some(room) = self.room.get().filter(|_| !self.has_room()) {
+            self.load.set(room.saturating_sub(1));
+            self.sent_since.set(0);
+        }
     }
 
     pub(super) fn one_less(&self) {

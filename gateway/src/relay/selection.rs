@@ -29,7 +29,7 @@ pub(super) fn choose(peers: &[Rc<Peer>], refused: impl Fn(&Rc<Peer>) -> bool) ->
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use diffyne_shared::rpc::{Hello, PeerAddress, VERSIONS};
+    use diffyne_shared::rpc::{Empty, Frame, Hello, PeerAddress, VERSIONS};
 
     fn hello() -> Hello {
         Hello {
@@ -41,6 +41,7 @@ mod tests {
             backend: String::new(),
             draining: false,
             faulty: false,
+            queue: None,
         }
     }
 
@@ -61,6 +62,27 @@ mod tests {
         assert!(choose(&peers, |_| false).is_some(), "nobody works: somebody has to say so");
         peers[0].told_fault(false);
         assert!(Rc::ptr_eq(choose(&peers, |_| false).unwrap(), &peers[0]));
+    }
+
+    #[test]
+    fn a_worker_gets_no_more_calls_than_it_takes() {
+        let peer = Peer::new(PeerAddress::tcp("h", 1));
+        peer.connected(&Hello { capacity: 2, queue: Some(1), ..hello() });
+        let peers = [peer];
+        let mut sent = 0;
+        while let Some(peer) = choose(&peers, |_| false) {
+            sent += 1;
+            assert!(peer.send_call(sent, &Frame::Ping(Empty {})));
+        }
+        assert_eq!(sent, 3);
+        peers[0].told_load(2);
+        assert!(choose(&peers, |_| false).is_some(), "one has left");
+        peers[0].told_load(3);
+        assert!(choose(&peers, |_| false).is_none());
+        peers[0].try_again();
+        assert!(choose(&peers, |_| false).is_some(), "it may be that others have left");
+        peers[0].send_call(4, &Frame::Ping(Empty {}));
+        assert!(choose(&peers, |_| false).is_none(), "one is enough to find out");
     }
 
     #[test]

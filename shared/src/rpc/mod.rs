@@ -63,6 +63,9 @@ pub struct Hello {
     /// Its backend cannot run calls now; why is in its own log and at its `/ready`.
     #[serde(default)]
     pub faulty: bool,
+    /// Calls that may wait in the worker beyond its capacity, so that gateways send no more; not told by older ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<u32>,
 }
 
 /// How a call came to the gateway.

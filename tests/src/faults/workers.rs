@@ -47,6 +47,7 @@ async fn misbehave(mut stream: TcpStream, manner: Manner, met: Arc<AtomicU64>) -
                         backend: "mischief".to_owned(),
                         draining: false,
                         faulty: false,
+                        queue: None,
                     };
                     rpc::encode(&Frame::Hello(hello), &mut out)?;
                 }

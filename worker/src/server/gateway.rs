@@ -49,8 +49,6 @@ struct Connection {
     running: FuturesUnordered<Running>,
     /// Calls that have not begun, and how to drop them.
     queued: HashMap<u64, CancellationToken>,
-    /// The gateway was told of no room since the last word on the load.
-    told_busy: bool,
 }
 
 /// Serves a gateway until it hangs up.
@@ -87,7 +85,6 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
         written: 0,
         running: FuturesUnordered::new(),
         queued: HashMap::new(),
-        told_busy: false,
     };
     let why = connection.talk(stream, reader).await;
     tracing::info!(gateway, why, "gateway disconnected");
@@ -138,6 +135,7 @@ async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -
             backend: shared.backend.name().to_owned(),
             draining: shared.drain.is_cancelled(),
             faulty: shared.backend.ready().is_err(),
+            queue: u32::try_from(shared.queue_max).ok(),
         }),
     };
     rpc::encode(&answer, &mut bytes).map_err(|error| error.to_string())?;
@@ -262,7 +260,6 @@ impl Connection {
 
     fn busy(&mut self, id: u64) {
         self.shared.metrics.busy.inc();
-        self.told_busy = true;
         self.send(&Frame::Busy(CallId { id }));
     }
 
@@ -326,7 +323,6 @@ impl Connection {
                     load: self.load(),
                     faulty: self.faulty(),
                 };
-                self.told_busy = false;
                 self.send(&Frame::Reply(reply));
             }
             // A cancelled call is handed back as well, so that the gateway can forget it.
