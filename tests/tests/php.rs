@@ -191,6 +191,9 @@ async fn a_call_that_lies_ready_for_a_process_that_ends_is_run_by_another(way: W
 async fn processes_that_have_nothing_to_do_stay() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let cluster = Cluster::start(laravel.shape(1, 1).worker("--php-ini", "default_socket_timeout=1"))?;
+    eventually("one process and a spare one", || {
+        cluster.workers[0].metric("diffyne_worker_php_processes_ready").is_ok_and(|ready| ready >= 2.0)
+    })?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let process = text(&mut client, "wait", json!([0])).await?;
     tokio::time::sleep(Duration::from_millis(2500)).await;
@@ -233,9 +236,9 @@ async fn while_calls_wait_each_process_keeps_to_a_core_of_its_own() -> anyhow::R
         eventually("all processes run", || where_they_are().len() >= cores)?;
         if affinity == "auto" && cores > 1 {
             eventually("each is on a core of its own", || {
-                let mut bound = where_they_are();
-                bound.retain(|list| *list != all);
-                bound.iter().collect::<HashSet<_>>().len() == cores && bound.len() == cores
+                let mut bound: HashSet<String> = where_they_are().into_iter().collect();
+                bound.remove(&all);
+                bound.len() == cores
             })?;
         } else {
             let places = where_they_are();
