@@ -156,7 +156,7 @@ impl Room {
                     return (told, body);
                 }
                 Ended::NotRun => {
-                    // It had died, or did not end tidying up, before it could take the call.
+                    // It has ended without having read the call.
                     process.end(Why::Untidy);
                     continue;
                 }
