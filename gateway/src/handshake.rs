@@ -216,7 +216,8 @@ impl Admission {
         Identity { ip: self.client_address(headers, peer), headers: lines.into_boxed_slice(), guest }
     }
 
-    fn is_trusted(&self, address: IpAddr) -> bool {
+    /// Whether this is a proxy that is believed.
+    pub fn is_trusted(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(address))
     }
 

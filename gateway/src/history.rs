@@ -21,7 +21,6 @@ pub struct HistoryLimits {
 }
 
 struct Entry {
-    offset: u64,
     since: Instant,
     delivery: Arc<Delivery>,
 }
@@ -71,11 +70,7 @@ impl History {
             self.bytes = 0;
         }
         self.bytes += delivery.frame.len();
-        self.entries.push_back(Entry {
-            offset: position.offset,
-            since: Instant::now(),
-            delivery: Arc::clone(delivery),
-        });
+        self.entries.push_back(Entry { since: Instant::now(), delivery: Arc::clone(delivery) });
         self.position = Some(position.clone());
         self.forget_old();
     }
@@ -100,7 +95,9 @@ impl History {
         if now.epoch != place.epoch || missed > self.entries.len() as u64 {
             return None;
         }
-        Some(self.entries.iter().filter(move |entry| entry.offset > place.offset).map(|entry| &entry.delivery))
+        // Offsets are dense: what was missed is at the end.
+        let known = self.entries.len() - missed as usize;
+        Some(self.entries.range(known..).map(|entry| &entry.delivery))
     }
 }
 

@@ -9,21 +9,35 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use diffyne_shared::bus::Position;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use slab::Slab;
 
+use crate::connection::account::Held;
 use crate::connection::{Connection, Phase, Pulse};
 use crate::history::{History, HistoryLimits};
 use crate::metrics::ThreadMetrics;
 use crate::socket::{Close, frame};
+use crate::subscribers::{Added, Subscribers, filter_bytes};
+
+pub use crate::subscribers::Filter;
 
 /// Connections that a fan-out serves before others get their turn.
 const FAN_OUT_TURN: usize = 32;
 /// Seconds that a closed connection has to end its side.
 const CLOSE_SECONDS: u32 = 3;
 
-/// Ending a connection for which less waits would free no memory worth having.
-const SLOW_BYTES_MIN: usize = 64 * 1024;
+/// Ending a connection for which less is held would free no memory worth having.
+const SHED_BYTES_MIN: usize = 64 * 1024;
+/// Connections that one thread names when memory is short.
+const LARGEST_MAX: usize = 256;
+/// What a subscription takes beside its filters, in bytes.
+const SUBSCRIPTION_BYTES: usize = 256;
+/// Broadcasts of the past that a replay looks at before others get their turn,
+const REPLAY_SLICE: usize = 256;
+/// and filters that it compares them with,
+const REPLAY_FILTERS_SLICE: usize = 2048;
+/// and bytes that it sends.
+const REPLAY_BYTES_SLICE: usize = 256 * 1024;
 
 /// A client that was sent away has this long to leave by itself.
 pub const LEAVE_GRACE: Duration = Duration::from_millis(500);
@@ -77,46 +91,52 @@ pub struct Delivery {
     pub position: Option<Position>,
 }
 
-/// What a subscription wants to hear of an event: all, or where fields of the first parameter are equal.
-pub type Filter = Option<Map<String, Value>>;
+/// Why a connection may hear no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// It has as many subscriptions as it may.
+    Number,
+    /// They would take more memory than it may hold.
+    Bytes,
+}
 
+/// What a replay finds.
 #[derive(Debug)]
-struct Subscription {
-    since: u64,
-    filters: Vec<Filter>,
-    /// Its client came from a gateway that was ahead of this one: what is not behind this place it has already.
-    floor: Option<Position>,
+pub enum Missed {
+    /// The history does not reach back to the place, or is another one.
+    Unknown,
+    /// As much as may be looked at before others get their turn.
+    Part(MissedPart),
 }
 
-impl Subscription {
-    fn wants(&self, delivery: &Delivery) -> bool {
-        let heard = match delivery.audience {
-            Audience::All => true,
-            Audience::Before(moment) => self.since < moment,
-            Audience::After(moment) => self.since > moment,
-        };
-        heard && !self.has(delivery) && self.filters.iter().any(|filter| matches(filter, delivery.first.as_ref()))
-    }
-
-    fn has(&self, delivery: &Delivery) -> bool {
-        let (Some(floor), Some(place)) = (&self.floor, &delivery.position) else { return false };
-        floor.epoch == place.epoch && place.offset <= floor.offset
-    }
+/// A part of what was missed.
+#[derive(Debug)]
+pub struct MissedPart {
+    /// What the client is sent.
+    pub frames: Vec<Bytes>,
+    /// Filters that were looked at to tell.
+    pub filters: usize,
+    /// Up to here it was looked at.
+    pub place: Position,
+    /// Nothing comes behind it now.
+    pub is_last: bool,
 }
 
-/// Equal fields, without coercion.
-fn matches(filter: &Filter, first: Option<&Value>) -> bool {
-    let Some(fields) = filter else { return true };
-    let Some(Value::Object(first)) = first else { return fields.is_empty() };
-    fields.iter().all(|(name, value)| first.get(name) == Some(value))
+/// A connection for which much is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Large {
+    /// How much.
+    pub bytes: usize,
+    /// The hub's second of its handshake.
+    pub born: u32,
+    /// Its place in its hub.
+    pub key: usize,
 }
-
-type Listeners = HashMap<usize, Subscription>;
 
 /// One thread's connections.
 pub struct Hub {
     connections: RefCell<Slab<Rc<Connection>>>,
-    listeners: RefCell<HashMap<Rc<str>, Listeners>>,
+    listeners: RefCell<HashMap<Rc<str>, Subscribers>>,
     dirty: RefCell<Vec<Rc<Connection>>>,
     history: RefCell<History>,
     clock: Clock,
@@ -162,19 +182,20 @@ impl Hub {
                 *connections = Slab::new();
             }
             for name in connection.subscriptions.take() {
-                self.forget(&name, key);
+                self.forget(&name, key, None);
             }
         }
     }
 
-    fn forget(&self, name: &Rc<str>, key: usize) {
+    /// Takes back what a connection hears of an event: one filter of it, or all; whether that was the last.
+    fn forget(&self, name: &str, key: usize, filter: Option<&Filter>) -> (usize, bool) {
         let mut listeners = self.listeners.borrow_mut();
-        if let Some(of_event) = listeners.get_mut(name) {
-            of_event.remove(&key);
-            if of_event.is_empty() {
-                listeners.remove(name);
-            }
+        let Some(of_event) = listeners.get_mut(name) else { return (0, false) };
+        let gone = of_event.remove(key, filter);
+        if of_event.is_empty() {
+            listeners.remove(name);
         }
+        gone
     }
 
     /// Connections of this thread.
@@ -192,48 +213,40 @@ impl Hub {
         self.connections.borrow().iter().map(|(_, connection)| Rc::clone(connection)).collect()
     }
 
-    /// Adds what a connection wants to hear; `false` when it has as many subscriptions as it may.
-    pub fn subscribe(&self, connection: &Connection, name: &str, filter: Filter, most: usize) -> bool {
+    /// Adds what a connection wants to hear. An event name has at most `most` filters, and a connection as many names.
+    pub fn subscribe(&self, connection: &Connection, name: &str, filter: &Filter, most: usize) -> Result<(), Excess> {
         let key = connection.key.get();
         let mut names = connection.subscriptions.borrow_mut();
         let mut listeners = self.listeners.borrow_mut();
-        if let Some(subscription) = listeners.get_mut(name).and_then(|of_event| of_event.get_mut(&key)) {
-            if subscription.filters.contains(&filter) {
-                return true;
-            }
-            if subscription.filters.len() >= most {
-                return false;
-            }
-            subscription.filters.push(filter);
-            return true;
+        let is_new = !names.iter().any(|known| **known == *name);
+        if is_new && names.len() >= most {
+            return Err(Excess::Number);
         }
-        if names.len() >= most {
-            return false;
+        let bytes = filter_bytes(filter) + if is_new { SUBSCRIPTION_BYTES + name.len() } else { 0 };
+        if !connection.has_room_for(bytes) {
+            return Err(Excess::Bytes);
         }
-        let name = listeners.get_key_value(name).map_or_else(|| Rc::from(name), |(known, _)| Rc::clone(known));
-        let subscription = Subscription { since: self.clock.tick(), filters: vec![filter], floor: None };
-        listeners.entry(Rc::clone(&name)).or_default().insert(key, subscription);
-        names.push(name);
-        true
+        let known = listeners.get_key_value(name).map(|(known, _)| Rc::clone(known));
+        let name = known.unwrap_or_else(|| Rc::from(name));
+        match listeners.entry(Rc::clone(&name)).or_default().add(key, filter, most, || self.clock.tick()) {
+            Added::Full => return Err(Excess::Number),
+            Added::Known => return Ok(()),
+            Added::New => {}
+        }
+        connection.account.hold(Held::Subscriptions, bytes);
+        if is_new {
+            names.push(name);
+        }
+        Ok(())
     }
 
     /// Takes back what a connection wanted to hear; without a filter, all of that event.
     pub fn unsubscribe(&self, connection: &Connection, name: &str, filter: &Filter) {
-        let key = connection.key.get();
-        let over = {
-            let mut listeners = self.listeners.borrow_mut();
-            let Some(subscription) = listeners.get_mut(name).and_then(|of_event| of_event.get_mut(&key)) else {
-                return;
-            };
-            subscription.filters.retain(|known| filter.is_some() && known != filter);
-            subscription.filters.is_empty()
-        };
-        if over {
-            let mut names = connection.subscriptions.borrow_mut();
-            if let Some(at) = names.iter().position(|known| &**known == name) {
-                let name = names.swap_remove(at);
-                self.forget(&name, key);
-            }
+        let (bytes, was_last) = self.forget(name, connection.key.get(), Some(filter));
+        connection.account.release(Held::Subscriptions, bytes);
+        if was_last {
+            connection.account.release(Held::Subscriptions, SUBSCRIPTION_BYTES + name.len());
+            connection.subscriptions.borrow_mut().retain(|known| &**known != name);
         }
     }
 
@@ -277,28 +290,37 @@ impl Hub {
     pub fn set_floor(&self, connection: &Connection, place: &Position) {
         let mut listeners = self.listeners.borrow_mut();
         for name in connection.subscriptions.borrow().iter() {
-            let subscription = listeners.get_mut(name).and_then(|of_event| of_event.get_mut(&connection.key.get()));
-            if let Some(subscription) = subscription {
-                subscription.floor = Some(place.clone());
+            if let Some(of_event) = listeners.get_mut(name) {
+                of_event.set_floor(connection.key.get(), place);
             }
         }
     }
 
-    /// What a connection has missed since a place, as far as it hears it now; `None` when that is not known any more,
-    /// or more than `bytes_max`.
-    pub fn missed(&self, connection: &Connection, place: &Position, bytes_max: usize) -> Option<Vec<Bytes>> {
+    /// The next part of what a connection has missed since a place, as far as it hears it now.
+    pub fn missed(&self, connection: &Connection, place: &Position) -> Missed {
         let mut history = self.history.borrow_mut();
         let listeners = self.listeners.borrow();
-        let hears = |delivery: &Delivery| {
-            let subscription =
-                listeners.get(delivery.name.as_str()).and_then(|of_event| of_event.get(&connection.key.get()));
-            subscription.is_some_and(|subscription| {
-                subscription.filters.iter().any(|filter| matches(filter, delivery.first.as_ref()))
-            })
-        };
-        let frames: Vec<Bytes> =
-            history.since(place)?.filter(|delivery| hears(delivery)).map(|delivery| delivery.frame.clone()).collect();
-        (frames.iter().map(Bytes::len).sum::<usize>() <= bytes_max).then_some(frames)
+        let Some(since) = history.since(place) else { return Missed::Unknown };
+        let mut part = MissedPart { frames: Vec::new(), filters: 0, place: place.clone(), is_last: true };
+        let mut bytes = 0;
+        for (looked_at, delivery) in since.enumerate() {
+            if looked_at >= REPLAY_SLICE || part.filters >= REPLAY_FILTERS_SLICE || bytes >= REPLAY_BYTES_SLICE {
+                part.is_last = false;
+                break;
+            }
+            if let Some(of_event) = listeners.get(delivery.name.as_str()) {
+                let (hears, filters) = of_event.missed(connection.key.get(), delivery);
+                part.filters += filters;
+                if hears {
+                    bytes += delivery.frame.len();
+                    part.frames.push(delivery.frame.clone());
+                }
+            }
+            if let Some(here) = &delivery.position {
+                part.place.offset = here.offset;
+            }
+        }
+        Missed::Part(part)
     }
 
     /// Hands a broadcast to all who want it, in turns with everything else on this thread. Whoever subscribes from
@@ -307,13 +329,8 @@ impl Hub {
         let started = Instant::now();
         self.history.borrow_mut().push(delivery);
         let moment = self.clock.tick();
-        let keys: Vec<usize> = match self.listeners.borrow().get(delivery.name.as_str()) {
-            Some(of_event) => {
-                let wanting = of_event.iter().filter(|(_, subscription)| subscription.wants(delivery));
-                wanting.map(|(key, _)| *key).collect()
-            }
-            None => return,
-        };
+        let keys = self.listeners.borrow().get(delivery.name.as_str()).map(|of_event| of_event.wanting(delivery));
+        let Some(keys) = keys else { return };
         let mut delivered = 0;
         let mut others_had_their_turn = false;
         for turn in keys.chunks(FAN_OUT_TURN) {
@@ -325,6 +342,10 @@ impl Hub {
                     continue;
                 }
                 if delivery.except.as_ref() == Some(&connection.caller.id) {
+                    continue;
+                }
+                // Its replay has not come as far as this: it will find it in the history.
+                if delivery.position.is_some() && connection.replaying.get() {
                     continue;
                 }
                 if connection.push(delivery.frame.clone(), &self.metrics) {
@@ -341,8 +362,7 @@ impl Hub {
 
     fn still_wants(&self, key: usize, delivery: &Delivery, moment: u64) -> bool {
         let listeners = self.listeners.borrow();
-        let subscription = listeners.get(delivery.name.as_str()).and_then(|of_event| of_event.get(&key));
-        subscription.is_some_and(|subscription| subscription.since < moment && subscription.wants(delivery))
+        listeners.get(delivery.name.as_str()).is_some_and(|of_event| of_event.wants(key, delivery, moment))
     }
 
     /// One second has passed: pings the silent, drops the dead.
@@ -361,6 +381,10 @@ impl Hub {
                 }
                 Pulse::Overdue => connection.abort(),
                 Pulse::Stuck => connection.give_up(&Close::SLOW_CONSUMER, &self.metrics),
+                Pulse::Unfinished => {
+                    self.metrics.limited.with_label_values(&["message_time"]).inc();
+                    connection.close(&Close::UNFINISHED, &self.metrics, now);
+                }
                 Pulse::Idle => {
                     self.say_goodbye(&connection, "idle", Comeback::Never);
                     connection.close(&Close::IDLE, &self.metrics, now);
@@ -410,12 +434,28 @@ impl Hub {
         }
     }
 
-    /// The connection for which most waits, if that is worth its end.
-    pub fn slowest(&self) -> Option<Rc<Connection>> {
+    /// The connections for which most is held, the largest first and of equal ones the oldest.
+    pub fn largest(&self) -> Vec<Large> {
         let connections = self.connections.borrow();
-        let all = connections.iter().map(|(_, connection)| connection).filter(|connection| connection.takes_messages());
-        let slowest = all.max_by_key(|connection| connection.waiting_bytes())?;
-        (slowest.waiting_bytes() >= SLOW_BYTES_MIN).then(|| Rc::clone(slowest))
+        let all = connections.iter().filter(|(_, connection)| connection.takes_messages());
+        let large = all.map(|(key, connection)| Large { bytes: connection.held(), born: connection.born(), key });
+        let mut large: Vec<Large> = large.filter(|large| large.bytes >= SHED_BYTES_MIN).collect();
+        large.sort_unstable_by_key(|large| (std::cmp::Reverse(large.bytes), large.born));
+        large.truncate(LARGEST_MAX);
+        large
+    }
+
+    /// Ends these connections, as far as that much is still held for them: memory is short.
+    pub fn shed(&self, chosen: &[Large]) {
+        for large in chosen {
+            let connection = self.connections.borrow().get(large.key).cloned();
+            let still =
+                connection.filter(|connection| connection.born() == large.born && connection.held() >= SHED_BYTES_MIN);
+            if let Some(connection) = still {
+                self.metrics.shed.inc();
+                connection.give_up(&Close::SHEDDING, &self.metrics);
+            }
+        }
     }
 
     /// Closes a connection whose last call was waited for.
@@ -426,52 +466,5 @@ impl Hub {
         if connection.phase() == Phase::Draining {
             connection.close(&Close::GOING_AWAY, &self.metrics, self.now());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn filter(value: Value) -> Filter {
-        value.as_object().cloned()
-    }
-
-    #[test]
-    fn a_match_compares_fields_without_coercion() {
-        let first = json!({"room_id": 1, "who": {"id": 2}});
-        let cases = [
-            (json!({"room_id": 1}), true),
-            (json!({"room_id": "1"}), false),
-            (json!({"room_id": 1, "who": {"id": 2}}), true),
-            (json!({"room_id": 1, "nope": null}), false),
-            (json!({}), true),
-        ];
-        for (wanted, expected) in cases {
-            assert_eq!(matches(&filter(wanted.clone()), Some(&first)), expected, "{wanted}");
-        }
-        assert!(matches(&None, None));
-        assert!(!matches(&filter(json!({"a": 1})), Some(&json!(7))));
-    }
-
-    #[test]
-    fn a_late_copy_reaches_only_those_who_subscribed_since() {
-        let clock = Clock::default();
-        let early = Subscription { since: clock.tick(), filters: vec![None], floor: None };
-        let moment = clock.tick();
-        let late = Subscription { since: clock.tick(), filters: vec![None], floor: None };
-        let delivery = |audience| Delivery {
-            name: String::new(),
-            frame: Bytes::new(),
-            first: None,
-            except: None,
-            audience,
-            position: None,
-        };
-        let local = delivery(Audience::Before(moment));
-        let again = delivery(Audience::After(moment));
-        assert!(early.wants(&local) && !late.wants(&local));
-        assert!(!early.wants(&again) && late.wants(&again));
     }
 }

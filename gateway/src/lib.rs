@@ -28,3 +28,4 @@ pub mod reactor;
 pub mod relay;
 pub mod server;
 pub mod socket;
+pub mod subscribers;

@@ -1,5 +1,5 @@
-//! The memory budget: above it nobody else comes in, and the slowest consumers go, one after the other, until there
-//! is room. A gateway that dies takes all of its clients with it.
+//! The memory budget: above it nobody else comes in, and the connections for which most is held are ended, the largest
+//! and oldest first, until there is room. A gateway that dies takes all of its clients with it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::hub::Large;
 use crate::metrics::Metrics;
 use crate::quota::Quota;
 use crate::reactor::{Command, ReactorHandle};
@@ -37,36 +38,70 @@ fn resident() -> usize {
 /// Looks after the memory until the program ends.
 pub async fn watch(threads: Vec<ReactorHandle>, quota: Arc<Quota>, metrics: Arc<Metrics>, most: Option<usize>) {
     let Some(most) = most.or_else(four_fifths) else { return };
+    let relief = (most as f64 * RELIEF) as usize;
     metrics.memory_max.set(most as i64);
     loop {
         let now = resident();
         metrics.memory.set(now as i64);
-        if now > most {
-            if !quota.shedding.swap(true, Ordering::Relaxed) {
-                tracing::warn!(bytes = now, most, "memory is short: no new connections, and the slowest consumers go");
+        if now > most && !quota.shedding.swap(true, Ordering::Relaxed) {
+            tracing::warn!(bytes = now, most, "memory is short: nobody else comes in, and the largest connections end");
+        }
+        if quota.shedding.load(Ordering::Relaxed) {
+            let is_over = now <= relief || (!shed(&threads, now - relief).await && now <= most);
+            if is_over {
+                quota.shedding.store(false, Ordering::Relaxed);
+                tracing::info!(bytes = now, most, "there is memory again: new connections are taken");
             }
-            shed(&threads).await;
-        } else if (now as f64) < most as f64 * RELIEF && quota.shedding.swap(false, Ordering::Relaxed) {
-            tracing::info!(bytes = now, most, "there is memory again: new connections are taken");
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// Ends the slowest consumer of all threads.
-async fn shed(threads: &[ReactorHandle]) {
-    let mut slowest: Option<(usize, &ReactorHandle)> = None;
-    for thread in threads {
+/// Ends the largest connections of all threads, until so many bytes are free; whether there was one to end.
+async fn shed(threads: &[ReactorHandle], bytes: usize) -> bool {
+    let mut all: Vec<(Large, usize)> = Vec::new();
+    for (thread, handle) in threads.iter().enumerate() {
         let (ask, answer) = oneshot::channel();
         // A thread that has ended has nobody to send away.
-        if thread.commands.send(Command::Slowest(ask)).await.is_ok()
-            && let Ok(bytes) = answer.await
-            && bytes > slowest.map_or(0, |(most, _)| most)
-        {
-            slowest = Some((bytes, thread));
+        if handle.commands.send(Command::Largest(ask)).await.is_ok() {
+            all.extend(answer.await.unwrap_or_default().into_iter().map(|large| (large, thread)));
         }
     }
-    if let Some((_, thread)) = slowest {
-        let _ = thread.commands.send(Command::Shed).await;
+    let chosen = choose(all, bytes);
+    for (thread, handle) in threads.iter().enumerate() {
+        let of_thread: Vec<Large> = chosen.iter().filter(|(_, at)| *at == thread).map(|(large, _)| *large).collect();
+        if !of_thread.is_empty() {
+            // A thread that has ended needs no telling.
+            let _ = handle.commands.send(Command::Shed(of_thread)).await;
+        }
+    }
+    !chosen.is_empty()
+}
+
+/// The largest and of equal ones the oldest, as many as make up the bytes.
+fn choose(mut all: Vec<(Large, usize)>, bytes: usize) -> Vec<(Large, usize)> {
+    all.sort_unstable_by_key(|(large, _)| (std::cmp::Reverse(large.bytes), large.born));
+    let mut free = 0;
+    let needed = all.iter().take_while(|(large, _)| {
+        let more = free < bytes;
+        free += large.bytes;
+        more
+    });
+    needed.copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_and_oldest_go_and_no_more_than_are_needed() {
+        let large = |bytes, born, key| (Large { bytes, born, key }, key % 2);
+        let all = vec![large(10, 1, 0), large(50, 9, 1), large(50, 2, 2), large(20, 3, 3)];
+        let keys = |bytes| choose(all.clone(), bytes).iter().map(|(large, _)| large.key).collect::<Vec<_>>();
+        assert_eq!(keys(1), [2]);
+        assert_eq!(keys(60), [2, 1]);
+        assert_eq!(keys(1000), [2, 1, 3, 0]);
+        assert_eq!(keys(0), Vec::<usize>::new());
     }
 }

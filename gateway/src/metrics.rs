@@ -63,6 +63,8 @@ pub struct Metrics {
     pub memory: IntGauge,
     /// The budget.
     pub memory_max: IntGauge,
+    /// Connections ended because memory was short.
+    pub shed: IntCounter,
     /// Connections closed because they did not read.
     pub slow_consumers: IntCounter,
     /// Connections closed because they did not answer pings.
@@ -131,7 +133,12 @@ impl Metrics {
                 "Grants to subscribe: given, shown (by a client that came back), refused, expired, forged, failed, not_renewed",
                 &["result"],
             ),
-            limited: counters("limited_total", "Messages and calls over the rate of their connection", &["what"]),
+            limited: counters(
+                "limited_total",
+                "What was over a limit of its connection: messages, calls, frames, bytes and replay (waits), held (memory), message_time",
+                &["what"],
+            ),
+            shed: counter("shed_total", "Connections ended because memory was short"),
             memory: gauge("memory_bytes", "Resident memory, as compared with the budget"),
             memory_max: gauge("memory_max_bytes", "Memory above which load is shed"),
             slow_consumers: counter("slow_consumers_total", "Connections closed because they did not read"),

@@ -24,6 +24,8 @@ pub struct Quota {
     connections_max: usize,
     per_address_max: usize,
     per_key_max: usize,
+    requests_per_address_max: usize,
+    http_per_address_max: usize,
     handshakes: (Rate, Bucket),
     broadcasts: Rate,
     /// Open WebSocket connections.
@@ -31,6 +33,8 @@ pub struct Quota {
     /// Memory is short: nobody else comes in.
     pub shedding: AtomicBool,
     addresses: Counts<IpAddr>,
+    requests: Counts<IpAddr>,
+    http: Counts<IpAddr>,
     keys: Counts<Box<str>>,
     events: Mutex<HashMap<String, Bucket>>,
     other_events: Bucket,
@@ -88,11 +92,15 @@ impl Quota {
             connections_max: settings.connections_max,
             per_address_max: settings.connections_per_address_max,
             per_key_max: settings.connections_per_key_max,
+            requests_per_address_max: settings.requests_per_address_max,
+            http_per_address_max: settings.http_connections_per_address_max,
             handshakes: (settings.handshake_rate, Bucket::default()),
             broadcasts: settings.broadcast_rate,
             connections: AtomicUsize::new(0),
             shedding: AtomicBool::new(false),
             addresses: Mutex::default(),
+            requests: Mutex::default(),
+            http: Mutex::default(),
             keys: Mutex::default(),
             events: Mutex::default(),
             other_events: Bucket::default(),
@@ -142,6 +150,35 @@ impl Quota {
         Ok(ticket)
     }
 
+    /// A place for an HTTP connection from this address. Nothing is counted where there is no limit.
+    pub fn enter_http(self: &Arc<Self>, address: IpAddr) -> Result<Option<HttpTicket>, Refusal> {
+        self.enter_counted(address, self.http_per_address_max, |quota| &quota.http)
+    }
+
+    /// A place for a call by HTTP from this address. Nothing is counted where there is no limit.
+    pub fn enter_request(self: &Arc<Self>, address: IpAddr) -> Result<Option<HttpTicket>, Refusal> {
+        self.enter_counted(address, self.requests_per_address_max, |quota| &quota.requests)
+    }
+
+    fn enter_counted(
+        self: &Arc<Self>,
+        address: IpAddr,
+        most: usize,
+        counts: fn(&Self) -> &Counts<IpAddr>,
+    ) -> Result<Option<HttpTicket>, Refusal> {
+        if most == 0 {
+            return Ok(None);
+        }
+        let address = holder(address.to_canonical());
+        if !take(counts(self), &address, most) {
+            if let Some(unsaid) = self.refused.may_say() {
+                tracing::warn!(%address, most, unsaid, "an address has as many HTTP connections or calls as it may");
+            }
+            return Err(Refusal::Address);
+        }
+        Ok(Some(HttpTicket { quota: Arc::clone(self), address, counts }))
+    }
+
     /// Whether one more broadcast of this event may leave now.
     pub fn may_broadcast(&self, name: &str) -> bool {
         if self.broadcasts.per_second == 0 {
@@ -159,6 +196,19 @@ impl Quota {
             tracing::warn!(event = name, unsaid, "a broadcast stays in its response: over DIFFYNE_BROADCAST_RATE");
         }
         may
+    }
+}
+
+/// An address's place among HTTP connections or calls; given back when it is dropped.
+pub struct HttpTicket {
+    quota: Arc<Quota>,
+    address: IpAddr,
+    counts: fn(&Quota) -> &Counts<IpAddr>,
+}
+
+impl Drop for HttpTicket {
+    fn drop(&mut self) {
+        give_back((self.counts)(&self.quota), &self.address);
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::account::Rates;
 use crate::connection::lanes::Pending;
 use crate::connection::subscription::{self, Question};
 use crate::connection::{self, Connection, Terms, reply};
@@ -22,8 +23,8 @@ use crate::grant::Grants;
 use crate::handover::Handover;
 use crate::handshake::Admission;
 use crate::history::HistoryLimits;
-use crate::http::{self, Pages, twin};
-use crate::hub::{Clock, Comeback, Delivery, Hub};
+use crate::http::{self, Intake, Pages, twin};
+use crate::hub::{Clock, Comeback, Delivery, Hub, Large};
 use crate::metrics::{Metrics, ThreadMetrics};
 use crate::operator::{Whom, describe};
 use crate::quota::{Quota, Ticket};
@@ -88,10 +89,10 @@ pub enum Command {
     Drain(f64),
     /// Close everything that is left.
     Close,
-    /// How much waits for the slowest consumer?
-    Slowest(oneshot::Sender<usize>),
-    /// Close the slowest consumer.
-    Shed,
+    /// For which connections is most held?
+    Largest(oneshot::Sender<Vec<Large>>),
+    /// End these connections.
+    Shed(Vec<Large>),
     /// Which connections are these?
     Find(Whom, oneshot::Sender<Vec<Value>>),
     /// Close these connections, and say how many.
@@ -127,12 +128,16 @@ pub struct Reactor {
     pub handover: Arc<Handover>,
     /// Pages beside the WebSocket.
     pub pages: Arc<dyn Pages>,
+    /// How fast each connection may make work.
+    pub rates: Rates,
     /// What every read goes through.
     pub scratch: RefCell<Box<[u8]>>,
     /// What this process takes, and of whom.
     pub quota: Arc<Quota>,
     /// Signs and knows grants.
     pub grants: Arc<Grants>,
+    /// HTTP connections of this thread that have said nothing.
+    pub intake: Rc<Intake>,
     handshakes: Arc<AtomicUsize>,
     /// Calls by HTTP that are not answered, over all threads.
     pub requests: Arc<AtomicUsize>,
@@ -212,9 +217,16 @@ impl Reactor {
             metrics,
             handover: Arc::clone(&common.handover),
             pages: Arc::clone(&common.pages),
+            rates: Rates {
+                work: settings.connection_rate,
+                frames: settings.frame_rate,
+                messages: settings.message_rate,
+                calls: settings.call_rate,
+            },
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             quota: Arc::clone(&common.quota),
             grants: Arc::clone(&common.grants),
+            intake: Rc::default(),
             handshakes: Arc::clone(&common.handshakes),
             requests: Arc::clone(&common.requests),
             stopping: common.stopping.clone(),
@@ -289,15 +301,11 @@ impl Reactor {
                     tokio::task::spawn_local(async move { reactor.hub.drain(per_second).await });
                 }
                 Command::Close => self.close_all(),
-                Command::Slowest(answer) => {
+                Command::Largest(answer) => {
                     // Who asked may be gone.
-                    let _ = answer.send(self.hub.slowest().map_or(0, |connection| connection.waiting_bytes()));
+                    let _ = answer.send(self.hub.largest());
                 }
-                Command::Shed => {
-                    if let Some(slowest) = self.hub.slowest() {
-                        slowest.give_up(&Close::SHEDDING, &self.metrics);
-                    }
-                }
+                Command::Shed(chosen) => self.hub.shed(&chosen),
                 Command::Find(whom, answer) => {
                     // Who asked may be gone.
                     let _ = answer.send(self.those(&whom).iter().map(describe).collect());
@@ -354,6 +362,8 @@ impl Reactor {
         let age = self.settings.connection_age_max.mul_f64(0.9 + fastrand::f64() / 5.0);
         let limits = connection::Limits {
             outbox_bytes_max: self.settings.outbox_bytes_max,
+            held_bytes_max: self.settings.connection_bytes_max,
+            message_seconds: seconds(self.settings.message_timeout),
             outbox_seconds: seconds(self.settings.outbox_timeout),
             idle_seconds: seconds(self.settings.idle_timeout),
             age_seconds: seconds(age),

@@ -220,11 +220,11 @@ impl Gateway {
         let admin_address = admin_listener.as_ref().and_then(|listener| listener.address().ok());
 
         let metrics = Metrics::new();
-        let health = HealthSource::new(bus.clone());
+        let quota = Quota::new(&settings);
+        let health = HealthSource::new(bus.clone(), Arc::clone(&quota));
         let admission = Arc::new(Admission::new(&settings));
         let draining = Arc::new(AtomicBool::new(false));
         let drain_asked = Arc::new(Notify::new());
-        let quota = Quota::new(&settings);
         let worker_token = Arc::new(ArcSwap::from_pointee(settings.worker_token.clone()));
         let relay = RelaySettings::new(&settings, bus.gateway_id().to_owned(), Arc::clone(&worker_token))
             .map_err(|error| StartError::Tls(format!("DIFFYNE_WORKER_TLS_CA: {error}")))?;

@@ -12,6 +12,21 @@ use serde_json::value::RawValue;
 
 use crate::rpc::Cause;
 
+/// Unknown fields of an envelope that the answer names; the rest is read past.
+const UNKNOWN_FIELDS_MAX: usize = 8;
+/// Characters of a client's own word that an answer repeats.
+const ECHO_CHARS_MAX: usize = 64;
+/// Bytes of a request id's JSON: it is copied into each answer.
+pub const REQUEST_ID_BYTES_MAX: usize = 1024;
+/// Bytes of a component id, as JSON. The package's own have 26.
+pub const COMPONENT_ID_BYTES_MAX: usize = 256;
+/// Bytes of a class name, as JSON.
+pub const CLASS_BYTES_MAX: usize = 512;
+/// Bytes of the name of a method or property, as JSON.
+pub const MEMBER_BYTES_MAX: usize = 512;
+/// Bytes of a cause's id: a gateway's name, its random bits and a number.
+pub const CAUSE_ID_BYTES_MAX: usize = 192;
+
 /// The text of a fault for a handler that cannot take what it got.
 pub const INTERNAL_ERROR: &str = "Internal server error processing message";
 /// The text of a fault for a call that lacks what every call has.
@@ -66,10 +81,28 @@ fn not_an_envelope(text: &str) -> &'static str {
 struct Envelope<'a> {
     event: Option<&'a RawValue>,
     data: Option<&'a RawValue>,
+    /// The first few unknown fields, each once.
     others: Vec<String>,
 }
 
+/// The beginning of a client's own word, as answers repeat it.
+pub fn shortened(word: &str) -> Cow<'_, str> {
+    match word.char_indices().nth(ECHO_CHARS_MAX) {
+        Some((end, _)) => Cow::Owned(format!("{}...", &word[..end])),
+        None => Cow::Borrowed(word),
+    }
+}
+
 impl<'a> Envelope<'a> {
+    fn unknown(&mut self, name: &str) {
+        if self.others.len() < UNKNOWN_FIELDS_MAX {
+            let name = shortened(name);
+            if !self.others.iter().any(|known| *known == name) {
+                self.others.push(name.into_owned());
+            }
+        }
+    }
+
     fn checked(self) -> Result<Message<'a>, Vec<String>> {
         let mut faults = Vec::new();
         let event = match self.event.map(RawValue::get) {
@@ -119,9 +152,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
                         "event" => envelope.event = Some(map.next_value()?),
                         "data" => envelope.data = Some(map.next_value()?),
                         other => {
-                            if !envelope.others.iter().any(|known| known == other) {
-                                envelope.others.push(other.to_owned());
-                            }
+                            envelope.unknown(other);
                             map.next_value::<IgnoredAny>()?;
                         }
                     }
@@ -132,8 +163,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
             // A list is an array to PHP as well: one with keys 0, 1, ...
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Envelope<'de>, A::Error> {
                 let mut envelope = Envelope::default();
+                let mut index = 0_usize;
                 while seq.next_element::<IgnoredAny>()?.is_some() {
-                    envelope.others.push(envelope.others.len().to_string());
+                    if index < UNKNOWN_FIELDS_MAX {
+                        envelope.unknown(&index.to_string());
+                    }
+                    index += 1;
                 }
                 Ok(envelope)
             }
@@ -172,6 +207,11 @@ pub enum TextField<'a> {
 impl<'a> TextField<'a> {
     fn from_raw(raw: &'a RawValue) -> Self {
         json_str(raw.get()).map_or(Self::WrongType, |text| Self::Text { text, json: raw.get() })
+    }
+
+    /// Bytes of its JSON; 0 if it is no text.
+    fn json_bytes(&self) -> usize {
+        self.json().map_or(0, str::len)
     }
 
     /// The text, if it is one.
@@ -214,6 +254,27 @@ impl<'a> DataHead<'a> {
     /// Reads the head of `data`. A list has none of the fields.
     pub fn read(data: &'a str) -> Self {
         serde_json::from_str(data).unwrap_or_default()
+    }
+
+    /// The request id as an answer repeats it; one that is too long is not repeated.
+    pub fn request_id(&self) -> Option<&'a str> {
+        self.request_id.map(RawValue::get).filter(|id| id.len() <= REQUEST_ID_BYTES_MAX)
+    }
+
+    /// Checks the lengths of all that a gateway copies; the error is the text for the client.
+    pub fn check_lengths(&self) -> Result<(), String> {
+        let fields = [
+            ("requestId", self.request_id.map_or(0, |id| id.get().len()), REQUEST_ID_BYTES_MAX),
+            ("componentId", self.component_id.json_bytes(), COMPONENT_ID_BYTES_MAX),
+            ("componentClass", self.component_class.json_bytes(), CLASS_BYTES_MAX),
+            ("method", self.method.json_bytes(), MEMBER_BYTES_MAX),
+            ("property", self.property.json_bytes(), MEMBER_BYTES_MAX),
+            ("cause.id", self.cause.as_ref().map_or(0, |cause| cause.id.len()), CAUSE_ID_BYTES_MAX),
+        ];
+        match fields.into_iter().find(|(_, bytes, most)| bytes > most) {
+            Some((name, _, most)) => Err(format!("{name} is longer than {most} bytes")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -272,6 +333,10 @@ pub enum Failure {
     Subscribe,
     /// A grant whose time is over: a new one can be had.
     GrantExpired,
+    /// Not run: larger than a worker takes.
+    TooLarge,
+    /// Ran: its answer is larger than what the client can be sent.
+    AnswerTooLarge,
 }
 
 impl Failure {
@@ -282,10 +347,11 @@ impl Failure {
             Self::Overloaded => "overloaded",
             Self::WorkerLost => "worker_lost",
             Self::Timeout => "timeout",
-            Self::NoWorker => "server_error",
+            Self::NoWorker | Self::AnswerTooLarge => "server_error",
             Self::RateLimited => "rate_limited",
             Self::Subscribe => "subscribe_error",
             Self::GrantExpired => "grant_expired",
+            Self::TooLarge => "too_large",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// So many a second, with a burst. Zero a second means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,17 +24,46 @@ pub struct Bucket(AtomicU64);
 impl Bucket {
     /// Takes a token; `false` when there is none.
     pub fn take(&self, rate: Rate, now: Instant) -> bool {
-        if rate.per_second == 0 {
+        self.take_many(rate, 1, now)
+    }
+
+    /// Takes so many tokens at once; `false`, and none taken, when there are fewer.
+    pub fn take_many(&self, rate: Rate, count: u32, now: Instant) -> bool {
+        if rate.per_second == 0 || count == 0 {
             return true;
         }
         let now = u64::try_from(now.saturating_duration_since(*START).as_nanos()).unwrap_or(u64::MAX);
         let each = SECOND / u64::from(rate.per_second);
         let reserve = each.saturating_mul(u64::from(rate.burst.max(1)));
         let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
-            let next = full_at.max(now).saturating_add(each);
+            let next = full_at.max(now).saturating_add(each.saturating_mul(u64::from(count)));
             (next - now <= reserve).then_some(next)
         });
         taken.is_ok()
+    }
+}
+
+/// An account of cost at a rate: what was spent is charged after the fact, and whoever is beyond the burst has to wait
+/// until the rate has caught up. One number, like [`Bucket`].
+#[derive(Debug, Default)]
+pub struct Account(AtomicU64);
+
+impl Account {
+    /// Charges `cost`, and tells how long to wait before anything else is spent; zero: not at all.
+    ///
+    /// A single cost may be larger than the burst: it is not refused, it is waited for.
+    pub fn charge(&self, rate: Rate, cost: u64, now: Instant) -> Duration {
+        if rate.per_second == 0 || cost == 0 {
+            return Duration::ZERO;
+        }
+        let now = u64::try_from(now.saturating_duration_since(*START).as_nanos()).unwrap_or(u64::MAX);
+        let nanos = |units: u64| {
+            let nanos = u128::from(units) * u128::from(SECOND) / u128::from(rate.per_second);
+            u64::try_from(nanos).unwrap_or(u64::MAX)
+        };
+        let paid_at = self.0.load(Ordering::Relaxed).max(now).saturating_add(nanos(cost));
+        self.0.store(paid_at, Ordering::Relaxed);
+        Duration::from_nanos((paid_at - now).saturating_sub(nanos(u64::from(rate.burst))))
     }
 }
 
@@ -72,5 +101,18 @@ mod tests {
         assert_eq!(taken(Duration::from_mins(1)), 3, "no more than the burst is saved up");
         let unlimited = Rate::default();
         assert!((0..1000).all(|_| bucket.take(unlimited, now)));
+        let bucket = Bucket::default();
+        assert!(!bucket.take_many(rate, 4, now) && bucket.take_many(rate, 3, now), "all of them or none");
+    }
+
+    #[test]
+    fn an_account_makes_its_holder_wait_for_what_is_beyond_the_burst() {
+        LazyLock::force(&START);
+        let (account, rate, now) = (Account::default(), Rate { per_second: 1000, burst: 500 }, Instant::now());
+        assert_eq!(account.charge(rate, 500, now), Duration::ZERO);
+        assert_eq!(account.charge(rate, 100, now), Duration::from_millis(100));
+        assert_eq!(account.charge(rate, 5000, now), Duration::from_millis(5100), "larger than the burst: waited for");
+        assert_eq!(account.charge(rate, 1, now + Duration::from_mins(1)), Duration::ZERO);
+        assert_eq!(account.charge(Rate::default(), u64::MAX, now), Duration::ZERO, "no limit");
     }
 }

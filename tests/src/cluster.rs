@@ -246,7 +246,9 @@ impl Cluster {
                 command.args(["--workers", &workers.join(",")]);
             }
             // Tests send faster than users; those about limits set their own.
-            for flag in ["--handshake-rate", "--message-rate", "--call-rate", "--broadcast-rate"] {
+            let rates = ["handshake", "message", "call", "broadcast", "frame", "connection"]
+                .map(|name| format!("--{name}-rate"));
+            for flag in &rates {
                 if !self.shape.gateway_flags.iter().any(|set| set == flag) {
                     command.args([flag, "off"]);
                 }

@@ -296,6 +296,7 @@ async fn foreign_worker(listener: tokio::net::TcpListener, versions: VersionRang
                             draining: false,
                             faulty: false,
                             queue: None,
+                            frame_bytes_max: None,
                         }),
                         Frame::Call(call) => Frame::Reply(Reply {
                             id: call.id,

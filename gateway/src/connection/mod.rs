@@ -1,11 +1,15 @@
 //! One WebSocket client: what waits to be written to it, its calls, and how it ends.
 //!
+//! * [`account`]: what it costs, in memory and in work
+//! * [`replay`]: what it missed, when it comes back
 //! * [`session`]: reads messages and answers or relays them
 //! * [`subscription`]: what it hears, and whether it may
 //! * [`lanes`]: one call at a time per component
 //! * [`reply`]: a worker's answer on its way back
 
+pub mod account;
 pub mod lanes;
+mod replay;
 pub mod reply;
 pub mod session;
 pub mod subscription;
@@ -15,13 +19,13 @@ use std::net::Shutdown;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use diffyne_shared::rate::Bucket;
 
 use crate::grant::Wish;
 use crate::metrics::ThreadMetrics;
 use crate::quota::Ticket;
 use crate::relay::Caller;
 use crate::socket::{Close, Flushed, IoWriter, Outbox, frame};
+use account::{Account, Held};
 use lanes::Lanes;
 
 /// Where a connection is in its life.
@@ -44,6 +48,10 @@ pub enum Phase {
 pub struct Limits {
     /// Bytes that may wait to be written.
     pub outbox_bytes_max: usize,
+    /// Bytes that may be held for it in all.
+    pub held_bytes_max: usize,
+    /// For a message to arrive.
+    pub message_seconds: u32,
     /// While nothing of them is read.
     pub outbox_seconds: u32,
     /// Without a message and without a subscription.
@@ -74,10 +82,12 @@ pub struct Connection {
     pub granted: RefCell<Vec<Wish>>,
     /// Questions about that which a worker has not answered.
     pub questions: Cell<u32>,
-    /// Messages that it may send.
-    pub messages: Bucket,
-    /// Calls that it may make.
-    pub calls: Bucket,
+    /// What it costs.
+    pub account: Account,
+    /// It comes back, and has not been told that it is there.
+    pub returning: Cell<bool>,
+    /// A replay runs: what is broadcast meanwhile is found in the history.
+    pub replaying: Cell<bool>,
     /// The hub's second of its last message.
     pub acted: Cell<u32>,
     io: IoWriter,
@@ -94,6 +104,8 @@ pub struct Connection {
     dirty: Cell<bool>,
     /// A task waits for room to write.
     flushing: Cell<bool>,
+    /// The hub's second in which the message that is not finished began.
+    unfinished_since: Cell<Option<u32>>,
     /// The hub's second in which something arrived last.
     heard: Cell<u32>,
     pinged: Cell<bool>,
@@ -104,6 +116,8 @@ pub struct Connection {
 impl Connection {
     /// A connection whose handshake is done.
     pub fn new(io: IoWriter, caller: Caller, terms: Terms, now: u32) -> Rc<Self> {
+        let account = Account::default();
+        account.set(Held::Headers, caller.headers.len());
         Rc::new(Self {
             caller: Rc::new(caller),
             lanes: RefCell::default(),
@@ -111,8 +125,10 @@ impl Connection {
             subscriptions: RefCell::default(),
             granted: RefCell::default(),
             questions: Cell::new(0),
-            messages: Bucket::default(),
-            calls: Bucket::default(),
+            account,
+            returning: Cell::new(false),
+            replaying: Cell::new(false),
+            unfinished_since: Cell::new(None),
             acted: Cell::new(now),
             io,
             outbox: RefCell::default(),
@@ -146,7 +162,11 @@ impl Connection {
         }
         let mut outbox = self.outbox.borrow_mut();
         outbox.push(frame);
-        if outbox.bytes() > self.terms.limits.outbox_bytes_max {
+        let limits = &self.terms.limits;
+        let held = outbox.bytes() + self.account.held();
+        // Until it is known that the peer does not read, what is pushed may be about to leave.
+        let holds_too_much = self.flushing.get() && held > limits.held_bytes_max;
+        if outbox.bytes() > limits.outbox_bytes_max || holds_too_much {
             drop(outbox);
             self.give_up(&Close::SLOW_CONSUMER, metrics);
             return false;
@@ -157,16 +177,52 @@ impl Connection {
 
     /// Ends a connection that does not read. Its receive window is full: no close frame would arrive.
     pub fn give_up(&self, why: &Close, metrics: &ThreadMetrics) {
+        let held = self.held();
         self.outbox.borrow_mut().clear();
-        metrics.slow_consumers.inc();
+        if *why == Close::SLOW_CONSUMER {
+            metrics.slow_consumers.inc();
+        }
         metrics.close(why.code);
-        tracing::info!(client = self.caller.id, %why.reason, "closed: the client does not read what is sent to it");
+        tracing::info!(client = self.caller.id, held, %why.reason, "closed without a word: it does not read, or memory is short");
         self.abort();
     }
 
     /// Bytes that wait to be written.
     pub fn waiting_bytes(&self) -> usize {
         self.outbox.borrow().bytes()
+    }
+
+    /// Bytes that are held for it.
+    pub fn held(&self) -> usize {
+        self.waiting_bytes() + self.account.held()
+    }
+
+    /// Whether so much more may be held for it.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.held().saturating_add(bytes) <= self.terms.limits.held_bytes_max
+    }
+
+    /// The hub's second of its handshake.
+    pub fn born(&self) -> u32 {
+        self.born
+    }
+
+    /// Whether a message is not finished after this read, and how much of it is held.
+    pub fn set_unfinished(&self, is_mid_message: bool, bytes: usize, now: u32) {
+        let since = self.unfinished_since.get();
+        self.unfinished_since.set(is_mid_message.then(|| since.unwrap_or(now)));
+        self.account.set(Held::Unfinished, bytes);
+    }
+
+    /// A message is finished: the next one has its own time.
+    pub fn finished_message(&self) {
+        self.unfinished_since.set(None);
+        self.account.set(Held::Unfinished, 0);
+    }
+
+    /// Whether more is held for it than may be.
+    pub fn holds_too_much(&self) -> bool {
+        self.held() > self.terms.limits.held_bytes_max
     }
 
     /// Writes what waits. A task of its own goes on when the peer has to read first.
@@ -178,6 +234,9 @@ impl Connection {
         match self.flush_once(metrics) {
             Ok(Flushed::All) => self.written(),
             Ok(Flushed::Blocked) => {
+                if self.holds_too_much() {
+                    return self.give_up(&Close::SLOW_CONSUMER, metrics);
+                }
                 self.flushing.set(true);
                 self.progress.set(now);
                 let (connection, metrics) = (Rc::clone(self), Rc::clone(metrics));
@@ -270,7 +329,10 @@ impl Connection {
 
     /// Whether it neither calls nor hears anything.
     fn is_idle(&self) -> bool {
-        self.subscriptions.borrow().is_empty() && self.lanes.borrow().is_empty() && self.questions.get() == 0
+        self.subscriptions.borrow().is_empty()
+            && self.lanes.borrow().is_empty()
+            && self.questions.get() == 0
+            && !self.returning.get()
     }
 
     /// Whether an answer is still to come or to be written.
@@ -300,6 +362,11 @@ impl Connection {
                 if self.flushing.get() && is_over(limits.outbox_seconds, self.progress.get()) =>
             {
                 Pulse::Stuck
+            }
+            Phase::Open | Phase::Draining
+                if self.unfinished_since.get().is_some_and(|since| is_over(limits.message_seconds, since)) =>
+            {
+                Pulse::Unfinished
             }
             Phase::Open if is_over(limits.age_seconds, self.born) => Pulse::Old,
             Phase::Open if is_over(limits.idle_seconds, self.acted.get()) && self.is_idle() => Pulse::Idle,
@@ -332,6 +399,8 @@ pub enum Pulse {
     Overdue,
     /// It reads nothing of what waits for it.
     Stuck,
+    /// It does not finish a message.
+    Unfinished,
     /// It does nothing, and hears nothing.
     Idle,
     /// It is as old as a connection may become.

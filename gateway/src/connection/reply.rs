@@ -4,12 +4,13 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use diffyne_shared::envelope;
+use diffyne_shared::envelope::{self, Failure};
 use diffyne_shared::rpc::{CallKind, Outcome, Reply, SessionFate};
 use serde::Deserialize;
 
-use super::Connection;
+use super::account::Held;
 use super::lanes::Pending;
+use super::{Connection, session};
 use crate::answer::{self, Asked};
 use crate::hub::Comeback;
 use crate::reactor::Reactor;
@@ -33,7 +34,9 @@ pub fn finish(reactor: &Rc<Reactor>, connection: &Rc<Connection>, pending: &Pend
     let ids = answer::settle(reactor, &asked, answer);
     if let Answer::Reply(reply) = answer {
         connection.caller.jar.keep(&reply.set_cookie);
+        connection.account.set(Held::Cookies, connection.caller.jar.with(<[u8]>::len));
     }
+    session::release(connection, pending);
     let frame = match answer {
         Answer::Reply(reply) => {
             response(pending, reply, &(answer::event_ids(reply.event_count, &ids) + &handover(reactor, reply)))
@@ -43,6 +46,7 @@ pub fn finish(reactor: &Rc<Reactor>, connection: &Rc<Connection>, pending: &Pend
         }
         Answer::Failed(failure, text) => frame::text(&envelope::failure(*failure, text, pending.request_id())),
     };
+    let frame = if frame.len() > reactor.settings.outbox_bytes_max { too_large(pending) } else { frame };
     reactor.hub.push(connection, frame);
     if let Answer::Reply(reply) = answer
         && reply.session == SessionFate::Gone
@@ -87,6 +91,16 @@ fn response(pending: &Pending, reply: &Reply<'_>, extra: &str) -> Bytes {
         return failed_with_error(&failure.kind, &failure.error, pending.request_id());
     }
     assemble(reply, extra, pending.request_id())
+}
+
+/// An answer that no connection may be sent is a failure of its own call, not the end of the connection.
+fn too_large(pending: &Pending) -> Bytes {
+    tracing::error!("an answer is larger than DIFFYNE_OUTBOX_BYTES");
+    let text = "The answer is larger than one connection may be sent. The call was run.";
+    match pending.kind {
+        CallKind::Mount => failed_with_error(Failure::AnswerTooLarge.kind(), text, pending.request_id()),
+        _ => frame::text(&envelope::failure(Failure::AnswerTooLarge, text, pending.request_id())),
+    }
 }
 
 fn failed_with_error(kind: &str, error: &str, request_id: Option<&str>) -> Bytes {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use diffyne_shared::envelope::{self, DataHead, Failure, TextField};
 use diffyne_shared::rpc::{CallKind, Transport};
-use serde_json::value::RawValue;
 
+use super::account::Held;
 use super::lanes::{Part, Pending, Turn};
 use super::{Connection, Phase, subscription};
 use crate::reactor::Reactor;
@@ -17,6 +17,10 @@ use crate::socket::{Close, Decoder, Event, IoReader, frame};
 
 /// How often a connection whose peer has stopped sending is looked at.
 const LINGER_STEP: Duration = Duration::from_millis(20);
+/// How often a connection that is not read from is looked at.
+const PAUSE_STEP: Duration = Duration::from_millis(100);
+/// What a call takes beside its message, in bytes.
+const CALL_BYTES: usize = 512;
 
 /// Serves a connection until it is over.
 pub async fn run(reactor: Rc<Reactor>, connection: Rc<Connection>, mut io: IoReader, early: Bytes) {
@@ -46,9 +50,13 @@ async fn read(reactor: &Rc<Reactor>, connection: &Rc<Connection>, io: &mut IoRea
     match std::future::poll_fn(|cx| io.poll_read(cx, &mut reactor.scratch.borrow_mut())).await {
         Ok(0) => false,
         Ok(length) => {
-            let mut scratch = reactor.scratch.borrow_mut();
-            let open = receive(reactor, connection, decoder, &mut scratch[..length]);
+            let open = receive(reactor, connection, decoder, &mut reactor.scratch.borrow_mut()[..length]);
             reactor.hub.flush();
+            if open {
+                let wait = connection.account.charge(&reactor.rates, length as u64, Instant::now());
+                pause(reactor, connection, wait).await;
+                wait_for_room(reactor, connection).await;
+            }
             open
         }
         Err(error) if error.kind() == ErrorKind::Interrupted => true,
@@ -59,9 +67,32 @@ async fn read(reactor: &Rc<Reactor>, connection: &Rc<Connection>, io: &mut IoRea
     }
 }
 
+/// Does not read from a client that has caused more work than it may: its kernel, and then its program, have to wait.
+async fn pause(reactor: &Reactor, connection: &Connection, wait: Duration) {
+    if wait.is_zero() {
+        return;
+    }
+    reactor.metrics.limited.with_label_values(&["bytes"]).inc();
+    let until = tokio::time::Instant::now() + wait;
+    while tokio::time::Instant::now() < until && connection.takes_messages() {
+        tokio::time::sleep_until(until.min(tokio::time::Instant::now() + PAUSE_STEP)).await;
+    }
+}
+
+/// Does not read on while the calls of a client leave no room for the rest of its message.
+async fn wait_for_room(reactor: &Reactor, connection: &Connection) {
+    if !connection.holds_too_much() {
+        return;
+    }
+    reactor.metrics.limited.with_label_values(&["held"]).inc();
+    while connection.holds_too_much() && connection.takes_messages() && !connection.lanes.borrow().is_empty() {
+        tokio::time::sleep(LINGER_STEP).await;
+    }
+}
+
 /// Handles the bytes of one read; `false` when nothing more is to be read.
 fn receive(reactor: &Rc<Reactor>, connection: &Rc<Connection>, decoder: &mut Decoder, bytes: &mut [u8]) -> bool {
-    let now = reactor.hub.now();
+    let (now, arrived) = (reactor.hub.now(), Instant::now());
     connection.hear(now);
     reactor.metrics.bytes_in.inc_by(bytes.len() as u64);
     let mut used = 0;
@@ -69,7 +100,8 @@ fn receive(reactor: &Rc<Reactor>, connection: &Rc<Connection>, decoder: &mut Dec
         match decoder.next(bytes, &mut used) {
             Ok(Some(Event::Text(text))) => {
                 reactor.metrics.messages_in.inc();
-                message(reactor, connection, &text);
+                connection.finished_message();
+                message(reactor, connection, &text, arrived);
             }
             Ok(Some(Event::Ping(payload))) => reactor.hub.push(connection, frame::pong(&payload)),
             Ok(Some(Event::Pong | Event::Binary(_))) => {}
@@ -77,7 +109,7 @@ fn receive(reactor: &Rc<Reactor>, connection: &Rc<Connection>, decoder: &mut Dec
                 cancel(reactor, connection);
                 connection.close_back(code, &reactor.metrics, now);
             }
-            Ok(None) => return true,
+            Ok(None) => break,
             Err(close) => {
                 tracing::debug!(client = connection.caller.id, code = close.code, %close.reason, "closed");
                 cancel(reactor, connection);
@@ -85,8 +117,30 @@ fn receive(reactor: &Rc<Reactor>, connection: &Rc<Connection>, decoder: &mut Dec
             }
         }
     }
+    if connection.takes_messages()
+        && let Some(excess) = excess(reactor, connection, decoder, arrived)
+    {
+        cancel(reactor, connection);
+        close(reactor, connection, &excess);
+    }
     // Closing: what still comes is read and dropped, so that the close frame is not lost to a reset.
-    connection.phase() == Phase::Closing
+    connection.takes_messages() || connection.phase() == Phase::Closing
+}
+
+/// Counts the frames of a read, and what is left of it unfinished; why the connection ends, if it does.
+fn excess(reactor: &Reactor, connection: &Connection, decoder: &mut Decoder, arrived: Instant) -> Option<Close> {
+    let limited = |what: &str, close: Close| {
+        reactor.metrics.limited.with_label_values(&[what]).inc();
+        Some(close)
+    };
+    if !connection.account.may_send_frames(&reactor.rates, decoder.take_frames(), arrived) {
+        return limited("frames", Close::TOO_MANY);
+    }
+    connection.set_unfinished(decoder.is_mid_message(), decoder.held(), reactor.hub.now());
+    if connection.holds_too_much() && connection.account.is_held_by_itself() {
+        return limited("held", Close::HOLDS_TOO_MUCH);
+    }
+    None
 }
 
 /// The stream has ended. A peer that only stopped sending still gets its answers.
@@ -114,9 +168,8 @@ fn cancel(reactor: &Rc<Reactor>, connection: &Rc<Connection>) {
     }
 }
 
-fn message(reactor: &Rc<Reactor>, connection: &Rc<Connection>, text: &str) {
-    let now = Instant::now();
-    if !connection.messages.take(reactor.settings.message_rate, now) {
+fn message(reactor: &Rc<Reactor>, connection: &Rc<Connection>, text: &str, now: Instant) {
+    if !connection.account.may_send_message(&reactor.rates, now) {
         reactor.metrics.limited.with_label_values(&["messages"]).inc();
         cancel(reactor, connection);
         return close(reactor, connection, &Close::TOO_MANY);
@@ -144,7 +197,11 @@ fn message(reactor: &Rc<Reactor>, connection: &Rc<Connection>, text: &str) {
         "diffyne.subscribe" => subscription::subscribe(reactor, connection, message.data),
         "diffyne.resume" => subscription::resume(reactor, connection, message.data),
         "diffyne.unsubscribe" => subscription::unsubscribe(reactor, connection, message.data),
-        other => answer(reactor, connection, &envelope::error(&format!("Event '{other}' does not exist"))),
+        other => answer(
+            reactor,
+            connection,
+            &envelope::error(&format!("Event '{}' does not exist", envelope::shortened(other))),
+        ),
     }
 }
 
@@ -167,7 +224,11 @@ fn call(
         CallKind::Mount | CallKind::Grant => ("componentId", &head.component_id),
     };
     let names = [("componentId", &head.component_id), ("componentClass", &head.component_class), member];
-    let request_id = head.request_id.map(RawValue::get);
+    let request_id = head.request_id();
+    if let Err(text) = head.check_lengths() {
+        reactor.metrics.unrecognised(Failure::Invalid.kind());
+        return answer(reactor, connection, &envelope::failure(Failure::Invalid, &text, request_id));
+    }
     if names.iter().any(|(_, field)| **field == TextField::Missing) {
         reactor.metrics.unrecognised(Failure::Invalid.kind());
         let text = envelope::failure(Failure::Invalid, envelope::MISSING_PARAMETERS, request_id);
@@ -189,7 +250,13 @@ fn call(
         let words = "Too many calls of this connection are waiting. The call was not run.";
         return answer(reactor, connection, &envelope::failure(Failure::Overloaded, words, request_id));
     }
-    if !connection.calls.take(reactor.settings.call_rate, started) {
+    if !connection.has_room_for(data.len() + CALL_BYTES) {
+        reactor.metrics.unrecognised(Failure::Overloaded.kind());
+        reactor.metrics.limited.with_label_values(&["held"]).inc();
+        let words = "Too much is held for this connection already. The call was not run.";
+        return answer(reactor, connection, &envelope::failure(Failure::Overloaded, words, request_id));
+    }
+    if !connection.account.may_call(&reactor.rates, started) {
         reactor.metrics.unrecognised(Failure::RateLimited.kind());
         reactor.metrics.limited.with_label_values(&["calls"]).inc();
         let words = "Too many calls in a short time. The call was not run.";
@@ -215,10 +282,21 @@ fn call(
         deadline: started + reactor.settings.call_timeout,
     };
     reactor.metrics.in_flight(1);
+    connection.account.hold(Held::Calls, whole_bytes(&request));
     let turn = connection.lanes.borrow_mut().enter(request, pending);
     if let Turn::Now(request, pending) = turn {
         reactor.submit(connection, request, pending);
     }
+}
+
+/// What is held for a call that is not answered, in bytes.
+fn whole_bytes(request: &Request) -> usize {
+    request.payload.len() + CALL_BYTES
+}
+
+/// A call is answered: what was held for it is not any more.
+pub(super) fn release(connection: &Connection, pending: &Pending) {
+    connection.account.release(Held::Calls, pending.data.len() + CALL_BYTES);
 }
 
 /// Tells a connection that it is closed for this reason.

@@ -6,10 +6,10 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use diffyne_shared::bus::{Position, is_event_name};
-use diffyne_shared::envelope::{self, DataHead, Failure};
+use diffyne_shared::envelope::{self, CLASS_BYTES_MAX, DataHead, Failure};
 use diffyne_shared::rpc::{CallKind, Outcome, Transport};
 use diffyne_shared::settings::value::Subscribe;
 use serde::Deserialize;
@@ -17,19 +17,22 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::Connection;
+use super::account::Held;
+use super::replay::{self, CATCH_UP_STEP, CATCH_UP_TIMEOUT};
 use super::session::answer;
 use crate::grant::{Age, Unfit, Wish};
+use crate::hub::Excess;
 use crate::reactor::{Origin, Reactor};
 use crate::relay::{Answer, Request};
+use crate::subscribers::filter_bytes;
 
-/// How long a client may be ahead of this gateway when it comes from another.
-const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
-const CATCH_UP_STEP: Duration = Duration::from_millis(5);
 /// Questions of one connection that a worker has not answered.
 const QUESTIONS_MAX: u32 = 4;
 
-const WISHES: &str =
-    "events must be a list of {name, match?, componentClass?} with names of 1 to 128 printable characters";
+/// Bytes of the `events` of one message, as JSON: their filters are kept, and travel in grants.
+const EVENTS_BYTES_MAX: usize = 64 * 1024;
+
+const WISHES: &str = "events must be a list of {name, match?, componentClass?} with names of 1 to 128 printable characters, in at most 64 KiB";
 
 /// A worker is asked whether a user may hear events.
 pub struct Question {
@@ -40,6 +43,8 @@ pub struct Question {
     renews: bool,
     /// JSON of the request id.
     request_id: Option<String>,
+    /// Bytes that are held for it.
+    held: usize,
 }
 
 /// What a client shows and asks for when it comes back.
@@ -53,8 +58,14 @@ struct Return<'a> {
 }
 
 fn read_wishes(head: &DataHead<'_>) -> Option<Vec<Wish>> {
-    let wishes: Vec<Wish> = serde_json::from_str(head.events?.get()).ok()?;
-    (!wishes.is_empty() && wishes.iter().all(|wish| is_event_name(&wish.name))).then_some(wishes)
+    let events = head.events?.get();
+    if events.len() > EVENTS_BYTES_MAX {
+        return None;
+    }
+    let wishes: Vec<Wish> = serde_json::from_str(events).ok()?;
+    let class_fits = |wish: &Wish| wish.component_class.as_ref().is_none_or(|class| class.len() <= CLASS_BYTES_MAX);
+    let fits = |wish: &Wish| is_event_name(&wish.name) && class_fits(wish);
+    (!wishes.is_empty() && wishes.iter().all(fits)).then_some(wishes)
 }
 
 fn failed(reactor: &Reactor, connection: &Rc<Connection>, failure: Failure, text: &str, request_id: Option<&str>) {
@@ -63,7 +74,7 @@ fn failed(reactor: &Reactor, connection: &Rc<Connection>, failure: Failure, text
 
 /// The wishes of a message, unless the client was told what is wrong with them.
 fn wishes(reactor: &Reactor, connection: &Rc<Connection>, head: &DataHead<'_>) -> Option<Vec<Wish>> {
-    let request_id = head.request_id.map(RawValue::get);
+    let request_id = head.request_id();
     let Some(wishes) = read_wishes(head) else {
         failed(reactor, connection, Failure::Subscribe, WISHES, request_id);
         return None;
@@ -81,8 +92,11 @@ fn wishes(reactor: &Reactor, connection: &Rc<Connection>, head: &DataHead<'_>) -
 fn take(reactor: &Reactor, connection: &Rc<Connection>, wishes: &[Wish], request_id: Option<&str>) -> bool {
     let most = reactor.settings.subscriptions_max;
     for wish in wishes {
-        if !reactor.hub.subscribe(connection, &wish.name, wish.filter.clone(), most) {
-            let text = format!("A connection may have at most {most} subscriptions");
+        if let Err(excess) = reactor.hub.subscribe(connection, &wish.name, &wish.filter, most) {
+            let text = match excess {
+                Excess::Number => format!("A connection may have at most {most} subscriptions"),
+                Excess::Bytes => "Too much is held for this connection already".to_owned(),
+            };
             failed(reactor, connection, Failure::Subscribe, &text, request_id);
             return false;
         }
@@ -94,7 +108,7 @@ fn take(reactor: &Reactor, connection: &Rc<Connection>, wishes: &[Wish], request
 pub fn subscribe(reactor: &Rc<Reactor>, connection: &Rc<Connection>, data: &str) {
     let head = DataHead::read(data);
     let Some(wishes) = wishes(reactor, connection, &head) else { return };
-    let request_id = head.request_id.map(RawValue::get);
+    let request_id = head.request_id();
     match reactor.settings.subscribe {
         Subscribe::Open => begin(reactor, connection, wishes, None, request_id),
         Subscribe::Granted => ask(reactor, connection, wishes, None, false, request_id),
@@ -112,14 +126,14 @@ pub fn unsubscribe(reactor: &Reactor, connection: &Rc<Connection>, data: &str) {
         !wishes.iter().any(|wish| wish.name == known.name && (wish.filter.is_none() || wish.filter == known.filter))
     });
     let events = head.events.map_or("[]", RawValue::get);
-    confirm(reactor, connection, "diffyne.unsubscribed", events, None, head.request_id.map(RawValue::get));
+    confirm(reactor, connection, "diffyne.unsubscribed", events, None, head.request_id());
 }
 
 /// `diffyne.resume`: subscribes again, after a replay of exactly what came since. A client that is not recovered
 /// refreshes.
 pub fn resume(reactor: &Rc<Reactor>, connection: &Rc<Connection>, data: &str) {
     let head = DataHead::read(data);
-    let request_id = head.request_id.map(RawValue::get);
+    let request_id = head.request_id();
     let Ok(back) = serde_json::from_str::<Return<'_>>(data) else {
         let text = "epoch must be a string and offset a whole number";
         return failed(reactor, connection, Failure::Subscribe, text, request_id);
@@ -133,7 +147,7 @@ pub fn resume(reactor: &Rc<Reactor>, connection: &Rc<Connection>, data: &str) {
     match reactor.grants.check(&grant, &wishes) {
         Ok(Age::Young) => {
             count(reactor, "shown");
-            connection.granted.replace(wishes.clone());
+            set_granted(connection, wishes.clone());
             come_back(reactor, connection, wishes, place, None, request_id);
         }
         Ok(Age::Old) => ask(reactor, connection, wishes, Some(place), true, request_id),
@@ -147,6 +161,15 @@ pub fn resume(reactor: &Rc<Reactor>, connection: &Rc<Connection>, data: &str) {
             failed(reactor, connection, Failure::Subscribe, "The grant is not good for these events", request_id);
         }
     }
+}
+
+/// What a connection was granted, on its account.
+fn set_granted(connection: &Connection, granted: Vec<Wish>) {
+    let bytes = |wish: &Wish| {
+        wish.name.len() + wish.component_class.as_ref().map_or(0, String::len) + filter_bytes(&wish.filter)
+    };
+    connection.account.set(Held::Grants, granted.iter().map(bytes).sum());
+    connection.granted.replace(granted);
 }
 
 fn count(reactor: &Reactor, result: &str) {
@@ -178,16 +201,19 @@ fn ask(
     }
     connection.questions.set(connection.questions.get() + 1);
     let now = Instant::now();
+    let payload: Rc<str> = json!({"events": wishes}).to_string().into();
+    let held = payload.len() * 2;
+    connection.account.hold(Held::Calls, held);
     let request = Request {
         caller: Rc::clone(&connection.caller),
         transport: Transport::Ws,
         kind: CallKind::Grant,
         cause: None,
-        payload: json!({"events": wishes}).to_string().into(),
+        payload,
         arrived: now,
         deadline: now + reactor.settings.call_timeout,
     };
-    let question = Question { wishes, place, renews, request_id: request_id.map(str::to_owned) };
+    let question = Question { wishes, place, renews, request_id: request_id.map(str::to_owned), held };
     reactor.relay.submit(request, Origin::Question(Rc::clone(connection), Box::new(question)));
 }
 
@@ -199,10 +225,11 @@ struct Granted {
 /// A worker has answered, or nobody did.
 pub fn answered(reactor: &Rc<Reactor>, connection: &Rc<Connection>, question: Question, told: &Answer<'_>) {
     connection.questions.set(connection.questions.get().saturating_sub(1));
+    connection.account.release(Held::Calls, question.held);
     if !connection.takes_messages() {
         return;
     }
-    let Question { wishes, place, renews, request_id } = question;
+    let Question { wishes, place, renews, request_id, .. } = question;
     let request_id = request_id.as_deref();
     let granted = match told {
         Answer::Reply(reply) if reply.outcome == Outcome::Ok => serde_json::from_slice::<Granted>(reply.data)
@@ -239,7 +266,7 @@ pub fn answered(reactor: &Rc<Reactor>, connection: &Rc<Connection>, question: Qu
         // The request is answered by what was granted, if anything was.
         failed(reactor, connection, Failure::Subscribe, &text, request_id.filter(|_| yes.is_empty()));
     }
-    connection.granted.replace(yes.clone());
+    set_granted(connection, yes.clone());
     if yes.is_empty() {
         return;
     }
@@ -261,12 +288,18 @@ fn once_placed(
     if reactor.hub.position().is_some() {
         return work(reactor, connection);
     }
+    if connection.questions.get() >= QUESTIONS_MAX {
+        // The client is told nothing, as by a connection that breaks now; it asks again.
+        return connection.returning.set(false);
+    }
+    connection.questions.set(connection.questions.get() + 1);
     let (reactor, connection) = (Rc::clone(reactor), Rc::clone(connection));
     tokio::task::spawn_local(async move {
         let limit = Instant::now() + CATCH_UP_TIMEOUT;
         while reactor.hub.position().is_none() && Instant::now() < limit && connection.takes_messages() {
             tokio::time::sleep(CATCH_UP_STEP).await;
         }
+        connection.questions.set(connection.questions.get().saturating_sub(1));
         if connection.takes_messages() {
             work(&reactor, &connection);
             reactor.hub.flush();
@@ -302,65 +335,32 @@ fn come_back(
     request_id: Option<&str>,
 ) {
     let request_id = request_id.map(str::to_owned);
+    if connection.returning.replace(true) {
+        let text = "A resume of this connection is under way";
+        return failed(reactor, connection, Failure::Overloaded, text, request_id.as_deref());
+    }
     once_placed(reactor, connection, move |reactor, connection| {
         let request_id = request_id.as_deref();
         if !take(reactor, connection, &wishes, request_id) {
+            connection.returning.set(false);
             return;
         }
         match reactor.hub.position() {
-            Some(_) => replay(reactor, connection, place, grant, request_id),
+            Some(_) => replay::start(reactor, connection, place, grant, request_id),
             None => tell_resumed(reactor, connection, false, grant.as_deref(), request_id),
         }
     });
 }
 
-/// Sends what came after a place, then says so.
-fn replay(
-    reactor: &Rc<Reactor>,
-    connection: &Rc<Connection>,
-    place: Position,
-    grant: Option<String>,
-    request_id: Option<&str>,
-) {
-    let is_ahead = |reactor: &Reactor| {
-        reactor.hub.position().is_some_and(|here| here.epoch == place.epoch && here.offset < place.offset)
-    };
-    if !is_ahead(reactor) {
-        // Half of what may wait: the other half is for what comes meanwhile.
-        let missed = reactor.hub.missed(connection, &place, reactor.settings.outbox_bytes_max / 2);
-        let recovered = missed.is_some();
-        for frame in missed.into_iter().flatten() {
-            reactor.metrics.replayed.inc();
-            reactor.hub.push(connection, frame);
-        }
-        return tell_resumed(reactor, connection, recovered, grant.as_deref(), request_id);
-    }
-    // Another gateway was faster by a moment: what the client has from there is not repeated.
-    reactor.hub.set_floor(connection, &place);
-    let (reactor, connection) = (Rc::clone(reactor), Rc::clone(connection));
-    let request_id = request_id.map(str::to_owned);
-    tokio::task::spawn_local(async move {
-        let limit = Instant::now() + CATCH_UP_TIMEOUT;
-        let behind =
-            || reactor.hub.position().is_some_and(|here| here.epoch == place.epoch && here.offset < place.offset);
-        while behind() && Instant::now() < limit && connection.takes_messages() {
-            tokio::time::sleep(CATCH_UP_STEP).await;
-        }
-        // What came since has been delivered live.
-        let here = reactor.position().filter(|here| here.epoch == place.epoch && here.offset >= place.offset);
-        tell_resumed(&reactor, &connection, here.is_some(), grant.as_deref(), request_id.as_deref());
-        reactor.hub.flush();
-    });
-}
-
 /// The last word of a resume: a connection that breaks before it has not moved on.
-fn tell_resumed(
+pub(super) fn tell_resumed(
     reactor: &Reactor,
     connection: &Rc<Connection>,
     recovered: bool,
     grant: Option<&str>,
     request_id: Option<&str>,
 ) {
+    connection.returning.set(false);
     reactor.metrics.resumes.with_label_values(&[if recovered { "recovered" } else { "lost" }]).inc();
     let start = format!(r#"{{"event":"diffyne.resumed","data":{{"recovered":{recovered}"#);
     answer(reactor, connection, &with_place(reactor, start, grant, request_id));

@@ -1,6 +1,7 @@
 //! `GET /health`: what a load balancer and a person want to know. Always 200 while the process serves.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -8,9 +9,12 @@ use diffyne_shared::VERSION;
 use diffyne_shared::bus::{Bus, RedisState};
 use serde_json::json;
 
+use crate::quota::Quota;
+
 /// Collects the figures.
 pub struct HealthSource {
     bus: Bus,
+    quota: Arc<Quota>,
     started: Instant,
     workers: ArcSwap<WorkerCounts>,
 }
@@ -28,8 +32,8 @@ pub struct WorkerCounts {
 
 impl HealthSource {
     /// A source for this start of the gateway.
-    pub fn new(bus: Bus) -> Arc<Self> {
-        Arc::new(Self { bus, started: Instant::now(), workers: ArcSwap::default() })
+    pub fn new(bus: Bus, quota: Arc<Quota>) -> Arc<Self> {
+        Arc::new(Self { bus, quota, started: Instant::now(), workers: ArcSwap::default() })
     }
 
     /// Tells how the workers are.
@@ -57,6 +61,10 @@ impl HealthSource {
         }
         if self.bus.redis_state() == RedisState::Down {
             reasons.push("redis does not answer: broadcasts stay on this gateway and wait".to_owned());
+        }
+        if self.quota.shedding.load(Ordering::Relaxed) {
+            let words = "memory: above DIFFYNE_MEMORY_MAX; nobody else comes in, and the largest connections end";
+            reasons.push(words.to_owned());
         }
         reasons
     }

@@ -2,12 +2,15 @@
 
 mod cors;
 mod health;
+mod intake;
+mod stream;
 pub mod twin;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -19,6 +22,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::connection::{Connection, session};
@@ -30,6 +34,10 @@ use crate::relay::Caller;
 use crate::socket::io;
 
 pub use health::{HealthSource, WorkerCounts};
+pub use intake::Intake;
+
+use intake::Silent;
+use stream::{HttpStream, Unwritten};
 
 /// Connections of one process that may be in their handshake.
 const HANDSHAKES_MAX: usize = 8192;
@@ -71,37 +79,55 @@ pub trait Pages: Send + Sync {
 
 /// Serves one accepted connection.
 pub fn serve(reactor: &Rc<Reactor>, accepted: Accepted) {
-    if reactor.handshakes().fetch_add(1, Ordering::Relaxed) >= HANDSHAKES_MAX {
-        reactor.handshakes().fetch_sub(1, Ordering::Relaxed);
-        reactor.metrics.handshake("flood");
-        return;
-    }
+    let ticket = match &accepted {
+        Accepted::Tcp(_, peer) if !reactor.admission.is_trusted(peer.ip()) => {
+            match reactor.quota.enter_http(peer.ip()) {
+                Ok(ticket) => ticket,
+                Err(refusal) => return reactor.metrics.handshake(refusal.label()),
+            }
+        }
+        Accepted::Tcp(..) | Accepted::Unix(_) => None,
+    };
+    let Some(place) = reactor.intake.enter(HANDSHAKES_MAX / reactor.settings.threads) else {
+        return reactor.metrics.handshake("flood");
+    };
+    reactor.handshakes().fetch_add(1, Ordering::Relaxed);
     let reactor = Rc::clone(reactor);
     tokio::task::spawn_local(async move {
         match accepted {
             Accepted::Tcp(stream, peer) => {
                 if let Ok(stream) = TcpStream::from_std(stream) {
-                    serve_http(&reactor, TokioIo::new(stream), Some(peer.ip())).await;
+                    serve_http(&reactor, stream, Some(peer.ip()), &place.silent).await;
                 }
             }
             Accepted::Unix(stream) => {
                 if let Ok(stream) = UnixStream::from_std(stream) {
-                    serve_http(&reactor, TokioIo::new(stream), None).await;
+                    serve_http(&reactor, stream, None, &place.silent).await;
                 }
             }
         }
         reactor.handshakes().fetch_sub(1, Ordering::Relaxed);
+        drop((place, ticket));
     });
 }
 
-async fn serve_http<S>(reactor: &Rc<Reactor>, stream: TokioIo<S>, peer: Option<IpAddr>)
+async fn serve_http<S>(reactor: &Rc<Reactor>, stream: S, peer: Option<IpAddr>, silent: &Rc<Silent>)
 where
-    TokioIo<S>: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let handler = Rc::clone(reactor);
+    let unwritten = Unwritten::default();
+    let stream = TokioIo::new(HttpStream::new(stream, reactor.settings.outbox_timeout, unwritten.clone()));
+    let (handler, speaker) = (Rc::clone(reactor), Rc::clone(silent));
     let service = service_fn(move |request| {
-        let handler = Rc::clone(&handler);
-        async move { Ok::<_, Infallible>(answer(&handler, request, peer).await) }
+        let (handler, unwritten) = (Rc::clone(&handler), unwritten.clone());
+        speaker.speaks();
+        async move {
+            let mut response = answer(&handler, request, peer).await;
+            if let Some(slot) = response.extensions_mut().remove::<Arc<twin::Slot>>() {
+                unwritten.keep(slot);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -112,6 +138,7 @@ where
     let mut served = std::pin::pin!(served);
     let served = tokio::select! {
         served = &mut served => served,
+        () = silent.evicted() => return reactor.metrics.handshake("evicted"),
         () = reactor.stopping.cancelled() => {
             // What has begun is finished; a connection that only waits is closed.
             served.as_mut().graceful_shutdown();
@@ -255,11 +282,11 @@ async fn start_session(
 ) {
     let socket = upgraded.await.ok().and_then(|socket| {
         let upgraded = socket.into_inner().into_inner();
-        match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => Some((io::split_tcp(parts.io.into_inner()), parts.read_buf)),
+        match upgraded.downcast::<TokioIo<HttpStream<TcpStream>>>() {
+            Ok(parts) => Some((io::split_tcp(parts.io.into_inner().into_inner()), parts.read_buf)),
             Err(upgraded) => {
-                let parts = upgraded.downcast::<TokioIo<UnixStream>>().ok()?;
-                Some((io::split_unix(parts.io.into_inner()), parts.read_buf))
+                let parts = upgraded.downcast::<TokioIo<HttpStream<UnixStream>>>().ok()?;
+                Some((io::split_unix(parts.io.into_inner().into_inner()), parts.read_buf))
             }
         }
     });

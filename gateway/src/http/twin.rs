@@ -22,6 +22,7 @@ use super::{JSON, cors, not_found, respond};
 use crate::answer::{self, Asked};
 use crate::handover;
 use crate::jar::Jar;
+use crate::quota::HttpTicket;
 use crate::reactor::{Origin, Reactor};
 use crate::relay::{self, Answer, Caller};
 
@@ -106,7 +107,8 @@ fn failed(failure: Failure, text: &str) -> Answered {
         Failure::Invalid | Failure::Subscribe | Failure::GrantExpired => StatusCode::BAD_REQUEST,
         Failure::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Failure::Overloaded | Failure::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
-        Failure::WorkerLost => StatusCode::BAD_GATEWAY,
+        Failure::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Failure::WorkerLost | Failure::AnswerTooLarge => StatusCode::BAD_GATEWAY,
         Failure::Timeout => StatusCode::GATEWAY_TIMEOUT,
     };
     let body = format!(r#"{{"s":false,"error":{},"type":"{}"}}"#, json_string(text), failure.kind());
@@ -150,7 +152,7 @@ pub(super) async fn answer(
             let health = json!({"status": "ok", "version": diffyne_shared::VERSION, "transport": "websocket"});
             respond(StatusCode::OK, JSON, health.to_string())
         }
-        _ if route == Route::Session => hand_over(reactor, body, guest).await,
+        _ if route == Route::Session => with_slot(reactor, identity.ip, hand_over(reactor, body, guest)).await,
         _ => {
             let caller = Caller {
                 id: client_id(&parts.headers).unwrap_or_default().to_owned(),
@@ -158,7 +160,7 @@ pub(super) async fn answer(
                 headers: identity.headers,
                 jar: Jar::default(),
             };
-            call(reactor, route, caller, body).await
+            with_slot(reactor, identity.ip, call(reactor, route, caller, body)).await
         }
     };
     cors::allow(response.headers_mut(), parts.headers.get(header::ORIGIN), guest);
@@ -192,19 +194,48 @@ fn client_id(headers: &HeaderMap) -> Option<&str> {
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
 }
 
-/// A place among the calls by HTTP, given back when the request is over.
-struct Slot(Arc<AtomicUsize>);
+/// A place among the calls by HTTP, given back when the answer has been written.
+pub(super) struct Slot {
+    _all: Counted,
+    _address: Option<HttpTicket>,
+}
+
+/// One of all calls by HTTP.
+struct Counted(Arc<AtomicUsize>);
 
 impl Slot {
-    fn take(reactor: &Reactor) -> Option<Self> {
+    /// A place for a call from this address, or why there is none.
+    fn take(reactor: &Reactor, address: IpAddr) -> Result<Arc<Self>, Answered> {
+        let refused = |label: &str, failure, text| {
+            reactor.metrics.requests.with_label_values(&[label]).inc();
+            failed(failure, text)
+        };
+        if reactor.quota.shedding.load(Ordering::Relaxed) {
+            return Err(refused("memory", Failure::Overloaded, "The server is short of memory. The call was not run."));
+        }
         let most = reactor.settings.requests_max;
         let taken =
             reactor.requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
-        taken.is_ok().then(|| Self(Arc::clone(&reactor.requests)))
+        if taken.is_err() {
+            let text = "Too many requests are waiting. The call was not run.";
+            return Err(refused("full", Failure::Overloaded, text));
+        }
+        // From here on it is given back by dropping it.
+        let all = Counted(Arc::clone(&reactor.requests));
+        // Behind a proxy that does not tell whom it speaks for, all would share one address.
+        let of_address = if reactor.admission.is_trusted(address) {
+            None
+        } else {
+            reactor.quota.enter_request(address).map_err(|_| {
+                let text = "Too many requests of this address are waiting. The call was not run.";
+                refused("address", Failure::RateLimited, text)
+            })?
+        };
+        Ok(Arc::new(Self { _all: all, _address: of_address }))
     }
 }
 
-impl Drop for Slot {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -231,11 +262,23 @@ struct Kind<'a> {
     kind: Option<&'a str>,
 }
 
+/// Serves a request in a place of its own, which is given back when the answer has been written.
+async fn with_slot(
+    reactor: &Reactor,
+    address: IpAddr,
+    serve: impl Future<Output = Response<Full<Bytes>>>,
+) -> Response<Full<Bytes>> {
+    match Slot::take(reactor, address) {
+        Ok(slot) => {
+            let mut response = serve.await;
+            response.extensions_mut().insert(slot);
+            response
+        }
+        Err(refused) => reply(refused),
+    }
+}
+
 async fn call(reactor: &Rc<Reactor>, route: Route, caller: Caller, body: Incoming) -> Response<Full<Bytes>> {
-    let Some(slot) = Slot::take(reactor) else {
-        reactor.metrics.requests.with_label_values(&["full"]).inc();
-        return reply(failed(Failure::Overloaded, "Too many requests are waiting. The call was not run."));
-    };
     let body = Limited::new(body, reactor.settings.request_bytes_max).collect();
     let text = match tokio::time::timeout(reactor.settings.header_timeout, body).await {
         Ok(Ok(body)) => body.to_bytes(),
@@ -248,6 +291,9 @@ async fn call(reactor: &Rc<Reactor>, route: Route, caller: Caller, body: Incomin
     };
     let Ok(text) = std::str::from_utf8(&text) else { return refused(StatusCode::BAD_REQUEST, "Invalid request") };
     let head = DataHead::read(text);
+    if let Err(text) = head.check_lengths() {
+        return refused(StatusCode::BAD_REQUEST, &text);
+    }
     let kind: Kind<'_> = serde_json::from_str(text).unwrap_or_default();
     let kind = match (route, kind.kind) {
         (Route::Lazy, _) => CallKind::Mount,
@@ -284,7 +330,7 @@ async fn call(reactor: &Rc<Reactor>, route: Route, caller: Caller, body: Incomin
     let interest = Interest { reactor, number };
     reactor.relay.submit(request, Origin::Request(waiting));
     let answered = answered.await;
-    drop((interest, slot));
+    drop(interest);
     // The relay answers every call, unless the thread ends.
     answered.map_or_else(|_| refused(StatusCode::SERVICE_UNAVAILABLE, "The server stops."), reply)
 }

@@ -8,7 +8,7 @@ use diffyne_shared::rpc::{Call, Client, Frame};
 use slab::Slab;
 
 use super::Request;
-use super::peer::Peer;
+use super::peer::{Handed, Peer};
 
 /// Where a call is.
 #[derive(Debug, Clone)]
@@ -82,15 +82,15 @@ impl<O> CallTable<O> {
         self.get(key).is_some_and(|entry| entry.refused_by.iter().any(|other| Rc::ptr_eq(other, peer)))
     }
 
-    /// Writes the call into the worker's buffer. A call that cannot be encoded stays where it is.
-    pub(super) fn send(&mut self, key: u64, peer: &Rc<Peer>) -> bool {
-        let Some(entry) = self.get_mut(key) else { return true };
+    /// Writes the call into the worker's buffer. A call that does not fit there stays where it is.
+    pub(super) fn send(&mut self, key: u64, peer: &Rc<Peer>) -> Handed {
+        let Some(entry) = self.get_mut(key) else { return Handed::Over };
         let request = &entry.request;
         // A call that never waited has its whole budget, and needs no look at the clock.
         let waited = matches!(entry.place, Place::Waiting) || !entry.refused_by.is_empty();
         let now = if waited { Instant::now() } else { entry.since };
         let budget = request.deadline.saturating_duration_since(now);
-        let sent = request.caller.jar.with(|jar| {
+        let handed = request.caller.jar.with(|jar| {
             let call = Call {
                 id: key,
                 budget_ms: u32::try_from(budget.as_millis()).unwrap_or(u32::MAX),
@@ -107,12 +107,11 @@ impl<O> CallTable<O> {
             };
             peer.send_call(key, &Frame::Call(call))
         });
-        if !sent {
-            return false;
+        if handed == Handed::Over {
+            entry.place = Place::Sent(Rc::clone(peer));
+            entry.since = now;
         }
-        entry.place = Place::Sent(Rc::clone(peer));
-        entry.since = now;
-        true
+        handed
     }
 
     /// Calls that wait.
@@ -313,10 +312,11 @@ mod tests {
             draining: false,
             faulty: false,
             queue: None,
+            frame_bytes_max: None,
         };
         let peers: Vec<Rc<Peer>> = (0..PEERS).map(|port| Peer::new(PeerAddress::tcp("h", port as u16))).collect();
         for peer in &peers {
-            peer.connected(&hello);
+            peer.connected(&hello, usize::MAX);
         }
         peers
     }
@@ -349,7 +349,7 @@ mod tests {
                         let key = table.insert(request(), number);
                         prop_assert!(!model.contains_key(&key) && !ended.contains(&key), "an id is used again");
                         let at = match to {
-                            Some(peer) => { prop_assert!(table.send(key, &peers[peer])); At::With(peer) }
+                            Some(peer) => { prop_assert_eq!(table.send(key, &peers[peer]), Handed::Over); At::With(peer) }
                             None if table.wait(key) => At::Waiting,
                             None => {
                                 prop_assert!(table.waiting() >= QUEUE, "there was room");
@@ -363,7 +363,7 @@ mod tests {
                     Step::Send(peer) => {
                         if let Some(key) = table.first_waiting() {
                             prop_assert_eq!(model[&key], At::Waiting);
-                            prop_assert!(table.send(key, &peers[peer]));
+                            prop_assert_eq!(table.send(key, &peers[peer]), Handed::Over);
                             table.left_queue();
                             model.insert(key, At::With(peer));
                         } else {

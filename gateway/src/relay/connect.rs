@@ -99,6 +99,7 @@ async fn greet(mut stream: Stream, settings: &RelaySettings) -> Result<Connected
         draining: false,
         faulty: false,
         queue: None,
+        frame_bytes_max: u32::try_from(settings.frame_bytes_max).ok(),
     };
     let mut bytes = Vec::new();
     rpc::encode(&Frame::Hello(ours), &mut bytes).map_err(|error| error.to_string())?;

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use diffyne_shared::envelope::Failure;
-use diffyne_shared::rpc::{self, CallId, CallKind, Cause, Frame, PeerAddress, Transport};
+use diffyne_shared::rpc::{self, About, CallId, CallKind, Cause, Frame, Oversized, PeerAddress, Transport};
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::tls::ClientTls;
 
@@ -30,8 +30,10 @@ pub use peer::Wellness;
 
 use crate::jar::Jar;
 use calls::{CallTable, Place};
-use peer::Peer;
+use peer::{Handed, Peer};
 
+const TOO_LARGE: &str = "The message is larger than a worker takes. The call was not run.";
+const ANSWER_TOO_LARGE: &str = "The worker's answer is larger than this gateway takes. The call was run.";
 const OVERLOADED: &str = "The server is overloaded. The call was not run.";
 /// Below this many waiting calls nobody guesses how long they will take.
 const QUEUE_WORTH_A_GUESS: usize = 16;
@@ -96,8 +98,10 @@ pub struct RelaySettings {
     pub worker_wait: Duration,
     /// Silence after which a worker is left out.
     pub health: Duration,
-    /// Largest frame from a worker.
+    /// Longest frame from a worker.
     pub frame_bytes_max: usize,
+    /// Longest frame to a worker that does not tell what it takes.
+    pub call_bytes_assumed: usize,
     /// How workers on other hosts are spoken to, if not in the clear.
     pub tls: Option<ClientTls>,
 }
@@ -116,6 +120,7 @@ impl RelaySettings {
             worker_wait: settings.worker_wait,
             health: settings.worker_health,
             frame_bytes_max: settings.outbox_bytes_max + rpc::FRAME_OVERHEAD_MAX,
+            call_bytes_assumed: settings.message_bytes_max + rpc::FRAME_OVERHEAD_MAX,
             tls: settings.worker_ca.as_deref().map(ClientTls::read).transpose()?,
         })
     }
@@ -246,12 +251,11 @@ impl<O: 'static> Relay<O> {
     /// Hands a call to a worker, or lets it wait for one.
     pub fn submit(self: &Rc<Self>, request: Request, origin: O) {
         let key = self.calls.borrow_mut().insert(request, origin);
-        if !self.try_send(key) {
-            if self.would_be_late(key) {
-                self.fail(key, Failure::Overloaded, OVERLOADED);
-            } else {
-                self.wait(key);
-            }
+        match self.try_send(key) {
+            Some(Handed::Over) => {}
+            Some(Handed::TooLarge) => self.fail(key, Failure::TooLarge, TOO_LARGE),
+            None if self.would_be_late(key) => self.fail(key, Failure::Overloaded, OVERLOADED),
+            None => self.wait(key),
         }
     }
 
@@ -284,8 +288,10 @@ impl<O: 'static> Relay<O> {
 
     /// Gives a call to the better of two random workers; lets it wait when all are busy.
     fn place(self: &Rc<Self>, key: u64) {
-        if !self.try_send(key) {
-            self.wait(key);
+        match self.try_send(key) {
+            Some(Handed::Over) => {}
+            Some(Handed::TooLarge) => self.fail(key, Failure::TooLarge, TOO_LARGE),
+            None => self.wait(key),
         }
     }
 
@@ -309,17 +315,18 @@ impl<O: 'static> Relay<O> {
         self.throughput.time_for(ahead, now).zip(calls.budget(key, now)).is_some_and(|(wait, left)| wait > left)
     }
 
-    fn try_send(&self, key: u64) -> bool {
+    /// Hands a call to the worker that is chosen for it; `None` when none takes calls now.
+    fn try_send(&self, key: u64) -> Option<Handed> {
         let peer = {
             let (peers, calls) = (self.peers.borrow(), self.calls.borrow());
             selection::choose(&peers, |peer| calls.was_refused(key, peer)).cloned()
         };
-        let Some(peer) = peer else { return false };
-        let sent = self.calls.borrow_mut().send(key, &peer);
-        if sent {
+        let peer = peer?;
+        let handed = self.calls.borrow_mut().send(key, &peer);
+        if handed == Handed::Over {
             peer.breaker.sent();
         }
-        sent
+        Some(handed)
     }
 
     /// Workers have room again: those who wait go first.
@@ -327,10 +334,12 @@ impl<O: 'static> Relay<O> {
         loop {
             let next = self.calls.borrow_mut().first_waiting();
             let Some(key) = next else { return };
-            if !self.try_send(key) {
-                return;
+            match self.try_send(key) {
+                Some(Handed::Over) => self.calls.borrow_mut().left_queue(),
+                // Its end takes it out of the queue.
+                Some(Handed::TooLarge) => self.fail(key, Failure::TooLarge, TOO_LARGE),
+                None => return,
             }
-            self.calls.borrow_mut().left_queue();
             self.observer.waiting(-1);
         }
     }
@@ -417,6 +426,17 @@ impl<O: 'static> Relay<O> {
             self.place(key);
         }
         self.batch_done();
+    }
+
+    /// A frame from a worker was too large, and read past.
+    fn oversized(&self, peer: &Rc<Peer>, frame: Oversized) {
+        tracing::error!(worker = %peer.address, bytes = frame.bytes, limit = self.settings.frame_bytes_max,
+            "a worker's frame is too large and was dropped: lower its DIFFYNE_WORKER_MAX_ANSWER");
+        let Some(About::Reply(id)) = frame.about else { return };
+        let taken = self.calls.borrow_mut().take_sent(id, peer, Instant::now());
+        if let Some((origin, _)) = taken {
+            self.answer(origin, Answer::Failed(Failure::AnswerTooLarge, ANSWER_TOO_LARGE));
+        }
     }
 
     /// One frame from a worker.

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::backoff::Backoff;
-use diffyne_shared::rpc::{self, Empty, Frame, FrameReader, Hello, PeerAddress};
+use diffyne_shared::rpc::{self, CodecError, Empty, Frame, FrameReader, Hello, PeerAddress};
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 
@@ -49,6 +49,15 @@ pub enum Wellness {
     Well,
 }
 
+/// What became of a call that was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handed {
+    /// It waits to be written.
+    Over,
+    /// Its frame is longer than the worker takes.
+    TooLarge,
+}
+
 /// What the relay knows of a worker.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -61,6 +70,8 @@ pub(super) struct Peer {
     /// Its backend cannot run calls.
     faulty: Cell<bool>,
     capacity: Cell<u32>,
+    /// Longest frame that it takes.
+    frame_bytes_max: Cell<usize>,
     /// Calls that it takes at most, running and waiting, if it has told.
     room: Cell<Option<u32>>,
     load: Cell<u32>,
@@ -87,6 +98,7 @@ impl Peer {
             silent: Cell::new(false),
             faulty: Cell::new(false),
             capacity: Cell::new(1),
+            frame_bytes_max: Cell::new(usize::MAX),
             room: Cell::new(None),
             load: Cell::new(0),
             in_flight: Cell::new(0),
@@ -102,7 +114,9 @@ impl Peer {
         })
     }
 
-    pub(super) fn connected(&self, hello: &Hello) {
+    /// It said hello. One that does not tell its longest frame is taken to have this gateway's own limit.
+    pub(super) fn connected(&self, hello: &Hello, frame_bytes_assumed: usize) {
+        self.frame_bytes_max.set(hello.frame_bytes_max.map_or(frame_bytes_assumed, |bytes| bytes as usize));
         self.state.set(if hello.draining { State::Draining } else { State::Ready });
         self.faulty.set(hello.faulty);
         self.busy.set(false);
@@ -218,15 +232,15 @@ impl Peer {
         }
     }
 
-    pub(super) fn send_call(&self, key: u64, frame: &Frame<'_>) -> bool {
-        if rpc::encode(frame, &mut self.out.borrow_mut()).is_err() {
-            return false;
+    pub(super) fn send_call(&self, key: u64, frame: &Frame<'_>) -> Handed {
+        if rpc::encode_within(frame, &mut self.out.borrow_mut(), self.frame_bytes_max.get()).is_err() {
+            return Handed::TooLarge;
         }
         self.unsent.borrow_mut().push(key);
         self.in_flight.set(self.in_flight.get() + 1);
         self.sent_since.set(self.sent_since.get() + 1);
         self.wake.notify_one();
-        true
+        Handed::Over
     }
 
     pub(super) fn take_unsent(&self) -> Vec<u64> {
@@ -278,7 +292,7 @@ pub(super) async fn run<O: 'static>(relay: Rc<Relay<O>>, peer: Rc<Peer>) {
 async fn talk<O: 'static>(relay: &Rc<Relay<O>>, peer: &Rc<Peer>, connected: Connected) {
     let Connected { stream, reader, hello } = connected;
     tracing::info!(worker = %peer.address, id = hello.id, backend = hello.backend, "worker connected");
-    peer.connected(&hello);
+    peer.connected(&hello, relay.settings.call_bytes_assumed);
     relay.observer.worker_connection(true);
     relay.place_waiting();
     let (read, write) = tokio::io::split(stream);
@@ -304,6 +318,7 @@ async fn read_loop<O: 'static>(
             match reader.next_frame() {
                 Ok(Some(frame)) => relay.frame(peer, frame),
                 Ok(None) => break,
+                Err(CodecError::Oversized(oversized)) => relay.oversized(peer, oversized),
                 Err(error) => return format!("the worker speaks nonsense: {error}"),
             }
         }

@@ -28,6 +28,7 @@ pub(super) fn choose(peers: &[Rc<Peer>], refused: impl Fn(&Rc<Peer>) -> bool) ->
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::peer::Handed;
     use super::*;
     use diffyne_shared::rpc::{Empty, Frame, Hello, PeerAddress, VERSIONS};
 
@@ -42,6 +43,7 @@ mod tests {
             draining: false,
             faulty: false,
             queue: None,
+            frame_bytes_max: None,
         }
     }
 
@@ -49,7 +51,7 @@ mod tests {
     fn a_worker_that_cannot_run_calls_gets_them_only_when_it_is_the_last() {
         let peers: Vec<Rc<Peer>> = (0..2).map(|port| Peer::new(PeerAddress::tcp("h", port))).collect();
         for peer in &peers {
-            peer.connected(&hello());
+            peer.connected(&hello(), 1000);
         }
         peers[0].told_fault(true);
         peers[1].told_load(7);
@@ -67,12 +69,12 @@ mod tests {
     #[test]
     fn a_worker_gets_no_more_calls_than_it_takes() {
         let peer = Peer::new(PeerAddress::tcp("h", 1));
-        peer.connected(&Hello { capacity: 2, queue: Some(1), ..hello() });
+        peer.connected(&Hello { capacity: 2, queue: Some(1), ..hello() }, 1000);
         let peers = [peer];
         let mut sent = 0;
         while let Some(peer) = choose(&peers, |_| false) {
             sent += 1;
-            assert!(peer.send_call(sent, &Frame::Ping(Empty {})));
+            assert_eq!(peer.send_call(sent, &Frame::Ping(Empty {})), Handed::Over);
         }
         assert_eq!(sent, 3);
         peers[0].told_load(2);
@@ -90,7 +92,7 @@ mod tests {
         use std::time::Duration;
         let peers: Vec<Rc<Peer>> = (0..2).map(|port| Peer::new(PeerAddress::tcp("h", port))).collect();
         for peer in &peers {
-            peer.connected(&hello());
+            peer.connected(&hello(), 1000);
         }
         for _ in 0..100 {
             peers[0].latency.observe(Duration::from_millis(20), Instant::now());
@@ -107,7 +109,7 @@ mod tests {
         let peers: Vec<Rc<Peer>> = (0..2).map(|port| Peer::new(PeerAddress::tcp("h", port))).collect();
         assert!(choose(&peers, |_| false).is_none(), "nobody is connected");
         for peer in &peers {
-            peer.connected(&hello());
+            peer.connected(&hello(), 1000);
         }
         peers[0].told_load(5);
         for _ in 0..20 {

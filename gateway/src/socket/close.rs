@@ -29,6 +29,10 @@ impl Close {
     pub const TOO_MANY: Self = Self::new(1008, "Too many messages");
     /// 1000: it has done nothing for long.
     pub const IDLE: Self = Self::new(1000, "Idle");
+    /// 1008: a message does not come to its end.
+    pub const UNFINISHED: Self = Self::new(1008, "The message did not arrive in time");
+    /// 1008: more is held for it than one connection may take.
+    pub const HOLDS_TOO_MUCH: Self = Self::new(1008, "Too much is held for this connection");
     /// 1008: an operator wants it so.
     pub const DISCONNECTED: Self = Self::new(1008, "Disconnected by the operator");
     /// 1013: the server is short of memory.

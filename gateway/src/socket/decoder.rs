@@ -82,6 +82,8 @@ pub struct Decoder {
     message: Option<Kind>,
     partial: Partial,
     control: Vec<u8>,
+    /// Frames whose heads were read since it was asked last.
+    frames: u32,
 }
 
 impl Decoder {
@@ -95,7 +97,18 @@ impl Decoder {
             message: None,
             partial: Partial::default(),
             control: Vec::new(),
+            frames: 0,
         }
+    }
+
+    /// Frames that began since this was asked last, of every kind.
+    pub fn take_frames(&mut self) -> u32 {
+        std::mem::take(&mut self.frames)
+    }
+
+    /// Memory that the unfinished message takes, in bytes.
+    pub fn held(&self) -> usize {
+        self.partial.bytes.capacity() + self.control.capacity()
     }
 
     /// The next event in `input` from `*used` on; `None` when more bytes are needed. An error ends the connection
@@ -172,6 +185,7 @@ impl Decoder {
             if let Some(length) = head_length(rest).filter(|length| rest.len() >= *length) {
                 *used += length;
                 let frame = self.parse_head(&rest[..length])?;
+                self.frames = self.frames.saturating_add(1);
                 self.frame = Some(frame);
                 return Ok(Some(frame));
             }
@@ -185,6 +199,7 @@ impl Decoder {
                 self.head_length = 0;
                 let head = self.head;
                 let frame = self.parse_head(&head[..=at])?;
+                self.frames = self.frames.saturating_add(1);
                 self.frame = Some(frame);
                 return Ok(Some(frame));
             }

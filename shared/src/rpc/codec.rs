@@ -1,24 +1,34 @@
 //! Frames to bytes and back: a u32 length in network order, then MessagePack.
+//!
+//! A frame is measured before it is sent. One that arrives too large all the same is read past: it costs its own call,
+//! never the connection that others share.
 
 use bytes::{Buf as _, BytesMut};
 use serde::Serialize as _;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::Frame;
+use super::{Frame, tag};
 
 const LENGTH_BYTES: usize = 4;
 /// What is asked of the kernel in one read.
 const READ_BYTES: usize = 64 * 1024;
 /// A buffer that grew beyond this goes back when it is empty.
 const KEPT_BYTES: usize = 256 * 1024;
+/// A frame that announces more is nonsense: it is not read past.
+const SKIPPED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of a frame in which its type and its call's id stand.
+const FRAME_HEAD_BYTES: usize = 32;
 
 /// Why bytes are no frame, or a frame no bytes.
 #[derive(Debug, Error)]
 pub enum CodecError {
-    /// The peer announces more than is allowed.
+    /// More than the limit (the second number), in bytes.
     #[error("a frame of {0} bytes is over the limit of {1}")]
     TooLarge(usize, usize),
+    /// A frame over the limit arrived and is read past; the reader goes on behind it.
+    #[error("a frame of {} bytes is too large and was read past", .0.bytes)]
+    Oversized(Oversized),
     /// Not MessagePack, or not of the frame's shape.
     #[error("not a frame: {0}")]
     Malformed(#[from] rmp_serde::decode::Error),
@@ -27,14 +37,57 @@ pub enum CodecError {
     Unencodable(#[from] rmp_serde::encode::Error),
 }
 
+/// What is known of a frame that was read past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Oversized {
+    /// Its length.
+    pub bytes: usize,
+    /// What it was about.
+    pub about: Option<About>,
+}
+
+/// A frame about a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The call with this id.
+    Call(u64),
+    /// The reply to this id.
+    Reply(u64),
+}
+
+impl Oversized {
+    /// Reads type and id of the frame that begins so.
+    fn read(bytes: usize, mut head: &[u8]) -> Self {
+        use rmp::decode::{read_array_len, read_int, read_map_len, read_str_from_slice};
+        let mut about = || {
+            read_array_len(&mut head).ok()?;
+            let tag: u8 = read_int(&mut head).ok()?;
+            read_map_len(&mut head).ok()?;
+            let (name, mut rest) = read_str_from_slice(head).ok()?;
+            let id: u64 = read_int(&mut rest).ok()?;
+            match (name, tag) {
+                ("id", tag::CALL) => Some(About::Call(id)),
+                ("id", tag::REPLY) => Some(About::Reply(id)),
+                _ => None,
+            }
+        };
+        Self { bytes, about: about() }
+    }
+}
+
 /// Appends a frame to what waits to be written. On an error nothing is appended.
 pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    encode_within(frame, out, u32::MAX as usize)
+}
+
+/// Appends a frame of at most so many bytes to what waits to be written. On an error nothing is appended.
+pub fn encode_within(frame: &Frame<'_>, out: &mut Vec<u8>, frame_bytes_max: usize) -> Result<(), CodecError> {
     let start = out.len();
     out.extend_from_slice(&[0; LENGTH_BYTES]);
     let encoded = frame.serialize(&mut rmp_serde::Serializer::new(&mut *out).with_struct_map());
     let length = out.len() - start - LENGTH_BYTES;
     match (encoded, u32::try_from(length)) {
-        (Ok(()), Ok(length32)) => {
+        (Ok(()), Ok(length32)) if length <= frame_bytes_max => {
             out[start..start + LENGTH_BYTES].copy_from_slice(&length32.to_be_bytes());
             Ok(())
         }
@@ -42,9 +95,9 @@ pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), CodecError> {
             out.truncate(start);
             Err(error.into())
         }
-        (_, Err(_)) => {
+        (Ok(()), _) => {
             out.truncate(start);
-            Err(CodecError::TooLarge(length, u32::MAX as usize))
+            Err(CodecError::TooLarge(length, frame_bytes_max))
         }
     }
 }
@@ -53,13 +106,13 @@ pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), CodecError> {
 #[derive(Debug)]
 pub struct FrameReader {
     buffer: BytesMut,
-    /// Length of the frame given last, to be dropped before the next.
+    /// Bytes to be dropped before the next frame: of the one given last, or of one that is too large.
     given: usize,
     frame_bytes_max: usize,
 }
 
 impl FrameReader {
-    /// A reader that refuses frames longer than `frame_bytes_max`.
+    /// A reader that reads past frames longer than `frame_bytes_max`.
     pub fn new(frame_bytes_max: usize) -> Self {
         Self { buffer: BytesMut::new(), given: 0, frame_bytes_max }
     }
@@ -74,13 +127,22 @@ impl FrameReader {
         stream.read_buf(&mut self.buffer).await
     }
 
-    /// The next whole frame that was read, or `None` when more bytes are needed.
+    /// The next whole frame that was read, or `None` when more bytes are needed. [`CodecError::Oversized`] is about
+    /// one frame: those behind it can be read.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CodecError> {
         self.drop_given();
-        let Some(head) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+        let Some(head) = self.buffer.first_chunk::<LENGTH_BYTES>().filter(|_| self.given == 0) else { return Ok(None) };
         let length = u32::from_be_bytes(*head) as usize;
         if length > self.frame_bytes_max {
-            return Err(CodecError::TooLarge(length, self.frame_bytes_max));
+            if length > SKIPPED_BYTES_MAX {
+                return Err(CodecError::TooLarge(length, self.frame_bytes_max));
+            }
+            let Some(head) = self.buffer.get(LENGTH_BYTES..LENGTH_BYTES + length.min(FRAME_HEAD_BYTES)) else {
+                return Ok(None);
+            };
+            let oversized = Oversized::read(length, head);
+            self.given = LENGTH_BYTES + length;
+            return Err(CodecError::Oversized(oversized));
         }
         if self.buffer.len() < LENGTH_BYTES + length {
             return Ok(None);
@@ -90,7 +152,9 @@ impl FrameReader {
     }
 
     fn drop_given(&mut self) {
-        self.buffer.advance(std::mem::take(&mut self.given));
+        let here = self.given.min(self.buffer.len());
+        self.buffer.advance(here);
+        self.given -= here;
     }
 }
 
@@ -165,8 +229,48 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_frame_that_is_too_large_is_read_past_and_names_its_call() {
+        let big = vec![b'x'; 5000];
+        let mut bytes = Vec::new();
+        encode(&call(b"first"), &mut bytes).unwrap();
+        encode(&call(&big), &mut bytes).unwrap();
+        bytes.extend_from_slice(&3000_u32.to_be_bytes());
+        bytes.extend_from_slice(&[0xff; 3000]);
+        encode(&Frame::Pong(Pong { load: 9, draining: false, faulty: false }), &mut bytes).unwrap();
+        for chunk in [1, 7, 40, 1000, bytes.len()] {
+            let mut reader = FrameReader::new(1000);
+            let mut seen = Vec::new();
+            for part in bytes.chunks(chunk) {
+                let mut part = part;
+                while reader.fill(&mut part).await.unwrap() > 0 {}
+                loop {
+                    match reader.next_frame() {
+                        Ok(Some(Frame::Call(call))) => seen.push(format!("call {}", call.id)),
+                        Ok(Some(Frame::Pong(pong))) => seen.push(format!("pong {}", pong.load)),
+                        Ok(Some(other)) => panic!("{other:?}"),
+                        Ok(None) => break,
+                        Err(CodecError::Oversized(oversized)) => seen.push(format!("past {:?}", oversized.about)),
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+            assert_eq!(seen, ["call 7", "past Some(Call(7))", "past None", "pong 9"], "in chunks of {chunk}");
+            assert!(reader.buffer.len() < 2000, "nothing of it is kept");
+        }
+    }
+
+    #[test]
+    fn a_frame_is_measured_before_it_is_sent() {
+        let mut out = b"before".to_vec();
+        let refused = encode_within(&call(&[b'x'; 500]), &mut out, 400);
+        assert!(matches!(refused, Err(CodecError::TooLarge(500.., 400))));
+        assert_eq!(out, b"before");
+        assert!(encode_within(&call(&[b'x'; 500]), &mut out, 700).is_ok());
+    }
+
+    #[tokio::test]
     async fn what_is_no_frame_is_an_error_and_not_a_panic() {
-        assert!(matches!(read_all(&[0, 0, 4, 0], 4, 100).await, Err(CodecError::TooLarge(1024, 100))));
+        assert!(matches!(read_all(&[0x7f, 0, 4, 0], 4, 100).await, Err(CodecError::TooLarge(..))));
         for body in [&[0xc0][..], &[0x92, 2], &[0x92, 2, 0x80], &[0x90], &[0xdd, 0xff, 0xff, 0xff, 0xff]] {
             let mut bytes = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
             bytes.extend_from_slice(body);

@@ -13,7 +13,7 @@ use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use address::{AddressError, PeerAddress};
-pub use codec::{CodecError, FrameReader, encode};
+pub use codec::{About, CodecError, FrameReader, Oversized, encode, encode_within};
 
 /// The versions of this protocol that this release speaks.
 pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 1 };
@@ -63,6 +63,9 @@ pub struct Hello {
     /// Its backend cannot run calls now; why is in its own log and at its `/ready`.
     #[serde(default)]
     pub faulty: bool,
+    /// Longest frame that this side takes, in bytes; not told by older ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame_bytes_max: Option<u32>,
     /// Calls that may wait in the worker beyond its capacity, so that gateways send no more; not told by older ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<u32>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::common::{self, LogSettings, RedisSettings, at_least_one, positive};
-use super::value::{ByteSize, List, Network, Subscribe};
+use super::value::{ByteRate, ByteSize, List, Network, Subscribe};
 use super::{Layers, SettingsError, Spec};
 use crate::rate::Rate;
 use crate::rpc::PeerAddress;
@@ -33,7 +33,7 @@ static SOCKET: [Spec; 9] = [
     Spec::new("DIFFYNE_ROUTE_PREFIX", "/_diffyne", "Where AJAX calls and the client scripts are served"),
 ];
 
-static GATEWAY: [Spec; 37] = [
+static GATEWAY: [Spec; 43] = [
     Spec::optional("DIFFYNE_GATEWAY_NAME", "Name of this gateway in the cluster; default: host name and port"),
     Spec::optional("DIFFYNE_THREADS", "Threads that serve connections; default: one per core"),
     Spec::new("DIFFYNE_MAX_CONNECTIONS", "20000", "Connections of this gateway; 503 beyond"),
@@ -59,6 +59,26 @@ static GATEWAY: [Spec; 37] = [
         "Calls of one connection; those beyond are answered rate_limited and not run; off: no limit",
     ),
     Spec::new(
+        "DIFFYNE_FRAME_RATE",
+        "1000/s:5000",
+        "WebSocket frames of one connection, pings and fragments included; one that sends more is closed with 1008; off: no limit",
+    ),
+    Spec::new(
+        "DIFFYNE_CONNECTION_RATE",
+        "4MiB/s:16MiB",
+        "Work that one connection may cause, in bytes a second: what it sends, what is replayed to it, and 64 for each filter that a replay looks at; beyond it is read from more slowly; off: no limit",
+    ),
+    Spec::new(
+        "DIFFYNE_CONNECTION_BYTES",
+        "8MiB",
+        "Memory that may be held for one connection: outbox, subscriptions, unfinished message, calls that run or wait; what would exceed it is refused. Never less than DIFFYNE_OUTBOX_BYTES",
+    ),
+    Spec::new(
+        "DIFFYNE_MESSAGE_TIMEOUT",
+        "60s",
+        "How long a message may take to arrive from its first byte on; then its connection is closed with 1008",
+    ),
+    Spec::new(
         "DIFFYNE_IDLE_TIMEOUT",
         "0s",
         "A connection that sends nothing and listens to nothing is closed after this; 0s: never",
@@ -75,9 +95,19 @@ static GATEWAY: [Spec; 37] = [
     ),
     Spec::optional(
         "DIFFYNE_MEMORY_MAX",
-        "Memory above which this gateway takes no new connections and closes the slowest consumers; default: four fifths of what the host or container has",
+        "Memory above which this gateway takes no new connections and ends those for which most is held; default: four fifths of what the host or container has",
     ),
     Spec::new("DIFFYNE_MAX_REQUESTS", "1024", "AJAX calls of this gateway that run or wait; 503 beyond"),
+    Spec::new(
+        "DIFFYNE_MAX_REQUESTS_PER_ADDRESS",
+        "256",
+        "AJAX calls of one client address (of IPv6: one /64) that arrive, run or wait; 429 beyond; 0: no limit",
+    ),
+    Spec::new(
+        "DIFFYNE_MAX_HTTP_CONNECTIONS_PER_ADDRESS",
+        "512",
+        "Connections of one address (of IPv6: one /64) that are no WebSocket yet; those beyond are closed; 0: no limit. Trusted proxies are not counted",
+    ),
     Spec::new("DIFFYNE_MAX_REQUEST_SIZE", "512KiB", "Largest body of an AJAX call"),
     Spec::new("DIFFYNE_HEADER_TIMEOUT", "10s", "How long a handshake, or an AJAX call's body, may take to arrive"),
     Spec::new(
@@ -216,6 +246,18 @@ pub struct GatewaySettings {
     pub message_rate: Rate,
     /// Calls of one connection.
     pub call_rate: Rate,
+    /// Frames of one connection.
+    pub frame_rate: Rate,
+    /// Work of one connection, in bytes.
+    pub connection_rate: Rate,
+    /// Bytes held for one connection.
+    pub connection_bytes_max: usize,
+    /// How long a message may take to arrive.
+    pub message_timeout: Duration,
+    /// Calls by HTTP of one address at once; 0: no limit.
+    pub requests_per_address_max: usize,
+    /// HTTP connections of one address; 0: no limit.
+    pub http_connections_per_address_max: usize,
     /// When a connection that does nothing is closed; zero: never.
     pub idle_timeout: Duration,
     /// How old a connection becomes; zero: as old as it likes.
@@ -324,6 +366,7 @@ impl GatewaySettings {
                 layers.invalid("DIFFYNE_ROUTE_PREFIX", "a path of letters, digits, dots, underscores and hyphens")
             );
         }
+        let outbox_bytes_max = layers.get::<ByteSize>("DIFFYNE_OUTBOX_BYTES")?.0.max(64 * 1024);
         let ping_interval = positive(layers, "DIFFYNE_PING_INTERVAL")?;
         if ping_interval < Duration::from_secs(1) {
             return Err(layers.invalid("DIFFYNE_PING_INTERVAL", "1s or more"));
@@ -357,6 +400,12 @@ impl GatewaySettings {
             handshake_rate: layers.get("DIFFYNE_HANDSHAKE_RATE")?,
             message_rate: layers.get("DIFFYNE_MESSAGE_RATE")?,
             call_rate: layers.get("DIFFYNE_CALL_RATE")?,
+            frame_rate: layers.get("DIFFYNE_FRAME_RATE")?,
+            connection_rate: layers.get::<ByteRate>("DIFFYNE_CONNECTION_RATE")?.0,
+            connection_bytes_max: layers.get::<ByteSize>("DIFFYNE_CONNECTION_BYTES")?.0.max(outbox_bytes_max),
+            message_timeout: positive(layers, "DIFFYNE_MESSAGE_TIMEOUT")?,
+            requests_per_address_max: layers.get("DIFFYNE_MAX_REQUESTS_PER_ADDRESS")?,
+            http_connections_per_address_max: layers.get("DIFFYNE_MAX_HTTP_CONNECTIONS_PER_ADDRESS")?,
             idle_timeout: layers.get("DIFFYNE_IDLE_TIMEOUT")?,
             connection_age_max: layers.get("DIFFYNE_MAX_CONNECTION_AGE")?,
             outbox_timeout: positive(layers, "DIFFYNE_OUTBOX_TIMEOUT")?,
@@ -367,7 +416,7 @@ impl GatewaySettings {
             broadcast_rate: layers.get("DIFFYNE_BROADCAST_RATE")?,
             header_timeout: positive(layers, "DIFFYNE_HEADER_TIMEOUT")?,
             ping_interval,
-            outbox_bytes_max: layers.get::<ByteSize>("DIFFYNE_OUTBOX_BYTES")?.0.max(64 * 1024),
+            outbox_bytes_max,
             calls_per_connection_max: at_least_one(layers, "DIFFYNE_MAX_CALLS_PER_CONNECTION")?,
             subscriptions_max: at_least_one(layers, "DIFFYNE_MAX_SUBSCRIPTIONS")?,
             call_timeout: positive(layers, "DIFFYNE_CALL_TIMEOUT")?,

@@ -120,6 +120,27 @@ impl FromSetting for Rate {
     }
 }
 
+/// A rate in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteRate(pub Rate);
+
+impl FromSetting for ByteRate {
+    fn allowed() -> String {
+        "bytes a second such as 4MiB/s, 4MiB/s:16MiB with a burst, or off; less than 4GiB".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        if text == "off" || text == "0" {
+            return Some(Self(Rate::default()));
+        }
+        let bytes = |text: &str| u32::try_from(ByteSize::from_setting(text.trim())?.0).ok().filter(|bytes| *bytes > 0);
+        let (rate, burst) = text.split_once(':').map_or((text, None), |(rate, burst)| (rate, Some(burst)));
+        let rate = rate.trim();
+        let per_second = bytes(rate.strip_suffix("/s").unwrap_or(rate))?;
+        let burst = burst.map_or(Some(per_second.saturating_mul(2)), bytes)?;
+        Some(Self(Rate { per_second, burst }))
+    }
+}
+
 /// A list, separated by commas; empty items are dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct List<T>(pub Vec<T>);
@@ -240,6 +261,16 @@ mod tests {
         assert_eq!((Rate::from_setting("off"), Rate::from_setting("7")), (rate(0, 0), rate(7, 14)));
         for text in ["", "x", "1/m", "5/s:", "5/s:0", "-1/s"] {
             assert_eq!(Rate::from_setting(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn byte_rates_have_units() {
+        let rate = |per_second, burst| Some(ByteRate(Rate { per_second, burst }));
+        assert_eq!(ByteRate::from_setting("4MiB/s:16MiB"), rate(4 << 20, 16 << 20));
+        assert_eq!((ByteRate::from_setting("1KiB/s"), ByteRate::from_setting("off")), (rate(1024, 2048), rate(0, 0)));
+        for text in ["", "x", "4MB/s", "1MiB/m", "1MiB/s:", "1MiB/s:0", "4GiB/s"] {
+            assert_eq!(ByteRate::from_setting(text), None, "{text}");
         }
     }
 

@@ -46,7 +46,14 @@ fn start_gateway(path: &Path, port: u16, admin: u16, worker: u16) -> anyhow::Res
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
         command.args(["--admin-listen", &format!("127.0.0.1:{admin}"), "--max-connections", "50000"]);
         command.args(["--workers", &format!("127.0.0.1:{worker}")]);
-        for rate in ["--handshake-rate", "--message-rate", "--call-rate", "--broadcast-rate"] {
+        for rate in [
+            "--handshake-rate",
+            "--message-rate",
+            "--call-rate",
+            "--broadcast-rate",
+            "--frame-rate",
+            "--connection-rate",
+        ] {
             command.args([rate, "off"]);
         }
     })
@@ -244,6 +251,36 @@ fn worst_ping(at: SocketAddr, gateway: bool) -> anyhow::Result<f64> {
     })
 }
 
+/// The longest that another client's ping may wait, in milliseconds.
+const WAIT_MS_MAX: f64 = 20.0;
+
+fn hostile(seconds: u64, only: &str) -> anyhow::Result<()> {
+    println!(
+        "One client's worst at default limits, {seconds} s a kind, on one gateway thread; pings of another client"
+    );
+    println!(
+        "{:<30} {:>7} {:>9} {:>9} {:>8} {:>8}  {:>8} {:>8}",
+        "", "frames", "KiB up", "KiB down", "CPU ms", "ns/byte", "ping p50", "longest"
+    );
+    let mut worst = 0.0_f64;
+    load::hostile::run(seconds, only, |name, row| {
+        let each = if row.up == 0 { 0.0 } else { row.cpu * 1e9 / row.up as f64 };
+        println!(
+            "{name:<30} {:>7} {:>9} {:>9} {:>8.0} {each:>8.1}  {:>6.2}ms {:>6.2}ms",
+            row.sent,
+            row.up / 1024,
+            row.down / 1024,
+            row.cpu * 1000.0,
+            row.median_ms,
+            row.longest_ms
+        );
+        worst = worst.max(row.longest_ms);
+    })?;
+    anyhow::ensure!(worst <= WAIT_MS_MAX, "a ping waited {worst:.1} ms, {WAIT_MS_MAX} are allowed");
+    println!("longest wait {worst:.2} ms; at most {WAIT_MS_MAX} ms are allowed");
+    Ok(())
+}
+
 fn main() -> anyhow::Result<()> {
     let number = |name: &'static str, default: &'static str, help: &'static str| {
         Arg::new(name).long(name).default_value(default).value_parser(clap::value_parser!(usize)).help(help)
@@ -260,7 +297,17 @@ fn main() -> anyhow::Result<()> {
                 .action(ArgAction::Append)
                 .help("calls, counter, idle or fan-out; default: all"),
         )
+        .subcommand(
+            Command::new("hostile")
+                .about("One client sends nothing but one kind of message, as large and fast as the default limits permit; fails when another one's ping waits longer than 20 ms")
+                .arg(number("seconds", "4", "Seconds a kind"))
+                .arg(Arg::new("only").long("only").default_value("").help("Kinds whose name contains this")),
+        )
         .get_matches();
+    if let Some(matches) = matches.subcommand_matches("hostile") {
+        let seconds = matches.get_one::<usize>("seconds").copied().unwrap_or(4) as u64;
+        return hostile(seconds, matches.get_one::<String>("only").map_or("", String::as_str));
+    }
     let get = |name| matches.get_one::<usize>(name).copied().unwrap_or_default();
     let only: Vec<&String> = matches.get_many("only").map(Iterator::collect).unwrap_or_default();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|one| *one == name);

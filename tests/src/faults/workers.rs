@@ -48,6 +48,7 @@ async fn misbehave(mut stream: TcpStream, manner: Manner, met: Arc<AtomicU64>) -
                         draining: false,
                         faulty: false,
                         queue: None,
+                        frame_bytes_max: None,
                     };
                     rpc::encode(&Frame::Hello(hello), &mut out)?;
                 }

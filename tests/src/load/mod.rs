@@ -3,6 +3,8 @@
 //! A WebSocket client by hand: masked with zeros, so that a message is written as it was built, and one task a
 //! connection on a current-thread runtime per thread.
 
+pub mod hostile;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -8,7 +8,10 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::{self, Call, CallId, EventOut, Frame, FrameReader, Hello, Pong, Refuse, Reply};
+use diffyne_shared::rpc::{
+    self, About, Call, CallId, CodecError, EventOut, Frame, FrameReader, Hello, Outcome, Oversized, Pong, Refuse,
+    Reply, SessionFate,
+};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use subtle::{Choice, ConstantTimeEq as _};
@@ -25,6 +28,13 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A write buffer that grew beyond this is not kept.
 const OUT_BYTES_KEPT: usize = 256 * 1024;
+
+/// The answer to a call whose frame was too large to be read.
+const TOO_LARGE: &[u8] =
+    br#"{"s":false,"error":"The message is larger than this worker takes. The call was not run.","type":"too_large"}"#;
+/// The answer to a call whose real one is too large for the gateway.
+const ANSWER_TOO_LARGE: &[u8] =
+    br#"{"s":false,"error":"The answer is larger than the gateway takes. The call was run.","type":"server_error"}"#;
 
 /// How a call left this connection.
 enum Left {
@@ -44,6 +54,8 @@ type Running = Pin<Box<dyn Future<Output = Done>>>;
 
 struct Connection {
     shared: Arc<Shared>,
+    /// Longest frame that the gateway takes.
+    frame_bytes_max: usize,
     out: Vec<u8>,
     written: usize,
     running: FuturesUnordered<Running>,
@@ -77,10 +89,14 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
             return;
         }
     };
+    // One that does not tell takes what this worker's own limit of an answer lets through.
+    let assumed = shared.answer_bytes_max + rpc::FRAME_OVERHEAD_MAX;
+    let (gateway, frame_bytes_max) = (gateway.id, gateway.frame_bytes_max.map_or(assumed, |bytes| bytes as usize));
     tracing::info!(gateway, "gateway connected");
     shared.gateways(|count| count.fetch_add(1, Ordering::Relaxed) + 1);
     let mut connection = Connection {
         shared: Arc::clone(&shared),
+        frame_bytes_max,
         out: Vec::new(),
         written: 0,
         running: FuturesUnordered::new(),
@@ -98,7 +114,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
     shared.gateways(|count| count.fetch_sub(1, Ordering::Relaxed) - 1);
 }
 
-async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -> Result<String, String> {
+async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -> Result<Hello, String> {
     let hello = loop {
         match reader.next_frame().map_err(|error| error.to_string())? {
             Some(Frame::Hello(hello)) => break hello,
@@ -136,6 +152,7 @@ async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -
             draining: shared.drain.is_cancelled(),
             faulty: shared.backend.ready().is_err(),
             queue: u32::try_from(shared.queue_max).ok(),
+            frame_bytes_max: u32::try_from(shared.frame_bytes_max).ok(),
         }),
     };
     rpc::encode(&answer, &mut bytes).map_err(|error| error.to_string())?;
@@ -146,7 +163,7 @@ async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -
             let _ = stream.shutdown().await;
             Err(format!("{}: {reason}", hello.id))
         }
-        None => Ok(hello.id),
+        None => Ok(hello),
     }
 }
 
@@ -173,6 +190,7 @@ impl Connection {
                 match reader.next_frame() {
                     Ok(Some(frame)) => self.frame(frame),
                     Ok(None) => break,
+                    Err(CodecError::Oversized(oversized)) => self.oversized(oversized),
                     Err(error) => return format!("it speaks nonsense: {error}"),
                 }
             }
@@ -229,6 +247,32 @@ impl Connection {
     fn send(&mut self, frame: &Frame<'_>) {
         if let Err(error) = rpc::encode(frame, &mut self.out) {
             tracing::error!(%error, "a frame was not sent");
+        }
+    }
+
+    /// Sends a reply, or a short one in its place if the gateway would not take it.
+    fn reply(&mut self, reply: Reply<'_>) {
+        let (id, load, faulty) = (reply.id, reply.load, reply.faulty);
+        match rpc::encode_within(&Frame::Reply(reply), &mut self.out, self.frame_bytes_max) {
+            Ok(()) => {}
+            Err(CodecError::TooLarge(bytes, limit)) => {
+                tracing::error!(bytes, limit, "an answer is larger than the gateway takes");
+                self.send(&Frame::Reply(failed(id, Outcome::ServerError, 500, ANSWER_TOO_LARGE, load, faulty)));
+            }
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be sent");
+                self.send(&Frame::Reply(failed(id, Outcome::ServerError, 500, ANSWER_TOO_LARGE, load, faulty)));
+            }
+        }
+    }
+
+    /// A frame was too large, and read past: its call, if it was one, is answered.
+    fn oversized(&mut self, frame: Oversized) {
+        let limit = self.shared.frame_bytes_max;
+        tracing::warn!(bytes = frame.bytes, limit, "a gateway's frame is too large and was dropped");
+        if let Some(About::Call(id)) = frame.about {
+            let (load, faulty) = (self.load(), self.faulty());
+            self.send(&Frame::Reply(failed(id, Outcome::ValidationError, 413, TOO_LARGE, load, faulty)));
         }
     }
 
@@ -323,11 +367,27 @@ impl Connection {
                     load: self.load(),
                     faulty: self.faulty(),
                 };
-                self.send(&Frame::Reply(reply));
+                self.reply(reply);
             }
             // A cancelled call is handed back as well, so that the gateway can forget it.
             Left::NotRun | Left::Cancelled => self.busy(done.id),
         }
+    }
+}
+
+fn failed(id: u64, outcome: Outcome, status: u16, data: &[u8], load: u32, faulty: bool) -> Reply<'_> {
+    Reply {
+        id,
+        outcome,
+        status,
+        data,
+        event_count: 0,
+        broadcasts: Vec::new(),
+        set_cookie: Vec::new(),
+        session: SessionFate::Same,
+        listeners: None,
+        load,
+        faulty,
     }
 }
 

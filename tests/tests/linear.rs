@@ -1,0 +1,243 @@
+//! Reading is linear in bytes, whatever a client sends: messages are generated as a part that is repeated, and twice as
+//! many of it may take at most two and a half times as long.
+#![allow(missing_docs)]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use diffyne_gateway::grant::{Grants, Wish};
+use diffyne_gateway::jar::Jar;
+use diffyne_gateway::socket::{Decoder, Limits};
+use diffyne_gateway::subscribers::Subscribers;
+use diffyne_shared::envelope::{self, DataHead};
+use diffyne_shared::rpc::FrameReader;
+use nix::time::ClockId;
+
+/// Bytes of the smaller of two messages: large enough to be timed, small enough for many.
+const BYTES: usize = 96 * 1024;
+/// Time for twice as much.
+const RATIO_MAX: f64 = 2.5;
+/// Below this a time is noise.
+const NOISE: Duration = Duration::from_micros(300);
+/// Messages that are generated for each reader.
+const MESSAGES: usize = 60;
+
+/// A message by its parts; `{i}` in the middle is the number of the repetition.
+#[derive(Debug, Clone)]
+struct Shape {
+    start: String,
+    middle: String,
+    end: String,
+}
+
+impl Shape {
+    fn of(&self, bytes: usize) -> String {
+        let mut out = self.start.clone();
+        let mut index = 0;
+        while out.len() + self.end.len() < bytes {
+            out.push_str(&self.middle.replace("{i}", &index.to_string()));
+            index += 1;
+        }
+        out.push_str(&self.end);
+        out
+    }
+}
+
+/// Shapes that are likely to hurt, and random ones from the same words.
+fn shapes(random: &mut fastrand::Rng) -> Vec<Shape> {
+    let shape = |start: &str, middle: &str, end: &str| Shape {
+        start: start.to_owned(),
+        middle: middle.to_owned(),
+        end: end.to_owned(),
+    };
+    let mut all = vec![
+        shape("{", r#""k{i}":1,"#, r#""z":1}"#),
+        shape("{", r#""k{i}":{"event":1},"#, r#""event":"x","data":{}}"#),
+        shape(r#"{"event":"diffyne.call","data":{"#, r#""k{i}":[],"#, r#""z":1}}"#),
+        shape(r#"{"event":"diffyne.call","data":{"#, r#""method":"{i}","#, r#""z":1}}"#),
+        shape(r#"{"event":"diffyne.call","data":{"cause":"#, "[", ""),
+        shape(r#"{"event":"diffyne.call","data":"#, "[", "]"),
+        shape(r#"{"event":""#, r"\u0061", r#"","data":{}}"#),
+        shape(
+            r#"{"event":"diffyne.subscribe","data":{"events":["#,
+            r#"{"name":"e{i}","match":{"a":{i}}},"#,
+            r#"{"name":"z"}]}}"#,
+        ),
+        shape(r#"{"event":"a","data":{"requestId":""#, r#"\""#, r#""}}"#),
+        shape("[", "{i},", "1]"),
+        shape("[", "[1],", "1]"),
+        shape("", " ", "{}"),
+        shape(r#"{"event":"a","data":"#, "1e9", "}"),
+    ];
+    let words = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\\",
+        "\\u00e4",
+        "\\ud800",
+        "1",
+        "-0",
+        "1e308",
+        "null",
+        "true",
+        " ",
+        "\n",
+        "\"event\":",
+        "\"data\":",
+        "\"events\":[",
+        "\"name\":\"e{i}\"",
+        "\"match\":{",
+        "\"k{i}\":",
+        "\"diffyne.call\"",
+        "\"componentId\":\"c\"",
+        "{i}",
+        "ä",
+        "; ",
+        "=",
+        "a{i}=b",
+        ".",
+        "%41",
+    ];
+    let text = |random: &mut fastrand::Rng, most: usize| -> String {
+        (0..random.usize(..=most)).map(|_| words[random.usize(..words.len())]).collect()
+    };
+    while all.len() < MESSAGES {
+        let (start, end) = (text(random, 6), text(random, 4));
+        let middle = text(random, 4);
+        if !middle.is_empty() {
+            all.push(Shape { start, middle, end });
+        }
+    }
+    all
+}
+
+type Read = fn(&str);
+
+/// Everything that reads what a client, a worker or Redis sends to a gateway, beside HTTP's own.
+fn readers() -> Vec<(&'static str, Read)> {
+    fn decode(text: &str, chunk: usize) {
+        let mut frames = Vec::new();
+        for (index, part) in text.as_bytes().chunks(100).enumerate() {
+            // Every other one goes on with a message, pings come between.
+            frames.extend_from_slice(&[[0x02, 0x89, 0x80][index % 3], 0x80 | part.len() as u8, 0, 0, 0, 0]);
+            frames.extend_from_slice(part);
+        }
+        let mut decoder = Decoder::new(Limits { message_bytes_max: 64 << 20, binary: true });
+        for part in frames.chunks(chunk) {
+            let (mut part, mut used) = (part.to_vec(), 0);
+            while let Ok(Some(event)) = decoder.next(&mut part, &mut used) {
+                black_box(&event);
+            }
+        }
+    }
+    vec![
+        ("an envelope", |text| {
+            let _ = black_box(envelope::parse(text));
+        }),
+        ("a call in its usual form", |text| {
+            let whole = format!(r#"{{"event":"diffyne.call","data":{text}}}"#);
+            black_box(envelope::parse_usual(&whole).is_some());
+        }),
+        ("the head of a message", |text| {
+            let head = DataHead::read(text);
+            let _ = black_box(head.check_lengths());
+        }),
+        ("events and their filters", |text| {
+            let events = text.find('[').map_or(text, |at| &text[at..]);
+            let events = events.strip_suffix("}}").unwrap_or(events);
+            let wishes: Vec<Wish> = serde_json::from_str(events).unwrap_or_default();
+            let mut subscribers = Subscribers::default();
+            for wish in wishes.iter().take(100) {
+                black_box(subscribers.add(1, &wish.filter, 100, || 0));
+            }
+        }),
+        ("WebSocket frames, whole reads", |text| decode(text, 64 * 1024)),
+        ("WebSocket frames, byte by byte", |text| decode(text, 1)),
+        ("WebSocket fragments", |text| {
+            let mut frames = vec![0x02, 0x80, 0, 0, 0, 0];
+            for byte in text.bytes() {
+                frames.extend_from_slice(&[0x00, 0x81, 0, 0, 0, 0, byte]);
+            }
+            let mut decoder = Decoder::new(Limits { message_bytes_max: 64 << 20, binary: true });
+            let mut used = 0;
+            while let Ok(Some(event)) = decoder.next(&mut frames, &mut used) {
+                black_box(&event);
+            }
+        }),
+        ("a grant", |text| {
+            let grants = Grants::new(&[b"key".to_vec()], Duration::from_mins(1));
+            let _ = black_box(grants.check(text, &[]));
+        }),
+        ("set cookies", |text| {
+            let jar = Jar::default();
+            jar.keep(&[text.to_owned()]);
+            jar.keep(&text.split(';').take(1000).map(str::to_owned).collect::<Vec<_>>());
+        }),
+        ("relay frames", |text| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            let Ok(runtime) = runtime else { return };
+            runtime.block_on(async {
+                let mut reader = FrameReader::new(1 << 20);
+                let mut framed = Vec::new();
+                for part in text.as_bytes().chunks(100) {
+                    framed.extend_from_slice(&(part.len() as u32).to_be_bytes());
+                    framed.extend_from_slice(part);
+                }
+                let mut bytes = framed.as_slice();
+                while reader.fill(&mut bytes).await.is_ok_and(|read| read > 0) {
+                    loop {
+                        match reader.next_frame() {
+                            Ok(Some(frame)) => drop(black_box(frame)),
+                            Ok(None) => break,
+                            Err(_) => {}
+                        }
+                    }
+                }
+            });
+        }),
+    ]
+}
+
+/// CPU time of this thread: what else the machine runs does not count.
+fn cpu() -> Duration {
+    ClockId::CLOCK_THREAD_CPUTIME_ID.now().map(Duration::from).unwrap_or_default()
+}
+
+/// The shortest of several runs of each, in turn: what else the machine does only makes one longer.
+fn times(read: Read, once: &str, twice: &str, runs: usize) -> (Duration, Duration) {
+    let time = |text| {
+        let before = cpu();
+        read(text);
+        cpu().saturating_sub(before)
+    };
+    let pairs = (0..runs).map(|_| (time(once), time(twice)));
+    pairs.fold((Duration::MAX, Duration::MAX), |least, (short, long)| (least.0.min(short), least.1.min(long)))
+}
+
+#[test]
+fn twice_the_bytes_take_at_most_two_and_a_half_times_as_long() {
+    let mut random = fastrand::Rng::with_seed(16);
+    let shapes = shapes(&mut random);
+    let mut slow = Vec::new();
+    for (name, read) in readers() {
+        for shape in &shapes {
+            let (once, twice) = (shape.of(BYTES), shape.of(2 * BYTES));
+            let is_slow = |runs| {
+                let (short, long) = times(read, &once, &twice, runs);
+                (long > NOISE && long.as_secs_f64() > RATIO_MAX * short.as_secs_f64()).then_some((short, long))
+            };
+            // A first look is quick; what seems slow is looked at longer.
+            if is_slow(2).is_some()
+                && let Some((short, long)) = is_slow(40)
+            {
+                slow.push(format!("{name}: {short:?} -> {long:?} for {shape:?}"));
+            }
+        }
+    }
+    assert!(slow.is_empty(), "{}", slow.join("\n"));
+}
