@@ -27,4 +27,5 @@ pub mod quota;
 pub mod reactor;
 pub mod relay;
 pub mod server;
+pub mod session_identity;
 pub mod socket;

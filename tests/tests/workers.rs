@@ -290,12 +290,9 @@ async fn foreign_worker(listener: tokio::net::TcpListener, versions: VersionRang
                             versions,
                             features: vec!["from-the-past".to_owned()],
                             id: "foreign".to_owned(),
-                            token: None,
-                            capacity: 4,
+                                                        capacity: 4,
                             backend: "by hand".to_owned(),
-                            draining: false,
-                            faulty: false,
-                            queue: None,
+                            ..Hello::default()
                         }),
                         Frame::Call(call) => Frame::Reply(Reply {
                             id: call.id,

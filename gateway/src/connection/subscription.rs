@@ -21,6 +21,7 @@ use super::session::answer;
 use crate::grant::{Age, Unfit, Wish};
 use crate::reactor::{Origin, Reactor};
 use crate::relay::{Answer, Request};
+use crate::session_identity::SessionIdentity;
 
 /// How long a client may be ahead of this gateway when it comes from another.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -38,6 +39,8 @@ pub struct Question {
     place: Option<Position>,
     /// The client has a grant that is still good: nothing is lost when nobody answers.
     renews: bool,
+    /// The session that the worker is asked in.
+    session: SessionIdentity,
     /// JSON of the request id.
     request_id: Option<String>,
 }
@@ -130,13 +133,18 @@ pub fn resume(reactor: &Rc<Reactor>, connection: &Rc<Connection>, data: &str) {
         return come_back(reactor, connection, wishes, place, None, request_id);
     }
     let Some(grant) = back.grant else { return ask(reactor, connection, wishes, Some(place), false, request_id) };
-    match reactor.grants.check(&grant, &wishes) {
+    match reactor.grants.check(&grant, &wishes, &reactor.grants.session(&connection.caller)) {
         Ok(Age::Young) => {
             count(reactor, "shown");
             connection.granted.replace(wishes.clone());
             come_back(reactor, connection, wishes, place, None, request_id);
         }
         Ok(Age::Old) => ask(reactor, connection, wishes, Some(place), true, request_id),
+        Err(Unfit::OtherSession) => {
+            // Another user's, or the user has logged in or out since: this session has no grant.
+            count(reactor, "other_session");
+            ask(reactor, connection, wishes, Some(place), false, request_id);
+        }
         Err(Unfit::Expired) => {
             count(reactor, "expired");
             let text = "The grant's time is over: subscribe or resume without it";
@@ -187,7 +195,8 @@ fn ask(
         arrived: now,
         deadline: now + reactor.settings.call_timeout,
     };
-    let question = Question { wishes, place, renews, request_id: request_id.map(str::to_owned) };
+    let session = reactor.grants.session(&connection.caller);
+    let question = Question { wishes, place, renews, session, request_id: request_id.map(str::to_owned) };
     reactor.relay.submit(request, Origin::Question(Rc::clone(connection), Box::new(question)));
 }
 
@@ -202,7 +211,7 @@ pub fn answered(reactor: &Rc<Reactor>, connection: &Rc<Connection>, question: Qu
     if !connection.takes_messages() {
         return;
     }
-    let Question { wishes, place, renews, request_id } = question;
+    let Question { wishes, place, renews, session, request_id } = question;
     let request_id = request_id.as_deref();
     let granted = match told {
         Answer::Reply(reply) if reply.outcome == Outcome::Ok => serde_json::from_slice::<Granted>(reply.data)
@@ -216,11 +225,7 @@ pub fn answered(reactor: &Rc<Reactor>, connection: &Rc<Connection>, question: Qu
             let mut granted = granted.into_iter();
             wishes.into_iter().partition::<Vec<_>, _>(|_| granted.next() == Some(true))
         }
-        Err(_) if renews => {
-            // What the client has shown is good still.
-            count(reactor, "not_renewed");
-            (wishes, Vec::new())
-        }
+        Err(_) if renews => return hold(reactor, connection, wishes, place, request_id),
         Err((failure, text)) => {
             count(reactor, "failed");
             return failed(reactor, connection, failure, text, request_id);
@@ -244,10 +249,28 @@ pub fn answered(reactor: &Rc<Reactor>, connection: &Rc<Connection>, question: Qu
         return;
     }
     count(reactor, "given");
-    let grant = reactor.grants.give(yes.clone());
+    // A login or logout while the worker was asked: nobody knows in which session it answered.
+    let same_session = session == reactor.grants.session(&connection.caller);
+    let grant = if same_session { reactor.grants.give(yes.clone(), &session) } else { None };
     match place {
         Some(place) => come_back(reactor, connection, yes, place, grant, request_id),
         None => begin(reactor, connection, yes, grant, request_id),
+    }
+}
+
+/// Nobody could say whether a grant is to be renewed: what the client has shown is good still, until its own end.
+fn hold(
+    reactor: &Rc<Reactor>,
+    connection: &Rc<Connection>,
+    wishes: Vec<Wish>,
+    place: Option<Position>,
+    request_id: Option<&str>,
+) {
+    count(reactor, "not_renewed");
+    connection.granted.replace(wishes.clone());
+    match place {
+        Some(place) => come_back(reactor, connection, wishes, place, None, request_id),
+        None => begin(reactor, connection, wishes, None, request_id),
     }
 }
 

@@ -29,20 +29,10 @@ pub(super) fn choose(peers: &[Rc<Peer>], refused: impl Fn(&Rc<Peer>) -> bool) ->
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use diffyne_shared::rpc::{Empty, Frame, Hello, PeerAddress, VERSIONS};
+    use diffyne_shared::rpc::{Empty, Frame, Hello, PeerAddress};
 
     fn hello() -> Hello {
-        Hello {
-            versions: VERSIONS,
-            features: Vec::new(),
-            id: "w".to_owned(),
-            token: None,
-            capacity: 8,
-            backend: String::new(),
-            draining: false,
-            faulty: false,
-            queue: None,
-        }
+        Hello { id: "w".to_owned(), capacity: 8, ..Hello::default() }
     }
 
     #[test]

@@ -8,10 +8,10 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::{self, Call, CallId, EventOut, Frame, FrameReader, Hello, Pong, Refuse, Reply};
+use diffyne_shared::rpc::proof::{HELLO_BYTES_MAX, Visitor, WorkerGreeting, WorkerStep};
+use diffyne_shared::rpc::{self, Call, CallId, EventOut, Frame, FrameReader, Hello, Pong, Reply};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use subtle::{Choice, ConstantTimeEq as _};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +53,10 @@ struct Connection {
 
 /// Serves a gateway until it hangs up.
 pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
+    let Ok(place) = shared.strangers.try_acquire() else {
+        shared.metrics.refused.inc();
+        return tracing::debug!("too many connections wait for their hello");
+    };
     if let Some(tls) = shared.tls.load_full() {
         stream = match tokio::time::timeout(HELLO_TIMEOUT, tls.accept(stream)).await {
             Ok(Ok(stream)) => stream,
@@ -64,19 +68,25 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
             Err(_elapsed) => return tracing::debug!("somebody connected and said nothing"),
         };
     }
-    let mut reader = FrameReader::new(shared.frame_bytes_max);
-    let gateway = match tokio::time::timeout(HELLO_TIMEOUT, greet(&shared, &mut stream, &mut reader)).await {
-        Ok(Ok(gateway)) => gateway,
-        Ok(Err(why)) => {
-            shared.metrics.refused.inc();
-            tracing::warn!(why, "a gateway was turned away");
-            return;
-        }
-        Err(_elapsed) => {
-            tracing::debug!("somebody connected and said nothing");
-            return;
-        }
-    };
+    let mut reader = FrameReader::new(HELLO_BYTES_MAX);
+    let Visitor { id: gateway, legacy } =
+        match tokio::time::timeout(HELLO_TIMEOUT, greet(&shared, &mut stream, &mut reader)).await {
+            Ok(Ok(gateway)) => gateway,
+            Ok(Err(why)) => {
+                shared.metrics.refused.inc();
+                tracing::warn!(why, "a gateway was turned away");
+                return;
+            }
+            Err(_elapsed) => {
+                tracing::debug!("somebody connected and said nothing");
+                return;
+            }
+        };
+    drop(place);
+    reader.set_frame_bytes_max(shared.frame_bytes_max);
+    if legacy {
+        tracing::warn!(gateway, "a gateway showed its token in the clear (DIFFYNE_WORKER_TOKEN_LEGACY=accept)");
+    }
     tracing::info!(gateway, "gateway connected");
     shared.gateways(|count| count.fetch_add(1, Ordering::Relaxed) + 1);
     let mut connection = Connection {
@@ -98,66 +108,52 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
     shared.gateways(|count| count.fetch_sub(1, Ordering::Relaxed) - 1);
 }
 
-async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -> Result<String, String> {
-    let hello = loop {
-        match reader.next_frame().map_err(|error| error.to_string())? {
-            Some(Frame::Hello(hello)) => break hello,
-            Some(_) => return Err("it did not say hello first".to_owned()),
+/// Lets a gateway in that knows the token, and has it know that this worker does too.
+async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -> Result<Visitor, String> {
+    fn words(error: impl std::fmt::Display) -> String {
+        error.to_string()
+    }
+    let ours = Hello {
+        features: shared.backend.features(),
+        id: shared.id.clone(),
+        capacity: shared.concurrency as u32,
+        backend: shared.backend.name().to_owned(),
+        draining: shared.drain.is_cancelled(),
+        faulty: shared.backend.ready().is_err(),
+        queue: u32::try_from(shared.queue_max).ok(),
+        ..Hello::default()
+    };
+    let mut greeting = WorkerGreeting::new(shared.tokens.load_full(), **shared.legacy_token.load(), ours);
+    loop {
+        let step = match reader.next_frame().map_err(words)? {
+            Some(frame) => greeting.receive(frame).map_err(words)?,
             None => {
-                if reader.fill(stream).await.map_err(|error| error.to_string())? == 0 {
+                if reader.fill(stream).await.map_err(words)? == 0 {
                     return Err("it hung up during the hello".to_owned());
                 }
+                continue;
+            }
+        };
+        match step {
+            WorkerStep::Send(frame) => send(stream, &frame).await.map_err(words)?,
+            WorkerStep::Welcome(frame, visitor) => {
+                send(stream, &frame).await.map_err(words)?;
+                return Ok(visitor);
+            }
+            WorkerStep::Refuse(frame, error) => {
+                send(stream, &frame).await.map_err(words)?;
+                // The gateway logs the reason only if it can read it before the end.
+                let _ = stream.shutdown().await;
+                return Err(error.to_string());
             }
         }
-    };
-    let refusal = if !knows_token(&shared.tokens.load(), hello.token.as_deref()) {
-        Some("wrong worker token (DIFFYNE_WORKER_TOKEN)".to_owned())
-    } else if rpc::VERSIONS.common(hello.versions).is_none() {
-        Some(format!(
-            "no common protocol version: this worker speaks {} to {}, the gateway {} to {}",
-            rpc::VERSIONS.min,
-            rpc::VERSIONS.max,
-            hello.versions.min,
-            hello.versions.max
-        ))
-    } else {
-        None
-    };
-    let mut bytes = Vec::new();
-    let answer = match &refusal {
-        Some(reason) => Frame::Refuse(Refuse { reason: reason.clone() }),
-        None => Frame::Hello(Hello {
-            versions: rpc::VERSIONS,
-            features: shared.backend.features(),
-            id: shared.id.clone(),
-            token: None,
-            capacity: shared.concurrency as u32,
-            backend: shared.backend.name().to_owned(),
-            draining: shared.drain.is_cancelled(),
-            faulty: shared.backend.ready().is_err(),
-            queue: u32::try_from(shared.queue_max).ok(),
-        }),
-    };
-    rpc::encode(&answer, &mut bytes).map_err(|error| error.to_string())?;
-    stream.write_all(&bytes).await.map_err(|error| error.to_string())?;
-    match refusal {
-        Some(reason) => {
-            // The gateway logs the reason only if it can read it before the end.
-            let _ = stream.shutdown().await;
-            Err(format!("{}: {reason}", hello.id))
-        }
-        None => Ok(hello.id),
     }
 }
 
-/// Every token is compared, so that the time tells nothing.
-fn knows_token(tokens: &[String], given: Option<&str>) -> bool {
-    if tokens.is_empty() {
-        return true;
-    }
-    let given = given.unwrap_or_default().as_bytes();
-    let known = tokens.iter().fold(Choice::from(0), |known, token| known | token.as_bytes().ct_eq(given));
-    known.into()
+async fn send(stream: &mut Stream, frame: &Frame<'_>) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    rpc::encode(frame, &mut bytes).map_err(std::io::Error::other)?;
+    stream.write_all(&bytes).await
 }
 
 impl Connection {
