@@ -17,6 +17,7 @@ use diffyne_tests::redis::cli;
 use diffyne_tests::relay::{HandGateway, HandWorker, Recorder, a_call, a_reply, old_hello};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const TOKEN: &str = "a-long-random-text-that-only-gateways-and-workers-know";
 
@@ -140,7 +141,8 @@ fn challenge() -> Frame<'static> {
     Frame::Challenge(Challenge { versions: VersionRange::default(), id: "w".to_owned(), nonce: vec![7; 32].into() })
 }
 
-/// What somebody at a worker's address answers who does not know the token.
+/// What somebody at a worker's address answers who does not know the token: a table of ways and frames.
+#[allow(clippy::match_same_arms)]
 fn pretend(how: &str, frame: &Frame<'_>) -> Vec<Frame<'static>> {
     let with = |proof: Vec<u8>| Frame::Hello(Hello { proof: Some(proof.into()), ..pretended(VersionRange::default()) });
     match (how, frame) {
@@ -252,7 +254,6 @@ async fn a_recorded_hello_is_worth_nothing_later() -> anyhow::Result<()> {
     let mut to_worker = tokio::net::TcpStream::connect(("127.0.0.1", cluster.workers[0].port)).await?;
     let (mut asked, mut answered) = (Vec::new(), Vec::new());
     let (mut a, mut b) = ([0; 4096], [0; 4096]);
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     // Four frames of the hello, and the first ping.
     while answered.len() < 200 || asked.len() < 200 {
         tokio::select! {

@@ -124,15 +124,13 @@ async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -
     };
     let mut greeting = WorkerGreeting::new(shared.tokens.load_full(), **shared.legacy_token.load(), ours);
     loop {
-        let step = match reader.next_frame().map_err(words)? {
-            Some(frame) => greeting.receive(frame).map_err(words)?,
-            None => {
-                if reader.fill(stream).await.map_err(words)? == 0 {
-                    return Err("it hung up during the hello".to_owned());
-                }
-                continue;
+        let Some(frame) = reader.next_frame().map_err(words)? else {
+            if reader.fill(stream).await.map_err(words)? == 0 {
+                return Err("it hung up during the hello".to_owned());
             }
+            continue;
         };
+        let step = greeting.receive(frame).map_err(words)?;
         match step {
             WorkerStep::Send(frame) => send(stream, &frame).await.map_err(words)?,
             WorkerStep::Welcome(frame, visitor) => {
