@@ -158,6 +158,6 @@ pub async fn wait_for_stop(gateway: &Gateway, logs: &Logs, matches: &ArgMatches)
 fn reload(gateway: &Gateway, logs: &Logs, matches: &ArgMatches) -> anyhow::Result<()> {
     let settings = GatewaySettings::read(&layers(matches)?)?;
     logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg)?;
-    gateway.set_secrets(settings.keys, settings.worker_token);
+    gateway.set_secrets(settings.keys, &settings.worker_tokens);
     Ok(())
 }

@@ -13,7 +13,14 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 /// How long a token is good for.
-pub const LIFE: Duration = Duration::from_secs(30);
+const LIFE: Duration = Duration::from_secs(30);
+/// How much the clocks of two gateways may differ.
+const CLOCK_SKEW_MAX: Duration = Duration::from_mins(5);
+/// What whole seconds may hide.
+const ROUNDING: Duration = Duration::from_secs(2);
+/// How long it is remembered that a token was used: longer than any gateway takes it, however its clock and its whole
+/// seconds differ from those of the gateway that sealed it.
+pub const MARK_LIFE: Duration = LIFE.saturating_add(CLOCK_SKEW_MAX).saturating_add(ROUNDING);
 /// The largest token that is looked at.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
 /// What tells this use of the key from all others.
@@ -70,14 +77,38 @@ impl Handover {
         let nonce = XNonce::from_slice(nonce);
         let plain = self.ciphers.iter().find_map(|cipher| cipher.decrypt(nonce, sealed).ok())?;
         let cookies: Cookies = serde_json::from_slice(&plain).ok()?;
-        (cookies.expires >= unix_seconds()).then_some(cookies)
+        is_timely(cookies.expires, unix_seconds()).then_some(cookies)
     }
+}
+
+/// Whether a token is in its time. One from further ahead than clocks may differ is refused, as it would be good for
+/// longer than its use is remembered.
+fn is_timely(expires: u64, now: u64) -> bool {
+    now < expires && expires - now <= (LIFE + CLOCK_SKEW_MAX).as_secs()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_remembered_for_longer_than_it_is_good_on_any_clock() {
+        // Real time in tenths of a second, from the moment of the seal; gateways that are up to five minutes off.
+        let skew = CLOCK_SKEW_MAX.as_secs() as i64;
+        let clock = |tenths: i64, off: i64| ((10_000_000 + tenths) / 10 + off).unsigned_abs();
+        for sealed_by in [-skew / 2, 0, skew / 2] {
+            let expires = clock(0, sealed_by) + LIFE.as_secs();
+            for taken_by in [sealed_by - skew, sealed_by, sealed_by + skew] {
+                let good: Vec<i64> =
+                    (0..20_000).filter(|tenths| is_timely(expires, clock(*tenths, taken_by))).collect();
+                let first_use = 0;
+                let forgotten = first_use + MARK_LIFE.as_millis() as i64 / 100;
+                assert!(good.iter().all(|tenths| *tenths < forgotten), "{sealed_by} {taken_by}: {:?}", good.last());
+            }
+            assert!(is_timely(expires, clock(295, sealed_by)) && !is_timely(expires, clock(301, sealed_by)));
+        }
+    }
 
     #[test]
     fn only_who_has_the_key_opens_a_token() {

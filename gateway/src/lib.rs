@@ -27,5 +27,6 @@ pub mod quota;
 pub mod reactor;
 pub mod relay;
 pub mod server;
+pub mod session_identity;
 pub mod socket;
 pub mod subscribers;

@@ -87,6 +87,8 @@ pub struct Metrics {
     pub broadcasts_overflowed: IntCounter,
     /// Gaps closed from the history, and told to clients.
     pub gaps: IntCounterVec,
+    /// What came without a proof of the worker token.
+    pub unproved: IntCounterVec,
 }
 
 impl Metrics {
@@ -130,7 +132,7 @@ impl Metrics {
             fan_out: histogram("fan_out_seconds", "One broadcast to all connections of one thread", &seconds),
             grants: counters(
                 "grants_total",
-                "Grants to subscribe: given, shown (by a client that came back), refused, expired, forged, failed, not_renewed",
+                "Grants to subscribe: given, shown (by a client that came back), refused, expired, other_session (a worker was asked), forged, failed, not_renewed",
                 &["result"],
             ),
             limited: counters(
@@ -156,6 +158,11 @@ impl Metrics {
             broadcasts_waiting: gauge("broadcasts_waiting", "Broadcasts that wait for Redis"),
             broadcasts_overflowed: counter("broadcasts_overflowed_total", "Broadcasts that found the queue full"),
             gaps: counters("gaps_total", "Gaps in the broadcasts by what became of them", &["result"]),
+            unproved: counters(
+                "unproved_total",
+                "Ignored for want of a proof of the worker token: worker (connections), registration, order, answer (in Redis)",
+                &["what"],
+            ),
             registry: table.registry,
         })
     }

@@ -113,7 +113,12 @@ pub async fn everywhere(bus: &Bus, threads: &[ReactorHandle], order: &Order) -> 
     let own = bus.gateway_id().to_owned();
     let (mine, others) = tokio::join!(here(threads, order), bus.ask(&question, ANSWER_TIMEOUT));
     let mut parts = vec![Part { gateway: own, connections: mine.0, closed: mine.1 }];
-    parts.extend(others.iter().filter_map(|text| serde_json::from_str::<Part>(text).ok()));
+    for part in others.iter().filter_map(|text| serde_json::from_str::<Part>(text).ok()) {
+        // Each gateway has one answer.
+        if !parts.iter().any(|known| known.gateway == part.gateway) {
+            parts.push(part);
+        }
+    }
     let presence = bus.presence();
     let silent: Vec<&String> = presence.keys().filter(|id| !parts.iter().any(|part| part.gateway == **id)).collect();
     let connections: Vec<Value> = parts

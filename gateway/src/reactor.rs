@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use diffyne_shared::bus::{Bus, Position};
 use diffyne_shared::listener::Accepted;
 use diffyne_shared::settings::gateway::GatewaySettings;
+use diffyne_shared::token::SharedTokens;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
@@ -51,8 +51,8 @@ pub struct Common {
     pub metrics: Arc<Metrics>,
     /// Keys and origins, reloadable.
     pub admission: Arc<Admission>,
-    /// Token for workers, reloadable.
-    pub worker_token: Arc<ArcSwap<Option<String>>>,
+    /// What is proved to workers and other gateways, reloadable.
+    pub tokens: SharedTokens,
     /// Seals cookies for browsers.
     pub handover: Arc<Handover>,
     /// Pages beside the WebSocket.
@@ -181,6 +181,9 @@ impl RelayObserver for Observer {
     }
     fn waiting(&self, delta: i64) {
         self.0.calls_waiting.add(delta);
+    }
+    fn unproved(&self) {
+        self.0.unproved.with_label_values(&["worker"]).inc();
     }
 }
 

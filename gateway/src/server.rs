@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use diffyne_shared::admin::{self, AdminSource, ApiFuture, ApiRequest};
-use diffyne_shared::bus::{Bus, GatewayIdentity, RedisState, read_event};
+use diffyne_shared::bus::{Bus, CLAIMS, GatewayIdentity, RedisState, read_event};
 use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::PeerAddress;
 use diffyne_shared::settings::gateway::GatewaySettings;
+use diffyne_shared::token::Tokens;
 use hyper::{Method, StatusCode};
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -170,6 +170,9 @@ impl AdminSource for Admin {
         advance(&self.metrics.broadcasts_overflowed, figure(&counters.overflowed));
         advance(&self.metrics.gaps.with_label_values(&["closed"]), figure(&counters.gaps_closed));
         advance(&self.metrics.gaps.with_label_values(&["told"]), figure(&counters.gaps_told));
+        for claim in CLAIMS {
+            advance(&self.metrics.unproved.with_label_values(&[claim.label()]), self.bus.doubted(claim));
+        }
         let WorkerCounts { known, reachable, faulty } = self.health.workers();
         self.metrics.workers.with_label_values(&["reachable"]).set(reachable as i64);
         self.metrics.workers.with_label_values(&["faulty"]).set(faulty as i64);
@@ -200,11 +203,17 @@ impl Gateway {
     pub fn start(settings: GatewaySettings, extras: Extras) -> Result<Self, StartError> {
         let settings = Arc::new(settings);
         let identity = GatewayIdentity::new(&settings.name);
+        let tokens = Tokens::shared(&settings.worker_tokens);
+        if settings.worker_tokens.is_empty() && !settings.redis.is_local {
+            tracing::warn!(
+                "Redis is beyond this machine and DIFFYNE_WORKER_TOKEN is not set: orders of other gateways (/api/disconnect, \
+                 /api/connections) and workers on other hosts are not believed"
+            );
+        }
         let (bus, events) = match &settings.redis.url {
             None => Bus::memory(identity),
-            Some(url) => {
-                Bus::redis(identity, url, &settings.redis, settings.status_key.clone()).map_err(StartError::Bus)?
-            }
+            Some(url) => Bus::redis(identity, url, &settings.redis, Arc::clone(&tokens), settings.status_key.clone())
+                .map_err(StartError::Bus)?,
         };
         let bind = |address: &PeerAddress| {
             acceptor::listen(address).map_err(|error| StartError::Listen { address: address.clone(), error })
@@ -225,21 +234,20 @@ impl Gateway {
         let admission = Arc::new(Admission::new(&settings));
         let draining = Arc::new(AtomicBool::new(false));
         let drain_asked = Arc::new(Notify::new());
-        let worker_token = Arc::new(ArcSwap::from_pointee(settings.worker_token.clone()));
-        let relay = RelaySettings::new(&settings, bus.gateway_id().to_owned(), Arc::clone(&worker_token))
+        let relay = RelaySettings::new(&settings, bus.gateway_id().to_owned(), Arc::clone(&tokens))
             .map_err(|error| StartError::Tls(format!("DIFFYNE_WORKER_TLS_CA: {error}")))?;
         let (worker_list, workers) = watch::channel(discovery::Workers::default());
         let common = Arc::new(Common {
             bus: bus.clone(),
             metrics: Arc::clone(&metrics),
             admission: Arc::clone(&admission),
-            worker_token,
+            tokens,
             relay,
             handover: Arc::new(Handover::new(&settings.signing_keys)),
             pages: (extras.pages)(Arc::clone(&health)),
             clock: Clock::default(),
             quota: Arc::clone(&quota),
-            grants: Arc::new(Grants::new(&settings.signing_keys, settings.grant_life)),
+            grants: Arc::new(Grants::new(&settings.signing_keys, &settings.cookie_keys, settings.grant_life)),
             handshakes: Arc::new(AtomicUsize::new(0)),
             requests: Arc::new(AtomicUsize::new(0)),
             stopping: CancellationToken::new(),
@@ -305,10 +313,10 @@ impl Gateway {
         self.health.workers().reachable > 0
     }
 
-    /// Exchanges the WebSocket keys, and the token for the next connections to workers.
-    pub fn set_secrets(&self, keys: Vec<String>, worker_token: Option<String>) {
+    /// Exchanges the WebSocket keys, and the tokens for the next connections to workers and for what is said in Redis.
+    pub fn set_secrets(&self, keys: Vec<String>, worker_tokens: &[String]) {
         self.admission.set_keys(keys);
-        self.common.worker_token.store(Arc::new(worker_token));
+        self.common.tokens.store(Arc::new(Tokens::new(worker_tokens)));
     }
 
     /// Stops gracefully: takes what the accept queue holds, stops accepting, lets running calls finish within the

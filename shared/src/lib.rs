@@ -5,6 +5,7 @@
 //! * [`settings`]: typed settings from defaults, a TOML file, `.env`, the environment and flags
 //! * [`envelope`]: what a browser sends and what it is answered
 //! * [`rpc`]: the frames between a gateway and a worker
+//! * [`token`]: what gateways and workers prove to each other
 //! * [`signing`]: the state signature, byte for byte PHP's
 //! * [`bus`]: how gateways talk to each other: broadcasts, presence, the registry of workers
 //! * [`telemetry`], [`metrics`], [`admin`]: logs, metrics, and the listener for them and for readiness
@@ -22,6 +23,7 @@ pub mod settings;
 pub mod signing;
 pub mod telemetry;
 pub mod tls;
+pub mod token;
 
 /// The version that `/health`, `--version` and the hello of the relay tell.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

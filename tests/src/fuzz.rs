@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use diffyne_gateway::socket::{Decoder, Limits};
 use diffyne_shared::envelope::{self, DataHead};
+use diffyne_shared::rpc::proof::{GatewayGreeting, GatewayStep, LegacyToken, WorkerGreeting, WorkerStep};
 use diffyne_shared::rpc::{self, CallKind, FrameReader, Transport};
 use diffyne_shared::settings::worker::{Components, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{Files, Layers, gateway, worker};
+use diffyne_shared::token::Tokens;
 use diffyne_worker::backend::application::ApplicationBackend;
 use diffyne_worker::backend::translation::from_endpoint;
 use diffyne_worker::backend::{Backend, Job};
@@ -113,10 +115,22 @@ impl Target {
             Self::Envelope | Self::Endpoint => seeds.extend(lines),
             Self::Socket => seeds.push(vec![0x81, 0x82, 1, 2, 3, 4, b'{' ^ 1, b'}' ^ 2, 0x89, 0x80, 0, 0, 0, 0]),
             Self::Relay => {
-                let frame = rpc::Frame::Ping(rpc::Empty {});
-                let mut bytes = Vec::new();
-                rpc::encode(&frame, &mut bytes)?;
-                seeds.push(bytes);
+                let mac = rpc::Bytes::from(vec![7; 32]);
+                let (versions, id) = (rpc::VERSIONS, "g".to_owned());
+                let hello = rpc::Hello { nonce: Some(mac.clone()), proof: Some(mac.clone()), ..rpc::Hello::default() };
+                let challenge = rpc::Challenge { versions, id, nonce: mac.clone() };
+                let frames = [
+                    rpc::Frame::Ping(rpc::Empty {}),
+                    rpc::Frame::Hello(hello),
+                    rpc::Frame::Challenge(challenge),
+                    rpc::Frame::Proof(rpc::Proof { macs: vec![mac] }),
+                ];
+                for (first, frame) in frames.iter().enumerate() {
+                    let mut bytes = Vec::new();
+                    rpc::encode(frame, &mut bytes)?;
+                    rpc::encode(&frames[(first + 1) % frames.len()], &mut bytes)?;
+                    seeds.push(bytes);
+                }
             }
             Self::Page => seeds.push(b"<ul><li diff:key=a>1</li><li>2</li></ul>\0<ul><li>2</li><p>x</ul>".to_vec()),
             Self::Settings => seeds.push(b"ws_port = 7\nredis_url = \"redis://x\"\nDIFFYNE_CALL_RATE=5/s:7".to_vec()),
@@ -211,12 +225,20 @@ impl Runner {
             }
             Target::Relay => {
                 let mut reader = FrameReader::new(1 << 20);
+                let tokens = Arc::new(Tokens::new(&["nobody-knows".to_owned()]));
+                let mut worker = WorkerGreeting::new(Arc::clone(&tokens), LegacyToken::Accept, rpc::Hello::default());
+                let greeting = GatewayGreeting::new(tokens, "g", 1 << 20);
+                let (mut gateway, _) = greeting.unwrap_or_else(|error| panic!("no greeting: {error}"));
                 let fed = async {
                     let mut bytes = input;
                     loop {
                         while let Ok(Some(frame)) = reader.next_frame() {
                             let mut again = Vec::new();
                             let _ = rpc::encode(&frame, &mut again);
+                            let told = worker.receive(frame.clone());
+                            assert!(!matches!(told, Ok(WorkerStep::Welcome(..))), "a stranger is let in");
+                            let told = gateway.receive(frame);
+                            assert!(!matches!(told, Ok(GatewayStep::Connected(_))), "a stranger is called");
                         }
                         if reader.next_frame().is_err() || reader.fill(&mut bytes).await.map_or(true, |read| read == 0)
                         {

@@ -180,8 +180,8 @@ async fn worker_without_measure(listener: tokio::net::TcpListener) -> anyhow::Re
                 Frame::Hello(hello) => Frame::Hello(Hello {
                     id: "old".to_owned(),
                     capacity: 64,
-                    token: None,
                     frame_bytes_max: None,
+                    nonce: None,
                     ..hello
                 }),
                 Frame::Call(call) => {
@@ -245,18 +245,7 @@ async fn a_gateway_that_sends_too_large_a_frame_keeps_its_connection() -> anyhow
         Cluster::start(Shape { reachable: Some(0), ..Shape::new(0, 1).worker("--ws-max-message-size", "64KiB") })?;
     let mut stream = TcpStream::connect(("127.0.0.1", cluster.workers[0].port)).await?;
     let mut out = Vec::new();
-    let hello = Hello {
-        versions: rpc::VERSIONS,
-        features: Vec::new(),
-        id: "by hand".to_owned(),
-        token: None,
-        capacity: 0,
-        backend: String::new(),
-        draining: false,
-        faulty: false,
-        queue: None,
-        frame_bytes_max: None,
-    };
+    let hello = Hello { id: "by hand".to_owned(), ..Hello::default() };
     rpc::encode(&Frame::Hello(hello), &mut out)?;
     let ballast = "x".repeat(2_000_000);
     for (id, ballast) in [(7_u64, ballast.as_str()), (8, "")] {

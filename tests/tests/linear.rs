@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use diffyne_gateway::grant::{Grants, Wish};
 use diffyne_gateway::jar::Jar;
+use diffyne_gateway::relay::Caller;
 use diffyne_gateway::socket::{Decoder, Limits};
 use diffyne_gateway::subscribers::Subscribers;
 use diffyne_shared::envelope::{self, DataHead};
@@ -169,9 +170,15 @@ fn readers() -> Vec<(&'static str, Read)> {
                 black_box(&event);
             }
         }),
-        ("a grant", |text| {
-            let grants = Grants::new(&[b"key".to_vec()], Duration::from_mins(1));
-            let _ = black_box(grants.check(text, &[]));
+        ("a grant, and the session of its cookies", |text| {
+            let grants = Grants::new(&[b"key".to_vec()], &[], Duration::from_mins(1));
+            let caller = Caller {
+                id: String::new(),
+                ip: String::new(),
+                headers: format!("cookie: {}\n", text.replace('\n', " ")).into_bytes().into(),
+                jar: Jar::default(),
+            };
+            let _ = black_box(grants.check(text, &[], &grants.session(&caller)));
         }),
         ("set cookies", |text| {
             let jar = Jar::default();

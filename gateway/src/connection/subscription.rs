@@ -24,6 +24,7 @@ use crate::grant::{Age, Unfit, Wish};
 use crate::hub::Excess;
 use crate::reactor::{Origin, Reactor};
 use crate::relay::{Answer, Request};
+use crate::session_identity::SessionIdentity;
 use crate::subscribers::filter_bytes;
 
 /// Questions of one connection that a worker has not answered.
@@ -41,6 +42,8 @@ pub struct Question {
     place: Option<Position>,
     /// The client has a grant that is still good: nothing is lost when nobody answers.
     renews: bool,
+    /// The session that the worker is asked in.
+    session: SessionIdentity,
     /// JSON of the request id.
     request_id: Option<String>,
     /// Bytes that are held for it.
@@ -144,13 +147,18 @@ pub fn resume(reactor: &Rc<Reactor>, connection: &Rc<Connection>, data: &str) {
         return come_back(reactor, connection, wishes, place, None, request_id);
     }
     let Some(grant) = back.grant else { return ask(reactor, connection, wishes, Some(place), false, request_id) };
-    match reactor.grants.check(&grant, &wishes) {
+    match reactor.grants.check(&grant, &wishes, &reactor.grants.session(&connection.caller)) {
         Ok(Age::Young) => {
             count(reactor, "shown");
             set_granted(connection, wishes.clone());
             come_back(reactor, connection, wishes, place, None, request_id);
         }
         Ok(Age::Old) => ask(reactor, connection, wishes, Some(place), true, request_id),
+        Err(Unfit::OtherSession) => {
+            // Another user's, or the user has logged in or out since: this session has no grant.
+            count(reactor, "other_session");
+            ask(reactor, connection, wishes, Some(place), false, request_id);
+        }
         Err(Unfit::Expired) => {
             count(reactor, "expired");
             let text = "The grant's time is over: subscribe or resume without it";
@@ -213,7 +221,8 @@ fn ask(
         arrived: now,
         deadline: now + reactor.settings.call_timeout,
     };
-    let question = Question { wishes, place, renews, request_id: request_id.map(str::to_owned), held };
+    let session = reactor.grants.session(&connection.caller);
+    let question = Question { wishes, place, renews, session, request_id: request_id.map(str::to_owned), held };
     reactor.relay.submit(request, Origin::Question(Rc::clone(connection), Box::new(question)));
 }
 
@@ -229,7 +238,7 @@ pub fn answered(reactor: &Rc<Reactor>, connection: &Rc<Connection>, question: Qu
     if !connection.takes_messages() {
         return;
     }
-    let Question { wishes, place, renews, request_id, .. } = question;
+    let Question { wishes, place, renews, session, request_id, .. } = question;
     let request_id = request_id.as_deref();
     let granted = match told {
         Answer::Reply(reply) if reply.outcome == Outcome::Ok => serde_json::from_slice::<Granted>(reply.data)
@@ -243,11 +252,7 @@ pub fn answered(reactor: &Rc<Reactor>, connection: &Rc<Connection>, question: Qu
             let mut granted = granted.into_iter();
             wishes.into_iter().partition::<Vec<_>, _>(|_| granted.next() == Some(true))
         }
-        Err(_) if renews => {
-            // What the client has shown is good still.
-            count(reactor, "not_renewed");
-            (wishes, Vec::new())
-        }
+        Err(_) if renews => return hold(reactor, connection, wishes, place, request_id),
         Err((failure, text)) => {
             count(reactor, "failed");
             return failed(reactor, connection, failure, text, request_id);
@@ -271,10 +276,28 @@ pub fn answered(reactor: &Rc<Reactor>, connection: &Rc<Connection>, question: Qu
         return;
     }
     count(reactor, "given");
-    let grant = reactor.grants.give(yes.clone());
+    // A login or logout while the worker was asked: nobody knows in which session it answered.
+    let same_session = session == reactor.grants.session(&connection.caller);
+    let grant = if same_session { reactor.grants.give(yes.clone(), &session) } else { None };
     match place {
         Some(place) => come_back(reactor, connection, yes, place, grant, request_id),
         None => begin(reactor, connection, yes, grant, request_id),
+    }
+}
+
+/// Nobody could say whether a grant is to be renewed: what the client has shown is good still, until its own end.
+fn hold(
+    reactor: &Rc<Reactor>,
+    connection: &Rc<Connection>,
+    wishes: Vec<Wish>,
+    place: Option<Position>,
+    request_id: Option<&str>,
+) {
+    count(reactor, "not_renewed");
+    connection.granted.replace(wishes.clone());
+    match place {
+        Some(place) => come_back(reactor, connection, wishes, place, None, request_id),
+        None => begin(reactor, connection, wishes, None, request_id),
     }
 }
 

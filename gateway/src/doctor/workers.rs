@@ -4,9 +4,10 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use diffyne_shared::bus::WorkerRegistry;
+use diffyne_shared::bus::{Doubted, WorkerRegistry};
 use diffyne_shared::rpc::PeerAddress;
 use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
+use diffyne_shared::token::Tokens;
 use serde_json::{Value, json};
 
 use super::{Patient, Report};
@@ -42,11 +43,15 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
 async fn addresses(patient: &Patient, report: &mut Report) -> Vec<PeerAddress> {
     let mut addresses = patient.settings.workers.clone();
     if let Some(url) = &patient.settings.redis.url
-        && let Ok(registry) = WorkerRegistry::open(url, &patient.settings.redis)
+        && let Ok(registry) =
+            WorkerRegistry::open(url, &patient.settings.redis, Tokens::shared(&patient.settings.worker_tokens))
     {
         match registry.list().await {
-            Ok(entries) => {
-                for entry in entries.iter().filter(|entry| !entry.draining) {
+            Ok(listing) => {
+                for Doubted { address, why } in &listing.doubted {
+                    report.bad("workers", format!("the registration of {address:?} in Redis is ignored: {why}"));
+                }
+                for entry in listing.workers.iter().filter(|entry| !entry.draining) {
                     match entry.address.parse() {
                         Ok(address) if !addresses.contains(&address) => addresses.push(address),
                         Ok(_) => {}

@@ -181,7 +181,7 @@ async fn hand_over(reactor: &Reactor, body: Incoming, guest: bool) -> Response<F
     let token = serde_json::from_slice::<Token>(&body).ok().filter(|_| !guest);
     let cookies = token.and_then(|token| reactor.handover.open(&token.token));
     match cookies {
-        Some(cookies) if reactor.bus.once(&cookies.id, handover::LIFE).await => {
+        Some(cookies) if reactor.bus.once(&cookies.id, handover::MARK_LIFE).await => {
             reply(Answered { status: StatusCode::OK, body: r#"{"success":true}"#.into(), set_cookie: cookies.lines })
         }
         _ => refused(StatusCode::GONE, "The token is not good, or not any more."),

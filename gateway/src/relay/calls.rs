@@ -239,7 +239,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::rc::Rc;
 
-    use diffyne_shared::rpc::{CallKind, Hello, PeerAddress, Transport, VERSIONS};
+    use diffyne_shared::rpc::{CallKind, Hello, PeerAddress, Transport};
     use proptest::prelude::*;
 
     use super::*;
@@ -302,18 +302,7 @@ mod tests {
     }
 
     fn peers() -> Vec<Rc<Peer>> {
-        let hello = Hello {
-            versions: VERSIONS,
-            features: Vec::new(),
-            id: "w".to_owned(),
-            token: None,
-            capacity: 4,
-            backend: String::new(),
-            draining: false,
-            faulty: false,
-            queue: None,
-            frame_bytes_max: None,
-        };
+        let hello = Hello { id: "w".to_owned(), capacity: 4, ..Hello::default() };
         let peers: Vec<Rc<Peer>> = (0..PEERS).map(|port| Peer::new(PeerAddress::tcp("h", port as u16))).collect();
         for peer in &peers {
             peer.connected(&hello, usize::MAX);

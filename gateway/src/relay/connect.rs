@@ -5,10 +5,12 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use diffyne_shared::listener::Stream;
+use diffyne_shared::rpc::proof::{GatewayGreeting, GatewayStep, GreetError, HELLO_BYTES_MAX};
 use diffyne_shared::rpc::{self, Frame, FrameReader, Hello, PeerAddress};
 use diffyne_shared::settings::gateway::GatewaySettings;
+use diffyne_shared::token::Tokens;
+use thiserror::Error;
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 
@@ -44,88 +46,108 @@ impl MemoryConnector {
     }
 }
 
-/// A worker that said hello.
+/// A worker that has proved what it has to, and said hello.
 pub(super) struct Connected {
     pub(super) stream: Stream,
     pub(super) reader: FrameReader,
     pub(super) hello: Hello,
 }
 
-/// Connects and exchanges hellos.
+/// Why a worker cannot be called.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+pub enum ConnectError {
+    /// It cannot be reached, or does not speak our protocol.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It is not let in here, or we are not let in there.
+    #[error("{0}")]
+    Untrusted(GreetError),
+}
+
+impl ConnectError {
+    fn words(error: impl std::fmt::Display) -> Self {
+        Self::Unreachable(error.to_string())
+    }
+
+    /// Whether somebody listens there who has not proved to be a worker of ours.
+    pub fn is_unproved(&self) -> bool {
+        matches!(self, Self::Untrusted(GreetError::Unproved(_)))
+    }
+}
+
+impl From<GreetError> for ConnectError {
+    fn from(error: GreetError) -> Self {
+        Self::Untrusted(error)
+    }
+}
+
+/// Connects, proves who this is, has the worker prove the same, and exchanges hellos.
 pub(super) async fn connect(
     address: &PeerAddress,
     settings: &RelaySettings,
     memory: Option<&MemoryConnector>,
-) -> Result<Connected, String> {
+) -> Result<Connected, ConnectError> {
+    let tokens = settings.tokens.load_full();
+    if tokens.is_empty() && !address.is_local() {
+        let why = "it is beyond this machine, and DIFFYNE_WORKER_TOKEN is not set: it is not called";
+        return Err(ConnectError::Unreachable(why.to_owned()));
+    }
     let work = async {
         let stream = match (address, memory) {
             (PeerAddress::Memory(name), Some(memory)) => memory.connect(name).await,
             _ => Stream::connect(address).await,
         };
-        let mut stream = stream.map_err(|error| error.to_string())?;
+        let mut stream = stream.map_err(ConnectError::words)?;
         if let Stream::Tcp(tcp) = &stream {
             // Not every kernel knows it; without it a vanished host is noticed later.
             let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(UNACKED_MAX));
         }
         match (&settings.tls, address) {
             (Some(tls), PeerAddress::Tcp { host, .. }) => {
-                stream = tls.connect(host, stream).await.map_err(|error| format!("no TLS: {error}"))?;
+                let secured = tls.connect(host, stream).await;
+                stream = secured.map_err(|error| ConnectError::Unreachable(format!("no TLS: {error}")))?;
             }
             (None, address) if !address.is_local() => {
-                tracing::warn!(worker = %address, "calls and tokens go to another host in the clear: set DIFFYNE_WORKER_TLS_CA");
+                tracing::warn!(worker = %address, "calls go to another host in the clear: set DIFFYNE_WORKER_TLS_CA");
             }
             _ => {}
         }
-        greet(stream, settings).await
+        greet(stream, settings, tokens).await
     };
-    tokio::time::timeout(CONNECT_TIMEOUT, work).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+    let late = || Err(ConnectError::Unreachable("no answer in time".to_owned()));
+    tokio::time::timeout(CONNECT_TIMEOUT, work).await.unwrap_or_else(|_| late())
 }
 
 /// Says hello to a worker and hangs up: what it is, or why it does not answer.
-pub async fn greet_once(address: &PeerAddress, settings: &GatewaySettings) -> Result<Hello, String> {
-    let token = Arc::new(ArcSwap::from_pointee(settings.worker_token.clone()));
-    let settings = RelaySettings::new(settings, "doctor".to_owned(), token)?;
+pub async fn greet_once(address: &PeerAddress, settings: &GatewaySettings) -> Result<Hello, ConnectError> {
+    let tokens = Tokens::shared(&settings.worker_tokens);
+    let settings = RelaySettings::new(settings, "doctor".to_owned(), tokens).map_err(ConnectError::Unreachable)?;
     connect(address, &settings, None).await.map(|connected| connected.hello)
 }
 
-async fn greet(mut stream: Stream, settings: &RelaySettings) -> Result<Connected, String> {
-    let ours = Hello {
-        versions: rpc::VERSIONS,
-        features: Vec::new(),
-        id: settings.gateway_id.clone(),
-        token: Option::clone(&settings.token.load()),
-        capacity: 0,
-        backend: String::new(),
-        draining: false,
-        faulty: false,
-        queue: None,
-        frame_bytes_max: u32::try_from(settings.frame_bytes_max).ok(),
-    };
-    let mut bytes = Vec::new();
-    rpc::encode(&Frame::Hello(ours), &mut bytes).map_err(|error| error.to_string())?;
-    stream.write_all(&bytes).await.map_err(|error| error.to_string())?;
-    let mut reader = FrameReader::new(settings.frame_bytes_max);
+async fn greet(mut stream: Stream, settings: &RelaySettings, tokens: Arc<Tokens>) -> Result<Connected, ConnectError> {
+    let (mut greeting, first) = GatewayGreeting::new(tokens, &settings.gateway_id, settings.frame_bytes_max)?;
+    send(&mut stream, &first).await?;
+    let mut reader = FrameReader::new(HELLO_BYTES_MAX);
     loop {
-        match reader.next_frame().map_err(|error| error.to_string())? {
-            Some(Frame::Hello(hello)) => {
-                let Some(_version) = rpc::VERSIONS.common(hello.versions) else {
-                    return Err(format!(
-                        "no common protocol version: this gateway speaks {} to {}, the worker {} to {}",
-                        rpc::VERSIONS.min,
-                        rpc::VERSIONS.max,
-                        hello.versions.min,
-                        hello.versions.max
-                    ));
-                };
-                return Ok(Connected { stream, reader, hello });
+        let Some(frame) = reader.next_frame().map_err(ConnectError::words)? else {
+            if reader.fill(&mut stream).await.map_err(ConnectError::words)? == 0 {
+                return Err(ConnectError::words("the worker hung up during the hello"));
             }
-            Some(Frame::Refuse(refuse)) => return Err(format!("turned away: {}", refuse.reason)),
-            Some(_) => return Err("the worker did not say hello first".to_owned()),
-            None => {
-                if reader.fill(&mut stream).await.map_err(|error| error.to_string())? == 0 {
-                    return Err("the worker hung up during the hello".to_owned());
-                }
+            continue;
+        };
+        match greeting.receive(frame)? {
+            GatewayStep::Send(frame) => send(&mut stream, &frame).await?,
+            GatewayStep::Connected(hello) => {
+                reader.set_frame_bytes_max(settings.frame_bytes_max);
+                return Ok(Connected { stream, reader, hello });
             }
         }
     }
+}
+
+async fn send(stream: &mut Stream, frame: &Frame<'_>) -> Result<(), ConnectError> {
+    let mut bytes = Vec::new();
+    rpc::encode(frame, &mut bytes).map_err(ConnectError::words)?;
+    stream.write_all(&bytes).await.map_err(ConnectError::words)
 }

@@ -23,7 +23,8 @@ pub async fn run(fixed: Vec<PeerAddress>, registry: Option<WorkerRegistry>, list
     let Some(registry) = registry else { return list.closed().await };
     let mut empty_since = None;
     loop {
-        if let Ok(entries) = registry.list().await {
+        if let Ok(listing) = registry.list().await {
+            let entries = listing.workers;
             let there = entries.iter().filter(|entry| !entry.draining);
             let found: BTreeSet<PeerAddress> = there.filter_map(|entry| entry.address.parse().ok()).collect();
             if found.is_empty() && entries.is_empty() {

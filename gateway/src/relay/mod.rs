@@ -16,14 +16,13 @@ mod selection;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use diffyne_shared::envelope::Failure;
 use diffyne_shared::rpc::{self, About, CallId, CallKind, Cause, Frame, Oversized, PeerAddress, Transport};
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::tls::ClientTls;
+use diffyne_shared::token::SharedTokens;
 
 pub use connect::{MemoryConnector, greet_once};
 pub use peer::Wellness;
@@ -90,8 +89,8 @@ pub enum Answer<'a> {
 pub struct RelaySettings {
     /// This gateway, as it says hello.
     pub gateway_id: String,
-    /// Token for workers; can be exchanged, for the next connections.
-    pub token: Arc<ArcSwap<Option<String>>>,
+    /// What is proved to workers, and by them; can be exchanged, for the next connections.
+    pub tokens: SharedTokens,
     /// Calls that may wait for a worker on this thread.
     pub queue_max: usize,
     /// How long a call waits when there is no worker.
@@ -108,14 +107,10 @@ pub struct RelaySettings {
 
 impl RelaySettings {
     /// One thread's share of a gateway's settings.
-    pub fn new(
-        settings: &GatewaySettings,
-        gateway_id: String,
-        token: Arc<ArcSwap<Option<String>>>,
-    ) -> Result<Self, String> {
+    pub fn new(settings: &GatewaySettings, gateway_id: String, tokens: SharedTokens) -> Result<Self, String> {
         Ok(Self {
             gateway_id,
-            token,
+            tokens,
             queue_max: settings.call_queue_max.div_ceil(settings.threads),
             worker_wait: settings.worker_wait,
             health: settings.worker_health,
@@ -138,6 +133,8 @@ pub trait RelayObserver {
     fn cancelled(&self);
     /// Calls waiting for a worker changed.
     fn waiting(&self, delta: i64);
+    /// Somebody at a worker's address did not prove to be one.
+    fn unproved(&self);
 }
 
 type Handler<O> = dyn Fn(O, Answer<'_>);
@@ -483,7 +480,12 @@ impl<O: 'static> Relay<O> {
             Frame::Refuse(refuse) => {
                 tracing::error!(worker = %peer.address, reason = refuse.reason, "the worker turned this gateway away");
             }
-            Frame::Hello(_) | Frame::Call(_) | Frame::Cancel(_) | Frame::Unknown(_) => {}
+            Frame::Hello(_)
+            | Frame::Challenge(_)
+            | Frame::Proof(_)
+            | Frame::Call(_)
+            | Frame::Cancel(_)
+            | Frame::Unknown(_) => {}
         }
     }
 

@@ -262,11 +262,11 @@ impl Peer {
 /// Keeps a worker connected until it is retired.
 pub(super) async fn run<O: 'static>(relay: Rc<Relay<O>>, peer: Rc<Peer>) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LAST);
-    let mut told = false;
+    let mut told = None;
     while !peer.retired.get() {
         match connect(&peer.address, &relay.settings, relay.memory.as_ref()).await {
             Ok(connected) => {
-                told = false;
+                told = None;
                 let began = Instant::now();
                 talk(&relay, &peer, connected).await;
                 // One that comes and goes is not asked at its own pace.
@@ -275,9 +275,13 @@ pub(super) async fn run<O: 'static>(relay: Rc<Relay<O>>, peer: Rc<Peer>) {
                 }
             }
             Err(error) => {
-                if !told {
-                    tracing::warn!(worker = %peer.address, error, "cannot reach the worker; trying again");
-                    told = true;
+                if error.is_unproved() {
+                    relay.observer.unproved();
+                }
+                // Each reason once.
+                if told.as_ref() != Some(&error) {
+                    tracing::warn!(worker = %peer.address, %error, "cannot reach the worker; trying again");
+                    told = Some(error);
                 }
             }
         }

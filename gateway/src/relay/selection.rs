@@ -30,21 +30,10 @@ pub(super) fn choose(peers: &[Rc<Peer>], refused: impl Fn(&Rc<Peer>) -> bool) ->
 mod tests {
     use super::super::peer::Handed;
     use super::*;
-    use diffyne_shared::rpc::{Empty, Frame, Hello, PeerAddress, VERSIONS};
+    use diffyne_shared::rpc::{Empty, Frame, Hello, PeerAddress};
 
     fn hello() -> Hello {
-        Hello {
-            versions: VERSIONS,
-            features: Vec::new(),
-            id: "w".to_owned(),
-            token: None,
-            capacity: 8,
-            backend: String::new(),
-            draining: false,
-            faulty: false,
-            queue: None,
-            frame_bytes_max: None,
-        }
+        Hello { id: "w".to_owned(), capacity: 8, ..Hello::default() }
     }
 
     #[test]

@@ -19,9 +19,11 @@ use tokio::sync::mpsc;
 
 use crate::settings::common::RedisSettings;
 use crate::settings::gateway::StatusKey;
+use crate::token::SharedTokens;
 
 pub use redis::inspect::Inspection;
 pub use redis::registry::{WorkerEntry, WorkerRegistry};
+pub use redis::trust::{CLAIMS, Claim, Doubt, Doubted, Listing};
 
 /// Events on their way from the bus to the gateway; a full channel slows the reading of Redis, never a call.
 const EVENTS_MAX: usize = 1024;
@@ -194,16 +196,18 @@ impl Bus {
         (Self { variant, shared }, receiver)
     }
 
-    /// A bus over Redis; starts its tasks on the current runtime. Redis need not be there yet.
+    /// A bus over Redis; starts its tasks on the current runtime. Redis need not be there yet. Who announces a worker or
+    /// gives an order there has to know one of these tokens.
     pub fn redis(
         identity: GatewayIdentity,
         url: &str,
         settings: &RedisSettings,
+        tokens: SharedTokens,
         status_key: Option<StatusKey>,
     ) -> Result<(Self, mpsc::Receiver<BusEvent>), String> {
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
         let shared = Shared::new(identity);
-        let bus = redis::RedisBus::start(Arc::clone(&shared), url, settings, status_key, sender)?;
+        let bus = redis::RedisBus::start(Arc::clone(&shared), url, settings, tokens, status_key, sender)?;
         Ok((Self { variant: Variant::Redis(Arc::new(bus)), shared }, receiver))
     }
 
@@ -253,6 +257,14 @@ impl Bus {
         &self.shared.counters
     }
 
+    /// How often a claim in Redis was not believed.
+    pub fn doubted(&self, claim: Claim) -> u64 {
+        match &self.variant {
+            Variant::Memory(_) => 0,
+            Variant::Redis(bus) => bus.doubted(claim),
+        }
+    }
+
     /// The registry of workers, where there is one.
     pub fn workers(&self) -> Option<WorkerRegistry> {
         match &self.variant {
@@ -277,14 +289,15 @@ impl Bus {
     }
 
     /// Whether this is the first time that the cluster hears this name within `life`. While Redis is away, this
-    /// gateway answers for itself.
+    /// gateway answers for itself; it remembers what it has heard in either case.
     pub async fn once(&self, name: &str, life: Duration) -> bool {
-        if let Variant::Redis(bus) = &self.variant
-            && let Ok(first) = bus.once(name, life).await
-        {
-            return first;
+        if !self.shared.once.first(name, life) {
+            return false;
         }
-        self.shared.once.first(name, life)
+        match &self.variant {
+            Variant::Memory(_) => true,
+            Variant::Redis(bus) => bus.once(name, life).await.unwrap_or(true),
+        }
     }
 
     /// Takes this gateway out of the presence, at the end of a graceful stop.

@@ -117,6 +117,11 @@ impl FrameReader {
         Self { buffer: BytesMut::new(), given: 0, frame_bytes_max }
     }
 
+    /// Takes frames of another size from now on: small ones until it is known who is there.
+    pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
+        self.frame_bytes_max = frame_bytes_max;
+    }
+
     /// Reads once; 0 at the end of the stream. Nothing is lost when this is cancelled.
     pub async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<usize> {
         self.drop_given();

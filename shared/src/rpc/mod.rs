@@ -5,6 +5,7 @@
 
 mod address;
 mod codec;
+pub mod proof;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,9 +15,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use address::{AddressError, PeerAddress};
 pub use codec::{About, CodecError, FrameReader, Oversized, encode, encode_within};
+pub use serde_bytes::ByteBuf as Bytes;
 
 /// The versions of this protocol that this release speaks.
-pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 1 };
+/// Version 2 is version 1 with a proof of the token ([`proof`]) instead of the token itself.
+pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 2 };
 
 /// What a frame may add to its payload: names, headers and an error's words fit well within.
 pub const FRAME_OVERHEAD_MAX: usize = 256 * 1024;
@@ -30,6 +33,13 @@ pub struct VersionRange {
     pub max: u16,
 }
 
+impl Default for VersionRange {
+    /// What this release speaks.
+    fn default() -> Self {
+        VERSIONS
+    }
+}
+
 impl VersionRange {
     /// The highest version that both sides speak.
     pub fn common(self, other: Self) -> Option<u16> {
@@ -38,8 +48,8 @@ impl VersionRange {
     }
 }
 
-/// The first frame of both sides.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The first frame of a gateway, and a worker's when it takes calls.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Hello {
     /// Protocol versions spoken.
     pub versions: VersionRange,
@@ -48,7 +58,7 @@ pub struct Hello {
     pub features: Vec<String>,
     /// Who this is: a gateway's or a worker's id.
     pub id: String,
-    /// The shared token (`DIFFYNE_WORKER_TOKEN`); the gateway's is checked by the worker.
+    /// The token itself: from gateways of version 1 only. See [`proof`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// Calls that the worker runs side by side; 0 from a gateway.
@@ -69,6 +79,30 @@ pub struct Hello {
     /// Calls that may wait in the worker beyond its capacity, so that gateways send no more; not told by older ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<u32>,
+    /// A gateway's random bytes, so that the worker's proof is made for this connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<Bytes>,
+    /// A worker's MAC, after it has seen the gateway's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Bytes>,
+}
+
+/// A worker's question to a gateway that wants in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Protocol versions spoken.
+    pub versions: VersionRange,
+    /// The worker's id.
+    pub id: String,
+    /// Random bytes for this connection.
+    pub nonce: Bytes,
+}
+
+/// A gateway's answer to a challenge.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Proof {
+    /// A MAC by each of its tokens.
+    pub macs: Vec<Bytes>,
 }
 
 /// How a call came to the gateway.
@@ -297,6 +331,10 @@ pub enum Frame<'a> {
     Pong(Pong),
     /// Not with you.
     Refuse(Refuse),
+    /// To the gateway: prove that you know the token.
+    Challenge(Challenge),
+    /// To the worker: the proof.
+    Proof(Proof),
     /// From a newer release: to be ignored.
     Unknown(u8),
 }
@@ -311,6 +349,8 @@ mod tag {
     pub(super) const PING: u8 = 6;
     pub(super) const PONG: u8 = 7;
     pub(super) const REFUSE: u8 = 8;
+    pub(super) const CHALLENGE: u8 = 9;
+    pub(super) const PROOF: u8 = 10;
 }
 
 impl Serialize for Frame<'_> {
@@ -324,6 +364,8 @@ impl Serialize for Frame<'_> {
             Self::Ping(body) => (tag::PING, body).serialize(serializer),
             Self::Pong(body) => (tag::PONG, body).serialize(serializer),
             Self::Refuse(body) => (tag::REFUSE, body).serialize(serializer),
+            Self::Challenge(body) => (tag::CHALLENGE, body).serialize(serializer),
+            Self::Proof(body) => (tag::PROOF, body).serialize(serializer),
             Self::Unknown(tag) => (tag, Empty {}).serialize(serializer),
         }
     }
@@ -358,6 +400,8 @@ impl<'de: 'a, 'a> Visitor<'de> for FrameVisitor<'a> {
             tag::PING => Frame::Ping(body(&mut seq)?),
             tag::PONG => Frame::Pong(body(&mut seq)?),
             tag::REFUSE => Frame::Refuse(body(&mut seq)?),
+            tag::CHALLENGE => Frame::Challenge(body(&mut seq)?),
+            tag::PROOF => Frame::Proof(body(&mut seq)?),
             other => {
                 body::<IgnoredAny, A>(&mut seq)?;
                 Frame::Unknown(other)

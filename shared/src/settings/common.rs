@@ -3,20 +3,24 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::{ByteSize, FromSetting, LogFormat};
+use super::value::{ByteSize, FromSetting, List, LogFormat};
 use super::{Layers, SettingsError, Spec};
+use crate::rpc::PeerAddress;
+use crate::token::TOKENS_MAX;
 
 pub(super) static WORKER_TOKEN: Spec = Spec::secret(
     "DIFFYNE_WORKER_TOKEN",
-    "Shared by gateways and workers; needed when a worker listens beyond loopback; two allowed during a rotation (comma list)",
+    "Shared by gateways and workers, which prove it to each other and never send it; needed for whatever is beyond loopback; two in force during a rotation (comma list)",
 );
 pub(super) static MAX_MESSAGE: Spec = Spec::new(
     "DIFFYNE_WS_MAX_MESSAGE_SIZE",
     "1048576",
     "Largest message from a browser in bytes; one of exactly this size is accepted",
 );
-pub(super) static APP_KEY: Spec =
-    Spec::secret("APP_KEY", "Laravel's key: signs states when DIFFYNE_SIGNING_KEY is not set");
+pub(super) static APP_KEY: Spec = Spec::secret(
+    "APP_KEY",
+    "Laravel's key: signs states when DIFFYNE_SIGNING_KEY is not set; gateways tell sessions apart by it (grants)",
+);
 pub(super) static SIGNING_KEY: Spec =
     Spec::secret("DIFFYNE_SIGNING_KEY", "Signs states; the first of a comma list signs, all verify");
 pub(super) static DEBUG: Spec =
@@ -92,6 +96,33 @@ pub struct RedisSettings {
     pub history_age: Duration,
     /// Bytes of all kept broadcasts.
     pub history_bytes: usize,
+    /// Only this machine can reach it, or it is not used.
+    pub is_local: bool,
+}
+
+/// Whether a Redis URL names this machine alone.
+fn is_local(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else { return false };
+    if scheme.ends_with("unix") {
+        return true;
+    }
+    let hosts = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let hosts = hosts.rsplit_once('@').map_or(hosts, |(_user, hosts)| hosts);
+    hosts.split(',').all(|host| {
+        // Without a port as well.
+        [host.to_owned(), format!("{host}:0")]
+            .iter()
+            .any(|text| text.parse::<PeerAddress>().is_ok_and(|address| address.is_local()))
+    })
+}
+
+/// The tokens of gateways and workers.
+pub(super) fn worker_tokens(layers: &Layers) -> Result<Vec<String>, SettingsError> {
+    let tokens = layers.optional::<List<String>>("DIFFYNE_WORKER_TOKEN")?.map(|list| list.0).unwrap_or_default();
+    if tokens.len() > TOKENS_MAX {
+        return Err(layers.invalid("DIFFYNE_WORKER_TOKEN", &format!("a comma list of at most {TOKENS_MAX}")));
+    }
+    Ok(tokens)
 }
 
 impl RedisSettings {
@@ -114,6 +145,7 @@ impl RedisSettings {
             ));
         }
         Ok(Self {
+            is_local: url.as_deref().is_none_or(is_local),
             url,
             ca: layers.optional::<String>("DIFFYNE_REDIS_CA")?.map(PathBuf::from),
             sentinel_password: layers.optional("DIFFYNE_REDIS_SENTINEL_PASSWORD")?,
@@ -167,4 +199,30 @@ pub(super) fn positive(layers: &Layers, name: &'static str) -> Result<Duration, 
 pub(super) fn at_least_one(layers: &Layers, name: &'static str) -> Result<usize, SettingsError> {
     let value: usize = layers.get(name)?;
     if value == 0 { Err(layers.invalid(name, "a whole number, 1 or more")) } else { Ok(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redis_of_this_machine_is_told_from_others() {
+        for (url, local) in [
+            ("redis://127.0.0.1", true),
+            ("redis://127.0.0.1:6379/2", true),
+            ("rediss://user:p%40ss@localhost:6379/0", true),
+            ("redis://[::1]:6379", true),
+            ("redis+unix:///run/redis.sock", true),
+            ("unix:///run/redis.sock", true),
+            ("redis+cluster://127.0.0.1:1,127.0.0.1:2", true),
+            ("redis+cluster://127.0.0.1:1,10.0.0.1:2", false),
+            ("redis+sentinel://10.0.0.1:26379/main", false),
+            ("redis://redis:6379", false),
+            ("redis://127.0.0.1@10.0.0.1", false),
+            ("redis://10.0.0.1/127.0.0.1", false),
+            ("redis://", false),
+        ] {
+            assert_eq!(is_local(url), local, "{url}");
+        }
+    }
 }

@@ -296,8 +296,8 @@ pub struct GatewaySettings {
     pub workers: Vec<PeerAddress>,
     /// The authority of workers' certificates; none: no TLS.
     pub worker_ca: Option<PathBuf>,
-    /// Token for workers: the first of the list.
-    pub worker_token: Option<String>,
+    /// Tokens that are proved to workers, and they to us.
+    pub worker_tokens: Vec<String>,
     /// Time for running calls at a stop.
     pub drain_timeout: Duration,
     /// Admin listener.
@@ -318,6 +318,8 @@ pub struct GatewaySettings {
     pub status_key: Option<StatusKey>,
     /// Signing keys; cookies of a login over the socket are sealed with one derived from them.
     pub signing_keys: Vec<Vec<u8>>,
+    /// The application's keys: with them it encrypts its cookies.
+    pub cookie_keys: Vec<Vec<u8>>,
     /// Details to clients.
     pub debug: bool,
     /// Redis.
@@ -371,6 +373,14 @@ impl GatewaySettings {
         if ping_interval < Duration::from_secs(1) {
             return Err(layers.invalid("DIFFYNE_PING_INTERVAL", "1s or more"));
         }
+        let worker_tokens = common::worker_tokens(layers)?;
+        let workers = layers.optional::<List<PeerAddress>>("DIFFYNE_WORKERS")?.map(|list| list.0).unwrap_or_default();
+        if let Some(far) = workers.iter().find(|address| worker_tokens.is_empty() && !address.is_local()) {
+            let why = format!(
+                "DIFFYNE_WORKERS names {far}, beyond this machine; set the same long random text for gateways and workers"
+            );
+            return Err(SettingsError::Missing { name: "DIFFYNE_WORKER_TOKEN", why });
+        }
         let database = layers.get("DIFFYNE_STATUS_DB")?;
         let ttl = positive(layers, "DIFFYNE_STATUS_TTL")?;
         let redis = RedisSettings::read(layers)?;
@@ -423,11 +433,9 @@ impl GatewaySettings {
             call_queue_max: at_least_one(layers, "DIFFYNE_CALL_QUEUE")?,
             worker_wait: positive(layers, "DIFFYNE_WORKER_WAIT")?,
             worker_health: positive(layers, "DIFFYNE_WORKER_HEALTH")?,
-            workers: layers.optional::<List<PeerAddress>>("DIFFYNE_WORKERS")?.map(|list| list.0).unwrap_or_default(),
+            workers,
             worker_ca: layers.optional::<String>("DIFFYNE_WORKER_TLS_CA")?.map(PathBuf::from),
-            worker_token: layers
-                .optional::<List<String>>("DIFFYNE_WORKER_TOKEN")?
-                .and_then(|list| list.0.into_iter().next()),
+            worker_tokens,
             drain_timeout: layers.get("DIFFYNE_DRAIN_TIMEOUT")?,
             admin_listen: match layers.optional("DIFFYNE_ADMIN_LISTEN")? {
                 Some(address) => Some(address),
@@ -441,6 +449,8 @@ impl GatewaySettings {
             app_url: layers.optional("APP_URL")?,
             status_key,
             signing_keys,
+            // With a signing key of its own, a gateway does without.
+            cookie_keys: keys_of(layers, "APP_KEY").unwrap_or_default(),
             debug: layers.get("DIFFYNE_DEBUG")?,
             redis,
             log: LogSettings::read(layers)?,
@@ -451,7 +461,10 @@ impl GatewaySettings {
 
 /// The keys of `DIFFYNE_SIGNING_KEY`, else `APP_KEY`; none is fine for a gateway.
 fn signing_keys(layers: &Layers) -> Result<Vec<Vec<u8>>, SettingsError> {
-    let name = if layers.is_set("DIFFYNE_SIGNING_KEY") { "DIFFYNE_SIGNING_KEY" } else { "APP_KEY" };
+    keys_of(layers, if layers.is_set("DIFFYNE_SIGNING_KEY") { "DIFFYNE_SIGNING_KEY" } else { "APP_KEY" })
+}
+
+fn keys_of(layers: &Layers, name: &'static str) -> Result<Vec<Vec<u8>>, SettingsError> {
     let list = layers.optional::<List<String>>(name)?.map(|list| list.0).unwrap_or_default();
     let read =
         |text: &String| SigningKey::bytes(text).map_err(|error| layers.invalid(name, &format!("a key ({error})")));
@@ -510,6 +523,16 @@ mod tests {
         assert_eq!((settings.message_bytes_max, settings.path.as_str()), (1_048_576, "/diffyne"));
         assert_eq!(settings.broadcast_events, ["message-sent"]);
         assert!(settings.redis.url.is_none() && settings.keys.is_empty());
+    }
+
+    #[test]
+    fn workers_beyond_loopback_want_a_token() {
+        for far in ["10.0.0.1:7001", "worker.internal:7001", "127.0.0.1:7001,10.0.0.1:7001", "0.0.0.0:7001"] {
+            let error = read(&[("DIFFYNE_WORKERS", far)]).unwrap_err();
+            assert!(error.contains("DIFFYNE_WORKER_TOKEN is not set"), "{far}: {error}");
+            assert!(read(&[("DIFFYNE_WORKERS", far), ("DIFFYNE_WORKER_TOKEN", "t")]).is_ok());
+        }
+        assert!(read(&[("DIFFYNE_WORKERS", "127.0.0.1:7001,unix:/run/w.sock,[::1]:7001")]).is_ok());
     }
 
     #[test]

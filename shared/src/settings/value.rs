@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::rate::Rate;
 use crate::rpc::PeerAddress;
+use crate::rpc::proof::LegacyToken;
 use crate::signing::VerifyState;
 
 /// A type that a setting can have.
@@ -67,6 +68,19 @@ impl FromSetting for Duration {
             _ => return None,
         };
         number.checked_mul(millis).filter(|millis| *millis <= 366 * 24 * 3_600_000).map(Duration::from_millis)
+    }
+}
+
+impl FromSetting for LegacyToken {
+    fn allowed() -> String {
+        "refuse or accept".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        match text {
+            "refuse" => Some(Self::Refuse),
+            "accept" => Some(Self::Accept),
+            _ => None,
+        }
     }
 }
 

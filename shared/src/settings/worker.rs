@@ -10,9 +10,10 @@ use super::php::{PHP, PhpSettings};
 use super::value::{ByteSize, List};
 use super::{Layers, SettingsError, Spec};
 use crate::rpc::PeerAddress;
+use crate::rpc::proof::LegacyToken;
 use crate::signing::{Signer, SigningKey};
 
-static WORKER: [Spec; 13] = [
+static WORKER: [Spec; 14] = [
     Spec::new("DIFFYNE_WORKER_LISTEN", "127.0.0.1:7001", "host:port or unix:PATH that gateways connect to"),
     Spec::optional("DIFFYNE_WORKER_ADVERTISE", "Address announced in Redis; default: the listening one"),
     Spec::optional(
@@ -20,6 +21,11 @@ static WORKER: [Spec; 13] = [
         "PEM file of this worker's certificate chain, for the address that it announces; set: gateways on TCP have to speak TLS",
     ),
     Spec::optional("DIFFYNE_WORKER_TLS_KEY", "PEM file of the certificate's private key"),
+    Spec::new(
+        "DIFFYNE_WORKER_TOKEN_LEGACY",
+        "refuse",
+        "accept: gateways of releases that show their token in the clear are let in; only while such gateways are being updated",
+    ),
     Spec::optional("DIFFYNE_WORKER_NAME", "Name of this worker; default: host name and port"),
     Spec::optional(
         "DIFFYNE_WORKER_THREADS",
@@ -109,8 +115,10 @@ pub struct WorkerSettings {
     pub database: PathBuf,
     /// Signs and verifies states.
     pub signer: Signer,
-    /// Tokens that gateways may show; none: no check.
+    /// Tokens that gateways have to prove; none: no check.
     pub tokens: Vec<String>,
+    /// What becomes of gateways that show theirs.
+    pub legacy_token: LegacyToken,
     /// Largest message of a client.
     pub message_bytes_max: usize,
     /// Largest answer.
@@ -136,14 +144,16 @@ impl WorkerSettings {
     /// Checks the layers.
     pub fn read(layers: &Layers, missing_key: MissingKey) -> Result<Self, SettingsError> {
         let listen: PeerAddress = layers.get("DIFFYNE_WORKER_LISTEN")?;
-        let tokens = layers.optional::<List<String>>("DIFFYNE_WORKER_TOKEN")?.map(|list| list.0).unwrap_or_default();
-        if !listen.is_local() && tokens.is_empty() {
-            let why = format!(
-                "the worker listens on {listen}, beyond this machine; set the same long random text for gateways and workers"
-            );
-            return Err(SettingsError::Missing { name: "DIFFYNE_WORKER_TOKEN", why });
-        }
+        let tokens = common::worker_tokens(layers)?;
         let advertise: Option<PeerAddress> = layers.optional("DIFFYNE_WORKER_ADVERTISE")?;
+        for (what, address) in [("listens on", Some(&listen)), ("announces", advertise.as_ref())] {
+            if let Some(address) = address.filter(|address| tokens.is_empty() && !address.is_local()) {
+                let why = format!(
+                    "the worker {what} {address}, beyond this machine; set the same long random text for gateways and workers"
+                );
+                return Err(SettingsError::Missing { name: "DIFFYNE_WORKER_TOKEN", why });
+            }
+        }
         let redis = RedisSettings::read(layers)?;
         if advertise.is_none() && redis.url.is_some() && listen.is_anywhere() {
             let why =
@@ -213,6 +223,7 @@ impl WorkerSettings {
             database: PathBuf::from(layers.get::<String>("DIFFYNE_DATABASE")?),
             signer: read_signer(layers, missing_key)?,
             tokens,
+            legacy_token: layers.get("DIFFYNE_WORKER_TOKEN_LEGACY")?,
             message_bytes_max: layers.get::<ByteSize>("DIFFYNE_WS_MAX_MESSAGE_SIZE")?.0,
             answer_bytes_max: layers.get::<ByteSize>("DIFFYNE_WORKER_MAX_ANSWER")?.0.max(64 * 1024),
             debug: layers.get("DIFFYNE_DEBUG")?,
@@ -272,5 +283,8 @@ mod tests {
         let open = [("APP_KEY", "x"), ("DIFFYNE_WORKER_LISTEN", "0.0.0.0:7001")];
         assert!(read(&open).unwrap_err().contains("DIFFYNE_WORKER_TOKEN"));
         assert!(read(&[open[0], open[1], ("DIFFYNE_WORKER_TOKEN", "t")]).is_ok());
+        let announced = [("APP_KEY", "x"), ("DIFFYNE_WORKER_ADVERTISE", "10.0.0.1:7001")];
+        assert!(read(&announced).unwrap_err().contains("DIFFYNE_WORKER_TOKEN is not set"));
+        assert!(read(&[open[0], ("DIFFYNE_WORKER_TOKEN", "a,b,c,d,e")]).unwrap_err().contains("at most 4"));
     }
 }

@@ -42,13 +42,9 @@ async fn misbehave(mut stream: TcpStream, manner: Manner, met: Arc<AtomicU64>) -
                         versions: rpc::VERSIONS,
                         features: Vec::new(),
                         id: "mischief".to_owned(),
-                        token: None,
                         capacity: 256,
                         backend: "mischief".to_owned(),
-                        draining: false,
-                        faulty: false,
-                        queue: None,
-                        frame_bytes_max: None,
+                        ..Hello::default()
                     };
                     rpc::encode(&Frame::Hello(hello), &mut out)?;
                 }

@@ -8,13 +8,13 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::listener::Stream;
+use diffyne_shared::rpc::proof::{HELLO_BYTES_MAX, Visitor, WorkerGreeting, WorkerStep};
 use diffyne_shared::rpc::{
-    self, About, Call, CallId, CodecError, EventOut, Frame, FrameReader, Hello, Outcome, Oversized, Pong, Refuse,
-    Reply, SessionFate,
+    self, About, Call, CallId, CodecError, EventOut, Frame, FrameReader, Hello, Outcome, Oversized, Pong, Reply,
+    SessionFate,
 };
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use subtle::{Choice, ConstantTimeEq as _};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -64,34 +64,31 @@ struct Connection {
 }
 
 /// Serves a gateway until it hangs up.
-pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
-    if let Some(tls) = shared.tls.load_full() {
-        stream = match tokio::time::timeout(HELLO_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                shared.metrics.refused.inc();
-                tracing::warn!(%error, "a gateway was turned away: no TLS (DIFFYNE_WORKER_TLS_CA in the gateway's settings)");
-                return;
-            }
-            Err(_elapsed) => return tracing::debug!("somebody connected and said nothing"),
-        };
-    }
-    let mut reader = FrameReader::new(shared.frame_bytes_max);
-    let gateway = match tokio::time::timeout(HELLO_TIMEOUT, greet(&shared, &mut stream, &mut reader)).await {
-        Ok(Ok(gateway)) => gateway,
+pub(super) async fn serve(shared: Arc<Shared>, stream: Stream) {
+    let stranger = shared.strangers.enter();
+    let admitted = tokio::select! {
+        admitted = tokio::time::timeout(HELLO_TIMEOUT, admit(&shared, stream)) => admitted,
+        () = stranger.has_to_go() => {
+            shared.metrics.refused.inc();
+            return tracing::debug!("a connection that had not said hello made room for another");
+        }
+    };
+    drop(stranger);
+    let (stream, reader, Visitor { id: gateway, legacy, frame_bytes_max }) = match admitted {
+        Ok(Ok(admitted)) => admitted,
         Ok(Err(why)) => {
             shared.metrics.refused.inc();
             tracing::warn!(why, "a gateway was turned away");
             return;
         }
-        Err(_elapsed) => {
-            tracing::debug!("somebody connected and said nothing");
-            return;
-        }
+        Err(_elapsed) => return tracing::debug!("somebody connected and said nothing"),
     };
+    if legacy {
+        tracing::warn!(gateway, "a gateway showed its token in the clear (DIFFYNE_WORKER_TOKEN_LEGACY=accept)");
+    }
     // One that does not tell takes what this worker's own limit of an answer lets through.
     let assumed = shared.answer_bytes_max + rpc::FRAME_OVERHEAD_MAX;
-    let (gateway, frame_bytes_max) = (gateway.id, gateway.frame_bytes_max.map_or(assumed, |bytes| bytes as usize));
+    let frame_bytes_max = frame_bytes_max.map_or(assumed, |bytes| bytes as usize);
     tracing::info!(gateway, "gateway connected");
     shared.gateways(|count| count.fetch_add(1, Ordering::Relaxed) + 1);
     let mut connection = Connection {
@@ -114,67 +111,63 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
     shared.gateways(|count| count.fetch_sub(1, Ordering::Relaxed) - 1);
 }
 
-async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -> Result<Hello, String> {
-    let hello = loop {
-        match reader.next_frame().map_err(|error| error.to_string())? {
-            Some(Frame::Hello(hello)) => break hello,
-            Some(_) => return Err("it did not say hello first".to_owned()),
-            None => {
-                if reader.fill(stream).await.map_err(|error| error.to_string())? == 0 {
-                    return Err("it hung up during the hello".to_owned());
-                }
+/// Finds out who has connected: TLS where it is set, then the hello.
+async fn admit(shared: &Shared, mut stream: Stream) -> Result<(Stream, FrameReader, Visitor), String> {
+    if let Some(tls) = shared.tls.load_full() {
+        let hint = "DIFFYNE_WORKER_TLS_CA in the gateway's settings";
+        stream = tls.accept(stream).await.map_err(|error| format!("no TLS ({hint}): {error}"))?;
+    }
+    let mut reader = FrameReader::new(HELLO_BYTES_MAX);
+    let visitor = greet(shared, &mut stream, &mut reader).await?;
+    reader.set_frame_bytes_max(shared.frame_bytes_max);
+    Ok((stream, reader, visitor))
+}
+
+/// Lets a gateway in that knows the token, and has it know that this worker does too.
+async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -> Result<Visitor, String> {
+    fn words(error: impl std::fmt::Display) -> String {
+        error.to_string()
+    }
+    let ours = Hello {
+        features: shared.backend.features(),
+        id: shared.id.clone(),
+        capacity: shared.concurrency as u32,
+        backend: shared.backend.name().to_owned(),
+        draining: shared.drain.is_cancelled(),
+        faulty: shared.backend.ready().is_err(),
+        queue: u32::try_from(shared.queue_max).ok(),
+        frame_bytes_max: u32::try_from(shared.frame_bytes_max).ok(),
+        ..Hello::default()
+    };
+    let mut greeting = WorkerGreeting::new(shared.tokens.load_full(), **shared.legacy_token.load(), ours);
+    loop {
+        let Some(frame) = reader.next_frame().map_err(words)? else {
+            if reader.fill(stream).await.map_err(words)? == 0 {
+                return Err("it hung up during the hello".to_owned());
+            }
+            continue;
+        };
+        let step = greeting.receive(frame).map_err(words)?;
+        match step {
+            WorkerStep::Send(frame) => send(stream, &frame).await.map_err(words)?,
+            WorkerStep::Welcome(frame, visitor) => {
+                send(stream, &frame).await.map_err(words)?;
+                return Ok(visitor);
+            }
+            WorkerStep::Refuse(frame, error) => {
+                send(stream, &frame).await.map_err(words)?;
+                // The gateway logs the reason only if it can read it before the end.
+                let _ = stream.shutdown().await;
+                return Err(error.to_string());
             }
         }
-    };
-    let refusal = if !knows_token(&shared.tokens.load(), hello.token.as_deref()) {
-        Some("wrong worker token (DIFFYNE_WORKER_TOKEN)".to_owned())
-    } else if rpc::VERSIONS.common(hello.versions).is_none() {
-        Some(format!(
-            "no common protocol version: this worker speaks {} to {}, the gateway {} to {}",
-            rpc::VERSIONS.min,
-            rpc::VERSIONS.max,
-            hello.versions.min,
-            hello.versions.max
-        ))
-    } else {
-        None
-    };
-    let mut bytes = Vec::new();
-    let answer = match &refusal {
-        Some(reason) => Frame::Refuse(Refuse { reason: reason.clone() }),
-        None => Frame::Hello(Hello {
-            versions: rpc::VERSIONS,
-            features: shared.backend.features(),
-            id: shared.id.clone(),
-            token: None,
-            capacity: shared.concurrency as u32,
-            backend: shared.backend.name().to_owned(),
-            draining: shared.drain.is_cancelled(),
-            faulty: shared.backend.ready().is_err(),
-            queue: u32::try_from(shared.queue_max).ok(),
-            frame_bytes_max: u32::try_from(shared.frame_bytes_max).ok(),
-        }),
-    };
-    rpc::encode(&answer, &mut bytes).map_err(|error| error.to_string())?;
-    stream.write_all(&bytes).await.map_err(|error| error.to_string())?;
-    match refusal {
-        Some(reason) => {
-            // The gateway logs the reason only if it can read it before the end.
-            let _ = stream.shutdown().await;
-            Err(format!("{}: {reason}", hello.id))
-        }
-        None => Ok(hello),
     }
 }
 
-/// Every token is compared, so that the time tells nothing.
-fn knows_token(tokens: &[String], given: Option<&str>) -> bool {
-    if tokens.is_empty() {
-        return true;
-    }
-    let given = given.unwrap_or_default().as_bytes();
-    let known = tokens.iter().fold(Choice::from(0), |known, token| known | token.as_bytes().ct_eq(given));
-    known.into()
+async fn send(stream: &mut Stream, frame: &Frame<'_>) -> std::io::Result<()> {
+    let mut bytes = Vec::new();
+    rpc::encode(frame, &mut bytes).map_err(std::io::Error::other)?;
+    stream.write_all(&bytes).await
 }
 
 impl Connection {

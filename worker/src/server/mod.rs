@@ -4,6 +4,7 @@
 //! without a task or a channel.
 
 mod gateway;
+mod strangers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -14,8 +15,10 @@ use diffyne_shared::admin::{self, AdminSource, ApiFuture, ApiRequest};
 use diffyne_shared::bus::{WorkerEntry, WorkerRegistry, random_bits};
 use diffyne_shared::listener::{Accepted, Listener, Stream};
 use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::rpc::proof::LegacyToken;
 use diffyne_shared::settings::worker::WorkerSettings;
 use diffyne_shared::tls::ServerTls;
+use diffyne_shared::token::{SharedTokens, Tokens};
 use hyper::StatusCode;
 use prometheus::Registry;
 use serde_json::json;
@@ -27,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::announce;
 use crate::backend::Backend;
 use crate::metrics::Metrics;
+use strangers::Strangers;
 
 /// Connections on their way to a thread.
 const ACCEPTED_MAX: usize = 256;
@@ -61,8 +65,12 @@ pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) id: String,
     admin_token: Option<String>,
-    /// What gateways may show; can be exchanged.
-    pub(crate) tokens: ArcSwap<Vec<String>>,
+    /// What gateways have to prove; can be exchanged.
+    pub(crate) tokens: SharedTokens,
+    /// What becomes of gateways that show their token in the clear; can be exchanged.
+    pub(crate) legacy_token: ArcSwap<LegacyToken>,
+    /// Connections of which nobody knows yet whose they are.
+    pub(crate) strangers: Strangers,
     /// How gateways on TCP have to speak; none: in the clear. Can be exchanged.
     pub(crate) tls: ArcSwapOption<ServerTls>,
     pub(crate) concurrency: usize,
@@ -160,7 +168,8 @@ impl Worker {
             worker.tasks.push(tokio::spawn(admin::serve(listener, Arc::new(Admin(Arc::clone(&worker.shared))))));
         }
         if let Some(url) = &settings.redis.url {
-            let registry = WorkerRegistry::open(url, &settings.redis).map_err(StartError::Redis)?;
+            let tokens = Arc::clone(&worker.shared.tokens);
+            let registry = WorkerRegistry::open(url, &settings.redis, tokens).map_err(StartError::Redis)?;
             let advertised = settings.advertise.as_ref().unwrap_or(&address).to_string();
             let entry = WorkerEntry { id: worker.shared.id.clone(), address: advertised, draining: false };
             let drain = worker.shared.drain.clone();
@@ -199,7 +208,9 @@ impl Worker {
             backend,
             admin_token: settings.admin_token.clone(),
             id: format!("{}.{:016x}", settings.name, random_bits()),
-            tokens: ArcSwap::from_pointee(settings.tokens.clone()),
+            tokens: Tokens::shared(&settings.tokens),
+            legacy_token: ArcSwap::from_pointee(settings.legacy_token),
+            strangers: Strangers::default(),
             tls: ArcSwapOption::new(read_tls(settings).map_err(StartError::Tls)?),
             concurrency: settings.concurrency,
             queue_max: settings.queue_max,
@@ -227,10 +238,11 @@ impl Worker {
         })
     }
 
-    /// Exchanges the tokens that gateways may show, and the certificate. Those who are connected stay so.
+    /// Exchanges the tokens that gateways have to prove, and the certificate. Those who are connected stay so.
     pub fn set_secrets(&self, settings: &WorkerSettings) -> Result<(), String> {
         self.shared.tls.store(read_tls(settings)?);
-        self.shared.tokens.store(Arc::new(settings.tokens.clone()));
+        self.shared.tokens.store(Arc::new(Tokens::new(&settings.tokens)));
+        self.shared.legacy_token.store(Arc::new(settings.legacy_token));
         Ok(())
     }
 
@@ -267,7 +279,7 @@ fn read_tls(settings: &WorkerSettings) -> Result<Option<Arc<ServerTls>>, String>
         if !settings.listen.is_local() {
             tracing::warn!(
                 listen = %settings.listen,
-                "calls and tokens come from other hosts in the clear: set DIFFYNE_WORKER_TLS_CERT and DIFFYNE_WORKER_TLS_KEY"
+                "calls come from other hosts in the clear: set DIFFYNE_WORKER_TLS_CERT and DIFFYNE_WORKER_TLS_KEY"
             );
         }
         return Ok(None);

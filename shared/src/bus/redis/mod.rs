@@ -14,6 +14,7 @@ pub(super) mod registry;
 mod subscriber;
 mod topology;
 mod tracker;
+pub(super) mod trust;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,10 +28,12 @@ use tokio::task::AbortHandle;
 use super::{BusEvent, Outgoing, QueueFull, RedisState, Shared, random_bits, wire};
 use crate::settings::common::RedisSettings;
 use crate::settings::gateway::StatusKey;
+use crate::token::SharedTokens;
 use connector::Connector;
 use keys::Keys;
 use publisher::Waiting;
 use registry::WorkerRegistry;
+use trust::{Claim, Trust};
 
 /// Between two looks for answers of other gateways.
 const ANSWER_STEP: Duration = Duration::from_millis(10);
@@ -59,6 +62,7 @@ pub(super) struct RedisBus {
     health: Arc<Health>,
     heartbeat: Arc<heartbeat::Heartbeat>,
     registry: WorkerRegistry,
+    trust: Arc<Trust>,
     connector: Connector,
     keys: Keys,
     tasks: Vec<AbortHandle>,
@@ -69,10 +73,12 @@ impl RedisBus {
         shared: Arc<Shared>,
         url: &str,
         settings: &RedisSettings,
+        tokens: SharedTokens,
         status_key: Option<StatusKey>,
         events: mpsc::Sender<BusEvent>,
     ) -> Result<Self, String> {
         let connector = Connector::new(url, settings)?;
+        let trust = Arc::new(Trust::new(tokens, settings));
         let keys = Keys::new(&settings.prefix);
         let health = Arc::new(Health {
             publisher: AtomicBool::new(true),
@@ -98,6 +104,7 @@ impl RedisBus {
             shared: Arc::clone(&shared),
             health: Arc::clone(&health),
             workers_changed: Arc::clone(&workers_changed),
+            trust: Arc::clone(&trust),
             events,
         };
         let ingress = ingress::Ingress {
@@ -120,7 +127,7 @@ impl RedisBus {
             tokio::spawn(ingress.run()).abort_handle(),
             tokio::spawn(Arc::clone(&heartbeat).run()).abort_handle(),
         ];
-        let registry = WorkerRegistry::new(connector.clone(), keys.clone(), workers_changed);
+        let registry = WorkerRegistry::new(connector.clone(), keys.clone(), Arc::clone(&trust), workers_changed);
         Ok(Self {
             shared,
             queue,
@@ -129,6 +136,7 @@ impl RedisBus {
             health,
             heartbeat,
             registry,
+            trust,
             connector,
             keys,
             tasks,
@@ -160,6 +168,10 @@ impl RedisBus {
         self.registry.clone()
     }
 
+    pub(super) fn doubted(&self, claim: Claim) -> u64 {
+        self.trust.doubted(claim)
+    }
+
     pub(super) async fn once(&self, name: &str, life: Duration) -> Result<bool, RedisError> {
         let mut connection = self.connector.pooled().await?;
         let mut set = redis::cmd("SET");
@@ -170,10 +182,12 @@ impl RedisBus {
 
     /// Asks the other gateways; those that answer within the limit.
     pub(super) async fn ask(&self, question: &str, limit: Duration) -> Vec<String> {
-        let id = format!("{:016x}", random_bits());
-        let message = serde_json::json!({"ask": id, "from": self.shared.identity.id, "question": question}).to_string();
+        let id = format!("{:016x}{:016x}", random_bits(), random_bits());
         let others = self.shared.presence.load().len().saturating_sub(1);
         let (until, mut answers) = (Instant::now() + limit, Vec::new());
+        let Some(message) = self.trust.sign_order(id.clone(), &self.shared.identity.id, question) else {
+            return answers;
+        };
         let publish = async {
             let mut connection = self.connector.pooled().await?;
             redis::cmd("PUBLISH").arg(self.keys.status()).arg(&message).query_async::<i64>(&mut connection).await
@@ -192,7 +206,10 @@ impl RedisBus {
                     .await
             };
             match self.connector.limited(take).await {
-                Ok(more) => answers.extend(more.unwrap_or_default()),
+                Ok(more) => {
+                    let more = more.unwrap_or_default().into_iter();
+                    answers.extend(more.filter_map(|text| self.trust.read_answer(&id, text)));
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the answers of the other gateways could not be read");
                     break;
@@ -204,7 +221,7 @@ impl RedisBus {
     }
 
     pub(super) async fn answer(&self, id: &str, text: &str) {
-        let key = self.keys.answers(id);
+        let (key, text) = (self.keys.answers(id), self.trust.sign_answer(id, text));
         let push = async {
             let mut connection = self.connector.pooled().await?;
             redis::cmd("RPUSH").arg(&key).arg(text).query_async::<i64>(&mut connection).await?;

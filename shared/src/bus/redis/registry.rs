@@ -1,4 +1,5 @@
-//! The registry of workers in Redis: a worker announces itself with a TTL; gateways read who is there.
+//! The registry of workers in Redis: a worker announces itself with a TTL; gateways read who is there, and believe
+//! what is signed ([`super::trust`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use tokio::sync::Notify;
 
 use super::connector::Connector;
 use super::keys::Keys;
+use super::trust::{Listing, Trust};
 use crate::settings::common::RedisSettings;
+use crate::token::SharedTokens;
 
 /// How long a worker counts that says nothing.
 const LIFE: Duration = Duration::from_secs(6);
@@ -32,23 +35,25 @@ pub struct WorkerEntry {
 pub struct WorkerRegistry {
     connector: Connector,
     keys: Keys,
+    trust: Arc<Trust>,
     changed: Arc<Notify>,
 }
 
 impl WorkerRegistry {
-    pub(super) fn new(connector: Connector, keys: Keys, changed: Arc<Notify>) -> Self {
-        Self { connector, keys, changed }
+    pub(super) fn new(connector: Connector, keys: Keys, trust: Arc<Trust>, changed: Arc<Notify>) -> Self {
+        Self { connector, keys, trust, changed }
     }
 
-    /// A worker's own access; Redis need not be there yet.
-    pub fn open(url: &str, settings: &RedisSettings) -> Result<Self, String> {
+    /// A worker's own access; Redis need not be there yet. What it announces is signed with these tokens.
+    pub fn open(url: &str, settings: &RedisSettings, tokens: SharedTokens) -> Result<Self, String> {
         let connector = Connector::new(url, settings)?;
-        Ok(Self::new(connector, Keys::new(&settings.prefix), Arc::new(Notify::new())))
+        let trust = Arc::new(Trust::new(tokens, settings));
+        Ok(Self::new(connector, Keys::new(&settings.prefix), trust, Arc::new(Notify::new())))
     }
 
     /// Announces a worker for the next seconds; tells gateways at once when `news`.
     pub async fn announce(&self, entry: &WorkerEntry, news: bool) -> Result<(), String> {
-        let value = serde_json::to_string(entry).map_err(|error| error.to_string())?;
+        let value = self.trust.sign_entry(entry).ok_or("an entry that cannot be written")?;
         self.register(&entry.id, &value, news).await.map(|_| ())
     }
 
@@ -57,10 +62,10 @@ impl WorkerRegistry {
         self.register(id, "", true).await.map(|_| ())
     }
 
-    /// The workers that are there.
-    pub async fn list(&self) -> Result<Vec<WorkerEntry>, String> {
+    /// The workers that are there, and what in the registry is not believed.
+    pub async fn list(&self) -> Result<Listing, String> {
         let entries = self.register("", "", false).await?;
-        Ok(entries.values().filter_map(|value| serde_json::from_str(value).ok()).collect())
+        Ok(self.trust.read_entries(entries.values()))
     }
 
     /// Waits until a gateway's subscription hears of a change.

@@ -16,6 +16,7 @@ use super::Health;
 use super::connector::Connector;
 use super::keys::Keys;
 use super::tracker::{Head, Tracker, Verdict};
+use super::trust::{SignedOrder, Trust};
 use crate::backoff::Backoff;
 use crate::bus::wire::{self, Published};
 use crate::bus::{BusEvent, Incoming, Position, Presence, Shared, random_bits};
@@ -35,6 +36,7 @@ pub(super) struct Subscriber {
     pub(super) shared: Arc<Shared>,
     pub(super) health: Arc<Health>,
     pub(super) workers_changed: Arc<Notify>,
+    pub(super) trust: Arc<Trust>,
     pub(super) events: mpsc::Sender<BusEvent>,
 }
 
@@ -44,7 +46,7 @@ pub(super) struct Subscriber {
 enum Status {
     Gateway { gateway: String, connections: u64 },
     Workers { workers: String },
-    Question { ask: String, from: String, question: String },
+    Order(SignedOrder),
 }
 
 impl Subscriber {
@@ -289,11 +291,12 @@ impl Subscriber {
                 tracing::debug!(worker = workers, "workers changed");
                 self.workers_changed.notify_waiters();
             }
-            Ok(Status::Question { ask, from, question }) if from != self.shared.identity.id => {
+            Ok(Status::Order(order)) if order.from != self.shared.identity.id && self.trust.believes(&order) => {
+                let SignedOrder { ask, question, .. } = order;
                 // The gateway stops: nobody is left to answer.
                 let _ = self.events.send(BusEvent::Question { id: ask, question }).await;
             }
-            Ok(Status::Gateway { .. } | Status::Question { .. }) | Err(_) => {}
+            Ok(Status::Gateway { .. } | Status::Order(_)) | Err(_) => {}
         }
     }
 }

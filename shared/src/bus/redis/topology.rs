@@ -257,6 +257,7 @@ mod tests {
             history_length: 1,
             history_age: Duration::from_secs(1),
             history_bytes: 1,
+            is_local: true,
         }
     }
 

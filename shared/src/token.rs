@@ -1,0 +1,219 @@
+//! The tokens that gateways and workers share (`DIFFYNE_WORKER_TOKEN`), and what is proved with them. A token never
+//! leaves its process: each use has a key of its own, derived from the token and a label.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+use subtle::{Choice, ConstantTimeEq as _};
+
+/// Tokens in force at once: two during a rotation, and some that nobody has taken out yet.
+pub const TOKENS_MAX: usize = 4;
+/// Bytes of a MAC.
+pub const MAC_BYTES: usize = 32;
+
+/// What a MAC is made for. One that was made for another purpose proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A gateway proves itself to a worker.
+    GatewayProof,
+    /// A worker proves itself to a gateway.
+    WorkerProof,
+    /// A worker announces itself in Redis.
+    Registration,
+    /// An operator's order to all gateways.
+    Order,
+    /// A gateway's answer to an order.
+    Answer,
+}
+
+/// All purposes, in the order of a token's keys.
+const PURPOSES: [Purpose; 5] =
+    [Purpose::GatewayProof, Purpose::WorkerProof, Purpose::Registration, Purpose::Order, Purpose::Answer];
+
+impl Purpose {
+    fn label(self) -> &'static [u8] {
+        match self {
+            Self::GatewayProof => b"diffyne relay gateway proof 1",
+            Self::WorkerProof => b"diffyne relay worker proof 1",
+            Self::Registration => b"diffyne worker registration 1",
+            Self::Order => b"diffyne operator order 1",
+            Self::Answer => b"diffyne operator answer 1",
+        }
+    }
+}
+
+struct Token {
+    plain: String,
+    keys: Vec<(Purpose, Hmac<Sha256>)>,
+}
+
+impl Token {
+    /// HMAC takes keys of any length, so this gives a token; the type of the library says otherwise.
+    fn new(plain: &str) -> Option<Self> {
+        let derive = |purpose: Purpose| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(plain.as_bytes()).ok()?;
+            mac.update(purpose.label());
+            Some((purpose, Hmac::new_from_slice(&mac.finalize().into_bytes()).ok()?))
+        };
+        Some(Self { plain: plain.to_owned(), keys: PURPOSES.into_iter().map(derive).collect::<Option<_>>()? })
+    }
+
+    fn over(&self, purpose: Purpose, parts: &[&[u8]]) -> Option<Hmac<Sha256>> {
+        let (_, key) = self.keys.iter().find(|(of, _)| *of == purpose)?;
+        let mut mac = key.clone();
+        for part in parts {
+            // The length first, so that no two lists of parts have the same bytes.
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        Some(mac)
+    }
+}
+
+/// The tokens of this process. A MAC is made with each of them, and one that fits any is good: two programs need one
+/// token in common, and a rotation needs no order.
+#[derive(Default)]
+pub struct Tokens(Vec<Token>);
+
+/// Tokens that can be exchanged while the program runs.
+pub type SharedTokens = Arc<ArcSwap<Tokens>>;
+
+/// A MAC by the token with this number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fitting(usize);
+
+impl Tokens {
+    /// These tokens; more than [`TOKENS_MAX`] are not used.
+    pub fn new(tokens: &[String]) -> Self {
+        Self(tokens.iter().take(TOKENS_MAX).filter_map(|token| Token::new(token)).collect())
+    }
+
+    /// The same, to be exchanged.
+    pub fn shared(tokens: &[String]) -> SharedTokens {
+        Arc::new(ArcSwap::from_pointee(Self::new(tokens)))
+    }
+
+    /// Whether nothing can be proved.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A MAC by each token.
+    pub fn macs(&self, purpose: Purpose, parts: &[&[u8]]) -> Vec<[u8; MAC_BYTES]> {
+        let macs = self.0.iter().filter_map(|token| token.over(purpose, parts));
+        macs.map(|mac| mac.finalize().into_bytes().into()).collect()
+    }
+
+    /// A MAC by one token.
+    pub fn mac_by(&self, which: Fitting, purpose: Purpose, parts: &[&[u8]]) -> Option<[u8; MAC_BYTES]> {
+        Some(self.0.get(which.0)?.over(purpose, parts)?.finalize().into_bytes().into())
+    }
+
+    /// The token by which one of these MACs was made. Each is compared with each, in constant time; of more than
+    /// [`TOKENS_MAX`] none is looked at.
+    pub fn check<M: AsRef<[u8]>>(&self, purpose: Purpose, parts: &[&[u8]], macs: &[M]) -> Option<Fitting> {
+        if macs.len() > TOKENS_MAX {
+            return None;
+        }
+        let mut fitting = None;
+        for (index, token) in self.0.iter().enumerate() {
+            let right: [u8; MAC_BYTES] = token.over(purpose, parts)?.finalize().into_bytes().into();
+            let found = macs.iter().fold(Choice::from(0), |found, mac| found | right.ct_eq(mac.as_ref()));
+            if found.into() {
+                fitting = Some(Fitting(index));
+            }
+        }
+        fitting
+    }
+
+    /// MACs as text, for JSON.
+    pub fn seal(&self, purpose: Purpose, parts: &[&[u8]]) -> Vec<String> {
+        self.macs(purpose, parts).iter().map(|mac| URL_SAFE_NO_PAD.encode(mac)).collect()
+    }
+
+    /// Whether one of these texts is a good MAC.
+    pub fn opens(&self, purpose: Purpose, parts: &[&[u8]], seals: &[String]) -> bool {
+        if seals.len() > TOKENS_MAX {
+            return false;
+        }
+        let macs: Vec<Vec<u8>> = seals.iter().filter_map(|text| URL_SAFE_NO_PAD.decode(text).ok()).collect();
+        self.check(purpose, parts, &macs).is_some()
+    }
+
+    /// Whether a gateway of a release that shows its token in the clear has shown one of these. Each is compared, so
+    /// that the time tells nothing.
+    pub fn knows(&self, shown: Option<&str>) -> bool {
+        let shown = shown.unwrap_or_default().as_bytes();
+        let known = self.0.iter().fold(Choice::from(0), |known, token| known | token.plain.as_bytes().ct_eq(shown));
+        known.into()
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tokens({})", self.0.len())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn tokens(list: &[&str]) -> Tokens {
+        Tokens::new(&list.iter().map(|token| (*token).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn one_token_in_common_is_enough_and_none_is_not() {
+        for (ours, theirs, fits) in [
+            (&["a"][..], &["a"][..], true),
+            (&["old", "new"], &["new"], true),
+            (&["new", "old"], &["old", "other"], true),
+            (&["a"], &["b"], false),
+            (&["a"], &[], false),
+            (&[], &["a"], false),
+            (&[], &[], false),
+        ] {
+            let macs = tokens(theirs).macs(Purpose::Order, &[b"x"]);
+            assert_eq!(tokens(ours).check(Purpose::Order, &[b"x"], &macs).is_some(), fits, "{ours:?} {theirs:?}");
+        }
+    }
+
+    #[test]
+    fn a_mac_is_good_for_its_purpose_and_its_parts_alone() {
+        let ours = tokens(&["a"]);
+        let made = ours.seal(Purpose::Registration, &[b"id", b"10.0.0.1:7001"]);
+        assert!(ours.opens(Purpose::Registration, &[b"id", b"10.0.0.1:7001"], &made));
+        for purpose in PURPOSES.into_iter().filter(|purpose| *purpose != Purpose::Registration) {
+            assert!(!ours.opens(purpose, &[b"id", b"10.0.0.1:7001"], &made), "{purpose:?}");
+        }
+        let others: [&[&[u8]]; 5] = [&[], &[b"id"], &[b"i", b"d10.0.0.1:7001"], &[b"id10.0.0.1:7001"], &[b"id", b""]];
+        for parts in others {
+            assert!(!ours.opens(Purpose::Registration, parts, &made), "{parts:?}");
+        }
+        let mut changed = URL_SAFE_NO_PAD.decode(&made[0]).unwrap();
+        for bit in 0..MAC_BYTES * 8 {
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(ours.check(Purpose::Registration, &[b"id", b"10.0.0.1:7001"], &[&changed]).is_none());
+            changed[bit / 8] ^= 1 << (bit % 8);
+        }
+        for short in [&changed[..31], &changed[..0]] {
+            assert!(ours.check(Purpose::Registration, &[b"id", b"10.0.0.1:7001"], &[short]).is_none());
+        }
+        let many = vec![made[0].clone(); TOKENS_MAX + 1];
+        assert!(!ours.opens(Purpose::Registration, &[b"id", b"10.0.0.1:7001"], &many), "a list is bounded");
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        assert_eq!(format!("{:?}", tokens(&["secret"])), "Tokens(1)");
+        assert!(tokens(&["a", "b"]).knows(Some("b")) && !tokens(&["a"]).knows(Some("")) && !tokens(&["a"]).knows(None));
+        assert!(!tokens(&[]).knows(None));
+    }
+}

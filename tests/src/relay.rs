@@ -1,0 +1,186 @@
+//! The relay by hand: gateways and workers that say what a test wants, and a listener that writes down what it is sent.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use diffyne_shared::rpc::{
+    self, Call, CallKind, Client, Frame, FrameReader, Hello, Outcome, Reply, SessionFate, Transport,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::process::PATIENCE;
+
+/// A listener that answers nothing.
+pub struct Recorder {
+    /// Its port.
+    pub port: u16,
+    connections: Arc<Mutex<usize>>,
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Recorder {
+    /// Listens, and keeps what it is sent; to each connection it says `words` at once.
+    pub async fn start(words: Vec<u8>) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let recorder = Self { port, connections: Arc::default(), bytes: Arc::default() };
+        let (connections, bytes) = (Arc::clone(&recorder.connections), Arc::clone(&recorder.bytes));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                *locked(&connections) += 1;
+                let (bytes, words) = (Arc::clone(&bytes), words.clone());
+                tokio::spawn(async move {
+                    stream.write_all(&words).await?;
+                    let mut buffer = [0; 4096];
+                    loop {
+                        match stream.read(&mut buffer).await? {
+                            0 => return anyhow::Ok(()),
+                            read => locked(&bytes).extend_from_slice(&buffer[..read]),
+                        }
+                    }
+                });
+            }
+        });
+        Ok(recorder)
+    }
+
+    /// How many have connected, and what all of them have sent.
+    pub fn seen(&self) -> (usize, Vec<u8>) {
+        (*locked(&self.connections), locked(&self.bytes).clone())
+    }
+}
+
+/// A worker that makes its answers from each frame; what it was sent is kept as text.
+pub struct HandWorker {
+    /// Its port.
+    pub port: u16,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl HandWorker {
+    /// Listens. The answers are made by connection: `make` gives a function of a frame.
+    pub async fn start<F: FnMut(&Frame<'_>) -> Vec<Frame<'static>> + Send + 'static>(
+        make: impl Fn() -> F + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let worker = Self { port: listener.local_addr()?.port(), seen: Arc::default() };
+        let seen = Arc::clone(&worker.seen);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (mut answer, seen) = (make(), Arc::clone(&seen));
+                tokio::spawn(async move {
+                    let mut reader = FrameReader::new(1 << 20);
+                    loop {
+                        let mut out = Vec::new();
+                        while let Some(frame) = reader.next_frame()? {
+                            locked(&seen).push(format!("{frame:?}"));
+                            for answer in answer(&frame) {
+                                rpc::encode(&answer, &mut out)?;
+                            }
+                        }
+                        stream.write_all(&out).await?;
+                        if reader.fill(&mut stream).await? == 0 {
+                            return anyhow::Ok(());
+                        }
+                    }
+                });
+            }
+        });
+        Ok(worker)
+    }
+
+    /// All frames that it was sent, as text.
+    pub fn seen(&self) -> Vec<String> {
+        locked(&self.seen).clone()
+    }
+}
+
+/// A gateway's connection to a worker.
+pub struct HandGateway {
+    stream: TcpStream,
+    reader: FrameReader,
+}
+
+impl HandGateway {
+    /// Connects and says nothing.
+    pub async fn connect(port: u16) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        Ok(Self { stream, reader: FrameReader::new(1 << 20) })
+    }
+
+    /// Sends a frame.
+    pub async fn send(&mut self, frame: &Frame<'_>) -> anyhow::Result<()> {
+        let mut bytes = Vec::new();
+        rpc::encode(frame, &mut bytes)?;
+        self.send_bytes(&bytes).await
+    }
+
+    /// Sends bytes.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        Ok(self.stream.write_all(bytes).await?)
+    }
+
+    /// The next frame, or `None` when the worker has hung up.
+    pub async fn receive<R>(&mut self, read: impl FnOnce(&Frame<'_>) -> R) -> anyhow::Result<Option<R>> {
+        loop {
+            // Twice, as a borrow that is returned lasts for the whole loop.
+            if let Some(frame) = self.reader.next_frame()? {
+                return Ok(Some(read(&frame)));
+            }
+            match tokio::time::timeout(PATIENCE, self.reader.fill(&mut self.stream)).await.context("nothing came")? {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => bail!(error),
+            }
+        }
+    }
+
+    /// All that comes until the worker hangs up or is silent for a while, as text.
+    pub async fn rest(&mut self, silence: Duration) -> anyhow::Result<Vec<String>> {
+        let mut seen = Vec::new();
+        while let Ok(frame) = tokio::time::timeout(silence, self.receive(|frame| format!("{frame:?}"))).await {
+            match frame? {
+                Some(frame) => seen.push(frame),
+                None => break,
+            }
+        }
+        Ok(seen)
+    }
+}
+
+/// A hello as gateways of the first version said it.
+pub fn old_hello(token: Option<&str>) -> Frame<'static> {
+    let versions = rpc::VersionRange { min: 1, max: 1 };
+    Frame::Hello(Hello { versions, id: "old".to_owned(), token: token.map(str::to_owned), ..Hello::default() })
+}
+
+/// A call of the demo counter.
+pub fn a_call(payload: &[u8]) -> Frame<'_> {
+    let client =
+        Client { id: "c", ip: "127.0.0.1", transport: Transport::Ws, headers: b"cookie: s=secret\n", jar: b"" };
+    Frame::Call(Call { id: 1, budget_ms: 5000, client, kind: CallKind::Call, cause: None, payload })
+}
+
+/// An answer to the call with this id.
+pub fn a_reply(id: u64) -> Frame<'static> {
+    Frame::Reply(Reply {
+        id,
+        outcome: Outcome::Ok,
+        status: 200,
+        data: br#"{"s":true,"from":"by hand"}"#,
+        event_count: 0,
+        broadcasts: Vec::new(),
+        set_cookie: Vec::new(),
+        session: SessionFate::Same,
+        listeners: None,
+        load: 0,
+        faulty: false,
+    })
+}
