@@ -287,8 +287,8 @@ impl Cluster {
     pub fn run_nginx(&self, site: &str, port: u16) -> anyhow::Result<Process> {
         let folder = self.directory.path().join(format!("nginx-{port}"));
         std::fs::create_dir_all(&folder)?;
-        std::fs::write(folder.join("site.conf"), site)?;
         let folder_text = folder.display();
+        std::fs::write(folder.join("site.conf"), site.replace("/var/log/nginx", &folder_text.to_string()))?;
         let main = format!(
             "user root;\ndaemon off;\nworker_processes 2;\npid {folder_text}/nginx.pid;\nerror_log {folder_text}/error.log;\n\
              worker_shutdown_timeout 10s;\nevents {{ worker_connections 4096; }}\nhttp {{\n  access_log off;\n\

@@ -17,6 +17,8 @@ fn shape() -> Shape {
         .gateway("--subscribe", "granted")
         .gateway("--signing-key", "k")
         .gateway("--grant-life", "6s")
+        // The page is on another port than the socket.
+        .gateway("--app-url", "http://127.0.0.1")
 }
 
 fn room(room: i64) -> Value {
