@@ -323,7 +323,8 @@ mod tests {
                 ("x-other", "x"),
             ];
             let identity = door.identify(&request("/", &[&common, headers].concat()), Some(peer.parse().unwrap()));
-            let mut lines: Vec<String> = String::from_utf8_lossy(&identity.headers).lines().map(str::to_owned).collect();
+            let mut lines: Vec<String> =
+                String::from_utf8_lossy(&identity.headers).lines().map(str::to_owned).collect();
             let secrets = ["cookie: a=b", "authorization: Bearer user"];
             let has = |line: &str| lines.iter().any(|other| other == line);
             assert!(secrets.iter().all(|secret| has(secret) != identity.guest), "{lines:?}");
@@ -346,7 +347,11 @@ mod tests {
             ("x-forwarded-for", "6.6.6.6, 1.2.3.4:80"),
         ];
         assert_eq!(seen(&open, &foreign[..2], "8.8.8.8"), is(true, "8.8.8.8", "a.test", "http"));
-        assert_eq!(seen(&open, &foreign, "8.8.8.8"), is(true, "8.8.8.8", "a.test", "http"), "a stranger forwards nothing");
+        assert_eq!(
+            seen(&open, &foreign, "8.8.8.8"),
+            is(true, "8.8.8.8", "a.test", "http"),
+            "a stranger forwards nothing"
+        );
         assert_eq!(seen(&open, &foreign, "127.0.0.1"), is(false, "1.2.3.4", "evil.test", "https"), "a proxy does");
         let named = admission(&[("DIFFYNE_WS_CORS_ORIGINS", "https://evil.test")]);
         assert_eq!(seen(&named, &foreign[..2], "8.8.8.8"), is(false, "8.8.8.8", "a.test", "http"));

@@ -79,7 +79,10 @@ mod tests {
         assert_eq!(text(&jar), "session=new; theme");
         jar.keep(&["theme=light".to_owned(), "session=x; Max-Age=-1".to_owned()]);
         assert_eq!(text(&jar), "theme=light; session");
-        jar.keep(&["theme=x; expires=Thu, 01 Jan 1970 00:00:01 GMT".to_owned(), "later=1; expires=Fri, 01 Jan 2100 00:00:01 GMT".to_owned()]);
+        jar.keep(&[
+            "theme=x; expires=Thu, 01 Jan 1970 00:00:01 GMT".to_owned(),
+            "later=1; expires=Fri, 01 Jan 2100 00:00:01 GMT".to_owned(),
+        ]);
         assert_eq!(text(&jar), "session; theme; later=1");
         jar.keep(&["theme=x; expires=Thu, 01 Jan 1970 00:00:01 GMT; Max-Age=5".to_owned()]);
         assert_eq!(text(&jar), "session; later=1; theme=x");

@@ -220,7 +220,8 @@ impl Origins {
         let known = route.scheme.or_else(|| self.scheme_of(host));
         if !page.is_on(host) {
             // `APP_URL` by another scheme or port, behind a proxy that names no host?
-            let near = self.application.as_ref().filter(|application| application.authority.host == page.authority.host);
+            let near =
+                self.application.as_ref().filter(|application| application.authority.host == page.authority.host);
             return Standing::Guest(near.map_or(Foreign::Host, |application| {
                 if application.scheme == page.scheme { Foreign::Port } else { Foreign::Scheme }
             }));
@@ -271,7 +272,9 @@ mod tests {
     #[test]
     fn origins_match_whatever_the_case_or_slash_of_the_setting() {
         let listed = origins("HTTPS://App.Test/, https://*.example.com", None);
-        assert!(["https://app.test", "https://x.example.com", "https://a.b.example.com"].iter().all(|o| listed.allows(o)));
+        assert!(
+            ["https://app.test", "https://x.example.com", "https://a.b.example.com"].iter().all(|o| listed.allows(o))
+        );
         for other in ["https://example.com", "http://x.example.com", "null", "https://evil.com/.example.com"] {
             assert!(!listed.allows(other), "{other}");
         }
@@ -285,9 +288,20 @@ mod tests {
         {
             assert_eq!(read(text).as_deref(), Some(expected));
         }
-        for text in
-            ["", "a b", "ev/il", "user@shop.test", "shop.test:port", "shop.test:99999", "a..b", ".a", "[1.2.3.4]", "::1", "a,b", "ä.test"]
-        {
+        for text in [
+            "",
+            "a b",
+            "ev/il",
+            "user@shop.test",
+            "shop.test:port",
+            "shop.test:99999",
+            "a..b",
+            ".a",
+            "[1.2.3.4]",
+            "::1",
+            "a,b",
+            "ä.test",
+        ] {
             assert_eq!(read(text), None, "{text:?}");
         }
     }
@@ -352,11 +366,18 @@ mod tests {
         assert_eq!(seen(None, Some(Scheme::Https), "a.test", Some("https://a.test")), "https://a.test");
         assert_eq!(seen(None, None, "a.test:81", None), "http://a.test:81");
         assert_eq!(seen(None, None, "a.test", Some("https://a.test")), "https://a.test", "as its own page came");
-        assert_eq!(seen(None, None, "a.test", Some("https://evil.test")), "http://a.test", "a foreign page says nothing");
+        assert_eq!(
+            seen(None, None, "a.test", Some("https://evil.test")),
+            "http://a.test",
+            "a foreign page says nothing"
+        );
         assert_eq!(seen(shop, None, "diffyne_websocket", Some("https://shop.test")), "https://shop.test");
         assert_eq!(seen(shop, None, "shop.test", None), "https://shop.test");
         assert_eq!(seen(shop, None, "", None), "https://shop.test");
-        assert_eq!(seen(Some("http://a.test:8000"), None, "a.test:6001", Some("http://a.test:8000")), "http://a.test:8000");
+        assert_eq!(
+            seen(Some("http://a.test:8000"), None, "a.test:6001", Some("http://a.test:8000")),
+            "http://a.test:8000"
+        );
         assert_eq!(seen(None, None, "", None), "http://-");
     }
 }

@@ -176,7 +176,8 @@ mod tests {
         let silent = ("127.0.0.1".to_owned(), None, Some("inner:6001".to_owned()));
         assert_eq!(of(route(&said[3..], Some("127.0.0.1"))), silent, "no other header is read");
         // Of several the nearest proxy's; a host that is none is not taken.
-        let several = [(FORWARDED_PROTO, "https, http"), (FORWARDED_HOST, "a.test"), (FORWARDED_HOST, "ev/il"), said[3]];
+        let several =
+            [(FORWARDED_PROTO, "https, http"), (FORWARDED_HOST, "a.test"), (FORWARDED_HOST, "ev/il"), said[3]];
         assert_eq!(of(route(&several, None)), ("127.0.0.1".to_owned(), Some(Scheme::Http), silent.2));
     }
 }

@@ -28,7 +28,8 @@ pub fn put_over(headers: &str, set: &str) -> String {
     let new = set.iter().copied().filter(|piece| piece.contains('='));
     let old = pieces(headers).filter(|piece| !is_set(piece));
     let cookies = new.chain(old).collect::<Vec<_>>().join("; ");
-    let mut lines: String = headers.lines().filter(|line| !line.starts_with(LINE)).flat_map(|line| [line, "\n"]).collect();
+    let mut lines: String =
+        headers.lines().filter(|line| !line.starts_with(LINE)).flat_map(|line| [line, "\n"]).collect();
     if !cookies.is_empty() {
         lines.extend([LINE, &cookies, "\n"]);
     }

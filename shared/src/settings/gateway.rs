@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::common::{self, LogSettings, RedisSettings, at_least_one, positive};
-use super::value::{ByteSize, List, Subscribe};
+use super::value::{ByteSize, List, Proxies, Subscribe};
 use super::{Layers, SettingsError, Spec};
 use crate::rate::Rate;
 use crate::rpc::PeerAddress;
@@ -147,8 +147,15 @@ static GATEWAY: [Spec; 37] = [
         "2000",
         "Calls a second by which pages are meant to react to one broadcast, over the whole cluster: with more connections they spread over some seconds; 0: at once",
     ),
-    Spec::new("DIFFYNE_TRUSTED_PROXIES", "127.0.0.1,::1", "Addresses whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host count; they have to overwrite what clients send of these"),
-    Spec::optional("APP_URL", "The application's address: pages from there may act as their user"),
+    Spec::new(
+        "DIFFYNE_TRUSTED_PROXIES",
+        "127.0.0.1,::1",
+        "Addresses whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host count; they have to overwrite what clients send of these; none: nobody's",
+    ),
+    Spec::optional(
+        "APP_URL",
+        "The application's address, with scheme and port: pages from there may act as their user",
+    ),
     Spec::optional(
         "DIFFYNE_STATUS_KEY",
         "The whole Redis key of cache()->get('diffyne:websocket:status'), with Laravel's prefixes; not set: not written",
@@ -390,7 +397,7 @@ impl GatewaySettings {
             broadcast_events: layers.get::<List<String>>("DIFFYNE_BROADCAST_EVENTS")?.0,
             broadcast_depth_max: layers.get("DIFFYNE_BROADCAST_DEPTH")?,
             reactions_per_second: layers.get("DIFFYNE_REACTION_RATE")?,
-            trusted_proxies: layers.get::<List<IpNet>>("DIFFYNE_TRUSTED_PROXIES")?.0,
+            trusted_proxies: layers.get::<Proxies>("DIFFYNE_TRUSTED_PROXIES")?.0,
             app_url: layers.optional("APP_URL")?,
             status_key,
             signing_keys,

@@ -161,6 +161,19 @@ impl FromSetting for IpNet {
     }
 }
 
+/// Proxies whose word counts; `none` are these: an empty value means the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxies(pub Vec<IpNet>);
+
+impl FromSetting for Proxies {
+    fn allowed() -> String {
+        format!("none or {}", List::<IpNet>::allowed())
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        if text == "none" { Some(Self(Vec::new())) } else { List::from_setting(text).map(|list| Self(list.0)) }
+    }
+}
+
 /// A value from a fixed set of words.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),* $(,)? }) => {
@@ -231,10 +244,18 @@ mod tests {
 
     #[test]
     fn networks_are_addresses_or_ranges() {
-        let contains = |network: &str, ip: &str| IpNet::from_setting(network).unwrap().contains(&ip.parse::<IpAddr>().unwrap());
+        let contains =
+            |network: &str, ip: &str| IpNet::from_setting(network).unwrap().contains(&ip.parse::<IpAddr>().unwrap());
         assert!(contains("10.0.0.0/8", "10.9.9.9") && !contains("10.0.0.0/8", "11.0.0.1"));
-        assert!(contains("127.0.0.1", "127.0.0.1") && contains("0.0.0.0/0", "8.8.8.8") && contains("10.1.2.3/8", "10.9.9.9"));
+        assert!(
+            contains("127.0.0.1", "127.0.0.1")
+                && contains("0.0.0.0/0", "8.8.8.8")
+                && contains("10.1.2.3/8", "10.9.9.9")
+        );
         assert!(contains("fd00::/8", "fd12::1") && !contains("fd00::/8", "10.0.0.1"));
         assert!(IpNet::from_setting("10.0.0.0/33").is_none() && IpNet::from_setting("x").is_none());
+        assert_eq!(Proxies::from_setting("none"), Some(Proxies(Vec::new())));
+        assert_eq!(Proxies::from_setting("::1, 10.0.0.0/8").unwrap().0.len(), 2);
+        assert!(Proxies::from_setting("none, ::1").is_none());
     }
 }
