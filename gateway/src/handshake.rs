@@ -11,7 +11,7 @@ use hyper::http::request::Parts;
 use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::cookies;
-use crate::origin::{Foreign, Origins, Standing};
+use crate::origin::{Authority, Foreign, Origin, Origins, Standing};
 use crate::proxy::Proxies;
 
 /// Headers of the client that workers are told of as they are.
@@ -161,7 +161,7 @@ impl Admission {
         let (scheme, host) = self.origins.resolve(standing, origin, route);
         let guest = matches!(standing, Standing::Guest(_));
         let mut lines = Lines::default();
-        if let Some(host) = host {
+        if let Some(host) = &host {
             lines.add("host", host.to_string().as_bytes());
         }
         lines.add(SCHEME, scheme.as_str().as_bytes());
@@ -171,7 +171,7 @@ impl Admission {
             }
         }
         if let Standing::Guest(foreign) = standing {
-            self.tell_of_guest(foreign, headers);
+            self.tell_of_guest(foreign, origin, host.as_ref());
         } else {
             if let Some(cookies) = cookies::line(headers) {
                 lines.add("cookie", cookies.as_bytes());
@@ -185,19 +185,20 @@ impl Admission {
     }
 
     /// A page of the same host is most likely meant to act as its user: the settings lack its address.
-    fn tell_of_guest(&self, foreign: Foreign, headers: &HeaderMap) {
-        let (origin, host) = (headers.get(header::ORIGIN), headers.get(header::HOST));
-        let reason = foreign.reason();
+    fn tell_of_guest(&self, foreign: Foreign, origin: Option<&str>, host: Option<&Authority>) {
+        // As they were read: what is no origin or host is not repeated.
+        let page = origin.and_then(Origin::parse).map(|page| page.to_string());
+        let (host, reason) = (host.map(ToString::to_string), foreign.reason());
         if foreign == Foreign::Host {
             tracing::debug!(
-                ?origin,
+                ?page,
                 ?host,
                 reason,
                 "a page from elsewhere is served as a guest: set APP_URL, pass Host on in nginx, or list the Origin"
             );
         } else if let Some(unsaid) = self.guests.may_say() {
             tracing::warn!(
-                ?origin,
+                ?page,
                 ?host,
                 reason,
                 unsaid,

@@ -8,6 +8,9 @@ use hyper::http::uri;
 
 use crate::proxy::Route;
 
+/// The longest name of a host, as in DNS.
+const HOST_BYTES_MAX: usize = 255;
+
 /// How a page or request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
@@ -79,7 +82,7 @@ impl Authority {
             None if rest.is_empty() => None,
             None => return None,
         };
-        is_host.then(|| Self { host: host.to_ascii_lowercase(), port })
+        (is_host && host.len() <= HOST_BYTES_MAX).then(|| Self { host: host.to_ascii_lowercase(), port })
     }
 
     fn port_by(&self, scheme: Scheme) -> u16 {
@@ -288,6 +291,7 @@ mod tests {
         {
             assert_eq!(read(text).as_deref(), Some(expected));
         }
+        assert_eq!(read(&"a".repeat(256)), None, "too long");
         for text in [
             "",
             "a b",

@@ -459,12 +459,7 @@ fn reported() -> Vec<Set> {
 
 #[test]
 fn ten_thousand_header_sets_mean_the_same_here_as_in_php_and_laravel_but_for_the_table() -> anyhow::Result<()> {
-    let laravel = Laravel::new()?;
-    laravel.change(
-        "bootstrap/app.php",
-        "function (Middleware $m) {}",
-        "function (Middleware $m) { $m->trustProxies('*'); }",
-    )?;
+    let laravel = Laravel::that_trusts_every_proxy()?;
     // Cookies as they came: nothing decrypts them.
     let provider = "class AppServiceProvider extends \\Illuminate\\Support\\ServiceProvider {";
     let register = "public function register(): void { config(['diffyne.middleware' => []]); }";

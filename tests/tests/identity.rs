@@ -72,23 +72,12 @@ async fn ask_over_socket(url: &str, headers: &[(&str, &str)]) -> anyhow::Result<
     told(&client.receive().await?["data"])
 }
 
-/// An application that believes every proxy.
-fn believing() -> anyhow::Result<Laravel> {
-    let laravel = Laravel::new()?;
-    laravel.change(
-        "bootstrap/app.php",
-        "function (Middleware $m) {}",
-        "function (Middleware $m) { $m->trustProxies('*'); }",
-    )?;
-    Ok(laravel)
-}
-
 ways!(no_header_of_a_client_poisons_a_link_or_an_address_through_any_nginx_file_that_we_ship: short = Short, kernel = Kernel,
     http = Http, http_without = HttpWithout, fastcgi = FastCgi, fastcgi_without = FastCgiWithout);
 async fn no_header_of_a_client_poisons_a_link_or_an_address_through_any_nginx_file_that_we_ship(
     way: Way,
 ) -> anyhow::Result<()> {
-    let laravel = believing()?;
+    let laravel = Laravel::that_trusts_every_proxy()?;
     let served = laravel.served(way, 1)?;
     let cluster = Cluster::start(served.shape.clone())?;
     for (file, scheme) in SITES {
@@ -126,7 +115,7 @@ async fn an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself
         ("X-Forwarded-Prefix", "/evil"),
         ("Forwarded", "for=6.6.6.6;host=evil.example;proto=http"),
     ];
-    for laravel in [Laravel::new()?, believing()?] {
+    for laravel in [Laravel::new()?, Laravel::that_trusts_every_proxy()?] {
         let served = laravel.served(way, 2)?;
         let cluster = Cluster::start(served.shape.clone())?;
         let seen = ask_over_socket(&cluster.url(0), &said).await?;
