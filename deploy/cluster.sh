@@ -101,7 +101,7 @@ mkdir -p "$run/nginx"
 servers=$(printf '    server 127.0.0.1:%s max_fails=0;\\n' "${gateways[@]}")
 sed -e '/server 127.0.0.1:6002 max_fails/d; /server 127.0.0.1:6003 max_fails/d' \
   -e "s/^    server 127.0.0.1:6001 max_fails=0;/$servers/" \
-  -e "s/listen 127.0.0.1:8080/listen 127.0.0.1:$nginx_port/" "$top/nginx/diffyne.conf" >"$run/nginx/diffyne.conf"
+  -e "s/listen 127.0.0.1:8080/listen 127.0.0.1:$nginx_port/" -e "s#/var/log/nginx#$run/nginx#" "$top/nginx/diffyne.conf" >"$run/nginx/diffyne.conf"
 cat >"$run/nginx/nginx.conf" <<EOF
 daemon off;
 worker_processes 2;

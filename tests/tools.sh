@@ -2,7 +2,7 @@
 # Installs what the tests need and this machine lacks: Debian packages, and cargo-nextest.
 set -euo pipefail
 declare -A package=([redis-server]=redis-server [nginx]=nginx [prometheus]=prometheus [promtool]=prometheus
-  [chromium]=chromium [curl]=curl [cc]=gcc [setpriv]=util-linux [python3]=python3 [bc]=bc [openssl]=openssl [redis-cli]=redis-tools)
+  [chromium]=chromium [curl]=curl [cc]=gcc [setpriv]=util-linux [python3]=python3 [bc]=bc [openssl]=openssl [redis-cli]=redis-tools [systemd-analyze]=systemd)
 missing=()
 for command in "${!package[@]}"; do command -v "$command" >/dev/null || missing+=("${package[$command]}"); done
 if [ ${#missing[@]} -gt 0 ]; then

@@ -1,18 +1,21 @@
 //! Who may connect, and as whom: path, Origin, key, upgrade headers, in this order. A handshake that has not passed
-//! here cannot become a session.
+//! here cannot become a session. What a worker is told of who somebody is, is resolved here, once.
 
 use std::net::IpAddr;
 
 use arc_swap::ArcSwap;
+use diffyne_shared::rate::Hush;
 use diffyne_shared::settings::gateway::GatewaySettings;
-use diffyne_shared::settings::value::Network;
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::http::request::Parts;
 use subtle::{Choice, ConstantTimeEq as _};
 
-/// Headers that workers are told of, cookies aside.
-const TOLD: [HeaderName; 8] = [
-    header::HOST,
+use crate::cookies;
+use crate::origin::{Authority, Foreign, Origin, Origins, Standing};
+use crate::proxy::Proxies;
+
+/// Headers of the client that workers are told of as they are.
+const TOLD: [HeaderName; 7] = [
     header::USER_AGENT,
     header::ACCEPT_LANGUAGE,
     header::ORIGIN,
@@ -21,9 +24,8 @@ const TOLD: [HeaderName; 8] = [
     HeaderName::from_static("tracestate"),
     HeaderName::from_static("x-request-id"),
 ];
-const FORWARDED_FOR: &str = "x-forwarded-for";
-const FORWARDED_HOST: &str = "x-forwarded-host";
-const FORWARDED_PROTO: &str = "x-forwarded-proto";
+/// The line that tells workers the scheme.
+const SCHEME: &str = "x-forwarded-proto";
 
 /// Why a handshake is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,44 +70,13 @@ impl Refusal {
     }
 }
 
-/// One configured origin.
-#[derive(Debug, PartialEq, Eq)]
-enum OriginPattern {
-    Any,
-    Exact(String),
-    /// `https://*.example.com`: scheme and the end of the host.
-    Subdomains(String, String),
-}
-
-impl OriginPattern {
-    fn parse(text: &str) -> Self {
-        let text = text.trim().trim_end_matches('/').to_ascii_lowercase();
-        match text.split_once("://*.") {
-            _ if text == "*" => Self::Any,
-            Some((scheme, domain)) => Self::Subdomains(format!("{scheme}://"), format!(".{domain}")),
-            None => Self::Exact(text),
-        }
-    }
-
-    fn matches(&self, origin: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exact(exact) => exact == origin,
-            Self::Subdomains(scheme, domain) => {
-                let host = origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_suffix(domain.as_str()));
-                host.is_some_and(|name| !name.is_empty() && !name.contains('/'))
-            }
-        }
-    }
-}
-
 /// The rules of the door. Keys can be exchanged while the gateway runs.
 pub struct Admission {
     path: String,
     keys: ArcSwap<Vec<String>>,
-    origins: Vec<OriginPattern>,
-    trusted: Vec<Network>,
-    app_host: Option<String>,
+    origins: Origins,
+    proxies: Proxies,
+    guests: Hush,
 }
 
 /// Who came in.
@@ -125,9 +96,9 @@ impl Admission {
         Self {
             path: settings.path.clone(),
             keys: ArcSwap::from_pointee(settings.keys.clone()),
-            origins: settings.origins.iter().map(|text| OriginPattern::parse(text)).collect(),
-            trusted: settings.trusted_proxies.clone(),
-            app_host: settings.app_url.as_deref().and_then(host_of_url),
+            origins: Origins::new(&settings.origins, settings.app_url.as_deref()),
+            proxies: Proxies::new(&settings.trusted_proxies),
+            guests: Hush::default(),
         }
     }
 
@@ -156,14 +127,13 @@ impl Admission {
     /// Checks which page a request comes from.
     pub fn check_origin(&self, request: &Parts) -> Result<(), Refusal> {
         let Some(origin) = request.headers.get(header::ORIGIN) else { return Ok(()) };
-        let origin = origin.to_str().map_err(|_| Refusal::Origin)?.to_ascii_lowercase();
-        let allowed = self.origins.iter().any(|pattern| pattern.matches(&origin));
-        if allowed { Ok(()) } else { Err(Refusal::Origin) }
+        let origin = origin.to_str().map_err(|_| Refusal::Origin)?;
+        if self.origins.allows(origin) { Ok(()) } else { Err(Refusal::Origin) }
     }
 
     /// Whether the `Authorization` header carries a WebSocket key.
     fn is_key(&self, request: &Parts) -> bool {
-        !self.keys.load().is_empty() && query_value(request.uri.query().unwrap_or_default(), "key").is_none()
+        !self.keys.load().is_empty() && key_in_query(request).is_none()
     }
 
     fn knows_key(&self, request: &Parts) -> bool {
@@ -183,74 +153,76 @@ impl Admission {
     /// Who this is; `peer` is `None` behind a Unix socket, where only a proxy can be.
     pub fn identify(&self, request: &Parts, peer: Option<IpAddr>) -> Identity {
         let headers = &request.headers;
-        let proxied = peer.is_none_or(|peer| self.is_trusted(peer));
-        let guest = !self.is_own_page(headers, proxied);
-        let mut lines = Vec::with_capacity(256);
-        let mut line = |name: &str, value: &[u8]| {
-            lines.extend_from_slice(name.as_bytes());
-            lines.extend_from_slice(b": ");
-            lines.extend_from_slice(value);
-            lines.push(b'\n');
-        };
+        let route = self.proxies.route(headers, peer);
+        let ip = route.address;
+        // An Origin that is no text is a page's, and of no host.
+        let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("null"));
+        let standing = self.origins.standing(origin, &route);
+        let (scheme, host) = self.origins.resolve(standing, origin, route);
+        let guest = matches!(standing, Standing::Guest(_));
+        let mut lines = Lines::default();
+        if let Some(host) = &host {
+            lines.add("host", host.to_string().as_bytes());
+        }
+        lines.add(SCHEME, scheme.as_str().as_bytes());
         for name in TOLD {
             if let Some(value) = headers.get(&name) {
-                line(name.as_str(), value.as_bytes());
+                lines.add(name.as_str(), value.as_bytes());
             }
         }
-        if !guest {
-            for value in headers.get_all(header::COOKIE) {
-                line("cookie", value.as_bytes());
+        if let Standing::Guest(foreign) = standing {
+            self.tell_of_guest(foreign, origin, host.as_ref());
+        } else {
+            if let Some(cookies) = cookies::line(headers) {
+                lines.add("cookie", cookies.as_bytes());
             }
             // The user's, unless it is how the page itself was let in.
             if let Some(value) = headers.get(header::AUTHORIZATION).filter(|_| !self.is_key(request)) {
-                line("authorization", value.as_bytes());
+                lines.add("authorization", value.as_bytes());
             }
         }
-        if proxied {
-            for name in [FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO] {
-                if let Some(value) = headers.get(name) {
-                    line(name, value.as_bytes());
-                }
-            }
-        }
-        Identity { ip: self.client_address(headers, peer), headers: lines.into_boxed_slice(), guest }
+        Identity { ip, headers: lines.0.into_boxed_slice(), guest }
     }
 
     /// Whether this is a proxy that is believed.
     pub fn is_trusted(&self, address: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.contains(address))
+        self.proxies.trusts(address.to_canonical())
     }
 
-    /// The last address in `X-Forwarded-For` that is not a trusted proxy's.
-    fn client_address(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> IpAddr {
-        let mut address = peer.unwrap_or(IpAddr::from([127, 0, 0, 1])).to_canonical();
-        if peer.is_some() && !self.is_trusted(address) {
-            return address;
+    /// A page of the same host is most likely meant to act as its user: the settings lack its address.
+    fn tell_of_guest(&self, foreign: Foreign, origin: Option<&str>, host: Option<&Authority>) {
+        // As they were read: what is no origin or host is not repeated.
+        let page = origin.and_then(Origin::parse).map(|page| page.to_string());
+        let (host, reason) = (host.map(ToString::to_string), foreign.reason());
+        if foreign == Foreign::Host {
+            tracing::debug!(
+                ?page,
+                ?host,
+                reason,
+                "a page from elsewhere is served as a guest: set APP_URL, pass Host on in nginx, or list the Origin"
+            );
+        } else if let Some(unsaid) = self.guests.may_say() {
+            tracing::warn!(
+                ?page,
+                ?host,
+                reason,
+                unsaid,
+                "a page is served as a guest, without its cookies: set APP_URL to this origin, or list it in \
+                 DIFFYNE_WS_CORS_ORIGINS, and let the proxy set Host and X-Forwarded-Proto"
+            );
         }
-        let forwarded = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
-        for hop in hops.iter().rev() {
-            let Ok(hop) = hop.parse::<IpAddr>() else { break };
-            address = hop.to_canonical();
-            if !self.is_trusted(address) {
-                break;
-            }
-        }
-        address
     }
+}
 
-    /// Whether the page may act as its user: it is the application's own, or listed by name.
-    fn is_own_page(&self, headers: &HeaderMap, proxied: bool) -> bool {
-        let Some(origin) = headers.get(header::ORIGIN) else { return true };
-        let Some(origin) = origin.to_str().ok().map(str::to_ascii_lowercase) else { return false };
-        if self.origins.iter().any(|pattern| *pattern != OriginPattern::Any && pattern.matches(&origin)) {
-            return true;
+/// `name: value` lines.
+#[derive(Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: &[u8]) {
+        for part in [name.as_bytes(), b": ", value, b"\n"] {
+            self.0.extend_from_slice(part);
         }
-        let Some(page) = host_of_url(&origin) else { return false };
-        let host_in = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).and_then(host_without_port);
-        host_in("host").as_ref() == Some(&page)
-            || (proxied && host_in(FORWARDED_HOST).as_ref() == Some(&page))
-            || self.app_host.as_ref() == Some(&page)
     }
 }
 
@@ -285,41 +257,15 @@ fn check_upgrade(request: &Parts) -> Result<(), Refusal> {
 
 /// The WebSocket key that a request shows.
 pub fn key_of(request: &Parts) -> Option<String> {
-    query_value(request.uri.query().unwrap_or_default(), "key").or_else(|| {
+    key_in_query(request).or_else(|| {
         let bearer = request.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         bearer.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned)
     })
 }
 
-/// The value of a query parameter, percent-decoded.
-fn query_value(query: &str, name: &str) -> Option<String> {
-    let pair = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
-    let mut bytes = Vec::with_capacity(pair.1.len());
-    let mut rest = pair.1.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn host_of_url(url: &str) -> Option<String> {
-    let rest = url.split_once("://")?.1;
-    host_without_port(rest.split(['/', '?', '#']).next()?)
-}
-
-fn host_without_port(authority: &str) -> Option<String> {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next()?,
-        None => authority.split(':').next()?,
-    };
-    (!host.is_empty()).then(|| host.to_ascii_lowercase())
+fn key_in_query(request: &Parts) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(request.uri.query()?.as_bytes());
+    pairs.find(|(name, _)| name == "key").map(|(_, key)| key.into_owned())
 }
 
 #[cfg(test)]
@@ -369,46 +315,51 @@ mod tests {
     }
 
     #[test]
-    fn origins_match_whatever_the_case_or_slash_of_the_setting() {
-        let door = admission(&[("DIFFYNE_WS_CORS_ORIGINS", "HTTPS://App.Test/, https://*.example.com")]);
-        let allowed = |origin: &str| door.check(&request("/", &[("origin", origin)])).is_ok();
-        assert!(allowed("https://app.test") && allowed("https://x.example.com") && allowed("https://a.b.example.com"));
-        assert!(!allowed("https://example.com") && !allowed("http://x.example.com") && !allowed("null"));
-        assert!(!allowed("https://evil.com/.example.com"));
-    }
-
-    #[test]
-    fn only_own_pages_bring_their_cookies() {
-        let guest = |door: &Admission, headers: &[(&str, &str)], peer: &str| {
-            let identity = door.identify(&request("/", headers), Some(peer.parse().unwrap()));
-            let has_cookie = String::from_utf8_lossy(&identity.headers).contains("cookie: a=b");
-            assert_eq!(has_cookie, !identity.guest);
-            identity.guest
+    fn only_own_pages_bring_their_cookies_and_no_forwarded_header_of_a_client_gets_past() {
+        let seen = |door: &Admission, headers: &[(&str, &str)], peer: &str| {
+            let common = [
+                ("cookie", "a=b"),
+                ("authorization", "Bearer user"),
+                ("user-agent", "A"),
+                ("forwarded", "for=6.6.6.6;host=evil.test;proto=https"),
+                ("x-forwarded-port", "81"),
+                ("x-forwarded-prefix", "/evil"),
+                ("x-forwarded-server", "evil.test"),
+                ("x-real-ip", "6.6.6.6"),
+                ("x-other", "x"),
+            ];
+            let identity = door.identify(&request("/", &[&common, headers].concat()), Some(peer.parse().unwrap()));
+            let mut lines: Vec<String> =
+                String::from_utf8_lossy(&identity.headers).lines().map(str::to_owned).collect();
+            let secrets = ["cookie: a=b", "authorization: Bearer user"];
+            let has = |line: &str| lines.iter().any(|other| other == line);
+            assert!(secrets.iter().all(|secret| has(secret) != identity.guest), "{lines:?}");
+            lines.retain(|line| !secrets.contains(&line.as_str()) && !line.starts_with("origin: "));
+            (identity.guest, identity.ip.to_string(), lines.join(" | "))
         };
-        let cookie = ("cookie", "a=b");
         let open = admission(&[("APP_URL", "https://shop.test/base")]);
-        assert!(!guest(&open, &[cookie, ("host", "a.test:8080"), ("origin", "http://a.test")], "8.8.8.8"));
-        assert!(!guest(&open, &[cookie, ("host", "diffyne_websocket"), ("origin", "https://shop.test")], "8.8.8.8"));
-        assert!(!guest(&open, &[cookie, ("host", "x")], "8.8.8.8"));
-        let foreign = [cookie, ("host", "a.test"), ("origin", "https://evil.test")];
-        assert!(guest(&open, &foreign, "8.8.8.8"));
-        let forwarded = [foreign[0], foreign[1], foreign[2], ("x-forwarded-host", "evil.test")];
-        assert!(guest(&open, &forwarded, "8.8.8.8"), "a stranger forwards nothing");
-        assert!(!guest(&open, &forwarded, "127.0.0.1"));
-        let named = admission(&[("DIFFYNE_WS_CORS_ORIGINS", "https://evil.test")]);
-        assert!(!guest(&named, &foreign, "8.8.8.8"));
-    }
-
-    #[test]
-    fn forwarded_addresses_count_only_from_trusted_proxies() {
-        let door = admission(&[("DIFFYNE_TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8")]);
-        let seen = |forwarded: &str, peer: Option<&str>| {
-            let headers = [(FORWARDED_FOR, forwarded)];
-            door.identify(&request("/", &headers), peer.map(|peer| peer.parse().unwrap())).ip.to_string()
+        let is = |guest, ip: &str, host: &str, scheme: &str| {
+            (guest, ip.to_owned(), format!("host: {host} | x-forwarded-proto: {scheme} | user-agent: A"))
         };
-        assert_eq!(seen("1.2.3.4", Some("9.9.9.9")), "9.9.9.9");
-        assert_eq!(seen("6.6.6.6, 1.2.3.4, 10.0.0.7", Some("127.0.0.1")), "1.2.3.4");
-        assert_eq!(seen("garbage", Some("127.0.0.1")), "127.0.0.1");
-        assert_eq!(seen("1.2.3.4", None), "1.2.3.4");
+        let own = [("host", "a.test"), ("origin", "http://a.test")];
+        assert_eq!(seen(&open, &own, "8.8.8.8"), is(false, "8.8.8.8", "a.test", "http"));
+        let unnamed = [("host", "diffyne_websocket"), ("origin", "https://shop.test")];
+        assert_eq!(seen(&open, &unnamed, "8.8.8.8"), is(false, "8.8.8.8", "shop.test", "https"));
+        let foreign = [
+            ("host", "a.test"),
+            ("origin", "https://evil.test"),
+            ("x-forwarded-host", "evil.test"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-for", "6.6.6.6, 1.2.3.4:80"),
+        ];
+        assert_eq!(seen(&open, &foreign[..2], "8.8.8.8"), is(true, "8.8.8.8", "a.test", "http"));
+        assert_eq!(
+            seen(&open, &foreign, "8.8.8.8"),
+            is(true, "8.8.8.8", "a.test", "http"),
+            "a stranger forwards nothing"
+        );
+        assert_eq!(seen(&open, &foreign, "127.0.0.1"), is(false, "1.2.3.4", "evil.test", "https"), "a proxy does");
+        let named = admission(&[("DIFFYNE_WS_CORS_ORIGINS", "https://evil.test")]);
+        assert_eq!(seen(&named, &foreign[..2], "8.8.8.8"), is(false, "8.8.8.8", "a.test", "http"));
     }
 }

@@ -62,10 +62,9 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
-/// `name=value` of a query, as a JSON object; enough for ids and addresses.
+/// The parameters of a query, as a JSON object.
 fn query_object(query: &str) -> Value {
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), Value::from(value.replace("%3A", ":")))).collect()
+    form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (name.into_owned(), Value::from(value))).collect()
 }
 
 /// What `dev` adds to a gateway.

@@ -92,14 +92,7 @@ impl Application {
 
 /// The site of `nginx/application.conf`, on these ports.
 fn nginx_site(cluster: &Cluster, port: u16, site_port: u16, diffyne_js: Option<&Path>) -> anyhow::Result<String> {
-    let mut site = std::fs::read_to_string(project().join("nginx/application.conf"))?;
-    for (index, usual) in [6001, 6002, 6003].iter().enumerate() {
-        let line = format!("    server 127.0.0.1:{usual} max_fails=0;\n");
-        let ours = cluster.gateways.get(index);
-        let ours = ours.map(|gateway| format!("    server 127.0.0.1:{} max_fails=0;\n", gateway.port));
-        site = site.replace(&line, &ours.unwrap_or_default());
-    }
-    site = site.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
+    let mut site = cluster.shipped_site("application.conf", port)?;
     site = site.replace("127.0.0.1:8000", &format!("127.0.0.1:{site_port}"));
     if let Some(path) = diffyne_js {
         let folder = cluster.directory.path().join("scripts");

@@ -272,25 +272,34 @@ impl Cluster {
     }
 
     fn start_nginx(&self) -> anyhow::Result<Process> {
-        let mut site = std::fs::read_to_string(project().join("nginx/diffyne.conf"))?;
-        for (usual, gateway) in [6001, 6002, 6003].iter().zip(&self.gateways) {
-            site = site.replace(&format!("127.0.0.1:{usual} "), &format!("127.0.0.1:{} ", gateway.port));
+        self.run_nginx(&self.shipped_site("diffyne.conf", self.nginx_port)?, self.nginx_port)
+    }
+
+    /// A site of `nginx/` in front of these gateways. Without certificates, as the tests have none: `tls.conf` says https by itself.
+    pub fn shipped_site(&self, file: &str, port: u16) -> anyhow::Result<String> {
+        let text = std::fs::read_to_string(project().join("nginx").join(file))?;
+        let mut site: String =
+            text.lines().filter(|line| !line.trim().starts_with("ssl_")).flat_map(|line| [line, "\n"]).collect();
+        for (index, usual) in [6001, 6002, 6003].iter().enumerate() {
+            let gateway =
+                self.gateways.get(index).map(|gateway| format!("    server 127.0.0.1:{} max_fails=0;\n", gateway.port));
+            for place in [format!("127.0.0.1:{usual}"), format!("unix:/run/diffyne/{usual}.sock")] {
+                let line = format!("    server {place} max_fails=0;\n");
+                site = site.replace(&line, gateway.as_deref().unwrap_or_default());
+            }
         }
-        for unused in [6001, 6002, 6003].iter().skip(self.gateways.len()) {
-            site = site.replace(&format!("    server 127.0.0.1:{unused} max_fails=0;\n"), "");
+        for listen in ["127.0.0.1:8080", "443 ssl"] {
+            site = site.replace(&format!("listen {listen};"), &format!("listen 127.0.0.1:{port};"));
         }
-        self.run_nginx(
-            &site.replace("listen 127.0.0.1:8080", &format!("listen 127.0.0.1:{}", self.nginx_port)),
-            self.nginx_port,
-        )
+        Ok(site)
     }
 
     /// Runs nginx with a site, on a port that the site names.
     pub fn run_nginx(&self, site: &str, port: u16) -> anyhow::Result<Process> {
         let folder = self.directory.path().join(format!("nginx-{port}"));
         std::fs::create_dir_all(&folder)?;
-        std::fs::write(folder.join("site.conf"), site)?;
         let folder_text = folder.display();
+        std::fs::write(folder.join("site.conf"), site.replace("/var/log/nginx", &folder_text.to_string()))?;
         let main = format!(
             "user root;\ndaemon off;\nworker_processes 2;\npid {folder_text}/nginx.pid;\nerror_log {folder_text}/error.log;\n\
              worker_shutdown_timeout 10s;\nevents {{ worker_connections 4096; }}\nhttp {{\n  access_log off;\n\

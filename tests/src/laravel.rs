@@ -132,6 +132,17 @@ impl Laravel {
         Ok(laravel)
     }
 
+    /// The same with `trustProxies('*')`, in the words of every version.
+    pub fn that_trusts_every_proxy() -> anyhow::Result<Self> {
+        let laravel = Self::new()?;
+        laravel.change(
+            "app/Providers/AppServiceProvider.php",
+            "config(['auth",
+            "config(['trustedproxy.proxies' => '*', 'auth",
+        )?;
+        Ok(laravel)
+    }
+
     /// A file of the application, as this machine sees it.
     pub fn path(&self, file: &str) -> PathBuf {
         self.root.join(self.directory.trim_start_matches('/')).join(file)

@@ -18,7 +18,8 @@ fn shape() -> Shape {
 /// Grants with a life.
 fn lasting(life: &str) -> Shape {
     let shape = Shape::new(2, 1).with_redis().gateway("--subscribe", "granted").gateway("--signing-key", "k");
-    shape.gateway("--grant-life", life)
+    // The page is on another port than the socket.
+    shape.gateway("--app-url", "http://127.0.0.1").gateway("--grant-life", life)
 }
 
 fn room(room: i64) -> Value {

@@ -176,7 +176,7 @@ fn pages_of_other_hosts_are_told_what_they_may_do() -> anyhow::Result<()> {
 
 #[test]
 fn cookies_reach_the_component_and_come_back_except_for_a_foreign_page() -> anyhow::Result<()> {
-    let cluster = Cluster::start(Shape::new(1, 1))?;
+    let cluster = Cluster::start(Shape::new(1, 1).gateway("--app-url", "http://127.0.0.1:8000"))?;
     let look = call("App\\Tests\\Visitor", "v", "look", json!([]), json!({}), "r").to_string();
     let ask = |headers: &[(&str, &str)]| http_post(cluster.gateways[0].port, "/_diffyne/update", headers, &look);
     let own = [("Cookie", "a=1; session=ada"), ("Origin", "http://127.0.0.1:8000"), ("X-Forwarded-For", "203.0.113.9")];

@@ -8,6 +8,7 @@ pub mod announce;
 pub mod backend;
 pub mod cli;
 pub mod component;
+pub mod cookies;
 pub mod demo;
 pub mod metrics;
 pub mod page;

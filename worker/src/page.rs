@@ -12,8 +12,6 @@
 //! # }
 //! ```
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value};
 
 use crate::component::engine::{Engine, Mounted, new_component_id};
@@ -30,9 +28,8 @@ pub struct Page<'a> {
 impl<'a> Page<'a> {
     /// A page for this client; `query` is what stands behind the `?` of its address.
     pub fn new(engine: &'a Engine, client: ClientInfo, query: &str) -> Self {
-        let pairs =
-            query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        let query = pairs.map(|(name, value)| (decode(name).into_owned(), Value::from(decode(value)))).collect();
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        let query = pairs.map(|(name, value)| (name.into_owned(), Value::from(value))).collect();
         Self { engine, client, query }
     }
 
@@ -50,15 +47,6 @@ impl<'a> Page<'a> {
         let mounted = self.engine.mount(class, params, &self.query, self.client.clone()).await?;
         Ok(wrapper(&mounted))
     }
-}
-
-/// Percent signs and plus signs of an address, resolved.
-pub(crate) fn decode(text: &str) -> Cow<'_, str> {
-    let spaced = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
-    if !spaced.contains('%') {
-        return spaced;
-    }
-    Cow::Owned(percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }
 
 fn open_tag(attributes: &[(&str, &str)], flags: &str) -> String {
@@ -142,12 +130,6 @@ pub fn script_tag(script: &Script<'_>) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_decoded_as_browsers_encode_it() {
-        assert_eq!(decode("a%20b+c%C3%BC%zz%4"), "a b cü%zz%4");
-        assert_eq!(decode("%2B+%+5"), "+ % 5");
-    }
 
     #[test]
     fn a_script_tag_is_escaped() {

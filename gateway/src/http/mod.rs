@@ -246,7 +246,6 @@ fn upgrade(reactor: &Rc<Reactor>, request: Request<Incoming>, peer: Option<IpAdd
     }
     let identity = reactor.admission.identify(&parts, peer);
     let origin = parts.headers.get(header::ORIGIN).cloned();
-    let host = parts.headers.get(header::HOST).cloned();
     let ticket = match reactor.quota.enter(identity.ip, key_of(&parts).as_deref()) {
         Ok(ticket) => ticket,
         Err(refusal) => return refuse(reactor, refusal),
@@ -257,11 +256,6 @@ fn upgrade(reactor: &Rc<Reactor>, request: Request<Incoming>, peer: Option<IpAdd
     };
     if identity.guest {
         reactor.metrics.guests.inc();
-        tracing::debug!(
-            ?origin,
-            ?host,
-            "a page from elsewhere is served as a guest: set APP_URL, pass Host on in nginx, or list the Origin"
-        );
     }
     reactor.metrics.handshake("accepted");
     tokio::task::spawn_local(start_session(Rc::clone(reactor), upgraded, identity, ticket));

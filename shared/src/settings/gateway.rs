@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::common::{self, LogSettings, RedisSettings, at_least_one, positive};
-use super::value::{ByteRate, ByteSize, List, Network, Subscribe};
+use super::value::{ByteRate, ByteSize, List, Proxies, Subscribe};
 use super::{Layers, SettingsError, Spec};
 use crate::rate::Rate;
 use crate::rpc::PeerAddress;
@@ -175,8 +177,15 @@ static GATEWAY: [Spec; 43] = [
         "2000",
         "Calls a second by which pages are meant to react to one broadcast, over the whole cluster: with more connections they spread over some seconds; 0: at once",
     ),
-    Spec::new("DIFFYNE_TRUSTED_PROXIES", "127.0.0.1,::1", "Addresses whose X-Forwarded-For and X-Forwarded-Host count"),
-    Spec::optional("APP_URL", "The application's address: pages from there may act as their user"),
+    Spec::new(
+        "DIFFYNE_TRUSTED_PROXIES",
+        "127.0.0.1,::1",
+        "Addresses whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host count; they have to overwrite what clients send of these; none: nobody's",
+    ),
+    Spec::optional(
+        "APP_URL",
+        "The application's address, with scheme and port: pages from there may act as their user",
+    ),
     Spec::optional(
         "DIFFYNE_STATUS_KEY",
         "The whole Redis key of cache()->get('diffyne:websocket:status'), with Laravel's prefixes; not set: not written",
@@ -311,7 +320,7 @@ pub struct GatewaySettings {
     /// Reactions of pages to a broadcast, a second; 0: unlimited.
     pub reactions_per_second: u64,
     /// Proxies that are believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNet>,
     /// The application's address.
     pub app_url: Option<String>,
     /// The status key, if it is to be written.
@@ -445,7 +454,7 @@ impl GatewaySettings {
             broadcast_events: layers.get::<List<String>>("DIFFYNE_BROADCAST_EVENTS")?.0,
             broadcast_depth_max: layers.get("DIFFYNE_BROADCAST_DEPTH")?,
             reactions_per_second: layers.get("DIFFYNE_REACTION_RATE")?,
-            trusted_proxies: layers.get::<List<Network>>("DIFFYNE_TRUSTED_PROXIES")?.0,
+            trusted_proxies: layers.get::<Proxies>("DIFFYNE_TRUSTED_PROXIES")?.0,
             app_url: layers.optional("APP_URL")?,
             status_key,
             signing_keys,

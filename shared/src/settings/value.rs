@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::rate::Rate;
 use crate::rpc::PeerAddress;
 use crate::rpc::proof::LegacyToken;
@@ -185,42 +187,25 @@ impl FromSetting for VerifyState {
 }
 
 /// An address, or a range of them as `10.0.0.0/8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    /// Whether the address is in this range. An IPv4 address in IPv6 form counts as IPv4.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
-                network.to_bits() & mask == address.to_bits() & mask
-            }
-            _ => false,
-        }
-    }
-}
-
-impl FromSetting for Network {
+impl FromSetting for IpNet {
     fn allowed() -> String {
         "an IP address or a range such as 10.0.0.0/8".to_owned()
     }
     fn from_setting(text: &str) -> Option<Self> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix.parse::<u8>().ok()?)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.unwrap_or(longest);
-        (prefix <= longest).then_some(Self { address, prefix })
+        text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(Self::from))
+    }
+}
+
+/// Proxies whose word counts; `none` are these: an empty value means the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxies(pub Vec<IpNet>);
+
+impl FromSetting for Proxies {
+    fn allowed() -> String {
+        format!("none or {}", List::<IpNet>::allowed())
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        if text == "none" { Some(Self(Vec::new())) } else { List::from_setting(text).map(|list| Self(list.0)) }
     }
 }
 
@@ -303,11 +288,19 @@ mod tests {
     }
 
     #[test]
-    fn networks_contain_their_addresses() {
-        let contains = |network: &str, ip: &str| Network::from_setting(network).unwrap().contains(ip.parse().unwrap());
+    fn networks_are_addresses_or_ranges() {
+        let contains =
+            |network: &str, ip: &str| IpNet::from_setting(network).unwrap().contains(&ip.parse::<IpAddr>().unwrap());
         assert!(contains("10.0.0.0/8", "10.9.9.9") && !contains("10.0.0.0/8", "11.0.0.1"));
-        assert!(contains("127.0.0.1", "::ffff:127.0.0.1") && contains("0.0.0.0/0", "8.8.8.8"));
+        assert!(
+            contains("127.0.0.1", "127.0.0.1")
+                && contains("0.0.0.0/0", "8.8.8.8")
+                && contains("10.1.2.3/8", "10.9.9.9")
+        );
         assert!(contains("fd00::/8", "fd12::1") && !contains("fd00::/8", "10.0.0.1"));
-        assert!(Network::from_setting("10.0.0.0/33").is_none() && Network::from_setting("x").is_none());
+        assert!(IpNet::from_setting("10.0.0.0/33").is_none() && IpNet::from_setting("x").is_none());
+        assert_eq!(Proxies::from_setting("none"), Some(Proxies(Vec::new())));
+        assert_eq!(Proxies::from_setting("::1, 10.0.0.0/8").unwrap().0.len(), 2);
+        assert!(Proxies::from_setting("none, ::1").is_none());
     }
 }

@@ -38,7 +38,7 @@ namespace Diffyne\Cluster\Loop {
         [$name, $encrypter] = [$session->getName(), $app['encrypter']];
         $prefix = \Illuminate\Cookie\CookieValuePrefix::create($name, $encrypter->getKey());
         $cookies = [$name => $encrypter->encrypt($prefix.$session->getId(), false)];
-        $head = ['kind' => 'call', 'transport' => 'ws', 'cookies' => $cookies, 'headers' => [['user-agent', 'bench']]];
+        $head = ['kind' => 'call', 'transport' => 'ws', 'cookie' => $name.'='.rawurlencode($cookies[$name]), 'headers' => [['user-agent', 'bench']]];
         $one = match ($loop) {
             'A' => static function () use ($kernel, $payload, $cookies): void {
                 $server = ['CONTENT_TYPE' => 'application/json', 'HTTP_ACCEPT' => 'application/json', 'HTTP_SEC_FETCH_SITE' => 'same-origin'];

@@ -44,7 +44,7 @@ pub(super) struct Post {
     pub(super) body: Vec<u8>,
     /// The browser's address.
     pub(super) address: String,
-    /// Whether the page came by https.
+    /// Whether the page came by https. The host is among the headers.
     pub(super) secure: bool,
 }
 
@@ -186,8 +186,8 @@ impl ApplicationBackend {
             debug: self.debug,
         };
         let is_bridge = self.way() == Way::Bridge;
-        let head = request::head(&job);
-        let (headers, secure) = (headers(&job, &head), head.scheme == "https");
+        let mut head = request::head(&job);
+        let (headers, secure) = (headers(&mut head), head.scheme == "https");
         let post = if is_bridge {
             to_bridge(&head, &job.payload, headers, &job.client.ip, secure)
         } else if kind == CallKind::Grant {
@@ -250,11 +250,12 @@ fn with_cookies((mut told, body): (Told, Vec<u8>), headers: &HeaderMap) -> (Told
     (told, body)
 }
 
-/// The browser's headers, and ours about it.
-fn headers(job: &Job, head: &request::Head<'_>) -> HeaderMap {
+/// The browser's headers, and ours about it. The cookies move from the head into them.
+fn headers(head: &mut request::Head<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut set = |name: &str, value: &str| {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+        // From bytes: text may hold more than ASCII.
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_bytes())) {
             headers.insert(name, value);
         }
     };
@@ -262,10 +263,10 @@ fn headers(job: &Job, head: &request::Head<'_>) -> HeaderMap {
         set(name, value);
     }
     set("host", head.host);
-    set("x-forwarded-for", &job.client.ip);
-    set("x-forwarded-proto", head.scheme);
-    set("x-forwarded-host", head.host);
-    set("cookie", &request::cookie_header(&job.client.headers));
+    let cookie = std::mem::take(&mut head.cookie);
+    if !cookie.is_empty() {
+        set("cookie", &cookie);
+    }
     headers
 }
 

@@ -181,12 +181,25 @@ namespace Diffyne\Cluster {
                 return new Response($head."\n".$this->answer['body'], 200, ['Content-Type' => 'application/x-diffyne']);
             }
 
-            /** The secret was right: the address and scheme that the worker tells are the browser's, whatever proxies say. */
+            /** The secret was right: the address, scheme and host that the worker tells are the browser's, whatever proxies say. */
             private static function showBrowser(Request $request, array $head): void
             {
+                foreach (array_keys($request->headers->all()) as $name) {
+                    if ($name === 'forwarded' || $name === 'x-real-ip' || str_starts_with($name, 'x-forwarded-')) {
+                        $request->headers->remove($name);
+                        $request->server->remove('HTTP_'.strtoupper(strtr($name, '-', '_')));
+                    }
+                }
                 is_string($head['ip'] ?? null) && $request->server->set('REMOTE_ADDR', $head['ip']);
-                $request->headers->remove('X-Forwarded-For');
-                ($head['scheme'] ?? '') === 'https' && $request->server->set('HTTPS', 'on');
+                $secure = ($head['scheme'] ?? '') === 'https';
+                $request->server->set('HTTPS', $secure ? 'on' : 'off');
+                if (is_string($head['host'] ?? null)) {
+                    $request->headers->set('Host', $head['host']);
+                    $port = preg_match('/:(\d+)$/', $head['host'], $found) === 1 ? (int) $found[1] : ($secure ? 443 : 80);
+                    $request->server->add(['HTTP_HOST' => $head['host'], 'SERVER_PORT' => $port]);
+                }
+                // It may have kept what it was told before.
+                app('url')->setRequest($request);
             }
 
             /** What a worker shows that comes over HTTP: derived from the key that it has as well. */

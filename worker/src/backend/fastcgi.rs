@@ -88,11 +88,13 @@ impl FastCgi {
 
     /// What a web server would tell php-fpm.
     fn params(&self, post: &Post) -> Params<'static> {
-        let text = |name: &HeaderName| post.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        // Parameters are text here, and so is all that a header was made of.
+        let read = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let text = |name: &HeaderName| post.headers.get(name).map(read).unwrap_or_default();
         let host = text(&HOST);
         let (name, port) = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, port),
-            _ => (host, if post.secure { "443" } else { "80" }),
+            _ => (host.as_str(), if post.secure { "443" } else { "80" }),
         };
         let file = self.settings.script.strip_prefix(self.root.as_str()).unwrap_or_default();
         let (path, query) = post.path.split_once('?').unwrap_or((post.path.as_str(), ""));
@@ -121,16 +123,14 @@ impl FastCgi {
         }
         // php-fpm refuses to run without it when it was built for that.
         set("REDIRECT_STATUS", "200");
-        set("CONTENT_TYPE", text(&CONTENT_TYPE));
+        set("CONTENT_TYPE", &text(&CONTENT_TYPE));
         set("CONTENT_LENGTH", &post.body.len().to_string());
         for (name, value) in &post.headers {
             // A `Proxy` header would become PHP's proxy setting.
             if name == CONTENT_TYPE || name == CONTENT_LENGTH || name == "proxy" {
                 continue;
             }
-            if let Ok(value) = value.to_str() {
-                set(&format!("HTTP_{}", name.as_str().to_ascii_uppercase().replace('-', "_")), value);
-            }
+            set(&format!("HTTP_{}", name.as_str().to_ascii_uppercase().replace('-', "_")), &read(value));
         }
         params
     }

@@ -11,6 +11,7 @@ use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::PeerAddress;
 use diffyne_shared::settings::application::HttpSettings;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::header::{HOST, HeaderValue};
 use hyper::{Method, Request, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -41,6 +42,17 @@ impl Http {
         let mut request = Request::builder().method(Method::POST).uri(format!("{}{}", self.url, post.path));
         if let Some(headers) = request.headers_mut() {
             *headers = post.headers;
+            // For an application without the bridge; whether it believes them is its own setting.
+            let mut set = |name: &'static str, value: &str| {
+                if let Ok(value) = HeaderValue::from_str(value) {
+                    headers.insert(name, value);
+                }
+            };
+            set("x-forwarded-for", &post.address);
+            set("x-forwarded-proto", if post.secure { "https" } else { "http" });
+            if let Some(host) = headers.get(HOST).cloned() {
+                headers.insert("x-forwarded-host", host);
+            }
         }
         let request = request.body(Full::from(post.body)).map_err(|error| error.to_string())?;
         let response = self.client.request(request).await.map_err(|error| describe(&error))?;

@@ -1,17 +1,17 @@
-//! A call as the application gets it: the headers, cookies and address of the handshake.
+//! A call as the application gets it: headers and cookies of the handshake, and the address, scheme and host that the
+//! gateway has resolved.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 
 use diffyne_shared::rpc::{CallKind, Transport};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::Job;
 use crate::component::ClientInfo;
+use crate::cookies;
 
-/// Headers that reach the application as they are.
-const PASSED: [&str; 7] =
-    ["user-agent", "accept-language", "authorization", "origin", "referer", "x-forwarded-for", "tracestate"];
+/// Headers that reach the application as they are. None of them says who or where the client is.
+const PASSED: [&str; 6] = ["user-agent", "accept-language", "authorization", "origin", "referer", "tracestate"];
 
 /// The id of a request: its own, where a proxy has given it one, and else a new one.
 pub(crate) fn id(client: &ClientInfo) -> String {
@@ -47,32 +47,28 @@ pub(super) struct Head<'a> {
     /// and how it came there.
     pub(super) scheme: &'a str,
     pub(super) headers: Vec<(&'static str, Cow<'a, str>)>,
-    #[serde(serialize_with = "decoded")]
-    cookies: &'a str,
+    /// The value of the `Cookie` header; PHP reads it as its own server would. Over HTTP it is a header.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) cookie: String,
 }
 
 /// The head of a call.
 pub(super) fn head(job: &Job) -> Head<'_> {
     let client = &job.client;
-    let (mut host, mut forwarded_host, mut scheme, mut origin_scheme) = (None, None, None, None);
+    let (mut host, mut scheme) = (None, None);
     let mut headers: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(PASSED.len() + 4);
     for (name, value) in client.headers.lines().filter_map(|line| line.split_once(": ")) {
-        let known = match name {
-            "host" => &mut host,
-            "x-forwarded-host" => &mut forwarded_host,
-            "x-forwarded-proto" => &mut scheme,
+        match name {
+            "host" => _ = host.get_or_insert(value),
+            // The gateway's own word.
+            "x-forwarded-proto" => _ = scheme.get_or_insert(value),
             _ => {
                 let Some(passed) = PASSED.iter().find(|passed| **passed == name) else { continue };
                 if headers.iter().all(|(other, _)| other != passed) {
-                    if name == "origin" {
-                        origin_scheme = value.split_once("://").map(|(scheme, _)| scheme);
-                    }
                     headers.push((passed, value.into()));
                 }
-                continue;
             }
-        };
-        known.get_or_insert(value);
+        }
     }
     let is_socket = client.transport == Transport::Ws;
     headers.push(("x-diffyne-transport", if is_socket { "websocket" } else { "ajax" }.into()));
@@ -90,29 +86,11 @@ pub(super) fn head(job: &Job) -> Head<'_> {
         },
         transport: if is_socket { "ws" } else { "ajax" },
         ip: &client.ip,
-        host: forwarded_host.or(host).unwrap_or("localhost"),
-        scheme: scheme.or(origin_scheme).unwrap_or("http"),
+        host: host.unwrap_or("localhost"),
+        scheme: scheme.unwrap_or("http"),
         headers,
-        cookies: &client.headers,
+        cookie: cookies::header(&client.headers),
     }
-}
-
-/// All cookies as one header, later ones instead of earlier ones of the same name.
-pub(super) fn cookie_header(headers: &str) -> String {
-    let newest: HashMap<&str, &str> = raw_cookies(headers).collect();
-    let mut written = HashSet::new();
-    let names = raw_cookies(headers).map(|(name, _)| name).filter(|name| written.insert(*name));
-    names.map(|name| format!("{name}={}", newest[name])).collect::<Vec<_>>().join("; ")
-}
-
-fn raw_cookies(headers: &str) -> impl Iterator<Item = (&str, &str)> {
-    let lines = headers.lines().filter_map(|line| line.strip_prefix("cookie: "));
-    lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
-}
-
-/// All cookies by name, decoded as PHP decodes them. Of two of one name PHP keeps the later one.
-fn decoded<S: Serializer>(headers: &&str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(raw_cookies(headers).map(|(name, value)| (name, crate::page::decode(value))))
 }
 
 #[cfg(test)]
@@ -139,7 +117,8 @@ mod tests {
 
     #[test]
     fn a_head_takes_the_first_of_each_header() {
-        let headers = "host: inner\norigin: https://a.test\nuser-agent: A\nuser-agent: B\nx-other: x\nx-forwarded-host: shop.test\n";
+        let headers = "host: shop.test\nx-forwarded-proto: https\norigin: https://a.test\nuser-agent: A\nuser-agent: B\nx-other: x\n\
+             host: other\nx-forwarded-host: evil.test\nx-forwarded-for: 6.6.6.6\nforwarded: for=6.6.6.6\ncookie: a=1; a=2\n";
         let client = ClientInfo { headers: headers.to_owned(), id: "7".to_owned(), ..ClientInfo::default() };
         let job = Job {
             kind: CallKind::Call,
@@ -150,20 +129,10 @@ mod tests {
             request_id: "r-1".to_owned(),
         };
         let head = head(&job);
-        assert_eq!((head.host, head.scheme), ("shop.test", "https"));
+        assert_eq!((head.host, head.scheme, head.cookie.as_str()), ("shop.test", "https", "a=1; a=2"));
         let names: Vec<&str> = head.headers.iter().map(|(name, _)| *name).collect();
         let ours = ["x-diffyne-transport", "x-diffyne-client-id", "x-request-id", "traceparent"];
         assert_eq!(names, [["origin", "user-agent"].as_slice(), &ours].concat());
         assert_eq!(head.headers[1].1, "A");
-    }
-
-    #[test]
-    fn cookies_are_decoded_and_newer_ones_win() {
-        let headers = "host: x\ncookie: a=1; session=old%3D%2B\ncookie: session=new%20one\n";
-        let mut text = Vec::new();
-        decoded(&headers, &mut serde_json::Serializer::new(&mut text)).unwrap();
-        let cookies: serde_json::Value = serde_json::from_slice(&text).unwrap();
-        assert_eq!(cookies, serde_json::json!({"a": "1", "session": "new one"}));
-        assert_eq!(cookie_header("cookie: a=1; s=x%3D\ncookie: s=y=\n"), "a=1; s=y=");
     }
 }

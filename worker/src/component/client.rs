@@ -2,6 +2,8 @@
 
 use diffyne_shared::rpc::Transport;
 
+use crate::cookies;
+
 /// Who calls.
 #[derive(Debug, Clone)]
 pub struct ClientInfo {
@@ -28,7 +30,8 @@ impl ClientInfo {
         self.transport == Transport::Ws
     }
 
-    /// A header, by lower-case name. Gateways pass on cookies, the language, the user agent, the origin and the host.
+    /// A header, by lower-case name. Gateways pass on cookies, the language, the user agent and the origin as they came,
+    /// and as `host` and `x-forwarded-proto` the host and scheme that they have resolved.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.lines().filter_map(|line| line.split_once(": ")).find(|(known, _)| *known == name).map(|(_, v)| v)
     }
@@ -38,11 +41,9 @@ impl ClientInfo {
         self.header("user-agent")
     }
 
-    /// A cookie, as it was sent.
+    /// A cookie, as it was sent; of two of one name the first.
     pub fn cookie(&self, name: &str) -> Option<&str> {
-        let lines = self.headers.lines().filter_map(|line| line.strip_prefix("cookie: "));
-        let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.filter(|(known, _)| *known == name).map(|(_, value)| value).next_back()
+        cookies::pairs(&self.headers).find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 }
 
@@ -52,9 +53,9 @@ mod tests {
 
     #[test]
     fn headers_and_cookies_are_found_by_name() {
-        let headers = "user-agent: Firefox/1\ncookie: a=1; b=2\ncookie: b=3\n".to_owned();
+        let headers = "user-agent: Firefox/1\ncookie: a=1; b=2\ncookie: b=3; \u{a0}a=4\n".to_owned();
         let client = ClientInfo { headers, ..ClientInfo::default() };
         assert_eq!((client.user_agent(), client.header("host")), (Some("Firefox/1"), None));
-        assert_eq!((client.cookie("a"), client.cookie("b"), client.cookie("c")), (Some("1"), Some("3"), None));
+        assert_eq!((client.cookie("a"), client.cookie("b"), client.cookie("c")), (Some("1"), Some("2"), None));
     }
 }

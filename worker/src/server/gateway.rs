@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use crate::backend::{Finished, Job, request_id};
 use crate::component::{ClientInfo, Failure};
+use crate::cookies;
 
 /// How long a gateway may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
@@ -427,7 +428,7 @@ async fn wait_and_run(shared: Arc<Shared>, job: Job, id: u64, budget: Duration, 
 fn job(call: &Call<'_>) -> Job {
     let mut headers = String::from_utf8_lossy(call.client.headers).into_owned();
     if !call.client.jar.is_empty() {
-        headers.extend(["cookie: ", &String::from_utf8_lossy(call.client.jar), "\n"]);
+        headers = cookies::put_over(&headers, &String::from_utf8_lossy(call.client.jar));
     }
     let client = ClientInfo {
         id: call.client.id.to_owned(),

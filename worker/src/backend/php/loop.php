@@ -142,12 +142,13 @@ namespace Diffyne\Cluster\Loop {
             }
             $short = $this->closed === null && $this->short->isOpen();
             $sandbox = $this->sandbox->enter($short);
+            $head['cookies'] = Cookies::parse($head['cookie'] ?? '');
             $request = $response = null;
             try {
                 if ($short) {
                     [$result, $request, $response] = $this->short->run($sandbox, $head, $payload, self::server($head));
                 } else {
-                    $request = new Request([], [], ['diffyne.call' => ['head' => $head, 'payload' => $payload]], $head['cookies'] ?? [], [], self::server($head));
+                    $request = new Request([], [], ['diffyne.call' => ['head' => $head, 'payload' => $payload]], $head['cookies'], [], self::server($head));
                     [$result, $response] = $this->throughKernel($sandbox, $request);
                 }
             } catch (Throwable $error) {

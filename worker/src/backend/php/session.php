@@ -168,6 +168,56 @@ namespace Diffyne\Cluster\Loop {
         use FollowsUse;
     }
 
+    /** A `Cookie` header as PHP itself reads it into $_COOKIE. */
+    final class Cookies
+    {
+        /** @return array<array-key, string|array> */
+        public static function parse(string $header): array
+        {
+            $pairs = [];
+            $plain = true;
+            foreach (explode(';', $header) as $pair) {
+                [$name, $value] = explode('=', ltrim($pair, " \t"), 2) + [1 => ''];
+                if ($name === '') {
+                    continue;
+                }
+                $pairs[] = [$name, rawurldecode($value)];
+                $plain = $plain && strpbrk($name, '. [') === false;
+            }
+
+            return $plain ? self::first($pairs) : self::mangled($pairs);
+        }
+
+        private static function first(array $pairs): array
+        {
+            $cookies = [];
+            foreach ($pairs as [$name, $value]) {
+                $cookies[$name] ??= $value;
+            }
+
+            return $cookies;
+        }
+
+        /** PHP changes these names, and makes arrays of some: parse_str() does the same, except that the last one counts. */
+        private static function mangled(array $pairs): array
+        {
+            $known = $kept = [];
+            foreach ($pairs as [$name, $value]) {
+                $text = rawurlencode($name).'='.rawurlencode($value);
+                parse_str($text, $one);
+                $key = array_key_first($one);
+                if ($key === null || (! is_array($one[$key]) && isset($known[$key]))) {
+                    continue;
+                }
+                $known[$key] = true;
+                $kept[] = $text;
+            }
+            parse_str(implode('&', $kept), $cookies);
+
+            return $cookies;
+        }
+    }
+
     /** A request whose cookies are decrypted, and whose session is made, when somebody asks. */
     final class LazyRequest extends Request
     {

@@ -140,7 +140,7 @@ namespace Diffyne\Cluster\Loop {
         /** Runs a call in a sandbox; its answer, and what is left to do after that has left. */
         public function run(object $sandbox, array $head, string $payload, array $server): array
         {
-            $request = new LazyRequest([], [], ['diffyne.call' => true], $head['cookies'] ?? [], [], $server);
+            $request = new LazyRequest([], [], ['diffyne.call' => true], $head['cookies'], [], $server);
             $cookies = $request->cookies;
             $withSession = isset($this->uses[StartSession::class]);
             $request->later(

@@ -17,6 +17,16 @@ class Plain extends Component
         return '<p>'.e($this->text).'</p>';
     }
 
+    /** Who and where the application thinks that the user is. */
+    #[Invokable]
+    public function identity(): void
+    {
+        $names = array_filter(request()->headers->keys(), fn ($name) => preg_match('/^(x-)?forwarded|^x-real-ip/', $name) === 1);
+        sort($names);
+        $this->text = json_encode(['ip' => request()->ip(), 'ips' => request()->ips(), 'host' => request()->getHost(), 'port' => request()->getPort(),
+            'secure' => request()->isSecure(), 'url' => url('/reset'), 'forwarded' => $names]);
+    }
+
     #[Invokable]
     public function say(string $text): void
     {

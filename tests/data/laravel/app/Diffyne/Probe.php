@@ -112,6 +112,31 @@ class Probe extends Plain
         $this->seen += ['path' => request()->route()?->uri(), 'secure' => request()->isSecure(), 'host' => request()->getHost()];
     }
 
+    /** Who and where the application thinks that the user is, and cookies as they have come, in a form that every byte survives. */
+    #[Invokable]
+    public function raw(): void
+    {
+        try {
+            $seen = ['ip' => request()->ip(), 'secure' => request()->isSecure(), 'url' => url('/reset')];
+        } catch (\Throwable $error) {
+            $seen = ['error' => $error::class];
+        }
+        $this->text = base64_encode(serialize(request()->cookies->all()));
+        $this->seen = $seen;
+    }
+
+    #[Invokable]
+    public function readTheme(): void
+    {
+        $this->text = request()->cookie('theme', 'none');
+    }
+
+    #[Invokable]
+    public function forgetTheme(): void
+    {
+        \Illuminate\Support\Facades\Cookie::queue(\Illuminate\Support\Facades\Cookie::forget('theme'));
+    }
+
     #[Invokable]
     public function health(): void
     {
