@@ -19,6 +19,7 @@ const SCRIPTS: [(&str, &str); 10] = [
     ("backoff.js", include_str!("client/backoff.js")),
     ("socket.js", include_str!("client/socket.js")),
     ("transport.js", include_str!("client/transport.js")),
+    ("signature.js", include_str!("client/signature.js")),
     ("queue.js", include_str!("client/queue.js")),
     ("typing.js", include_str!("client/typing.js")),
     ("page.js", include_str!("client/page.js")),

@@ -150,7 +150,7 @@ impl ApplicationBackend {
         } else {
             tracing::warn!(
                 "the application has not loaded the bridge: typed text is trimmed, a cleared field may fail, listeners \
-                 need #[Invokable] as well; see bridge.php"
+                 need #[Invokable] as well, locked properties are the client's to choose; see bridge.php"
             );
         }
     }
@@ -186,7 +186,7 @@ impl ApplicationBackend {
             debug: self.debug,
         };
         let is_bridge = self.way() == Way::Bridge;
-        let head = request::head(&job);
+        let head = request::head(&job, &verified.trust);
         let (headers, secure) = (headers(&job, &head), head.scheme == "https");
         let post = if is_bridge {
             to_bridge(&head, &job.payload, headers, &job.client.ip, secure)
@@ -196,7 +196,8 @@ impl ApplicationBackend {
         } else {
             let path = if kind == CallKind::Mount { "/update/lazy" } else { "/update" };
             let path = format!("{}{path}", self.settings.prefix);
-            Post { path, headers, body: job.payload, address: job.client.ip, secure }
+            let body = request::for_endpoint(job.payload);
+            Post { path, headers, body, address: job.client.ip, secure }
         };
         let (mut told, body) = match self.post(post, job.deadline).await {
             Ok(answer) if is_bridge && answer.status == StatusCode::OK => {

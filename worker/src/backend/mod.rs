@@ -20,7 +20,7 @@ use diffyne_shared::rpc::{CallKind, Cause, Outcome, SessionFate, Transport};
 use diffyne_shared::signing::Signer;
 use prometheus::Registry;
 
-use crate::component::message::{Data, Verified};
+use crate::component::message::{Data, Locked, Verified};
 use crate::component::{ClientInfo, Failure};
 
 /// An event that may leave for the whole cluster.
@@ -118,7 +118,7 @@ impl Job {
             return Ok(Verified::grant());
         }
         Data::read(&self.payload)
-            .and_then(|data| Verified::of(&data, self.kind, transport, signer).map(Verified::into_owned))
+            .and_then(|data| Verified::of(&data, self.kind, transport, signer, Locked::Unknown).map(Verified::into_owned))
             .map_err(|failure| Box::new(Finished::refused(&failure, self.kind, transport)))
     }
 }

@@ -89,7 +89,7 @@ impl PhpBackend {
             Ok(verified) => verified,
             Err(refused) => return *refused,
         };
-        let head = request::head(&job);
+        let head = request::head(&job, &verified.trust);
         let (told, body) = self.room.run(&head, &job.payload, job.deadline).await;
         let asked = Asked {
             kind: job.kind,
