@@ -8,6 +8,7 @@
 //! * [`browser`]: headless Chromium
 //! * [`recorded`], [`dom`]: the components of the recorded conversation, and what their patches do
 //! * [`laravel`]: a real Laravel application
+//! * [`vault`]: components with a property of each kind, in Rust
 //! * [`client`]: an independent WebSocket client
 
 pub mod application;
@@ -24,3 +25,4 @@ pub mod load;
 pub mod process;
 pub mod recorded;
 pub mod redis;
+pub mod vault;

@@ -244,10 +244,12 @@ fn read_signer(layers: &Layers, missing_key: MissingKey) -> Result<Signer, Setti
     }
     let (verify, lenient) = (layers.get("DIFFYNE_VERIFY_STATE")?, layers.get("DIFFYNE_LENIENT_FORMS")?);
     let locked = layers.get("DIFFYNE_LOCKED")?;
-    Signer::new(keys, verify, lenient).map(|signer| signer.with_locked_values(locked)).ok_or_else(|| SettingsError::Missing {
-        name: "DIFFYNE_SIGNING_KEY",
-        why: "states cannot be signed; set it, or give the application's APP_KEY (--env-file /path/to/app/.env)"
-            .to_owned(),
+    Signer::new(keys, verify, lenient).map(|signer| signer.with_locked_values(locked)).ok_or_else(|| {
+        SettingsError::Missing {
+            name: "DIFFYNE_SIGNING_KEY",
+            why: "states cannot be signed; set it, or give the application's APP_KEY (--env-file /path/to/app/.env)"
+                .to_owned(),
+        }
     })
 }
 

@@ -567,23 +567,17 @@ namespace Diffyne\Cluster {
                 $document = ['class' => strtolower(ltrim($class, '\\')), 'id' => $id, 'values' => $values];
                 // As it comes back: objects are what they print.
                 $document = self::sorted(json_decode(json_encode($document, self::JSON), true, 512, JSON_THROW_ON_ERROR));
+                $printed = json_encode($document, self::JSON | JSON_FORCE_OBJECT);
 
-                return hash_hmac('sha256', json_encode($document, self::JSON), hash_hmac('sha256', self::LABEL, Bridge::key(), true));
+                return hash_hmac('sha256', $printed, hash_hmac('sha256', self::LABEL, Bridge::key(), true));
             }
 
-            /** Keys in order at every level; a paginator's items stay as they are. */
+            /** Keys in the order of their bytes at every level, whatever order a browser gives them. */
             private static function sorted(array $values): array
             {
-                ksort($values);
-                $isPaginator = ($values['__paginator'] ?? null) === true;
-                foreach ($values as $name => $value) {
-                    $stays = $isPaginator && $name === 'items' && is_array($value) && array_is_list($value);
-                    if (is_array($value) && ! $stays) {
-                        $values[$name] = self::sorted($value);
-                    }
-                }
+                ksort($values, SORT_STRING);
 
-                return $values;
+                return array_map(static fn (mixed $value) => is_array($value) ? self::sorted($value) : $value, $values);
             }
 
             /**
@@ -594,7 +588,7 @@ namespace Diffyne\Cluster {
             {
                 return self::$alone[$class] ??= (static function () use ($class): bool {
                     $own = self::of($class)['visible'];
-                    foreach ([...get_declared_classes(), ...self::inFiles()] as $other) {
+                    foreach ([...get_declared_classes(), ...self::inFiles($class)] as $other) {
                         if (strcasecmp($other, ltrim($class, '\\')) === 0 || ! is_subclass_of($other, Component::class)) {
                             continue;
                         }
@@ -610,11 +604,16 @@ namespace Diffyne\Cluster {
             }
 
             /** @return list<string> the classes in the folder of components */
-            private static function inFiles(): array
+            private static function inFiles(string $class): array
             {
                 $namespace = trim((string) config('diffyne.component_namespace', 'App\\Diffyne'), '\\').'\\';
-                $folder = app_path(strtr(substr($namespace, strlen(app()->getNamespace())), '\\', '/'));
-                if (! str_starts_with($namespace, app()->getNamespace()) || ! is_dir($folder)) {
+                $class = (new ReflectionClass($class))->getName();
+                $ending = strtr(substr($class, strlen($namespace)), '\\', '/').'.php';
+                $file = (string) (new ReflectionClass($class))->getFileName();
+                // Where this class lies, and else where applications have them.
+                $isHere = str_starts_with($class, $namespace) && str_ends_with($file, '/'.$ending);
+                $folder = $isHere ? substr($file, 0, -strlen($ending)) : app_path(strtr(explode('\\', $namespace, 2)[1] ?? '', '\\', '/'));
+                if (! is_dir($folder)) {
                     return [];
                 }
                 $classes = [];

@@ -36,7 +36,10 @@ pub(super) fn believed<'a>(
 fn is_the_only_one(registry: &Registry, component: &dyn Component) -> bool {
     let names: HashSet<&str> = component.visible().into_iter().collect();
     let is_other = |other: &dyn Component| other.class() != component.class();
-    registry.all().filter(|other| is_other(*other)).all(|other| other.visible().into_iter().collect::<HashSet<_>>() != names)
+    registry
+        .all()
+        .filter(|other| is_other(*other))
+        .all(|other| other.visible().into_iter().collect::<HashSet<_>>() != names)
 }
 
 /// The client's state, with the locked values that the server has sent.

@@ -113,7 +113,7 @@ impl Backend for PhpBackend {
     }
 
     fn features(&self) -> Vec<String> {
-        vec!["bridge".to_owned()]
+        std::iter::once("bridge".to_owned()).chain(super::locked_feature(&self.signer.load())).collect()
     }
 
     fn register_metrics(&self, registry: &Registry) {
