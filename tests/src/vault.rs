@@ -26,13 +26,14 @@ impl Default for Vault {
 struct Chest {
     #[serde(flatten)]
     vault: Vault,
-    chest: i64,
+    #[serde(rename = "chest")]
+    own: i64,
     sum: i64,
 }
 
 impl Default for Chest {
     fn default() -> Self {
-        Self { vault: Vault::default(), chest: 1, sum: 9 }
+        Self { vault: Vault::default(), own: 1, sum: 9 }
     }
 }
 

@@ -486,9 +486,7 @@ async fn pages_of_an_application_with_the_bridge_are_signed_from_the_start() -> 
     // An unmodified diffyne.js, on its first call.
     let mut state = rendered["state"].clone();
     state["plain"] = json!(6);
-    let call = |state: &Value| {
-        json!({"type": "call", "componentClass": VAULT, "componentId": id, "method": "look", "params": [], "state": state, "signature": signature})
-    };
+    let call = |state: &Value| json!({"type": "call", "componentClass": VAULT, "componentId": id, "method": "look", "params": [], "state": state, "signature": signature});
     let send = |port, data: Value| -> anyhow::Result<(u16, Value)> {
         let answer = http_post(port, "/_diffyne/update", &[("Sec-Fetch-Site", "same-origin")], &data.to_string())?;
         Ok((answer.status, json_in(&answer.body)?))

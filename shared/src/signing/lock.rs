@@ -84,7 +84,7 @@ fn print(out: &mut String, value: &Value) {
         Value::Number(number) => print_number(out, number),
         Value::String(text) => print_string(out, text, Escaping::Readable),
         Value::Array(items) => {
-            print_entries(out, items.iter().enumerate().map(|(index, item)| (Cow::Owned(index.to_string()), item)))
+            print_entries(out, items.iter().enumerate().map(|(index, item)| (Cow::Owned(index.to_string()), item)));
         }
         Value::Object(map) => print_entries(out, map.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), value))),
     }
@@ -126,7 +126,8 @@ impl Signer {
         let values: Map<String, Value> =
             names.iter().filter_map(|name| state.get(name).map(|value| ((*name).to_owned(), value.clone()))).collect();
         let lock = to_hex(&mac(&self.keys[0], class, component_id, &values).finalize().into_bytes());
-        let names = URL_SAFE_NO_PAD.encode(Value::from_iter(values.keys().map(String::as_str)).to_string());
+        let names: Value = values.keys().map(String::as_str).collect();
+        let names = URL_SAFE_NO_PAD.encode(names.to_string());
         format!("{signature}.{lock}.{names}")
     }
 
