@@ -15,9 +15,10 @@ use crate::http::{HealthSource, Keep, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by file name; each names only those before it.
-const SCRIPTS: [(&str, &str); 10] = [
+const SCRIPTS: [(&str, &str); 11] = [
     ("backoff.js", include_str!("client/backoff.js")),
     ("socket.js", include_str!("client/socket.js")),
+    ("signature.js", include_str!("client/signature.js")),
     ("transport.js", include_str!("client/transport.js")),
     ("queue.js", include_str!("client/queue.js")),
     ("typing.js", include_str!("client/typing.js")),

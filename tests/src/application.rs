@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
+use diffyne_shared::signing::{LockedValues, Signer, SigningKey, VerifyState};
 use diffyne_worker::component::Registry;
 use diffyne_worker::component::engine::Engine;
 use diffyne_worker::demo;
@@ -22,9 +22,16 @@ pub enum Script {
     Client,
     /// companion.js beside a script with the surface of diffyne.js, which lies here.
     Companion(PathBuf),
+    /// That script alone, by AJAX.
+    Alone(PathBuf),
 }
 
 impl Script {
+    /// The real diffyne.js without a script of ours, if it is at hand.
+    pub fn alone() -> Option<Self> {
+        std::env::var_os("DIFFYNE_JS").map(|path| Self::Alone(path.into()))
+    }
+
     /// companion.js beside the stand-in, and, if the real diffyne.js is at hand, beside that.
     pub fn companions() -> Vec<Self> {
         let stand_in = project().join("tests/data/stand-in.js");
@@ -37,6 +44,9 @@ impl Script {
             Self::Client => {
                 format!(r#"<script type="module" src="/_diffyne/client.js" data-url="{socket}"{more}></script>"#)
             }
+            Self::Alone(_) => r#"<script>window.diffyneConfig = {transport: 'ajax', endpoint: '/_diffyne'};</script>
+                <script src="/diffyne.js" defer></script>"#
+                .to_owned(),
             Self::Companion(_) => format!(
                 r#"<script>window.diffyneConfig = {{transport: 'websocket', wsUrl: 'ws://127.0.0.1:1/?key=', endpoint: '/_diffyne'}};</script>
                 <script src="/diffyne.js" defer></script>
@@ -64,11 +74,23 @@ impl Application {
     /// Serves pages in front of a cluster, whose signing key and database they share. `socket` is the address of the
     /// WebSocket that the pages are told, `more` are attributes of the script tag.
     pub async fn start(cluster: &Cluster, script: &Script, socket: &str, more: &str) -> anyhow::Result<Self> {
+        Self::start_signing(cluster, script, socket, more, LockedValues::Signed).await
+    }
+
+    /// The same; with [`LockedValues::Upstream`] its pages are signed as those that the package renders.
+    pub async fn start_signing(
+        cluster: &Cluster,
+        script: &Script,
+        socket: &str,
+        more: &str,
+        locked: LockedValues,
+    ) -> anyhow::Result<Self> {
         let mut registry = Registry::default();
         components::register(&mut registry);
         let key = SigningKey::parse("test")?;
         let signer =
             Signer::new(vec![key], VerifyState::PropertyUpdates, true).ok_or_else(|| anyhow::anyhow!("no key"))?;
+        let signer = signer.with_locked_values(locked);
         let app = demo::app(&cluster.directory.path().join("demo.sqlite"))?;
         let engine = Arc::new(Engine { registry, signer: ArcSwap::from_pointee(signer), app, debug: false });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -78,7 +100,7 @@ impl Application {
         let [port] = free_ports()?;
         let diffyne_js = match script {
             Script::Client => None,
-            Script::Companion(path) => Some(path.as_path()),
+            Script::Companion(path) | Script::Alone(path) => Some(path.as_path()),
         };
         let nginx = cluster.run_nginx(&nginx_site(cluster, port, site_port, diffyne_js)?, port)?;
         Ok(Self { port, site, _nginx: nginx })

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -129,6 +130,14 @@ pub fn call(class: &str, component: &str, method: &str, params: Value, state: Va
         "type": "call", "componentId": component, "componentClass": class, "method": method, "params": params,
         "state": state, "fingerprint": "", "signature": "", "requestId": request_id,
     })
+}
+
+/// The same `data`, signed with this key as the server signs its answers; `locked` are the class's locked properties.
+pub fn signed(mut data: Value, key: &str, locked: &[&str]) -> anyhow::Result<Value> {
+    let signer = Signer::new(vec![SigningKey::parse(key)?], VerifyState::default(), true).context("no key")?;
+    let [class, id] = ["componentClass", "componentId"].map(|field| data[field].as_str().unwrap_or_default());
+    data["signature"] = signer.sign_locked(class, id, &data["state"], locked).into();
+    Ok(data)
 }
 
 /// A call of the demo counter.

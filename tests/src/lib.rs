@@ -9,6 +9,7 @@
 //! * [`recorded`], [`dom`]: the components of the recorded conversation, and what their patches do
 //! * [`laravel`]: a real Laravel application
 //! * [`relay`]: gateways and workers by hand
+//! * [`vault`]: components with a property of each kind, in Rust
 //! * [`client`]: an independent WebSocket client
 
 pub mod application;
@@ -26,3 +27,4 @@ pub mod process;
 pub mod recorded;
 pub mod redis;
 pub mod relay;
+pub mod vault;

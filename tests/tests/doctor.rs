@@ -54,10 +54,13 @@ async fn a_set_up_that_is_well_is_green_and_a_call_goes_through_it() -> anyhow::
         assert!(line(&text, part, words).starts_with("ok "), "{text}");
     }
     // A component by name, really called.
-    let call = ["--component", "App\\Diffyne\\Counter", "--method", "increment"];
+    let call = ["--component", "App\\Diffyne\\Todo", "--method", "reverse"];
     let (well, text) = doctor(&[&flags[..], &call[..]].concat())?;
     assert!(well && line(&text, "call", "through").starts_with("ok "), "{text}");
-    let call = ["--component", "App\\Diffyne\\Counter", "--method", "nothing"];
+    let call = ["--component", "App\\Diffyne\\Counter", "--method", "increment"];
+    let (well, text) = doctor(&[&flags[..], &call[..]].concat())?;
+    assert!(well && line(&text, "call", "has locked properties").starts_with("ok "), "{text}");
+    let call = ["--component", "App\\Diffyne\\Todo", "--method", "nothing"];
     let (well, text) = doctor(&[&flags[..], &call[..]].concat())?;
     assert!(!well && line(&text, "call", "answered 400").starts_with("BAD "), "{text}");
     Ok(())
@@ -106,7 +109,7 @@ async fn each_fault_of_a_set_up_is_told_with_what_to_do() -> anyhow::Result<()> 
     ] {
         assert!(line(&text, part, words).starts_with("BAD "), "{text}");
     }
-    for (part, words) in [("prefix", "Laravel's is `mine-`"), ("listeners", "hears()")] {
+    for (part, words) in [("prefix", "Laravel's is `mine-`"), ("listeners", "hears()"), ("locked", "Account.php")] {
         assert!(line(&text, part, words).starts_with("note"), "{text}");
     }
     let nobody = ["--redis-url", "redis://127.0.0.1:1", "--workers", "127.0.0.1:1", "--listen", "127.0.0.1:0"];

@@ -2,6 +2,7 @@
 //! that has the surface of diffyne.js (and beside the real one, when `DIFFYNE_JS` says where it is).
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use diffyne_shared::signing::LockedValues;
 use diffyne_tests::application::{Application, Script};
 use diffyne_tests::browser::{Browser, Tab};
 use diffyne_tests::cluster::{Cluster, Node, Shape};
@@ -295,4 +296,51 @@ async fn a_page_moves_on_when_its_gateway_is_stopped_and_no_click_is_lost() -> a
         no_script_errors(&ada, &script);
     }
     Ok(())
+}
+
+/// Goes through the wizard, whose step is locked: each call takes what was typed along.
+async fn goes_through_the_wizard(tab: &mut Tab) -> anyhow::Result<()> {
+    for (step, text) in [(1, "Crabs"), (2, "4")] {
+        tab.wait_for(&format!("document.querySelector('progress').value === {step}")).await?;
+        tab.click("input").await?;
+        tab.type_text(text).await?;
+        tab.enter().await?;
+    }
+    tab.wait_for_text("section > p", "Crabs, 4 seats.").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_with_a_locked_property_takes_edits_along_whoever_has_signed_it() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(1, 1))?;
+    let browser = Browser::start()?;
+    for (script, rendered) in all_scripts()
+        .into_iter()
+        .flat_map(|script| [LockedValues::Signed, LockedValues::Upstream].map(|by| (script.clone(), by)))
+    {
+        for more in ["", " data-ajax=\"Wizard\""] {
+            let application = Application::start_signing(&cluster, &script, "/diffyne", more, rendered).await?;
+            let mut tab = browser.open(&application.url("/wizard")).await?;
+            tab.wait_for(OPEN).await?;
+            goes_through_the_wizard(&mut tab)
+                .await
+                .map_err(|error| error.context(format!("{script:?} {rendered:?} {more}")))?;
+            no_script_errors(&tab, &script);
+        }
+    }
+
+    // diffyne.js alone: our pages work; those of the package are refused their first edits.
+    let Some(script) = Script::alone() else { return Ok(()) };
+    let application = Application::start(&cluster, &script, "/diffyne", "").await?;
+    let mut tab = browser.open(&application.url("/wizard")).await?;
+    goes_through_the_wizard(&mut tab).await?;
+    let application = Application::start_signing(&cluster, &script, "/diffyne", "", LockedValues::Upstream).await?;
+    let mut tab = browser.open(&application.url("/wizard")).await?;
+    tab.wait_for("window.diffyne?.transport !== undefined").await?;
+    let send = "(async () => { const old = diffyne.transport.send.bind(diffyne.transport); \
+        diffyne.transport.send = (payload) => old(payload).catch((error) => { window.refused = error.message; throw error; }); })()";
+    tab.eval(send).await?;
+    tab.click("input").await?;
+    tab.type_text("Crabs").await?;
+    tab.enter().await?;
+    tab.wait_for("window.refused?.includes('No signature covers the locked properties')").await
 }

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use diffyne_tests::client::{Client, call};
+use diffyne_tests::client::{Client, call, signed};
 use diffyne_tests::cluster::{Cluster, Shape, http_post};
 use diffyne_tests::laravel::{Laravel, Way};
 use diffyne_tests::process::{Signal, eventually};
+use diffyne_tests::recorded::APP_KEY;
 use diffyne_tests::ways;
 use serde_json::{Value, json};
 
@@ -757,8 +758,9 @@ async fn without_the_bridge_the_packages_own_endpoint_is_translated(way: Way) ->
     client.send("diffyne.call", call("App\\Diffyne\\ChatRoom", "c", "sendMessage", json!([]), chat, "r")).await?;
     let answer = client.receive().await?["data"].clone();
     assert_eq!(answer["errors"], json!({"newMessage": ["The new message field is required."]}), "{answer}");
-    let leave = call("App\\Diffyne\\Counter", "c", "leave", json!([]), json!({"count": 1}), "r");
-    client.send("diffyne.call", leave).await?;
+    let counter = json!({"count": 1, "label": "a", "owner": 7});
+    let leave = call("App\\Diffyne\\Counter", "c", "leave", json!([]), counter, "r");
+    client.send("diffyne.call", signed(leave, APP_KEY, &["owner"])?).await?;
     assert_eq!(client.receive().await?["data"]["redirect"], json!({"url": "/status", "spa": true}));
     for how in ["exit", "memory", "kill", "deep"] {
         fails(&plain(&mut client, "end", json!([how])).await?);

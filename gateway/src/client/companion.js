@@ -53,7 +53,8 @@ function attach(diffyne) {
     const component = diffyne.registry.get(componentId);
     const job = queues.running(componentId);
     const data = job?.cause ? { ...payload, cause: job.cause } : payload;
-    const response = await transport.send(payload.type === 'update' ? 'update' : 'call', data, byAjax(component?.element));
+    const options = { ...byAjax(component?.element), original: component?.serverState };
+    const response = await transport.send(payload.type === 'update' ? 'update' : 'call', data, options);
     sortEvents(response, job?.cause);
     if (component && job) {
       const sent = (property) => (payload.property === property ? payload.value : payload.state?.[property]);

@@ -116,7 +116,7 @@ async function exchange(component, type, what, cause) {
   // An update is part of filling in a form: a button that it disables would swallow the next click.
   if (type === 'call') showLoading(root, true);
   try {
-    const response = await transport.send(type, data, { ajax: usesAjax(root, ajaxNames) });
+    const response = await transport.send(type, data, { ajax: usesAjax(root, ajaxNames), original: component.state });
     apply(component, response, sent, cause, type);
   } catch (error) {
     failed(component, error);

@@ -4,6 +4,7 @@
 // whether it ran. One that still waited for the connection goes by AJAX.
 
 import { Socket } from './socket.js';
+import { signed } from './signature.js';
 
 const ANSWER_MS = 30_000;
 const COOKIES_MS = 5_000; // a call that logged in is answered after this, cookies or not
@@ -53,8 +54,9 @@ export class Transport {
     return this.#socket?.isOpen ?? false;
   }
 
-  // kind: call, update or mount. The answer, or a CallError.
-  async send(kind, data, { ajax = false } = {}) {
+  // kind: call, update or mount; original: the component's state as the server has sent it. The answer, or a CallError.
+  async send(kind, message, { ajax = false, original } = {}) {
+    const data = { ...message, ...signed(message, original) };
     const event = `diffyne.${kind}`;
     const requestId = `req-${++this.#requests}`;
     const text = JSON.stringify({ event, data: { ...data, requestId } });

@@ -44,6 +44,18 @@ pub(super) fn check(directory: &Path, report: &mut Report) {
             format!("{} that need the bridge{}", listeners.len(), if loads_bridge { ", which is loaded" } else { "" }),
         );
     }
+    let locking: Vec<String> =
+        sources.iter().filter(|(_, text)| has_locked(text)).map(|(file, _)| file.display().to_string()).collect();
+    if !locking.is_empty() && !loads_bridge {
+        report.note(
+            "locked",
+            format!(
+                "{} have locked properties. Their first call with edited fields is refused on pages that have neither companion.js nor \
+                 client.js; load the bridge in the application, and its pages are signed from the start (or DIFFYNE_LOCKED=upstream)",
+                some_of(&locking)
+            ),
+        );
+    }
     let users: Vec<String> = sources
         .iter()
         .filter(|(_, text)| {
@@ -95,6 +107,15 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Whether a component has locked properties, by its text.
+fn has_locked(text: &str) -> bool {
+    let has_attribute = text.match_indices("#[").any(|(at, _)| {
+        let inside = text[at..].split(']').next().unwrap_or_default();
+        inside.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "Locked")
+    });
+    has_attribute || text.contains("protected array $locked") || text.contains("protected $locked")
+}
+
 /// Methods that carry `#[On]` and not `#[Invokable]`, by their attributes' text.
 fn listeners_only(text: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -122,7 +143,20 @@ fn listeners_only(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::listeners_only;
+    use super::{has_locked, listeners_only};
+
+    #[test]
+    fn locked_properties_are_found() {
+        let text = |inside: &str| format!("<?php use Diffyne\\Attributes\\Locked; class A {{ {inside} }}");
+        for inside in
+            ["#[Locked] public int $a;", "#[Other, \\Diffyne\\Attributes\\Locked]", "protected array $locked = ['a'];"]
+        {
+            assert!(has_locked(&text(inside)), "{inside}");
+        }
+        for inside in ["#[Unlocked] public int $a;", "public bool $locked = true;", "#[On('Lock')]"] {
+            assert!(!has_locked(&text(inside)), "{inside}");
+        }
+    }
 
     #[test]
     fn listeners_without_the_other_attribute_are_found() {

@@ -91,8 +91,17 @@ async fn greet(patient: &Patient, address: &PeerAddress, report: &mut Report) ->
             "bridge",
             format!(
                 "{address} calls the package's own endpoint: typed text is trimmed, a cleared field fails, listeners and empty states are \
-                 refused. Copy deploy/php/diffyne-bridge.php into the application, and in a service provider's register(): \
+                 refused, locked properties are whatever a client says. Copy deploy/php/diffyne-bridge.php into the application, and in a service provider's register(): \
                  require_once base_path('diffyne-bridge.php'); \\Diffyne\\Cluster\\Bridge::install($this->app);"
+            ),
+        );
+    }
+    if has("locked-upstream") {
+        report.note(
+            "locked",
+            format!(
+                "{address} takes locked properties as the package does (DIFFYNE_LOCKED=upstream): in calls, whatever a client says. \
+                 It is needed only for pages that the package renders without our scripts and without the bridge"
             ),
         );
     }
@@ -192,15 +201,24 @@ fn post(address: &PeerAddress, path: &str, body: &str, timeout: Duration) -> Res
 fn judge(patient: &Patient, class: &str, status: u16, answer: &Value, took: Duration, report: &mut Report) {
     let error = answer["error"].as_str().unwrap_or_default();
     let millis = took.as_millis();
-    if answer["type"] == "security_error" || status == 403 {
+    // A call of a component with locked properties needs a state that the component itself has signed.
+    let is_locked = patient.call.is_some() && error.starts_with("No signature covers");
+    if !is_locked && (answer["type"] == "security_error" || status == 403) {
         return report.bad(
             "call",
             "the worker's signing key is not the gateway's: give both the same DIFFYNE_SIGNING_KEY or APP_KEY",
         );
     }
-    let came_through = if patient.call.is_some() { answer["s"] == true } else { error == "Component class not found" };
+    let came_through = match patient.call {
+        Some(_) => is_locked || answer["s"] == true,
+        None => error == "Component class not found",
+    };
     if !came_through {
         return report.bad("call", format!("{class} answered {status}: {error}; the worker's log has more"));
+    }
+    if is_locked {
+        let text = "through gateway, worker and application; it was not run, as the component has locked properties and nobody has signed these";
+        return report.well("call", text);
     }
     if took > SLOW_CALL {
         return report.note("call", format!("through gateway, worker and application in {millis} ms, which is slow"));

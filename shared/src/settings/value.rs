@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::rate::Rate;
 use crate::rpc::PeerAddress;
 use crate::rpc::proof::LegacyToken;
-use crate::signing::VerifyState;
+use crate::signing::{LockedValues, VerifyState};
 
 /// A type that a setting can have.
 pub trait FromSetting: Sized {
@@ -181,6 +181,19 @@ impl FromSetting for VerifyState {
             "property-updates" | "true" => Some(Self::PropertyUpdates),
             "strict" => Some(Self::Strict),
             "none" | "false" => Some(Self::None),
+            _ => None,
+        }
+    }
+}
+
+impl FromSetting for LockedValues {
+    fn allowed() -> String {
+        "signed or upstream".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        match text {
+            "signed" => Some(Self::Signed),
+            "upstream" => Some(Self::Upstream),
             _ => None,
         }
     }

@@ -59,6 +59,11 @@ static LENIENT: Spec = Spec::new(
     "true",
     "In strict mode, accept a call whose state differs by filled-in fields only",
 );
+static LOCKED: Spec = Spec::new(
+    "DIFFYNE_LOCKED",
+    "signed",
+    "signed: the value of a locked property is taken only where a signature covers it, in every mode of DIFFYNE_VERIFY_STATE; upstream: as the package takes it, anybody's in a call by default",
+);
 
 /// PHP processes that one thread serves.
 const PROCESSES_PER_THREAD: usize = 16;
@@ -67,7 +72,7 @@ const PROCESSES_PER_THREAD: usize = 16;
 pub fn specs() -> Vec<&'static Spec> {
     let mut specs: Vec<&'static Spec> = WORKER.iter().collect();
     specs.extend(PHP.iter().chain(&APPLICATION));
-    specs.extend([&LENIENT, &common::SIGNING_KEY, &common::APP_KEY, &common::WORKER_TOKEN]);
+    specs.extend([&LENIENT, &LOCKED, &common::SIGNING_KEY, &common::APP_KEY, &common::WORKER_TOKEN]);
     specs.extend([&common::STATUS_TTL, &common::ADMIN_TOKEN, &common::MAX_MESSAGE, &common::DEBUG]);
     specs.extend(common::REDIS.iter().chain(&common::LOG));
     specs
@@ -249,10 +254,13 @@ fn read_signer(layers: &Layers, missing_key: MissingKey) -> Result<Signer, Setti
         }
     }
     let (verify, lenient) = (layers.get("DIFFYNE_VERIFY_STATE")?, layers.get("DIFFYNE_LENIENT_FORMS")?);
-    Signer::new(keys, verify, lenient).ok_or_else(|| SettingsError::Missing {
-        name: "DIFFYNE_SIGNING_KEY",
-        why: "states cannot be signed; set it, or give the application's APP_KEY (--env-file /path/to/app/.env)"
-            .to_owned(),
+    let locked = layers.get("DIFFYNE_LOCKED")?;
+    Signer::new(keys, verify, lenient).map(|signer| signer.with_locked_values(locked)).ok_or_else(|| {
+        SettingsError::Missing {
+            name: "DIFFYNE_SIGNING_KEY",
+            why: "states cannot be signed; set it, or give the application's APP_KEY (--env-file /path/to/app/.env)"
+                .to_owned(),
+        }
     })
 }
 

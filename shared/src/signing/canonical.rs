@@ -18,7 +18,7 @@ pub enum EmptyStrings {
 
 /// How PHP escapes a string.
 #[derive(Clone, Copy)]
-enum Escaping {
+pub(super) enum Escaping {
     /// `JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE`.
     Readable,
     /// The defaults: slashes and everything beyond ASCII escaped.
@@ -194,7 +194,7 @@ fn ksort(entries: &mut Vec<(Key<'_>, &Value)>) {
     entries.extend(right);
 }
 
-fn print_number(out: &mut String, number: &Number) {
+pub(super) fn print_number(out: &mut String, number: &Number) {
     if let Some(integer) = number.as_i64() {
         // Writing into a String cannot fail.
         let _ = write!(out, "{integer}");
@@ -203,7 +203,7 @@ fn print_number(out: &mut String, number: &Number) {
     }
 }
 
-fn print_string(out: &mut String, text: &str, escaping: Escaping) {
+pub(super) fn print_string(out: &mut String, text: &str, escaping: Escaping) {
     let default = matches!(escaping, Escaping::Default);
     out.push('"');
     // Most text needs no escaping: it is copied in runs.

@@ -1,9 +1,11 @@
 //! The state signature: what makes a component's state, which travels through the browser, trustworthy.
 //!
 //! Signatures and fingerprints are byte for byte those of the PHP package. `canonical` holds the PHP side of it
-//! (how PHP sorts keys and prints JSON); this file holds keys, HMAC and the rules of verification.
+//! (how PHP sorts keys and prints JSON); this file holds keys, HMAC and the rules of verification; `lock` the second
+//! signature, which covers class, component and locked values.
 
 mod canonical;
+mod lock;
 mod php_number;
 
 use std::fmt;
@@ -16,6 +18,7 @@ use sha2::Sha256;
 use thiserror::Error;
 
 pub use canonical::{EmptyStrings, canonical_json, php_json};
+pub use lock::{LockedValues, SignatureParts};
 pub use php_number::{format_float, integer_key};
 
 /// Most values that a lenient second try may change (the PHP package's own limit).
@@ -55,7 +58,11 @@ pub enum KeyError {
 
 /// One signing key, ready for use. Its bytes never reach a log: `Debug` prints none.
 #[derive(Clone)]
-pub struct SigningKey(Hmac<Sha256>);
+pub struct SigningKey {
+    state: Hmac<Sha256>,
+    /// Derived from the same bytes, for locked values.
+    lock: Hmac<Sha256>,
+}
 
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,12 +75,14 @@ impl SigningKey {
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let bytes = Self::bytes(text)?;
         // HMAC takes a key of any length, so this does not fail.
-        Hmac::new_from_slice(&bytes).map(Self).map_err(|_| KeyError::Empty)
+        Self::from_bytes(&bytes).ok_or(KeyError::Empty)
     }
 
     /// A key by its bytes, as [`Self::bytes`] gives them.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Hmac::new_from_slice(bytes).ok().map(Self)
+        let state = Hmac::new_from_slice(bytes).ok()?;
+        let lock = lock::lock_key(&state)?;
+        Some(Self { state, lock })
     }
 
     /// The bytes of a key as Laravel writes it, for other uses than signing: derive from them.
@@ -88,7 +97,7 @@ impl SigningKey {
     }
 
     fn mac(&self, canonical: &str, component_id: &str) -> Hmac<Sha256> {
-        let mut mac = self.0.clone();
+        let mut mac = self.state.clone();
         mac.update(canonical.as_bytes());
         mac.update(component_id.as_bytes());
         mac
@@ -101,12 +110,30 @@ pub struct Signer {
     keys: Vec<SigningKey>,
     verify: VerifyState,
     lenient: bool,
+    locked: LockedValues,
+}
+
+/// How a message's state and its signature go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may be run: the signature fits, or none is wanted.
+    Accepted,
+    /// It may be run: the signature fits once what a form's fields may have added is taken away.
+    Lenient,
+    /// It may not.
+    Refused,
 }
 
 impl Signer {
     /// A signer with at least one key; `None` without any.
     pub fn new(keys: Vec<SigningKey>, verify: VerifyState, lenient: bool) -> Option<Self> {
-        (!keys.is_empty()).then_some(Self { keys, verify, lenient })
+        (!keys.is_empty()).then_some(Self { keys, verify, lenient, locked: LockedValues::default() })
+    }
+
+    /// The same, with another rule for locked values.
+    #[must_use]
+    pub fn with_locked_values(self, locked: LockedValues) -> Self {
+        Self { locked, ..self }
     }
 
     /// The signature of a state that the server sends: empty strings count as null, as in the PHP package.
@@ -124,18 +151,33 @@ impl Signer {
         }
     }
 
-    /// Whether a message of this purpose is acceptable with this state and signature.
-    pub fn accepts(&self, purpose: Purpose, state: &Value, component_id: &str, signature: Option<&str>) -> bool {
+    /// Whether a message of this purpose may be run with this state and signature. `locked` are the names of values
+    /// that no form can have filled in; the lenient second try leaves them as they are.
+    pub fn judge<T: AsRef<str>>(
+        &self,
+        purpose: Purpose,
+        state: &Value,
+        component_id: &str,
+        signature: Option<&str>,
+        locked: &[T],
+    ) -> Verdict {
         if !self.wants(purpose) {
-            return true;
+            return Verdict::Accepted;
         }
-        let Some(signature) = signature.and_then(|text| hex::decode(text).ok()) else { return false };
-        if self.matches(state, component_id, &signature) {
-            return true;
+        let Some(signature) = signature else { return Verdict::Refused };
+        if self.covers(state, component_id, signature) {
+            return Verdict::Accepted;
         }
-        self.lenient
+        let is_filled_in = self.lenient
             && purpose == Purpose::Call
-            && without_form_input(state).is_some_and(|state| self.matches(&state, component_id, &signature))
+            && without_form_input(state, locked).is_some_and(|state| self.covers(&state, component_id, signature));
+        if is_filled_in { Verdict::Lenient } else { Verdict::Refused }
+    }
+
+    /// Whether the package's signature is that of this state as a whole. It names no class.
+    pub fn covers(&self, state: &Value, component_id: &str, signature: &str) -> bool {
+        let signature = hex::decode(SignatureParts::of(signature).state);
+        signature.is_ok_and(|signature| self.matches(state, component_id, &signature))
     }
 
     fn matches(&self, state: &Value, component_id: &str, signature: &[u8]) -> bool {
@@ -145,11 +187,12 @@ impl Signer {
 }
 
 /// The state as it may have been before a user filled in a form: the lenient second try of strict mode.
-fn without_form_input(state: &Value) -> Option<Value> {
+fn without_form_input<T: AsRef<str>>(state: &Value, locked: &[T]) -> Option<Value> {
     let mut changed = 0;
     let mut before = Map::new();
     for (name, value) in state.as_object()? {
         let reset = match value {
+            _ if locked.iter().any(|locked| locked.as_ref() == name) => None,
             Value::String(text) if !text.is_empty() => Some(Value::Null),
             Value::Number(number) if number.as_i64().is_some_and(|n| n != 0) => Some(Value::from(0)),
             Value::Bool(true) => Some(Value::Bool(false)),
@@ -179,6 +222,10 @@ fn to_hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn accepts(signer: &Signer, purpose: Purpose, state: &Value, id: &str, signature: Option<&str>) -> bool {
+        signer.judge::<&str>(purpose, state, id, signature, &[]) != Verdict::Refused
+    }
 
     fn signer(verify: VerifyState, lenient: bool) -> Signer {
         Signer::new(vec![SigningKey::parse("key").unwrap()], verify, lenient).unwrap()
@@ -222,12 +269,12 @@ mod tests {
         let signer = signer(VerifyState::default(), true);
         let state = json!({"a": ""});
         let good = signer.sign(&state, "id");
-        assert!(signer.accepts(Purpose::Update, &state, "id", Some(&good)));
-        assert!(!signer.accepts(Purpose::Update, &json!({"a": "x"}), "id", Some(&good)));
-        assert!(!signer.accepts(Purpose::Update, &state, "other", Some(&good)));
-        assert!(!signer.accepts(Purpose::Update, &state, "id", None));
-        assert!(!signer.accepts(Purpose::Update, &state, "id", Some("zz")));
-        assert!(signer.accepts(Purpose::Call, &json!({"a": "x"}), "id", None));
+        assert!(accepts(&signer, Purpose::Update, &state, "id", Some(&good)));
+        assert!(!accepts(&signer, Purpose::Update, &json!({"a": "x"}), "id", Some(&good)));
+        assert!(!accepts(&signer, Purpose::Update, &state, "other", Some(&good)));
+        assert!(!accepts(&signer, Purpose::Update, &state, "id", None));
+        assert!(!accepts(&signer, Purpose::Update, &state, "id", Some("zz")));
+        assert!(accepts(&signer, Purpose::Call, &json!({"a": "x"}), "id", None));
     }
 
     #[test]
@@ -237,13 +284,18 @@ mod tests {
         let strict = signer(VerifyState::Strict, false);
         let lenient = signer(VerifyState::Strict, true);
         let signature = strict.sign(&sent, "id");
-        assert!(!strict.accepts(Purpose::Call, &filled, "id", Some(&signature)));
-        assert!(lenient.accepts(Purpose::Call, &filled, "id", Some(&signature)));
-        assert!(!lenient.accepts(Purpose::Update, &filled, "id", Some(&signature)));
+        assert!(!accepts(&strict, Purpose::Call, &filled, "id", Some(&signature)));
+        assert!(accepts(&lenient, Purpose::Call, &filled, "id", Some(&signature)));
+        assert!(!accepts(&lenient, Purpose::Update, &filled, "id", Some(&signature)));
+        let locked = ["count"];
+        let verdict = lenient.judge(Purpose::Call, &filled, "id", Some(&signature), &locked);
+        assert_eq!(verdict, Verdict::Refused, "a form does not fill in what is locked");
+        let by_hand = json!({"name": "Ada", "count": 0, "agreed": true});
+        assert_eq!(lenient.judge(Purpose::Call, &by_hand, "id", Some(&signature), &locked), Verdict::Lenient);
         let wide: Map<String, Value> = (0..21).map(|i| (format!("k{i}"), json!(1))).collect();
         let zeros: Map<String, Value> = (0..21).map(|i| (format!("k{i}"), json!(0))).collect();
         let signature = lenient.sign(&Value::Object(zeros), "id");
-        assert!(!lenient.accepts(Purpose::Call, &Value::Object(wide), "id", Some(&signature)));
+        assert!(!accepts(&lenient, Purpose::Call, &Value::Object(wide), "id", Some(&signature)));
     }
 
     #[test]
@@ -253,7 +305,7 @@ mod tests {
         let during = Signer::new(vec![new.clone(), old], VerifyState::Strict, false).unwrap();
         let after = Signer::new(vec![new], VerifyState::Strict, false).unwrap();
         let state = json!({"a": 1});
-        assert!(during.accepts(Purpose::Call, &state, "id", Some(&before.sign(&state, "id"))));
+        assert!(accepts(&during, Purpose::Call, &state, "id", Some(&before.sign(&state, "id"))));
         assert_eq!(during.sign(&state, "id"), after.sign(&state, "id"));
     }
 

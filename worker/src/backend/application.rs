@@ -36,6 +36,8 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where the bridge listens, below the application's root.
 const BRIDGE_PATH: &str = "/_diffyne-bridge";
 const BRIDGE_VERB: &str = "DIFFYNE";
+/// The first bridge that takes locked values only where a signature covers them.
+const BRIDGE_VERSION: u32 = 2;
 
 /// One request to the application.
 pub(super) struct Post {
@@ -130,7 +132,15 @@ impl ApplicationBackend {
         let head = json!({"kind": "hello"});
         let post = to_bridge(&head, b"", HeaderMap::new(), "127.0.0.1", false);
         let way = match self.post(post, Instant::now() + ASK_TIMEOUT).await {
-            Ok(answer) if answer.status == StatusCode::OK => Way::Bridge,
+            Ok(answer) if answer.status == StatusCode::OK => {
+                let version = std::str::from_utf8(&answer.body).ok().and_then(|text| text.trim().parse().ok());
+                if version.is_none_or(|version: u32| version < BRIDGE_VERSION) && self.way() != Way::Bridge {
+                    tracing::warn!(
+                        "the application's bridge is older than this worker and does not protect locked properties: copy the newest bridge.php"
+                    );
+                }
+                Way::Bridge
+            }
             Ok(answer) if answer.status.is_server_error() => {
                 tracing::warn!(status = %answer.status, application = self.carrier.place(), "the application fails");
                 return;
@@ -150,7 +160,7 @@ impl ApplicationBackend {
         } else {
             tracing::warn!(
                 "the application has not loaded the bridge: typed text is trimmed, a cleared field may fail, listeners \
-                 need #[Invokable] as well; see bridge.php"
+                 need #[Invokable] as well, locked properties are the client's to choose; see bridge.php"
             );
         }
     }
@@ -186,7 +196,7 @@ impl ApplicationBackend {
             debug: self.debug,
         };
         let is_bridge = self.way() == Way::Bridge;
-        let mut head = request::head(&job);
+        let mut head = request::head(&job, &verified.trust);
         let (headers, secure) = (headers(&mut head), head.scheme == "https");
         let post = if is_bridge {
             to_bridge(&head, &job.payload, headers, &job.client.ip, secure)
@@ -196,7 +206,8 @@ impl ApplicationBackend {
         } else {
             let path = if kind == CallKind::Mount { "/update/lazy" } else { "/update" };
             let path = format!("{}{path}", self.settings.prefix);
-            Post { path, headers, body: job.payload, address: job.client.ip, secure }
+            let body = request::for_endpoint(job.payload);
+            Post { path, headers, body, address: job.client.ip, secure }
         };
         let (mut told, body) = match self.post(post, job.deadline).await {
             Ok(answer) if is_bridge && answer.status == StatusCode::OK => {
@@ -280,11 +291,12 @@ impl Backend for ApplicationBackend {
     }
 
     fn features(&self) -> Vec<String> {
-        match self.way() {
-            Way::Unknown => Vec::new(),
-            Way::Bridge => vec!["bridge".to_owned()],
-            Way::Endpoint => vec!["endpoint".to_owned()],
-        }
+        let way = match self.way() {
+            Way::Unknown => None,
+            Way::Bridge => Some("bridge".to_owned()),
+            Way::Endpoint => Some("endpoint".to_owned()),
+        };
+        way.into_iter().chain(super::locked_feature(&self.signer.load())).collect()
     }
 
     fn set_signer(&self, signer: &Signer) {

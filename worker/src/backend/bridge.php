@@ -15,14 +15,17 @@
 namespace Diffyne\Cluster {
 
     use Closure;
+    use Diffyne\Attributes\Computed;
     use Diffyne\Attributes\Invokable;
     use Diffyne\Attributes\Lazy;
+    use Diffyne\Attributes\Locked;
     use Diffyne\Attributes\On;
     use Diffyne\Component;
     use Diffyne\Exceptions\RedirectException;
     use Diffyne\State\ComponentHydrator;
     use Diffyne\VirtualDOM\PatchSerializer;
     use Diffyne\VirtualDOM\Renderer;
+    use FilesystemIterator;
     use Illuminate\Contracts\Debug\ExceptionHandler;
     use Illuminate\Contracts\Foundation\Application;
     use Illuminate\Foundation\Bootstrap\BootProviders;
@@ -31,9 +34,12 @@ namespace Diffyne\Cluster {
     use Illuminate\Foundation\Http\Middleware\TrimStrings;
     use Illuminate\Http\Request;
     use Illuminate\Http\Response;
+    use Illuminate\Routing\Events\RouteMatched;
     use Illuminate\Routing\Route;
     use Illuminate\Validation\ValidationException;
     use InvalidArgumentException;
+    use RecursiveDirectoryIterator;
+    use RecursiveIteratorIterator;
     use ReflectionClass;
     use ReflectionMethod;
     use ReflectionProperty;
@@ -55,7 +61,7 @@ namespace Diffyne\Cluster {
         /** Runs calls with the package's own public classes. */
         final class Bridge
         {
-            public const VERSION = 1;
+            public const VERSION = 2;
 
             /** A verb of our own: no route of the application, not even one for any verb, is in its way. */
             public const VERB = 'DIFFYNE';
@@ -93,7 +99,11 @@ namespace Diffyne\Cluster {
                     'publish_url' => env('DIFFYNE_PUBLISH_URL'),
                     'admin_token' => env('DIFFYNE_ADMIN_TOKEN'),
                     'health_url' => env('DIFFYNE_HEALTH_URL'),
+                    'locked' => env('DIFFYNE_LOCKED', 'signed'),
                 ], (array) $app['config']->get('diffyne.cluster', [])));
+                // Pages get the second signature from the start, which the package's own endpoint does not know.
+                $app->extend(Renderer::class, static fn (Renderer $renderer) => Locks::signing($renderer));
+                $app['events']->listen(RouteMatched::class, static fn (RouteMatched $matched) => Locks::forPackage($matched));
                 // Later than cached routes are read: they take the place of all others.
                 $app->afterBootstrapping(BootProviders::class, static function (Application $app) use ($bridge): void {
                     // A command may be about to keep the application's routes: ours would be among them twice.
@@ -205,10 +215,15 @@ namespace Diffyne\Cluster {
             /** What a worker shows that comes over HTTP: derived from the key that it has as well. */
             public static function secret(): string
             {
-                $key = (string) (config('diffyne.security.signing_key') ?: config('app.key'));
-                $key = str_starts_with($key, 'base64:') ? base64_decode(substr($key, 7)) : $key;
+                return hash_hmac('sha256', 'diffyne bridge 1', self::key());
+            }
 
-                return hash_hmac('sha256', 'diffyne bridge 1', $key);
+            /** The key that states are signed with. */
+            public static function key(): string
+            {
+                $key = (string) (config('diffyne.security.signing_key') ?: config('app.key'));
+
+                return str_starts_with($key, 'base64:') ? base64_decode(substr($key, 7)) : $key;
             }
 
             /** Runs one call; whatever happens in it, this returns its answer. */
@@ -219,8 +234,8 @@ namespace Diffyne\Cluster {
                     $data = json_decode($payload, true, 512, JSON_THROW_ON_ERROR);
 
                     return match ($head['kind']) {
-                        'call', 'update' => $this->exchange($head['kind'], $data),
-                        'mount' => $this->mount($data),
+                        'call', 'update' => $this->exchange($head, $data),
+                        'mount' => $this->mount($head, $data),
                         'grant' => $this->grant($data),
                         default => throw new Refused('invalid', 'This worker does not do that.'),
                     };
@@ -235,18 +250,21 @@ namespace Diffyne\Cluster {
                 }
             }
 
-            private function exchange(string $kind, array $data): array
+            private function exchange(array $head, array $data): array
             {
                 $class = $this->componentClass($data['componentClass'] ?? null);
                 $state = is_array($data['state'] ?? null) ? $data['state'] : [];
-                $known = array_intersect_key($state, $this->stateProperties($class));
+                $trust = $head['trust'] ?? 'upstream';
+                // What the edited fields of the state were when it was sent.
+                $base = (is_array($data['base'] ?? null) ? $data['base'] : []) + $state;
+                $known = Locks::believed($class, array_intersect_key($state, $this->stateProperties($class)), $base, $trust);
                 $component = app(ComponentHydrator::class)->hydrate($class, $known, (string) $data['componentId']);
                 $this->renderer()->snapshotComponent($component);
                 if (is_array($data['errors'] ?? null)) {
                     $component->setErrorBag($data['errors']);
                 }
                 try {
-                    if ($kind === 'call') {
+                    if ($head['kind'] === 'call') {
                         $this->call($component, (string) $data['method'], $data['params'] ?? []);
                     } else {
                         $this->update($component, (string) $data['property'], $data['value'] ?? null, $state);
@@ -259,20 +277,23 @@ namespace Diffyne\Cluster {
                 // Patches that were filtered print as an object, which diffyne.js cannot read.
                 ksort($response['c']['p']);
                 $response['c']['p'] = array_values($response['c']['p']);
+                $response['c']['sig'] = Locks::signature($component, $response['c']['st'], $response['c']['sig'], $trust);
 
                 return self::succeeded($response);
             }
 
-            private function mount(array $data): array
+            private function mount(array $head, array $data): array
             {
                 $class = $this->componentClass($data['componentClass'] ?? null);
                 if ((new ReflectionClass($class))->getAttributes(Lazy::class) === []) {
                     throw new Refused('not_lazy', 'Invalid component class');
                 }
                 $params = array_merge((array) ($data['params'] ?? []), (array) ($data['queryParams'] ?? []));
-                $component = app(ComponentHydrator::class)->mount($class, $params);
+                $choosable = array_diff_key(array_intersect_key($params, $this->stateProperties($class)), Locks::of($class)['protected']);
+                $component = app(ComponentHydrator::class)->mount($class, $choosable);
                 $component->id = (string) $data['componentId'];
                 $rendered = $this->renderer()->renderInitial($component);
+                $trust = $head['trust'] ?? 'upstream';
                 $listeners = $rendered['eventListeners'] ?? [];
 
                 return self::answer(['outcome' => 'ok', 'listeners' => json_encode((object) $listeners, self::JSON)], [
@@ -281,7 +302,7 @@ namespace Diffyne\Cluster {
                     'html' => $rendered['html'],
                     'state' => $rendered['state'],
                     'fingerprint' => $rendered['fingerprint'],
-                    'signature' => $rendered['signature'],
+                    'signature' => Locks::signature($component, $rendered['state'], $rendered['signature'], $trust),
                     'eventListeners' => (object) $listeners,
                 ]);
             }
@@ -457,6 +478,205 @@ namespace Diffyne\Cluster {
                     'file' => str_replace(base_path().'/', '', $error->getFile()),
                     'line' => $error->getLine(),
                 ]);
+            }
+        }
+
+        /** Values of properties that clients see and must not change: whose are believed, and what signs them. */
+        final class Locks
+        {
+            /** As in the worker, which verifies what is signed here. */
+            private const LABEL = 'diffyne locked values 1';
+
+            private const JSON = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR;
+
+            /** Files of components that are looked at. */
+            private const FILES_MAX = 2000;
+
+            /** @var array<string, array{visible: array<string, true>, locked: array<string, true>, protected: array<string, true>}> */
+            private static array $classes = [];
+
+            /** @var array<string, bool> */
+            private static array $alone = [];
+
+            /**
+             * What a class shows of itself: all names, those that clients must not change, and with these the hidden ones.
+             *
+             * @return array{visible: array<string, true>, locked: array<string, true>, protected: array<string, true>}
+             */
+            public static function of(string $class): array
+            {
+                return self::$classes[$class] ??= (static function () use ($class): array {
+                    // Its constructor has read the attributes, and may have added names of its own.
+                    $lists = Closure::bind(fn () => [$this->hidden ?? [], $this->locked ?? [], $this->computed ?? []], new $class(), Component::class);
+
+                    return self::describe($class, ...$lists());
+                })();
+            }
+
+            private static function describe(string $class, array $hidden, array $locked, array $computed): array
+            {
+                $hidden = array_fill_keys($hidden, true);
+                $locked = array_fill_keys([...$locked, ...$computed], true);
+                $names = [];
+                foreach ((new ReflectionClass($class))->getProperties(ReflectionProperty::IS_PUBLIC) as $property) {
+                    $name = $property->getName();
+                    if ($property->isStatic() || $property->getDeclaringClass()->getName() === Component::class) {
+                        continue;
+                    }
+                    $names[$name] = true;
+                    // A computed property of this kind is no part of the state.
+                    $property->getAttributes(Computed::class) === [] || $hidden[$name] = true;
+                    $property->getAttributes(Locked::class) === [] || $locked[$name] = true;
+                }
+                $visible = array_diff_key($names, $hidden);
+
+                return ['visible' => $visible, 'locked' => array_intersect_key($locked, $visible), 'protected' => $hidden + $locked];
+            }
+
+            /**
+             * The state that a call starts from, its locked values among it only where a signature covers them.
+             *
+             * @param array<string, mixed> $state what the client says
+             * @param array<string, mixed> $base  what it says that the server has sent
+             * @param mixed                $trust what the worker has verified: `base`, or names of the state, or the rules of upstream
+             */
+            public static function believed(string $class, array $state, array $base, mixed $trust): array
+            {
+                ['visible' => $visible, 'locked' => $locked, 'protected' => $protected] = self::of($class);
+                $state = array_diff_key($state, array_diff_key($protected, $locked));
+                if ($locked === [] || $trust === 'upstream') {
+                    return $state;
+                }
+                if (is_array($trust) && array_diff_key($locked, array_fill_keys($trust, true)) === []) {
+                    return $state;
+                }
+                $isWhole = count($base) === count($visible) && array_diff_key($visible, $base) === [];
+                if ($trust === 'base' && $isWhole && self::isAlone($class)) {
+                    return array_intersect_key($base, $locked) + $state;
+                }
+                // A form does not fill in what is locked.
+                $filled = static fn (mixed $value): bool => is_scalar($value) && ! is_float($value) && (bool) $value;
+                if ($trust === 'upstream form' && array_filter(array_intersect_key($state, $locked), $filled) === []) {
+                    return $state;
+                }
+                throw new Refused('unsigned', '');
+            }
+
+            /** The signature of a state: the package's own, and ours over class, component and locked values behind it. */
+            public static function signature(Component $component, array $state, string $signature, mixed $trust): string
+            {
+                $signature = explode('.', $signature, 2)[0];
+                $values = array_intersect_key($state, self::of($component::class)['locked']);
+                if ($values === [] || in_array($trust, ['upstream', 'upstream form'], true)) {
+                    return $signature;
+                }
+                $names = rtrim(strtr(base64_encode(json_encode(array_keys($values), self::JSON)), '+/', '-_'), '=');
+
+                return $signature.'.'.self::lock($component::class, $component->id, $values).'.'.$names;
+            }
+
+            public static function lock(string $class, string $id, array $values): string
+            {
+                $document = ['class' => strtolower(ltrim($class, '\\')), 'id' => $id, 'values' => $values];
+                // As it comes back: objects are what they print.
+                $document = self::sorted(json_decode(json_encode($document, self::JSON), true, 512, JSON_THROW_ON_ERROR));
+                $printed = json_encode($document, self::JSON | JSON_FORCE_OBJECT);
+
+                return hash_hmac('sha256', $printed, hash_hmac('sha256', self::LABEL, Bridge::key(), true));
+            }
+
+            /** Keys in the order of their bytes at every level, whatever order a browser gives them. */
+            private static function sorted(array $values): array
+            {
+                ksort($values, SORT_STRING);
+
+                return array_map(static fn (mixed $value) => is_array($value) ? self::sorted($value) : $value, $values);
+            }
+
+            /**
+             * Whether no other component has a state of the same names: then the package's signature, which names no
+             * class, speaks of this one.
+             */
+            private static function isAlone(string $class): bool
+            {
+                return self::$alone[$class] ??= (static function () use ($class): bool {
+                    $own = self::of($class)['visible'];
+                    foreach ([...get_declared_classes(), ...self::inFiles($class)] as $other) {
+                        if (strcasecmp($other, ltrim($class, '\\')) === 0 || ! is_subclass_of($other, Component::class)) {
+                            continue;
+                        }
+                        $reflection = new ReflectionClass($other);
+                        $visible = self::describe($other, $reflection->getDefaultProperties()['hidden'] ?? [], [], [])['visible'];
+                        if (! $reflection->isAbstract() && count($visible) === count($own) && array_diff_key($visible, $own) === []) {
+                            return false;
+                        }
+                    }
+
+                    return true;
+                })();
+            }
+
+            /** @return list<string> the classes in the folder of components */
+            private static function inFiles(string $class): array
+            {
+                $namespace = trim((string) config('diffyne.component_namespace', 'App\\Diffyne'), '\\').'\\';
+                $class = (new ReflectionClass($class))->getName();
+                $ending = strtr(substr($class, strlen($namespace)), '\\', '/').'.php';
+                $file = (string) (new ReflectionClass($class))->getFileName();
+                // Where this class lies, and else where applications have them.
+                $isHere = str_starts_with($class, $namespace) && str_ends_with($file, '/'.$ending);
+                $folder = $isHere ? substr($file, 0, -strlen($ending)) : app_path(strtr(explode('\\', $namespace, 2)[1] ?? '', '\\', '/'));
+                if (! is_dir($folder)) {
+                    return [];
+                }
+                $classes = [];
+                foreach (new RecursiveIteratorIterator(new RecursiveDirectoryIterator($folder, FilesystemIterator::SKIP_DOTS)) as $file) {
+                    if (count($classes) >= self::FILES_MAX || $file->getExtension() !== 'php') {
+                        continue;
+                    }
+                    $class = $namespace.strtr(substr($file->getPathname(), strlen(rtrim($folder, '/')) + 1, -4), '/', '\\');
+                    try {
+                        class_exists($class) && $classes[] = $class;
+                    } catch (Throwable) {
+                        // It is no class that anybody can use.
+                    }
+                }
+
+                return $classes;
+            }
+
+            /** The package's renderer, for pages that get our signature with their first state. */
+            public static function signing(Renderer $renderer): Renderer
+            {
+                if ($renderer::class !== Renderer::class || config('diffyne.cluster.locked') === 'upstream') {
+                    return $renderer;
+                }
+
+                return new class() extends Renderer {
+                    public function renderInitial(Component $component): array
+                    {
+                        return self::signed($component, parent::renderInitial($component));
+                    }
+
+                    public function renderUpdate(Component $component): array
+                    {
+                        return self::signed($component, parent::renderUpdate($component));
+                    }
+
+                    private static function signed(Component $component, array $rendered): array
+                    {
+                        return array_replace($rendered, ['signature' => Locks::signature($component, $rendered['state'], $rendered['signature'], null)]);
+                    }
+                };
+            }
+
+            /** The package's own endpoint compares the whole signature with its own: it gets that part alone. */
+            public static function forPackage(RouteMatched $matched): void
+            {
+                $signature = $matched->request->input('signature');
+                if (is_string($signature) && str_contains($signature, '.') && str_starts_with(ltrim($matched->route->getActionName(), '\\'), 'Diffyne\\')) {
+                    $matched->request->merge(['signature' => explode('.', $signature, 2)[0]]);
+                }
             }
         }
 

@@ -17,10 +17,10 @@ use std::pin::Pin;
 use std::time::Instant;
 
 use diffyne_shared::rpc::{CallKind, Cause, Outcome, SessionFate, Transport};
-use diffyne_shared::signing::Signer;
+use diffyne_shared::signing::{LockedValues, Signer};
 use prometheus::Registry;
 
-use crate::component::message::{Data, Verified};
+use crate::component::message::{Data, Locked, Verified};
 use crate::component::{ClientInfo, Failure};
 
 /// An event that may leave for the whole cluster.
@@ -118,9 +118,16 @@ impl Job {
             return Ok(Verified::grant());
         }
         Data::read(&self.payload)
-            .and_then(|data| Verified::of(&data, self.kind, transport, signer).map(Verified::into_owned))
+            .and_then(|data| {
+                Verified::of(&data, self.kind, transport, signer, Locked::Unknown).map(Verified::into_owned)
+            })
             .map_err(|failure| Box::new(Finished::refused(&failure, self.kind, transport)))
     }
+}
+
+/// The feature of a worker that takes locked values as the package does.
+fn locked_feature(signer: &Signer) -> Option<String> {
+    (signer.locked_values() == LockedValues::Upstream).then(|| "locked-upstream".to_owned())
 }
 
 /// The end of a call, later.
@@ -132,7 +139,8 @@ pub trait Backend: Send + Sync {
     fn name(&self) -> &'static str;
     /// Runs one call; must not panic and must end.
     fn run(&self, job: Job) -> FinishedFuture<'_>;
-    /// What gateways and their operators may want to know of it: `bridge`, or `endpoint` without it.
+    /// What gateways and their operators may want to know of it: `bridge`, or `endpoint` without it; `locked-upstream`
+    /// where anybody may choose locked values.
     fn features(&self) -> Vec<String> {
         Vec::new()
     }

@@ -20,6 +20,10 @@ impl Backend for NativeBackend {
         "native"
     }
 
+    fn features(&self) -> Vec<String> {
+        super::locked_feature(&self.engine.signer.load()).into_iter().collect()
+    }
+
     fn run(&self, job: Job) -> FinishedFuture<'_> {
         Box::pin(async move { self.engine.run(job.kind, job.client, &job.payload).await })
     }

@@ -4,10 +4,12 @@
 use std::borrow::Cow;
 
 use diffyne_shared::rpc::{CallKind, Transport};
+use diffyne_shared::signing::SignatureParts;
 use serde::Serialize;
 
 use super::Job;
 use crate::component::ClientInfo;
+use crate::component::message::Trust;
 use crate::cookies;
 
 /// Headers that reach the application as they are. None of them says who or where the client is.
@@ -40,6 +42,8 @@ fn trace_parent(client: &ClientInfo) -> String {
 #[derive(Serialize)]
 pub(super) struct Head<'a> {
     kind: &'static str,
+    /// What the bridge may take of locked values.
+    trust: &'a Trust,
     transport: &'static str,
     ip: &'a str,
     /// The host that the page named,
@@ -53,7 +57,7 @@ pub(super) struct Head<'a> {
 }
 
 /// The head of a call.
-pub(super) fn head(job: &Job) -> Head<'_> {
+pub(super) fn head<'a>(job: &'a Job, trust: &'a Trust) -> Head<'a> {
     let client = &job.client;
     let (mut host, mut scheme) = (None, None);
     let mut headers: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(PASSED.len() + 4);
@@ -78,6 +82,7 @@ pub(super) fn head(job: &Job) -> Head<'_> {
     headers.push(("x-request-id", job.request_id.as_str().into()));
     headers.push(("traceparent", trace_parent(client).into()));
     Head {
+        trust,
         kind: match job.kind {
             CallKind::Call => "call",
             CallKind::Update => "update",
@@ -91,6 +96,23 @@ pub(super) fn head(job: &Job) -> Head<'_> {
         headers,
         cookie: cookies::header(&client.headers),
     }
+}
+
+/// A message as the package's own endpoint takes it: with the package's part of the signature alone. A page has the
+/// other part from a worker that had the bridge.
+pub(super) fn for_endpoint(payload: Vec<u8>) -> Vec<u8> {
+    #[derive(serde::Deserialize)]
+    struct Signed<'a> {
+        #[serde(borrow, default)]
+        signature: Option<std::borrow::Cow<'a, str>>,
+    }
+    let signature = serde_json::from_slice::<Signed<'_>>(&payload).ok().and_then(|signed| signed.signature);
+    let Some(parts) = signature.as_deref().map(SignatureParts::of).filter(|parts| parts.lock.is_some()) else {
+        return payload;
+    };
+    let Ok(mut message) = serde_json::from_slice::<serde_json::Value>(&payload) else { return payload };
+    message["signature"] = parts.state.into();
+    message.to_string().into_bytes()
 }
 
 #[cfg(test)]
@@ -128,11 +150,21 @@ mod tests {
             deadline: std::time::Instant::now(),
             request_id: "r-1".to_owned(),
         };
-        let head = head(&job);
+        let head = head(&job, &Trust::Nothing);
         assert_eq!((head.host, head.scheme, head.cookie.as_str()), ("shop.test", "https", "a=1; a=2"));
         let names: Vec<&str> = head.headers.iter().map(|(name, _)| *name).collect();
         let ours = ["x-diffyne-transport", "x-diffyne-client-id", "x-request-id", "traceparent"];
         assert_eq!(names, [["origin", "user-agent"].as_slice(), &ours].concat());
         assert_eq!(head.headers[1].1, "A");
+    }
+
+    #[test]
+    fn the_packages_endpoint_gets_the_packages_signature() {
+        let sent = |text: &str| String::from_utf8(for_endpoint(text.as_bytes().to_vec())).unwrap();
+        let message = r#"{"signature":"ab.cd.ef","state":{"b":1.0,"a":"x"}}"#;
+        assert_eq!(sent(message), r#"{"signature":"ab","state":{"b":1.0,"a":"x"}}"#);
+        for as_it_is in [r#"{ "signature": "ab" }"#, r#"{ "signature": 7 }"#, "{}", "no JSON"] {
+            assert_eq!(sent(as_it_is), as_it_is);
+        }
     }
 }

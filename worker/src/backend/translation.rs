@@ -186,6 +186,7 @@ impl Told {
             "unknown_property" => Failure::UnknownProperty(name),
             "property" => Failure::Property(error),
             "unknown_component" => Failure::UnknownComponent(name),
+            "unsigned" => Failure::Unsigned,
             "not_lazy" => Failure::NotLazy(name),
             "refused" => Failure::Refused(self.status),
             "late" => Failure::Late,
@@ -234,6 +235,7 @@ impl Told {
             };
         }
         let (failure, place) = (self.failure(), self.place(asked));
+        failure.warn_of_unsigned(&class);
         if let Failure::Exception(error) = &failure {
             let request = asked.request_id;
             tracing::error!(component = class, method, error, place, request, "a component failed");

@@ -93,11 +93,12 @@ where
         self
     }
 
-    /// Properties that clients see and may not set.
+    /// Properties that clients see and may not set: their values are taken only where a signature covers them. One
+    /// that is hidden as well stays hidden.
     #[must_use]
     pub fn locked<const N: usize>(mut self, names: [&'static str; N]) -> Self {
         self.known(&names);
-        self.properties.locked.extend(names);
+        self.properties.locked.extend(names.into_iter().filter(|name| !self.properties.hidden.contains(name)));
         self
     }
 
@@ -105,6 +106,7 @@ where
     #[must_use]
     pub fn hidden<const N: usize>(mut self, names: [&'static str; N]) -> Self {
         self.known(&names);
+        self.properties.locked.retain(|name| !names.contains(name));
         self.properties.hidden.extend(names);
         self
     }
@@ -293,7 +295,8 @@ where
     }
 
     /// The page shows a placeholder first, and asks for the component when it is there. Only lazy components can be
-    /// asked for by a page; their parameters then are a stranger's word, and must be neither locked nor hidden.
+    /// asked for by a page; their parameters then are a stranger's word, and those of locked, hidden and computed
+    /// properties are dropped.
     #[must_use]
     pub fn lazy(self) -> Self {
         self.lazy_with(PLACEHOLDER)

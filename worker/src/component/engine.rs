@@ -13,8 +13,8 @@ use super::client::ClientInfo;
 use super::context::{App, Context, Event};
 use super::failure::Failure;
 use super::lifecycle::{Action, Component, Ran};
-use super::message::{Data, Verified, invalid, object};
-use super::{Registry, grant};
+use super::message::{Data, Locked, Verified, invalid, object};
+use super::{Registry, grant, trust};
 use crate::backend::{Broadcastable, Finished};
 use crate::vdom::{Patch, diff, parse};
 
@@ -98,6 +98,7 @@ impl Engine {
         match result {
             Ok(finished) => Finished { class, method, ..finished },
             Err(failure) => {
+                failure.warn_of_unsigned(&class);
                 if let Failure::Exception(error) = &failure {
                     tracing::error!(component = class, method, error, "a component failed");
                 }
@@ -134,24 +135,26 @@ impl Engine {
         let class = data.component_class.get().ok_or_else(invalid)?;
         let component = self.registry.get(class).ok_or_else(|| Failure::UnknownComponent(class.to_owned()))?;
         labels.class = class.to_owned();
-        let Verified { id, member, method, .. } = Verified::of(&data, kind, client.transport, &self.signer.load())?;
+        let locked = Locked::Known(component.locked());
+        let verified = Verified::of(&data, kind, client.transport, &self.signer.load(), locked)?;
+        let Verified { id, member, method, trust, .. } = verified;
         if kind != CallKind::Call || component.has_method(&method) {
             labels.method = method.into_owned();
         }
         if kind == CallKind::Mount {
             return self.mount_for_page(&**component, &data, &id, client).await;
         }
-        let state = object(&data.state).unwrap_or_default();
+        let state = trust::believed(&self.registry, &**component, &data, &trust)?;
         let action = match kind {
             CallKind::Call => Action::Call { method: &member, params: data.positional()? },
             _ => Action::Update { property: &member, value: &data.value },
         };
         let mut context = Context::new(id.clone().into_owned(), client, App::clone(&self.app));
         let ran = component.call(&state, action, &mut context).await?;
-        self.respond(&id, &ran, context)
+        self.respond(&**component, &id, &ran, context)
     }
 
-    fn respond(&self, id: &str, ran: &Ran, context: Context) -> Result<Finished, Failure> {
+    fn respond(&self, component: &dyn Component, id: &str, ran: &Ran, context: Context) -> Result<Finished, Failure> {
         let patches = match (&ran.before, &ran.after) {
             (Some(before), Some(after)) if before != after => diff(&parse(before), &parse(after)),
             _ => Vec::new(),
@@ -161,7 +164,7 @@ impl Engine {
             p: &patches,
             st: &ran.state,
             f: fingerprint(&ran.state),
-            sig: self.signer.load().sign(&ran.state, id),
+            sig: self.sign(component, id, &ran.state),
             e: &context.errors,
             q: &ran.query,
         };
@@ -183,6 +186,10 @@ impl Engine {
         })
     }
 
+    fn sign(&self, component: &dyn Component, id: &str, state: &Value) -> String {
+        self.signer.load().sign_locked(component.class(), id, state, component.locked())
+    }
+
     /// A page asks for a lazy component.
     async fn mount_for_page(
         &self,
@@ -194,11 +201,11 @@ impl Engine {
         if component.placeholder().is_none() {
             return Err(Failure::NotLazy(component.class().to_owned()));
         }
-        let params = match &data.params {
+        let mut params = match &data.params {
             Value::Null => Map::new(),
             params => object(params).ok_or_else(invalid)?.into_owned(),
         };
-        component.takes_from_page(&params)?;
+        component.drop_protected(&mut params);
         let query = object(&data.query_params).unwrap_or_default().into_owned();
         let mut context = Context::new(id.to_owned(), client, App::clone(&self.app));
         context.params = params;
@@ -246,7 +253,7 @@ impl Engine {
     ) -> Result<Mounted, Failure> {
         let ran = component.mount(query, context).await?;
         let html = parse(ran.after.as_deref().unwrap_or_default()).to_html();
-        let (fingerprint, signature) = (fingerprint(&ran.state), self.signer.load().sign(&ran.state, id));
+        let (fingerprint, signature) = (fingerprint(&ran.state), self.sign(component, id, &ran.state));
         let listeners = serde_json::to_value(component.listeners())?;
         let class = component.class().to_owned();
         Ok(Mounted { id: id.to_owned(), class, html, state: ran.state, fingerprint, signature, listeners })
@@ -358,7 +365,8 @@ mod tests {
     fn order_lazy() -> Definition<Order> {
         Definition::<Order>::new("Shop\\Lazy")
             .render(|order| format!("<i>{}</i>", order.amount))
-            .locked(["total"])
+            .locked(["total", "margin"])
+            .computed("price", |order| order.amount)
             .lazy()
     }
 
@@ -373,13 +381,18 @@ mod tests {
     }
 
     fn data(state: &Value, more: Value) -> Value {
-        let signature = engine(false).signer.load().sign(state, "c1");
+        let signature = engine(false).signer.load().sign_locked("Shop\\Order", "c1", state, &["total"]);
         let mut data =
             json!({"componentId": "c1", "componentClass": "Shop\\Order", "state": state, "signature": signature});
         for (name, value) in more.as_object().unwrap() {
             data[name] = value.clone();
         }
         data
+    }
+
+    /// What a page has after a mount.
+    fn fresh() -> Value {
+        json!({"amount": 1, "coupon": "", "total": 0, "log": [], "page": 1})
     }
 
     #[tokio::test]
@@ -431,7 +444,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_redirect_takes_events_along_and_renders_nothing() {
-        let (finished, answer) = run(&engine(false), CallKind::Call, data(&json!({}), json!({"method": "buy"}))).await;
+        let (finished, answer) = run(&engine(false), CallKind::Call, data(&fresh(), json!({"method": "buy"}))).await;
         let events = json!([{"name": "sold", "params": [1], "to": null, "self": false}]);
         let expected = json!({"s": true, "redirect": {"url": "/thanks", "spa": true}, "events": events});
         assert_eq!(answer, expected);
@@ -440,7 +453,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_or_panic_fails_its_call_and_is_told_in_debug_mode_only() {
-        let restock = data(&json!([]), json!({"method": "restock", "params": [2, null]}));
+        let restock = data(&fresh(), json!({"method": "restock", "params": [2, null]}));
         let (_, answer) = run(&engine(false), CallKind::Call, restock.clone()).await;
         assert_eq!(answer["type"], "server_error");
         let (_, answer) = run(&engine(true), CallKind::Call, restock).await;
@@ -449,23 +462,70 @@ mod tests {
             (&json!("exception"), &json!("Shop\\Order::restock"))
         );
         assert!(answer["error"].as_str().unwrap().contains("No such file"), "{answer}");
-        let explode = data(&json!({}), json!({"method": "explode"}));
+        let explode = data(&fresh(), json!({"method": "explode"}));
         let (finished, answer) = run(&engine(true), CallKind::Call, explode).await;
         assert_eq!((finished.outcome, &answer["error"]), (Outcome::ServerError, &json!("it panicked: boom 7")));
-        let (_, answer) = run(&engine(false), CallKind::Call, data(&json!({}), json!({"method": "restock"}))).await;
+        let (_, answer) = run(&engine(false), CallKind::Call, data(&fresh(), json!({"method": "restock"}))).await;
         assert_eq!(answer["error"], "Parameter [n] of method [restock] is missing.");
     }
 
     #[tokio::test]
-    async fn only_lazy_components_mount_for_a_page_and_locked_properties_are_not_its_choice() {
+    async fn only_lazy_components_mount_for_a_page_and_what_is_protected_is_not_its_choice() {
         let engine = engine(false);
         let mount =
             |class: &str, params: Value| json!({"componentId": "c2", "componentClass": class, "params": params});
-        let (_, answer) = run(&engine, CallKind::Mount, mount("Shop\\Lazy", json!({"amount": 4}))).await;
+        let params = json!({"amount": 4, "total": 4, "margin": 4, "price": 4});
+        let (_, answer) = run(&engine, CallKind::Mount, mount("Shop\\Lazy", params)).await;
         assert_eq!((&answer["id"], &answer["html"]), (&json!("c2"), &json!("<i>4</i>")));
-        let (_, answer) = run(&engine, CallKind::Mount, mount("Shop\\Lazy", json!({"total": 4}))).await;
-        assert_eq!(answer["type"], "property_error");
+        let expected = json!({"amount": 4, "coupon": "", "total": 0, "margin": 30, "log": [], "page": 1});
+        assert_eq!(answer["state"], expected, "the others have their first values");
         let (_, answer) = run(&engine, CallKind::Mount, mount("Shop\\Order", json!({}))).await;
         assert_eq!(answer["error"], "Invalid component class");
+    }
+
+    #[tokio::test]
+    async fn a_locked_value_is_believed_only_under_a_signature() {
+        let engine = engine(false);
+        let signer = engine.signer.load_full();
+        let state = fresh();
+        let forged = json!({"amount": 2, "coupon": "", "total": 9, "log": [], "page": 1});
+        let edited = json!({"amount": 2, "coupon": "", "total": 0, "log": [], "page": 1});
+        let package = signer.sign(&state, "c1");
+        let ours = signer.sign_locked("Shop\\Order", "c1", &state, &["total"]);
+        let (plain, lock) = ours.split_once('.').unwrap();
+        let rows = [
+            ("nothing is signed", json!({"state": state, "signature": ""}), false),
+            ("as it was rendered", json!({"state": state, "signature": package}), true),
+            ("edited since", json!({"state": edited, "signature": package}), false),
+            ("edited, and said so", json!({"state": edited, "signature": package, "base": {"amount": 1}}), true),
+            ("forged, and not said", json!({"state": forged, "signature": package, "base": {"amount": 1}}), false),
+            ("edited, with our signature", json!({"state": edited, "signature": ours}), true),
+            ("the same in two fields", json!({"state": edited, "signature": plain, "lock": lock}), true),
+            ("forged, with our signature", json!({"state": forged, "signature": ours}), false),
+            ("no values at all", json!({"state": {}, "signature": ours}), false),
+        ];
+        for (what, row, runs) in rows {
+            let mut data = data(&state, json!({"method": "explode"}));
+            data.as_object_mut().unwrap().extend(row.as_object().unwrap().clone());
+            let (finished, answer) = run(&engine, CallKind::Call, data).await;
+            let expected = if runs { Outcome::ServerError } else { Outcome::SecurityError };
+            assert_eq!(finished.outcome, expected, "{what}: {answer}");
+        }
+        // Said to have been edited, it is what was signed.
+        let row = json!({"method": "buy", "state": forged, "signature": package, "base": {"amount": 1, "total": 0}});
+        let (_, answer) = run(&engine, CallKind::Call, data(&state, row)).await;
+        assert_eq!(answer["s"], true, "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_signature_that_names_no_class_is_not_believed_where_two_classes_look_alike() {
+        let mut engine = engine(false);
+        let signature = engine.signer.load().sign(&fresh(), "c1");
+        let buy = data(&fresh(), json!({"method": "buy", "signature": signature}));
+        assert_eq!(run(&engine, CallKind::Call, buy.clone()).await.1["s"], true);
+        let twin = Definition::<Order>::new("Shop\\Draft").hidden(["margin"]);
+        engine.registry.add(twin);
+        assert_eq!(run(&engine, CallKind::Call, buy).await.1["type"], "security_error");
+        assert_eq!(run(&engine, CallKind::Call, data(&fresh(), json!({"method": "buy"}))).await.1["s"], true);
     }
 }

@@ -1,5 +1,7 @@
 //! How a call can fail, and in which words clients hear of it: the socket's, or those of the HTTP twin.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use diffyne_shared::rpc::{Outcome, Transport};
 use serde_json::{Map, Value, json};
 
@@ -20,6 +22,8 @@ pub enum Failure {
     Property(String),
     /// The signature does not fit.
     Security,
+    /// The values of locked properties are covered by no signature.
+    Unsigned,
     /// No such class.
     UnknownComponent(String),
     /// A class that pages may not ask for by themselves.
@@ -38,6 +42,7 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
+const UNSIGNED: &str = "No signature covers the locked properties of this component. Reload the page.";
 const GENERAL: &str = "An error occurred while processing your request.";
 
 impl Failure {
@@ -52,7 +57,7 @@ impl Failure {
             Self::Invalid(_) | Self::Validation(_) | Self::NotLazy(_) => Outcome::ValidationError,
             Self::UnknownMethod(_) | Self::Method(_) => Outcome::MethodError,
             Self::UnknownProperty(_) | Self::Property(_) => Outcome::PropertyError,
-            Self::Security => Outcome::SecurityError,
+            Self::Security | Self::Unsigned => Outcome::SecurityError,
             Self::UnknownComponent(_) => Outcome::UnknownComponent,
             Self::Late | Self::Refused(_) | Self::Exception(_) => Outcome::ServerError,
         }
@@ -68,13 +73,26 @@ impl Failure {
             | Self::UnknownProperty(_)
             | Self::Property(_)
             | Self::NotLazy(_) => 400,
-            Self::Security => 403,
+            Self::Security | Self::Unsigned => 403,
             Self::UnknownComponent(_) => 404,
             Self::Refused(status) if (400..600).contains(status) => *status,
             Self::Late => 504,
             // A redirect, to a login for example.
             Self::Refused(300..400) => 401,
             Self::Refused(_) | Self::Exception(_) => 500,
+        }
+    }
+
+    /// Tells the operator, once, why calls of components with locked properties may be refused.
+    pub(crate) fn warn_of_unsigned(&self, class: &str) {
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        if *self == Self::Unsigned && !TOLD.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                component = class,
+                "a call was refused because no signature covers the component's locked properties: forged, or from a page that \
+                 the package rendered without our scripts and without the bridge; DIFFYNE_LOCKED=upstream lets both pass. This is \
+                 logged once"
+            );
         }
     }
 
@@ -106,6 +124,7 @@ impl Failure {
             }
             Self::Property(text) => typed(text.clone(), "property_error"),
             Self::Security => plain("Invalid state signature. State may have been tampered with.", "security_error"),
+            Self::Unsigned => plain(UNSIGNED, "security_error"),
             Self::UnknownComponent(class) => match transport {
                 Transport::Ws => typed(format!("Component class [{class}] does not exist."), "exception"),
                 Transport::Ajax => json!({"success": false, "error": "Component class not found"}),

@@ -63,8 +63,12 @@ pub trait Component: Send + Sync {
     ) -> BoxFuture<'a, Result<bool, Failure>>;
     /// What stands on a page until the component is asked for; none: it is not lazy.
     fn placeholder(&self) -> Option<&str>;
-    /// Whether a page may choose the values of these properties when it asks for the component.
-    fn takes_from_page(&self, params: &Map<String, Value>) -> Result<(), Failure>;
+    /// Properties that clients see and must not change.
+    fn locked(&self) -> &[&str];
+    /// Every property that clients see.
+    fn visible(&self) -> Vec<&str>;
+    /// Takes those parameters away whose values a page must not choose when it asks for the component.
+    fn drop_protected(&self, params: &mut Map<String, Value>);
     /// Restores, acts, renders.
     fn call<'a>(
         &'a self,
@@ -164,9 +168,16 @@ where
         self.placeholder.as_deref()
     }
 
-    fn takes_from_page(&self, params: &Map<String, Value>) -> Result<(), Failure> {
-        let known = params.keys().filter(|name| self.properties.defaults.contains_key(*name));
-        known.map(String::as_str).try_for_each(|name| self.properties.writable(name))
+    fn locked(&self) -> &[&str] {
+        &self.properties.locked
+    }
+
+    fn visible(&self) -> Vec<&str> {
+        self.properties.visible()
+    }
+
+    fn drop_protected(&self, params: &mut Map<String, Value>) {
+        params.retain(|name, _| !self.properties.is_protected(name));
     }
 
     fn call<'a>(

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use diffyne_shared::rpc::{CallKind, Transport};
-use diffyne_shared::signing::{Purpose, Signer};
-use serde::{Deserialize, Deserializer};
+use diffyne_shared::signing::{LockedValues, Purpose, SignatureParts, Signer, Verdict};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -30,6 +30,12 @@ pub(crate) struct Data<'a> {
     pub(super) state: Value,
     #[serde(borrow, default)]
     pub(super) signature: Text<'a>,
+    /// What edited fields of the state were when the server sent it, where a script of ours has kept that.
+    #[serde(default)]
+    pub(super) base: Value,
+    /// Our part of the signature, where a script of ours has split it: the package's own endpoint knows its own only.
+    #[serde(borrow, default)]
+    pub(super) lock: Text<'a>,
     #[serde(default)]
     pub(super) query_params: Value,
 }
@@ -43,6 +49,14 @@ impl<'a> Data<'a> {
         serde_json::from_slice(payload).map_err(|_| invalid())
     }
 
+    /// The state as the server has sent it: the client's word until a signature fits.
+    pub(super) fn base(&self) -> Cow<'_, Value> {
+        let Value::Object(edited) = &self.base else { return Cow::Borrowed(&self.state) };
+        let mut base = object(&self.state).unwrap_or_default().into_owned();
+        base.extend(edited.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Cow::Owned(Value::Object(base))
+    }
+
     /// Positional parameters; an object's values count in order, as PHP's named ones must not.
     pub(super) fn positional(&self) -> Result<Vec<Value>, Failure> {
         match &self.params {
@@ -50,6 +64,62 @@ impl<'a> Data<'a> {
             Value::Array(items) => Ok(items.clone()),
             Value::Object(map) => Ok(map.values().cloned().collect()),
             _ => Err(Failure::Invalid("params must be an array".to_owned())),
+        }
+    }
+}
+
+/// What is known of a class's locked properties while a message is verified.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Locked<'a> {
+    /// These.
+    Known(&'a [&'a str]),
+    /// Only the application knows.
+    Unknown,
+}
+
+/// What a message's signatures have shown of locked values.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Trust {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The package's signature covers the state as it was sent to the page, as a whole. It names no class.
+    Base,
+    /// A lock of ours covers the values of these names in the state, for this class and component.
+    Names(Vec<String>),
+    /// What the package's own rules let pass is taken.
+    Upstream,
+    /// The same, where they let it pass as a form that was filled in.
+    UpstreamForm,
+}
+
+impl Trust {
+    fn of(data: &Data<'_>, class: &str, id: &str, signer: &Signer) -> Self {
+        let Some(signature) = data.signature.get() else { return Self::Nothing };
+        let lock = data.lock.get().or(SignatureParts::of(signature).lock);
+        let state = object(&data.state);
+        if let (Some(lock), Some(state)) = (lock, &state)
+            && let Some(names) = signer.locked_names(class, id, state, lock)
+        {
+            return Self::Names(names);
+        }
+        if signer.covers(&data.base(), id, signature) { Self::Base } else { Self::Nothing }
+    }
+
+    fn names(&self) -> &[String] {
+        if let Self::Names(names) = self { names } else { &[] }
+    }
+}
+
+/// As the bridge reads it.
+impl Serialize for Trust {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Nothing => serializer.collect_seq([""; 0]),
+            Self::Names(names) => serializer.collect_seq(names),
+            Self::Base => serializer.serialize_str("base"),
+            Self::Upstream => serializer.serialize_str("upstream"),
+            Self::UpstreamForm => serializer.serialize_str("upstream form"),
         }
     }
 }
@@ -63,15 +133,18 @@ pub(crate) struct Verified<'a> {
     pub(crate) member: Cow<'a, str>,
     /// The method, or `update` or `mount`: what logs and metrics say.
     pub(crate) method: Cow<'a, str>,
+    /// What is known of the values that clients must not change.
+    pub(crate) trust: Trust,
 }
 
 impl<'a> Verified<'a> {
-    /// Checks a message, without a look at the component.
+    /// Checks a message, without a look at the component beyond its locked properties.
     pub(crate) fn of(
         data: &'a Data<'_>,
         kind: CallKind,
         transport: Transport,
         signer: &Signer,
+        locked: Locked<'_>,
     ) -> Result<Self, Failure> {
         let id = data.component_id.get().ok_or_else(invalid)?;
         let class = data.component_class.get().ok_or_else(invalid)?;
@@ -86,7 +159,8 @@ impl<'a> Verified<'a> {
             }
             CallKind::Update => (Purpose::Update, data.property.get().ok_or_else(|| missing("Property"))?, "update"),
             CallKind::Mount => {
-                return Ok(Self { id: id.into(), class: class.into(), member: "mount".into(), method: "mount".into() });
+                let (member, method) = ("mount".into(), "mount".into());
+                return Ok(Self { id: id.into(), class: class.into(), member, method, trust: Trust::Nothing });
             }
             CallKind::Grant => return Ok(Verified::grant()),
         };
@@ -99,15 +173,33 @@ impl<'a> Verified<'a> {
         if signer.wants(purpose) && data.signature.get().is_none() {
             return Err(Failure::Invalid("Missing state signature".to_owned()));
         }
-        if !signer.accepts(purpose, &data.state, id, data.signature.get()) {
-            return Err(Failure::Security);
-        }
-        Ok(Self { id: id.into(), class: class.into(), member: member.into(), method: method.into() })
+        let trust = match (signer.locked_values(), locked) {
+            (LockedValues::Upstream, _) => Trust::Upstream,
+            (LockedValues::Signed, Locked::Known([])) => Trust::Nothing,
+            (LockedValues::Signed, _) => Trust::of(data, class, id, signer),
+        };
+        let signature = data.signature.get();
+        let verdict = match locked {
+            Locked::Known(names) => signer.judge(purpose, &data.state, id, signature, names),
+            Locked::Unknown => signer.judge(purpose, &data.state, id, signature, trust.names()),
+        };
+        let trust = match (verdict, trust) {
+            (Verdict::Refused, _) => return Err(Failure::Security),
+            (Verdict::Lenient, Trust::Upstream) => Trust::UpstreamForm,
+            (Verdict::Accepted | Verdict::Lenient, trust) => trust,
+        };
+        Ok(Self { id: id.into(), class: class.into(), member: member.into(), method: method.into(), trust })
     }
 
     /// A question about events: it names its classes itself, and needs no state.
     pub(crate) fn grant() -> Verified<'static> {
-        Verified { id: "".into(), class: "".into(), member: "grant".into(), method: "grant".into() }
+        Verified {
+            id: "".into(),
+            class: "".into(),
+            member: "grant".into(),
+            method: "grant".into(),
+            trust: Trust::Nothing,
+        }
     }
 
     pub(crate) fn into_owned(self) -> Verified<'static> {
@@ -117,6 +209,7 @@ impl<'a> Verified<'a> {
             class: owned(self.class),
             member: owned(self.member),
             method: owned(self.method),
+            trust: self.trust,
         }
     }
 }

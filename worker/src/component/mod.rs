@@ -42,6 +42,7 @@
 //! * [`params`]: positional parameters, typed as PHP would coerce them
 //! * [`validation`]: rules and messages
 //! * [`failure`]: how a call can fail
+//! * `trust`: which values of a client's state are believed
 //! * `properties`, `state`, `view`, `hook`, `message`: what these are made of
 
 pub mod client;
@@ -56,6 +57,7 @@ pub(crate) mod message;
 pub mod params;
 mod properties;
 mod state;
+mod trust;
 pub mod validation;
 mod view;
 
@@ -85,6 +87,11 @@ impl Registry {
     /// The component of a class.
     pub fn get(&self, class: &str) -> Option<&Arc<dyn Component>> {
         self.components.get(class)
+    }
+
+    /// All components.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &dyn Component> {
+        self.components.values().map(|component| &**component)
     }
 
     /// The classes that are known.

@@ -47,9 +47,19 @@ impl Properties {
         Ok(())
     }
 
-    /// Whether a state can be read as it is: all that the class has, in the right types, and nothing hidden.
+    /// Whether no client has a say in its value: it is locked, hidden or computed.
+    pub(super) fn is_protected(&self, name: &str) -> bool {
+        [&self.locked, &self.hidden, &self.computed].into_iter().any(|names| names.contains(&name))
+    }
+
+    /// The properties that clients see.
+    pub(super) fn visible(&self) -> Vec<&str> {
+        self.defaults.keys().map(String::as_str).filter(|name| !self.hidden.contains(name)).collect()
+    }
+
+    /// Whether a state can be read as it is: all that the class has, in the right types, and nothing else.
     pub(super) fn fits(&self, state: &Map<String, Value>) -> bool {
-        self.hidden.is_empty() && state::fits(&self.defaults, state)
+        self.hidden.is_empty() && state.len() == self.defaults.len() && state::fits(&self.defaults, state)
     }
 
     /// The properties that a client's state stands for.
@@ -68,7 +78,7 @@ impl Properties {
         params: &Map<String, Value>,
     ) -> Result<Map<String, Value>, Failure> {
         let mut properties = self.defaults.clone();
-        for known in &self.query {
+        for known in self.query.iter().filter(|known| !self.is_protected(known.property)) {
             if let Some(value) = query.get(known.name) {
                 // An address is anybody's text: what does not fit the type counts as not given.
                 let _ = state::set(&mut properties, &self.defaults, known.property, value);

@@ -89,7 +89,7 @@ impl PhpBackend {
             Ok(verified) => verified,
             Err(refused) => return *refused,
         };
-        let head = request::head(&job);
+        let head = request::head(&job, &verified.trust);
         let (told, body) = self.room.run(&head, &job.payload, job.deadline).await;
         let asked = Asked {
             kind: job.kind,
@@ -113,7 +113,7 @@ impl Backend for PhpBackend {
     }
 
     fn features(&self) -> Vec<String> {
-        vec!["bridge".to_owned()]
+        std::iter::once("bridge".to_owned()).chain(super::locked_feature(&self.signer.load())).collect()
     }
 
     fn register_metrics(&self, registry: &Registry) {

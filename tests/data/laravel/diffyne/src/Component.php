@@ -22,6 +22,10 @@ abstract class Component
 
     protected array $hidden = [];
 
+    protected array $locked = [];
+
+    protected array $computed = [];
+
     protected array $events = [];
 
     protected array $browserEvents = [];
@@ -93,7 +97,10 @@ abstract class Component
             throw new InvalidArgumentException("Property [{$property}] does not exist on component.");
         }
         $reflection = $this->tracked()[$property];
-        if ($reflection->getAttributes(Locked::class) !== []) {
+        if (in_array($property, $this->computed)) {
+            throw new InvalidArgumentException("Property [{$property}] is computed and cannot be updated.");
+        }
+        if (in_array($property, $this->locked) || $reflection->getAttributes(Locked::class) !== []) {
             throw new InvalidArgumentException("Property [{$property}] is locked and cannot be updated from client.");
         }
         $this->updating($property, $value);

@@ -5,6 +5,7 @@ namespace Diffyne\Http;
 use Diffyne\Attributes\Invokable;
 use Diffyne\Component;
 use Diffyne\Exceptions\RedirectException;
+use Diffyne\Security\StateSigner;
 use Diffyne\State\ComponentHydrator;
 use Diffyne\VirtualDOM\PatchSerializer;
 use Diffyne\VirtualDOM\Renderer;
@@ -26,6 +27,10 @@ final class Controller
         try {
             if (! $request->input('componentId') || ! $request->input('state')) {
                 return response()->json(['success' => false, 'error' => 'Invalid request'], 400);
+            }
+            $signature = StateSigner::sign($request->input('state'), $request->input('componentId'));
+            if ($request->input('type') === 'update' && ! hash_equals($signature, (string) $request->input('signature'))) {
+                return response()->json(['success' => false, 'error' => 'Invalid state signature. State may have been tampered with.'], 403);
             }
             $class = $request->input('componentClass');
             if (! is_string($class) || ! is_subclass_of($class, Component::class)) {

@@ -12,7 +12,7 @@ use DOMText;
 use Illuminate\View\View;
 
 /** Its one patch replaces everything, in a list whose only key is 1: an object when it is printed. */
-final class Renderer
+class Renderer
 {
     private array $snapshots = [];
 

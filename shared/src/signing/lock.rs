@@ -1,0 +1,252 @@
+//! The second signature of a component's answers: it names the class, the component and the values that clients must
+//! not change.
+//!
+//! The package's own signature covers the state as a whole and names no class; diffyne.js changes fields of the state
+//! before a call, and then that signature fits no more. A lock stays true under such edits. It stands behind the
+//! package's signature, in the one string that scripts of pages hand back unread:
+//!
+//! ```text
+//! SIGNATURE.LOCK.NAMES     64 hexadecimal digits . 64 hexadecimal digits . base64url(JSON list of names)
+//! ```
+//!
+//! `LOCK` is `hex(HMAC-SHA256(lock key, printed({"class": .., "id": .., "values": {name: value}})))`; its key is
+//! `HMAC-SHA256(signing key, LABEL)`, so that no signature of a state can be taken for a lock. The names travel along
+//! because a worker that runs PHP components does not know which properties are locked.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac as _};
+use serde_json::{Map, Value, json};
+use sha2::Sha256;
+
+use super::canonical::{Escaping, print_number, print_string};
+use super::{Signer, SigningKey, to_hex};
+
+/// What the key of locks is derived with. PHP's bridge has the same text.
+const LABEL: &[u8] = b"diffyne locked values 1";
+/// Names that one lock may cover; a class has fewer properties.
+const NAMES_MAX: usize = 256;
+
+/// Whose values of locked and hidden properties are taken (`DIFFYNE_LOCKED`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LockedValues {
+    /// Those that a signature covers, for the class and the component that they are sent for.
+    #[default]
+    Signed,
+    /// Those that the package takes: any, where the verification of states lets them pass.
+    Upstream,
+}
+
+/// The parts of what a client sends as its signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignatureParts<'a> {
+    /// The package's own.
+    pub state: &'a str,
+    /// Ours, with its names; a page of the unmodified package has none.
+    pub lock: Option<&'a str>,
+}
+
+impl<'a> SignatureParts<'a> {
+    /// Splits a signature; one of the package has no second part.
+    pub fn of(text: &'a str) -> Self {
+        match text.split_once('.') {
+            Some((state, lock)) => Self { state, lock: Some(lock) },
+            None => Self { state: text, lock: None },
+        }
+    }
+}
+
+/// The key of the locks that belong to a signing key.
+pub(super) fn lock_key(key: &Hmac<Sha256>) -> Option<Hmac<Sha256>> {
+    let mut mac = key.clone();
+    mac.update(LABEL);
+    Hmac::new_from_slice(&mac.finalize().into_bytes()).ok()
+}
+
+fn mac(key: &SigningKey, class: &str, component_id: &str, values: &Map<String, Value>) -> Hmac<Sha256> {
+    let mut document = String::with_capacity(256);
+    print(&mut document, &json!({"class": folded(class), "id": component_id, "values": values}));
+    let mut mac = key.lock.clone();
+    mac.update(document.as_bytes());
+    mac
+}
+
+/// The form of a document that a lock is made over: every list as an object, keys in the order of their bytes. Unlike
+/// the package's form it does not depend on the order in which a browser prints keys that are numbers.
+fn print(out: &mut String, value: &Value) {
+    match value {
+        Value::Null => out.push_str("null"),
+        Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
+        // JavaScript prints -0 as 0, and PHP reads it so.
+        Value::Number(number) if number.as_f64() == Some(0.0) => out.push('0'),
+        Value::Number(number) => print_number(out, number),
+        Value::String(text) => print_string(out, text, Escaping::Readable),
+        Value::Array(items) => {
+            print_entries(out, items.iter().enumerate().map(|(index, item)| (Cow::Owned(index.to_string()), item)));
+        }
+        Value::Object(map) => print_entries(out, map.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), value))),
+    }
+}
+
+fn print_entries<'a>(out: &mut String, entries: impl Iterator<Item = (Cow<'a, str>, &'a Value)>) {
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+    out.push('{');
+    for (index, (name, value)) in entries.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        print_string(out, name, Escaping::Readable);
+        out.push(':');
+        print(out, value);
+    }
+    out.push('}');
+}
+
+/// A class by the one of its names that locks know: PHP's are the same in any case, with or without a backslash before.
+fn folded(class: &str) -> String {
+    class.trim_start_matches('\\').to_ascii_lowercase()
+}
+
+impl Signer {
+    /// Whose locked values are taken.
+    pub fn locked_values(&self) -> LockedValues {
+        self.locked
+    }
+
+    /// The signature of a state whose named values clients must not change. Without names, or with
+    /// [`LockedValues::Upstream`], it is the package's own.
+    pub fn sign_locked(&self, class: &str, component_id: &str, state: &Value, names: &[&str]) -> String {
+        let signature = self.sign(state, component_id);
+        if names.is_empty() || self.locked == LockedValues::Upstream {
+            return signature;
+        }
+        let values: Map<String, Value> =
+            names.iter().filter_map(|name| state.get(name).map(|value| ((*name).to_owned(), value.clone()))).collect();
+        let lock = to_hex(&mac(&self.keys[0], class, component_id, &values).finalize().into_bytes());
+        let names: Value = values.keys().map(String::as_str).collect();
+        let names = URL_SAFE_NO_PAD.encode(names.to_string());
+        format!("{signature}.{lock}.{names}")
+    }
+
+    /// The names whose values in this state a lock covers, for this class and component; `None` when it does not fit.
+    pub fn locked_names(
+        &self,
+        class: &str,
+        component_id: &str,
+        state: &Map<String, Value>,
+        lock: &str,
+    ) -> Option<Vec<String>> {
+        let (digits, names) = lock.split_once('.')?;
+        let lock = hex::decode(digits).ok()?;
+        let names: Vec<String> = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(names).ok()?).ok()?;
+        if names.len() > NAMES_MAX {
+            return None;
+        }
+        let mut values = Map::new();
+        for name in &names {
+            // A value that was left out would become its default, which nobody has signed.
+            values.insert(name.clone(), state.get(name)?.clone());
+        }
+        let fits = |key: &SigningKey| mac(key, class, component_id, &values).verify_slice(&lock).is_ok();
+        self.keys.iter().any(fits).then_some(names)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::VerifyState;
+    use super::*;
+
+    const CLASS: &str = "App\\Diffyne\\Counter";
+
+    fn signer(keys: &[&str]) -> Signer {
+        let keys = keys.iter().map(|key| SigningKey::parse(key).unwrap()).collect();
+        Signer::new(keys, VerifyState::default(), true).unwrap()
+    }
+
+    fn names(signer: &Signer, class: &str, id: &str, state: &Value, signature: &str) -> Option<Vec<String>> {
+        let lock = SignatureParts::of(signature).lock?;
+        signer.locked_names(class, id, state.as_object().unwrap(), lock)
+    }
+
+    #[test]
+    fn a_lock_covers_class_component_and_values_and_nothing_else() {
+        let signer = signer(&["k"]);
+        let state = json!({"count": 1, "owner": 7, "plan": "", "tags": {"b": 1, "a": [1.0]}});
+        let signature = signer.sign_locked(CLASS, "c1", &state, &["owner", "plan", "tags"]);
+        let covered = Some(vec!["owner".to_owned(), "plan".to_owned(), "tags".to_owned()]);
+        assert!(signature.starts_with(&signer.sign(&state, "c1")), "the package's own comes first");
+        let changed = |name: &str, value: Value| {
+            let mut changed = state.clone();
+            changed[name] = value;
+            changed
+        };
+        let without_owner = json!({"count": 1, "plan": "", "tags": {"b": 1, "a": [1.0]}});
+        let rows: [(&str, &str, &str, Value, bool); 10] = [
+            ("as it was signed", CLASS, "c1", state.clone(), true),
+            ("an edit of another field", CLASS, "c1", changed("count", json!(9)), true),
+            ("a new field", CLASS, "c1", changed("more", json!(9)), true),
+            ("as a browser prints it", CLASS, "c1", changed("tags", json!({"a": [1], "b": 1})), true),
+            ("another spelling of the class", "\\app\\diffyne\\counter", "c1", state.clone(), true),
+            ("another value", CLASS, "c1", changed("owner", json!(1)), false),
+            ("null for an empty text", CLASS, "c1", changed("plan", json!(null)), false),
+            ("a value left out", CLASS, "c1", without_owner, false),
+            ("another class", "App\\Diffyne\\Other", "c1", state.clone(), false),
+            ("another component", CLASS, "c2", state.clone(), false),
+        ];
+        for (what, class, id, state, fits) in rows {
+            assert_eq!(names(&signer, class, id, &state, &signature), covered.clone().filter(|_| fits), "{what}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_locked_without_names_or_where_upstream_decides() {
+        let state = json!({"owner": 7});
+        let signer = signer(&["k"]);
+        assert_eq!(signer.sign_locked(CLASS, "c1", &state, &[]), signer.sign(&state, "c1"));
+        let upstream = signer.clone().with_locked_values(LockedValues::Upstream);
+        assert_eq!(upstream.sign_locked(CLASS, "c1", &state, &["owner"]), signer.sign(&state, "c1"));
+    }
+
+    #[test]
+    fn an_old_key_opens_a_lock_while_a_new_one_makes_them_and_garbage_opens_none() {
+        let state = json!({"owner": 7});
+        let signature = signer(&["old"]).sign_locked(CLASS, "c1", &state, &["owner"]);
+        assert!(names(&signer(&["new", "old"]), CLASS, "c1", &state, &signature).is_some());
+        assert_eq!(names(&signer(&["new"]), CLASS, "c1", &state, &signature), None);
+        let parts = SignatureParts::of(&signature);
+        let lock = parts.lock.unwrap();
+        let (digits, list) = lock.split_once('.').unwrap();
+        for lock in ["", ".", "zz.W10", digits, &format!("{digits}."), &format!("{digits}.!!"), &format!(".{list}")] {
+            let opened = signer(&["old"]).locked_names(CLASS, "c1", state.as_object().unwrap(), lock);
+            assert_eq!(opened, None, "{lock}");
+        }
+        // A lock over no names is no lock over these, and the state's signature is none at all.
+        let fewer = format!("{digits}.{}", URL_SAFE_NO_PAD.encode("[]"));
+        assert_eq!(signer(&["old"]).locked_names(CLASS, "c1", state.as_object().unwrap(), &fewer), None);
+        let mistaken = format!("{}.{list}", parts.state);
+        assert_eq!(signer(&["old"]).locked_names(CLASS, "c1", state.as_object().unwrap(), &mistaken), None);
+    }
+
+    #[test]
+    fn every_vector_of_the_bridge_is_made_and_opened() {
+        let text = include_str!("../../../tests/data/lock-vectors.json");
+        let vectors: Vec<Value> = serde_json::from_str(text).unwrap();
+        assert!(vectors.len() >= 6);
+        for vector in &vectors {
+            let text = |name: &str| vector[name].as_str().unwrap();
+            let state: Value = serde_json::from_str(text("state_json")).unwrap();
+            let list: Vec<&str> =
+                vector["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+            let signer = signer(&[text("key")]);
+            let made = signer.sign_locked(text("class"), text("id"), &state, &list);
+            assert_eq!(SignatureParts::of(&made).lock, Some(text("lock")), "{vector}");
+            let opened = signer.locked_names(text("class"), text("id"), state.as_object().unwrap(), text("lock"));
+            assert_eq!(opened.unwrap(), list);
+        }
+    }
+}
