@@ -18,10 +18,10 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const SCRIPTS: [(&str, &str); 10] = [
     ("backoff.js", include_str!("client/backoff.js")),
     ("socket.js", include_str!("client/socket.js")),
-    ("transport.js", include_str!("client/transport.js")),
     ("queue.js", include_str!("client/queue.js")),
     ("typing.js", include_str!("client/typing.js")),
     ("page.js", include_str!("client/page.js")),
+    ("transport.js", include_str!("client/transport.js")),
     ("patches.js", include_str!("client/patches.js")),
     ("feedback.js", include_str!("client/feedback.js")),
     ("companion.js", include_str!("client/companion.js")),

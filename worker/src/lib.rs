@@ -11,5 +11,6 @@ pub mod component;
 pub mod demo;
 pub mod metrics;
 pub mod page;
+mod redirect;
 pub mod server;
 pub mod vdom;

@@ -1,6 +1,7 @@
 //! How a call can fail, and in which words clients hear of it: the socket's, or those of the HTTP twin.
 
 use diffyne_shared::rpc::{Outcome, Transport};
+use diffyne_shared::telemetry;
 use serde_json::{Map, Value, json};
 
 /// Why a call did not succeed. Any error becomes an [`Failure::Exception`] by `?`.
@@ -96,18 +97,22 @@ impl Failure {
             }
             Self::Invalid(text) => plain(text, "validation_error"),
             Self::UnknownMethod(name) => {
+                let name = telemetry::name(name);
                 let socket = format!("Method {name} does not exist");
                 typed(by_transport(socket, format!("Method [{name}] does not exist on component.")), "method_error")
             }
             Self::Method(text) => typed(text.clone(), "method_error"),
             Self::UnknownProperty(name) => {
+                let name = telemetry::name(name);
                 let socket = format!("Property {name} does not exist");
                 typed(by_transport(socket, format!("Property [{name}] does not exist on component.")), "property_error")
             }
             Self::Property(text) => typed(text.clone(), "property_error"),
             Self::Security => plain("Invalid state signature. State may have been tampered with.", "security_error"),
             Self::UnknownComponent(class) => match transport {
-                Transport::Ws => typed(format!("Component class [{class}] does not exist."), "exception"),
+                Transport::Ws => {
+                    typed(format!("Component class [{}] does not exist.", telemetry::name(class)), "exception")
+                }
                 Transport::Ajax => json!({"success": false, "error": "Component class not found"}),
             },
             Self::NotLazy(_) => plain("Invalid component class", "validation_error"),
