@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use diffyne_shared::bus::random_bits;
 use diffyne_shared::listener::Accepted;
+use diffyne_shared::telemetry;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -187,6 +188,11 @@ fn later(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response
 }
 
+/// A header for a log line.
+fn shown(header: Option<&HeaderValue>) -> impl std::fmt::Display {
+    telemetry::name(header.and_then(|header| header.to_str().ok()).unwrap_or_default())
+}
+
 /// A refusal ends the connection: whoever was refused has to begin anew.
 fn refuse(reactor: &Reactor, refusal: Refusal) -> Response<Full<Bytes>> {
     reactor.metrics.handshake(refusal.label());
@@ -231,8 +237,8 @@ fn upgrade(reactor: &Rc<Reactor>, request: Request<Incoming>, peer: Option<IpAdd
     if identity.guest {
         reactor.metrics.guests.inc();
         tracing::debug!(
-            ?origin,
-            ?host,
+            origin = %shown(origin.as_ref()),
+            host = %shown(host.as_ref()),
             "a page from elsewhere is served as a guest: set APP_URL, pass Host on in nginx, or list the Origin"
         );
     }

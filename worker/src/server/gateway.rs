@@ -320,6 +320,7 @@ impl Connection {
                     set_cookie: finished.set_cookie.clone(),
                     session: finished.session,
                     listeners: finished.listeners.as_deref(),
+                    component: (!finished.class.is_empty()).then_some(finished.class.as_str()),
                     load: self.load(),
                     faulty: self.faulty(),
                 };
