@@ -23,6 +23,7 @@ use arc_swap::ArcSwap;
 use diffyne_shared::envelope::Failure;
 use diffyne_shared::rpc::{self, CallId, CallKind, Cause, Frame, PeerAddress, Transport};
 use diffyne_shared::settings::gateway::GatewaySettings;
+use diffyne_shared::telemetry;
 use diffyne_shared::tls::ClientTls;
 
 pub use connect::{MemoryConnector, greet_once};
@@ -461,7 +462,7 @@ impl<O: 'static> Relay<O> {
             }
             Frame::Ping(_) => peer.send(&Frame::Pong(rpc::Pong::default())),
             Frame::Refuse(refuse) => {
-                tracing::error!(worker = %peer.address, reason = refuse.reason, "the worker turned this gateway away");
+                tracing::error!(worker = %peer.address, reason = %telemetry::error(&refuse.reason), "the worker turned this gateway away");
             }
             Frame::Hello(_) | Frame::Call(_) | Frame::Cancel(_) | Frame::Unknown(_) => {}
         }

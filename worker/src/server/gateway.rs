@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::{self, Call, CallId, EventOut, Frame, FrameReader, Hello, Pong, Refuse, Reply};
+use diffyne_shared::telemetry::{self, LineLimit};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use subtle::{Choice, ConstantTimeEq as _};
@@ -25,6 +26,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A write buffer that grew beyond this is not kept.
 const OUT_BYTES_KEPT: usize = 256 * 1024;
+
+/// Log lines about gateways that are turned away: anybody may connect.
+static LINES: LineLimit = LineLimit::new(1, 10);
 
 /// How a call left this connection.
 enum Left {
@@ -69,7 +73,9 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
         Ok(Ok(gateway)) => gateway,
         Ok(Err(why)) => {
             shared.metrics.refused.inc();
-            tracing::warn!(why, "a gateway was turned away");
+            if let Some(left_out) = LINES.may_write() {
+                tracing::warn!(why = %telemetry::error(&why), left_out, "a gateway was turned away");
+            }
             return;
         }
         Err(_elapsed) => {
@@ -77,7 +83,8 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
             return;
         }
     };
-    tracing::info!(gateway, "gateway connected");
+    let gateway = telemetry::name(&gateway);
+    tracing::info!(%gateway, "gateway connected");
     shared.gateways(|count| count.fetch_add(1, Ordering::Relaxed) + 1);
     let mut connection = Connection {
         shared: Arc::clone(&shared),
@@ -87,7 +94,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
         queued: HashMap::new(),
     };
     let why = connection.talk(stream, reader).await;
-    tracing::info!(gateway, why, "gateway disconnected");
+    tracing::info!(%gateway, why = %telemetry::error(&why), "gateway disconnected");
     // Nobody waits for the answers; what runs may have begun to change things, so it runs to its end.
     for cancel in connection.queued.values() {
         cancel.cancel();
