@@ -147,9 +147,11 @@ async fn however_it_is_spelt(way: Option<Way>, times: usize) -> anyhow::Result<(
     let mut client = Client::connect(&cluster.url(0)).await?;
     let mut random = fastrand::Rng::with_seed(7);
     // A process of PHP has to load the class before it knows other spellings, and each is replaced now and then.
-    let named = |number: usize| match number % 100 < 16 {
-        true => (COUNTER.to_owned(), "increment".to_owned()),
-        false => (varied(&mut random, COUNTER), varied(&mut random, "increment")),
+    let named = |number: usize| {
+        if number % 100 < 16 {
+            return (COUNTER.to_owned(), "increment".to_owned());
+        }
+        (varied(&mut random, COUNTER), varied(&mut random, "increment"))
     };
     let names: Vec<(String, String)> = (0..times).map(named).collect();
     let well = ask_all(&mut client, &names).await?;

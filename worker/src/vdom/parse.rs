@@ -108,10 +108,11 @@ fn feed(tokenizer: &Tokenizer<Guard>, html: &str) -> Result<(), ParseError> {
         }
         // Without a token it is all one tag, comment or the like.
         let is_separator = |byte: &u8| byte.is_ascii_whitespace() || b"/\"'".contains(byte);
-        separators = match tokenizer.sink.tokens.get() == before {
-            true => separators + piece.bytes().filter(is_separator).count(),
-            false => 0,
-        };
+        if tokenizer.sink.tokens.get() == before {
+            separators += piece.bytes().filter(is_separator).count();
+        } else {
+            separators = 0;
+        }
         if separators > SEPARATORS_MAX {
             return Err(ParseError::TagTooLong);
         }
@@ -159,7 +160,7 @@ impl TokenSink for Guard {
         if !matches!(token, Token::ParseError(_)) {
             let tokens = self.tokens.get() + 1;
             self.tokens.set(tokens);
-            if tokens % COUNT_EVERY == 0 {
+            if tokens.is_multiple_of(COUNT_EVERY) {
                 self.look();
             }
         }
@@ -486,6 +487,20 @@ mod tests {
         ];
         for (html, expected) in cases {
             assert_eq!(json(html), expected, "{html}");
+        }
+    }
+
+    #[test]
+    fn usual_html_is_read_once() {
+        let usual = [
+            "<div class=counter>\n  <p>Label: <b>x</b></p>\n<!-- c --><br/><input diff:model.live.debounce.300=\"label\" value=\"a\" />",
+            "<ul><li diff:key=1>1<li key='2'>2</ul><table><tr><td>1<td>2</table><select><option selected>a<option>b</select>",
+            "<svg viewBox='0 0 1 1'><path d='M0 0'/><g><title>x</title></g></svg><style>a > b {}</style><pre>\n\nx</pre>",
+            "<button diff:click=\"add(1, 'x', true)\" diff:loading.class.busy disabled>+</button> &amp; &copy; &#10;",
+            "<template><p>x</p></template><textarea>a</textarea><p>a<p>b<h1>c</h1>text<script>if (a < b) {}</script>",
+        ];
+        for html in usual {
+            assert!(!read(html).unwrap().1, "{html}");
         }
     }
 
