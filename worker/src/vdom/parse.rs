@@ -493,7 +493,7 @@ mod tests {
     #[test]
     fn usual_html_is_read_once() {
         let usual = [
-            "<div class=counter>\n  <p>Label: <b>x</b></p>\n<!-- c --><br/><input diff:model.live.debounce.300=\"label\" value=\"a\" />",
+            "<div class=counter>\n  <p>Label: <b>x</b></p>\n<!-- c --><br/><input diff:model.live.debounce.300=\"label\" value=\"a\" /></div>",
             "<ul><li diff:key=1>1<li key='2'>2</ul><table><tr><td>1<td>2</table><select><option selected>a<option>b</select>",
             "<svg viewBox='0 0 1 1'><path d='M0 0'/><g><title>x</title></g></svg><style>a > b {}</style><pre>\n\nx</pre>",
             "<button diff:click=\"add(1, 'x', true)\" diff:loading.class.busy disabled>+</button> &amp; &copy; &#10;",
