@@ -111,7 +111,7 @@ async fn a_page_follows_redirects_to_http_addresses_and_paths_only() -> anyhow::
     let cluster = Cluster::start(Shape::new(1, 1))?;
     let browser = Browser::start()?;
     let mut tab = browser.open(&format!("http://127.0.0.1:{}/health", cluster.gateways[0].port)).await?;
-    tab.wait_for("document.readyState === 'complete'").await?;
+    tab.wait_for("location.pathname === '/health' && document.readyState === 'complete'").await?;
     let table = redirects()?;
     let urls = serde_json::to_string(&table.iter().map(|(url, _)| url).collect::<Vec<_>>())?;
     let followed = tab.eval(&in_module("page.js", &format!("return {urls}.map(module.isFollowed)"))).await?;
@@ -149,7 +149,7 @@ async fn a_browser_makes_of_printed_html_what_was_printed() -> anyhow::Result<()
     let cluster = Cluster::start(Shape::new(1, 1))?;
     let browser = Browser::start()?;
     let mut tab = browser.open(&format!("http://127.0.0.1:{}/health", cluster.gateways[0].port)).await?;
-    tab.wait_for("document.readyState === 'complete'").await?;
+    tab.wait_for("location.pathname === '/health' && document.readyState === 'complete'").await?;
     let read = "(html) => { const out = []; const walk = (node) => { if (node.nodeType !== 1) return; \
         out.push(node.localName.toLowerCase()); \
         for (const child of (node.content ?? node).childNodes) walk(child); out.push('/'); }; \
