@@ -14,8 +14,6 @@ use crate::relay::Answer;
 pub struct Asked<'a> {
     /// The client that has the answer already; empty: nobody in particular.
     pub client: &'a str,
-    /// JSON of the component's class.
-    pub class: &'a str,
     /// Depth of the push that the call reacts to.
     pub cause_depth: Option<u32>,
     /// When it arrived.
@@ -31,15 +29,11 @@ pub fn settle(reactor: &Reactor, asked: &Asked<'_>, answer: &Answer<'_>) -> Even
     reactor.metrics.call_duration.observe(asked.started.elapsed().as_secs_f64());
     match answer {
         Answer::Reply(reply) => {
-            if reply.outcome == Outcome::UnknownComponent {
-                reactor.metrics.unrecognised(reply.outcome.label());
-            } else {
-                reactor.metrics.recognised(asked.class, reply.outcome.label());
-            }
+            reactor.metrics.call(reply.component, reply.outcome.label());
             broadcast(reactor, asked, reply)
         }
         Answer::Failed(failure, _) => {
-            reactor.metrics.unrecognised(failure.kind());
+            reactor.metrics.call(None, failure.kind());
             EventIds::new()
         }
     }

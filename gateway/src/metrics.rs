@@ -1,4 +1,4 @@
-//! What a gateway counts. Labels come from fixed words, or from values that a worker has recognised.
+//! What a gateway counts. Labels are fixed words, or names that a worker has told: never those of clients.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -9,8 +9,12 @@ use diffyne_shared::metrics::Table;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-/// Component names that get a label of their own; the rest share `other`.
+/// Component names that get a label of their own; the rest share `unknown`.
 const COMPONENTS_MAX: usize = 500;
+/// Bytes of such a name.
+const COMPONENT_BYTES_MAX: usize = 255;
+/// What calls are counted under whose component no worker has named.
+const UNKNOWN: &str = "unknown";
 
 /// Counters and gauges of one gateway process.
 pub struct Metrics {
@@ -245,29 +249,17 @@ impl ThreadMetrics {
         self.in_flight.set(self.in_flight.get() + change);
     }
 
-    /// Counts a call of a component that a worker has recognised; `class` is its JSON as the client sent it.
-    pub fn recognised(&self, class: &str, outcome: &'static str) {
-        if let Some(counter) = self.calls.borrow().get(class).and_then(|outcomes| outcomes.get(outcome)) {
+    /// Counts a call that has ended; `component` is the name that a worker has told.
+    pub fn call(&self, component: Option<&str>, outcome: &'static str) {
+        let name = component.filter(|name| !name.is_empty() && name.len() <= COMPONENT_BYTES_MAX).unwrap_or(UNKNOWN);
+        if let Some(counter) = self.calls.borrow().get(name).and_then(|outcomes| outcomes.get(outcome)) {
             return counter.inc();
         }
-        // A name can be spelt in many ways in JSON: one of them is remembered.
-        let Ok(name) = serde_json::from_str::<String>(class) else { return self.unrecognised(outcome) };
-        let spelling = diffyne_shared::envelope::json_string(&name);
         let mut calls = self.calls.borrow_mut();
-        let new = !calls.contains_key(spelling.as_str());
-        if new && calls.len() >= COMPONENTS_MAX {
-            return self.unrecognised(outcome);
-        }
-        let outcomes = calls.entry(spelling.into()).or_default();
-        outcomes
-            .entry(outcome)
-            .or_insert_with(|| self.shared.calls.with_label_values(&[name.as_str(), outcome]).local())
-            .inc();
-    }
-
-    /// Counts a call whose component nobody vouches for.
-    pub fn unrecognised(&self, outcome: &'static str) {
-        self.shared.calls.with_label_values(&["other", outcome]).inc();
+        let is_full = calls.len() >= COMPONENTS_MAX && !calls.contains_key(name);
+        let name = if is_full { UNKNOWN } else { name };
+        let outcomes = calls.entry(name.into()).or_default();
+        outcomes.entry(outcome).or_insert_with(|| self.shared.calls.with_label_values(&[name, outcome]).local()).inc();
     }
 }
 
@@ -279,12 +271,15 @@ mod tests {
     fn every_metric_registers_and_components_are_bounded() {
         let metrics = Metrics::new();
         let counters = ThreadMetrics::new(Arc::clone(&metrics));
-        for i in 0..COMPONENTS_MAX + 50 {
-            counters.recognised(&format!("\"C{i}\""), "ok");
+        counters.call(None, "validation_error");
+        for i in 0..COMPONENTS_MAX + 49 {
+            counters.call(Some(&format!("C{i}")), "ok");
         }
-        counters.recognised(r#""\u00430""#, "ok");
+        counters.call(Some("C0"), "ok");
+        counters.call(Some(&"x".repeat(400_000)), "ok");
         counters.flush();
         assert_eq!(metrics.calls.with_label_values(&["C0", "ok"]).get(), 2);
-        assert_eq!(metrics.calls.with_label_values(&["other", "ok"]).get(), 50);
+        assert_eq!(metrics.calls.with_label_values(&[UNKNOWN, "ok"]).get(), 51);
+        assert_eq!(metrics.calls.with_label_values(&[UNKNOWN, "validation_error"]).get(), 1);
     }
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use diffyne_shared::rate::{Bucket, Hush, Rate};
 use diffyne_shared::settings::gateway::GatewaySettings;
+use diffyne_shared::telemetry;
 
 use crate::handshake::Refusal;
 
@@ -193,7 +194,8 @@ impl Quota {
         };
         drop(events);
         if !may && let Some(unsaid) = self.held.may_say() {
-            tracing::warn!(event = name, unsaid, "a broadcast stays in its response: over DIFFYNE_BROADCAST_RATE");
+            let event = telemetry::name(name);
+            tracing::warn!(%event, unsaid, "a broadcast stays in its response: over DIFFYNE_BROADCAST_RATE");
         }
         may
     }

@@ -22,6 +22,11 @@ const SECOND: u64 = 1_000_000_000;
 pub struct Bucket(AtomicU64);
 
 impl Bucket {
+    /// A full one.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     /// Takes a token; `false` when there is none.
     pub fn take(&self, rate: Rate, now: Instant) -> bool {
         self.take_many(rate, 1, now)

@@ -1,19 +1,85 @@
 //! Logs: structured events to standard error, or to daily files; text, or JSON when asked. The level can change
 //! while the program runs.
 
+use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use crate::rate::{Bucket, Rate};
 use crate::settings::common::LogSettings;
 use crate::settings::value::LogFormat;
 
 /// Daily files that are kept.
 const LOG_FILES_MAX: usize = 14;
+
+/// Characters of a name that a stranger has chosen, in log lines and in answers.
+pub const NAME_CHARS_MAX: usize = 128;
+/// Characters of an error's text in log lines: an application may put into it what it was sent.
+pub const ERROR_CHARS_MAX: usize = 2_048;
+
+/// The beginning of a text from outside, fit for a log line: without control characters, and with a mark where it was cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    text: &'a str,
+    chars_max: usize,
+}
+
+/// A name from outside: of a class, an event, a host.
+pub fn name(text: &str) -> Shown<'_> {
+    Shown { text, chars_max: NAME_CHARS_MAX }
+}
+
+/// An error's words.
+pub fn error(text: &str) -> Shown<'_> {
+    Shown { text, chars_max: ERROR_CHARS_MAX }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut chars = self.text.chars();
+        for c in chars.by_ref().take(self.chars_max) {
+            if c.is_control()
+                || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            {
+                write!(f, "{}", c.escape_unicode())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        if chars.next().is_some() { f.write_char('…') } else { Ok(()) }
+    }
+}
+
+/// Bounds the lines about one kind of event, which strangers can cause; the next line says how many were left out.
+#[derive(Debug)]
+pub struct LineLimit {
+    rate: Rate,
+    bucket: Bucket,
+    left_out: AtomicU64,
+}
+
+impl LineLimit {
+    /// So many lines a second, and at once.
+    pub const fn new(per_second: u32, burst: u32) -> Self {
+        Self { rate: Rate { per_second, burst }, bucket: Bucket::new(), left_out: AtomicU64::new(0) }
+    }
+
+    /// How many lines were left out before this one, if it may be written.
+    pub fn may_write(&self) -> Option<u64> {
+        if self.bucket.take(self.rate, Instant::now()) {
+            return Some(self.left_out.swap(0, Ordering::Relaxed));
+        }
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
 
 /// Keeps the log writing; dropping it flushes what is left.
 pub struct Logs {
@@ -56,10 +122,32 @@ type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Regi
 
 fn layer<W>(format: LogFormat, ansi: bool, writer: W) -> Box<dyn Layer<Filtered> + Send + Sync>
 where
-    W: for<'w> fmt::MakeWriter<'w> + Send + Sync + 'static,
+    W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
     match format {
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
-        LogFormat::Text => fmt::layer().with_ansi(ansi).with_writer(writer).boxed(),
+        LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
+        LogFormat::Text => tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(writer).boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_write_is_cut_and_makes_no_lines_of_its_own() {
+        assert_eq!(name("App\\Counter").to_string(), "App\\Counter");
+        assert_eq!(name("a\nINFO b\u{1b}[31m\u{202e}").to_string(), "a\\u{a}INFO b\\u{1b}[31m\\u{202e}");
+        let long = name(&"ü".repeat(400_000)).to_string();
+        assert_eq!((long.chars().count(), long.chars().last()), (NAME_CHARS_MAX + 1, Some('…')));
+        assert_eq!(name(&"x".repeat(NAME_CHARS_MAX)).to_string().len(), NAME_CHARS_MAX);
+    }
+
+    #[test]
+    fn lines_beyond_the_rate_are_counted() {
+        let limit = LineLimit::new(1, 3);
+        let written = (0..100).filter(|_| limit.may_write().is_some()).count();
+        assert!((3..=4).contains(&written), "{written}");
+        assert!(limit.left_out.load(Ordering::Relaxed) >= 96);
     }
 }

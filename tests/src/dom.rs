@@ -116,3 +116,15 @@ pub fn sorted(node: &Node) -> Node {
     }
     node
 }
+
+/// Elements within elements.
+pub fn depth(node: &Node) -> usize {
+    let (mut deepest, mut left) = (0, vec![(1, node)]);
+    while let Some((depth, node)) = left.pop() {
+        if let Node::Element(element) = node {
+            deepest = deepest.max(depth);
+            left.extend(element.children.iter().map(|child| (depth + 1, child)));
+        }
+    }
+    deepest
+}

@@ -1,5 +1,6 @@
 //! Poisoned input: mutated messages, frames, pages, settings and answers, on stable Rust. What is fed must end in a
 //! value or an error; a panic is a finding, and so is a broken promise (a patch list that does not lead to its page).
+//! Everything runs on a small stack: input that nests without end must not end the process.
 //!
 //! Seeds are the recorded conversation and `tests/data/fuzz/<target>/`, where findings go once they are mended.
 
@@ -9,20 +10,23 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use diffyne_gateway::socket::{Decoder, Limits};
 use diffyne_shared::envelope::{self, DataHead};
 use diffyne_shared::rpc::proof::{GatewayGreeting, GatewayStep, LegacyToken, WorkerGreeting, WorkerStep};
 use diffyne_shared::rpc::{self, CallKind, FrameReader, Transport};
 use diffyne_shared::settings::worker::{Components, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{Files, Layers, gateway, worker};
+use diffyne_shared::signing::{
+    EmptyStrings, Purpose, Signer, SigningKey, Verdict, VerifyState, canonical_json, fingerprint,
+};
 use diffyne_shared::token::Tokens;
 use diffyne_worker::backend::application::ApplicationBackend;
 use diffyne_worker::backend::translation::from_endpoint;
 use diffyne_worker::backend::{Backend, Job};
-use diffyne_worker::component::ClientInfo;
-use diffyne_worker::vdom::diff::diff;
-use diffyne_worker::vdom::parse::parse;
+use diffyne_worker::component::engine::Engine;
+use diffyne_worker::component::{ClientInfo, Registry};
+use diffyne_worker::vdom::{Node, Patch, diff, parse};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::process::project;
@@ -46,10 +50,14 @@ pub enum Target {
     Http,
     /// Answers of php-fpm, byte by byte.
     FastCgi,
+    /// A component's state: its canonical form, signature and fingerprint.
+    State,
+    /// Calls of components in Rust, from the message to the answer.
+    Call,
 }
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     Target::Envelope,
     Target::Socket,
     Target::Relay,
@@ -58,6 +66,38 @@ pub const TARGETS: [Target; 8] = [
     Target::Endpoint,
     Target::Http,
     Target::FastCgi,
+    Target::State,
+    Target::Call,
+];
+
+/// The stack that parsers and the diff have to do with; threads have 2 MiB.
+const STACK_BYTES: usize = 256 * 1024;
+/// The stack of what checks them.
+const CHECK_STACK_BYTES: usize = 64 * 1024 * 1024;
+/// Repetitions of what nests.
+const NESTED_MAX: usize = 6_000;
+/// Elements within elements up to which patches are applied: the tests' own client is a simple one.
+const APPLIED_DEPTH_MAX: usize = 60;
+
+/// What nests, and what closes it again.
+const NESTING: [(&str, &str); 16] = [
+    ("[", "]"),
+    ("{\"a\":", "}"),
+    ("[[", "]]"),
+    ("[{\"state\":", "}]"),
+    ("<b>", "</b>"),
+    ("<div>", "</div>"),
+    ("<svg>", "</svg>"),
+    ("<math><mtext>", "</math>"),
+    ("<table><td>", "</table>"),
+    ("<template>", "</template>"),
+    ("<a><b>", "</a></b>"),
+    ("<ul><li diff:key=a>", "</ul>"),
+    // Lists and maps of one item in MessagePack.
+    ("\u{11}", ""),
+    ("(", ")"),
+    ("a.", ""),
+    ("<!--", "-->"),
 ];
 
 /// Words that get an input further than noise does.
@@ -100,6 +140,8 @@ impl Target {
             Self::Endpoint => "endpoint",
             Self::Http => "http",
             Self::FastCgi => "fastcgi",
+            Self::State => "state",
+            Self::Call => "call",
         }
     }
 
@@ -113,6 +155,13 @@ impl Target {
         let lines = recorded.lines().take(60).map(|line| line.as_bytes().to_vec());
         match self {
             Self::Envelope | Self::Endpoint => seeds.extend(lines),
+            Self::State | Self::Call => {
+                for line in recorded.lines().take(60) {
+                    let record: serde_json::Value = serde_json::from_str(line)?;
+                    let pointer = if self == Self::State { "/request/state" } else { "/request" };
+                    seeds.extend(record.pointer(pointer).map(|part| part.to_string().into_bytes()));
+                }
+            }
             Self::Socket => seeds.push(vec![0x81, 0x82, 1, 2, 3, 4, b'{' ^ 1, b'}' ^ 2, 0x89, 0x80, 0, 0, 0, 0]),
             Self::Relay => {
                 let mac = rpc::Bytes::from(vec![7; 32]);
@@ -130,6 +179,13 @@ impl Target {
                     rpc::encode(frame, &mut bytes)?;
                     rpc::encode(&frames[(first + 1) % frames.len()], &mut bytes)?;
                     seeds.push(bytes);
+                }
+                // Of a newer release: a type and fields that nobody knows, lists or maps within each other.
+                for opener in [&[0x91][..], &[0x81, 0xa1, b'a']] {
+                    for depth in [10, NESTED_MAX] {
+                        let body = [&[0x92, 99], opener.repeat(depth).as_slice(), &[0xc0]].concat();
+                        seeds.push([(body.len() as u32).to_be_bytes().as_slice(), &body].concat());
+                    }
                 }
             }
             Self::Page => seeds.push(b"<ul><li diff:key=a>1</li><li>2</li></ul>\0<ul><li>2</li><p>x</ul>".to_vec()),
@@ -157,7 +213,7 @@ fn mutate(random: &mut fastrand::Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
     for _ in 0..random.usize(1..8) {
         let at = random.usize(..=input.len());
         let end = (at + random.usize(..32)).min(input.len());
-        match random.u8(..8) {
+        match random.u8(..9) {
             0 if at < input.len() => input[at] ^= 1 << random.u8(..8),
             1 if at < input.len() => input[at] = random.u8(..),
             2 => input.insert(at, random.u8(..)),
@@ -176,10 +232,21 @@ fn mutate(random: &mut fastrand::Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
                 input.truncate(at);
                 input.extend(&other[from..]);
             }
+            7 => nest(random, &mut input, at),
             _ => input.truncate(at),
         }
     }
     input
+}
+
+/// Puts what begins at a place deep into something, and may close it again.
+fn nest(random: &mut fastrand::Rng, input: &mut Vec<u8>, at: usize) {
+    let (open, close) = NESTING[random.usize(..NESTING.len())];
+    let times = random.usize(1..=NESTED_MAX) >> random.u8(..10);
+    let closed = if random.bool() { close.repeat(times) } else { String::new() };
+    let end = (at + random.usize(..32)).min(input.len());
+    input.splice(end..end, closed.bytes());
+    input.splice(at..at, open.repeat(times).bytes());
 }
 
 /// What runs a target, with what it needs for all inputs.
@@ -189,6 +256,22 @@ struct Runner {
     /// A worker's backend over a server of ours that answers with the input.
     backend: Option<Arc<ApplicationBackend>>,
     answer: Arc<std::sync::Mutex<Vec<u8>>>,
+    /// Components in Rust.
+    engine: Engine,
+    /// Verifies everything.
+    signer: Signer,
+}
+
+fn signer(verify: VerifyState) -> anyhow::Result<Signer> {
+    Signer::new(vec![SigningKey::parse(crate::recorded::APP_KEY)?], verify, true).context("a key")
+}
+
+/// The components of the recorded conversation.
+fn engine() -> anyhow::Result<Engine> {
+    let mut registry = Registry::default();
+    crate::recorded::register(&mut registry);
+    let signer = arc_swap::ArcSwap::from_pointee(signer(VerifyState::None)?);
+    Ok(Engine { registry, signer, app: Arc::new(()), debug: true })
 }
 
 impl Runner {
@@ -199,7 +282,7 @@ impl Runner {
             Target::Http | Target::FastCgi => Some(runtime.block_on(serve(target, Arc::clone(&answer)))?),
             _ => None,
         };
-        Ok(Self { target, runtime, backend, answer })
+        Ok(Self { target, runtime, backend, answer, engine: engine()?, signer: signer(VerifyState::Strict)? })
     }
 
     fn feed(&self, input: &[u8]) {
@@ -251,12 +334,28 @@ impl Runner {
             Target::Page => {
                 let text = String::from_utf8_lossy(input);
                 let (old, new) = text.split_once('\0').unwrap_or((&text, ""));
-                let (old, new) = (parse(old), parse(new));
-                let patches: Vec<serde_json::Value> =
-                    diff(&old, &new).iter().filter_map(|patch| serde_json::to_value(patch).ok()).collect();
-                let page = crate::dom::apply(&old, &patches);
-                let page = page.unwrap_or_else(|error| panic!("a patch does not apply: {error:#}"));
-                assert_eq!(crate::dom::sorted(&page), crate::dom::sorted(&new), "the patches lead to another page");
+                let (Ok(old), Ok(new)) = (parse(old), parse(new)) else { return };
+                let patches = diff(&old, &new);
+                let written = serde_json::to_string(&patches).unwrap_or_default();
+                let printed = new.to_html();
+                with_a_large_stack(|| check_page(&old, &new, &patches, &written, &printed));
+            }
+            Target::State => {
+                let Ok(state) = serde_json::from_slice::<serde_json::Value>(input) else { return };
+                let signature = self.signer.sign(&state, "c");
+                let judge = |purpose, signature| self.signer.judge::<&str>(purpose, &state, "c", Some(signature), &[]);
+                assert_eq!(judge(Purpose::Update, &signature), Verdict::Accepted);
+                assert_eq!(judge(Purpose::Call, "00"), Verdict::Refused);
+                assert_eq!(fingerprint(&state).len(), 32);
+                let canonical = canonical_json(&state, EmptyStrings::AsNull);
+                assert!(serde_json::from_str::<serde_json::Value>(&canonical).is_ok(), "the canonical form is no JSON");
+            }
+            Target::Call => {
+                let client = ClientInfo { transport: Transport::Ws, ..ClientInfo::default() };
+                for kind in [CallKind::Call, CallKind::Update, CallKind::Mount, CallKind::Grant] {
+                    let finished = self.runtime.block_on(self.engine.run(kind, client.clone(), input));
+                    assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&finished.data).is_ok(), "no JSON");
+                }
             }
             Target::Settings => {
                 let text = String::from_utf8_lossy(input).replace('\0', "");
@@ -314,6 +413,28 @@ impl Runner {
     }
 }
 
+/// Whether patches lead to the page that they were made for, and HTML to the tree that it was printed from.
+fn check_page(old: &Node, new: &Node, patches: &[Patch<'_>], written: &str, printed: &str) {
+    assert!(parse(printed).is_ok_and(|again| again == *new), "what is printed is another page");
+    assert!(serde_json::from_str::<serde::de::IgnoredAny>(written).is_ok(), "the patches are no JSON");
+    if crate::dom::depth(old).max(crate::dom::depth(new)) > APPLIED_DEPTH_MAX {
+        return;
+    }
+    let patches: Vec<serde_json::Value> = patches.iter().filter_map(|patch| serde_json::to_value(patch).ok()).collect();
+    let page = crate::dom::apply(old, &patches);
+    let page = page.unwrap_or_else(|error| panic!("a patch does not apply: {error:#}"));
+    assert_eq!(crate::dom::sorted(&page), crate::dom::sorted(new), "the patches lead to another page");
+}
+
+fn with_a_large_stack(work: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(CHECK_STACK_BYTES).spawn_scoped(scope, work);
+        if let Err(panic) = thread.expect("a thread").join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
 fn tempfile_with(input: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::NamedTempFile::new()?;
     file.write_all(input)?;
@@ -350,8 +471,14 @@ async fn serve(target: Target, answer: Arc<std::sync::Mutex<Vec<u8>>>) -> anyhow
     Ok(ApplicationBackend::start(application, settings.signer, false))
 }
 
-/// Feeds a target for a while; how many inputs it took. A finding is kept in a file that the error names.
+/// Feeds a target for a while, on a small stack; how many inputs it took. A finding is kept in a file that the error
+/// names. An overflow of the stack ends the process: the input is in `diffyne-fuzz-<target>-last` then.
 pub fn fuzz(target: Target, time: Duration, seed: u64) -> anyhow::Result<u64> {
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || feed(target, time, seed))?;
+    thread.join().map_err(|_| anyhow::anyhow!("{}: the thread panicked", target.name()))?
+}
+
+fn feed(target: Target, time: Duration, seed: u64) -> anyhow::Result<u64> {
     let seeds = target.seeds()?;
     let runner = Runner::new(target)?;
     let mut random = fastrand::Rng::with_seed(seed);
@@ -360,6 +487,9 @@ pub fn fuzz(target: Target, time: Duration, seed: u64) -> anyhow::Result<u64> {
     let mut inputs: Vec<Vec<u8>> = seeds.clone();
     while started.elapsed() < time {
         let input = inputs.pop().unwrap_or_else(|| mutate(&mut random, &seeds));
+        if input.len() > NESTED_MAX / 2 {
+            std::fs::write(std::env::temp_dir().join(format!("diffyne-fuzz-{}-last", target.name())), &input)?;
+        }
         if catch_unwind(AssertUnwindSafe(|| runner.feed(&input))).is_err() {
             let file = std::env::temp_dir().join(format!("diffyne-fuzz-{}-{seed}-{count}", target.name()));
             std::fs::write(&file, &input)?;

@@ -180,6 +180,7 @@ pub fn a_reply(id: u64) -> Frame<'static> {
         set_cookie: Vec::new(),
         session: SessionFate::Same,
         listeners: None,
+        component: None,
         load: 0,
         faulty: false,
     })

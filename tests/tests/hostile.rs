@@ -197,6 +197,7 @@ async fn worker_without_measure(listener: tokio::net::TcpListener) -> anyhow::Re
                         set_cookie: Vec::new(),
                         session: SessionFate::Same,
                         listeners: None,
+                        component: None,
                         load: 0,
                         faulty: false,
                     })

@@ -108,7 +108,7 @@ fn shown(request: &Value) -> Node {
     let mut templates = minijinja::Environment::new();
     templates.set_auto_escape_callback(|_| minijinja::AutoEscape::Html);
     templates.add_template("view", view).unwrap();
-    parse(&templates.get_template("view").unwrap().render(minijinja::value::Serde(state)).unwrap())
+    parse(&templates.get_template("view").unwrap().render(minijinja::value::Serde(state)).unwrap()).unwrap()
 }
 
 /// Takes the patches out of an answer, and tells what the page is after them.

@@ -304,6 +304,7 @@ async fn foreign_worker(listener: tokio::net::TcpListener, versions: VersionRang
                             set_cookie: Vec::new(),
                             session: SessionFate::Same,
                             listeners: None,
+                            component: None,
                             load: 0,
                             faulty: false,
                         }),

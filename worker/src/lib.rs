@@ -12,5 +12,6 @@ pub mod cookies;
 pub mod demo;
 pub mod metrics;
 pub mod page;
+mod redirect;
 pub mod server;
 pub mod vdom;

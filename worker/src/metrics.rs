@@ -1,17 +1,27 @@
-//! What a worker counts. Labels are names that it has recognised.
+//! What a worker counts. Labels are names of its components, in their own spelling: never those of clients.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use diffyne_shared::metrics::Table;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 
 use crate::backend::Finished;
 
+/// Components with their methods that get labels of their own; the rest share [`UNKNOWN`].
+const METHODS_MAX: usize = 2_000;
+/// Bytes of such a name.
+const NAME_BYTES_MAX: usize = 255;
+/// What calls are counted under that found no component or method.
+const UNKNOWN: &str = "unknown";
+
 /// Counters and gauges of one worker process.
 pub struct Metrics {
     /// Where they are registered.
     pub registry: Registry,
     calls: IntCounterVec,
+    /// Those that have labels.
+    methods: Mutex<HashSet<String>>,
     /// From a call's start to its end.
     pub duration: Histogram,
     /// Calls that run.
@@ -37,6 +47,7 @@ impl Metrics {
         let labels = ["component", "method", "outcome"];
         Arc::new(Self {
             calls: table.counters("calls_total", "Component calls by component, method and outcome", &labels),
+            methods: Mutex::default(),
             duration: table.histogram("call_duration_seconds", "From a call's start to its end", &seconds),
             running: gauge("calls_running", "Calls that run now"),
             queued: gauge("calls_queued", "Calls that wait for a place"),
@@ -51,10 +62,17 @@ impl Metrics {
     /// Counts a call that has ended.
     pub fn finished(&self, call: &Finished) {
         fn known(name: &str) -> &str {
-            if name.is_empty() { "other" } else { name }
+            if name.is_empty() || name.len() > NAME_BYTES_MAX { UNKNOWN } else { name }
         }
-        let labels = [known(&call.class), known(&call.method), call.outcome.label()];
-        self.calls.with_label_values(&labels).inc();
+        let (class, method) = (known(&call.class), known(&call.method));
+        let (class, method) = if self.has_labels(class, method) { (class, method) } else { (UNKNOWN, UNKNOWN) };
+        self.calls.with_label_values(&[class, method, call.outcome.label()]).inc();
+    }
+
+    fn has_labels(&self, class: &str, method: &str) -> bool {
+        let mut methods = self.methods.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = format!("{class}::{method}");
+        methods.contains(&name) || (methods.len() < METHODS_MAX && methods.insert(name))
     }
 }
 
@@ -65,5 +83,18 @@ mod tests {
     #[test]
     fn every_metric_registers() {
         assert!(Metrics::new().registry.gather().len() >= 6);
+    }
+
+    #[test]
+    fn components_and_methods_are_bounded() {
+        let metrics = Metrics::new();
+        for number in 0..3 * METHODS_MAX {
+            let method = format!("m{number}");
+            metrics.finished(&Finished { class: "C".to_owned(), method, ..Finished::default() });
+        }
+        metrics.finished(&Finished { class: "x".repeat(400_000), ..Finished::default() });
+        let families = metrics.registry.gather();
+        let calls = families.iter().find(|family| family.name() == "diffyne_worker_calls_total");
+        assert_eq!(calls.map(|calls| calls.get_metric().len()), Some(METHODS_MAX + 1));
     }
 }

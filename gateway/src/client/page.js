@@ -18,6 +18,15 @@ export const listenersOf = (element) => {
   return Array.isArray(listeners) ? {} : listeners;
 };
 
+// Whether the page may be sent there: to http and https addresses and to paths, and never to a script.
+export function isFollowed(url) {
+  try {
+    return ['http:', 'https:'].includes(new URL(url, location.href).protocol);
+  } catch {
+    return false;
+  }
+}
+
 // The address of the WebSocket: `ws:` on an https page would be refused by the browser.
 export function socketUrl(address) {
   if (!address) return null;

@@ -4,6 +4,7 @@
 // whether it ran. One that still waited for the connection goes by AJAX.
 
 import { Socket } from './socket.js';
+import { isFollowed } from './page.js';
 import { signed } from './signature.js';
 
 const ANSWER_MS = 30_000;
@@ -194,7 +195,8 @@ export class Transport {
     this.#calls.delete(data.requestId);
     clearTimeout(call.timer);
     if (data.session) await this.#takeCookies(data.session);
-    if (data.s || data.success) call.resolve(data);
+    if (leadsAstray(data)) call.reject(new CallError(ASTRAY, 'server_error'));
+    else if (data.s || data.success) call.resolve(data);
     else call.reject(new CallError(data.error, data.type, data));
   }
 
@@ -222,10 +224,15 @@ export class Transport {
       throw new CallError(late ? 'No answer in time. The call may or may not have run.' : 'The server cannot be reached.', late ? 'timeout' : 'network_error');
     }
     const answer = await response.json().catch(() => null);
+    if (leadsAstray(answer)) throw new CallError(ASTRAY, 'server_error');
     if (answer && (answer.s || answer.success)) return answer;
     throw new CallError(answer?.error ?? `The server answered ${response.status}.`, answer?.type ?? typeOf(response.status), answer ?? {});
   }
 }
+
+// Whoever gets the answer follows its redirect: diffyne.js does so without a look.
+const ASTRAY = 'The answer sends the page to an address that is neither http nor https.';
+const leadsAstray = (answer) => Boolean(answer?.redirect) && !isFollowed(answer.redirect.url);
 
 // Some refusals of the HTTP endpoint carry no type.
 function typeOf(status) {

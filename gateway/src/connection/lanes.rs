@@ -38,8 +38,6 @@ pub struct Pending {
     pub component: Part,
     /// As sent, JSON of any type.
     pub request_id: Option<Part>,
-    /// JSON of the component's class.
-    pub class: Part,
     /// What it asks for.
     pub kind: CallKind,
     /// Depth of the push that it reacts to.
@@ -60,11 +58,6 @@ impl Pending {
     /// JSON of the component's id.
     pub fn component(&self) -> &str {
         self.component.within(&self.data)
-    }
-
-    /// JSON of the component's class.
-    pub fn class(&self) -> &str {
-        self.class.within(&self.data)
     }
 
     /// The request id as sent.
@@ -175,7 +168,6 @@ mod tests {
         let pending = Pending {
             component: Part::of(&data, component),
             request_id: Some(Part::of(&data, id)),
-            class: Part::of(&data, ""),
             data: Rc::clone(&data),
             kind: CallKind::Call,
             cause_depth: None,

@@ -25,12 +25,7 @@ impl std::fmt::Debug for Connection {
 
 /// Handles one answer.
 pub fn finish(reactor: &Rc<Reactor>, connection: &Rc<Connection>, pending: &Pending, answer: &Answer<'_>) {
-    let asked = Asked {
-        client: &connection.caller.id,
-        class: pending.class(),
-        cause_depth: pending.cause_depth,
-        started: pending.started,
-    };
+    let asked = Asked { client: &connection.caller.id, cause_depth: pending.cause_depth, started: pending.started };
     let ids = answer::settle(reactor, &asked, answer);
     if let Answer::Reply(reply) = answer {
         connection.caller.jar.keep(&reply.set_cookie);
@@ -135,6 +130,7 @@ mod tests {
             set_cookie: Vec::new(),
             session: SessionFate::Same,
             listeners: None,
+            component: None,
             load: 0,
             faulty: false,
         }

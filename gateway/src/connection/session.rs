@@ -226,18 +226,17 @@ fn call(
     let names = [("componentId", &head.component_id), ("componentClass", &head.component_class), member];
     let request_id = head.request_id();
     if let Err(text) = head.check_lengths() {
-        reactor.metrics.unrecognised(Failure::Invalid.kind());
+        reactor.metrics.call(None, Failure::Invalid.kind());
         return answer(reactor, connection, &envelope::failure(Failure::Invalid, &text, request_id));
     }
     if names.iter().any(|(_, field)| **field == TextField::Missing) {
-        reactor.metrics.unrecognised(Failure::Invalid.kind());
+        reactor.metrics.call(None, Failure::Invalid.kind());
         let text = envelope::failure(Failure::Invalid, envelope::MISSING_PARAMETERS, request_id);
         return answer(reactor, connection, &text);
     }
-    let (Some(component), Some(class), Some(_)) =
-        (head.component_id.json(), head.component_class.json(), member.1.json())
+    let (Some(component), Some(_), Some(_)) = (head.component_id.json(), head.component_class.json(), member.1.json())
     else {
-        reactor.metrics.unrecognised(Failure::Invalid.kind());
+        reactor.metrics.call(None, Failure::Invalid.kind());
         let wrong = names.iter().find(|(_, field)| **field == TextField::WrongType).map_or("data", |(name, _)| *name);
         let text = match request_id {
             Some(_) => envelope::failure(Failure::Invalid, &format!("{wrong} must be a string"), request_id),
@@ -246,18 +245,18 @@ fn call(
         return answer(reactor, connection, &text);
     };
     if connection.lanes.borrow().len() >= reactor.settings.calls_per_connection_max {
-        reactor.metrics.unrecognised(Failure::Overloaded.kind());
+        reactor.metrics.call(None, Failure::Overloaded.kind());
         let words = "Too many calls of this connection are waiting. The call was not run.";
         return answer(reactor, connection, &envelope::failure(Failure::Overloaded, words, request_id));
     }
     if !connection.has_room_for(data.len() + CALL_BYTES) {
-        reactor.metrics.unrecognised(Failure::Overloaded.kind());
+        reactor.metrics.call(None, Failure::Overloaded.kind());
         reactor.metrics.limited.with_label_values(&["held"]).inc();
         let words = "Too much is held for this connection already. The call was not run.";
         return answer(reactor, connection, &envelope::failure(Failure::Overloaded, words, request_id));
     }
     if !connection.account.may_call(&reactor.rates, started) {
-        reactor.metrics.unrecognised(Failure::RateLimited.kind());
+        reactor.metrics.call(None, Failure::RateLimited.kind());
         reactor.metrics.limited.with_label_values(&["calls"]).inc();
         let words = "Too many calls in a short time. The call was not run.";
         return answer(reactor, connection, &envelope::failure(Failure::RateLimited, words, request_id));
@@ -266,7 +265,6 @@ fn call(
     let pending = Pending {
         component: Part::of(data, component),
         request_id: request_id.map(|id| Part::of(data, id)),
-        class: Part::of(data, class),
         data: Rc::clone(&whole),
         kind,
         cause_depth: head.cause.as_ref().map(|cause| cause.depth),

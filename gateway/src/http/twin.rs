@@ -66,8 +66,6 @@ pub struct Waiting {
     number: u64,
     answer: oneshot::Sender<Answered>,
     caller: Rc<Caller>,
-    /// JSON of the component's class.
-    class: String,
     cause_depth: Option<u32>,
     started: Instant,
 }
@@ -75,8 +73,7 @@ pub struct Waiting {
 impl Waiting {
     /// Hands the answer to the request.
     pub fn finish(self, reactor: &Reactor, answer: &Answer<'_>) {
-        let asked =
-            Asked { client: &self.caller.id, class: &self.class, cause_depth: self.cause_depth, started: self.started };
+        let asked = Asked { client: &self.caller.id, cause_depth: self.cause_depth, started: self.started };
         let ids = answer::settle(reactor, &asked, answer);
         let answered = match answer {
             Answer::Reply(reply) => {
@@ -301,9 +298,9 @@ async fn call(reactor: &Rc<Reactor>, route: Route, caller: Caller, body: Incomin
         (_, Some("update")) => CallKind::Update,
         _ => return refused(StatusCode::BAD_REQUEST, "Invalid request"),
     };
-    let Some(class) = head.component_class.json().filter(|class| *class != r#""""#) else {
+    if head.component_class.text().is_none_or(str::is_empty) {
         return refused(StatusCode::BAD_REQUEST, "Invalid request");
-    };
+    }
     let started = Instant::now();
     let (answer, answered) = oneshot::channel();
     let number = reactor.next_number();
@@ -312,7 +309,6 @@ async fn call(reactor: &Rc<Reactor>, route: Route, caller: Caller, body: Incomin
         number,
         answer,
         caller: Rc::clone(&caller),
-        class: class.to_owned(),
         cause_depth: head.cause.as_ref().map(|cause| cause.depth),
         started,
     };

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use diffyne_shared::envelope::Failure;
 use diffyne_shared::rpc::{self, About, CallId, CallKind, Cause, Frame, Oversized, PeerAddress, Transport};
 use diffyne_shared::settings::gateway::GatewaySettings;
+use diffyne_shared::telemetry;
 use diffyne_shared::tls::ClientTls;
 use diffyne_shared::token::SharedTokens;
 
@@ -478,7 +479,7 @@ impl<O: 'static> Relay<O> {
             }
             Frame::Ping(_) => peer.send(&Frame::Pong(rpc::Pong::default())),
             Frame::Refuse(refuse) => {
-                tracing::error!(worker = %peer.address, reason = refuse.reason, "the worker turned this gateway away");
+                tracing::error!(worker = %peer.address, reason = %telemetry::error(&refuse.reason), "the worker turned this gateway away");
             }
             Frame::Hello(_)
             | Frame::Challenge(_)

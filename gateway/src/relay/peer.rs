@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use diffyne_shared::backoff::Backoff;
 use diffyne_shared::rpc::{self, CodecError, Empty, Frame, FrameReader, Hello, PeerAddress};
+use diffyne_shared::telemetry;
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 
@@ -295,7 +296,8 @@ pub(super) async fn run<O: 'static>(relay: Rc<Relay<O>>, peer: Rc<Peer>) {
 /// One connection's life.
 async fn talk<O: 'static>(relay: &Rc<Relay<O>>, peer: &Rc<Peer>, connected: Connected) {
     let Connected { stream, reader, hello } = connected;
-    tracing::info!(worker = %peer.address, id = hello.id, backend = hello.backend, "worker connected");
+    let (id, backend) = (telemetry::name(&hello.id), telemetry::name(&hello.backend));
+    tracing::info!(worker = %peer.address, %id, %backend, "worker connected");
     peer.connected(&hello, relay.settings.call_bytes_assumed);
     relay.observer.worker_connection(true);
     relay.place_waiting();

@@ -201,6 +201,7 @@ mod tests {
             set_cookie: vec!["a=b".to_owned()],
             session: SessionFate::Same,
             listeners: None,
+            component: None,
             load: 3,
             faulty: false,
         });

@@ -195,7 +195,7 @@ pub enum Outcome {
     Exception,
     /// The backend failed.
     ServerError,
-    /// No such component: the only outcome whose class name is a stranger's word.
+    /// No such component.
     UnknownComponent,
     /// From a newer worker.
     #[serde(other)]
@@ -273,6 +273,9 @@ pub struct Reply<'a> {
     /// The class's listeners, as JSON, when a mount or grant asked.
     #[serde(borrow, default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
     pub listeners: Option<&'a [u8]>,
+    /// The component's class as the worker knows it, in its own spelling; not told by older workers.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<&'a str>,
     /// Calls running and waiting in the worker now.
     #[serde(default)]
     pub load: u32,

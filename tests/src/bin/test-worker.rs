@@ -37,6 +37,12 @@ struct Listener {
     heard: i64,
 }
 
+/// Shows the HTML that it is given, and sends the page where it is told.
+#[derive(Default, Serialize, Deserialize)]
+struct Page {
+    html: String,
+}
+
 /// One line a run, in the file that the test names: what ran, even when its answer was lost.
 fn note(tag: &str) -> Result<(), Failure> {
     let path = std::env::var("DIFFYNE_PROBE_FILE").map_err(Failure::exception)?;
@@ -55,6 +61,13 @@ fn register(registry: &mut Registry) {
     vault::register(registry);
     registry.add(
         Definition::<Silent>::new("App\\Tests\\Silent").method("touch", [], |silent, _context, ()| silent.count += 1),
+    );
+    registry.add(
+        Definition::<Page>::new("App\\Tests\\Page")
+            .render(|page| format!("<div>{}</div>", page.html))
+            .method("show", ["html"], |page, _context, (html,): (String,)| page.html = html)
+            .method("go", ["url"], |_page, context, (url,): (String,)| context.redirect(&url))
+            .lazy(),
     );
     registry.add(Definition::<Visitor>::new("App\\Tests\\Visitor").method("look", [], |visitor, context, ()| {
         visitor.session = context.client.cookie("session").map(str::to_owned);

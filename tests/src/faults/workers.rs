@@ -66,6 +66,7 @@ async fn misbehave(mut stream: TcpStream, manner: Manner, met: Arc<AtomicU64>) -
                             set_cookie: Vec::new(),
                             session: SessionFate::Same,
                             listeners: None,
+                            component: None,
                             load: 0,
                             faulty: false,
                         })

@@ -23,6 +23,7 @@ use serde_json::json;
 
 use super::fastcgi::FastCgi;
 use super::http::Http;
+use super::names::KnownNames;
 use super::translation::{Asked, Told, from_endpoint};
 use super::{Backend, Finished, FinishedFuture, Job, request};
 
@@ -89,6 +90,7 @@ pub struct ApplicationBackend {
     /// Signs and verifies; can be exchanged while calls run.
     signer: ArcSwap<Signer>,
     debug: bool,
+    known: KnownNames,
 }
 
 impl ApplicationBackend {
@@ -104,6 +106,7 @@ impl ApplicationBackend {
             way: AtomicU8::new(Way::Unknown as u8),
             signer: ArcSwap::from_pointee(signer),
             debug,
+            known: KnownNames::default(),
         });
         let asking = Arc::downgrade(&backend);
         tokio::spawn(async move {
@@ -194,6 +197,7 @@ impl ApplicationBackend {
             method: &verified.method,
             request_id: &request_id,
             debug: self.debug,
+            known: &self.known,
         };
         let is_bridge = self.way() == Way::Bridge;
         let mut head = request::head(&job, &verified.trust);
@@ -222,8 +226,9 @@ impl ApplicationBackend {
                 with_cookies((Told::refused(answer.status.as_u16()), Vec::new()), &answer.headers)
             }
             Ok(answer) => {
-                let told = from_endpoint(answer.status.as_u16(), &answer.body);
-                with_cookies(told, &answer.headers)
+                let (mut told, body) = from_endpoint(answer.status.as_u16(), &answer.body);
+                told.ran(&verified.class, &verified.method);
+                with_cookies((told, body), &answer.headers)
             }
             Err(error) if Instant::now() >= job.deadline => {
                 tracing::error!(error, "a call took too long");

@@ -15,6 +15,7 @@
 namespace Diffyne\Cluster {
 
     use Closure;
+    use Composer\Autoload\ClassLoader;
     use Diffyne\Attributes\Computed;
     use Diffyne\Attributes\Invokable;
     use Diffyne\Attributes\Lazy;
@@ -71,6 +72,11 @@ namespace Diffyne\Cluster {
             /** What the documentation has applications read: cache()->get('diffyne:websocket:status'). */
             public const STATUS_KEY = 'diffyne:websocket:status';
 
+            /** Characters of a name that PHP is asked for. */
+            private const NAME_LENGTH = 255;
+
+            private const CLASS_NAME = '/^\\\\?[a-z_\x80-\xff][\w\x80-\xff]*(?:\\\\[a-z_\x80-\xff][\w\x80-\xff]*)*$/iD';
+
             private const JSON = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR;
 
             /** The answer of the call that has run: its head, and the client's JSON. */
@@ -79,10 +85,13 @@ namespace Diffyne\Cluster {
             /** How the call that runs now has come. */
             public static string $transport = 'ajax';
 
-            /** @var array<string, true> classes that are components */
+            /** @var array{component?: string, method?: string} what the call that runs now has found, in the application's own spelling */
+            public array $names = [];
+
+            /** @var array<string, true> classes that are components, by their own names only: strangers could write each in many ways */
             private array $classes = [];
 
-            /** @var array<string, ?string> why a method is not callable, by class and name */
+            /** @var array<string, true> methods that are callable, by class and their own names */
             private array $methods = [];
 
             /** @var array<string, array<string, true>> the properties of a class that a state may set */
@@ -229,6 +238,15 @@ namespace Diffyne\Cluster {
             /** Runs one call; whatever happens in it, this returns its answer. */
             public function run(array $head, string $payload): array
             {
+                $this->names = [];
+                $answer = $this->attempt($head, $payload);
+                $answer['head'] += $this->names;
+
+                return $answer;
+            }
+
+            private function attempt(array $head, string $payload): array
+            {
                 self::$transport = $head['transport'] ?? 'ajax';
                 try {
                     $data = json_decode($payload, true, 512, JSON_THROW_ON_ERROR);
@@ -324,20 +342,42 @@ namespace Diffyne\Cluster {
                 return self::answer(['outcome' => 'ok', 'listeners' => json_encode((object) $listeners, self::JSON)], ['granted' => $granted]);
             }
 
+            /** The class's own name, however it was written. */
             private function componentClass(mixed $class): string
             {
-                if (is_string($class) && isset($this->classes[$class])) {
-                    return $class;
+                if (! is_string($class) || strlen($class) > self::NAME_LENGTH || preg_match(self::CLASS_NAME, $class) !== 1) {
+                    throw new Refused('unknown_component', 'Component class not found', is_string($class) ? mb_strcut($class, 0, self::NAME_LENGTH) : '');
                 }
-                if (! is_string($class) || ! class_exists($class)) {
-                    throw new Refused('unknown_component', 'Component class not found', (string) (is_string($class) ? $class : ''));
-                }
-                if (! is_subclass_of($class, Component::class) || (new ReflectionClass($class))->isAbstract()) {
+                $name = isset($this->classes[$class]) ? $class : self::findClass($class);
+                $this->classes[$name] = true;
+                $this->names = ['component' => $name];
+
+                return $name;
+            }
+
+            private static function findClass(string $class): string
+            {
+                // Laravel writes a file for each class of this namespace that somebody asks for.
+                $found = stripos(ltrim($class, '\\'), 'Facades\\') !== 0 && class_exists($class);
+                $found || self::forget(ltrim($class, '\\'));
+                $reflection = $found ? new ReflectionClass($class) : null;
+                if (! $reflection?->isSubclassOf(Component::class) || $reflection->isAbstract()) {
                     throw new Refused('unknown_component', 'Component class not found', $class);
                 }
-                $this->classes[$class] = true;
 
-                return $class;
+                return $reflection->getName();
+            }
+
+            /** Composer remembers each class that it has not found. */
+            private static function forget(string $class): void
+            {
+                foreach (spl_autoload_functions() as $loader) {
+                    if (is_array($loader) && $loader[0] instanceof ClassLoader && property_exists($loader[0], 'missingClasses')) {
+                        Closure::bind(function () use ($class): void {
+                            unset($this->missingClasses[$class]);
+                        }, $loader[0], ClassLoader::class)();
+                    }
+                }
             }
 
             /** @return array<string, true> public properties of the component's own: what a state can consist of */
@@ -358,14 +398,7 @@ namespace Diffyne\Cluster {
             private function call(Component $component, string $method, mixed $params): void
             {
                 $class = $component::class;
-                $key = $class.'::'.$method;
-                if (! array_key_exists($key, $this->methods)) {
-                    $this->methods[$key] = self::whyNot($component, $method);
-                }
-                if ($this->methods[$key] !== null) {
-                    $unknown = $this->methods[$key] === '';
-                    throw new Refused($unknown ? 'unknown_method' : 'method', $this->methods[$key], $method);
-                }
+                $method = $this->callable($component, $method);
                 if (! is_array($params)) {
                     throw new Refused('invalid', 'params must be an array');
                 }
@@ -377,18 +410,27 @@ namespace Diffyne\Cluster {
                 }
             }
 
-            private static function whyNot(Component $component, string $method): ?string
+            /** The method's own name, however it was written, if clients may call it. */
+            private function callable(Component $component, string $method): string
             {
-                if (! method_exists($component, $method)) {
-                    return '';
+                $class = $component::class;
+                if (isset($this->methods["$class::$method"])) {
+                    $this->names['method'] = $method;
+
+                    return $method;
+                }
+                if (strlen($method) > self::NAME_LENGTH || ! method_exists($component, $method)) {
+                    throw new Refused('unknown_method', '', mb_strcut($method, 0, self::NAME_LENGTH));
                 }
                 $reflection = new ReflectionMethod($component, $method);
+                $this->names['method'] = $name = $reflection->getName();
                 $marked = $reflection->getAttributes(Invokable::class) !== [] || $reflection->getAttributes(On::class) !== [];
-                if ($marked && $reflection->isPublic() && ! $reflection->isStatic()) {
-                    return null;
+                if (! $marked || ! $reflection->isPublic() || $reflection->isStatic()) {
+                    throw new Refused('method', "Method [{$name}] is not invokable. Add #[Invokable] attribute to allow client invocation.", $name);
                 }
+                $this->methods["$class::$name"] = true;
 
-                return "Method [{$method}] is not invokable. Add #[Invokable] attribute to allow client invocation.";
+                return $name;
             }
 
             /** Whether a type error is about the parameters of this method, and not of something that it calls. */
@@ -415,7 +457,7 @@ namespace Diffyne\Cluster {
             private function update(Component $component, string $property, mixed $value, array $state): void
             {
                 if (! array_key_exists($property, $state) || ! isset($this->stateProperties($component::class)[$property])) {
-                    throw new Refused('unknown_property', '', $property);
+                    throw new Refused('unknown_property', '', mb_strcut($property, 0, self::NAME_LENGTH));
                 }
                 try {
                     $component->updateProperty($property, $value);

@@ -5,6 +5,7 @@
 pub mod application;
 mod fastcgi;
 mod http;
+pub mod names;
 pub mod native;
 pub mod php;
 mod request;
@@ -37,9 +38,9 @@ pub struct Broadcastable {
 /// A call that has ended, well or not.
 #[derive(Debug)]
 pub struct Finished {
-    /// The class, if the backend knows it; else empty.
+    /// The class as the backend spells it, if it knows it; else empty.
     pub class: String,
-    /// The method, if the class has it; else empty.
+    /// The method as the class spells it, if it has it; else empty.
     pub method: String,
     /// How it ended.
     pub outcome: Outcome,
@@ -121,6 +122,7 @@ impl Job {
             .and_then(|data| {
                 Verified::of(&data, self.kind, transport, signer, Locked::Unknown).map(Verified::into_owned)
             })
+            .and_then(|verified| names::check(&verified, self.kind).map(|()| verified))
             .map_err(|failure| Box::new(Finished::refused(&failure, self.kind, transport)))
     }
 }

@@ -1,11 +1,19 @@
 //! What PHP said, as the client's answer: one place for every backend that asks another program.
 
+use std::borrow::Cow;
+
 use diffyne_shared::rpc::{CallKind, Outcome, SessionFate, Transport};
+use diffyne_shared::telemetry::{self, LineLimit};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::names::{self, KnownNames, Names};
 use super::{Broadcastable, Finished};
 use crate::component::Failure;
+use crate::redirect;
+
+/// Log lines about calls that failed or were refused, which anybody can cause.
+static LINES: LineLimit = LineLimit::new(10, 50);
 
 /// The head of an answer: how a call ended, in the bridge's words.
 #[derive(Debug, Default, Deserialize)]
@@ -15,6 +23,10 @@ pub struct Told {
     error: String,
     /// The class, method or property that an outcome is about.
     name: String,
+    /// The class that was found, as the application spells it,
+    component: String,
+    /// and its method.
+    method: String,
     /// Laravel prints no errors as a list.
     errors: Value,
     exception: String,
@@ -107,10 +119,30 @@ pub fn from_endpoint(status: u16, body: &[u8]) -> (Told, Vec<u8>) {
     (told, Vec::new())
 }
 
-/// Whether this is one JSON object, and nothing else.
-fn is_object(body: &[u8]) -> bool {
+/// What is looked at of an answer that went well.
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow, default)]
+    redirect: Option<Redirect<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Redirect<'a> {
+    #[serde(borrow, default)]
+    url: Cow<'a, str>,
+}
+
+/// Why this is no answer for a page: it is not one JSON object and nothing else, or sends the page where none goes.
+fn fault(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok().filter(|text| text.starts_with('{'));
-    text.is_some_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
+    match text.map(serde_json::from_str::<Answer<'_>>) {
+        Some(Ok(Answer { redirect: Some(redirect) })) => {
+            redirect::check(&redirect.url).err().map(|refused| refused.to_string())
+        }
+        Some(Ok(_)) => None,
+        // It would spoil the whole message for the page.
+        Some(Err(_)) | None => Some("the answer is no JSON object".to_owned()),
+    }
 }
 
 /// Whose call it was.
@@ -128,6 +160,8 @@ pub struct Asked<'a> {
     pub request_id: &'a str,
     /// Tell clients of exceptions.
     pub debug: bool,
+    /// What is known of the application's names.
+    pub known: &'a KnownNames,
 }
 
 impl Told {
@@ -150,6 +184,14 @@ impl Told {
     pub fn about(&mut self, class: &str, member: &str) {
         if self.name.is_empty() {
             self.name = if self.outcome == "unknown_component" { class } else { member }.to_owned();
+        }
+    }
+
+    /// The package's endpoint does not tell names: a call that went well has shown that they exist, in some spelling.
+    pub fn ran(&mut self, class: &str, method: &str) {
+        if self.outcome == "ok" {
+            self.component = class.trim_start_matches('\\').to_ascii_lowercase();
+            self.method = method.to_ascii_lowercase();
         }
     }
 
@@ -194,30 +236,45 @@ impl Told {
         }
     }
 
-    fn place(&self, asked: &Asked<'_>) -> String {
+    fn place(&self, names: &Names) -> String {
         let Self { exception, file, line, .. } = self;
         if exception.is_empty() && file.is_empty() {
-            return format!("{}::{}", asked.class, asked.method);
+            return format!("{}::{}", names.class, names.method);
         }
         format!("{exception} in {file}:{line}")
     }
 
+    /// What the application calls the class and the method, if it has them.
+    fn names(&self, asked: &Asked<'_>) -> Names {
+        if asked.kind == CallKind::Grant {
+            // It is about several classes.
+            return Names { class: String::new(), method: asked.method.to_owned() };
+        }
+        let class = names::told(&self.component);
+        if class.is_empty() {
+            return asked.known.find(asked.class, asked.method);
+        }
+        // Ours are no methods: `update` and `mount`.
+        let method = if asked.kind == CallKind::Call { names::told(&self.method) } else { asked.method };
+        let names = Names { class: class.to_owned(), method: method.to_owned() };
+        asked.known.learn(&names);
+        names
+    }
+
     /// The finished call. `body` is the client's JSON where the call went well.
     pub fn finish(self, body: Vec<u8>, asked: &Asked<'_>) -> Finished {
-        if self.outcome == "ok" && !is_object(&body) {
-            // It would spoil the whole message for the page.
-            return Self::broken("the answer is no JSON object".to_owned()).finish(Vec::new(), asked);
+        let fault = if self.outcome == "ok" { fault(&body) } else { None };
+        if let Some(fault) = fault {
+            let Self { component, method, .. } = self;
+            return Self { component, method, ..Self::broken(fault) }.finish(Vec::new(), asked);
         }
-        let recognised = self.outcome != "unknown_component";
-        let class = if recognised { asked.class.to_owned() } else { String::new() };
-        let known_method = recognised && self.outcome != "unknown_method";
-        let method = if known_method { asked.method.to_owned() } else { String::new() };
+        let names = self.names(asked);
         let session = self.session.unwrap_or_default();
         if self.outcome == "ok" {
             let events = self.events.into_iter();
             return Finished {
-                class,
-                method,
+                class: names.class,
+                method: names.method,
                 outcome: Outcome::Ok,
                 status: 200,
                 data: body,
@@ -234,28 +291,16 @@ impl Told {
                 session,
             };
         }
-        let (failure, place) = (self.failure(), self.place(asked));
-        failure.warn_of_unsigned(&class);
-        if let Failure::Exception(error) = &failure {
-            let request = asked.request_id;
-            tracing::error!(component = class, method, error, place, request, "a component failed");
-        } else if let Failure::Refused(status) = &failure {
-            let request = asked.request_id;
-            tracing::warn!(
-                component = class,
-                method,
-                status,
-                request,
-                "the application answered instead of the component"
-            );
-        }
+        let (failure, place) = (self.failure(), self.place(&names));
+        failure.warn_of_unsigned(&names.class);
+        log(&failure, &names, &place, asked.request_id);
         let answer = match asked.kind {
             CallKind::Mount => failure.mount_json(asked.transport, asked.debug, &place),
             _ => failure.json(asked.transport, asked.debug, &place),
         };
         Finished {
-            class,
-            method,
+            class: names.class,
+            method: names.method,
             outcome: failure.outcome(),
             status: failure.status(),
             data: answer.to_string().into_bytes(),
@@ -263,5 +308,26 @@ impl Told {
             session,
             ..Finished::default()
         }
+    }
+}
+
+/// Operators hear of errors of the application, and of its framework's refusals.
+fn log(failure: &Failure, Names { class, method }: &Names, place: &str, request: &str) {
+    if !matches!(failure, Failure::Exception(_) | Failure::Refused(_)) {
+        return;
+    }
+    let Some(left_out) = LINES.may_write() else { return };
+    if let Failure::Exception(error) = failure {
+        let (error, place) = (telemetry::error(error), telemetry::error(place));
+        tracing::error!(component = class, method, %error, %place, request, left_out, "a component failed");
+    } else if let Failure::Refused(status) = failure {
+        tracing::warn!(
+            component = class,
+            method,
+            status,
+            request,
+            left_out,
+            "the application answered instead of the component"
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use arc_swap::ArcSwap;
 use diffyne_shared::rpc::{CallKind, Outcome};
 use diffyne_shared::signing::{Signer, fingerprint};
+use diffyne_shared::telemetry::{self, LineLimit};
 use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -16,7 +17,11 @@ use super::lifecycle::{Action, Component, Ran};
 use super::message::{Data, Locked, Verified, invalid, object};
 use super::{Registry, grant, trust};
 use crate::backend::{Broadcastable, Finished};
+use crate::redirect;
 use crate::vdom::{Patch, diff, parse};
+
+/// Log lines about calls that failed, which anybody can cause.
+static LINES: LineLimit = LineLimit::new(10, 50);
 
 /// Runs components of a registry.
 pub struct Engine {
@@ -34,7 +39,7 @@ pub struct Engine {
 #[derive(Serialize)]
 struct Changed<'a> {
     i: &'a str,
-    p: &'a [Patch],
+    p: &'a [Patch<'a>],
     st: &'a Value,
     f: String,
     sig: String,
@@ -99,8 +104,11 @@ impl Engine {
             Ok(finished) => Finished { class, method, ..finished },
             Err(failure) => {
                 failure.warn_of_unsigned(&class);
-                if let Failure::Exception(error) = &failure {
-                    tracing::error!(component = class, method, error, "a component failed");
+                if let Failure::Exception(error) = &failure
+                    && let Some(left_out) = LINES.may_write()
+                {
+                    let error = telemetry::error(error);
+                    tracing::error!(component = class, method, %error, left_out, "a component failed");
                 }
                 let place = format!("{class}::{method}");
                 let answer = match kind {
@@ -155,10 +163,14 @@ impl Engine {
     }
 
     fn respond(&self, component: &dyn Component, id: &str, ran: &Ran, context: Context) -> Result<Finished, Failure> {
-        let patches = match (&ran.before, &ran.after) {
-            (Some(before), Some(after)) if before != after => diff(&parse(before), &parse(after)),
-            _ => Vec::new(),
+        if let Some(redirect) = &context.redirect {
+            redirect::check(&redirect.url)?;
+        }
+        let trees = match (&ran.before, &ran.after) {
+            (Some(before), Some(after)) if before != after => Some((parse(before)?, parse(after)?)),
+            _ => None,
         };
+        let patches = trees.as_ref().map(|(before, after)| diff(before, after)).unwrap_or_default();
         let changed = || Changed {
             i: id,
             p: &patches,
@@ -252,7 +264,7 @@ impl Engine {
         context: &mut Context,
     ) -> Result<Mounted, Failure> {
         let ran = component.mount(query, context).await?;
-        let html = parse(ran.after.as_deref().unwrap_or_default()).to_html();
+        let html = parse(ran.after.as_deref().unwrap_or_default())?.to_html();
         let (fingerprint, signature) = (fingerprint(&ran.state), self.sign(component, id, &ran.state));
         let listeners = serde_json::to_value(component.listeners())?;
         let class = component.class().to_owned();

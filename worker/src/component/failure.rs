@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use diffyne_shared::rpc::{Outcome, Transport};
+use diffyne_shared::telemetry;
 use serde_json::{Map, Value, json};
 
 /// Why a call did not succeed. Any error becomes an [`Failure::Exception`] by `?`.
@@ -114,11 +115,13 @@ impl Failure {
             }
             Self::Invalid(text) => plain(text, "validation_error"),
             Self::UnknownMethod(name) => {
+                let name = telemetry::name(name);
                 let socket = format!("Method {name} does not exist");
                 typed(by_transport(socket, format!("Method [{name}] does not exist on component.")), "method_error")
             }
             Self::Method(text) => typed(text.clone(), "method_error"),
             Self::UnknownProperty(name) => {
+                let name = telemetry::name(name);
                 let socket = format!("Property {name} does not exist");
                 typed(by_transport(socket, format!("Property [{name}] does not exist on component.")), "property_error")
             }
@@ -126,7 +129,9 @@ impl Failure {
             Self::Security => plain("Invalid state signature. State may have been tampered with.", "security_error"),
             Self::Unsigned => plain(UNSIGNED, "security_error"),
             Self::UnknownComponent(class) => match transport {
-                Transport::Ws => typed(format!("Component class [{class}] does not exist."), "exception"),
+                Transport::Ws => {
+                    typed(format!("Component class [{}] does not exist.", telemetry::name(class)), "exception")
+                }
                 Transport::Ajax => json!({"success": false, "error": "Component class not found"}),
             },
             Self::NotLazy(_) => plain("Invalid component class", "validation_error"),

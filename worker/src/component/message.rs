@@ -10,6 +10,10 @@ use serde_json::{Map, Value};
 
 use super::failure::Failure;
 
+/// Lists and objects within each other that a message may have: `serde_json`'s own bound, below which all that is done
+/// with a state, its signature for example, needs little of a stack.
+const JSON_DEPTH_MAX: usize = 128;
+
 /// A call, an update or a lazy mount.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -46,7 +50,14 @@ pub(super) fn invalid() -> Failure {
 
 impl<'a> Data<'a> {
     pub(crate) fn read(payload: &'a [u8]) -> Result<Self, Failure> {
-        serde_json::from_slice(payload).map_err(|_| invalid())
+        serde_json::from_slice(payload).map_err(|error| {
+            // serde_json tells it in words only.
+            if error.to_string().starts_with("recursion limit exceeded") {
+                Failure::Invalid(format!("The message nests more than {JSON_DEPTH_MAX} lists and objects."))
+            } else {
+                invalid()
+            }
+        })
     }
 
     /// The state as the server has sent it: the client's word until a signature fits.

@@ -13,6 +13,7 @@ use diffyne_shared::rpc::{
     self, About, Call, CallId, CodecError, EventOut, Frame, FrameReader, Hello, Outcome, Oversized, Pong, Reply,
     SessionFate,
 };
+use diffyne_shared::telemetry::{self, LineLimit};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -36,6 +37,9 @@ const TOO_LARGE: &[u8] =
 /// The answer to a call whose real one is too large for the gateway.
 const ANSWER_TOO_LARGE: &[u8] =
     br#"{"s":false,"error":"The answer is larger than the gateway takes. The call was run.","type":"server_error"}"#;
+
+/// Log lines about gateways that are turned away: anybody may connect.
+static LINES: LineLimit = LineLimit::new(1, 10);
 
 /// How a call left this connection.
 enum Left {
@@ -79,18 +83,21 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: Stream) {
         Ok(Ok(admitted)) => admitted,
         Ok(Err(why)) => {
             shared.metrics.refused.inc();
-            tracing::warn!(why, "a gateway was turned away");
+            if let Some(left_out) = LINES.may_write() {
+                tracing::warn!(why = %telemetry::error(&why), left_out, "a gateway was turned away");
+            }
             return;
         }
         Err(_elapsed) => return tracing::debug!("somebody connected and said nothing"),
     };
+    let gateway = telemetry::name(&gateway);
     if legacy {
-        tracing::warn!(gateway, "a gateway showed its token in the clear (DIFFYNE_WORKER_TOKEN_LEGACY=accept)");
+        tracing::warn!(%gateway, "a gateway showed its token in the clear (DIFFYNE_WORKER_TOKEN_LEGACY=accept)");
     }
     // One that does not tell takes what this worker's own limit of an answer lets through.
     let assumed = shared.answer_bytes_max + rpc::FRAME_OVERHEAD_MAX;
     let frame_bytes_max = frame_bytes_max.map_or(assumed, |bytes| bytes as usize);
-    tracing::info!(gateway, "gateway connected");
+    tracing::info!(%gateway, "gateway connected");
     shared.gateways(|count| count.fetch_add(1, Ordering::Relaxed) + 1);
     let mut connection = Connection {
         shared: Arc::clone(&shared),
@@ -101,7 +108,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: Stream) {
         queued: HashMap::new(),
     };
     let why = connection.talk(stream, reader).await;
-    tracing::info!(gateway, why, "gateway disconnected");
+    tracing::info!(%gateway, why = %telemetry::error(&why), "gateway disconnected");
     // Nobody waits for the answers; what runs may have begun to change things, so it runs to its end.
     for cancel in connection.queued.values() {
         cancel.cancel();
@@ -358,6 +365,7 @@ impl Connection {
                     set_cookie: finished.set_cookie.clone(),
                     session: finished.session,
                     listeners: finished.listeners.as_deref(),
+                    component: (!finished.class.is_empty()).then_some(finished.class.as_str()),
                     load: self.load(),
                     faulty: self.faulty(),
                 };
@@ -380,6 +388,7 @@ fn failed(id: u64, outcome: Outcome, status: u16, data: &[u8], load: u32, faulty
         set_cookie: Vec::new(),
         session: SessionFate::Same,
         listeners: None,
+        component: None,
         load,
         faulty,
     }

@@ -6,159 +6,245 @@
 //! removes is not transitive over mixed depths: all removes of a list have one depth here, and a parent whose removes
 //! would have another is replaced.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::align::{Alignment, align};
 use super::node::{Element, Node};
 use super::patch::{Move, Patch, Path};
 
+/// Indexes in the paths of a list of patches: beyond it the root is made anew, as the paths of deep and wide trees
+/// would be many times as large as the page.
+const PATH_STEPS_MAX: usize = 1_000_000;
+/// Attributes beyond which they are compared through a table.
+const ATTRIBUTES_FEW: usize = 16;
+
 /// The patches that turn one tree into the other.
-pub fn diff(old: &Node, new: &Node) -> Vec<Patch> {
+pub fn diff<'a>(old: &'a Node, new: &'a Node) -> Vec<Patch<'a>> {
+    let whole = || vec![Patch::Create(Vec::new(), new)];
     match (old, new) {
         (Node::Element(a), Node::Element(b)) if a.tag == b.tag => {
-            let mut depths = BTreeSet::new();
-            let mut first = Differ { patches: Vec::new(), remove_depth: None };
-            first.element(&mut Vec::new(), a, b);
-            for patch in &first.patches {
-                if let Patch::Remove(path) = patch {
-                    depths.insert(path.len());
-                }
-            }
+            let Some(first) = Differ::run(old, new, None) else { return whole() };
+            let removes = first.iter().filter(|patch| matches!(patch, Patch::Remove(_)));
+            let depths: BTreeSet<usize> = removes.map(|patch| patch.path().len()).collect();
             if depths.len() <= 1 {
-                return first.patches;
+                return first;
             }
-            let mut second = Differ { patches: Vec::new(), remove_depth: depths.first().copied() };
-            second.element(&mut Vec::new(), a, b);
-            second.patches
+            Differ::run(old, new, depths.first().copied()).unwrap_or_else(whole)
         }
-        _ if old == new => Vec::new(),
-        _ => vec![Patch::Create(Vec::new(), new.clone())],
+        (Node::Text(a), Node::Text(b)) | (Node::Comment(a), Node::Comment(b)) if a == b => Vec::new(),
+        _ => whole(),
     }
 }
 
-struct Differ {
-    patches: Vec<Patch>,
+/// What is left to do, the last first: a stack of our own, as trees may be deep.
+enum Task<'a> {
+    /// Compare two children; the first is at this place in the page.
+    Child(usize, &'a Node, &'a Node),
+    /// Leave the child.
+    Up,
+    /// Create and move children of the node.
+    Arrange { pairs: Vec<(usize, usize)>, stays: Vec<usize>, new: &'a [Node] },
+}
+
+struct Differ<'a> {
+    patches: Vec<Patch<'a>>,
+    /// Indexes in all paths so far.
+    steps: usize,
+    tasks: Vec<Task<'a>>,
+    /// Where we are.
+    path: Path,
     /// The only depth at which removes are allowed, once it is known that several are wanted.
     remove_depth: Option<usize>,
 }
 
-impl Differ {
-    fn element(&mut self, path: &mut Path, old: &Element, new: &Element) {
-        self.attributes(path, old, new);
-        self.children(path, old, new);
+impl<'a> Differ<'a> {
+    /// All patches; `None` when their paths would be too many.
+    fn run(old: &'a Node, new: &'a Node, remove_depth: Option<usize>) -> Option<Vec<Patch<'a>>> {
+        let mut differ = Self { patches: Vec::new(), steps: 0, tasks: Vec::new(), path: Path::new(), remove_depth };
+        differ.node(old, new);
+        while let Some(task) = differ.tasks.pop() {
+            match task {
+                Task::Child(place, old, new) => {
+                    differ.path.push(place);
+                    differ.tasks.push(Task::Up);
+                    differ.node(old, new);
+                }
+                Task::Up => drop(differ.path.pop()),
+                Task::Arrange { pairs, stays, new } => differ.arrange(&pairs, &stays, new),
+            }
+            if differ.steps > PATH_STEPS_MAX {
+                return None;
+            }
+        }
+        Some(differ.patches)
     }
 
-    fn attributes(&mut self, path: &Path, old: &Element, new: &Element) {
+    fn add(&mut self, patch: Patch<'a>) {
+        self.steps += patch.path().len() + 1;
+        self.patches.push(patch);
+    }
+
+    fn node(&mut self, old: &'a Node, new: &'a Node) {
+        match (old, new) {
+            (Node::Element(a), Node::Element(b)) => {
+                self.attributes(a, b);
+                self.children(a, b, new);
+            }
+            (Node::Text(a), Node::Text(b)) if a == b => {}
+            (Node::Text(_), Node::Text(b)) => self.add(Patch::Text(self.path.clone(), b)),
+            (Node::Comment(a), Node::Comment(b)) if a == b => {}
+            _ => self.add(Patch::Replace(self.path.clone(), new)),
+        }
+    }
+
+    fn attributes(&mut self, old: &'a Element, new: &'a Element) {
         if old.attributes == new.attributes {
             return;
         }
-        let changed = |(name, value): &&(String, String)| old.attribute(name) != Some(value);
-        let set: Vec<_> = new.attributes.iter().filter(changed).cloned().collect();
-        let gone = |(name, _): &&(String, String)| new.attribute(name).is_none();
-        let remove: Vec<_> = old.attributes.iter().filter(gone).map(|(name, _)| name.clone()).collect();
+        let (before, after) = (Values::of(old), Values::of(new));
+        let all = |element: &'a Element| element.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let set: Vec<_> = all(new).filter(|(name, value)| before.get(name) != Some(*value)).collect();
+        let remove: Vec<_> = all(old).map(|(name, _)| name).filter(|name| after.get(name).is_none()).collect();
         if !set.is_empty() || !remove.is_empty() {
-            self.patches.push(Patch::Attributes { path: path.clone(), set, remove });
+            self.add(Patch::Attributes { path: self.path.clone(), set, remove });
         }
     }
 
-    fn children(&mut self, path: &mut Path, old: &Element, new: &Element) {
+    fn children(&mut self, old: &'a Element, new: &'a Element, node: &'a Node) {
         let Alignment { pairs, stays } = align(&old.children, &new.children);
         let removes = old.children.len() > pairs.len();
-        if removes && self.remove_depth.is_some_and(|allowed| allowed != path.len() + 1) {
+        if removes && self.remove_depth.is_some_and(|allowed| allowed != self.path.len() + 1) {
             // The attributes are part of the new node.
-            if matches!(self.patches.last(), Some(Patch::Attributes { path: last, .. }) if last == path) {
+            if matches!(self.patches.last(), Some(Patch::Attributes { path: last, .. }) if *last == self.path) {
                 self.patches.pop();
             }
-            self.patches.push(Patch::Replace(path.clone(), Node::Element(new.clone())));
+            self.add(Patch::Replace(self.path.clone(), node));
             return;
         }
         let mut kept = pairs.iter().peekable();
         for index in 0..old.children.len() {
             if kept.next_if(|(at, _)| *at == index).is_none() {
-                self.patches.push(Patch::Remove(joined(path, index)));
+                self.add(Patch::Remove(joined(&self.path, index)));
             }
         }
-        for (place, (from, to)) in pairs.iter().enumerate() {
-            path.push(place);
-            self.node(path, &old.children[*from], &new.children[*to]);
-            path.pop();
-        }
+        let children = pairs.iter().enumerate().rev();
+        let children: Vec<_> =
+            children.map(|(at, (from, to))| Task::Child(at, &old.children[*from], &new.children[*to])).collect();
         if pairs.len() < new.children.len() || stays.len() < pairs.len() {
-            self.arrange(path, &pairs, &stays, &new.children);
+            self.tasks.push(Task::Arrange { pairs, stays, new: &new.children });
         }
+        self.tasks.extend(children);
     }
 
     /// Creates what is new beside what stays, and then moves the rest to its place.
-    fn arrange(&mut self, path: &Path, pairs: &[(usize, usize)], stays: &[usize], new: &[Node]) {
-        // Each child by its place in the new list, in the order of the page.
-        let mut page: Vec<usize> = pairs.iter().map(|(_, to)| *to).collect();
+    fn arrange(&mut self, pairs: &[(usize, usize)], stays: &[usize], new: &'a [Node]) {
         let mut kinds = vec![Kind::New; new.len()];
-        for (_, to) in pairs {
-            kinds[*to] = Kind::Moves;
+        for (place, (_, to)) in pairs.iter().enumerate() {
+            kinds[*to] = Kind::Moves(place);
         }
         for to in stays {
-            kinds[*to] = Kind::Stays;
+            if let Kind::Moves(place) = kinds[*to] {
+                kinds[*to] = Kind::Stays(place);
+            }
         }
-        let after = |page: &[usize], previous: Option<usize>| {
-            let at = previous.and_then(|previous| page.iter().position(|child| *child == previous));
-            at.map_or(0, |at| at + 1)
-        };
-        let mut previous = None;
+        // Behind what was created last, or behind what stays: before that are as many more as were created.
+        let (mut at, mut created) = (0, Vec::new());
         for (index, node) in new.iter().enumerate() {
-            if kinds[index] == Kind::New {
-                // Without moves what is before it is in its place already.
-                let at = if stays.len() == pairs.len() { index } else { after(&page, previous) };
-                page.insert(at, index);
-                self.patches.push(Patch::Create(joined(path, at), node.clone()));
+            match kinds[index] {
+                Kind::New => {
+                    self.add(Patch::Create(joined(&self.path, at), node));
+                    created.push((at, index));
+                    at += 1;
+                }
+                Kind::Stays(place) => at = place + created.len() + 1,
+                Kind::Moves(_) => {}
             }
-            if kinds[index] != Kind::Moves {
-                previous = Some(index);
-            }
         }
-        let mut moves = Vec::new();
-        for index in (0..new.len()).filter(|index| kinds[*index] == Kind::Moves) {
-            let from = page.iter().position(|child| *child == index).unwrap_or_default();
-            let to = after(&page, index.checked_sub(1));
-            moves.push(Move { from, to });
-            page.remove(from);
-            page.insert(if to > from { to - 1 } else { to }, index);
-        }
-        if !moves.is_empty() {
-            self.patches.push(Patch::Reorder(path.clone(), moves));
-        }
-    }
-
-    fn node(&mut self, path: &mut Path, old: &Node, new: &Node) {
-        match (old, new) {
-            (Node::Element(a), Node::Element(b)) => self.element(path, a, b),
-            (Node::Text(a), Node::Text(b)) if a == b => {}
-            (Node::Text(_), Node::Text(b)) => self.patches.push(Patch::Text(path.clone(), b.clone())),
-            _ if old == new => {}
-            _ => self.patches.push(Patch::Replace(path.clone(), new.clone())),
+        if stays.len() < pairs.len() {
+            let page = page(pairs, &created);
+            let moves = moves(page, (0..new.len()).filter(|index| matches!(kinds[*index], Kind::Moves(_))));
+            self.add(Patch::Reorder(self.path.clone(), moves));
         }
     }
 }
 
-/// What becomes of a child.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The children in the order of the page, each by its place in the new list: what was kept, and what was created.
+fn page(pairs: &[(usize, usize)], created: &[(usize, usize)]) -> Vec<usize> {
+    let mut page = Vec::with_capacity(pairs.len() + created.len());
+    let (mut kept, mut created) = (pairs.iter().map(|(_, to)| *to), created.iter().peekable());
+    loop {
+        let next = match created.next_if(|(at, _)| *at == page.len()) {
+            Some((_, index)) => Some(*index),
+            None => kept.next(),
+        };
+        match next {
+            Some(index) => page.push(index),
+            None => return page,
+        }
+    }
+}
+
+/// Each child that is to move goes behind the one before it.
+fn moves(mut page: Vec<usize>, moving: impl Iterator<Item = usize>) -> Vec<Move> {
+    let place = |page: &[usize], child: usize| page.iter().position(|other| *other == child);
+    let mut moves = Vec::new();
+    for index in moving {
+        let from = place(&page, index).unwrap_or_default();
+        let before = index.checked_sub(1).and_then(|before| place(&page, before));
+        let to = before.map_or(0, |before| before + 1);
+        moves.push(Move { from, to });
+        page.remove(from);
+        page.insert(if to > from { to - 1 } else { to }, index);
+    }
+    moves
+}
+
+/// An element's attributes by name: through a table where they are many.
+enum Values<'a> {
+    Few(&'a Element),
+    Many(HashMap<&'a str, &'a str>),
+}
+
+impl<'a> Values<'a> {
+    fn of(element: &'a Element) -> Self {
+        if element.attributes.len() <= ATTRIBUTES_FEW {
+            return Self::Few(element);
+        }
+        Self::Many(element.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&'a str> {
+        match self {
+            Self::Few(element) => element.attribute(name),
+            Self::Many(values) => values.get(name).copied(),
+        }
+    }
+}
+
+/// What becomes of a child; and its place among those that are kept.
+#[derive(Clone, Copy)]
 enum Kind {
     New,
-    Stays,
-    Moves,
+    Stays(usize),
+    Moves(usize),
 }
 
 fn joined(path: &Path, index: usize) -> Path {
-    let mut path = path.clone();
-    path.push(index);
-    path
+    let mut joined = Path::with_capacity(path.len() + 1);
+    joined.extend(path);
+    joined.push(index);
+    joined
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::vdom::parse;
     use proptest::prelude::*;
+
+    fn parse(html: &str) -> Node {
+        crate::vdom::parse(html).unwrap()
+    }
 
     fn patches(old: &str, new: &str) -> String {
         serde_json::to_string(&diff(&parse(old), &parse(new))).unwrap()
@@ -204,11 +290,11 @@ mod tests {
             b.len().cmp(&a.len())
         }
 
-        pub fn apply(root: &Node, list: &[Patch]) -> Node {
+        pub fn apply(root: &Node, list: &[Patch<'_>]) -> Node {
             if let [Patch::Create(path, node)] = list
                 && path.is_empty()
             {
-                return node.clone();
+                return (*node).clone();
             }
             let mut root = root.clone();
             let mut removes: Vec<&[usize]> = list
@@ -220,7 +306,7 @@ mod tests {
                 let (last, parent) = path.split_last().unwrap();
                 children(at(&mut root, parent)).remove(*last);
             }
-            let mut rest: Vec<&Patch> = list.iter().filter(|patch| !matches!(patch, Patch::Remove(_))).collect();
+            let mut rest: Vec<&Patch<'_>> = list.iter().filter(|patch| !matches!(patch, Patch::Remove(_))).collect();
             rest.sort_by_key(|patch| std::cmp::Reverse(patch.path().len()));
             for patch in rest {
                 match patch {
@@ -235,16 +321,16 @@ mod tests {
                     }
                     Patch::Create(path, node) => {
                         let (last, parent) = path.split_last().unwrap();
-                        children(at(&mut root, parent)).insert(*last, node.clone());
+                        children(at(&mut root, parent)).insert(*last, (*node).clone());
                     }
-                    Patch::Replace(path, node) => *at(&mut root, path) = node.clone(),
-                    Patch::Text(path, text) => *at(&mut root, path) = Node::Text(text.clone()),
+                    Patch::Replace(path, node) => *at(&mut root, path) = (*node).clone(),
+                    Patch::Text(path, text) => *at(&mut root, path) = Node::Text((*text).to_owned()),
                     Patch::Attributes { path, set, remove } => {
                         let Node::Element(element) = at(&mut root, path) else { panic!("no element") };
-                        element.attributes.retain(|(name, _)| !remove.contains(name));
+                        element.attributes.retain(|(name, _)| !remove.contains(&name.as_str()));
                         for (name, value) in set {
                             element.attributes.retain(|(known, _)| known != name);
-                            element.attributes.push((name.clone(), value.clone()));
+                            element.attributes.push(((*name).to_owned(), (*value).to_owned()));
                         }
                     }
                 }
@@ -313,15 +399,18 @@ mod tests {
             };
             parse(&format!("<table><tbody>{}</tbody></table>", (0..100).map(row).collect::<String>()))
         };
-        let list = diff(&table("same"), &table("changed"));
+        let (old, new) = (table("same"), table("changed"));
+        let list = diff(&old, &new);
         assert_eq!(serde_json::to_string(&list).unwrap(), r#"[{"t":"t","p":[0,57,1,0],"d":{"x":"changed"}}]"#);
     }
 
     #[test]
     fn one_moved_item_is_one_move() {
-        let list = diff(&keyed_list(&[1, 2, 3, 4, 5]), &keyed_list(&[1, 5, 2, 3, 4]));
+        let (old, new) = (keyed_list(&[1, 2, 3, 4, 5]), keyed_list(&[1, 5, 2, 3, 4]));
+        let list = diff(&old, &new);
         assert_eq!(serde_json::to_string(&list).unwrap(), r#"[{"t":"o","p":[],"d":{"moves":[{"from":4,"to":1}]}}]"#);
-        let list = diff(&keyed_list(&[1, 2, 3]), &keyed_list(&[2, 3, 1]));
+        let (old, new) = (keyed_list(&[1, 2, 3]), keyed_list(&[2, 3, 1]));
+        let list = diff(&old, &new);
         assert_eq!(serde_json::to_string(&list).unwrap(), r#"[{"t":"o","p":[],"d":{"moves":[{"from":0,"to":3}]}}]"#);
     }
 

@@ -6,6 +6,9 @@
 //! * [`patch`]: the patches and their JSON
 
 mod align;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod bounds;
 pub mod diff;
 pub mod node;
 pub mod parse;
@@ -13,5 +16,5 @@ pub mod patch;
 
 pub use diff::diff;
 pub use node::Node;
-pub use parse::parse;
+pub use parse::{ParseError, parse};
 pub use patch::{Move, Patch};

@@ -2,14 +2,21 @@
 
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
-/// Elements that have no end tag.
-const VOID: [&str; 13] =
-    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"];
+/// HTML elements that have no end tag.
+const VOID: [&str; 18] = [
+    "area", "base", "basefont", "bgsound", "br", "col", "embed", "frame", "hr", "img", "input", "keygen", "link",
+    "meta", "param", "source", "track", "wbr",
+];
 
-/// Elements whose text is no markup: escapes would stay in it.
-const RAW: [&str; 7] = ["iframe", "noembed", "noframes", "noscript", "script", "style", "xmp"];
-/// Elements whose first line break a parser drops.
+/// HTML elements whose text is no markup: escapes would stay in it. In SVG and MathML there are none.
+const RAW: [&str; 8] = ["iframe", "noembed", "noframes", "noscript", "plaintext", "script", "style", "xmp"];
+/// HTML elements whose first line break a parser drops.
 const DROPS_LINE_BREAK: [&str; 3] = ["listing", "pre", "textarea"];
+/// SVG elements whose content is HTML.
+const SVG_WITH_HTML: [&str; 3] = ["desc", "foreignObject", "title"];
+/// MathML elements whose content is HTML, but for [`MATH_IN_TEXT`].
+const MATH_WITH_HTML: [&str; 5] = ["mi", "mn", "mo", "ms", "mtext"];
+const MATH_IN_TEXT: [&str; 2] = ["malignmark", "mglyph"];
 
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,49 +84,131 @@ impl Serialize for Attributes<'_> {
     }
 }
 
+/// Where an element stands, as a parser of the printed HTML sees it: that decides what its tag means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Html,
+    Svg,
+    Math,
+    /// In a MathML element whose text is HTML.
+    MathText,
+    /// In an `annotation-xml` whose content is MathML, or SVG by an element of its own.
+    MathAnnotation,
+}
+
+/// The language that an element belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    Html,
+    Svg,
+    Math,
+}
+
+impl Place {
+    fn language(self, tag: &str) -> Language {
+        match (self, tag) {
+            (Self::Html | Self::MathText | Self::MathAnnotation, "svg") | (Self::Svg, _) => Language::Svg,
+            (Self::Html | Self::MathText, "math") | (Self::Math | Self::MathAnnotation, _) => Language::Math,
+            (Self::MathText, tag) if MATH_IN_TEXT.contains(&tag) => Language::Math,
+            (Self::Html | Self::MathText, _) => Language::Html,
+        }
+    }
+}
+
+impl Language {
+    /// Where the children of an element of this language stand.
+    fn inside(self, element: &Element) -> Place {
+        let tag = element.tag.as_str();
+        match self {
+            Self::Html => Place::Html,
+            Self::Svg if SVG_WITH_HTML.contains(&tag) => Place::Html,
+            Self::Svg => Place::Svg,
+            Self::Math if MATH_WITH_HTML.contains(&tag) => Place::MathText,
+            Self::Math if tag == "annotation-xml" => {
+                let encoding = element.attribute("encoding").unwrap_or_default();
+                let is_html =
+                    ["text/html", "application/xhtml+xml"].iter().any(|html| encoding.eq_ignore_ascii_case(html));
+                if is_html { Place::Html } else { Place::MathAnnotation }
+            }
+            Self::Math => Place::Math,
+        }
+    }
+}
+
+/// What is left to print.
+enum Step<'a> {
+    /// A node; the flag says that text is printed as it is.
+    Node(&'a Node, Place, bool),
+    End(&'a str),
+}
+
 impl Node {
     /// The HTML that parses to this node.
     pub fn to_html(&self) -> String {
         let mut out = String::new();
-        self.write_html(&mut out, false);
+        // No recursion: the tree may be as deep as the stack is small.
+        let mut steps = vec![Step::Node(self, Place::Html, false)];
+        while let Some(step) = steps.pop() {
+            match step {
+                Step::Node(Self::Text(text), _, true) => out.push_str(text),
+                Step::Node(Self::Text(text), _, false) => escape_html(text, &mut out),
+                Step::Node(Self::Comment(text), ..) => {
+                    out.push_str("<!--");
+                    out.push_str(text);
+                    out.push_str("-->");
+                }
+                Step::Node(Self::Element(element), place, _) => element.begin(&mut out, place, &mut steps),
+                Step::End(tag) => {
+                    out.push_str("</");
+                    out.push_str(tag);
+                    out.push('>');
+                }
+            }
+        }
         out
     }
+}
 
-    fn write_html(&self, out: &mut String, raw: bool) {
-        match self {
-            Self::Text(text) if raw => out.push_str(text),
-            Self::Text(text) => escape_html(text, out),
-            Self::Comment(text) => {
-                out.push_str("<!--");
-                out.push_str(text);
-                out.push_str("-->");
-            }
-            Self::Element(element) => {
-                out.push('<');
-                out.push_str(&element.tag);
-                for (name, value) in &element.attributes {
-                    out.push(' ');
-                    out.push_str(name);
-                    out.push_str("=\"");
-                    escape_html(value, out);
-                    out.push('"');
-                }
-                out.push('>');
-                if VOID.contains(&element.tag.as_str()) {
-                    return;
-                }
-                let raw = RAW.contains(&element.tag.as_str());
-                if DROPS_LINE_BREAK.contains(&element.tag.as_str())
-                    && matches!(element.children.first(), Some(Self::Text(text)) if text.starts_with('\n'))
-                {
-                    out.push('\n');
-                }
-                for child in &element.children {
-                    child.write_html(out, raw);
-                }
-                out.push_str("</");
-                out.push_str(&element.tag);
-                out.push('>');
+impl Element {
+    /// Prints the start tag, and adds what comes after it to the steps.
+    fn begin<'a>(&'a self, out: &mut String, place: Place, steps: &mut Vec<Step<'a>>) {
+        let tag = self.tag.as_str();
+        let language = place.language(tag);
+        let is_one_of = |tags: &[&str]| language == Language::Html && tags.contains(&tag);
+        out.push('<');
+        out.push_str(tag);
+        for (name, value) in &self.attributes {
+            out.push(' ');
+            out.push_str(name);
+            out.push_str("=\"");
+            escape_html(value, out);
+            out.push('"');
+        }
+        out.push('>');
+        if is_one_of(&VOID) {
+            return;
+        }
+        if is_one_of(&DROPS_LINE_BREAK)
+            && matches!(self.children.first(), Some(Node::Text(text)) if text.starts_with('\n'))
+        {
+            out.push('\n');
+        }
+        let (place, raw) = (language.inside(self), is_one_of(&RAW));
+        steps.push(Step::End(tag));
+        steps.extend(self.children.iter().rev().map(|child| Step::Node(child, place, raw)));
+    }
+}
+
+/// Nodes are dropped one after the other: a deep tree must not need a deep stack.
+impl Drop for Element {
+    fn drop(&mut self) {
+        if self.children.is_empty() {
+            return;
+        }
+        let mut left = std::mem::take(&mut self.children);
+        while let Some(mut node) = left.pop() {
+            if let Node::Element(element) = &mut node {
+                left.append(&mut element.children);
             }
         }
     }
@@ -134,6 +223,8 @@ pub fn escape_html(text: &str, out: &mut String) {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#039;"),
+            // A parser takes it for a line feed.
+            '\r' => out.push_str("&#13;"),
             c => out.push(c),
         }
     }

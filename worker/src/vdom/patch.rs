@@ -19,29 +19,29 @@ pub struct Move {
 
 /// What a client is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Patch {
+pub enum Patch<'a> {
     /// Insert before the last index of the path; an empty path alone replaces everything.
-    Create(Path, Node),
+    Create(Path, &'a Node),
     /// Take the node away.
     Remove(Path),
     /// Put another node in its place.
-    Replace(Path, Node),
+    Replace(Path, &'a Node),
     /// Move children of the node, one after the other: `from` a place to before the one at `to`, as the places are then.
     Reorder(Path, Vec<Move>),
     /// Another text.
-    Text(Path, String),
+    Text(Path, &'a str),
     /// Attributes to set and to take away.
     Attributes {
         /// The element.
         path: Path,
         /// To set.
-        set: Vec<(String, String)>,
+        set: Vec<(&'a str, &'a str)>,
         /// To take away.
-        remove: Vec<String>,
+        remove: Vec<&'a str>,
     },
 }
 
-impl Patch {
+impl Patch<'_> {
     /// Where.
     pub fn path(&self) -> &Path {
         match self {
@@ -64,14 +64,14 @@ impl<T: Serialize + ?Sized> Serialize for Single<'_, T> {
     }
 }
 
-struct AttributeChange<'a>(&'a [(String, String)], &'a [String]);
+struct AttributeChange<'a>(&'a [(&'a str, &'a str)], &'a [&'a str]);
 
 impl Serialize for AttributeChange<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Pairs<'a>(&'a [(String, String)]);
+        struct Pairs<'a>(&'a [(&'a str, &'a str)]);
         impl Serialize for Pairs<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+                serializer.collect_map(self.0.iter().copied())
             }
         }
         let mut map = serializer.serialize_map(None)?;
@@ -85,7 +85,7 @@ impl Serialize for AttributeChange<'_> {
     }
 }
 
-impl Serialize for Patch {
+impl Serialize for Patch<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (kind, fields) = match self {
             Self::Create(..) => ("c", 3),
@@ -99,9 +99,9 @@ impl Serialize for Patch {
         out.serialize_field("t", kind)?;
         out.serialize_field("p", self.path())?;
         match self {
-            Self::Create(_, node) | Self::Replace(_, node) => out.serialize_field("d", &Single("node", node))?,
+            Self::Create(_, node) | Self::Replace(_, node) => out.serialize_field("d", &Single("node", *node))?,
             Self::Reorder(_, moves) => out.serialize_field("d", &Single("moves", moves))?,
-            Self::Text(_, text) => out.serialize_field("d", &Single("x", text.as_str()))?,
+            Self::Text(_, text) => out.serialize_field("d", &Single("x", *text))?,
             Self::Attributes { set, remove, .. } => out.serialize_field("d", &AttributeChange(set, remove))?,
             Self::Remove(_) => {}
         }

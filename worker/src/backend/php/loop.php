@@ -132,6 +132,12 @@ namespace Diffyne\Cluster\Loop {
             return $this->app->version();
         }
 
+        /** What the bridge has found of the call that runs now. */
+        public function names(): array
+        {
+            return $this->bridge->names;
+        }
+
         /** Runs a call; $answer gets it before anything is tidied up. */
         public function run(array $head, string $payload, callable $answer): void
         {
@@ -250,11 +256,13 @@ namespace Diffyne\Cluster\Loop {
         [$start] = $channel->read();
         $running = false;
         // exit, die, dd, a fatal error: the worker is told which call that was, and starts another process.
-        register_shutdown_function(static function () use ($channel, &$running): void {
+        $application = null;
+        register_shutdown_function(static function () use ($channel, &$running, &$application): void {
             if ($running) {
                 $error = error_get_last();
                 $text = $error === null ? 'the call ended the process (exit, die or dd)' : $error['message'];
-                $channel->write(['type' => 'answer', 'outcome' => 'exit', 'error' => $text, 'file' => $error['file'] ?? '', 'line' => $error['line'] ?? 0]);
+                $answer = ['type' => 'answer', 'outcome' => 'exit', 'error' => $text, 'file' => $error['file'] ?? '', 'line' => $error['line'] ?? 0];
+                $channel->write($answer + $application->names());
             }
         });
         foreach ($start['environment'] as [$name, $value]) {

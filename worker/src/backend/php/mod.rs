@@ -24,6 +24,7 @@ use prometheus::Registry;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use super::names::KnownNames;
 use super::translation::Asked;
 use super::{Backend, Finished, FinishedFuture, Job, request};
 use figures::Figures;
@@ -47,6 +48,7 @@ pub struct PhpBackend {
     /// Signs and verifies; can be exchanged while calls run.
     signer: ArcSwap<Signer>,
     debug: bool,
+    known: KnownNames,
 }
 
 impl PhpBackend {
@@ -81,7 +83,13 @@ impl PhpBackend {
                 }
             });
         })?;
-        Ok(Arc::new(Self { commands, room, signer: ArcSwap::from_pointee(signer), debug }))
+        Ok(Arc::new(Self {
+            commands,
+            room,
+            signer: ArcSwap::from_pointee(signer),
+            debug,
+            known: KnownNames::default(),
+        }))
     }
 
     async fn attempt(&self, job: Job) -> Finished {
@@ -98,6 +106,7 @@ impl PhpBackend {
             method: &verified.method,
             request_id: &job.request_id,
             debug: self.debug,
+            known: &self.known,
         };
         told.finish(body, &asked)
     }
