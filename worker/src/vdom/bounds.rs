@@ -142,7 +142,7 @@ fn cpu_time() -> Duration {
 fn time_of((old, new): &(String, String)) -> Duration {
     let before = cpu_time();
     let _ = exchange(old, new);
-    cpu_time() - before
+    cpu_time().saturating_sub(before)
 }
 
 /// Twice as much may take 2.5 times as long. Other work on the machine is no fault: the best of several tries counts.
