@@ -186,7 +186,11 @@ mod tests {
             let given = giver.give(vec![wish("a", None)], &ada()).unwrap();
             assert_eq!(grants.check(&given, &[wish("a", None)], &ada()), Ok(Age::Young));
             for other in ["session=eve", "", "session=ada; admin=1"] {
-                assert_eq!(grants.check(&given, &[wish("a", None)], &session(other)), Err(Unfit::OtherSession), "{other}");
+                assert_eq!(
+                    grants.check(&given, &[wish("a", None)], &session(other)),
+                    Err(Unfit::OtherSession),
+                    "{other}"
+                );
             }
         }
         // Of an older release: signed, and given to nobody.
@@ -207,13 +211,15 @@ mod tests {
         assert_eq!(grants.check(&given, &[wish("a", None)], &ada()), Err(Unfit::Wrong), "all is more than a part");
         let other_class = Wish { component_class: None, ..wish("b", None) };
         assert_eq!(grants.check(&given, &[other_class], &ada()), Err(Unfit::Wrong));
-        let earlier = Grants::new(&[b"old".to_vec()], &[], Duration::from_hours(1)).give(vec![wish("b", None)], &ada()).unwrap();
+        let earlier =
+            Grants::new(&[b"old".to_vec()], &[], Duration::from_hours(1)).give(vec![wish("b", None)], &ada()).unwrap();
         assert_eq!(
             grants.check(&earlier, &[wish("b", None)], &ada()),
             Ok(Age::Young),
             "a key that was rotated out signs no more"
         );
-        let brief = Grants::new(&[b"new".to_vec()], &[], Duration::from_secs(1)).give(vec![wish("b", None)], &ada()).unwrap();
+        let brief =
+            Grants::new(&[b"new".to_vec()], &[], Duration::from_secs(1)).give(vec![wish("b", None)], &ada()).unwrap();
         assert_eq!(grants.check(&brief, &[wish("b", None)], &ada()), Ok(Age::Old));
     }
 
@@ -223,7 +229,9 @@ mod tests {
         let given = grants.give(vec![wish("a", None)], &ada()).unwrap();
         let (content, signature) = given.split_once('.').unwrap();
         let more = URL_SAFE_NO_PAD.encode(r#"{"events":[{"name":"a"}],"exp":99999999999}"#);
-        let stranger = Grants::new(&[b"other".to_vec()], &[], Duration::from_hours(1)).give(vec![wish("a", None)], &ada()).unwrap();
+        let stranger = Grants::new(&[b"other".to_vec()], &[], Duration::from_hours(1))
+            .give(vec![wish("a", None)], &ada())
+            .unwrap();
         for forged in ["", ".", "x.y", content, &format!("{more}.{signature}"), &format!("{content}."), &stranger] {
             assert_eq!(grants.check(forged, &[wish("a", None)], &ada()), Err(Unfit::Wrong), "{forged}");
         }
@@ -232,6 +240,10 @@ mod tests {
         mac.update(exp.as_bytes());
         let outlived = format!("{exp}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
         assert_eq!(grants.check(&outlived, &[], &ada()), Err(Unfit::Expired));
-        assert_eq!(Grants::new(&[], &[], Duration::from_hours(1)).give(vec![], &ada()), None, "nobody signs without a key");
+        assert_eq!(
+            Grants::new(&[], &[], Duration::from_hours(1)).give(vec![], &ada()),
+            None,
+            "nobody signs without a key"
+        );
     }
 }

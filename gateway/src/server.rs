@@ -212,10 +212,8 @@ impl Gateway {
         }
         let (bus, events) = match &settings.redis.url {
             None => Bus::memory(identity),
-            Some(url) => {
-                Bus::redis(identity, url, &settings.redis, Arc::clone(&tokens), settings.status_key.clone())
-                    .map_err(StartError::Bus)?
-            }
+            Some(url) => Bus::redis(identity, url, &settings.redis, Arc::clone(&tokens), settings.status_key.clone())
+                .map_err(StartError::Bus)?,
         };
         let bind = |address: &PeerAddress| {
             acceptor::listen(address).map_err(|error| StartError::Listen { address: address.clone(), error })

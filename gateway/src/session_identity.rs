@@ -131,8 +131,8 @@ mod tests {
     /// As Laravel's encrypter does it.
     fn encrypted(plain: &str, iv: u8) -> String {
         let iv = [iv; 16];
-        let secret =
-            cbc::Encryptor::<aes::Aes256>::new(&KEY.into(), &iv.into()).encrypt_padded_vec_mut::<Pkcs7>(plain.as_bytes());
+        let secret = cbc::Encryptor::<aes::Aes256>::new(&KEY.into(), &iv.into())
+            .encrypt_padded_vec_mut::<Pkcs7>(plain.as_bytes());
         let (iv, value) = (STANDARD.encode(iv), STANDARD.encode(secret));
         let mut mac = Hmac::<Sha256>::new_from_slice(&KEY).unwrap();
         mac.update(iv.as_bytes());
@@ -190,7 +190,9 @@ mod tests {
         let of = |headers: &str| identity(&sessions, headers, &[]);
         let ada = of("cookie: session=ada; theme=dark\n");
         assert_eq!(of("cookie: theme=dark; session=ada\n"), ada);
-        for other in ["cookie: session=eve; theme=dark\n", "cookie: session=ada\n", "", "cookie: sessionada=; theme=dark\n"] {
+        for other in
+            ["cookie: session=eve; theme=dark\n", "cookie: session=ada\n", "", "cookie: sessionada=; theme=dark\n"]
+        {
             assert_ne!(of(other), ada, "{other}");
         }
         assert_eq!(of(""), of("host: x\n"), "all who have none are one");

@@ -12,11 +12,13 @@ use serde_json::{Value, json};
 const LISTENER: &str = "App\\Tests\\Listener";
 
 fn shape() -> Shape {
-    Shape::new(2, 1)
-        .with_redis()
-        .gateway("--subscribe", "granted")
-        .gateway("--signing-key", "k")
-        .gateway("--grant-life", "6s")
+    lasting("6s")
+}
+
+/// Grants with a life.
+fn lasting(life: &str) -> Shape {
+    let shape = Shape::new(2, 1).with_redis().gateway("--subscribe", "granted").gateway("--signing-key", "k");
+    shape.gateway("--grant-life", life)
 }
 
 fn room(room: i64) -> Value {
@@ -193,15 +195,17 @@ async fn with_no_worker_a_grant_ends_when_it_was_to_end() -> anyhow::Result<()> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_is_of_no_use_in_another_session() -> anyhow::Result<()> {
-    let mut cluster = Cluster::start(shape().gateway("--worker-wait", "300ms").gateway("--grant-life", "1h"))?;
+    let mut cluster = Cluster::start(lasting("1h").gateway("--worker-wait", "300ms"))?;
     let own = ("Origin", "http://127.0.0.1");
     let ada = [("Cookie", "session=ada; theme=dark"), own];
     let mut client = Client::connect_with(&cluster.url(0), &ada).await?;
     let answer = ask(&mut client, "diffyne.subscribe", json!({"events": [room(7)]})).await?;
     let place = answer["data"].clone();
-    let resume = json!({"epoch": place["epoch"], "offset": place["offset"], "events": [room(7)], "grant": place["grant"]});
+    let resume =
+        json!({"epoch": place["epoch"], "offset": place["offset"], "events": [room(7)], "grant": place["grant"]});
     let other_sessions = |cluster: &Cluster| {
-        let count = |gateway: usize| cluster.gateways[gateway].metric("diffyne_gateway_grants_total{result=\"other_session\"}");
+        let count =
+            |gateway: usize| cluster.gateways[gateway].metric("diffyne_gateway_grants_total{result=\"other_session\"}");
         count(0).unwrap() + count(1).unwrap()
     };
     // Many of the same session: no worker is asked.
@@ -215,13 +219,8 @@ async fn a_grant_is_of_no_use_in_another_session() -> anyhow::Result<()> {
     assert!((asked(&cluster) - before).abs() < 0.5, "no worker was asked");
     // Whoever has another session, or none, is asked about as if there were no grant.
     let foreign = [("Cookie", "session=ada; theme=dark"), ("Origin", "http://evil.test")];
-    let thieves: [&[(&str, &str)]; 5] = [
-        &[("Cookie", "session=eve; theme=dark"), own],
-        &[("Cookie", "theme=dark"), own],
-        &[own],
-        &[],
-        &foreign,
-    ];
+    let thieves: [&[(&str, &str)]; 5] =
+        [&[("Cookie", "session=eve; theme=dark"), own], &[("Cookie", "theme=dark"), own], &[own], &[], &foreign];
     for (number, headers) in thieves.iter().enumerate() {
         let mut thief = Client::connect_with(&cluster.url(number % 2), headers).await?;
         let answer = ask(&mut thief, "diffyne.resume", resume.clone()).await?;
@@ -268,7 +267,8 @@ async fn a_session_of_laravel_keeps_its_grant_when_its_cookies_are_encrypted_ane
     let class = "App\\Diffyne\\Probe";
     let events = json!([{"name": "probed", "match": {"room_id": 2}, "componentClass": class}]);
     let state = || json!({"text": "", "user": null, "seen": []});
-    let call = |method: &str, params: Value| diffyne_tests::client::call(class, "diffyne-probe", method, params, state(), "r");
+    let call =
+        |method: &str, params: Value| diffyne_tests::client::call(class, "diffyne-probe", method, params, state(), "r");
     let log_in = async |name: &str| -> anyhow::Result<(Client, String)> {
         let mut client = Client::connect(&cluster.url(0)).await?;
         let answer = ask(&mut client, "diffyne.call", call("login", json!([name]))).await?;
@@ -313,7 +313,9 @@ async fn a_handover_token_is_good_once_however_long_one_waits() -> anyhow::Resul
     let clusters = [Cluster::start(shape.clone())?, Cluster::start(shape.with_redis())?];
     let token = handover.seal(&["laravel_session=x; Path=/".to_owned()]).unwrap();
     let body = json!({"token": token}).to_string();
-    let fetch = |cluster: &Cluster| http_post(cluster.gateways[0].port, "/_diffyne/session", &[], &body).map(|answer| answer.status);
+    let fetch = |cluster: &Cluster| {
+        http_post(cluster.gateways[0].port, "/_diffyne/session", &[], &body).map(|answer| answer.status)
+    };
     for cluster in &clusters {
         assert_eq!(fetch(cluster)?, 200);
     }

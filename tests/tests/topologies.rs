@@ -169,7 +169,7 @@ async fn workers_beyond_this_host_speak_tls_and_take_the_token() -> anyhow::Resu
         }
         let cluster = Cluster::start_unready(shape)?;
         let worker = || cluster.workers[0].process.output();
-        eventually("the worker turns it away", || worker().contains("turned away: no TLS"))?;
+        eventually("the worker turns it away", || worker().contains("no TLS (DIFFYNE_WORKER_TLS_CA"))?;
         assert_eq!(cluster.gateways[0].health()?["workers"], 0);
     }
     // What is announced is an address that others can reach.

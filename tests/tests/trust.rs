@@ -17,6 +17,7 @@ use diffyne_tests::redis::cli;
 use diffyne_tests::relay::{HandGateway, HandWorker, Recorder, a_call, a_reply, old_hello};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const TOKEN: &str = "a-long-random-text-that-only-gateways-and-workers-know";
 
@@ -67,8 +68,14 @@ async fn a_stranger_who_announces_a_worker_in_redis_is_never_sent_a_byte() -> an
         ("unsigned", json!({"id": "x", "address": address})),
         ("unsigned-as-the-worker", json!({"id": id, "address": address})),
         ("of-another-address", moved),
-        ("of-another-token", json!({"id": "x", "address": address, "until": until, "macs": theirs.seal(Purpose::Registration, &parts)})),
-        ("of-long-ago", json!({"id": "x", "address": address, "until": past, "macs": stale.seal(Purpose::Registration, &old_parts)})),
+        (
+            "of-another-token",
+            json!({"id": "x", "address": address, "until": until, "macs": theirs.seal(Purpose::Registration, &parts)}),
+        ),
+        (
+            "of-long-ago",
+            json!({"id": "x", "address": address, "until": past, "macs": stale.seal(Purpose::Registration, &old_parts)}),
+        ),
         ("nonsense", json!({"id": "x", "address": address, "until": -1, "macs": 7})),
     ] {
         announce(&cluster, name, &entry.to_string())?;
@@ -115,7 +122,10 @@ async fn without_a_token_nobody_beyond_this_machine_is_called() -> anyhow::Resul
         ("diffyne-gateway", &["--workers", "192.0.2.7:7001"][..]),
         ("diffyne-gateway", &["--workers", "127.0.0.1:7001,worker.internal:7001"]),
         ("test-worker", &["--signing-key", "k", "--worker-listen", "0.0.0.0:0"]),
-        ("test-worker", &["--signing-key", "k", "--worker-listen", "127.0.0.1:0", "--worker-advertise", "192.0.2.7:7001"]),
+        (
+            "test-worker",
+            &["--signing-key", "k", "--worker-listen", "127.0.0.1:0", "--worker-advertise", "192.0.2.7:7001"],
+        ),
     ] {
         let told = run(name, flags)?;
         assert!(told.contains("DIFFYNE_WORKER_TOKEN is not set"), "{name} {flags:?}: {told}");
@@ -128,14 +138,11 @@ fn pretended(versions: VersionRange) -> Hello {
 }
 
 fn challenge() -> Frame<'static> {
-    Frame::Challenge(Challenge {
-        versions: VersionRange::default(),
-        id: "w".to_owned(),
-        nonce: vec![7; 32].into(),
-    })
+    Frame::Challenge(Challenge { versions: VersionRange::default(), id: "w".to_owned(), nonce: vec![7; 32].into() })
 }
 
-/// What somebody at a worker's address answers who does not know the token.
+/// What somebody at a worker's address answers who does not know the token: a table of ways and frames.
+#[allow(clippy::match_same_arms)]
 fn pretend(how: &str, frame: &Frame<'_>) -> Vec<Frame<'static>> {
     let with = |proof: Vec<u8>| Frame::Hello(Hello { proof: Some(proof.into()), ..pretended(VersionRange::default()) });
     match (how, frame) {
@@ -154,7 +161,8 @@ fn pretend(how: &str, frame: &Frame<'_>) -> Vec<Frame<'static>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_at_a_workers_address_who_does_not_know_the_token_gets_no_call_and_is_reported() -> anyhow::Result<()> {
+async fn somebody_at_a_workers_address_who_does_not_know_the_token_gets_no_call_and_is_reported() -> anyhow::Result<()>
+{
     for how in [
         "as if no token were there",
         "of the first version",
@@ -221,9 +229,15 @@ async fn somebody_who_pretends_to_be_a_gateway_gets_no_answer_of_a_worker() -> a
     large.send_bytes(&(1u32 << 20).to_be_bytes()).await?;
     assert_eq!(large.rest(Duration::from_secs(2)).await?, Vec::<String>::new());
     let worker = &cluster.workers[0];
-    eventually("each is counted", || worker.metric("diffyne_worker_gateways_refused_total").is_ok_and(|count| count >= 10.0))?;
+    eventually("each is counted", || {
+        worker.metric("diffyne_worker_gateways_refused_total").is_ok_and(|count| count >= 10.0)
+    })?;
     assert!(worker.process.output().contains("shows its token in the clear: update it"));
-    assert!(worker.metric(r#"diffyne_worker_calls_total{component="App\\Diffyne\\Counter",method="increment",outcome="ok"}"#)? < 0.5);
+    assert!(
+        worker.metric(
+            r#"diffyne_worker_calls_total{component="App\\Diffyne\\Counter",method="increment",outcome="ok"}"#
+        )? < 0.5
+    );
     Ok(())
 }
 
@@ -240,7 +254,6 @@ async fn a_recorded_hello_is_worth_nothing_later() -> anyhow::Result<()> {
     let mut to_worker = tokio::net::TcpStream::connect(("127.0.0.1", cluster.workers[0].port)).await?;
     let (mut asked, mut answered) = (Vec::new(), Vec::new());
     let (mut a, mut b) = ([0; 4096], [0; 4096]);
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     // Four frames of the hello, and the first ping.
     while answered.len() < 200 || asked.len() < 200 {
         tokio::select! {
@@ -256,7 +269,9 @@ async fn a_recorded_hello_is_worth_nothing_later() -> anyhow::Result<()> {
             }
         }
     }
-    eventually("the worker had taken it", || cluster.workers[0].process.output().matches("gateway connected").count() >= 2)?;
+    eventually("the worker had taken it", || {
+        cluster.workers[0].process.output().matches("gateway connected").count() >= 2
+    })?;
     assert!(![&asked, &answered].iter().any(|bytes| bytes.windows(TOKEN.len()).any(|part| part == TOKEN.as_bytes())));
     drop((from_gateway, to_worker, through, listener));
     // Said again to the worker: refused.
@@ -325,7 +340,10 @@ async fn a_forged_an_altered_an_old_and_a_repeated_order_disconnect_nobody() -> 
     let bad = [
         ("without a proof", forged(&by_id)),
         ("without a proof, all of an address", forged(&by_address)),
-        ("with a made-up proof", json!({"ask": "1", "from": "x", "question": by_id, "at": now(), "macs": [URL_SAFE_NO_PAD.encode([1; 32])]})),
+        (
+            "with a made-up proof",
+            json!({"ask": "1", "from": "x", "question": by_id, "at": now(), "macs": [URL_SAFE_NO_PAD.encode([1; 32])]}),
+        ),
         ("with the proof of another order", altered("question", json!(by_id))),
         ("the same, of an address", altered("question", json!(by_address))),
         ("by another token", signed("another", "2", now())),
@@ -437,10 +455,8 @@ async fn a_token_is_exchanged_by_sighup_while_calls_go_on() -> anyhow::Result<()
     // The old one opens nothing any more.
     let stale = HandGateway::connect(cluster.workers[0].port).await;
     let mut stale = stale?;
-    let (mut greeting, hello) = diffyne_shared::rpc::proof::GatewayGreeting::new(
-        std::sync::Arc::new(Tokens::new(&["old".to_owned()])),
-        "g",
-    )?;
+    let (mut greeting, hello) =
+        diffyne_shared::rpc::proof::GatewayGreeting::new(std::sync::Arc::new(Tokens::new(&["old".to_owned()])), "g")?;
     stale.send(&hello).await?;
     let asked = stale.receive(|frame| match frame {
         Frame::Challenge(challenge) => Some(challenge.clone()),
@@ -492,8 +508,7 @@ async fn gateways_of_the_release_before_are_let_in_while_that_is_set() -> anyhow
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_tells_a_wrong_token_from_a_stranger() -> anyhow::Result<()> {
     let cluster = Cluster::start(shape(1, 1).with_redis())?;
-    let stranger =
-        HandWorker::start(|| |frame: &Frame<'_>| pretend("as if no token were there", frame)).await?;
+    let stranger = HandWorker::start(|| |frame: &Frame<'_>| pretend("as if no token were there", frame)).await?;
     let redis = cluster.redis_url();
     let (worker, stranger) = (format!("127.0.0.1:{}", cluster.workers[0].port), format!("127.0.0.1:{}", stranger.port));
     let doctor = |token: &str, workers: &str| -> anyhow::Result<HashMap<bool, Vec<String>>> {

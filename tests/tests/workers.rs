@@ -290,7 +290,7 @@ async fn foreign_worker(listener: tokio::net::TcpListener, versions: VersionRang
                             versions,
                             features: vec!["from-the-past".to_owned()],
                             id: "foreign".to_owned(),
-                                                        capacity: 4,
+                            capacity: 4,
                             backend: "by hand".to_owned(),
                             ..Hello::default()
                         }),
@@ -334,7 +334,8 @@ async fn a_worker_of_another_release_is_spoken_to_in_a_common_version_or_refused
     let with_older = Cluster::start(shape(&older)?)?;
     let with_newer = Cluster::start(shape(&newer)?)?;
     tokio::spawn(foreign_worker(older, VersionRange { min: 0, max: 1 }));
-    tokio::spawn(foreign_worker(newer, VersionRange { min: 2, max: 3 }));
+    let beyond = rpc::VERSIONS.max + 1;
+    tokio::spawn(foreign_worker(newer, VersionRange { min: beyond, max: beyond + 1 }));
 
     eventually("the older worker is used", || with_older.gateways[0].ready().is_ok_and(|status| status == 200))?;
     let mut client = Client::connect(&with_older.url(0)).await?;

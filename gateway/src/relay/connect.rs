@@ -130,16 +130,13 @@ async fn greet(mut stream: Stream, settings: &RelaySettings, tokens: Arc<Tokens>
     send(&mut stream, &first).await?;
     let mut reader = FrameReader::new(HELLO_BYTES_MAX);
     loop {
-        let step = match reader.next_frame().map_err(ConnectError::words)? {
-            Some(frame) => greeting.receive(frame)?,
-            None => {
-                if reader.fill(&mut stream).await.map_err(ConnectError::words)? == 0 {
-                    return Err(ConnectError::words("the worker hung up during the hello"));
-                }
-                continue;
+        let Some(frame) = reader.next_frame().map_err(ConnectError::words)? else {
+            if reader.fill(&mut stream).await.map_err(ConnectError::words)? == 0 {
+                return Err(ConnectError::words("the worker hung up during the hello"));
             }
+            continue;
         };
-        match step {
+        match greeting.receive(frame)? {
             GatewayStep::Send(frame) => send(&mut stream, &frame).await?,
             GatewayStep::Connected(hello) => {
                 reader.set_frame_bytes_max(settings.frame_bytes_max);

@@ -120,6 +120,13 @@ impl GatewayGreeting {
             (GatewayState::Greeted, Frame::Challenge(challenge)) => self.prove(challenge),
             (GatewayState::Greeted, Frame::Hello(hello)) => self.unasked(hello),
             (GatewayState::Proved(transcript), Frame::Hello(hello)) => self.judge(&transcript, hello),
+            (GatewayState::Greeted, Frame::Refuse(refuse)) if refuse.reason.contains(WRONG_TOKEN) => {
+                // Who can be proved to asks first.
+                let why = format!(
+                    "{WRONG_TOKEN}, without a question: is it of an older release? Update workers before gateways"
+                );
+                Err(GreetError::TurnedAway(why))
+            }
             (GatewayState::Greeted | GatewayState::Proved(_), Frame::Refuse(refuse)) => {
                 Err(GreetError::TurnedAway(shown(&refuse.reason)))
             }
@@ -161,8 +168,7 @@ impl GatewayGreeting {
     }
 
     fn judge(&self, transcript: &Transcript, hello: Hello) -> Result<GatewayStep, GreetError> {
-        let macs: Vec<&Bytes> = hello.proof.iter().collect();
-        let macs: Vec<&[u8]> = macs.iter().map(|mac| mac.as_slice()).collect();
+        let macs: Vec<&[u8]> = hello.proof.iter().map(|mac| mac.as_slice()).collect();
         let fitting = transcript.with_parts(|parts| self.tokens.check(Purpose::WorkerProof, parts, &macs));
         if fitting.is_none() || hello.id != transcript.worker.1 || hello.versions != transcript.worker.0 {
             return Err(GreetError::Unproved(
@@ -348,8 +354,14 @@ mod tests {
             assert!(!comes || (there.unwrap().capacity == 7 && here.unwrap().id == "g"));
         }
         let (there, here) = meet(&["a"], &["b"]);
-        assert!(there.unwrap_err().to_string().contains(WRONG_TOKEN) && here.unwrap_err().to_string().contains("g: wrong"));
+        assert!(
+            there.unwrap_err().to_string().contains(WRONG_TOKEN) && here.unwrap_err().to_string().contains("g: wrong")
+        );
         assert!(meet(&[], &["a"]).0.unwrap_err().to_string().contains("the gateway has none"));
+        // A worker of the first version says no at once.
+        let (mut gateway, _) = GatewayGreeting::new(tokens(&["a"]), "g").unwrap();
+        let told = gateway.receive(Frame::Refuse(Refuse { reason: WRONG_TOKEN.to_owned() })).unwrap_err();
+        assert!(told.to_string().contains("Update workers before gateways"), "{told}");
         assert!(matches!(meet(&["a"], &[]).0, Err(GreetError::Unproved(_))));
     }
 

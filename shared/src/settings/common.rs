@@ -17,8 +17,10 @@ pub(super) static MAX_MESSAGE: Spec = Spec::new(
     "1048576",
     "Largest message from a browser in bytes; one of exactly this size is accepted",
 );
-pub(super) static APP_KEY: Spec =
-    Spec::secret("APP_KEY", "Laravel's key: signs states when DIFFYNE_SIGNING_KEY is not set; gateways tell sessions apart by it (grants)");
+pub(super) static APP_KEY: Spec = Spec::secret(
+    "APP_KEY",
+    "Laravel's key: signs states when DIFFYNE_SIGNING_KEY is not set; gateways tell sessions apart by it (grants)",
+);
 pub(super) static SIGNING_KEY: Spec =
     Spec::secret("DIFFYNE_SIGNING_KEY", "Signs states; the first of a comma list signs, all verify");
 pub(super) static DEBUG: Spec =

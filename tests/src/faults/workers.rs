@@ -42,7 +42,7 @@ async fn misbehave(mut stream: TcpStream, manner: Manner, met: Arc<AtomicU64>) -
                         versions: rpc::VERSIONS,
                         features: Vec::new(),
                         id: "mischief".to_owned(),
-                                                capacity: 256,
+                        capacity: 256,
                         backend: "mischief".to_owned(),
                         ..Hello::default()
                     };

@@ -52,38 +52,25 @@ struct Connection {
 }
 
 /// Serves a gateway until it hangs up.
-pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
-    let Ok(place) = shared.strangers.try_acquire() else {
-        shared.metrics.refused.inc();
-        return tracing::debug!("too many connections wait for their hello");
+pub(super) async fn serve(shared: Arc<Shared>, stream: Stream) {
+    let stranger = shared.strangers.enter();
+    let admitted = tokio::select! {
+        admitted = tokio::time::timeout(HELLO_TIMEOUT, admit(&shared, stream)) => admitted,
+        () = stranger.has_to_go() => {
+            shared.metrics.refused.inc();
+            return tracing::debug!("a connection that had not said hello made room for another");
+        }
     };
-    if let Some(tls) = shared.tls.load_full() {
-        stream = match tokio::time::timeout(HELLO_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                shared.metrics.refused.inc();
-                tracing::warn!(%error, "a gateway was turned away: no TLS (DIFFYNE_WORKER_TLS_CA in the gateway's settings)");
-                return;
-            }
-            Err(_elapsed) => return tracing::debug!("somebody connected and said nothing"),
-        };
-    }
-    let mut reader = FrameReader::new(HELLO_BYTES_MAX);
-    let Visitor { id: gateway, legacy } =
-        match tokio::time::timeout(HELLO_TIMEOUT, greet(&shared, &mut stream, &mut reader)).await {
-            Ok(Ok(gateway)) => gateway,
-            Ok(Err(why)) => {
-                shared.metrics.refused.inc();
-                tracing::warn!(why, "a gateway was turned away");
-                return;
-            }
-            Err(_elapsed) => {
-                tracing::debug!("somebody connected and said nothing");
-                return;
-            }
-        };
-    drop(place);
-    reader.set_frame_bytes_max(shared.frame_bytes_max);
+    drop(stranger);
+    let (stream, reader, Visitor { id: gateway, legacy }) = match admitted {
+        Ok(Ok(admitted)) => admitted,
+        Ok(Err(why)) => {
+            shared.metrics.refused.inc();
+            tracing::warn!(why, "a gateway was turned away");
+            return;
+        }
+        Err(_elapsed) => return tracing::debug!("somebody connected and said nothing"),
+    };
     if legacy {
         tracing::warn!(gateway, "a gateway showed its token in the clear (DIFFYNE_WORKER_TOKEN_LEGACY=accept)");
     }
@@ -108,6 +95,18 @@ pub(super) async fn serve(shared: Arc<Shared>, mut stream: Stream) {
     shared.gateways(|count| count.fetch_sub(1, Ordering::Relaxed) - 1);
 }
 
+/// Finds out who has connected: TLS where it is set, then the hello.
+async fn admit(shared: &Shared, mut stream: Stream) -> Result<(Stream, FrameReader, Visitor), String> {
+    if let Some(tls) = shared.tls.load_full() {
+        let hint = "DIFFYNE_WORKER_TLS_CA in the gateway's settings";
+        stream = tls.accept(stream).await.map_err(|error| format!("no TLS ({hint}): {error}"))?;
+    }
+    let mut reader = FrameReader::new(HELLO_BYTES_MAX);
+    let visitor = greet(shared, &mut stream, &mut reader).await?;
+    reader.set_frame_bytes_max(shared.frame_bytes_max);
+    Ok((stream, reader, visitor))
+}
+
 /// Lets a gateway in that knows the token, and has it know that this worker does too.
 async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -> Result<Visitor, String> {
     fn words(error: impl std::fmt::Display) -> String {
@@ -125,15 +124,13 @@ async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -
     };
     let mut greeting = WorkerGreeting::new(shared.tokens.load_full(), **shared.legacy_token.load(), ours);
     loop {
-        let step = match reader.next_frame().map_err(words)? {
-            Some(frame) => greeting.receive(frame).map_err(words)?,
-            None => {
-                if reader.fill(stream).await.map_err(words)? == 0 {
-                    return Err("it hung up during the hello".to_owned());
-                }
-                continue;
+        let Some(frame) = reader.next_frame().map_err(words)? else {
+            if reader.fill(stream).await.map_err(words)? == 0 {
+                return Err("it hung up during the hello".to_owned());
             }
+            continue;
         };
+        let step = greeting.receive(frame).map_err(words)?;
         match step {
             WorkerStep::Send(frame) => send(stream, &frame).await.map_err(words)?,
             WorkerStep::Welcome(frame, visitor) => {

@@ -4,6 +4,7 @@
 //! without a task or a channel.
 
 mod gateway;
+mod strangers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -29,11 +30,10 @@ use tokio_util::sync::CancellationToken;
 use crate::announce;
 use crate::backend::Backend;
 use crate::metrics::Metrics;
+use strangers::Strangers;
 
 /// Connections on their way to a thread.
 const ACCEPTED_MAX: usize = 256;
-/// Connections that have not said hello yet, or not proved the token; more are hung up on.
-const STRANGERS_MAX: usize = 1024;
 /// How long gateways may take to hang up on a drained worker.
 const HANG_UP: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(10);
@@ -69,8 +69,8 @@ pub(crate) struct Shared {
     pub(crate) tokens: SharedTokens,
     /// What becomes of gateways that show their token in the clear; can be exchanged.
     pub(crate) legacy_token: ArcSwap<LegacyToken>,
-    /// Places for connections of which nobody knows yet whose they are.
-    pub(crate) strangers: Semaphore,
+    /// Connections of which nobody knows yet whose they are.
+    pub(crate) strangers: Strangers,
     /// How gateways on TCP have to speak; none: in the clear. Can be exchanged.
     pub(crate) tls: ArcSwapOption<ServerTls>,
     pub(crate) concurrency: usize,
@@ -210,7 +210,7 @@ impl Worker {
             id: format!("{}.{:016x}", settings.name, random_bits()),
             tokens: Tokens::shared(&settings.tokens),
             legacy_token: ArcSwap::from_pointee(settings.legacy_token),
-            strangers: Semaphore::new(STRANGERS_MAX),
+            strangers: Strangers::default(),
             tls: ArcSwapOption::new(read_tls(settings).map_err(StartError::Tls)?),
             concurrency: settings.concurrency,
             queue_max: settings.queue_max,

@@ -255,7 +255,8 @@ impl Trust {
 
     /// An answer to the order with this id, as text.
     pub(super) fn sign_answer(&self, ask: &str, answer: &str) -> String {
-        let macs = self.tokens.load().seal(Purpose::Answer, &[self.place.as_bytes(), ask.as_bytes(), answer.as_bytes()]);
+        let macs =
+            self.tokens.load().seal(Purpose::Answer, &[self.place.as_bytes(), ask.as_bytes(), answer.as_bytes()]);
         if macs.is_empty() {
             return answer.to_owned();
         }
@@ -355,7 +356,8 @@ mod tests {
         for address in ["10.0.0.1:7001", "worker:7001", "0.0.0.0:7001"] {
             assert_eq!(listing(address).doubted, [Doubted { address: address.to_owned(), why: Doubt::NoToken }]);
         }
-        let order = |trust: &Trust| serde_json::from_str(&trust.sign_order("1".to_owned(), "g", "{}").unwrap()).unwrap();
+        let order =
+            |trust: &Trust| serde_json::from_str(&trust.sign_order("1".to_owned(), "g", "{}").unwrap()).unwrap();
         assert!(nobody.believes(&order(&nobody)));
         let far = trust(&[], "redis://10.0.0.9", "p");
         assert!(!far.believes(&order(&far)), "whoever reaches that Redis could give orders");
