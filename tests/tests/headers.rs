@@ -290,14 +290,13 @@ struct Asker {
 
 impl Asker {
     fn ask(&mut self, request: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let mut line = match self.line.take() {
-            Some(line) => line,
-            None => {
-                let stream = TcpStream::connect(("127.0.0.1", self.port))?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_nodelay(true)?;
-                BufReader::new(stream)
-            }
+        let mut line = if let Some(line) = self.line.take() {
+            line
+        } else {
+            let stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_nodelay(true)?;
+            BufReader::new(stream)
         };
         line.get_mut().write_all(request)?;
         let (mut length, mut stays, mut head) = (None, true, String::new());
@@ -428,7 +427,7 @@ fn server_variables(set: &Set) -> Value {
     let mut variables: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in &set.headers {
         let name = format!("HTTP_{}", name.to_uppercase().replace('-', "_"));
-        variables.entry(name).and_modify(|all| *all += &format!(", {value}")).or_insert_with(|| value.clone());
+        variables.entry(name).and_modify(|all| all.extend([", ", value])).or_insert_with(|| value.clone());
     }
     variables.insert("HTTP_HOST".to_owned(), set.host.clone());
     for (name, value) in
