@@ -13,8 +13,9 @@ const COUNTER: &str = "App\\Diffyne\\Counter";
 /// As a label of Prometheus is written.
 const COUNTER_LABEL: &str = "App\\\\Diffyne\\\\Counter";
 
-/// A cluster whose clients may call as often as they like.
+/// A cluster whose clients may call as often as they like, and sign nothing.
 fn cluster(shape: Shape) -> anyhow::Result<Cluster> {
+    let shape = shape.worker("--locked", "upstream");
     Cluster::start(shape.gateway("--message-rate", "0").gateway("--call-rate", "0"))
 }
 
