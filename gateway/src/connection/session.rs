@@ -8,7 +8,7 @@ use bytes::Bytes;
 use diffyne_shared::envelope::{self, DataHead, Failure, TextField};
 use diffyne_shared::rpc::{CallKind, Transport};
 
-use super::account::Held;
+use super::account::{Held, SUBSCRIBE_COST};
 use super::lanes::{Part, Pending, Turn};
 use super::{Connection, Phase, subscription};
 use crate::reactor::Reactor;
@@ -17,6 +17,8 @@ use crate::socket::{Close, Decoder, Event, IoReader, frame};
 
 /// How often a connection whose peer has stopped sending is looked at.
 const LINGER_STEP: Duration = Duration::from_millis(20);
+/// Bytes of one connection that are handled before others get their turn.
+const TURN_BYTES: usize = 128 * 1024;
 /// How often a connection that is not read from is looked at.
 const PAUSE_STEP: Duration = Duration::from_millis(100);
 /// What a call takes beside its message, in bytes.
@@ -29,7 +31,7 @@ pub async fn run(reactor: Rc<Reactor>, connection: Rc<Connection>, mut io: IoRea
     let mut open = true;
     if !early.is_empty() {
         let mut copy = early.to_vec();
-        open = receive(&reactor, &connection, &mut decoder, &mut copy);
+        open = receive(&reactor, &connection, &mut decoder, &mut copy, Instant::now());
     }
     // Even empty it would keep hyper's read buffer alive, for as long as the connection lives.
     drop(early);
@@ -38,24 +40,39 @@ pub async fn run(reactor: Rc<Reactor>, connection: Rc<Connection>, mut io: IoRea
         connection.drain();
         reactor.hub.close_if_drained(&connection);
     }
+    let mut turn = 0;
     while open {
-        open = read(&reactor, &connection, &mut io, &mut decoder).await;
+        open = read(&reactor, &connection, &mut io, &mut decoder, &mut turn).await;
     }
     end(&reactor, &connection).await;
 }
 
-/// Reads once into the thread's buffer, and handles what came; `false` at the end.
-async fn read(reactor: &Rc<Reactor>, connection: &Rc<Connection>, io: &mut IoReader, decoder: &mut Decoder) -> bool {
+/// Reads once into the thread's buffer, and handles what came; `false` at the end. `turn` counts bytes since others had
+/// theirs.
+async fn read(
+    reactor: &Rc<Reactor>,
+    connection: &Rc<Connection>,
+    io: &mut IoReader,
+    decoder: &mut Decoder,
+    turn: &mut usize,
+) -> bool {
     // Nothing else runs on this thread between the read and the handling: the buffer is ours until the next await.
     match std::future::poll_fn(|cx| io.poll_read(cx, &mut reactor.scratch.borrow_mut())).await {
         Ok(0) => false,
         Ok(length) => {
-            let open = receive(reactor, connection, decoder, &mut reactor.scratch.borrow_mut()[..length]);
+            let arrived = Instant::now();
+            let open = receive(reactor, connection, decoder, &mut reactor.scratch.borrow_mut()[..length], arrived);
             reactor.hub.flush();
             if open {
-                let wait = connection.account.charge(&reactor.rates, length as u64, Instant::now());
-                pause(reactor, connection, wait).await;
-                wait_for_room(reactor, connection).await;
+                let wait = connection.account.charge(&reactor.rates, length as u64, arrived);
+                *turn += length;
+                if !wait.is_zero() || connection.holds_too_much() {
+                    // Boxed: a connection that is not slowed down needs no room for it.
+                    Box::pin(slow_down(reactor, connection, wait)).await;
+                } else if *turn >= TURN_BYTES {
+                    *turn = 0;
+                    tokio::task::yield_now().await;
+                }
             }
             open
         }
@@ -67,11 +84,19 @@ async fn read(reactor: &Rc<Reactor>, connection: &Rc<Connection>, io: &mut IoRea
     }
 }
 
-/// Does not read from a client that has caused more work than it may: its kernel, and then its program, have to wait.
-async fn pause(reactor: &Reactor, connection: &Connection, wait: Duration) {
-    if wait.is_zero() {
-        return;
+/// Does not read from a client that has caused more work than it may, or holds more than it may: its kernel, and then
+/// its program, have to wait.
+async fn slow_down(reactor: &Reactor, connection: &Connection, wait: Duration) {
+    if !wait.is_zero() {
+        pause(reactor, connection, wait).await;
     }
+    if connection.holds_too_much() {
+        wait_for_room(reactor, connection).await;
+    }
+}
+
+/// Waits until the work that a client has caused is paid.
+async fn pause(reactor: &Reactor, connection: &Connection, wait: Duration) {
     reactor.metrics.limited.with_label_values(&["bytes"]).inc();
     let until = tokio::time::Instant::now() + wait;
     while tokio::time::Instant::now() < until && connection.takes_messages() {
@@ -79,11 +104,8 @@ async fn pause(reactor: &Reactor, connection: &Connection, wait: Duration) {
     }
 }
 
-/// Does not read on while the calls of a client leave no room for the rest of its message.
+/// Waits while the calls of a client leave no room for the rest of its message.
 async fn wait_for_room(reactor: &Reactor, connection: &Connection) {
-    if !connection.holds_too_much() {
-        return;
-    }
     reactor.metrics.limited.with_label_values(&["held"]).inc();
     while connection.holds_too_much() && connection.takes_messages() && !connection.lanes.borrow().is_empty() {
         tokio::time::sleep(LINGER_STEP).await;
@@ -91,8 +113,14 @@ async fn wait_for_room(reactor: &Reactor, connection: &Connection) {
 }
 
 /// Handles the bytes of one read; `false` when nothing more is to be read.
-fn receive(reactor: &Rc<Reactor>, connection: &Rc<Connection>, decoder: &mut Decoder, bytes: &mut [u8]) -> bool {
-    let (now, arrived) = (reactor.hub.now(), Instant::now());
+fn receive(
+    reactor: &Rc<Reactor>,
+    connection: &Rc<Connection>,
+    decoder: &mut Decoder,
+    bytes: &mut [u8],
+    arrived: Instant,
+) -> bool {
+    let now = reactor.hub.now();
     connection.hear(now);
     reactor.metrics.bytes_in.inc_by(bytes.len() as u64);
     let mut used = 0;
@@ -194,9 +222,15 @@ fn message(reactor: &Rc<Reactor>, connection: &Rc<Connection>, text: &str, now: 
             let position = position.as_ref().map(|position| (position.epoch.as_str(), position.offset));
             answer(reactor, connection, &envelope::pong(position));
         }
-        "diffyne.subscribe" => subscription::subscribe(reactor, connection, message.data),
-        "diffyne.resume" => subscription::resume(reactor, connection, message.data),
-        "diffyne.unsubscribe" => subscription::unsubscribe(reactor, connection, message.data),
+        "diffyne.subscribe" | "diffyne.resume" | "diffyne.unsubscribe" => {
+            // The next read waits for it.
+            let _ = connection.account.charge(&reactor.rates, message.data.len() as u64 * SUBSCRIBE_COST, now);
+            match &*message.event {
+                "diffyne.subscribe" => subscription::subscribe(reactor, connection, message.data),
+                "diffyne.resume" => subscription::resume(reactor, connection, message.data),
+                _ => subscription::unsubscribe(reactor, connection, message.data),
+            }
+        }
         other => answer(
             reactor,
             connection,

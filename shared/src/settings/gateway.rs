@@ -68,7 +68,7 @@ static GATEWAY: [Spec; 43] = [
     Spec::new(
         "DIFFYNE_CONNECTION_RATE",
         "4MiB/s:16MiB",
-        "Work that one connection may cause, in bytes a second: what it sends, what is replayed to it, and 64 for each filter that a replay looks at; beyond it is read from more slowly; off: no limit",
+        "Work that one connection may cause, in bytes a second: what it sends, what is replayed to it, and 16 for each filter that a replay looks at; beyond it is read from more slowly; off: no limit",
     ),
     Spec::new(
         "DIFFYNE_CONNECTION_BYTES",

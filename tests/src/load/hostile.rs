@@ -197,7 +197,8 @@ fn fill_history(target: SocketAddr) -> anyhow::Result<Value> {
                 socket.send(&message("diffyne.call", &probe("p", "announce", json!([sent]), "r"))).await?;
                 socket.receive().await?;
                 sent += 1;
-                if sent == 1 {
+                // From here on there are as many as the history holds.
+                if sent == 401 {
                     socket.send(&message("diffyne.ping", &json!({}))).await?;
                     place = serde_json::from_slice::<Value>(socket.receive().await?)?["data"].clone();
                 }
