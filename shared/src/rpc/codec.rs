@@ -4,7 +4,7 @@
 //! never the connection that others share.
 
 use bytes::{Buf as _, BytesMut};
-use serde::Serialize as _;
+use serde::{Deserialize as _, Serialize as _};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -17,6 +17,9 @@ const READ_BYTES: usize = 64 * 1024;
 const KEPT_BYTES: usize = 256 * 1024;
 /// A frame that announces more is nonsense: it is not read past.
 const SKIPPED_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Lists and maps within each other in a frame. Ours nest four deep; what a newer release adds is read past, and takes
+/// stack.
+const DEPTH_MAX: usize = 64;
 /// Bytes of a frame in which its type and its call's id stand.
 const FRAME_HEAD_BYTES: usize = 32;
 
@@ -153,7 +156,10 @@ impl FrameReader {
             return Ok(None);
         }
         self.given = LENGTH_BYTES + length;
-        Ok(Some(rmp_serde::from_slice(&self.buffer[LENGTH_BYTES..LENGTH_BYTES + length])?))
+        let body = &self.buffer[LENGTH_BYTES..LENGTH_BYTES + length];
+        let mut deserializer = rmp_serde::Deserializer::from_read_ref(body);
+        deserializer.set_max_depth(DEPTH_MAX);
+        Ok(Some(Frame::deserialize(&mut deserializer)?))
     }
 
     fn drop_given(&mut self) {
@@ -262,6 +268,18 @@ mod tests {
             }
             assert_eq!(seen, ["call 7", "past Some(Call(7))", "past None", "pong 9"], "in chunks of {chunk}");
             assert!(reader.buffer.len() < 2000, "nothing of it is kept");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_newer_release_adds_may_nest_but_not_without_end() {
+        let framed = |depth: usize| {
+            let body = [&[0x92, 99], vec![0x91; depth].as_slice(), &[0xc0]].concat();
+            [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat()
+        };
+        assert_eq!(read_all(&framed(40), 1000, 10_000).await.unwrap(), ["Unknown(99)"]);
+        for depth in [70, 2000, 9000] {
+            assert!(matches!(read_all(&framed(depth), 1000, 10_000).await, Err(CodecError::Malformed(_))), "{depth}");
         }
     }
 
