@@ -41,7 +41,7 @@ lint: ## Format and clippy, warnings denied
 fmt: ## Format the code
 	cargo fmt --all
 
-bench: ## A call beside a bare echo, idle memory, fan-out; BENCH="--pairs 5 --only calls" to choose
+bench: ## A call beside a bare echo, idle memory, fan-out; BENCH="--pairs 5 --only calls" to choose, BENCH=hostile for one client's worst
 	cargo build --release --workspace
 	ulimit -n $$(ulimit -Hn) && target/release/bench $(BENCH)
 

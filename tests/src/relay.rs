@@ -4,9 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use diffyne_shared::rpc::{
-    self, Call, CallKind, Client, Frame, FrameReader, Hello, Outcome, Reply, SessionFate, Transport,
-};
+use diffyne_shared::rpc::{self, Call, CallKind, Client, Frame, FrameReader, Hello, Outcome, Reply, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -170,18 +168,5 @@ pub fn a_call(payload: &[u8]) -> Frame<'_> {
 
 /// An answer to the call with this id.
 pub fn a_reply(id: u64) -> Frame<'static> {
-    Frame::Reply(Reply {
-        id,
-        outcome: Outcome::Ok,
-        status: 200,
-        data: br#"{"s":true,"from":"by hand"}"#,
-        event_count: 0,
-        broadcasts: Vec::new(),
-        set_cookie: Vec::new(),
-        session: SessionFate::Same,
-        listeners: None,
-        component: None,
-        load: 0,
-        faulty: false,
-    })
+    Frame::Reply(Reply::new(id, Outcome::Ok, 200, br#"{"s":true,"from":"by hand"}"#))
 }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use diffyne_shared::rpc::{self, CallKind, Frame, FrameReader, Hello, Outcome, Reply, SessionFate, Transport};
+use diffyne_shared::rpc::{self, CallKind, Frame, FrameReader, Hello, Outcome, Reply, Transport};
 use diffyne_tests::client::{Client, increment, probe};
 use diffyne_tests::cluster::{Cluster, Node, Shape, handshake, http_get, http_post};
 use diffyne_tests::load::{Socket, client_frame};
@@ -187,20 +187,7 @@ async fn worker_without_measure(listener: tokio::net::TcpListener) -> anyhow::Re
                 Frame::Call(call) => {
                     let is_large = String::from_utf8_lossy(call.payload).contains(r#""method":"large""#);
                     let data = if is_large { large.as_bytes() } else { br#"{"s":true}"# };
-                    Frame::Reply(Reply {
-                        id: call.id,
-                        outcome: Outcome::Ok,
-                        status: 200,
-                        data,
-                        event_count: 0,
-                        broadcasts: Vec::new(),
-                        set_cookie: Vec::new(),
-                        session: SessionFate::Same,
-                        listeners: None,
-                        component: None,
-                        load: 0,
-                        faulty: false,
-                    })
+                    Frame::Reply(Reply::new(call.id, Outcome::Ok, 200, data))
                 }
                 _ => Frame::Pong(rpc::Pong::default()),
             };

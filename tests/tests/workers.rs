@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use diffyne_shared::rpc::{self, Frame, FrameReader, Hello, Outcome, Reply, SessionFate, VersionRange};
+use diffyne_shared::rpc::{self, Frame, FrameReader, Hello, Outcome, Reply, VersionRange};
 use diffyne_tests::client::{Client, increment, probe};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::process::{Signal, eventually};
@@ -294,20 +294,9 @@ async fn foreign_worker(listener: tokio::net::TcpListener, versions: VersionRang
                             backend: "by hand".to_owned(),
                             ..Hello::default()
                         }),
-                        Frame::Call(call) => Frame::Reply(Reply {
-                            id: call.id,
-                            outcome: Outcome::Ok,
-                            status: 200,
-                            data: br#"{"s":true,"from":"foreign"}"#,
-                            event_count: 0,
-                            broadcasts: Vec::new(),
-                            set_cookie: Vec::new(),
-                            session: SessionFate::Same,
-                            listeners: None,
-                            component: None,
-                            load: 0,
-                            faulty: false,
-                        }),
+                        Frame::Call(call) => {
+                            Frame::Reply(Reply::new(call.id, Outcome::Ok, 200, br#"{"s":true,"from":"foreign"}"#))
+                        }
                         _ => Frame::Pong(rpc::Pong::default()),
                     };
                     rpc::encode(&answer, &mut out)?;

@@ -120,20 +120,7 @@ mod tests {
     use super::*;
 
     fn reply(data: &[u8], event_count: u32) -> Reply<'_> {
-        Reply {
-            id: 1,
-            outcome: Outcome::Ok,
-            status: 200,
-            data,
-            event_count,
-            broadcasts: Vec::new(),
-            set_cookie: Vec::new(),
-            session: SessionFate::Same,
-            listeners: None,
-            component: None,
-            load: 0,
-            faulty: false,
-        }
+        Reply { event_count, ..Reply::new(1, Outcome::Ok, 200, data) }
     }
 
     fn text(frame: &Bytes) -> &str {

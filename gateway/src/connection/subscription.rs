@@ -306,14 +306,16 @@ fn hold(
 fn once_placed(
     reactor: &Rc<Reactor>,
     connection: &Rc<Connection>,
+    request_id: Option<&str>,
     work: impl FnOnce(&Rc<Reactor>, &Rc<Connection>) + 'static,
 ) {
     if reactor.hub.position().is_some() {
         return work(reactor, connection);
     }
     if connection.questions.get() >= QUESTIONS_MAX {
-        // The client is told nothing, as by a connection that breaks now; it asks again.
-        return connection.returning.set(false);
+        connection.returning.set(false);
+        let text = "Too many subscriptions of this connection wait for the gateway to start";
+        return failed(reactor, connection, Failure::Overloaded, text, request_id);
     }
     connection.questions.set(connection.questions.get() + 1);
     let (reactor, connection) = (Rc::clone(reactor), Rc::clone(connection));
@@ -338,9 +340,9 @@ fn begin(
     grant: Option<String>,
     request_id: Option<&str>,
 ) {
-    let request_id = request_id.map(str::to_owned);
-    once_placed(reactor, connection, move |reactor, connection| {
-        let request_id = request_id.as_deref();
+    let owned = request_id.map(str::to_owned);
+    once_placed(reactor, connection, request_id, move |reactor, connection| {
+        let request_id = owned.as_deref();
         if take(reactor, connection, &wishes, request_id) {
             let events = serde_json::to_string(&wishes).unwrap_or_default();
             confirm(reactor, connection, "diffyne.subscribed", &events, grant.as_deref(), request_id);
@@ -357,13 +359,13 @@ fn come_back(
     grant: Option<String>,
     request_id: Option<&str>,
 ) {
-    let request_id = request_id.map(str::to_owned);
+    let owned = request_id.map(str::to_owned);
     if connection.returning.replace(true) {
         let text = "A resume of this connection is under way";
-        return failed(reactor, connection, Failure::Overloaded, text, request_id.as_deref());
+        return failed(reactor, connection, Failure::Overloaded, text, request_id);
     }
-    once_placed(reactor, connection, move |reactor, connection| {
-        let request_id = request_id.as_deref();
+    once_placed(reactor, connection, request_id, move |reactor, connection| {
+        let request_id = owned.as_deref();
         if !take(reactor, connection, &wishes, request_id) {
             connection.returning.set(false);
             return;

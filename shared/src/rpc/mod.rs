@@ -284,6 +284,26 @@ pub struct Reply<'a> {
     pub faulty: bool,
 }
 
+impl<'a> Reply<'a> {
+    /// An answer without events, cookies or listeners.
+    pub fn new(id: u64, outcome: Outcome, status: u16, data: &'a [u8]) -> Self {
+        Self {
+            id,
+            outcome,
+            status,
+            data,
+            event_count: 0,
+            broadcasts: Vec::new(),
+            set_cookie: Vec::new(),
+            session: SessionFate::Same,
+            listeners: None,
+            component: None,
+            load: 0,
+            faulty: false,
+        }
+    }
+}
+
 /// A worker's load, asked for by `Ping` or told by itself.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Pong {

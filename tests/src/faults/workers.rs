@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use diffyne_shared::rpc::{self, Frame, FrameReader, Hello, Outcome, Pong, Reply, SessionFate};
+use diffyne_shared::rpc::{self, Frame, FrameReader, Hello, Outcome, Pong, Reply};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -55,22 +55,7 @@ async fn misbehave(mut stream: TcpStream, manner: Manner, met: Arc<AtomicU64>) -
                         Manner::Garbage => b"{\"s\":true, this is not JSON \xff",
                         Manner::Twice | Manner::Noise => br#"{"s":true,"c":{"i":"x","p":[],"st":{},"f":"","sig":""}}"#,
                     };
-                    let reply = |id| {
-                        Frame::Reply(Reply {
-                            id,
-                            outcome: Outcome::Ok,
-                            status: 200,
-                            data,
-                            event_count: 0,
-                            broadcasts: Vec::new(),
-                            set_cookie: Vec::new(),
-                            session: SessionFate::Same,
-                            listeners: None,
-                            component: None,
-                            load: 0,
-                            faulty: false,
-                        })
-                    };
+                    let reply = |id| Frame::Reply(Reply::new(id, Outcome::Ok, 200, data));
                     rpc::encode(&reply(call.id), &mut out)?;
                     if manner == Manner::Twice {
                         for id in [call.id, call.id ^ 0xffff_0000_0000, u64::MAX] {

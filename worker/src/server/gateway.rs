@@ -11,7 +11,6 @@ use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::proof::{HELLO_BYTES_MAX, Visitor, WorkerGreeting, WorkerStep};
 use diffyne_shared::rpc::{
     self, About, Call, CallId, CodecError, EventOut, Frame, FrameReader, Hello, Outcome, Oversized, Pong, Reply,
-    SessionFate,
 };
 use diffyne_shared::telemetry::{self, LineLimit};
 use futures_util::StreamExt as _;
@@ -254,16 +253,10 @@ impl Connection {
     /// Sends a reply, or a short one in its place if the gateway would not take it.
     fn reply(&mut self, reply: Reply<'_>) {
         let (id, load, faulty) = (reply.id, reply.load, reply.faulty);
-        match rpc::encode_within(&Frame::Reply(reply), &mut self.out, self.frame_bytes_max) {
-            Ok(()) => {}
-            Err(CodecError::TooLarge(bytes, limit)) => {
-                tracing::error!(bytes, limit, "an answer is larger than the gateway takes");
-                self.send(&Frame::Reply(failed(id, Outcome::ServerError, 500, ANSWER_TOO_LARGE, load, faulty)));
-            }
-            Err(error) => {
-                tracing::error!(%error, "an answer cannot be sent");
-                self.send(&Frame::Reply(failed(id, Outcome::ServerError, 500, ANSWER_TOO_LARGE, load, faulty)));
-            }
+        if let Err(error) = rpc::encode_within(&Frame::Reply(reply), &mut self.out, self.frame_bytes_max) {
+            tracing::error!(%error, "an answer is larger than the gateway takes");
+            let failed = Reply::new(id, Outcome::ServerError, 500, ANSWER_TOO_LARGE);
+            self.send(&Frame::Reply(Reply { load, faulty, ..failed }));
         }
     }
 
@@ -273,7 +266,8 @@ impl Connection {
         tracing::warn!(bytes = frame.bytes, limit, "a gateway's frame is too large and was dropped");
         if let Some(About::Call(id)) = frame.about {
             let (load, faulty) = (self.load(), self.faulty());
-            self.send(&Frame::Reply(failed(id, Outcome::ValidationError, 413, TOO_LARGE, load, faulty)));
+            let failed = Reply::new(id, Outcome::ValidationError, 413, TOO_LARGE);
+            self.send(&Frame::Reply(Reply { load, faulty, ..failed }));
         }
     }
 
@@ -374,23 +368,6 @@ impl Connection {
             // A cancelled call is handed back as well, so that the gateway can forget it.
             Left::NotRun | Left::Cancelled => self.busy(done.id),
         }
-    }
-}
-
-fn failed(id: u64, outcome: Outcome, status: u16, data: &[u8], load: u32, faulty: bool) -> Reply<'_> {
-    Reply {
-        id,
-        outcome,
-        status,
-        data,
-        event_count: 0,
-        broadcasts: Vec::new(),
-        set_cookie: Vec::new(),
-        session: SessionFate::Same,
-        listeners: None,
-        component: None,
-        load,
-        faulty,
     }
 }
 
