@@ -1,4 +1,4 @@
-//! How much one gateway takes, and of whom: places for connections in all, per address and per key, new handshakes a
+//! How much one gateway takes, and of selector: places for connections in all, per address and per key, new handshakes a
 //! second, broadcasts a second and event name. What is over a limit is refused, counted and told to the log, once a
 //! second at most.
 
@@ -12,7 +12,7 @@ use diffyne_shared::rate::{Bucket, Hush, Rate};
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::telemetry;
 
-use crate::handshake::Refusal;
+use crate::auth::admission::Refusal;
 
 /// Event names with a bucket of their own; the others share one.
 const EVENT_NAMES_MAX: usize = 1000;
@@ -54,7 +54,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whom an address belongs to: providers give out whole /64 of IPv6.
+/// ConnectionSelector an address belongs to: providers give out whole /64 of IPv6.
 fn holder(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use diffyne_gateway::socket::{Decoder, Limits};
+use diffyne_gateway::socket::{Decoder, DecoderLimits};
 use diffyne_shared::envelope::{self, DataHead};
 use diffyne_shared::rpc::proof::{GatewayGreeting, GatewayStep, LegacyToken, WorkerGreeting, WorkerStep};
 use diffyne_shared::rpc::{self, CallKind, FrameReader, Transport};
@@ -301,7 +301,7 @@ impl Runner {
                 }
             }
             Target::Socket => {
-                let mut decoder = Decoder::new(Limits { message_bytes_max: 4096, binary: false });
+                let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 4096, binary: false });
                 let (mut bytes, mut used) = (input.to_vec(), 0);
                 while let Ok(Some(_)) = decoder.next(&mut bytes, &mut used) {}
                 assert!(used <= input.len());

@@ -16,8 +16,8 @@ async fn the_tour_runs_in_one_process_and_two_clients_chat_through_it() -> anyho
     let directory = tempfile::tempdir()?;
     let [port] = free_ports()?;
     let admin = port.checked_add(10_000).filter(|port| *port < 65_000);
-    let mut dev = Process::start("dev", directory.path(), &program("diffyne-gateway")?, |command| {
-        command.args(["dev", "--ws-port", &port.to_string()]);
+    let mut dev = Process::start("dev", directory.path(), &program("diffyne-dev")?, |command| {
+        command.args(["--ws-port", &port.to_string()]);
         if admin.is_none() {
             command.args(["--admin-listen", "127.0.0.1:0"]);
         }

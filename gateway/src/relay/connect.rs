@@ -1,8 +1,6 @@
 //! Opening a connection to a worker, and the first words on it.
 
-use std::collections::HashMap;
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use diffyne_shared::listener::Stream;
@@ -11,40 +9,14 @@ use diffyne_shared::rpc::{self, Frame, FrameReader, Hello, PeerAddress};
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::token::Tokens;
 use thiserror::Error;
-use tokio::io::{AsyncWriteExt as _, DuplexStream};
-use tokio::sync::mpsc;
+use tokio::io::AsyncWriteExt as _;
 
-use super::RelaySettings;
+use super::settings::RelaySettings;
 
 /// How long connecting and the hello may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Unacknowledged bytes for so long: the worker's host is gone.
 const UNACKED_MAX: Duration = Duration::from_secs(1);
-/// Bytes on their way within the process.
-const MEMORY_BYTES: usize = 256 * 1024;
-
-/// Workers within this process, by name (`dev`).
-#[derive(Clone, Default)]
-pub struct MemoryConnector {
-    workers: Arc<Mutex<HashMap<String, mpsc::Sender<Stream>>>>,
-}
-
-impl MemoryConnector {
-    /// A place where a worker in this process takes connections.
-    pub fn listen(&self, name: &str) -> mpsc::Receiver<Stream> {
-        let (sender, receiver) = mpsc::channel(64);
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), sender);
-        receiver
-    }
-
-    async fn connect(&self, name: &str) -> io::Result<Stream> {
-        let worker = self.workers.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        let (here, there): (DuplexStream, DuplexStream) = tokio::io::duplex(MEMORY_BYTES);
-        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        worker.ok_or_else(refused)?.send(Stream::Memory(there)).await.map_err(|_| refused())?;
-        Ok(Stream::Memory(here))
-    }
-}
 
 /// A worker that has proved what it has to, and said hello.
 pub(super) struct Connected {
@@ -82,22 +54,14 @@ impl From<GreetError> for ConnectError {
 }
 
 /// Connects, proves who this is, has the worker prove the same, and exchanges hellos.
-pub(super) async fn connect(
-    address: &PeerAddress,
-    settings: &RelaySettings,
-    memory: Option<&MemoryConnector>,
-) -> Result<Connected, ConnectError> {
+pub(super) async fn connect(address: &PeerAddress, settings: &RelaySettings) -> Result<Connected, ConnectError> {
     let tokens = settings.tokens.load_full();
     if tokens.is_empty() && !address.is_local() {
         let why = "it is beyond this machine, and DIFFYNE_WORKER_TOKEN is not set: it is not called";
         return Err(ConnectError::Unreachable(why.to_owned()));
     }
     let work = async {
-        let stream = match (address, memory) {
-            (PeerAddress::Memory(name), Some(memory)) => memory.connect(name).await,
-            _ => Stream::connect(address).await,
-        };
-        let mut stream = stream.map_err(ConnectError::words)?;
+        let mut stream = Stream::connect(address).await.map_err(ConnectError::words)?;
         if let Stream::Tcp(tcp) = &stream {
             // Not every kernel knows it; without it a vanished host is noticed later.
             let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(UNACKED_MAX));
@@ -122,7 +86,7 @@ pub(super) async fn connect(
 pub async fn greet_once(address: &PeerAddress, settings: &GatewaySettings) -> Result<Hello, ConnectError> {
     let tokens = Tokens::shared(&settings.worker_tokens);
     let settings = RelaySettings::new(settings, "doctor".to_owned(), tokens).map_err(ConnectError::Unreachable)?;
-    connect(address, &settings, None).await.map(|connected| connected.hello)
+    connect(address, &settings).await.map(|connected| connected.hello)
 }
 
 async fn greet(mut stream: Stream, settings: &RelaySettings, tokens: Arc<Tokens>) -> Result<Connected, ConnectError> {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use hyper::header::{self, HeaderMap};
 use ipnet::IpNet;
 
-use crate::origin::{Authority, Scheme};
+use super::authority::{Authority, Scheme};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_HOST: &str = "x-forwarded-host";

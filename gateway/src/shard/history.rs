@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use diffyne_shared::bus::Position;
 
-use crate::hub::Delivery;
+use super::delivery::Delivery;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +105,7 @@ impl History {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::hub::Audience;
+    use crate::shard::delivery::Audience;
     use bytes::Bytes;
 
     fn place(epoch: &str, offset: u64) -> Position {

@@ -66,7 +66,7 @@ impl Sessions {
                 }
             }
         };
-        caller.jar.with(&mut add);
+        caller.cookies.with(&mut add);
         let lines = || caller.headers.split(|byte| *byte == b'\n');
         lines().filter_map(|line| line.strip_prefix(b"cookie: ")).for_each(&mut add);
         let read = cookies.iter().filter_map(|(name, value)| Some((name.clone(), self.read(value)?)));
@@ -124,7 +124,7 @@ mod tests {
     use aes::cipher::BlockEncryptMut as _;
 
     use super::*;
-    use crate::jar::Jar;
+    use crate::auth::cookie_store::CookieStore;
 
     const KEY: [u8; 32] = [7; 32];
 
@@ -143,9 +143,9 @@ mod tests {
     }
 
     fn identity(sessions: &Sessions, headers: &str, set: &[String]) -> SessionIdentity {
-        let jar = Jar::default();
-        jar.keep(set);
-        sessions.of(&Caller { id: "c".to_owned(), ip: String::new(), headers: headers.as_bytes().into(), jar })
+        let cookies = CookieStore::default();
+        cookies.store(set);
+        sessions.of(&Caller { id: "c".to_owned(), ip: String::new(), headers: headers.as_bytes().into(), cookies })
     }
 
     #[test]

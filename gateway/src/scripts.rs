@@ -1,4 +1,4 @@
-//! What `diffyne-gateway serve` serves beside the WebSocket and the HTTP twin: `/health` and the client scripts.
+//! What `diffyne-gateway serve` serves beside the WebSocket and the AJAX endpoint: `/health` and the client scripts.
 //!
 //! A script is served under two names: a plain one for script tags, which browsers check each time, and one with the
 //! hash of its content, which they keep. Scripts name each other by the second.
@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::http::{HealthSource, Keep, Page, PageFuture, Pages};
+use crate::http::health::HealthSource;
+use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
@@ -38,7 +39,7 @@ fn hash(body: &[u8]) -> String {
 /// A page of this content, which browsers check each time.
 pub fn page(content_type: &'static str, body: impl Into<Bytes>) -> Page {
     let body = body.into();
-    Page { content_type, etag: format!("\"{}\"", hash(&body)), body, keep: Keep::Ask }
+    Page { content_type, etag: format!("\"{}\"", hash(&body)), body, cache: CachePolicy::Revalidate }
 }
 
 /// The scripts by path below the prefix.
@@ -58,14 +59,14 @@ impl Scripts {
             }
             let page = page(JAVASCRIPT, source);
             let hashed = format!("{}.{}.js", name.trim_end_matches(".js"), page.etag.trim_matches('"'));
-            scripts.pages.insert(format!("{prefix}/{hashed}"), Page { keep: Keep::Forever, ..page.clone() });
+            scripts.pages.insert(format!("{prefix}/{hashed}"), Page { cache: CachePolicy::Immutable, ..page.clone() });
             scripts.pages.insert(format!("{prefix}/{name}"), page);
             scripts.hashed.insert(name, hashed);
         }
         scripts
     }
 
-    /// The script at a path. Asked for the content of another release, as happens during a deploy, it is ours.
+    /// The script at a path. CallContext for the content of another release, as happens during a deploy, it is ours.
     pub fn at(&self, path: &str) -> Option<&Page> {
         self.pages.get(path).or_else(|| {
             let (name, hash) = path.strip_suffix(".js")?.rsplit_once('.')?;
@@ -81,19 +82,19 @@ impl Scripts {
 }
 
 /// The pages of a gateway in production.
-pub struct ServePages {
+pub struct ScriptPages {
     health: Arc<HealthSource>,
     scripts: Scripts,
 }
 
-impl ServePages {
+impl ScriptPages {
     /// Pages over these figures, with the scripts below this prefix.
     pub fn new(health: Arc<HealthSource>, prefix: &str) -> Self {
         Self { health, scripts: Scripts::new(prefix) }
     }
 }
 
-impl Pages for ServePages {
+impl Pages for ScriptPages {
     fn page<'a>(&'a self, path: &'a str) -> PageFuture<'a> {
         Box::pin(async move { self.scripts.at(path).cloned() })
     }
@@ -114,13 +115,21 @@ mod tests {
         for (name, _) in SCRIPTS {
             let plain = scripts.at(&format!("/_diffyne/{name}")).unwrap();
             let hashed = scripts.at(&format!("/_diffyne/{}", scripts.hashed(name).unwrap())).unwrap();
-            assert_eq!((plain.keep, hashed.keep), (Keep::Ask, Keep::Forever));
+            assert_eq!((plain.cache, hashed.cache), (CachePolicy::Revalidate, CachePolicy::Immutable));
             assert_eq!(plain.body, hashed.body);
             let other = format!("/_diffyne/{}.0123456789abcdef.js", name.trim_end_matches(".js"));
-            assert_eq!(scripts.at(&other).unwrap().keep, Keep::Ask, "another release's name is not kept");
+            assert_eq!(
+                scripts.at(&other).unwrap().cache,
+                CachePolicy::Revalidate,
+                "another release's name is not kept"
+            );
             let text = std::str::from_utf8(&plain.body).unwrap();
             for imported in text.split("from './").skip(1).filter_map(|rest| rest.split('\'').next()) {
-                assert!(scripts.at(&format!("/_diffyne/{imported}")).is_some_and(|page| page.keep == Keep::Forever));
+                assert!(
+                    scripts
+                        .at(&format!("/_diffyne/{imported}"))
+                        .is_some_and(|page| page.cache == CachePolicy::Immutable)
+                );
             }
         }
     }

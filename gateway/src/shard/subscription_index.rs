@@ -8,13 +8,10 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
 
 use diffyne_shared::bus::Position;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use slab::Slab;
 
-use crate::hub::{Audience, Delivery};
-
-/// What a subscription wants to hear of an event: all, or where fields of the first parameter are equal.
-pub type Filter = Option<Map<String, Value>>;
+use super::delivery::{Audience, Delivery, Filter};
 
 /// What an entry of a map costs beside its content, in bytes.
 const ENTRY_BYTES: usize = 64;
@@ -108,7 +105,7 @@ impl Subscription {
 
 /// What came of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Added {
+pub enum Insertion {
     /// It is new.
     New,
     /// It was there already.
@@ -119,7 +116,7 @@ pub enum Added {
 
 /// All that is subscribed of one event on one thread.
 #[derive(Debug, Default)]
-pub struct Subscribers {
+pub struct SubscriptionIndex {
     by_connection: HashMap<usize, Subscription>,
     groups: Slab<Group>,
     by_hash: HashMap<u64, Vec<usize>>,
@@ -130,7 +127,7 @@ pub struct Subscribers {
     hasher: RandomState,
 }
 
-impl Subscribers {
+impl SubscriptionIndex {
     /// Whether nobody hears it.
     pub fn is_empty(&self) -> bool {
         self.by_connection.is_empty()
@@ -145,17 +142,17 @@ impl Subscribers {
     }
 
     /// Adds a filter of a connection; `moment` is when, should it be its first.
-    pub fn add(&mut self, connection: usize, filter: &Filter, most: usize, moment: impl FnOnce() -> u64) -> Added {
+    pub fn add(&mut self, connection: usize, filter: &Filter, most: usize, moment: impl FnOnce() -> u64) -> Insertion {
         let matcher = Matcher::new(filter);
         let hash = self.hash_of(&matcher);
         let known =
             self.by_hash.get(&hash).into_iter().flatten().copied().find(|at| self.groups[*at].matcher == matcher);
         if let Some(subscription) = self.by_connection.get(&connection) {
             if known.is_some_and(|at| self.groups[at].connections.contains(&connection)) {
-                return Added::Known;
+                return Insertion::Known;
             }
             if subscription.groups.len() >= most {
-                return Added::Full;
+                return Insertion::Full;
             }
         }
         let at = known.unwrap_or_else(|| self.new_group(matcher, hash));
@@ -165,7 +162,7 @@ impl Subscribers {
             .or_insert_with(|| Subscription { since: moment(), floor: None, groups: Vec::new() })
             .groups
             .push(at);
-        Added::New
+        Insertion::New
     }
 
     fn new_group(&mut self, matcher: Matcher, hash: u64) -> usize {
@@ -290,7 +287,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     fn filter(value: Value) -> Filter {
         value.as_object().cloned()
@@ -300,7 +297,7 @@ mod tests {
         Delivery { name: String::new(), frame: Bytes::new(), first, except: None, audience, position: None }
     }
 
-    fn wanting(subscribers: &Subscribers, first: Value) -> Vec<usize> {
+    fn wanting(subscribers: &SubscriptionIndex, first: Value) -> Vec<usize> {
         let mut keys = subscribers.wanting(&delivery(Some(first), Audience::All));
         keys.sort_unstable();
         keys
@@ -318,11 +315,11 @@ mod tests {
             (json!({}), true),
         ];
         for (wanted, expected) in cases {
-            let mut subscribers = Subscribers::default();
+            let mut subscribers = SubscriptionIndex::default();
             subscribers.add(7, &filter(wanted.clone()), 10, || 0);
             assert_eq!(!wanting(&subscribers, first.clone()).is_empty(), expected, "{wanted}");
         }
-        let mut subscribers = Subscribers::default();
+        let mut subscribers = SubscriptionIndex::default();
         subscribers.add(1, &None, 10, || 0);
         subscribers.add(2, &filter(json!({"a": 1})), 10, || 0);
         assert_eq!(wanting(&subscribers, json!(7)), [1]);
@@ -331,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_late_copy_reaches_only_those_who_subscribed_since() {
-        let mut subscribers = Subscribers::default();
+        let mut subscribers = SubscriptionIndex::default();
         subscribers.add(1, &None, 10, || 1);
         subscribers.add(2, &None, 10, || 3);
         assert_eq!(subscribers.wanting(&delivery(None, Audience::Before(2))), [1]);
@@ -341,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_filter_is_looked_at_only_for_broadcasts_that_have_its_rarest_field() {
-        let mut subscribers = Subscribers::default();
+        let mut subscribers = SubscriptionIndex::default();
         for i in 0..1000 {
             subscribers.add(i, &filter(json!({"room_id": 1, "nope": i})), 10, || 0);
             subscribers.add(i, &filter(json!({"nope": i, "room_id": 1, "user": 9})), 10, || 0);
@@ -379,14 +376,14 @@ mod tests {
             ], 1..60),
             firsts in proptest::collection::vec(some_filter(), 1..6),
         ) {
-            let mut subscribers = Subscribers::default();
+            let mut subscribers = SubscriptionIndex::default();
             let mut plain: Vec<(usize, Filter)> = Vec::new();
             for step in steps {
                 match step {
                     Step::Add(key, filter) => {
                         let known = plain.contains(&(key, filter.clone()));
                         let added = subscribers.add(key, &filter, 100, || 0);
-                        prop_assert_eq!(added, if known { Added::Known } else { Added::New });
+                        prop_assert_eq!(added, if known { Insertion::Known } else { Insertion::New });
                         if !known {
                             plain.push((key, filter));
                         }

@@ -1,4 +1,4 @@
-//! Who may connect, and as whom: path, Origin, key, upgrade headers, in this order. A handshake that has not passed
+//! Who may connect, and as selector: path, Origin, key, upgrade headers, in this order. A handshake that has not passed
 //! here cannot become a session. What a worker is told of who somebody is, is resolved here, once.
 
 use std::net::IpAddr;
@@ -10,12 +10,13 @@ use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::http::request::Parts;
 use subtle::{Choice, ConstantTimeEq as _};
 
-use crate::cookies;
-use crate::origin::{Authority, Foreign, Origin, Origins, Standing};
-use crate::proxy::Proxies;
+use super::authority::{Authority, Origin};
+use super::cookie_header;
+use super::origin::{ForeignReason, OriginPolicy, PageTrust};
+use super::proxy::Proxies;
 
-/// Headers of the client that workers are told of as they are.
-const TOLD: [HeaderName; 7] = [
+/// Headers of the client that workers get unchanged.
+const PASSED_ON: [HeaderName; 7] = [
     header::USER_AGENT,
     header::ACCEPT_LANGUAGE,
     header::ORIGIN,
@@ -24,7 +25,7 @@ const TOLD: [HeaderName; 7] = [
     HeaderName::from_static("tracestate"),
     HeaderName::from_static("x-request-id"),
 ];
-/// The line that tells workers the scheme.
+/// The header that tells workers the scheme.
 const SCHEME: &str = "x-forwarded-proto";
 
 /// Why a handshake is refused.
@@ -70,16 +71,16 @@ impl Refusal {
     }
 }
 
-/// The rules of the door. Keys can be exchanged while the gateway runs.
+/// Who may connect. Keys can be exchanged while the gateway runs.
 pub struct Admission {
     path: String,
     keys: ArcSwap<Vec<String>>,
-    origins: Origins,
+    origins: OriginPolicy,
     proxies: Proxies,
     guests: Hush,
 }
 
-/// Who came in.
+/// Who connects.
 #[derive(Debug)]
 pub struct Identity {
     /// The browser's address.
@@ -96,7 +97,7 @@ impl Admission {
         Self {
             path: settings.path.clone(),
             keys: ArcSwap::from_pointee(settings.keys.clone()),
-            origins: Origins::new(&settings.origins, settings.app_url.as_deref()),
+            origins: OriginPolicy::new(&settings.origins, settings.app_url.as_deref()),
             proxies: Proxies::new(&settings.trusted_proxies),
             guests: Hush::default(),
         }
@@ -157,23 +158,23 @@ impl Admission {
         let ip = route.address;
         // An Origin that is no text is a page's, and of no host.
         let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("null"));
-        let standing = self.origins.standing(origin, &route);
-        let (scheme, host) = self.origins.resolve(standing, origin, route);
-        let guest = matches!(standing, Standing::Guest(_));
+        let trust = self.origins.trust(origin, &route);
+        let (scheme, host) = self.origins.resolve(trust, origin, route);
+        let guest = matches!(trust, PageTrust::Guest(_));
         let mut lines = Lines::default();
         if let Some(host) = &host {
             lines.add("host", host.to_string().as_bytes());
         }
         lines.add(SCHEME, scheme.as_str().as_bytes());
-        for name in TOLD {
+        for name in PASSED_ON {
             if let Some(value) = headers.get(&name) {
                 lines.add(name.as_str(), value.as_bytes());
             }
         }
-        if let Standing::Guest(foreign) = standing {
-            self.tell_of_guest(foreign, origin, host.as_ref());
+        if let PageTrust::Guest(foreign) = trust {
+            self.log_guest(foreign, origin, host.as_ref());
         } else {
-            if let Some(cookies) = cookies::line(headers) {
+            if let Some(cookies) = cookie_header::line(headers) {
                 lines.add("cookie", cookies.as_bytes());
             }
             // The user's, unless it is how the page itself was let in.
@@ -190,11 +191,11 @@ impl Admission {
     }
 
     /// A page of the same host is most likely meant to act as its user: the settings lack its address.
-    fn tell_of_guest(&self, foreign: Foreign, origin: Option<&str>, host: Option<&Authority>) {
+    fn log_guest(&self, foreign: ForeignReason, origin: Option<&str>, host: Option<&Authority>) {
         // As they were read: what is no origin or host is not repeated.
         let page = origin.and_then(Origin::parse).map(|page| page.to_string());
         let (host, reason) = (host.map(ToString::to_string), foreign.reason());
-        if foreign == Foreign::Host {
+        if foreign == ForeignReason::Host {
             tracing::debug!(
                 ?page,
                 ?host,
@@ -301,22 +302,22 @@ mod tests {
 
     #[test]
     fn checks_come_in_the_order_of_the_protocol() {
-        let door = admission(&[("DIFFYNE_WS_KEY", "k1,k2"), ("DIFFYNE_WS_CORS_ORIGINS", "https://a.test")]);
+        let rules = admission(&[("DIFFYNE_WS_KEY", "k1,k2"), ("DIFFYNE_WS_CORS_ORIGINS", "https://a.test")]);
         let bad = ("origin", "https://b.test");
-        assert_eq!(door.check(&request("/other", &[bad])), Err(Refusal::NotFound));
-        assert_eq!(door.check(&request("/", &[bad])), Err(Refusal::Origin));
-        assert_eq!(door.check(&request("/?key=x", &[("sec-websocket-version", "8")])), Err(Refusal::Key));
-        assert_eq!(door.check(&request("/?key=k1", &[("sec-websocket-version", "8")])), Err(Refusal::Version));
-        assert_eq!(door.check(&request("/?key=k2", &[("sec-websocket-key", "short")])), Err(Refusal::Invalid));
-        assert_eq!(door.check(&request("/diffyne?key=k%32", &[("origin", "https://a.test")])), Ok(()));
-        assert_eq!(door.check(&request("/", &[("authorization", "Bearer k2")])), Ok(()));
-        door.set_keys(vec!["k3".to_owned()]);
-        assert_eq!(door.check(&request("/?key=k1", &[])), Err(Refusal::Key));
+        assert_eq!(rules.check(&request("/other", &[bad])), Err(Refusal::NotFound));
+        assert_eq!(rules.check(&request("/", &[bad])), Err(Refusal::Origin));
+        assert_eq!(rules.check(&request("/?key=x", &[("sec-websocket-version", "8")])), Err(Refusal::Key));
+        assert_eq!(rules.check(&request("/?key=k1", &[("sec-websocket-version", "8")])), Err(Refusal::Version));
+        assert_eq!(rules.check(&request("/?key=k2", &[("sec-websocket-key", "short")])), Err(Refusal::Invalid));
+        assert_eq!(rules.check(&request("/diffyne?key=k%32", &[("origin", "https://a.test")])), Ok(()));
+        assert_eq!(rules.check(&request("/", &[("authorization", "Bearer k2")])), Ok(()));
+        rules.set_keys(vec!["k3".to_owned()]);
+        assert_eq!(rules.check(&request("/?key=k1", &[])), Err(Refusal::Key));
     }
 
     #[test]
     fn only_own_pages_bring_their_cookies_and_no_forwarded_header_of_a_client_gets_past() {
-        let seen = |door: &Admission, headers: &[(&str, &str)], peer: &str| {
+        let seen = |rules: &Admission, headers: &[(&str, &str)], peer: &str| {
             let common = [
                 ("cookie", "a=b"),
                 ("authorization", "Bearer user"),
@@ -328,7 +329,7 @@ mod tests {
                 ("x-real-ip", "6.6.6.6"),
                 ("x-other", "x"),
             ];
-            let identity = door.identify(&request("/", &[&common, headers].concat()), Some(peer.parse().unwrap()));
+            let identity = rules.identify(&request("/", &[&common, headers].concat()), Some(peer.parse().unwrap()));
             let mut lines: Vec<String> =
                 String::from_utf8_lossy(&identity.headers).lines().map(str::to_owned).collect();
             let secrets = ["cookie: a=b", "authorization: Bearer user"];

@@ -24,7 +24,7 @@ pub const MARK_LIFE: Duration = LIFE.saturating_add(CLOCK_SKEW_MAX).saturating_a
 /// The largest token that is looked at.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
 /// What tells this use of the key from all others.
-const PURPOSE: &[u8] = b"diffyne session handover 1";
+const PURPOSE: &[u8] = b"diffyne session sealed_cookies 1";
 const NONCE_BYTES: usize = 24;
 
 /// What a token carries.
@@ -38,11 +38,11 @@ pub struct Cookies {
 }
 
 /// Seals and opens tokens, with keys that all gateways share.
-pub struct Handover {
+pub struct SealedCookies {
     ciphers: Vec<XChaCha20Poly1305>,
 }
 
-impl Handover {
+impl SealedCookies {
     /// With these signing keys; the first seals, any opens. Without one there are no tokens.
     pub fn new(keys: &[Vec<u8>]) -> Self {
         let ciphers = keys.iter().filter_map(|key| {
@@ -113,25 +113,25 @@ mod tests {
     #[test]
     fn only_who_has_the_key_opens_a_token() {
         let (old, new) = (b"old".to_vec(), b"new".to_vec());
-        let token = Handover::new(std::slice::from_ref(&old)).seal(&["session=1; httponly".to_owned()]).unwrap();
+        let token = SealedCookies::new(std::slice::from_ref(&old)).seal(&["session=1; httponly".to_owned()]).unwrap();
         assert!(!token.contains("session"));
-        let rotated = Handover::new(&[new.clone(), old]);
+        let rotated = SealedCookies::new(&[new.clone(), old]);
         assert_eq!(rotated.open(&token).unwrap().lines, ["session=1; httponly"]);
-        assert!(Handover::new(&[new]).open(&token).is_none());
+        assert!(SealedCookies::new(&[new]).open(&token).is_none());
         let mut changed = token.into_bytes();
         changed[40] ^= 1;
         assert!(rotated.open(std::str::from_utf8(&changed).unwrap()).is_none());
         assert!(rotated.open("").is_none() && rotated.open("AAAA").is_none());
-        assert!(Handover::new(&[]).seal(&[]).is_none());
+        assert!(SealedCookies::new(&[]).seal(&[]).is_none());
     }
 
     #[test]
     fn an_old_token_is_worthless() {
-        let handover = Handover::new(&[b"k".to_vec()]);
+        let sealed_cookies = SealedCookies::new(&[b"k".to_vec()]);
         let nonce = [7; NONCE_BYTES];
         let cookies = Cookies { id: "x".to_owned(), expires: unix_seconds() - 1, lines: Vec::new() };
         let plain = serde_json::to_vec(&cookies).unwrap();
-        let sealed = handover.ciphers[0].encrypt(XNonce::from_slice(&nonce), plain.as_slice()).unwrap();
-        assert!(handover.open(&URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())).is_none());
+        let sealed = sealed_cookies.ciphers[0].encrypt(XNonce::from_slice(&nonce), plain.as_slice()).unwrap();
+        assert!(sealed_cookies.open(&URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat())).is_none());
     }
 }

@@ -14,21 +14,21 @@ const COOKIE_BYTES_MAX: usize = 8 * 1024;
 /// A connection's own cookies, as a `Cookie` header would say them; a name without `=` is a cookie that has been
 /// deleted, also if the handshake brought it. Empty it takes no room of its own.
 #[derive(Debug, Default)]
-pub struct Jar(RefCell<Option<Box<str>>>);
+pub struct CookieStore(RefCell<Option<Box<str>>>);
 
-impl Jar {
+impl CookieStore {
     /// The cookies as `name=value; name=value; deleted`.
     pub fn with<R>(&self, read: impl FnOnce(&[u8]) -> R) -> R {
         read(self.0.borrow().as_deref().unwrap_or_default().as_bytes())
     }
 
     /// Takes `Set-Cookie` values over: the newest of a name counts.
-    pub fn keep(&self, set_cookie: &[String]) {
+    pub fn store(&self, set_cookie: &[String]) {
         if set_cookie.is_empty() {
             return;
         }
-        let mut jar = self.0.borrow_mut();
-        let old = jar.take().unwrap_or_default();
+        let mut stored = self.0.borrow_mut();
+        let old = stored.take().unwrap_or_default();
         let mut cookies: Vec<(&str, Cow<'_, str>)> =
             old.split("; ").filter(|pair| !pair.is_empty()).map(|pair| (name(pair), pair.into())).collect();
         let now = SystemTime::now();
@@ -43,7 +43,7 @@ impl Jar {
             }
         }
         let text = cookies.into_iter().map(|(_, pair)| pair).collect::<Vec<_>>().join("; ");
-        *jar = (!text.is_empty()).then(|| text.into_boxed_str());
+        *stored = (!text.is_empty()).then(|| text.into_boxed_str());
     }
 }
 
@@ -64,36 +64,36 @@ fn has_expired(cookie: &Cookie<'_>, now: SystemTime) -> bool {
 mod tests {
     use super::*;
 
-    fn text(jar: &Jar) -> String {
-        jar.with(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    fn text(cookies: &CookieStore) -> String {
+        cookies.with(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 
     #[test]
     fn the_newest_cookie_counts_and_a_deleted_one_is_remembered_as_deleted() {
-        let jar = Jar::default();
-        assert_eq!(text(&jar), "");
-        jar.keep(&["session=old; path=/; httponly".to_owned(), "theme=dark=er; Max-Age=60".to_owned()]);
-        jar.keep(&["session=new; expires=whenever; Max-Age=7200; path=/".to_owned()]);
-        assert_eq!(text(&jar), "theme=dark=er; session=new");
-        jar.keep(&["theme=; Max-Age=0".to_owned(), "nonsense".to_owned(), "=x".to_owned()]);
-        assert_eq!(text(&jar), "session=new; theme");
-        jar.keep(&["theme=light".to_owned(), "session=x; Max-Age=-1".to_owned()]);
-        assert_eq!(text(&jar), "theme=light; session");
-        jar.keep(&[
+        let cookies = CookieStore::default();
+        assert_eq!(text(&cookies), "");
+        cookies.store(&["session=old; path=/; httponly".to_owned(), "theme=dark=er; Max-Age=60".to_owned()]);
+        cookies.store(&["session=new; expires=whenever; Max-Age=7200; path=/".to_owned()]);
+        assert_eq!(text(&cookies), "theme=dark=er; session=new");
+        cookies.store(&["theme=; Max-Age=0".to_owned(), "nonsense".to_owned(), "=x".to_owned()]);
+        assert_eq!(text(&cookies), "session=new; theme");
+        cookies.store(&["theme=light".to_owned(), "session=x; Max-Age=-1".to_owned()]);
+        assert_eq!(text(&cookies), "theme=light; session");
+        cookies.store(&[
             "theme=x; expires=Thu, 01 Jan 1970 00:00:01 GMT".to_owned(),
             "later=1; expires=Fri, 01 Jan 2100 00:00:01 GMT".to_owned(),
         ]);
-        assert_eq!(text(&jar), "session; theme; later=1");
-        jar.keep(&["theme=x; expires=Thu, 01 Jan 1970 00:00:01 GMT; Max-Age=5".to_owned()]);
-        assert_eq!(text(&jar), "session; later=1; theme=x");
+        assert_eq!(text(&cookies), "session; theme; later=1");
+        cookies.store(&["theme=x; expires=Thu, 01 Jan 1970 00:00:01 GMT; Max-Age=5".to_owned()]);
+        assert_eq!(text(&cookies), "session; later=1; theme=x");
     }
 
     #[test]
-    fn a_jar_is_bounded() {
-        let jar = Jar::default();
+    fn a_cookie_store_is_bounded() {
+        let cookies = CookieStore::default();
         let many: Vec<String> = (0..100).map(|n| format!("c{n}=1")).collect();
-        jar.keep(&many);
-        jar.keep(&[format!("large={}", "x".repeat(COOKIE_BYTES_MAX))]);
-        assert_eq!(text(&jar).split("; ").count(), COOKIES_MAX);
+        cookies.store(&many);
+        cookies.store(&[format!("large={}", "x".repeat(COOKIE_BYTES_MAX))]);
+        assert_eq!(text(&cookies).split("; ").count(), COOKIES_MAX);
     }
 }

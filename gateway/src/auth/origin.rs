@@ -1,127 +1,8 @@
-//! Which page a request comes from, and whether that page may act as its user: one of the application's own, or one
-//! that is listed by name. Hosts, ports and schemes are compared.
+//! Which pages may connect, and which of them may act as their user: the application's own, and those that are listed
+//! by name. Hosts, ports and schemes are compared.
 
-use std::fmt;
-
-use hyper::Uri;
-use hyper::http::uri;
-
-use crate::proxy::Route;
-
-/// The longest name of a host, as in DNS.
-const HOST_BYTES_MAX: usize = 255;
-
-/// How a page or request came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// `http` or `ws`.
-    Http,
-    /// `https` or `wss`.
-    Https,
-}
-
-impl Scheme {
-    /// Of a URL or `X-Forwarded-Proto`; some proxies write `wss` there.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text.to_ascii_lowercase().as_str() {
-            "http" | "ws" => Some(Self::Http),
-            "https" | "wss" => Some(Self::Https),
-            _ => None,
-        }
-    }
-
-    /// As URLs of pages have it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-
-    fn port(self) -> u16 {
-        match self {
-            Self::Http => 80,
-            Self::Https => 443,
-        }
-    }
-}
-
-/// A host in lower case, and its port if one is named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Authority {
-    host: String,
-    port: Option<u16>,
-}
-
-impl fmt::Display for Authority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.host)?;
-        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
-    }
-}
-
-impl Authority {
-    /// `shop.test`, `shop.test:8080`, `[::1]:8080`; `None` for what Laravel would not take as a host.
-    pub fn parse(text: &str) -> Option<Self> {
-        let authority: uri::Authority = text.parse().ok()?;
-        let host = authority.host();
-        let is_name = |name: &str| {
-            let labels = name.strip_suffix('.').unwrap_or(name);
-            let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            labels.split('.').all(|label| !label.is_empty() && label.bytes().all(fits))
-        };
-        let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => is_name(host),
-        };
-        // A port that is none, or somebody's name before the host.
-        let rest = text.strip_prefix(host)?;
-        let port = match rest.strip_prefix(':') {
-            Some("") => None,
-            Some(port) => Some(port.parse().ok()?),
-            None if rest.is_empty() => None,
-            None => return None,
-        };
-        (is_host && host.len() <= HOST_BYTES_MAX).then(|| Self { host: host.to_ascii_lowercase(), port })
-    }
-
-    fn port_by(&self, scheme: Scheme) -> u16 {
-        self.port.unwrap_or(scheme.port())
-    }
-}
-
-/// Scheme, host and port of a page.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    scheme: Scheme,
-    authority: Authority,
-}
-
-impl PartialEq for Origin {
-    fn eq(&self, other: &Self) -> bool {
-        let port = |origin: &Self| origin.authority.port_by(origin.scheme);
-        self.scheme == other.scheme && self.authority.host == other.authority.host && port(self) == port(other)
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.as_str(), self.authority)
-    }
-}
-
-impl Origin {
-    /// Of an `Origin` header or a URL; `None` for `null` and for what is no page of the web.
-    pub fn parse(url: &str) -> Option<Self> {
-        let url: Uri = url.trim().parse().ok()?;
-        let authority = Authority::parse(url.authority()?.as_str())?;
-        Some(Self { scheme: Scheme::parse(url.scheme_str()?)?, authority })
-    }
-
-    fn is_on(&self, host: &Authority) -> bool {
-        self.authority.host == host.host
-    }
-}
+use super::authority::{Authority, Origin, Scheme};
+use super::proxy::Route;
 
 /// One configured origin.
 #[derive(Debug, PartialEq, Eq)]
@@ -156,18 +37,18 @@ impl OriginPattern {
 
 /// What a page may do here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum PageTrust {
     /// No page, or one of the host that the request was for, or one that is listed: it acts as its user.
     Own,
     /// A page of the application at `APP_URL`: the same, and that is where it is.
     Application,
     /// It gets no cookies.
-    Guest(Foreign),
+    Guest(ForeignReason),
 }
 
 /// In what a page is not the application's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreign {
+pub enum ForeignReason {
     /// Another host, or none.
     Host,
     /// The same host by another scheme.
@@ -176,7 +57,7 @@ pub enum Foreign {
     Port,
 }
 
-impl Foreign {
+impl ForeignReason {
     /// For logs.
     pub fn reason(self) -> &'static str {
         match self {
@@ -189,12 +70,12 @@ impl Foreign {
 
 /// The pages that may come, and those that may act as their users.
 #[derive(Debug)]
-pub struct Origins {
+pub struct OriginPolicy {
     listed: Vec<OriginPattern>,
     application: Option<Origin>,
 }
 
-impl Origins {
+impl OriginPolicy {
     /// `DIFFYNE_WS_CORS_ORIGINS` and `APP_URL`.
     pub fn new(listed: &[String], app_url: Option<&str>) -> Self {
         Self {
@@ -210,30 +91,30 @@ impl Origins {
     }
 
     /// What a page may do that asks for this host; `None` is no page.
-    pub fn standing(&self, origin: Option<&str>, route: &Route) -> Standing {
-        let Some(origin) = origin.map(str::to_ascii_lowercase) else { return Standing::Own };
+    pub fn trust(&self, origin: Option<&str>, route: &Route) -> PageTrust {
+        let Some(origin) = origin.map(str::to_ascii_lowercase) else { return PageTrust::Own };
         let page = Origin::parse(&origin);
         if page.is_some() && page == self.application {
-            return Standing::Application;
+            return PageTrust::Application;
         }
         if self.listed.iter().any(|pattern| *pattern != OriginPattern::Any && pattern.matches(&origin)) {
-            return Standing::Own;
+            return PageTrust::Own;
         }
-        let (Some(page), Some(host)) = (page, &route.host) else { return Standing::Guest(Foreign::Host) };
+        let (Some(page), Some(host)) = (page, &route.host) else { return PageTrust::Guest(ForeignReason::Host) };
         let known = route.scheme.or_else(|| self.scheme_of(host));
         if !page.is_on(host) {
             // `APP_URL` by another scheme or port, behind a proxy that names no host?
             let near =
                 self.application.as_ref().filter(|application| application.authority.host == page.authority.host);
-            return Standing::Guest(near.map_or(Foreign::Host, |application| {
-                if application.scheme == page.scheme { Foreign::Port } else { Foreign::Scheme }
+            return PageTrust::Guest(near.map_or(ForeignReason::Host, |application| {
+                if application.scheme == page.scheme { ForeignReason::Port } else { ForeignReason::Scheme }
             }));
         }
         if known.is_some_and(|known| known != page.scheme) {
-            return Standing::Guest(Foreign::Scheme);
+            return PageTrust::Guest(ForeignReason::Scheme);
         }
         let same_port = host.port_by(page.scheme) == page.authority.port_by(page.scheme);
-        if same_port { Standing::Own } else { Standing::Guest(Foreign::Port) }
+        if same_port { PageTrust::Own } else { PageTrust::Guest(ForeignReason::Port) }
     }
 
     /// The scheme of a host, where it is that of `APP_URL`.
@@ -244,15 +125,15 @@ impl Origins {
     }
 
     /// Scheme and host as the application is to see them.
-    pub fn resolve(&self, standing: Standing, origin: Option<&str>, route: Route) -> (Scheme, Option<Authority>) {
-        if let (Standing::Application, Some(application)) = (standing, &self.application) {
+    pub fn resolve(&self, trust: PageTrust, origin: Option<&str>, route: Route) -> (Scheme, Option<Authority>) {
+        if let (PageTrust::Application, Some(application)) = (trust, &self.application) {
             return (application.scheme, Some(application.authority.clone()));
         }
         let host = route.host.or_else(|| self.application.as_ref().map(|application| application.authority.clone()));
         let by_setting = || host.as_ref().and_then(|host| self.scheme_of(host));
         let by_page = || {
             let page = Origin::parse(origin?)?;
-            (standing == Standing::Own && page.is_on(host.as_ref()?)).then_some(page.scheme)
+            (trust == PageTrust::Own && page.is_on(host.as_ref()?)).then_some(page.scheme)
         };
         let scheme = route.scheme.or_else(by_setting).or_else(by_page);
         (scheme.unwrap_or(Scheme::Http), host)
@@ -264,8 +145,8 @@ impl Origins {
 mod tests {
     use super::*;
 
-    fn origins(listed: &str, app_url: Option<&str>) -> Origins {
-        Origins::new(&listed.split(',').map(str::to_owned).collect::<Vec<_>>(), app_url)
+    fn origins(listed: &str, app_url: Option<&str>) -> OriginPolicy {
+        OriginPolicy::new(&listed.split(',').map(str::to_owned).collect::<Vec<_>>(), app_url)
     }
 
     fn route(scheme: Option<Scheme>, host: &str) -> Route {
@@ -312,8 +193,8 @@ mod tests {
 
     #[test]
     fn a_page_acts_as_its_user_by_scheme_host_and_port_or_by_name() {
-        use Foreign::{Host, Port, Scheme as Other};
-        use Standing::{Application, Guest, Own};
+        use ForeignReason::{Host, Port, Scheme as Other};
+        use PageTrust::{Application, Guest, Own};
         let (http, https) = (Some(Scheme::Http), Some(Scheme::Https));
         let shop = Some("https://shop.test/base");
         for (listed, app_url, scheme, host, origin, expected) in [
@@ -352,18 +233,18 @@ mod tests {
             ("*", shop, None, "shop.test", "chrome-extension://shop.test", Guest(Host)),
             ("*", None, None, "", "https://a.test", Guest(Host)),
         ] {
-            let found = origins(listed, app_url).standing(Some(origin), &route(scheme, host));
+            let found = origins(listed, app_url).trust(Some(origin), &route(scheme, host));
             assert_eq!(found, expected, "{listed} {app_url:?} {scheme:?} {host} {origin}");
         }
-        assert_eq!(origins("*", None).standing(None, &route(None, "a.test")), Own, "no page");
+        assert_eq!(origins("*", None).trust(None, &route(None, "a.test")), Own, "no page");
     }
 
     #[test]
     fn the_application_sees_its_users_scheme_and_host() {
         let seen = |app_url: Option<&str>, scheme, host: &str, origin: Option<&str>| {
             let (origins, route) = (origins("*", app_url), route(scheme, host));
-            let standing = origins.standing(origin, &route);
-            let (scheme, host) = origins.resolve(standing, origin, route);
+            let trust = origins.trust(origin, &route);
+            let (scheme, host) = origins.resolve(trust, origin, route);
             format!("{}://{}", scheme.as_str(), host.map_or("-".to_owned(), |host| host.to_string()))
         };
         let shop = Some("https://shop.test");

@@ -2,7 +2,7 @@
 //! a client that comes back in that session shows it to any gateway and no worker has to be asked again.
 //!
 //! `base64url(JSON {events, exp, ses}) . base64url(HMAC-SHA256)`, with a key derived from the signing key. `ses` is a MAC
-//! of the session ([`crate::session_identity`]); a grant without it is of an older release and fits no session.
+//! of the session ([`crate::auth::session_identity`]); a grant without it is of an older release and fits no session.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
+use crate::auth::session_identity::{SessionIdentity, Sessions};
 use crate::relay::Caller;
-use crate::session_identity::{SessionIdentity, Sessions};
 
 const LABEL: &[u8] = b"diffyne grant 1";
 const SESSION_LABEL: &[u8] = b"diffyne grant session 1";
@@ -28,7 +28,7 @@ const GRANT_BYTES_MAX: usize = 64 * 1024;
 /// An event that may be heard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Wish {
+pub struct EventSubscription {
     /// Its name.
     pub name: String,
     /// Fields of its first parameter; none: all of them.
@@ -41,30 +41,28 @@ pub struct Wish {
 
 #[derive(Serialize, Deserialize)]
 struct Content {
-    events: Vec<Wish>,
+    events: Vec<EventSubscription>,
     exp: u64,
     #[serde(default)]
     ses: String,
 }
 
-/// Why a grant is not taken.
+/// Why a grant is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unfit {
+pub enum GrantError {
     /// Not ours, changed, or for other events.
-    Wrong,
+    Invalid,
     /// Its time is over.
     Expired,
     /// It was given to another session: a worker is asked about this one.
     OtherSession,
 }
 
-/// What is left of a grant's life.
+/// A grant that covers what it is shown for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Age {
-    /// In its first half.
-    Young,
-    /// It should be renewed.
-    Old,
+pub struct ValidGrant {
+    /// More than half of its life is over.
+    pub needs_renewal: bool,
 }
 
 /// Signs grants and knows them again.
@@ -112,7 +110,7 @@ impl Grants {
     }
 
     /// A grant for these events in this session; none without a key.
-    pub fn give(&self, events: Vec<Wish>, session: &SessionIdentity) -> Option<String> {
+    pub fn sign(&self, events: Vec<EventSubscription>, session: &SessionIdentity) -> Option<String> {
         let keys = self.keys.first()?;
         let exp = unix_seconds() + self.life.as_secs().max(1);
         let content = Content { events, exp, ses: keys.session(session) };
@@ -124,21 +122,25 @@ impl Grants {
     }
 
     /// Whether a grant covers all that is wished for in this session.
-    pub fn check(&self, grant: &str, wishes: &[Wish], session: &SessionIdentity) -> Result<Age, Unfit> {
-        let (keys, content) = self.open(grant).ok_or(Unfit::Wrong)?;
+    pub fn verify(
+        &self,
+        grant: &str,
+        events: &[EventSubscription],
+        session: &SessionIdentity,
+    ) -> Result<ValidGrant, GrantError> {
+        let (keys, content) = self.open(grant).ok_or(GrantError::Invalid)?;
         let now = unix_seconds();
         if content.exp <= now {
-            return Err(Unfit::Expired);
+            return Err(GrantError::Expired);
         }
         let fits: bool = keys.session(session).as_bytes().ct_eq(content.ses.as_bytes()).into();
         if !fits {
-            return Err(Unfit::OtherSession);
+            return Err(GrantError::OtherSession);
         }
-        if !wishes.iter().all(|wish| content.events.contains(wish)) {
-            return Err(Unfit::Wrong);
+        if !events.iter().all(|event| content.events.contains(event)) {
+            return Err(GrantError::Invalid);
         }
-        let is_old = content.exp - now <= self.life.as_secs() / 2;
-        Ok(if is_old { Age::Old } else { Age::Young })
+        Ok(ValidGrant { needs_renewal: content.exp - now <= self.life.as_secs() / 2 })
     }
 
     /// What a grant says, and the keys by which it was made.
@@ -163,14 +165,19 @@ impl Grants {
 mod tests {
     use super::*;
 
-    fn wish(name: &str, room: Option<i64>) -> Wish {
+    fn event(name: &str, room: Option<i64>) -> EventSubscription {
         let filter = room.map(|room| Map::from_iter([("room_id".to_owned(), room.into())]));
-        Wish { name: name.to_owned(), filter, component_class: Some("App\\Diffyne\\ChatRoom".to_owned()) }
+        EventSubscription { name: name.to_owned(), filter, component_class: Some("App\\Diffyne\\ChatRoom".to_owned()) }
     }
 
     fn session(cookie: &str) -> SessionIdentity {
         let headers = format!("cookie: {cookie}\n").into_bytes().into_boxed_slice();
-        let caller = Caller { id: "c".to_owned(), ip: String::new(), headers, jar: crate::jar::Jar::default() };
+        let caller = Caller {
+            id: "c".to_owned(),
+            ip: String::new(),
+            headers,
+            cookies: crate::auth::cookie_store::CookieStore::default(),
+        };
         Sessions::new(&[]).of(&caller)
     }
 
@@ -183,12 +190,12 @@ mod tests {
         let grants = Grants::new(&[b"new".to_vec(), b"old".to_vec()], &[], Duration::from_hours(1));
         let earlier = Grants::new(&[b"old".to_vec()], &[], Duration::from_hours(1));
         for giver in [&grants, &earlier] {
-            let given = giver.give(vec![wish("a", None)], &ada()).unwrap();
-            assert_eq!(grants.check(&given, &[wish("a", None)], &ada()), Ok(Age::Young));
+            let given = giver.sign(vec![event("a", None)], &ada()).unwrap();
+            assert_eq!(grants.verify(&given, &[event("a", None)], &ada()), Ok(ValidGrant { needs_renewal: false }));
             for other in ["session=eve", "", "session=ada; admin=1"] {
                 assert_eq!(
-                    grants.check(&given, &[wish("a", None)], &session(other)),
-                    Err(Unfit::OtherSession),
+                    grants.verify(&given, &[event("a", None)], &session(other)),
+                    Err(GrantError::OtherSession),
                     "{other}"
                 );
             }
@@ -199,49 +206,56 @@ mod tests {
         let mut mac = grants.keys[0].signature.clone();
         mac.update(content.as_bytes());
         let unbound = format!("{content}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
-        assert_eq!(grants.check(&unbound, &[], &ada()), Err(Unfit::OtherSession));
+        assert_eq!(grants.verify(&unbound, &[], &ada()), Err(GrantError::OtherSession));
     }
 
     #[test]
     fn a_grant_is_good_for_what_it_names_and_for_its_time() {
         let grants = Grants::new(&[b"new".to_vec(), b"old".to_vec()], &[], Duration::from_hours(1));
-        let given = grants.give(vec![wish("a", Some(1)), wish("b", None)], &ada()).unwrap();
-        assert_eq!(grants.check(&given, &[wish("b", None), wish("a", Some(1))], &ada()), Ok(Age::Young));
-        assert_eq!(grants.check(&given, &[wish("a", Some(2))], &ada()), Err(Unfit::Wrong));
-        assert_eq!(grants.check(&given, &[wish("a", None)], &ada()), Err(Unfit::Wrong), "all is more than a part");
-        let other_class = Wish { component_class: None, ..wish("b", None) };
-        assert_eq!(grants.check(&given, &[other_class], &ada()), Err(Unfit::Wrong));
-        let earlier =
-            Grants::new(&[b"old".to_vec()], &[], Duration::from_hours(1)).give(vec![wish("b", None)], &ada()).unwrap();
+        let given = grants.sign(vec![event("a", Some(1)), event("b", None)], &ada()).unwrap();
         assert_eq!(
-            grants.check(&earlier, &[wish("b", None)], &ada()),
-            Ok(Age::Young),
+            grants.verify(&given, &[event("b", None), event("a", Some(1))], &ada()),
+            Ok(ValidGrant { needs_renewal: false })
+        );
+        assert_eq!(grants.verify(&given, &[event("a", Some(2))], &ada()), Err(GrantError::Invalid));
+        assert_eq!(
+            grants.verify(&given, &[event("a", None)], &ada()),
+            Err(GrantError::Invalid),
+            "all is more than a part"
+        );
+        let other_class = EventSubscription { component_class: None, ..event("b", None) };
+        assert_eq!(grants.verify(&given, &[other_class], &ada()), Err(GrantError::Invalid));
+        let earlier =
+            Grants::new(&[b"old".to_vec()], &[], Duration::from_hours(1)).sign(vec![event("b", None)], &ada()).unwrap();
+        assert_eq!(
+            grants.verify(&earlier, &[event("b", None)], &ada()),
+            Ok(ValidGrant { needs_renewal: false }),
             "a key that was rotated out signs no more"
         );
         let brief =
-            Grants::new(&[b"new".to_vec()], &[], Duration::from_secs(1)).give(vec![wish("b", None)], &ada()).unwrap();
-        assert_eq!(grants.check(&brief, &[wish("b", None)], &ada()), Ok(Age::Old));
+            Grants::new(&[b"new".to_vec()], &[], Duration::from_secs(1)).sign(vec![event("b", None)], &ada()).unwrap();
+        assert_eq!(grants.verify(&brief, &[event("b", None)], &ada()), Ok(ValidGrant { needs_renewal: true }));
     }
 
     #[test]
     fn forged_and_outlived_grants_are_told_apart() {
         let grants = Grants::new(&[b"key".to_vec()], &[], Duration::from_hours(1));
-        let given = grants.give(vec![wish("a", None)], &ada()).unwrap();
+        let given = grants.sign(vec![event("a", None)], &ada()).unwrap();
         let (content, signature) = given.split_once('.').unwrap();
         let more = URL_SAFE_NO_PAD.encode(r#"{"events":[{"name":"a"}],"exp":99999999999}"#);
         let stranger = Grants::new(&[b"other".to_vec()], &[], Duration::from_hours(1))
-            .give(vec![wish("a", None)], &ada())
+            .sign(vec![event("a", None)], &ada())
             .unwrap();
         for forged in ["", ".", "x.y", content, &format!("{more}.{signature}"), &format!("{content}."), &stranger] {
-            assert_eq!(grants.check(forged, &[wish("a", None)], &ada()), Err(Unfit::Wrong), "{forged}");
+            assert_eq!(grants.verify(forged, &[event("a", None)], &ada()), Err(GrantError::Invalid), "{forged}");
         }
         let exp = URL_SAFE_NO_PAD.encode(r#"{"events":[{"name":"a"}],"exp":1000}"#);
         let mut mac = grants.keys[0].signature.clone();
         mac.update(exp.as_bytes());
         let outlived = format!("{exp}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
-        assert_eq!(grants.check(&outlived, &[], &ada()), Err(Unfit::Expired));
+        assert_eq!(grants.verify(&outlived, &[], &ada()), Err(GrantError::Expired));
         assert_eq!(
-            Grants::new(&[], &[], Duration::from_hours(1)).give(vec![], &ada()),
+            Grants::new(&[], &[], Duration::from_hours(1)).sign(vec![], &ada()),
             None,
             "nobody signs without a key"
         );
