@@ -98,7 +98,7 @@ pub enum Command {
     /// Close these connections, and say how many.
     Disconnect(Whom, oneshot::Sender<usize>),
     /// Which workers does this thread reach?
-    Workers(oneshot::Sender<Vec<(diffyne_shared::rpc::PeerAddress, crate::relay::Wellness)>>),
+    Workers(oneshot::Sender<Vec<(diffyne_shared::rpc::Endpoint, crate::relay::Wellness)>>),
 }
 
 /// How to reach a thread.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::rpc::PeerAddress;
+use crate::rpc::Endpoint;
 
 /// Connections that the kernel may hold before they are accepted.
 const BACKLOG: i32 = 4096;
@@ -39,14 +39,14 @@ pub enum Accepted {
 
 impl Listener {
     /// Binds; must run within a tokio runtime.
-    pub fn bind(address: &PeerAddress) -> io::Result<Self> {
+    pub fn bind(address: &Endpoint) -> io::Result<Self> {
         match address {
-            PeerAddress::Tcp { host, port } => Self::from_tcp(bind_tcp(host, *port)?),
-            PeerAddress::Unix(path) => {
+            Endpoint::Tcp { host, port } => Self::from_tcp(bind_tcp(host, *port)?),
+            Endpoint::Unix(path) => {
                 remove_stale(path)?;
                 Self::from_unix(StdUnixListener::bind(path)?, Some(path.clone()))
             }
-            PeerAddress::Memory(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "nothing listens in memory")),
+            Endpoint::Memory(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "nothing listens in memory")),
         }
     }
 
@@ -63,15 +63,15 @@ impl Listener {
     }
 
     /// Where it listens now (the port that the system chose, too).
-    pub fn address(&self) -> io::Result<PeerAddress> {
+    pub fn address(&self) -> io::Result<Endpoint> {
         Ok(match self {
             Self::Tcp(listener) => {
                 let address = listener.local_addr()?;
-                PeerAddress::tcp(address.ip().to_string(), address.port())
+                Endpoint::tcp(address.ip().to_string(), address.port())
             }
             Self::Unix(listener, _) => {
                 let address = listener.local_addr()?;
-                PeerAddress::Unix(address.as_pathname().unwrap_or(Path::new("unnamed")).to_owned())
+                Endpoint::Unix(address.as_pathname().unwrap_or(Path::new("unnamed")).to_owned())
             }
         })
     }
@@ -165,15 +165,15 @@ pub enum Stream {
 
 impl Stream {
     /// Connects to a TCP or Unix address.
-    pub async fn connect(address: &PeerAddress) -> io::Result<Self> {
+    pub async fn connect(address: &Endpoint) -> io::Result<Self> {
         match address {
-            PeerAddress::Tcp { host, port } => {
+            Endpoint::Tcp { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
-            PeerAddress::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
-            PeerAddress::Memory(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "no such place in memory")),
+            Endpoint::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+            Endpoint::Memory(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "no such place in memory")),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::proof::{GatewayGreeting, GatewayStep, GreetError, HELLO_BYTES_MAX};
-use diffyne_shared::rpc::{self, Frame, FrameReader, Hello, PeerAddress};
+use diffyne_shared::rpc::{self, Endpoint, Frame, FrameReader, Hello};
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::token::Tokens;
 use thiserror::Error;
@@ -83,7 +83,7 @@ impl From<GreetError> for ConnectError {
 
 /// Connects, proves who this is, has the worker prove the same, and exchanges hellos.
 pub(super) async fn connect(
-    address: &PeerAddress,
+    address: &Endpoint,
     settings: &RelaySettings,
     memory: Option<&MemoryConnector>,
 ) -> Result<Connected, ConnectError> {
@@ -94,7 +94,7 @@ pub(super) async fn connect(
     }
     let work = async {
         let stream = match (address, memory) {
-            (PeerAddress::Memory(name), Some(memory)) => memory.connect(name).await,
+            (Endpoint::Memory(name), Some(memory)) => memory.connect(name).await,
             _ => Stream::connect(address).await,
         };
         let mut stream = stream.map_err(ConnectError::words)?;
@@ -103,7 +103,7 @@ pub(super) async fn connect(
             let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(UNACKED_MAX));
         }
         match (&settings.tls, address) {
-            (Some(tls), PeerAddress::Tcp { host, .. }) => {
+            (Some(tls), Endpoint::Tcp { host, .. }) => {
                 let secured = tls.connect(host, stream).await;
                 stream = secured.map_err(|error| ConnectError::Unreachable(format!("no TLS: {error}")))?;
             }
@@ -119,7 +119,7 @@ pub(super) async fn connect(
 }
 
 /// Says hello to a worker and hangs up: what it is, or why it does not answer.
-pub async fn greet_once(address: &PeerAddress, settings: &GatewaySettings) -> Result<Hello, ConnectError> {
+pub async fn greet_once(address: &Endpoint, settings: &GatewaySettings) -> Result<Hello, ConnectError> {
     let tokens = Tokens::shared(&settings.worker_tokens);
     let settings = RelaySettings::new(settings, "doctor".to_owned(), tokens).map_err(ConnectError::Unreachable)?;
     connect(address, &settings, None).await.map(|connected| connected.hello)

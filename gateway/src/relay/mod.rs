@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::envelope::Failure;
-use diffyne_shared::rpc::{self, About, CallId, CallKind, Cause, Frame, Oversized, PeerAddress, Transport};
+use diffyne_shared::rpc::{self, About, CallId, CallKind, Cause, Endpoint, Frame, Oversized, Transport};
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::telemetry;
 use diffyne_shared::tls::ClientTls;
@@ -491,7 +491,7 @@ impl<O: 'static> Relay<O> {
     }
 
     /// Addresses of workers and how they are.
-    pub fn workers(&self) -> Vec<(PeerAddress, Wellness)> {
+    pub fn workers(&self) -> Vec<(Endpoint, Wellness)> {
         self.peers.borrow().iter().map(|peer| (peer.address.clone(), peer.wellness())).collect()
     }
 }

@@ -3,8 +3,8 @@
 //! On the wire: a u32 length, then MessagePack `[type, {fields by name}]`. Unknown fields and unknown types are
 //! ignored and new fields are optional, so that releases mix during a deploy. Payloads are `bin`, never re-encoded.
 
-mod address;
 mod codec;
+mod endpoint;
 pub mod proof;
 
 use std::fmt;
@@ -13,8 +13,8 @@ use std::marker::PhantomData;
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use address::{AddressError, PeerAddress};
 pub use codec::{About, CodecError, FrameReader, Oversized, encode, encode_within};
+pub use endpoint::{Endpoint, EndpointError};
 pub use serde_bytes::ByteBuf as Bytes;
 
 /// The versions of this protocol that this release speaks.

@@ -11,7 +11,7 @@ use super::declare::settings;
 use super::error::SettingsError;
 use super::layers::Layers;
 use super::spec::Spec;
-use crate::rpc::PeerAddress;
+use crate::rpc::Endpoint;
 use crate::signing::SigningKey;
 
 /// What the bridge's secret is derived for.
@@ -56,7 +56,7 @@ settings! {
     pub struct FastCgiSettings {
         "Application in php-fpm" {
             /// host:port or unix:PATH of php-fpm, whose application's components are run instead
-            DIFFYNE_FASTCGI = none => address: PeerAddress;
+            DIFFYNE_FASTCGI = none => address: Endpoint;
             /// The application's front controller as php-fpm sees it, /var/www/app/public/index.php for example; its folder is the document root
             DIFFYNE_FASTCGI_SCRIPT = none => script: String, script;
             /// Connections to php-fpm at once, no more than its pm.max_children

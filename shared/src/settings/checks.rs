@@ -9,7 +9,7 @@ use super::error::SettingsError;
 use super::layers::Layers;
 use super::spec::Spec;
 use super::value::FromSetting as _;
-use crate::rpc::PeerAddress;
+use crate::rpc::Endpoint;
 
 /// Sizes that a message or a request body can be limited to.
 const MESSAGE_BYTES: RangeInclusive<usize> = 1..=64 << 20;
@@ -60,7 +60,7 @@ pub(super) fn message_bytes(layers: &Layers, spec: &'static Spec) -> Read<usize>
 }
 
 /// The name of a program in the cluster; `listen` gives the default.
-pub(super) fn program_name(layers: &Layers, spec: &'static Spec, listen: &PeerAddress) -> Read<String> {
+pub(super) fn program_name(layers: &Layers, spec: &'static Spec, listen: &Endpoint) -> Read<String> {
     match layers.get::<Option<String>>(spec)? {
         Some(name) if is_plain_name(&name) => Ok(name),
         Some(_) => Err(layers.invalid(spec, "letters, digits, dots, underscores and hyphens, at most 64")),
@@ -73,12 +73,12 @@ fn is_plain_name(name: &str) -> bool {
 }
 
 /// The host's name and the end of the address, in plain characters.
-fn default_name(listen: &PeerAddress) -> String {
+fn default_name(listen: &Endpoint) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let end = match listen {
-        PeerAddress::Tcp { port, .. } => port.to_string(),
-        PeerAddress::Unix(path) => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
-        PeerAddress::Memory(name) => name.clone(),
+        Endpoint::Tcp { port, .. } => port.to_string(),
+        Endpoint::Unix(path) => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
+        Endpoint::Memory(name) => name.clone(),
     };
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
     let host: String = host.trim().chars().map(plain).take(40).collect();
@@ -87,8 +87,8 @@ fn default_name(listen: &PeerAddress) -> String {
 }
 
 /// The admin address. Its default is loopback, own port + 10000; a Unix socket or a port too high has none.
-pub(super) fn admin_address(layers: &Layers, spec: &'static Spec, listen: &PeerAddress) -> Read<Option<PeerAddress>> {
-    if let Some(address) = layers.get::<Option<PeerAddress>>(spec)? {
+pub(super) fn admin_address(layers: &Layers, spec: &'static Spec, listen: &Endpoint) -> Read<Option<Endpoint>> {
+    if let Some(address) = layers.get::<Option<Endpoint>>(spec)? {
         return Ok(Some(address));
     }
     let port = match listen.host_port() {
@@ -96,7 +96,7 @@ pub(super) fn admin_address(layers: &Layers, spec: &'static Spec, listen: &PeerA
         Some((_, port)) => port.checked_add(10_000),
         None => None,
     };
-    Ok(port.map(|port| PeerAddress::tcp("127.0.0.1", port)))
+    Ok(port.map(|port| Endpoint::tcp("127.0.0.1", port)))
 }
 
 /// The number of cores.

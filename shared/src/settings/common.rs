@@ -9,7 +9,7 @@ use super::error::SettingsError;
 use super::layers::Layers;
 use super::spec::Spec;
 use super::value::LogFormat;
-use crate::rpc::PeerAddress;
+use crate::rpc::Endpoint;
 use crate::token::TOKENS_MAX;
 
 settings! {
@@ -128,7 +128,7 @@ fn is_local(url: &str) -> bool {
         // Without a port as well.
         [host.to_owned(), format!("{host}:0")]
             .iter()
-            .any(|text| text.parse::<PeerAddress>().is_ok_and(|address| address.is_local()))
+            .any(|text| text.parse::<Endpoint>().is_ok_and(|address| address.is_local()))
     })
 }
 

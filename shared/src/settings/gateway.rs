@@ -18,7 +18,7 @@ use super::layers::Layers;
 use super::spec::Spec;
 use super::value::{ByteRate, Proxies, Subscribe};
 use crate::rate::Rate;
-use crate::rpc::PeerAddress;
+use crate::rpc::Endpoint;
 use crate::signing::SigningKey;
 
 /// Every setting of a gateway, in the order of `--help`.
@@ -115,7 +115,7 @@ settings! {
             /// A worker that is asked and does not answer for this time gets no calls until it speaks
             DIFFYNE_WORKER_HEALTH = "600ms" => worker_health: Duration, positive;
             /// Workers as a comma list of host:port or unix:PATH, beside those found in Redis
-            DIFFYNE_WORKERS = none => workers: Vec<PeerAddress>;
+            DIFFYNE_WORKERS = none => workers: Vec<Endpoint>;
             /// PEM file of the authority that signed the workers' certificates; set: the gateway speaks TLS to workers on TCP
             DIFFYNE_WORKER_TLS_CA = none => worker_ca: Option<PathBuf>;
         }
@@ -165,7 +165,7 @@ settings! {
         }
         "Admin listener" {
             /// Where /metrics and /ready are served; default: loopback, own TCP port + 10000
-            DIFFYNE_ADMIN_LISTEN = none => admin_listen: Option<PeerAddress>, admin_listen;
+            DIFFYNE_ADMIN_LISTEN = none => admin_listen: Option<Endpoint>, admin_listen;
         }
         "Messages and failures" {
             /// Whether clients get details of failures.
@@ -174,7 +174,7 @@ settings! {
     }
     computed {
         /// Where to listen.
-        listen: PeerAddress = listen;
+        listen: Endpoint = listen;
         /// Signing keys. Cookies of a login over the socket are sealed with a key derived from them.
         signing_keys: Vec<Vec<u8>> = signing_keys;
         /// Redis.
@@ -235,10 +235,10 @@ impl GatewaySettings {
     }
 }
 
-fn listen(layers: &Layers) -> Read<PeerAddress> {
+fn listen(layers: &Layers) -> Read<Endpoint> {
     match layers.get(&DIFFYNE_LISTEN)? {
         Some(address) => Ok(address),
-        None => Ok(PeerAddress::tcp(layers.get::<String>(&DIFFYNE_WS_HOST)?, layers.get(&DIFFYNE_WS_PORT)?)),
+        None => Ok(Endpoint::tcp(layers.get::<String>(&DIFFYNE_WS_HOST)?, layers.get(&DIFFYNE_WS_PORT)?)),
     }
 }
 
@@ -246,7 +246,7 @@ fn name(layers: &Layers, spec: &'static Spec) -> Read<String> {
     checks::program_name(layers, spec, &listen(layers)?)
 }
 
-fn admin_listen(layers: &Layers, spec: &'static Spec) -> Read<Option<PeerAddress>> {
+fn admin_listen(layers: &Layers, spec: &'static Spec) -> Read<Option<Endpoint>> {
     checks::admin_address(layers, spec, &listen(layers)?)
 }
 

@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use ipnet::IpNet;
 
 use crate::rate::Rate;
-use crate::rpc::PeerAddress;
+use crate::rpc::Endpoint;
 use crate::rpc::proof::LegacyToken;
 use crate::signing::{LockedValues, VerifyState};
 
@@ -129,7 +129,7 @@ impl FromSetting for ByteSize {
     }
 }
 
-impl FromSetting for PeerAddress {
+impl FromSetting for Endpoint {
     fn allowed() -> String {
         "host:port or unix:PATH".to_owned()
     }

@@ -16,7 +16,7 @@ use super::error::SettingsError;
 use super::layers::Layers;
 use super::php::{DIFFYNE_APP, PhpSettings};
 use super::spec::Spec;
-use crate::rpc::PeerAddress;
+use crate::rpc::Endpoint;
 use crate::rpc::proof::LegacyToken;
 use crate::signing::{Signer, SigningKey};
 
@@ -42,9 +42,9 @@ settings! {
     pub struct WorkerSettings {
         "Addresses" {
             /// host:port or unix:PATH that gateways connect to
-            DIFFYNE_WORKER_LISTEN = "127.0.0.1:7001" => listen: PeerAddress;
+            DIFFYNE_WORKER_LISTEN = "127.0.0.1:7001" => listen: Endpoint;
             /// Address announced in Redis; default: the listening one
-            DIFFYNE_WORKER_ADVERTISE = none => advertise: Option<PeerAddress>;
+            DIFFYNE_WORKER_ADVERTISE = none => advertise: Option<Endpoint>;
             /// PEM file of this worker's certificate chain, for the address that it announces; set: gateways on TCP have to speak TLS
             DIFFYNE_WORKER_TLS_CERT = none, reload;
             /// PEM file of the certificate's private key
@@ -90,7 +90,7 @@ settings! {
         }
         "Admin listener" {
             /// Where /metrics and /ready are served; default: loopback, own TCP port + 10000
-            DIFFYNE_WORKER_ADMIN_LISTEN = none => admin_listen: Option<PeerAddress>, admin_listen;
+            DIFFYNE_WORKER_ADMIN_LISTEN = none => admin_listen: Option<Endpoint>, admin_listen;
         }
         "Connection status" {
             /// How long the connection's status stays in the application's cache.
@@ -187,7 +187,7 @@ fn name(layers: &Layers, spec: &'static Spec) -> Read<String> {
     checks::program_name(layers, spec, &layers.get(&DIFFYNE_WORKER_LISTEN)?)
 }
 
-fn admin_listen(layers: &Layers, spec: &'static Spec) -> Read<Option<PeerAddress>> {
+fn admin_listen(layers: &Layers, spec: &'static Spec) -> Read<Option<Endpoint>> {
     checks::admin_address(layers, spec, &layers.get(&DIFFYNE_WORKER_LISTEN)?)
 }
 

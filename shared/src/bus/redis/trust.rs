@@ -12,7 +12,7 @@ use super::super::once::Once;
 use super::registry::WorkerEntry;
 use crate::envelope::unix_seconds;
 use crate::rate::Hush;
-use crate::rpc::PeerAddress;
+use crate::rpc::Endpoint;
 use crate::settings::common::RedisSettings;
 use crate::token::{Purpose, SharedTokens};
 
@@ -199,7 +199,7 @@ impl Trust {
         let tokens = self.tokens.load();
         if tokens.is_empty() {
             // One that is no address is nowhere.
-            let far = signed.entry.address.parse::<PeerAddress>().is_ok_and(|address| !address.is_local());
+            let far = signed.entry.address.parse::<Endpoint>().is_ok_and(|address| !address.is_local());
             return if far { Err(Doubt::NoToken) } else { Ok(()) };
         }
         let until = signed.until.unwrap_or_default();
