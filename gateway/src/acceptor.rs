@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
-use diffyne_shared::listener::{Accepted, Listener};
+use diffyne_shared::listener::{AcceptedStream, Listener};
 use diffyne_shared::rpc::Endpoint;
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +53,7 @@ pub async fn run(listener: Listener, threads: Vec<ReactorHandle>, stop: Cancella
     }
 }
 
-async fn deal(threads: &[ReactorHandle], turn: &mut usize, accepted: Accepted) {
+async fn deal(threads: &[ReactorHandle], turn: &mut usize, accepted: AcceptedStream) {
     *turn = (*turn + 1) % threads.len();
     if threads[*turn].accepted.send(accepted).await.is_err() {
         tracing::error!(thread = *turn, "a serving thread has ended");

@@ -170,7 +170,7 @@ impl AdminSource for Admin {
         advance(&self.metrics.gaps.with_label_values(&["closed"]), figure(&counters.gaps_closed));
         advance(&self.metrics.gaps.with_label_values(&["told"]), figure(&counters.gaps_told));
         for claim in CLAIMS {
-            advance(&self.metrics.unproved.with_label_values(&[claim.label()]), self.bus.doubted(claim));
+            advance(&self.metrics.unproved.with_label_values(&[claim.label()]), self.bus.rejected(claim));
         }
         let WorkerCounts { known, reachable, faulty } = self.health.workers();
         self.metrics.workers.with_label_values(&["reachable"]).set(reachable as i64);

@@ -30,7 +30,7 @@ pub enum Listener {
 
 /// A connection that belongs to no runtime yet.
 #[derive(Debug)]
-pub enum Accepted {
+pub enum AcceptedStream {
     /// TCP, with the peer.
     Tcp(StdTcpStream, SocketAddr),
     /// Unix.
@@ -77,20 +77,20 @@ impl Listener {
     }
 
     /// The next connection. Survives a lack of file descriptors by waiting a moment.
-    pub async fn accept(&self) -> io::Result<Accepted> {
+    pub async fn accept(&self) -> io::Result<AcceptedStream> {
         loop {
             let accepted = match self {
                 Self::Tcp(listener) => listener.accept().await.and_then(|(stream, peer)| {
                     stream.set_nodelay(true)?;
-                    Ok(Accepted::Tcp(stream.into_std()?, peer))
+                    Ok(AcceptedStream::Tcp(stream.into_std()?, peer))
                 }),
                 Self::Unix(listener, _) => {
-                    listener.accept().await.and_then(|(stream, _)| stream.into_std().map(Accepted::Unix))
+                    listener.accept().await.and_then(|(stream, _)| stream.into_std().map(AcceptedStream::Unix))
                 }
             };
             match accepted {
                 Ok(accepted) => return Ok(accepted),
-                Err(error) if is_passing(&error) => {}
+                Err(error) if is_transient(&error) => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection, waiting a moment");
@@ -111,7 +111,7 @@ impl Drop for Listener {
 }
 
 /// Errors of one connection, not of the listener.
-fn is_passing(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
@@ -140,7 +140,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-impl Accepted {
+impl AcceptedStream {
     /// Joins the runtime of the calling task.
     pub fn into_stream(self) -> io::Result<Stream> {
         Ok(match self {

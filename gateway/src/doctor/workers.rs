@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use diffyne_shared::bus::{Doubted, WorkerRegistry};
+use diffyne_shared::bus::{RejectedWorker, WorkerRegistry};
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
 use diffyne_shared::token::Tokens;
@@ -48,7 +48,7 @@ async fn addresses(patient: &Patient, report: &mut Report) -> Vec<Endpoint> {
     {
         match registry.list().await {
             Ok(listing) => {
-                for Doubted { address, why } in &listing.doubted {
+                for RejectedWorker { address, why } in &listing.rejected {
                     report.bad("workers", format!("the registration of {address:?} in Redis is ignored: {why}"));
                 }
                 for entry in listing.workers.iter().filter(|entry| !entry.draining) {

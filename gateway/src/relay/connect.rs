@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::proof::{GatewayGreeting, GatewayStep, GreetError, HELLO_BYTES_MAX};
+use diffyne_shared::rpc::handshake::{GatewayHandshake, GatewayStep, HELLO_BYTES_MAX, HandshakeError};
 use diffyne_shared::rpc::{self, Endpoint, Frame, FrameReader, Hello};
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::token::Tokens;
@@ -61,7 +61,7 @@ pub enum ConnectError {
     Unreachable(String),
     /// It is not let in here, or we are not let in there.
     #[error("{0}")]
-    Untrusted(GreetError),
+    Untrusted(HandshakeError),
 }
 
 impl ConnectError {
@@ -71,12 +71,12 @@ impl ConnectError {
 
     /// Whether somebody listens there who has not proved to be a worker of ours.
     pub fn is_unproved(&self) -> bool {
-        matches!(self, Self::Untrusted(GreetError::Unproved(_)))
+        matches!(self, Self::Untrusted(HandshakeError::Unproved(_)))
     }
 }
 
-impl From<GreetError> for ConnectError {
-    fn from(error: GreetError) -> Self {
+impl From<HandshakeError> for ConnectError {
+    fn from(error: HandshakeError) -> Self {
         Self::Untrusted(error)
     }
 }
@@ -126,7 +126,7 @@ pub async fn greet_once(address: &Endpoint, settings: &GatewaySettings) -> Resul
 }
 
 async fn greet(mut stream: Stream, settings: &RelaySettings, tokens: Arc<Tokens>) -> Result<Connected, ConnectError> {
-    let (mut greeting, first) = GatewayGreeting::new(tokens, &settings.gateway_id, settings.frame_bytes_max)?;
+    let (mut greeting, first) = GatewayHandshake::new(tokens, &settings.gateway_id, settings.frame_bytes_max)?;
     send(&mut stream, &first).await?;
     let mut reader = FrameReader::new(HELLO_BYTES_MAX);
     loop {

@@ -5,7 +5,7 @@
 
 mod codec;
 mod endpoint;
-pub mod proof;
+pub mod handshake;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,12 +13,12 @@ use std::marker::PhantomData;
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use codec::{About, CodecError, FrameReader, Oversized, encode, encode_within};
+pub use codec::{CallRef, CodecError, FrameReader, OversizedFrame, encode, encode_within};
 pub use endpoint::{Endpoint, EndpointError};
 pub use serde_bytes::ByteBuf as Bytes;
 
 /// The versions of this protocol that this release speaks.
-/// Version 2 is version 1 with a proof of the token ([`proof`]) instead of the token itself.
+/// Version 2 is version 1 with a proof of the token ([`handshake`]) instead of the token itself.
 pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 2 };
 
 /// What a frame may add to its payload: names, headers and an error's words fit well within.
@@ -58,7 +58,7 @@ pub struct Hello {
     pub features: Vec<String>,
     /// Who this is: a gateway's or a worker's id.
     pub id: String,
-    /// The token itself: from gateways of version 1 only. See [`proof`].
+    /// The token itself: from gateways of version 1 only. See [`handshake`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// Calls that the worker runs side by side; 0 from a gateway.
@@ -221,7 +221,7 @@ impl Outcome {
 
 /// An event of a response that may leave for the whole cluster: its `to` is null.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct EventOut<'a> {
+pub struct ResponseEvent<'a> {
     /// Place in the response's `events`.
     pub index: u32,
     /// Event name.
@@ -235,7 +235,7 @@ pub struct EventOut<'a> {
 /// What became of the user's session in a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum SessionFate {
+pub enum SessionChange {
     /// As before, or no session at all.
     #[default]
     Same,
@@ -263,13 +263,13 @@ pub struct Reply<'a> {
     pub event_count: u32,
     /// Events that may be broadcast.
     #[serde(borrow, default)]
-    pub broadcasts: Vec<EventOut<'a>>,
+    pub broadcasts: Vec<ResponseEvent<'a>>,
     /// `Set-Cookie` values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set_cookie: Vec<String>,
     /// What became of the session.
     #[serde(default)]
-    pub session: SessionFate,
+    pub session: SessionChange,
     /// The class's listeners, as JSON, when a mount or grant asked.
     #[serde(borrow, default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
     pub listeners: Option<&'a [u8]>,
@@ -295,7 +295,7 @@ impl<'a> Reply<'a> {
             event_count: 0,
             broadcasts: Vec::new(),
             set_cookie: Vec::new(),
-            session: SessionFate::Same,
+            session: SessionChange::Same,
             listeners: None,
             component: None,
             load: 0,

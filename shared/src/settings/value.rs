@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::rate::Rate;
 use crate::rpc::Endpoint;
-use crate::rpc::proof::LegacyToken;
+use crate::rpc::handshake::LegacyToken;
 use crate::signing::{LockedValues, VerifyState};
 
 /// A type that a setting can have.

@@ -17,7 +17,7 @@ use super::layers::Layers;
 use super::php::{DIFFYNE_APP, PhpSettings};
 use super::spec::Spec;
 use crate::rpc::Endpoint;
-use crate::rpc::proof::LegacyToken;
+use crate::rpc::handshake::LegacyToken;
 use crate::signing::{Signer, SigningKey};
 
 /// PHP processes that one thread serves.

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use diffyne_shared::admin::{self, AdminSource, ApiFuture, ApiRequest};
 use diffyne_shared::bus::{WorkerEntry, WorkerRegistry, random_bits};
-use diffyne_shared::listener::{Accepted, Listener, Stream};
+use diffyne_shared::listener::{AcceptedStream, Listener, Stream};
 use diffyne_shared::rpc::Endpoint;
-use diffyne_shared::rpc::proof::LegacyToken;
+use diffyne_shared::rpc::handshake::LegacyToken;
 use diffyne_shared::settings::worker::WorkerSettings;
 use diffyne_shared::tls::ServerTls;
 use diffyne_shared::token::{SharedTokens, Tokens};
@@ -96,7 +96,7 @@ impl Shared {
 }
 
 enum Incoming {
-    Accepted(Accepted),
+    Accepted(AcceptedStream),
     Memory(Stream),
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::{Bytes, Challenge, Frame, Hello, Proof, Refuse, VERSIONS, VersionRange};
-use crate::token::{Purpose, TOKENS_MAX, Tokens};
+use crate::token::{MacPurpose, TOKENS_MAX, Tokens};
 
 /// Since this version of the protocol the token is proved. Before, gateways showed it in the clear.
 pub const PROOF_VERSION: u16 = 2;
@@ -32,7 +32,7 @@ const WRONG_TOKEN: &str = "wrong worker token (DIFFYNE_WORKER_TOKEN)";
 
 /// Why two sides do not come together.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
-pub enum GreetError {
+pub enum HandshakeError {
     /// A frame that has no place here.
     #[error("{0}")]
     Protocol(&'static str),
@@ -65,9 +65,9 @@ impl Transcript {
     }
 }
 
-fn nonce() -> Result<Bytes, GreetError> {
+fn nonce() -> Result<Bytes, HandshakeError> {
     let mut bytes = vec![0; NONCE_BYTES];
-    getrandom::fill(&mut bytes).map_err(|_| GreetError::NoRandomness)?;
+    getrandom::fill(&mut bytes).map_err(|_| HandshakeError::NoRandomness)?;
     Ok(Bytes::from(bytes))
 }
 
@@ -98,16 +98,20 @@ enum GatewayState {
 }
 
 /// A gateway's side.
-pub struct GatewayGreeting {
+pub struct GatewayHandshake {
     tokens: Arc<Tokens>,
     id: String,
     nonce: Bytes,
     state: GatewayState,
 }
 
-impl GatewayGreeting {
+impl GatewayHandshake {
     /// Begins with the gateway's own id and the longest frame that it takes; the frame is to be sent first.
-    pub fn new(tokens: Arc<Tokens>, id: &str, frame_bytes_max: usize) -> Result<(Self, Frame<'static>), GreetError> {
+    pub fn new(
+        tokens: Arc<Tokens>,
+        id: &str,
+        frame_bytes_max: usize,
+    ) -> Result<(Self, Frame<'static>), HandshakeError> {
         let nonce = nonce()?;
         let frame_bytes_max = u32::try_from(frame_bytes_max).ok();
         let hello = Hello { id: id.to_owned(), nonce: Some(nonce.clone()), frame_bytes_max, ..Hello::default() };
@@ -116,7 +120,7 @@ impl GatewayGreeting {
     }
 
     /// Takes a frame of the worker. After an error, or when it is connected, it takes none.
-    pub fn receive(&mut self, frame: Frame<'_>) -> Result<GatewayStep, GreetError> {
+    pub fn receive(&mut self, frame: Frame<'_>) -> Result<GatewayStep, HandshakeError> {
         match (std::mem::replace(&mut self.state, GatewayState::Done), frame) {
             (GatewayState::Greeted, Frame::Challenge(challenge)) => self.prove(challenge),
             (GatewayState::Greeted, Frame::Hello(hello)) => self.unasked(hello),
@@ -126,53 +130,53 @@ impl GatewayGreeting {
                 let why = format!(
                     "{WRONG_TOKEN}, without a question: is it of an older release? Update workers before gateways"
                 );
-                Err(GreetError::TurnedAway(why))
+                Err(HandshakeError::TurnedAway(why))
             }
             (GatewayState::Greeted | GatewayState::Proved(_), Frame::Refuse(refuse)) => {
-                Err(GreetError::TurnedAway(shown(&refuse.reason)))
+                Err(HandshakeError::TurnedAway(shown(&refuse.reason)))
             }
-            _ => Err(GreetError::Protocol("the worker did not say hello first")),
+            _ => Err(HandshakeError::Protocol("the worker did not say hello first")),
         }
     }
 
-    fn prove(&mut self, challenge: Challenge) -> Result<GatewayStep, GreetError> {
+    fn prove(&mut self, challenge: Challenge) -> Result<GatewayStep, HandshakeError> {
         if VERSIONS.common(challenge.versions).is_none_or(|version| version < PROOF_VERSION) {
-            return Err(GreetError::Refused(no_common_version(challenge.versions, VERSIONS)));
+            return Err(HandshakeError::Refused(no_common_version(challenge.versions, VERSIONS)));
         }
         if challenge.nonce.len() != NONCE_BYTES {
-            return Err(GreetError::Protocol("the worker's challenge has no nonce of 32 bytes"));
+            return Err(HandshakeError::Protocol("the worker's challenge has no nonce of 32 bytes"));
         }
         let transcript = Transcript {
             gateway: (VERSIONS, self.id.clone(), self.nonce.clone()),
             worker: (challenge.versions, challenge.id, challenge.nonce),
         };
         // Without a token the list is empty: the worker says no, and both sides know why.
-        let macs = transcript.with_parts(|parts| self.tokens.macs(Purpose::GatewayProof, parts));
+        let macs = transcript.with_parts(|parts| self.tokens.macs(MacPurpose::GatewayProof, parts));
         self.state = GatewayState::Proved(transcript);
         Ok(GatewayStep::Send(Frame::Proof(Proof { macs: macs.iter().map(|mac| Bytes::from(mac.to_vec())).collect() })))
     }
 
     /// The worker asks for no proof.
-    fn unasked(&self, hello: Hello) -> Result<GatewayStep, GreetError> {
+    fn unasked(&self, hello: Hello) -> Result<GatewayStep, HandshakeError> {
         let Some(version) = VERSIONS.common(hello.versions) else {
-            return Err(GreetError::Refused(no_common_version(hello.versions, VERSIONS)));
+            return Err(HandshakeError::Refused(no_common_version(hello.versions, VERSIONS)));
         };
         match (self.tokens.is_empty(), version < PROOF_VERSION) {
             (true, _) => Ok(GatewayStep::Connected(hello)),
-            (false, true) => Err(GreetError::Unproved(
+            (false, true) => Err(HandshakeError::Unproved(
                 "the worker is of a release that cannot prove the token: update workers before gateways",
             )),
-            (false, false) => Err(GreetError::Unproved(
+            (false, false) => Err(HandshakeError::Unproved(
                 "the worker did not prove that it knows DIFFYNE_WORKER_TOKEN: set the same token there, and see who listens at this address",
             )),
         }
     }
 
-    fn judge(&self, transcript: &Transcript, hello: Hello) -> Result<GatewayStep, GreetError> {
+    fn judge(&self, transcript: &Transcript, hello: Hello) -> Result<GatewayStep, HandshakeError> {
         let macs: Vec<&[u8]> = hello.proof.iter().map(|mac| mac.as_slice()).collect();
-        let fitting = transcript.with_parts(|parts| self.tokens.check(Purpose::WorkerProof, parts, &macs));
-        if fitting.is_none() || hello.id != transcript.worker.1 || hello.versions != transcript.worker.0 {
-            return Err(GreetError::Unproved(
+        let index = transcript.with_parts(|parts| self.tokens.check(MacPurpose::WorkerProof, parts, &macs));
+        if index.is_none() || hello.id != transcript.worker.1 || hello.versions != transcript.worker.0 {
+            return Err(HandshakeError::Unproved(
                 "the worker asked for a proof and gave none that fits DIFFYNE_WORKER_TOKEN: see who listens at this address",
             ));
         }
@@ -192,7 +196,7 @@ pub enum LegacyToken {
 
 /// Who has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Visitor {
+pub struct AdmittedGateway {
     /// The gateway's id.
     pub id: String,
     /// It showed its token in the clear.
@@ -207,9 +211,9 @@ pub enum WorkerStep {
     /// Send this, and read on.
     Send(Frame<'static>),
     /// The gateway is who it should be: send this, and take its calls.
-    Welcome(Frame<'static>, Visitor),
+    Welcome(Frame<'static>, AdmittedGateway),
     /// Send this, and hang up.
-    Refuse(Frame<'static>, GreetError),
+    Refuse(Frame<'static>, HandshakeError),
 }
 
 enum WorkerState {
@@ -219,7 +223,7 @@ enum WorkerState {
 }
 
 /// A worker's side.
-pub struct WorkerGreeting {
+pub struct WorkerHandshake {
     tokens: Arc<Tokens>,
     legacy: LegacyToken,
     /// What the worker says of itself to whom it trusts.
@@ -229,24 +233,26 @@ pub struct WorkerGreeting {
     state: WorkerState,
 }
 
-impl WorkerGreeting {
+impl WorkerHandshake {
     /// Begins; the gateway speaks first.
     pub fn new(tokens: Arc<Tokens>, legacy: LegacyToken, hello: Hello) -> Self {
         Self { tokens, legacy, hello, frame_bytes_max: None, state: WorkerState::Waiting }
     }
 
     /// Takes a frame of the gateway. After an error, or when the gateway is in or refused, it takes none.
-    pub fn receive(&mut self, frame: Frame<'_>) -> Result<WorkerStep, GreetError> {
+    pub fn receive(&mut self, frame: Frame<'_>) -> Result<WorkerStep, HandshakeError> {
         match (std::mem::replace(&mut self.state, WorkerState::Done), frame) {
             (WorkerState::Waiting, Frame::Hello(hello)) => self.greeted(hello),
             (WorkerState::Challenged(transcript), Frame::Proof(proof)) => Ok(self.judge(transcript, &proof)),
-            (WorkerState::Waiting, _) => Err(GreetError::Protocol("it did not say hello first")),
-            (WorkerState::Challenged(_), _) => Err(GreetError::Protocol("it did not prove that it knows the token")),
-            (WorkerState::Done, _) => Err(GreetError::Protocol("it went on after the hello")),
+            (WorkerState::Waiting, _) => Err(HandshakeError::Protocol("it did not say hello first")),
+            (WorkerState::Challenged(_), _) => {
+                Err(HandshakeError::Protocol("it did not prove that it knows the token"))
+            }
+            (WorkerState::Done, _) => Err(HandshakeError::Protocol("it went on after the hello")),
         }
     }
 
-    fn greeted(&mut self, hello: Hello) -> Result<WorkerStep, GreetError> {
+    fn greeted(&mut self, hello: Hello) -> Result<WorkerStep, HandshakeError> {
         self.frame_bytes_max = hello.frame_bytes_max;
         let Some(version) = VERSIONS.common(hello.versions) else {
             return Ok(refuse(&hello.id, no_common_version(VERSIONS, hello.versions)));
@@ -276,7 +282,7 @@ impl WorkerGreeting {
                        DIFFYNE_WORKER_TOKEN_LEGACY=accept on the workers until all gateways are updated";
             return refuse(&hello.id, why.to_owned());
         }
-        if !self.tokens.knows(hello.token.as_deref()) {
+        if !self.tokens.contains(hello.token.as_deref()) {
             return refuse(&hello.id, WRONG_TOKEN.to_owned());
         }
         self.welcome(hello.id, None, true)
@@ -284,8 +290,8 @@ impl WorkerGreeting {
 
     fn judge(&mut self, transcript: Transcript, proof: &Proof) -> WorkerStep {
         let answer = transcript.with_parts(|parts| {
-            let fitting = self.tokens.check(Purpose::GatewayProof, parts, &proof.macs)?;
-            self.tokens.mac_by(fitting, Purpose::WorkerProof, parts)
+            let index = self.tokens.check(MacPurpose::GatewayProof, parts, &proof.macs)?;
+            self.tokens.mac_by(index, MacPurpose::WorkerProof, parts)
         });
         let id = transcript.gateway.1;
         match answer {
@@ -298,12 +304,12 @@ impl WorkerGreeting {
 
     fn welcome(&mut self, id: String, proof: Option<Bytes>, legacy: bool) -> WorkerStep {
         let hello = Hello { proof, ..std::mem::take(&mut self.hello) };
-        WorkerStep::Welcome(Frame::Hello(hello), Visitor { id, legacy, frame_bytes_max: self.frame_bytes_max })
+        WorkerStep::Welcome(Frame::Hello(hello), AdmittedGateway { id, legacy, frame_bytes_max: self.frame_bytes_max })
     }
 }
 
 fn refuse(id: &str, reason: String) -> WorkerStep {
-    let error = GreetError::Refused(format!("{}: {reason}", shown(id)));
+    let error = HandshakeError::Refused(format!("{}: {reason}", shown(id)));
     WorkerStep::Refuse(Frame::Refuse(Refuse { reason }), error)
 }
 
@@ -319,26 +325,29 @@ mod tests {
         Arc::new(Tokens::new(&list.iter().map(|token| (*token).to_owned()).collect::<Vec<_>>()))
     }
 
-    fn worker(list: &[&str], legacy: LegacyToken) -> WorkerGreeting {
+    fn worker(list: &[&str], legacy: LegacyToken) -> WorkerHandshake {
         let hello = Hello { id: "w".to_owned(), capacity: 7, ..Hello::default() };
-        WorkerGreeting::new(tokens(list), legacy, hello)
+        WorkerHandshake::new(tokens(list), legacy, hello)
     }
 
     /// Lets the two talk; what each comes to.
-    fn meet(gateway: &[&str], worker_tokens: &[&str]) -> (Result<Hello, GreetError>, Result<Visitor, GreetError>) {
-        let (mut gateway, mut frame) = GatewayGreeting::new(tokens(gateway), "g", 1 << 20).unwrap();
+    fn meet(
+        gateway: &[&str],
+        worker_tokens: &[&str],
+    ) -> (Result<Hello, HandshakeError>, Result<AdmittedGateway, HandshakeError>) {
+        let (mut gateway, mut frame) = GatewayHandshake::new(tokens(gateway), "g", 1 << 20).unwrap();
         let mut worker = worker(worker_tokens, LegacyToken::Refuse);
         for _ in 0..4 {
             let (answer, visitor) = match worker.receive(frame) {
                 Ok(WorkerStep::Send(answer)) => (answer, None),
                 Ok(WorkerStep::Welcome(answer, visitor)) => (answer, Some(Ok(visitor))),
                 Ok(WorkerStep::Refuse(answer, error)) => (answer, Some(Err(error))),
-                Err(error) => return (Err(GreetError::Protocol("hung up")), Err(error)),
+                Err(error) => return (Err(HandshakeError::Protocol("hung up")), Err(error)),
             };
             match gateway.receive(answer) {
                 Ok(GatewayStep::Send(next)) => frame = next,
                 Ok(GatewayStep::Connected(hello)) => return (Ok(hello), visitor.unwrap()),
-                Err(error) => return (Err(error), visitor.unwrap_or(Err(GreetError::Protocol("hung up")))),
+                Err(error) => return (Err(error), visitor.unwrap_or(Err(HandshakeError::Protocol("hung up")))),
             }
         }
         panic!("they talk for ever")
@@ -365,16 +374,16 @@ mod tests {
         );
         assert!(meet(&[], &["a"]).0.unwrap_err().to_string().contains("the gateway has none"));
         // A worker of the first version says no at once.
-        let (mut gateway, _) = GatewayGreeting::new(tokens(&["a"]), "g", 1 << 20).unwrap();
+        let (mut gateway, _) = GatewayHandshake::new(tokens(&["a"]), "g", 1 << 20).unwrap();
         let told = gateway.receive(Frame::Refuse(Refuse { reason: WRONG_TOKEN.to_owned() })).unwrap_err();
         assert!(told.to_string().contains("Update workers before gateways"), "{told}");
-        assert!(matches!(meet(&["a"], &[]).0, Err(GreetError::Unproved(_))));
+        assert!(matches!(meet(&["a"], &[]).0, Err(HandshakeError::Unproved(_))));
     }
 
     #[test]
     fn no_frame_of_the_hello_has_the_token_in_it() {
         let secret = "a-token-that-must-not-be-seen";
-        let (mut gateway, hello) = GatewayGreeting::new(tokens(&[secret]), "g", 1 << 20).unwrap();
+        let (mut gateway, hello) = GatewayHandshake::new(tokens(&[secret]), "g", 1 << 20).unwrap();
         let mut worker = worker(&[secret], LegacyToken::Accept);
         let mut bytes = Vec::new();
         crate::rpc::encode(&hello, &mut bytes).unwrap();
@@ -391,7 +400,7 @@ mod tests {
     #[test]
     fn a_recorded_exchange_is_worth_nothing() {
         // The frames of a good exchange.
-        let (mut gateway, hello) = GatewayGreeting::new(tokens(&["a"]), "g", 1 << 20).unwrap();
+        let (mut gateway, hello) = GatewayHandshake::new(tokens(&["a"]), "g", 1 << 20).unwrap();
         let mut first = worker(&["a"], LegacyToken::Refuse);
         let Ok(WorkerStep::Send(challenge)) = first.receive(hello.clone()) else { panic!() };
         let Ok(GatewayStep::Send(proof)) = gateway.receive(challenge.clone()) else { panic!() };
@@ -401,14 +410,14 @@ mod tests {
         assert!(matches!(second.receive(hello), Ok(WorkerStep::Send(Frame::Challenge(_)))));
         assert!(matches!(second.receive(proof.clone()), Ok(WorkerStep::Refuse(..))));
         // and to a gateway.
-        let (mut other, _) = GatewayGreeting::new(tokens(&["a"]), "g", 1 << 20).unwrap();
+        let (mut other, _) = GatewayHandshake::new(tokens(&["a"]), "g", 1 << 20).unwrap();
         assert!(matches!(other.receive(challenge.clone()), Ok(GatewayStep::Send(_))));
-        assert!(matches!(other.receive(welcome), Err(GreetError::Unproved(_))));
+        assert!(matches!(other.receive(welcome), Err(HandshakeError::Unproved(_))));
         // Nor is a gateway's own proof a worker's.
-        let (mut third, _) = GatewayGreeting::new(tokens(&["a"]), "g", 1 << 20).unwrap();
+        let (mut third, _) = GatewayHandshake::new(tokens(&["a"]), "g", 1 << 20).unwrap();
         let Ok(GatewayStep::Send(Frame::Proof(own))) = third.receive(challenge) else { panic!() };
         let back = Hello { id: "w".to_owned(), proof: own.macs.into_iter().next(), ..Hello::default() };
-        assert!(matches!(third.receive(Frame::Hello(back)), Err(GreetError::Unproved(_))));
+        assert!(matches!(third.receive(Frame::Hello(back)), Err(HandshakeError::Unproved(_))));
     }
 
     #[test]
@@ -493,7 +502,7 @@ mod tests {
         ) {
             let legacy = if legacy { LegacyToken::Accept } else { LegacyToken::Refuse };
             let mut worker = worker(&["secret", "older"], legacy);
-            let (mut gateway, _) = GatewayGreeting::new(tokens(&["secret"]), "g", 1 << 20).unwrap();
+            let (mut gateway, _) = GatewayHandshake::new(tokens(&["secret"]), "g", 1 << 20).unwrap();
             let (mut sent, mut ended) = (0, false);
             for word in &words {
                 match worker.receive(word.frame()) {
