@@ -134,7 +134,7 @@ async fn without_a_token_nobody_beyond_this_machine_is_called() -> anyhow::Resul
 }
 
 fn pretended(versions: VersionRange) -> Hello {
-    Hello { versions, id: "w".to_owned(), capacity: 100, ..Hello::default() }
+    Hello { versions, ..Hello::worker("w", 100) }
 }
 
 fn challenge() -> Frame<'static> {

@@ -302,7 +302,7 @@ mod tests {
     }
 
     fn peers() -> Vec<Rc<Peer>> {
-        let hello = Hello { id: "w".to_owned(), capacity: 4, ..Hello::default() };
+        let hello = Hello::worker("w", 4);
         let peers: Vec<Rc<Peer>> = (0..PEERS).map(|port| Peer::new(Endpoint::tcp("h", port as u16))).collect();
         for peer in &peers {
             peer.connected(&hello, usize::MAX);

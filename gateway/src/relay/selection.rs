@@ -33,7 +33,7 @@ mod tests {
     use diffyne_shared::rpc::{Empty, Endpoint, Frame, Hello};
 
     fn hello() -> Hello {
-        Hello { id: "w".to_owned(), capacity: 8, ..Hello::default() }
+        Hello::worker("w", 8)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize as _, Serialize as _};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::{Frame, tag};
+use super::frame::{Frame, tag};
 
 const LENGTH_BYTES: usize = 4;
 /// What is asked of the kernel in one read.
