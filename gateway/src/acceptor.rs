@@ -3,8 +3,8 @@
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
-use diffyne_shared::listener::{Accepted, Listener};
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::listener::{AcceptedStream, Listener};
+use diffyne_shared::rpc::Endpoint;
 use tokio_util::sync::CancellationToken;
 
 use crate::shard::command::ShardHandle;
@@ -15,7 +15,7 @@ const QUEUE_QUIET: Duration = Duration::from_millis(20);
 const QUEUE_MAX: Duration = Duration::from_secs(1);
 
 /// The listener at an address, or the one that systemd hands over.
-pub fn listen(address: &PeerAddress) -> std::io::Result<Listener> {
+pub fn listen(address: &Endpoint) -> std::io::Result<Listener> {
     let mut inherited = listenfd::ListenFd::from_env();
     if inherited.len() > 0 {
         if let Ok(Some(listener)) = inherited.take_tcp_listener(0) {
@@ -54,7 +54,7 @@ pub async fn run(listener: Listener, shards: Vec<ShardHandle>, stop: Cancellatio
 }
 
 /// Gives a connection to the next shard.
-async fn assign(shards: &[ShardHandle], next: &mut usize, accepted: Accepted) {
+async fn assign(shards: &[ShardHandle], next: &mut usize, accepted: AcceptedStream) {
     *next = (*next + 1) % shards.len();
     if shards[*next].accept(accepted).await.is_err() {
         tracing::error!(thread = *next, "a serving thread has ended");

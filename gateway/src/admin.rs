@@ -109,7 +109,7 @@ impl GatewayAdmin {
         advance(&self.metrics.gaps.with_label_values(&["closed"]), value(&counters.gaps_closed));
         advance(&self.metrics.gaps.with_label_values(&["told"]), value(&counters.gaps_told));
         for claim in CLAIMS {
-            advance(&self.metrics.unproved.with_label_values(&[claim.label()]), self.bus.doubted(claim));
+            advance(&self.metrics.unproved.with_label_values(&[claim.label()]), self.bus.rejected(claim));
         }
     }
 }

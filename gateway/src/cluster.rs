@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use diffyne_shared::bus::{Bus, BusEvent, Incoming};
+use diffyne_shared::bus::{Broadcast, Bus, BusEvent};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
@@ -60,13 +60,13 @@ impl Deliveries {
                     let before: Arc<[_]> = before.collect();
                     send_to_all(&self.shards, || Command::StartHistory(position.clone(), Arc::clone(&before))).await;
                 }
-                BusEvent::Question { id, question } => self.spawn_command(id, question),
+                BusEvent::Query { id, query } => self.spawn_command(id, query),
                 BusEvent::Gap(position) => send_to_all(&self.shards, || Command::Gap(position.clone())).await,
             }
         }
     }
 
-    async fn deliver(&self, incoming: &Incoming, audience: Audience) {
+    async fn deliver(&self, incoming: &Broadcast, audience: Audience) {
         self.metrics.broadcasts_received.inc();
         let delivery = Arc::new(delivery(incoming, audience, self.reaction_window_ms()));
         send_to_all(&self.shards, || Command::Deliver(Arc::clone(&delivery))).await;
@@ -77,7 +77,7 @@ impl Deliveries {
         let (bus, shards) = (self.bus.clone(), self.shards.clone());
         tokio::spawn(async move {
             if let Some(result) = operator::run_json(&shards, bus.gateway_id(), &command).await {
-                bus.answer(&id, &result).await;
+                bus.respond(&id, &result).await;
             }
         });
     }
@@ -94,7 +94,7 @@ fn reaction_window_ms(connections: u64, reactions_per_second: u64) -> Option<u64
     (ms >= REACTION_WINDOW_MIN_MS).then_some(ms)
 }
 
-fn delivery(incoming: &Incoming, audience: Audience, reaction_window_ms: Option<u64>) -> Delivery {
+fn delivery(incoming: &Broadcast, audience: Audience, reaction_window_ms: Option<u64>) -> Delivery {
     let event = &incoming.event;
     Delivery {
         name: event.name.clone(),
@@ -151,14 +151,14 @@ pub async fn count_connections(bus: Bus, quota: Arc<Quota>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use diffyne_shared::bus::{Outgoing, Position};
+    use diffyne_shared::bus::{Position, Publication};
 
     #[test]
     fn a_broadcast_is_one_frame_with_untouched_parameters() {
-        let incoming = Incoming {
+        let incoming = Broadcast {
             id: "g.1-7".to_owned(),
             position: Some(Position { epoch: "e".to_owned(), offset: 9 }),
-            event: Outgoing {
+            event: Publication {
                 name: "message-sent".to_owned(),
                 params: r#"[{"room_id": 1.0}]"#.to_owned(),
                 except: None,

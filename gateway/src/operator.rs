@@ -62,7 +62,7 @@ pub async fn run_json(shards: &[ShardHandle], gateway: &str, command: &str) -> O
 /// Runs a command on all gateways: their results together, and the gateways that did not answer.
 pub async fn run_everywhere(bus: &Bus, shards: &[ShardHandle], command: &ClusterCommand) -> Value {
     let json = serde_json::to_string(command).unwrap_or_default();
-    let (own, others) = tokio::join!(run_here(shards, bus.gateway_id(), command), bus.ask(&json, ANSWER_TIMEOUT));
+    let (own, others) = tokio::join!(run_here(shards, bus.gateway_id(), command), bus.query(&json, ANSWER_TIMEOUT));
     let mut results = vec![own];
     for result in others.iter().filter_map(|text| serde_json::from_str::<GatewayResult>(text).ok()) {
         // A gateway answers once.

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use diffyne_shared::bus::{Incoming, Position};
+use diffyne_shared::bus::{Broadcast, Position};
 use diffyne_shared::envelope::json_string;
 use serde::Deserialize;
 
@@ -20,7 +20,7 @@ pub use diffyne_shared::envelope::{
 pub const UNUSABLE: &[u8] = br#""s":false,"error":"The worker's answer cannot be used.","type":"server_error""#;
 
 /// `diffyne.event`: a broadcast, as one frame for all who get it.
-pub fn event(incoming: &Incoming, reaction_window_ms: Option<u64>) -> Bytes {
+pub fn event(incoming: &Broadcast, reaction_window_ms: Option<u64>) -> Bytes {
     let event = &incoming.event;
     let offset = incoming.position.as_ref().map(|position| format!(r#","offset":{}"#, position.offset));
     let spread = reaction_window_ms.map(|ms| format!(r#","spread":{ms}"#));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use diffyne_shared::admin;
 use diffyne_shared::bus::{Bus, BusEvent, GatewayIdentity};
 use diffyne_shared::listener::Listener;
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::token::{SharedTokens, Tokens};
 use thiserror::Error;
@@ -51,7 +51,7 @@ pub enum StartError {
     #[error("cannot listen on {address}: {error}")]
     Listen {
         /// The address.
-        address: PeerAddress,
+        address: Endpoint,
         /// What happened.
         error: std::io::Error,
     },
@@ -72,9 +72,9 @@ pub type MakePages = Box<dyn FnOnce(Arc<HealthSource>) -> Arc<dyn Pages>>;
 /// A running gateway.
 pub struct Gateway {
     /// Where it listens.
-    pub address: PeerAddress,
+    pub address: Endpoint,
     /// Where the admin pages are, if anywhere.
-    pub admin_address: Option<PeerAddress>,
+    pub admin_address: Option<Endpoint>,
     health: Arc<HealthSource>,
     context: Arc<GatewayContext>,
     shards: Vec<ShardHandle>,
@@ -88,17 +88,17 @@ pub struct Gateway {
 /// The sockets of a gateway, bound before anything else starts.
 struct Listeners {
     public: Listener,
-    address: PeerAddress,
+    address: Endpoint,
     admin: Option<Listener>,
-    admin_address: Option<PeerAddress>,
+    admin_address: Option<Endpoint>,
 }
 
 impl Listeners {
     fn bind(settings: &GatewaySettings) -> Result<Self, StartError> {
-        let failed = |address: &PeerAddress, error| StartError::Listen { address: address.clone(), error };
+        let failed = |address: &Endpoint, error| StartError::Listen { address: address.clone(), error };
         let public = acceptor::listen(&settings.listen).map_err(|error| failed(&settings.listen, error))?;
         let address = public.address().unwrap_or_else(|_| settings.listen.clone());
-        let bind = |address: &PeerAddress| Listener::bind(address).map_err(|error| failed(address, error));
+        let bind = |address: &Endpoint| Listener::bind(address).map_err(|error| failed(address, error));
         let admin = settings.admin_listen.as_ref().map(bind).transpose()?;
         let admin_address = admin.as_ref().and_then(|listener| listener.address().ok());
         Ok(Self { public, address, admin, admin_address })
@@ -321,7 +321,7 @@ async fn wait_until(limit: Duration, done: impl Fn() -> bool) {
 /// Counts the workers by health; a worker is as healthy as the shard that sees it worst says.
 async fn watch_workers(shards: Vec<ShardHandle>, health: Arc<HealthSource>) {
     loop {
-        let mut all: BTreeMap<PeerAddress, Health> = BTreeMap::new();
+        let mut all: BTreeMap<Endpoint, Health> = BTreeMap::new();
         for shard in &shards {
             let Some(workers) = shard.ask(Command::Workers).await else { return };
             for (address, health) in workers {

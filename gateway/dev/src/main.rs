@@ -13,7 +13,7 @@ use clap::{ArgMatches, Command};
 use diffyne_gateway::http::pages::Pages;
 use diffyne_gateway::process;
 use diffyne_gateway::server::Gateway;
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
 use diffyne_shared::settings::worker::{self, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{self, Spec};
@@ -63,7 +63,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let specs = specs();
     let layers = process::layers(matches, &specs)?;
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let socket = PeerAddress::Unix(directory.path().join("worker.sock"));
+    let socket = Endpoint::Unix(directory.path().join("worker.sock"));
     let mut gateway_settings = GatewaySettings::read(&layers)?;
     gateway_settings.workers.push(socket.clone());
     let worker_settings = WorkerSettings {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use diffyne_shared::envelope::{DataHead, Failure, TextField};
+use diffyne_shared::envelope::{DataHead, FailureKind, TextField};
 use diffyne_shared::rpc::{CallKind, Transport};
 
 use super::Connection;
@@ -25,12 +25,12 @@ pub(super) fn receive(
     let component = match check_fields(kind, &head) {
         Ok(component) => component,
         Err(message) => {
-            shard.metrics.call(None, Failure::Invalid.kind());
+            shard.metrics.call(None, FailureKind::Invalid.label());
             return shard.hub.send(connection, &message);
         }
     };
     if let Err((failure, text)) = check_limits(shard, connection, data, started) {
-        shard.metrics.call(None, failure.kind());
+        shard.metrics.call(None, failure.label());
         return shard.hub.send(connection, &protocol::failure(failure, text, head.request_id()));
     }
     let whole: Rc<str> = data.into();
@@ -69,7 +69,7 @@ fn check_fields<'a>(kind: CallKind, head: &DataHead<'a>) -> Result<&'a str, Stri
     };
     let fields = [("componentId", &head.component_id), ("componentClass", &head.component_class), member];
     let request_id = head.request_id();
-    let invalid = |text: &str| Err(protocol::failure(Failure::Invalid, text, request_id));
+    let invalid = |text: &str| Err(protocol::failure(FailureKind::Invalid, text, request_id));
     if let Err(text) = head.check_lengths() {
         return invalid(&text);
     }
@@ -91,20 +91,20 @@ fn check_limits(
     connection: &Connection,
     data: &str,
     now: Instant,
-) -> Result<(), (Failure, &'static str)> {
+) -> Result<(), (FailureKind, &'static str)> {
     let limited = |what: &str| shard.metrics.limited.with_label_values(&[what]).inc();
     if connection.component_queues.borrow().len() >= shard.settings.calls_per_connection_max {
         let text = "Too many calls of this connection are waiting. The call was not run.";
-        return Err((Failure::Overloaded, text));
+        return Err((FailureKind::Overloaded, text));
     }
     if !connection.has_room_for(data.len() + CALL_BYTES) {
         limited("held");
         let text = "Too much is held for this connection already. The call was not run.";
-        return Err((Failure::Overloaded, text));
+        return Err((FailureKind::Overloaded, text));
     }
     if !connection.account.may_call(&shard.rates, now) {
         limited("calls");
-        return Err((Failure::RateLimited, "Too many calls in a short time. The call was not run."));
+        return Err((FailureKind::RateLimited, "Too many calls in a short time. The call was not run."));
     }
     Ok(())
 }

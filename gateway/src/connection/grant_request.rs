@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use diffyne_shared::bus::Position;
-use diffyne_shared::envelope::Failure;
+use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::rpc::{CallKind, Outcome, Transport};
 use serde::Deserialize;
 use serde_json::json;
@@ -13,7 +13,7 @@ use super::Connection;
 use super::account::Held;
 use super::subscription::{begin, fail, resume, set_granted};
 use crate::auth::grant::EventSubscription;
-use crate::relay::{CallRequest, CallResult};
+use crate::relay::{CallRequest, RelayResult};
 use crate::shard::call::{CallOrigin, GrantRequest};
 use crate::shard::state::Shard;
 
@@ -30,11 +30,11 @@ pub(super) fn send(
 ) {
     if let Some(event) = events.iter().find(|event| event.component_class.is_none()) {
         let text = format!("Each event must name the componentClass that listens to it: {} does not", event.name);
-        return fail(shard, connection, Failure::Subscribe, &text, request_id);
+        return fail(shard, connection, FailureKind::Subscribe, &text, request_id);
     }
     if !connection.requests.begin_wait() {
         let text = "Too many subscriptions of this connection wait for a worker";
-        return fail(shard, connection, Failure::Overloaded, text, request_id);
+        return fail(shard, connection, FailureKind::Overloaded, text, request_id);
     }
     for known in connection.granted.borrow().iter() {
         if !events.contains(known) {
@@ -69,18 +69,18 @@ struct WorkerAnswer {
 }
 
 /// Whether each event was granted, or why nobody can tell.
-fn granted(result: &CallResult<'_>) -> Result<Vec<bool>, (Failure, &'static str)> {
+fn granted(result: &RelayResult<'_>) -> Result<Vec<bool>, (FailureKind, &'static str)> {
     match result {
-        CallResult::Reply(reply) if reply.outcome == Outcome::Ok => serde_json::from_slice::<WorkerAnswer>(reply.data)
+        RelayResult::Reply(reply) if reply.outcome == Outcome::Ok => serde_json::from_slice::<WorkerAnswer>(reply.data)
             .map(|answer| answer.granted)
-            .map_err(|_| (Failure::Subscribe, "The worker's answer cannot be used.")),
-        CallResult::Reply(_) => Err((Failure::Subscribe, "The component could not be asked.")),
-        CallResult::Failed(failure, text) => Err((*failure, *text)),
+            .map_err(|_| (FailureKind::Subscribe, "The worker's answer cannot be used.")),
+        RelayResult::Reply(_) => Err((FailureKind::Subscribe, "The component could not be asked.")),
+        RelayResult::Failed(failure, text) => Err((*failure, *text)),
     }
 }
 
 /// Handles a worker's answer, or the lack of one.
-pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRequest, result: &CallResult<'_>) {
+pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRequest, result: &RelayResult<'_>) {
     connection.requests.end_wait();
     connection.account.release(Held::Calls, request.held);
     if !connection.takes_messages() {
@@ -108,7 +108,7 @@ fn apply(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRequest, 
         count(shard, "refused");
         // The request is answered by what was granted, if anything was.
         let answered_id = request_id.filter(|_| yes.is_empty());
-        fail(shard, connection, Failure::Subscribe, &format!("Not granted: {}", describe(&no)), answered_id);
+        fail(shard, connection, FailureKind::Subscribe, &format!("Not granted: {}", describe(&no)), answered_id);
     }
     set_granted(connection, yes.clone());
     if yes.is_empty() {

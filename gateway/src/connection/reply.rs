@@ -3,38 +3,38 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use diffyne_shared::envelope::Failure;
-use diffyne_shared::rpc::{CallKind, Outcome, Reply, SessionFate};
+use diffyne_shared::envelope::FailureKind;
+use diffyne_shared::rpc::{CallKind, Outcome, Reply, SessionChange};
 
 use super::Connection;
 use super::account::Held;
 use super::component_queues::PendingCall;
 use crate::protocol::{self, WorkerError};
-use crate::relay::CallResult;
+use crate::relay::RelayResult;
 use crate::shard::completion::{self, CallContext};
 use crate::shard::departures::ReconnectPolicy;
 use crate::shard::state::Shard;
 use crate::socket::frame;
 
 /// Handles the result of a call.
-pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &PendingCall, result: &CallResult<'_>) {
+pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &PendingCall, result: &RelayResult<'_>) {
     let context =
         CallContext { client: &connection.caller.id, cause_depth: pending.cause_depth, started: pending.started };
     let ids = completion::complete(shard, &context, result);
     connection.account.release(Held::Calls, pending.held_bytes());
     let frame = match result {
-        CallResult::Reply(reply) => {
+        RelayResult::Reply(reply) => {
             connection.caller.cookies.store(&reply.set_cookie);
             connection.account.set(Held::Cookies, connection.caller.cookies.with(<[u8]>::len));
             let extra = protocol::event_ids_field(reply.event_count, &ids) + &session_field(shard, reply);
             response(pending, reply, &extra)
         }
-        CallResult::Failed(failure, text) => failed(pending, *failure, text),
+        RelayResult::Failed(failure, text) => failed(pending, *failure, text),
     };
     let frame = if frame.len() > shard.settings.outbox_bytes_max { too_large(pending) } else { frame };
     shard.hub.push(connection, frame);
-    if let CallResult::Reply(reply) = result
-        && reply.session == SessionFate::Gone
+    if let RelayResult::Reply(reply) = result
+        && reply.session == SessionChange::Gone
     {
         // The session ended elsewhere, in another tab perhaps: the browser's cookies are newer than this connection's.
         shard.hub.send_disconnect(connection, "the session has ended", ReconnectPolicy::AfterMs(0));
@@ -49,7 +49,7 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
 
 /// After a login or logout over the socket, where the page fetches the cookies.
 fn session_field(shard: &Shard, reply: &Reply<'_>) -> String {
-    if reply.session != SessionFate::Changed {
+    if reply.session != SessionChange::Changed {
         return String::new();
     }
     let token = shard.sealed_cookies.seal(&reply.set_cookie);
@@ -67,9 +67,9 @@ fn response(pending: &PendingCall, reply: &Reply<'_>, extra: &str) -> Bytes {
     protocol::response(reply.data, extra, pending.request_id())
 }
 
-fn failed(pending: &PendingCall, failure: Failure, text: &str) -> Bytes {
+fn failed(pending: &PendingCall, failure: FailureKind, text: &str) -> Bytes {
     let message = match pending.kind {
-        CallKind::Mount => protocol::diffyne_error(failure.kind(), text, pending.request_id()),
+        CallKind::Mount => protocol::diffyne_error(failure.label(), text, pending.request_id()),
         _ => protocol::failure(failure, text, pending.request_id()),
     };
     frame::text(&message)
@@ -79,5 +79,5 @@ fn failed(pending: &PendingCall, failure: Failure, text: &str) -> Bytes {
 fn too_large(pending: &PendingCall) -> Bytes {
     tracing::error!("an answer is larger than DIFFYNE_OUTBOX_BYTES");
     let text = "The answer is larger than one connection may be sent. The call was run.";
-    failed(pending, Failure::AnswerTooLarge, text)
+    failed(pending, FailureKind::AnswerTooLarge, text)
 }

@@ -201,7 +201,7 @@ fn handle_message(shard: &Rc<Shard>, connection: &Rc<Connection>, text: &str, no
         return shard.hub.close(connection, &Close::TOO_MANY);
     }
     connection.acted.set(shard.hub.now());
-    if let Some((message, head)) = envelope::parse_usual(text) {
+    if let Some((message, head)) = envelope::parse_canonical(text) {
         let kind = if message.event == "diffyne.call" { CallKind::Call } else { CallKind::Update };
         return component_call::receive(shard, connection, kind, message.data, head, now);
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use diffyne_shared::bus::Position;
-use diffyne_shared::envelope::Failure;
+use diffyne_shared::envelope::FailureKind;
 
 use super::Connection;
 use super::account::Held;
@@ -16,8 +16,14 @@ use crate::shard::state::Shard;
 use crate::shard::subscription_index::filter_bytes;
 
 /// Tells a client that its request failed.
-pub(super) fn fail(shard: &Shard, connection: &Rc<Connection>, failure: Failure, text: &str, request_id: Option<&str>) {
-    shard.hub.send(connection, &protocol::diffyne_error(failure.kind(), text, request_id));
+pub(super) fn fail(
+    shard: &Shard,
+    connection: &Rc<Connection>,
+    failure: FailureKind,
+    text: &str,
+    request_id: Option<&str>,
+) {
+    shard.hub.send(connection, &protocol::diffyne_error(failure.label(), text, request_id));
 }
 
 /// Remembers what a connection was granted, on its account.
@@ -59,7 +65,7 @@ pub(super) fn resume(
 ) {
     if !connection.requests.begin_resume() {
         let text = "A resume of this connection is under way";
-        return fail(shard, connection, Failure::Overloaded, text, request_id);
+        return fail(shard, connection, FailureKind::Overloaded, text, request_id);
     }
     let owned_id = request_id.map(str::to_owned);
     let began = once_positioned(shard, connection, request_id, move |shard, connection| {
@@ -87,7 +93,7 @@ fn add(shard: &Shard, connection: &Rc<Connection>, events: &[EventSubscription],
                 SubscribeError::TooMany => format!("A connection may have at most {most} subscriptions"),
                 SubscribeError::TooLarge => "Too much is held for this connection already".to_owned(),
             };
-            fail(shard, connection, Failure::Subscribe, &text, request_id);
+            fail(shard, connection, FailureKind::Subscribe, &text, request_id);
             return false;
         }
     }
@@ -109,7 +115,7 @@ fn once_positioned(
     }
     if !connection.requests.begin_wait() {
         let text = "Too many subscriptions of this connection wait for the gateway to start";
-        fail(shard, connection, Failure::Overloaded, text, request_id);
+        fail(shard, connection, FailureKind::Overloaded, text, request_id);
         return false;
     }
     let (shard, connection) = (Rc::clone(shard), Rc::clone(connection));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use diffyne_shared::bus::{Position, is_event_name};
-use diffyne_shared::envelope::{CLASS_BYTES_MAX, DataHead, Failure};
+use diffyne_shared::envelope::{CLASS_BYTES_MAX, DataHead, FailureKind};
 use diffyne_shared::settings::value::Subscribe;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -64,7 +64,7 @@ pub(super) fn resume(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &str)
     let request_id = head.request_id();
     let Ok(fields) = serde_json::from_str::<ResumeFields<'_>>(data) else {
         let text = "epoch must be a string and offset a whole number";
-        return fail(shard, connection, Failure::Subscribe, text, request_id);
+        return fail(shard, connection, FailureKind::Subscribe, text, request_id);
     };
     let Some(events) = checked_events(shard, connection, &head) else { return };
     let position = Position { epoch: fields.epoch.into_owned(), offset: fields.offset };
@@ -104,11 +104,11 @@ fn resume_with_grant(
         Err(GrantError::Expired) => {
             count(shard, "expired");
             let text = "The grant's time is over: subscribe or resume without it";
-            fail(shard, connection, Failure::GrantExpired, text, request_id);
+            fail(shard, connection, FailureKind::GrantExpired, text, request_id);
         }
         Err(GrantError::Invalid) => {
             count(shard, "forged");
-            fail(shard, connection, Failure::Subscribe, "The grant is not good for these events", request_id);
+            fail(shard, connection, FailureKind::Subscribe, "The grant is not good for these events", request_id);
         }
     }
 }
@@ -117,13 +117,13 @@ fn resume_with_grant(
 fn checked_events(shard: &Shard, connection: &Rc<Connection>, head: &DataHead<'_>) -> Option<Vec<EventSubscription>> {
     let request_id = head.request_id();
     let Some(events) = read_events(head) else {
-        fail(shard, connection, Failure::Subscribe, EVENTS_FORMAT, request_id);
+        fail(shard, connection, FailureKind::Subscribe, EVENTS_FORMAT, request_id);
         return None;
     };
     let most = shard.settings.subscriptions_max;
     if events.len() > most {
         let text = format!("A connection may have at most {most} subscriptions");
-        fail(shard, connection, Failure::Subscribe, &text, request_id);
+        fail(shard, connection, FailureKind::Subscribe, &text, request_id);
         return None;
     }
     Some(events)

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diffyne_shared::bus::{Doubted, WorkerRegistry};
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::bus::{RejectedWorker, WorkerRegistry};
+use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
 use diffyne_shared::token::Tokens;
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ pub(super) async fn check(target: &Target, report: &mut Report) {
 }
 
 /// Workers by address and those in the registry.
-async fn addresses(target: &Target, report: &mut Report) -> Vec<PeerAddress> {
+async fn addresses(target: &Target, report: &mut Report) -> Vec<Endpoint> {
     let mut addresses = target.settings.workers.clone();
     if let Some(url) = &target.settings.redis.url
         && let Ok(registry) =
@@ -50,7 +50,7 @@ async fn addresses(target: &Target, report: &mut Report) -> Vec<PeerAddress> {
     {
         match registry.list().await {
             Ok(listing) => {
-                for Doubted { address, why } in &listing.doubted {
+                for RejectedWorker { address, why } in &listing.rejected {
                     report.fail("workers", format!("the registration of {address:?} in Redis is ignored: {why}"));
                 }
                 for entry in listing.workers.iter().filter(|entry| !entry.draining) {
@@ -71,7 +71,7 @@ async fn addresses(target: &Target, report: &mut Report) -> Vec<PeerAddress> {
 }
 
 /// Says hello to a worker.
-async fn greet(target: &Target, address: &PeerAddress, report: &mut Report) -> bool {
+async fn greet(target: &Target, address: &Endpoint, report: &mut Report) -> bool {
     let hello = match relay::greet_once(address, &target.settings).await {
         Ok(hello) => hello,
         Err(error) => {
@@ -111,11 +111,11 @@ async fn greet(target: &Target, address: &PeerAddress, report: &mut Report) -> b
 }
 
 /// Whether a gateway of ours answers there.
-pub(super) fn is_ours(address: &PeerAddress) -> bool {
+pub(super) fn is_ours(address: &Endpoint) -> bool {
     get_health(address).is_some_and(|health| health.contains("\"gateway\""))
 }
 
-fn get_health(address: &PeerAddress) -> Option<String> {
+fn get_health(address: &Endpoint) -> Option<String> {
     let (host, port) = address.host_port()?;
     let mut stream = TcpStream::connect((host, port)).ok()?;
     stream.set_read_timeout(Some(ASK_TIMEOUT)).ok()?;
@@ -126,9 +126,9 @@ fn get_health(address: &PeerAddress) -> Option<String> {
 }
 
 /// A call through a gateway made for it, with these settings and these workers, to a worker and its application.
-async fn call(target: &Target, addresses: &[PeerAddress], report: &mut Report) {
+async fn call(target: &Target, addresses: &[Endpoint], report: &mut Report) {
     let mut settings = target.settings.clone();
-    settings.listen = PeerAddress::tcp("127.0.0.1", 0);
+    settings.listen = Endpoint::tcp("127.0.0.1", 0);
     settings.admin_listen = None;
     settings.redis.url = None;
     settings.status_key = None;
@@ -178,7 +178,7 @@ fn message(target: &Target, class: &str, method: &str) -> String {
     .to_string()
 }
 
-fn post(address: &PeerAddress, path: &str, body: &str, timeout: Duration) -> Result<(u16, Value), String> {
+fn post(address: &Endpoint, path: &str, body: &str, timeout: Duration) -> Result<(u16, Value), String> {
     fn words(error: impl std::fmt::Display) -> String {
         error.to_string()
     }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::ajax_response::{failed, refused, to_http};
 use crate::protocol;
-use crate::relay::{CallRequest, CallResult, Caller};
+use crate::relay::{CallRequest, Caller, RelayResult};
 use crate::shard::call::{AjaxResponse, CallOrigin, PendingRequest};
 use crate::shard::completion::{self, CallContext};
 use crate::shard::state::Shard;
@@ -132,13 +132,13 @@ fn pending_call(
 }
 
 /// Hands the result of a call to its request.
-pub fn complete(shard: &Shard, pending: PendingRequest, result: &CallResult<'_>) {
+pub fn complete(shard: &Shard, pending: PendingRequest, result: &RelayResult<'_>) {
     let context =
         CallContext { client: &pending.caller.id, cause_depth: pending.cause_depth, started: pending.started };
     let ids = completion::complete(shard, &context, result);
     let response = match result {
-        CallResult::Reply(reply) => worker_response(reply, &ids),
-        CallResult::Failed(failure, text) => failed(*failure, text),
+        RelayResult::Reply(reply) => worker_response(reply, &ids),
+        RelayResult::Failed(failure, text) => failed(*failure, text),
     };
     // The browser may have gone: then the response is dropped.
     let _ = pending.response.send(response);

@@ -1,7 +1,7 @@
 //! Responses to AJAX calls.
 
 use bytes::Bytes;
-use diffyne_shared::envelope::{Failure, json_string};
+use diffyne_shared::envelope::{FailureKind, json_string};
 use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -11,16 +11,16 @@ use super::response::{JSON, respond};
 use crate::shard::call::AjaxResponse;
 
 /// The response to a call that the gateway fails itself.
-pub(super) fn failed(failure: Failure, text: &str) -> AjaxResponse {
+pub(super) fn failed(failure: FailureKind, text: &str) -> AjaxResponse {
     let status = match failure {
-        Failure::Invalid | Failure::Subscribe | Failure::GrantExpired => StatusCode::BAD_REQUEST,
-        Failure::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        Failure::Overloaded | Failure::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
-        Failure::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Failure::WorkerLost | Failure::AnswerTooLarge => StatusCode::BAD_GATEWAY,
-        Failure::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        FailureKind::Invalid | FailureKind::Subscribe | FailureKind::GrantExpired => StatusCode::BAD_REQUEST,
+        FailureKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        FailureKind::Overloaded | FailureKind::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
+        FailureKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        FailureKind::WorkerLost | FailureKind::AnswerTooLarge => StatusCode::BAD_GATEWAY,
+        FailureKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
     };
-    let body = format!(r#"{{"s":false,"error":{},"type":"{}"}}"#, json_string(text), failure.kind());
+    let body = format!(r#"{{"s":false,"error":{},"type":"{}"}}"#, json_string(text), failure.label());
     AjaxResponse { status, body: body.into(), set_cookie: Vec::new() }
 }
 

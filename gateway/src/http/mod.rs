@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use diffyne_shared::listener::Accepted;
+use diffyne_shared::listener::AcceptedStream;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -42,13 +42,15 @@ const HANDSHAKES_MAX: usize = 8192;
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves one accepted connection.
-pub fn serve(shard: &Rc<Shard>, accepted: Accepted) {
+pub fn serve(shard: &Rc<Shard>, accepted: AcceptedStream) {
     let ticket = match &accepted {
-        Accepted::Tcp(_, peer) if !shard.admission.is_trusted(peer.ip()) => match shard.quota.enter_http(peer.ip()) {
-            Ok(ticket) => ticket,
-            Err(refusal) => return shard.metrics.handshake(refusal.label()),
-        },
-        Accepted::Tcp(..) | Accepted::Unix(_) => None,
+        AcceptedStream::Tcp(_, peer) if !shard.admission.is_trusted(peer.ip()) => {
+            match shard.quota.enter_http(peer.ip()) {
+                Ok(ticket) => ticket,
+                Err(refusal) => return shard.metrics.handshake(refusal.label()),
+            }
+        }
+        AcceptedStream::Tcp(..) | AcceptedStream::Unix(_) => None,
     };
     let Some(slot) = shard.idle.open(HANDSHAKES_MAX / shard.settings.threads) else {
         return shard.metrics.handshake("flood");
@@ -57,12 +59,12 @@ pub fn serve(shard: &Rc<Shard>, accepted: Accepted) {
     let shard = Rc::clone(shard);
     tokio::task::spawn_local(async move {
         match accepted {
-            Accepted::Tcp(stream, peer) => {
+            AcceptedStream::Tcp(stream, peer) => {
                 if let Ok(stream) = TcpStream::from_std(stream) {
                     serve_http(&shard, stream, Some(peer.ip()), &slot.connection).await;
                 }
             }
-            Accepted::Unix(stream) => {
+            AcceptedStream::Unix(stream) => {
                 if let Ok(stream) = UnixStream::from_std(stream) {
                     serve_http(&shard, stream, None, &slot.connection).await;
                 }

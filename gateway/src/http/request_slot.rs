@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use diffyne_shared::envelope::Failure;
+use diffyne_shared::envelope::FailureKind;
 use http_body_util::Full;
 use hyper::Response;
 
@@ -37,14 +37,18 @@ impl RequestSlot {
             failed(failure, text)
         };
         if shard.quota.shedding.load(Ordering::Relaxed) {
-            return Err(refused("memory", Failure::Overloaded, "The server is short of memory. The call was not run."));
+            return Err(refused(
+                "memory",
+                FailureKind::Overloaded,
+                "The server is short of memory. The call was not run.",
+            ));
         }
         let most = shard.settings.requests_max;
         let taken =
             shard.requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
         if taken.is_err() {
             let text = "Too many requests are waiting. The call was not run.";
-            return Err(refused("full", Failure::Overloaded, text));
+            return Err(refused("full", FailureKind::Overloaded, text));
         }
         // From here on, dropping it releases the slot.
         let all = RequestCount(Arc::clone(&shard.requests));
@@ -54,7 +58,7 @@ impl RequestSlot {
         } else {
             shard.quota.enter_request(address).map_err(|_| {
                 let text = "Too many requests of this address are waiting. The call was not run.";
-                refused("address", Failure::RateLimited, text)
+                refused("address", FailureKind::RateLimited, text)
             })?
         };
         Ok(Arc::new(Self { _all: all, _address: of_address }))

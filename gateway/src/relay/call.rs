@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use diffyne_shared::envelope::Failure;
+use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::rpc::{CallKind, Cause, Reply, Transport};
 
 use crate::auth::cookie_store::CookieStore;
@@ -42,11 +42,11 @@ pub struct CallRequest {
 
 /// What became of a call.
 #[derive(Debug)]
-pub enum CallResult<'a> {
+pub enum RelayResult<'a> {
     /// A worker ran it.
     Reply(Reply<'a>),
     /// It was not run, or nobody knows whether it was.
-    Failed(Failure, &'static str),
+    Failed(FailureKind, &'static str),
 }
 
 /// Takes the results of calls. `O` is what the caller gave the relay with the call.
@@ -54,7 +54,7 @@ pub enum CallResult<'a> {
 /// The relay holds no borrow while it calls a handler, so a handler may submit the next call.
 pub trait CallHandler<O> {
     /// A call has ended.
-    fn complete(&self, origin: O, result: &CallResult<'_>);
+    fn complete(&self, origin: O, result: &RelayResult<'_>);
     /// A batch of calls has ended: what they put into outboxes can be written together.
     fn batch_complete(&self);
 }

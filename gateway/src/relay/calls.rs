@@ -247,7 +247,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::rc::Rc;
 
-    use diffyne_shared::rpc::{CallKind, Hello, PeerAddress, Transport};
+    use diffyne_shared::rpc::{CallKind, Endpoint, Hello, Transport};
     use proptest::prelude::*;
 
     use super::*;
@@ -311,9 +311,9 @@ mod tests {
     }
 
     fn upstreams() -> Vec<Rc<Upstream>> {
-        let hello = Hello { id: "w".to_owned(), capacity: 4, ..Hello::default() };
+        let hello = Hello::worker("w", 4);
         let upstreams: Vec<Rc<Upstream>> =
-            (0..UPSTREAMS).map(|port| Upstream::new(PeerAddress::tcp("h", port as u16))).collect();
+            (0..UPSTREAMS).map(|port| Upstream::new(Endpoint::tcp("h", port as u16))).collect();
         for upstream in &upstreams {
             upstream.connected(&hello, usize::MAX);
         }

@@ -4,10 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use diffyne_shared::envelope::Failure;
-use diffyne_shared::rpc::{CallId, Frame, PeerAddress};
+use diffyne_shared::envelope::FailureKind;
+use diffyne_shared::rpc::{CallId, Endpoint, Frame};
 
-use super::call::{CallHandler, CallRequest, CallResult, RelayObserver};
+use super::call::{CallHandler, CallRequest, RelayObserver, RelayResult};
 use super::calls::{CallState, CallTable};
 use super::health::Health;
 use super::selection;
@@ -56,8 +56,8 @@ impl<O: 'static> Relay<O> {
         let key = self.calls.borrow_mut().insert(request, origin);
         match self.try_send(key) {
             Some(SendResult::Queued) => {}
-            Some(SendResult::TooLarge) => self.fail(key, Failure::TooLarge, TOO_LARGE),
-            None if self.would_be_late(key) => self.fail(key, Failure::Overloaded, OVERLOADED),
+            Some(SendResult::TooLarge) => self.fail(key, FailureKind::TooLarge, TOO_LARGE),
+            None if self.would_be_late(key) => self.fail(key, FailureKind::Overloaded, OVERLOADED),
             None => self.wait(key),
         }
     }
@@ -86,7 +86,7 @@ impl<O: 'static> Relay<O> {
     }
 
     /// Addresses of the workers, and their health.
-    pub fn workers(&self) -> Vec<(PeerAddress, Health)> {
+    pub fn workers(&self) -> Vec<(Endpoint, Health)> {
         self.upstreams.borrow().iter().map(|upstream| (upstream.address.clone(), upstream.health())).collect()
     }
 
@@ -94,7 +94,7 @@ impl<O: 'static> Relay<O> {
     pub(super) fn dispatch(&self, key: u64) {
         match self.try_send(key) {
             Some(SendResult::Queued) => {}
-            Some(SendResult::TooLarge) => self.fail(key, Failure::TooLarge, TOO_LARGE),
+            Some(SendResult::TooLarge) => self.fail(key, FailureKind::TooLarge, TOO_LARGE),
             None => self.wait(key),
         }
     }
@@ -107,7 +107,7 @@ impl<O: 'static> Relay<O> {
             match self.try_send(key) {
                 Some(SendResult::Queued) => self.calls.borrow_mut().left_queue(),
                 // Its end takes it out of the queue.
-                Some(SendResult::TooLarge) => self.fail(key, Failure::TooLarge, TOO_LARGE),
+                Some(SendResult::TooLarge) => self.fail(key, FailureKind::TooLarge, TOO_LARGE),
                 None => return,
             }
             self.observer.waiting(-1);
@@ -119,7 +119,7 @@ impl<O: 'static> Relay<O> {
         if waits {
             self.observer.waiting(1);
         } else {
-            self.fail(key, Failure::Overloaded, OVERLOADED);
+            self.fail(key, FailureKind::Overloaded, OVERLOADED);
         }
     }
 
@@ -148,10 +148,10 @@ impl<O: 'static> Relay<O> {
         Some(sent)
     }
 
-    pub(super) fn fail(&self, key: u64, failure: Failure, text: &'static str) {
+    pub(super) fn fail(&self, key: u64, failure: FailureKind, text: &'static str) {
         let call = self.calls.borrow_mut().remove(key);
         if let Some(origin) = call {
-            self.handler.complete(origin, &CallResult::Failed(failure, text));
+            self.handler.complete(origin, &RelayResult::Failed(failure, text));
         }
     }
 
@@ -172,7 +172,7 @@ impl<O: 'static> Relay<O> {
             let waited_long = self.calls.borrow().waiting_since_before(now, self.settings.worker_wait);
             for key in waited_long {
                 self.observer.waiting(-1);
-                self.fail(key, Failure::NoWorker, NO_WORKER);
+                self.fail(key, FailureKind::NoWorker, NO_WORKER);
             }
         }
         self.handler.batch_complete();
@@ -197,11 +197,11 @@ impl<O: 'static> Relay<O> {
                 CallState::Sent(upstream) => {
                     upstream.send(&Frame::Cancel(CallId { id: key }));
                     upstream.failed("a call ran out of time");
-                    self.fail(key, Failure::Timeout, TIMED_OUT);
+                    self.fail(key, FailureKind::Timeout, TIMED_OUT);
                 }
                 CallState::Waiting | CallState::New => {
                     self.observer.waiting(-1);
-                    self.fail(key, Failure::Overloaded, NOT_FREE_IN_TIME);
+                    self.fail(key, FailureKind::Overloaded, NOT_FREE_IN_TIME);
                 }
             }
         }

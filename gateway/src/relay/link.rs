@@ -7,14 +7,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::backoff::Backoff;
-use diffyne_shared::envelope::Failure;
+use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::{self, About, CallId, CodecError, Empty, Frame, FrameReader, Oversized, Reply};
+use diffyne_shared::rpc::{self, CallId, CallRef, CodecError, Empty, Frame, FrameReader, OversizedFrame, Reply};
 use diffyne_shared::telemetry;
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::watch;
 
-use super::call::CallResult;
+use super::call::RelayResult;
 use super::connect::{ConnectError, Connected, connect};
 use super::discovery::Workers;
 use super::dispatch::{Relay, SWEEP_EVERY};
@@ -199,7 +199,7 @@ fn upstream_lost<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>) {
         upstream.failed("its connection broke under a call");
     }
     for key in lost {
-        relay.fail(key, Failure::WorkerLost, WORKER_LOST);
+        relay.fail(key, FailureKind::WorkerLost, WORKER_LOST);
     }
     for key in again {
         relay.dispatch(key);
@@ -208,13 +208,13 @@ fn upstream_lost<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>) {
 }
 
 /// A frame from a worker was too large, and was skipped.
-fn receive_oversized<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Oversized) {
+fn receive_oversized<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: OversizedFrame) {
     tracing::error!(worker = %upstream.address, bytes = frame.bytes, limit = relay.settings.frame_bytes_max,
             "a worker's frame is too large and was dropped: lower its DIFFYNE_WORKER_MAX_ANSWER");
-    let Some(About::Reply(id)) = frame.about else { return };
+    let Some(CallRef::Reply(id)) = frame.call else { return };
     let taken = relay.calls.borrow_mut().take_sent(id, upstream, Instant::now());
     if let Some((origin, _)) = taken {
-        relay.handler.complete(origin, &CallResult::Failed(Failure::AnswerTooLarge, ANSWER_TOO_LARGE));
+        relay.handler.complete(origin, &RelayResult::Failed(FailureKind::AnswerTooLarge, ANSWER_TOO_LARGE));
     }
 }
 
@@ -260,7 +260,7 @@ fn receive_reply<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, repl
     } else {
         upstream.failed("its answer is no JSON object");
     }
-    relay.handler.complete(origin, &CallResult::Reply(reply));
+    relay.handler.complete(origin, &RelayResult::Reply(reply));
 }
 
 /// A worker has handed a call back.

@@ -23,7 +23,7 @@ mod settings;
 mod throughput;
 mod upstream;
 
-pub use call::{CallHandler, CallRequest, CallResult, Caller, RelayObserver};
+pub use call::{CallHandler, CallRequest, Caller, RelayObserver, RelayResult};
 pub use connect::greet_once;
 pub use dispatch::Relay;
 pub use health::Health;

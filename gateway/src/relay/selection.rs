@@ -33,15 +33,15 @@ pub(super) fn choose(upstreams: &[Rc<Upstream>], refused: impl Fn(&Rc<Upstream>)
 mod tests {
     use super::super::upstream::SendResult;
     use super::*;
-    use diffyne_shared::rpc::{Empty, Frame, Hello, PeerAddress};
+    use diffyne_shared::rpc::{Empty, Endpoint, Frame, Hello};
 
     fn hello() -> Hello {
-        Hello { id: "w".to_owned(), capacity: 8, ..Hello::default() }
+        Hello::worker("w", 8)
     }
 
     #[test]
     fn a_worker_that_cannot_run_calls_gets_them_only_when_it_is_the_last() {
-        let upstreams: Vec<Rc<Upstream>> = (0..2).map(|port| Upstream::new(PeerAddress::tcp("h", port))).collect();
+        let upstreams: Vec<Rc<Upstream>> = (0..2).map(|port| Upstream::new(Endpoint::tcp("h", port))).collect();
         for upstream in &upstreams {
             upstream.connected(&hello(), 1000);
         }
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_worker_gets_no_more_calls_than_it_takes() {
-        let upstream = Upstream::new(PeerAddress::tcp("h", 1));
+        let upstream = Upstream::new(Endpoint::tcp("h", 1));
         upstream.connected(&Hello { capacity: 2, queue: Some(1), ..hello() }, 1000);
         let upstreams = [upstream];
         let mut sent = 0;
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_slow_worker_gets_the_smaller_share() {
         use std::time::Duration;
-        let upstreams: Vec<Rc<Upstream>> = (0..2).map(|port| Upstream::new(PeerAddress::tcp("h", port))).collect();
+        let upstreams: Vec<Rc<Upstream>> = (0..2).map(|port| Upstream::new(Endpoint::tcp("h", port))).collect();
         for upstream in &upstreams {
             upstream.connected(&hello(), 1000);
         }
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_less_loaded_of_two_is_chosen_and_refusals_are_heeded() {
-        let upstreams: Vec<Rc<Upstream>> = (0..2).map(|port| Upstream::new(PeerAddress::tcp("h", port))).collect();
+        let upstreams: Vec<Rc<Upstream>> = (0..2).map(|port| Upstream::new(Endpoint::tcp("h", port))).collect();
         assert!(choose(&upstreams, |_| false).is_none(), "nobody is connected");
         for upstream in &upstreams {
             upstream.connected(&hello(), 1000);

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
-use diffyne_shared::rpc::{self, Frame, Hello, PeerAddress};
+use diffyne_shared::rpc::{self, Endpoint, Frame, Hello};
 use tokio::sync::Notify;
 
 use super::breaker::{Breaker, Change};
@@ -36,7 +36,7 @@ pub(super) enum SendResult {
 /// One worker.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    pub(super) address: PeerAddress,
+    pub(super) address: Endpoint,
     pub(super) state: Cell<State>,
     /// It handed a call back and has not reported room since.
     busy: Cell<bool>,
@@ -65,7 +65,7 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    pub(super) fn new(address: PeerAddress) -> Rc<Self> {
+    pub(super) fn new(address: Endpoint) -> Rc<Self> {
         Rc::new(Self {
             address,
             state: Cell::new(State::Disconnected),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use diffyne_shared::bus::Position;
-use diffyne_shared::listener::Accepted;
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::listener::AcceptedStream;
+use diffyne_shared::rpc::Endpoint;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,7 +13,7 @@ use super::departures::LargeConnection;
 use crate::connection::selector::ConnectionSelector;
 use crate::relay::Health;
 
-/// Accepted connections that may wait for a shard.
+/// AcceptedStream connections that may wait for a shard.
 const ACCEPTED_MAX: usize = 1024;
 /// Commands that may wait for a shard.
 const COMMANDS_MAX: usize = 256;
@@ -39,19 +39,19 @@ pub enum Command {
     /// Close these connections, and say how many they were.
     Disconnect(ConnectionSelector, oneshot::Sender<usize>),
     /// Say how the workers are, as this shard sees them.
-    Workers(oneshot::Sender<Vec<(PeerAddress, Health)>>),
+    Workers(oneshot::Sender<Vec<(Endpoint, Health)>>),
 }
 
 /// The two queues into a shard.
 #[derive(Clone)]
 pub struct ShardHandle {
-    accepted: mpsc::Sender<Accepted>,
+    accepted: mpsc::Sender<AcceptedStream>,
     commands: mpsc::Sender<Command>,
 }
 
 /// The shard's ends of those queues.
 pub(super) struct Inbox {
-    pub(super) accepted: mpsc::Receiver<Accepted>,
+    pub(super) accepted: mpsc::Receiver<AcceptedStream>,
     pub(super) commands: mpsc::Receiver<Command>,
 }
 
@@ -67,7 +67,7 @@ impl ShardHandle {
     }
 
     /// Gives the shard a connection; waits while its queue is full.
-    pub async fn accept(&self, connection: Accepted) -> Result<(), ShardEnded> {
+    pub async fn accept(&self, connection: AcceptedStream) -> Result<(), ShardEnded> {
         self.accepted.send(connection).await.map_err(|_| ShardEnded)
     }
 

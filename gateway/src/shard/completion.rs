@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use diffyne_shared::bus::Outgoing;
-use diffyne_shared::rpc::{EventOut, Outcome, Reply};
+use diffyne_shared::bus::Publication;
+use diffyne_shared::rpc::{Outcome, Reply, ResponseEvent};
 
 use super::state::Shard;
-use crate::relay::CallResult;
+use crate::relay::RelayResult;
 
 /// What is known of a call that has ended.
 #[derive(Debug, Clone, Copy)]
@@ -23,16 +23,16 @@ pub struct CallContext<'a> {
 pub type EventIds = Vec<(u32, String)>;
 
 /// Counts a call that has ended, and publishes what may leave.
-pub fn complete(shard: &Shard, context: &CallContext<'_>, result: &CallResult<'_>) -> EventIds {
+pub fn complete(shard: &Shard, context: &CallContext<'_>, result: &RelayResult<'_>) -> EventIds {
     shard.metrics.in_flight(-1);
     shard.metrics.call_duration.observe(context.started.elapsed().as_secs_f64());
     match result {
-        CallResult::Reply(reply) => {
+        RelayResult::Reply(reply) => {
             shard.metrics.call(reply.component, reply.outcome.label());
             broadcast(shard, context, reply)
         }
-        CallResult::Failed(failure, _) => {
-            shard.metrics.call(None, failure.kind());
+        RelayResult::Failed(failure, _) => {
+            shard.metrics.call(None, failure.label());
             EventIds::new()
         }
     }
@@ -64,10 +64,10 @@ fn broadcast(shard: &Shard, context: &CallContext<'_>, reply: &Reply<'_>) -> Eve
     ids
 }
 
-fn publish(shard: &Shard, client: &str, event: &EventOut<'_>, depth: u32) -> Option<String> {
+fn publish(shard: &Shard, client: &str, event: &ResponseEvent<'_>, depth: u32) -> Option<String> {
     let params = std::str::from_utf8(event.params).ok()?.to_owned();
     let except = (!client.is_empty()).then(|| client.to_owned());
-    shard.bus.publish(Outgoing { name: event.name.to_owned(), params, except, depth }).ok()
+    shard.bus.publish(Publication { name: event.name.to_owned(), params, except, depth }).ok()
 }
 
 /// Whether events of this name leave for the whole cluster.

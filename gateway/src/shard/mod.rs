@@ -30,7 +30,7 @@ use crate::connection::selector::ConnectionSelector;
 use crate::connection::{Connection, grant_request, reply};
 use crate::http::{self, ajax_call};
 use crate::protocol;
-use crate::relay::CallResult;
+use crate::relay::RelayResult;
 use crate::relay::discovery::Workers;
 use crate::socket::Close;
 
@@ -60,7 +60,7 @@ pub fn spawn(
 }
 
 /// Hands the result of a call to whoever made the call.
-fn complete(shard: &Rc<Shard>, origin: CallOrigin, result: &CallResult<'_>) {
+fn complete(shard: &Rc<Shard>, origin: CallOrigin, result: &RelayResult<'_>) {
     match origin {
         CallOrigin::Socket(connection, pending) => reply::complete(shard, &connection, &pending, result),
         CallOrigin::Ajax(pending) => ajax_call::complete(shard, pending, result),
@@ -107,7 +107,7 @@ fn spawn_metrics_flush(shard: &Rc<Shard>) -> JoinHandle<()> {
 
 fn spawn_http(
     shard: &Rc<Shard>,
-    mut accepted: tokio::sync::mpsc::Receiver<diffyne_shared::listener::Accepted>,
+    mut accepted: tokio::sync::mpsc::Receiver<diffyne_shared::listener::AcceptedStream>,
 ) -> JoinHandle<()> {
     let shard = Rc::clone(shard);
     tokio::task::spawn_local(async move {

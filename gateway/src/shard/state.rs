@@ -26,7 +26,7 @@ use crate::http::pages::Pages;
 use crate::metrics::{Metrics, ShardMetrics};
 use crate::quota::{Quota, Ticket};
 use crate::relay::discovery::Workers;
-use crate::relay::{CallHandler, CallRequest, CallResult, Relay, RelayObserver, RelaySettings};
+use crate::relay::{CallHandler, CallRequest, Relay, RelayObserver, RelayResult, RelaySettings};
 use crate::socket::DecoderLimits;
 
 /// Bytes of one read from a connection.
@@ -67,7 +67,7 @@ pub struct GatewayContext {
 }
 
 /// What to do with the result of a call. A function, since `connection` and `http`, which know, import this file.
-pub(super) type CompleteCall = fn(&Rc<Shard>, CallOrigin, &CallResult<'_>);
+pub(super) type CompleteCall = fn(&Rc<Shard>, CallOrigin, &RelayResult<'_>);
 
 /// One serving thread.
 pub struct Shard {
@@ -137,7 +137,7 @@ struct Completions {
 }
 
 impl CallHandler<CallOrigin> for Completions {
-    fn complete(&self, origin: CallOrigin, result: &CallResult<'_>) {
+    fn complete(&self, origin: CallOrigin, result: &RelayResult<'_>) {
         if let Some(shard) = self.shard.upgrade() {
             (self.complete)(&shard, origin, result);
         }

@@ -17,7 +17,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Instant;
 
-use diffyne_shared::rpc::{CallKind, Cause, Outcome, SessionFate, Transport};
+use diffyne_shared::rpc::{CallKind, Cause, Outcome, SessionChange, Transport};
 use diffyne_shared::signing::{LockedValues, Signer};
 use prometheus::Registry;
 
@@ -57,7 +57,7 @@ pub struct Finished {
     /// The class's listeners, as JSON, when a mount asked.
     pub listeners: Option<Vec<u8>>,
     /// What became of the user's session.
-    pub session: SessionFate,
+    pub session: SessionChange,
 }
 
 impl Finished {
@@ -89,7 +89,7 @@ impl Default for Finished {
             broadcasts: Vec::new(),
             set_cookie: Vec::new(),
             listeners: None,
-            session: SessionFate::Same,
+            session: SessionChange::Same,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use diffyne_shared::rpc::{CallKind, Outcome, SessionFate, Transport};
-use diffyne_shared::telemetry::{self, LineLimit};
+use diffyne_shared::rpc::{CallKind, Outcome, SessionChange, Transport};
+use diffyne_shared::telemetry::{self, LogThrottle};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ use crate::component::Failure;
 use crate::redirect;
 
 /// Log lines about calls that failed or were refused, which anybody can cause.
-static LINES: LineLimit = LineLimit::new(10, 50);
+static LINES: LogThrottle = LogThrottle::new(10, 50);
 
 /// The head of an answer: how a call ended, in the bridge's words.
 #[derive(Debug, Default, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Told {
     events: Vec<ToldEvent>,
     event_count: u32,
     set_cookie: Vec<String>,
-    session: Option<SessionFate>,
+    session: Option<SessionChange>,
     listeners: Option<String>,
     /// Bytes of the body, where it does not come in a frame.
     length: Option<usize>,
@@ -316,7 +316,7 @@ fn log(failure: &Failure, Names { class, method }: &Names, place: &str, request:
     if !matches!(failure, Failure::Exception(_) | Failure::Refused(_)) {
         return;
     }
-    let Some(left_out) = LINES.may_write() else { return };
+    let Some(left_out) = LINES.allow() else { return };
     if let Failure::Exception(error) = failure {
         let (error, place) = (telemetry::error(error), telemetry::error(place));
         tracing::error!(component = class, method, %error, %place, request, left_out, "a component failed");

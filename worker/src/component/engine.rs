@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use arc_swap::ArcSwap;
 use diffyne_shared::rpc::{CallKind, Outcome};
 use diffyne_shared::signing::{Signer, fingerprint};
-use diffyne_shared::telemetry::{self, LineLimit};
+use diffyne_shared::telemetry::{self, LogThrottle};
 use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -21,7 +21,7 @@ use crate::redirect;
 use crate::vdom::{Patch, diff, parse};
 
 /// Log lines about calls that failed, which anybody can cause.
-static LINES: LineLimit = LineLimit::new(10, 50);
+static LINES: LogThrottle = LogThrottle::new(10, 50);
 
 /// Runs components of a registry.
 pub struct Engine {
@@ -105,7 +105,7 @@ impl Engine {
             Err(failure) => {
                 failure.warn_of_unsigned(&class);
                 if let Failure::Exception(error) = &failure
-                    && let Some(left_out) = LINES.may_write()
+                    && let Some(left_out) = LINES.allow()
                 {
                     let error = telemetry::error(error);
                     tracing::error!(component = class, method, %error, left_out, "a component failed");

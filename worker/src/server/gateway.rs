@@ -8,11 +8,12 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::proof::{HELLO_BYTES_MAX, Visitor, WorkerGreeting, WorkerStep};
+use diffyne_shared::rpc::handshake::{AdmittedGateway, HELLO_BYTES_MAX, WorkerHandshake, WorkerStep};
 use diffyne_shared::rpc::{
-    self, About, Call, CallId, CodecError, EventOut, Frame, FrameReader, Hello, Outcome, Oversized, Pong, Reply,
+    self, Call, CallId, CallRef, CodecError, Frame, FrameReader, Hello, Outcome, OversizedFrame, Pong, Reply,
+    ResponseEvent,
 };
-use diffyne_shared::telemetry::{self, LineLimit};
+use diffyne_shared::telemetry::{self, LogThrottle};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
@@ -38,7 +39,7 @@ const ANSWER_TOO_LARGE: &[u8] =
     br#"{"s":false,"error":"The answer is larger than the gateway takes. The call was run.","type":"server_error"}"#;
 
 /// Log lines about gateways that are turned away: anybody may connect.
-static LINES: LineLimit = LineLimit::new(1, 10);
+static LINES: LogThrottle = LogThrottle::new(1, 10);
 
 /// How a call left this connection.
 enum Left {
@@ -78,11 +79,11 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: Stream) {
         }
     };
     drop(stranger);
-    let (stream, reader, Visitor { id: gateway, legacy, frame_bytes_max }) = match admitted {
+    let (stream, reader, AdmittedGateway { id: gateway, legacy, frame_bytes_max }) = match admitted {
         Ok(Ok(admitted)) => admitted,
         Ok(Err(why)) => {
             shared.metrics.refused.inc();
-            if let Some(left_out) = LINES.may_write() {
+            if let Some(left_out) = LINES.allow() {
                 tracing::warn!(why = %telemetry::error(&why), left_out, "a gateway was turned away");
             }
             return;
@@ -119,7 +120,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: Stream) {
 }
 
 /// Finds out who has connected: TLS where it is set, then the hello.
-async fn admit(shared: &Shared, mut stream: Stream) -> Result<(Stream, FrameReader, Visitor), String> {
+async fn admit(shared: &Shared, mut stream: Stream) -> Result<(Stream, FrameReader, AdmittedGateway), String> {
     if let Some(tls) = shared.tls.load_full() {
         let hint = "DIFFYNE_WORKER_TLS_CA in the gateway's settings";
         stream = tls.accept(stream).await.map_err(|error| format!("no TLS ({hint}): {error}"))?;
@@ -131,7 +132,7 @@ async fn admit(shared: &Shared, mut stream: Stream) -> Result<(Stream, FrameRead
 }
 
 /// Lets a gateway in that knows the token, and has it know that this worker does too.
-async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -> Result<Visitor, String> {
+async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -> Result<AdmittedGateway, String> {
     fn words(error: impl std::fmt::Display) -> String {
         error.to_string()
     }
@@ -146,7 +147,7 @@ async fn greet(shared: &Shared, stream: &mut Stream, reader: &mut FrameReader) -
         frame_bytes_max: u32::try_from(shared.frame_bytes_max).ok(),
         ..Hello::default()
     };
-    let mut greeting = WorkerGreeting::new(shared.tokens.load_full(), **shared.legacy_token.load(), ours);
+    let mut greeting = WorkerHandshake::new(shared.tokens.load_full(), **shared.legacy_token.load(), ours);
     loop {
         let Some(frame) = reader.next_frame().map_err(words)? else {
             if reader.fill(stream).await.map_err(words)? == 0 {
@@ -261,10 +262,10 @@ impl Connection {
     }
 
     /// A frame was too large, and read past: its call, if it was one, is answered.
-    fn oversized(&mut self, frame: Oversized) {
+    fn oversized(&mut self, frame: OversizedFrame) {
         let limit = self.shared.frame_bytes_max;
         tracing::warn!(bytes = frame.bytes, limit, "a gateway's frame is too large and was dropped");
-        if let Some(About::Call(id)) = frame.about {
+        if let Some(CallRef::Call(id)) = frame.call {
             let (load, faulty) = (self.load(), self.faulty());
             let failed = Reply::new(id, Outcome::ValidationError, 413, TOO_LARGE);
             self.send(&Frame::Reply(Reply { load, faulty, ..failed }));
@@ -354,7 +355,7 @@ impl Connection {
                     data: &finished.data,
                     event_count: finished.event_count,
                     broadcasts: broadcasts
-                        .map(|event| EventOut { index: event.index, name: &event.name, params: &event.params })
+                        .map(|event| ResponseEvent { index: event.index, name: &event.name, params: &event.params })
                         .collect(),
                     set_cookie: finished.set_cookie.clone(),
                     session: finished.session,

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use diffyne_shared::admin::{self, AdminSource, ApiFuture, ApiRequest};
 use diffyne_shared::bus::{WorkerEntry, WorkerRegistry, random_bits};
-use diffyne_shared::listener::{Accepted, Listener, Stream};
-use diffyne_shared::rpc::PeerAddress;
-use diffyne_shared::rpc::proof::LegacyToken;
+use diffyne_shared::listener::{AcceptedStream, Listener, Stream};
+use diffyne_shared::rpc::Endpoint;
+use diffyne_shared::rpc::handshake::LegacyToken;
 use diffyne_shared::settings::worker::WorkerSettings;
 use diffyne_shared::tls::ServerTls;
 use diffyne_shared::token::{SharedTokens, Tokens};
@@ -45,7 +45,7 @@ pub enum StartError {
     #[error("cannot listen on {address}: {error}")]
     Listen {
         /// The address.
-        address: PeerAddress,
+        address: Endpoint,
         /// What happened.
         error: std::io::Error,
     },
@@ -96,16 +96,16 @@ impl Shared {
 }
 
 enum Incoming {
-    Accepted(Accepted),
+    Accepted(AcceptedStream),
     Memory(Stream),
 }
 
 /// A running worker.
 pub struct Worker {
     /// Where it listens, if it does.
-    pub address: Option<PeerAddress>,
+    pub address: Option<Endpoint>,
     /// Where its admin pages are, if anywhere.
-    pub admin_address: Option<PeerAddress>,
+    pub admin_address: Option<Endpoint>,
     shared: Arc<Shared>,
     threads: Vec<mpsc::Sender<Incoming>>,
     tasks: Vec<JoinHandle<()>>,
@@ -156,7 +156,7 @@ impl AdminSource for Admin {
 impl Worker {
     /// Starts a worker that listens as its settings say. Must be called within a runtime, on which its tasks run.
     pub fn start(settings: &WorkerSettings, backend: Arc<dyn Backend>) -> Result<Self, StartError> {
-        let bind = |address: &PeerAddress| {
+        let bind = |address: &Endpoint| {
             Listener::bind(address).map_err(|error| StartError::Listen { address: address.clone(), error })
         };
         let listener = bind(&settings.listen)?;
