@@ -52,7 +52,7 @@ impl Search {
 pub fn definition() -> Definition<Search> {
     Definition::<Search>::new(CLASS)
         .template(VIEW)
-        .query_as("query", "q", false)
+        .query_as("query", "q")
         .computed("found", Search::found)
         .computed("total", |search| search.matches().len())
         .computed("more", |search| search.matches().len() > search.found().len())
