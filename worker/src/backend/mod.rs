@@ -1,9 +1,9 @@
 //! Backends run calls: components written in Rust (`native`), or a Laravel application.
 //!
 //! The application runs in a pool of PHP processes (`php`) or behind a server of its own (`upstream`, over HTTP or
-//! FastCGI). [`bridge_reply`] turns the replies of both into results.
+//! FastCGI). `bridge_reply` turns the replies of both into results.
 
-pub mod bridge_reply;
+mod bridge_reply;
 mod bridge_request;
 mod names;
 pub mod native;

@@ -106,7 +106,8 @@ pub(crate) enum LockCoverage {
 }
 
 impl LockCoverage {
-    fn of(message: &CallMessage<'_>, class: &str, id: &str, signer: &Signer) -> Self {
+    fn of(message: &CallMessage<'_>, id: &str, signer: &Signer) -> Self {
+        let class = message.component_class.get().unwrap_or_default();
         let Some(signature) = message.signature.get() else { return Self::Nothing };
         let lock = message.lock.get().or(SignatureParts::of(signature).lock);
         let state = object(&message.state);
@@ -191,21 +192,7 @@ impl<'a> VerifiedCall<'a> {
         if signer.wants(purpose) && message.signature.get().is_none() {
             return Err(CallError::Invalid("Missing state signature".to_owned()));
         }
-        let coverage = match (signer.locked_values(), locked) {
-            (LockedValues::Upstream, _) => LockCoverage::Upstream,
-            (LockedValues::Signed, LockedProperties::Known([])) => LockCoverage::Nothing,
-            (LockedValues::Signed, _) => LockCoverage::of(message, class, id, signer),
-        };
-        let signature = message.signature.get();
-        let verdict = match locked {
-            LockedProperties::Known(names) => signer.judge(purpose, &message.state, id, signature, names),
-            LockedProperties::Unknown => signer.judge(purpose, &message.state, id, signature, coverage.names()),
-        };
-        let coverage = match (verdict, coverage) {
-            (Verdict::Refused, _) => return Err(CallError::Security),
-            (Verdict::Lenient, LockCoverage::Upstream) => LockCoverage::UpstreamForm,
-            (Verdict::Accepted | Verdict::Lenient, coverage) => coverage,
-        };
+        let coverage = verified_coverage(message, purpose, signer, locked)?;
         Ok(Self { id: id.into(), class: class.into(), member: member.into(), method: method.into(), coverage })
     }
 
@@ -229,6 +216,31 @@ impl<'a> VerifiedCall<'a> {
             method: owned(self.method),
             coverage: self.coverage,
         }
+    }
+}
+
+/// Verifies the state's signature, and tells which locked values the message's signatures cover.
+fn verified_coverage(
+    message: &CallMessage<'_>,
+    purpose: Purpose,
+    signer: &Signer,
+    locked: LockedProperties<'_>,
+) -> Result<LockCoverage, CallError> {
+    let id = message.component_id.get().unwrap_or_default();
+    let coverage = match (signer.locked_values(), locked) {
+        (LockedValues::Upstream, _) => LockCoverage::Upstream,
+        (LockedValues::Signed, LockedProperties::Known([])) => LockCoverage::Nothing,
+        (LockedValues::Signed, _) => LockCoverage::of(message, id, signer),
+    };
+    let signature = message.signature.get();
+    let verdict = match locked {
+        LockedProperties::Known(names) => signer.judge(purpose, &message.state, id, signature, names),
+        LockedProperties::Unknown => signer.judge(purpose, &message.state, id, signature, coverage.names()),
+    };
+    match (verdict, coverage) {
+        (Verdict::Refused, _) => Err(CallError::Security),
+        (Verdict::Lenient, LockCoverage::Upstream) => Ok(LockCoverage::UpstreamForm),
+        (Verdict::Accepted | Verdict::Lenient, coverage) => Ok(coverage),
     }
 }
 

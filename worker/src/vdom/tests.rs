@@ -10,8 +10,8 @@ use super::node::Node;
 use super::parse::{DEPTH_MAX, ParseError, parse};
 use super::patch::Patch;
 
-/// As small as a thread's stack gets; the workers' have 2 MiB.
-const STACK_BYTES: usize = 256 * 1024;
+/// As small as a thread's stack gets; the workers' have 2 MiB. Frames of unoptimised code are larger.
+const STACK_BYTES: usize = if cfg!(debug_assertions) { 1024 * 1024 } else { 256 * 1024 };
 
 fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
     std::thread::Builder::new().stack_size(STACK_BYTES).spawn(work).unwrap().join().unwrap();

@@ -1,4 +1,4 @@
-//! Whoever is in the room hears of new messages, whichever gateway they are connected to.
+//! Every visitor of the room gets new messages, whichever gateway they are connected to.
 
 use diffyne_worker::component::{CallError, Context, Definition, Rules};
 use diffyne_worker::demo::Store;

@@ -1,4 +1,4 @@
-//! A live field: each pause in the typing is an update, and what is looked for is in the page's address.
+//! A live field: each pause in typing sends an update, and the page's address has the query.
 
 use diffyne_worker::component::Definition;
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 //! * `dispatcher`: hands calls to idle processes, on the threads of the calls
 //! * `supervisor`: starts, replaces and ends processes, on a thread that they die with
 //! * `process`: one process: its start, its calls, its exit
-//! * `frame`: the frames between worker and process
+//! * `socket`, `frame`: the socket between worker and process, and its frames
 //! * `affinity`: the CPU cores that processes keep to while calls wait
 //! * `output`: what processes print, in the worker's log
 //! * `metrics`: the pool's counters and gauges
@@ -14,6 +14,7 @@ mod frame;
 mod metrics;
 mod output;
 mod process;
+mod socket;
 mod supervisor;
 
 use std::rc::Rc;

@@ -7,7 +7,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::process::{ExitStatus, Stdio};
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt as _, FdMapping};
@@ -22,6 +21,7 @@ use tokio::time::{timeout, timeout_at};
 
 use super::frame;
 use super::output::log_lines;
+use super::socket::Socket;
 use crate::backend::bridge_reply::BridgeReply;
 
 /// The script that a process runs: the bridge, and the loop that calls it.
@@ -163,32 +163,6 @@ pub(super) struct PhpProcess {
     /// The core that it is bound to.
     pub(super) core: Option<usize>,
     exit: oneshot::Sender<ExitReason>,
-}
-
-/// A socket registered with the runtime of the thread that used it last.
-struct Socket {
-    stream: Option<UnixStream>,
-    reader: frame::Reader,
-    thread: ThreadId,
-}
-
-impl Socket {
-    fn new(stream: UnixStream) -> Self {
-        Self { stream: Some(stream), reader: frame::Reader::default(), thread: std::thread::current().id() }
-    }
-
-    /// Registers the socket with this thread's runtime, if another thread used it last.
-    fn on_this_thread(&mut self) -> io::Result<(&mut UnixStream, &mut frame::Reader)> {
-        let thread = std::thread::current().id();
-        if self.thread != thread
-            && let Some(stream) = self.stream.take()
-        {
-            self.stream = Some(UnixStream::from_std(stream.into_std()?)?);
-            self.thread = thread;
-        }
-        let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        Ok((stream, &mut self.reader))
-    }
 }
 
 /// The operating system's process.

@@ -1,4 +1,4 @@
-//! Components of an application that runs elsewhere: behind an HTTP server ([`http`]) or in php-fpm ([`fastcgi`]).
+//! Components of an application that runs elsewhere: behind an HTTP server (`http`) or in php-fpm (`fastcgi`).
 //!
 //! Where the application loads the bridge, calls go to the bridge and mean the same as in the php backend. Otherwise
 //! they go to the package's own AJAX endpoint ([`endpoint`]), which trims typed text, turns empty text into null, and

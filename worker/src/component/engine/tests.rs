@@ -243,3 +243,58 @@ async fn a_signature_that_names_no_class_is_refused_where_two_classes_look_alike
     assert_eq!(run(&engine, CallKind::Call, buy).await.1["type"], "security_error");
     assert_eq!(run(&engine, CallKind::Call, data(&fresh(), json!({"method": "buy"}))).await.1["s"], true);
 }
+
+#[derive(Default, Serialize, Deserialize)]
+struct Recorder {
+    log: Vec<String>,
+}
+
+/// A component whose hooks all wait for something.
+fn recorder() -> Definition<Recorder> {
+    Definition::<Recorder>::new("Recorder")
+        .async_hydrate(|recorder, _context| {
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                recorder.log.push("hydrate".to_owned());
+                Ok(())
+            })
+        })
+        .async_updated(|recorder, _context, property| {
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                recorder.log.push(format!("updated {property}"));
+                Ok(())
+            })
+        })
+        .method("heard", [], |_recorder, _context, ()| {})
+        .listen("news", "heard")
+        .async_may_hear(|context, event, fields| {
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                Ok(event == "news" && fields.get("room") == Some(&json!(1)) && context.client.is_websocket())
+            })
+        })
+}
+
+#[tokio::test]
+async fn hooks_and_policies_may_wait() {
+    let mut engine = engine(false);
+    engine.registry.add(recorder());
+    let state = json!({"log": []});
+    let signature = engine.signer.load().sign(&state, "c1");
+    let message = |more: Value| {
+        let mut message =
+            json!({"componentId": "c1", "componentClass": "Recorder", "state": state, "signature": signature});
+        message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        message
+    };
+    let (_, response) = run(&engine, CallKind::Call, message(json!({"method": "heard"}))).await;
+    assert_eq!(response["c"]["st"]["log"], json!(["hydrate"]));
+    let update = message(json!({"property": "log", "value": ["set"]}));
+    let (_, response) = run(&engine, CallKind::Update, update).await;
+    assert_eq!(response["c"]["st"]["log"], json!(["set", "updated log"]));
+    let event = |name: &str, room: i64| json!({"name": name, "match": {"room": room}, "componentClass": "Recorder"});
+    let events = json!({"events": [event("news", 1), event("news", 2), event("other", 1)]});
+    let (_, response) = run(&engine, CallKind::Grant, events).await;
+    assert_eq!(response, json!({"granted": [true, false, false]}));
+}
