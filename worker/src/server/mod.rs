@@ -68,10 +68,6 @@ enum IncomingStream {
 
 /// A running worker.
 pub struct Worker {
-    /// Where it listens, if it does.
-    pub address: Option<PeerAddress>,
-    /// Where its admin pages are, if anywhere.
-    pub admin_address: Option<PeerAddress>,
     state: Arc<WorkerState>,
     threads: Vec<mpsc::Sender<IncomingStream>>,
     tasks: Vec<JoinHandle<()>>,
@@ -90,14 +86,12 @@ impl Worker {
         let admin_listener = settings.admin_listen.as_ref().map(bind).transpose()?;
         let mut worker = Self::without_listener(settings, backend)?;
         if let Some(listener) = admin_listener {
-            worker.admin_address = listener.address().ok();
             let source = Arc::new(WorkerAdmin(Arc::clone(&worker.state)));
             worker.tasks.push(tokio::spawn(diffyne_shared::admin::serve(listener, source)));
         }
         worker.announce(settings, &address)?;
         worker.tasks.push(tokio::spawn(accept(listener, worker.threads.clone(), worker.state.drain.clone())));
         tracing::info!(%address, worker = worker.state.id, backend = worker.state.backend.name(), "listening");
-        worker.address = Some(address);
         Ok(worker)
     }
 
@@ -140,8 +134,6 @@ impl Worker {
             .collect::<std::io::Result<_>>()
             .map_err(WorkerStartError::Thread)?;
         Ok(Self {
-            address: None,
-            admin_address: None,
             state,
             threads,
             tasks: Vec::new(),
