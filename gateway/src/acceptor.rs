@@ -3,8 +3,8 @@
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
-use diffyne_shared::listener::{Accepted, Listener};
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::listener::{AcceptedStream, Listener};
+use diffyne_shared::rpc::Endpoint;
 use tokio_util::sync::CancellationToken;
 
 use crate::reactor::ReactorHandle;
@@ -15,7 +15,7 @@ const QUEUE_QUIET: Duration = Duration::from_millis(20);
 const QUEUE_MAX: Duration = Duration::from_secs(1);
 
 /// The listener of the settings, or the one that systemd hands over.
-pub fn listen(address: &PeerAddress) -> std::io::Result<Listener> {
+pub fn listen(address: &Endpoint) -> std::io::Result<Listener> {
     let mut inherited = listenfd::ListenFd::from_env();
     if inherited.len() > 0 {
         if let Ok(Some(listener)) = inherited.take_tcp_listener(0) {
@@ -53,7 +53,7 @@ pub async fn run(listener: Listener, threads: Vec<ReactorHandle>, stop: Cancella
     }
 }
 
-async fn deal(threads: &[ReactorHandle], turn: &mut usize, accepted: Accepted) {
+async fn deal(threads: &[ReactorHandle], turn: &mut usize, accepted: AcceptedStream) {
     *turn = (*turn + 1) % threads.len();
     if threads[*turn].accepted.send(accepted).await.is_err() {
         tracing::error!(thread = *turn, "a serving thread has ended");

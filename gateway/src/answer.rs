@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use diffyne_shared::bus::Outgoing;
-use diffyne_shared::rpc::{EventOut, Outcome, Reply};
+use diffyne_shared::bus::Publication;
+use diffyne_shared::rpc::{Outcome, Reply, ResponseEvent};
 
 use crate::reactor::Reactor;
 use crate::relay::Answer;
@@ -33,7 +33,7 @@ pub fn settle(reactor: &Reactor, asked: &Asked<'_>, answer: &Answer<'_>) -> Even
             broadcast(reactor, asked, reply)
         }
         Answer::Failed(failure, _) => {
-            reactor.metrics.call(None, failure.kind());
+            reactor.metrics.call(None, failure.label());
             EventIds::new()
         }
     }
@@ -65,10 +65,10 @@ fn broadcast(reactor: &Reactor, asked: &Asked<'_>, reply: &Reply<'_>) -> EventId
     ids
 }
 
-fn publish(reactor: &Reactor, client: &str, event: &EventOut<'_>, depth: u32) -> Option<String> {
+fn publish(reactor: &Reactor, client: &str, event: &ResponseEvent<'_>, depth: u32) -> Option<String> {
     let params = std::str::from_utf8(event.params).ok()?.to_owned();
     let except = (!client.is_empty()).then(|| client.to_owned());
-    reactor.bus.publish(Outgoing { name: event.name.to_owned(), params, except, depth }).ok()
+    reactor.bus.publish(Publication { name: event.name.to_owned(), params, except, depth }).ok()
 }
 
 /// A worker's object without its braces; `None` when it is none.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use diffyne_shared::bus::{Bus, BusEvent, Incoming};
+use diffyne_shared::bus::{Broadcast, Bus, BusEvent};
 use diffyne_shared::envelope::json_string;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -56,12 +56,12 @@ pub async fn run(
                     let _ = thread.commands.send(Command::Start(position.clone(), Arc::clone(&before))).await;
                 }
             }
-            BusEvent::Question { id, question } => {
+            BusEvent::Query { id, query: question } => {
                 // Beside the deliveries, which must not wait for it.
                 let (bus, threads) = (spread.bus.clone(), threads.clone());
                 tokio::spawn(async move {
                     if let Some(answer) = operator::answer(&threads, bus.gateway_id(), &question).await {
-                        bus.answer(&id, &answer).await;
+                        bus.respond(&id, &answer).await;
                     }
                 });
             }
@@ -96,7 +96,7 @@ fn spread_ms(connections: u64, reactions_per_second: u64) -> Option<u64> {
     (ms >= SPREAD_MIN_MS).then_some(ms)
 }
 
-async fn deliver(threads: &[ReactorHandle], incoming: &Incoming, audience: Audience, spread: Option<u64>) {
+async fn deliver(threads: &[ReactorHandle], incoming: &Broadcast, audience: Audience, spread: Option<u64>) {
     let delivery = Arc::new(delivery(incoming, audience, spread));
     for thread in threads {
         // A thread that has ended has nobody to tell.
@@ -104,7 +104,7 @@ async fn deliver(threads: &[ReactorHandle], incoming: &Incoming, audience: Audie
     }
 }
 
-fn delivery(incoming: &Incoming, audience: Audience, spread: Option<u64>) -> Delivery {
+fn delivery(incoming: &Broadcast, audience: Audience, spread: Option<u64>) -> Delivery {
     let event = &incoming.event;
     let offset = incoming.position.as_ref().map(|position| format!(r#","offset":{}"#, position.offset));
     let spread = spread.map(|ms| format!(r#","spread":{ms}"#));
@@ -172,14 +172,14 @@ pub async fn count(bus: Bus, quota: Arc<Quota>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use diffyne_shared::bus::{Outgoing, Position};
+    use diffyne_shared::bus::{Position, Publication};
 
     #[test]
     fn a_broadcast_is_one_frame_with_untouched_parameters() {
-        let incoming = Incoming {
+        let incoming = Broadcast {
             id: "g.1-7".to_owned(),
             position: Some(Position { epoch: "e".to_owned(), offset: 9 }),
-            event: Outgoing {
+            event: Publication {
                 name: "message-sent".to_owned(),
                 params: r#"[{"room_id": 1.0}]"#.to_owned(),
                 except: None,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use clap::{ArgMatches, Command};
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
 use diffyne_shared::settings::worker::{self, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{self, Layers, Spec};
@@ -51,7 +51,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let environment: HashMap<String, String> = std::env::vars().collect();
     let layers = Layers::read(&specs, &files, &environment, &flags)?;
     let mut gateway_settings = GatewaySettings::read(&layers)?;
-    gateway_settings.workers.push(PeerAddress::Memory(WORKER.to_owned()));
+    gateway_settings.workers.push(Endpoint::Memory(WORKER.to_owned()));
     let worker_settings = WorkerSettings::read(&layers, MissingKey::Random)?;
     let logs = Logs::start(&gateway_settings.log, "diffyne-dev").map_err(anyhow::Error::msg)?;
 

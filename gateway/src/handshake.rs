@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use arc_swap::ArcSwap;
-use diffyne_shared::rate::Hush;
 use diffyne_shared::settings::gateway::GatewaySettings;
+use diffyne_shared::telemetry::LogThrottle;
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::http::request::Parts;
 use subtle::{Choice, ConstantTimeEq as _};
@@ -76,7 +76,7 @@ pub struct Admission {
     keys: ArcSwap<Vec<String>>,
     origins: Origins,
     proxies: Proxies,
-    guests: Hush,
+    guests: LogThrottle,
 }
 
 /// Who came in.
@@ -98,7 +98,7 @@ impl Admission {
             keys: ArcSwap::from_pointee(settings.keys.clone()),
             origins: Origins::new(&settings.origins, settings.app_url.as_deref()),
             proxies: Proxies::new(&settings.trusted_proxies),
-            guests: Hush::default(),
+            guests: LogThrottle::default(),
         }
     }
 
@@ -201,7 +201,7 @@ impl Admission {
                 reason,
                 "a page from elsewhere is served as a guest: set APP_URL, pass Host on in nginx, or list the Origin"
             );
-        } else if let Some(unsaid) = self.guests.may_say() {
+        } else if let Some(unsaid) = self.guests.allow() {
             tracing::warn!(
                 ?page,
                 ?host,

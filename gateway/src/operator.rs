@@ -111,7 +111,7 @@ pub async fn answer(threads: &[ReactorHandle], gateway: &str, question: &str) ->
 pub async fn everywhere(bus: &Bus, threads: &[ReactorHandle], order: &Order) -> Value {
     let question = serde_json::to_string(order).unwrap_or_default();
     let own = bus.gateway_id().to_owned();
-    let (mine, others) = tokio::join!(here(threads, order), bus.ask(&question, ANSWER_TIMEOUT));
+    let (mine, others) = tokio::join!(here(threads, order), bus.query(&question, ANSWER_TIMEOUT));
     let mut parts = vec![Part { gateway: own, connections: mine.0, closed: mine.1 }];
     for part in others.iter().filter_map(|text| serde_json::from_str::<Part>(text).ok()) {
         // Each gateway has one answer.

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use diffyne_shared::bus::{Bus, Position};
-use diffyne_shared::listener::Accepted;
+use diffyne_shared::listener::AcceptedStream;
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::token::SharedTokens;
 use serde_json::Value;
@@ -98,14 +98,14 @@ pub enum Command {
     /// Close these connections, and say how many.
     Disconnect(Whom, oneshot::Sender<usize>),
     /// Which workers does this thread reach?
-    Workers(oneshot::Sender<Vec<(diffyne_shared::rpc::PeerAddress, crate::relay::Wellness)>>),
+    Workers(oneshot::Sender<Vec<(diffyne_shared::rpc::Endpoint, crate::relay::Wellness)>>),
 }
 
 /// How to reach a thread.
 #[derive(Clone)]
 pub struct ReactorHandle {
     /// Connections for it.
-    pub accepted: mpsc::Sender<Accepted>,
+    pub accepted: mpsc::Sender<AcceptedStream>,
     /// Commands for it.
     pub commands: mpsc::Sender<Command>,
 }
@@ -263,7 +263,7 @@ impl Reactor {
 
     async fn run(
         self: Rc<Self>,
-        mut accepted: mpsc::Receiver<Accepted>,
+        mut accepted: mpsc::Receiver<AcceptedStream>,
         mut commands: mpsc::Receiver<Command>,
         workers: watch::Receiver<Workers>,
     ) {

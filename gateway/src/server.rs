@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use diffyne_shared::admin::{self, AdminSource, ApiFuture, ApiRequest};
 use diffyne_shared::bus::{Bus, CLAIMS, GatewayIdentity, RedisState, read_event};
 use diffyne_shared::listener::Listener;
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::token::Tokens;
 use hyper::{Method, StatusCode};
@@ -47,7 +47,7 @@ pub enum StartError {
     #[error("cannot listen on {address}: {error}")]
     Listen {
         /// The address.
-        address: PeerAddress,
+        address: Endpoint,
         /// What happened.
         error: std::io::Error,
     },
@@ -78,9 +78,9 @@ pub struct Extras {
 /// A running gateway.
 pub struct Gateway {
     /// Where it listens.
-    pub address: PeerAddress,
+    pub address: Endpoint,
     /// Where the admin pages are, if anywhere.
-    pub admin_address: Option<PeerAddress>,
+    pub admin_address: Option<Endpoint>,
     admission: Arc<Admission>,
     health: Arc<HealthSource>,
     common: Arc<Common>,
@@ -170,7 +170,7 @@ impl AdminSource for Admin {
         advance(&self.metrics.gaps.with_label_values(&["closed"]), figure(&counters.gaps_closed));
         advance(&self.metrics.gaps.with_label_values(&["told"]), figure(&counters.gaps_told));
         for claim in CLAIMS {
-            advance(&self.metrics.unproved.with_label_values(&[claim.label()]), self.bus.doubted(claim));
+            advance(&self.metrics.unproved.with_label_values(&[claim.label()]), self.bus.rejected(claim));
         }
         let WorkerCounts { known, reachable, faulty } = self.health.workers();
         self.metrics.workers.with_label_values(&["reachable"]).set(reachable as i64);
@@ -214,7 +214,7 @@ impl Gateway {
             Some(url) => Bus::redis(identity, url, &settings.redis, Arc::clone(&tokens), settings.status_key.clone())
                 .map_err(StartError::Bus)?,
         };
-        let bind = |address: &PeerAddress| {
+        let bind = |address: &Endpoint| {
             acceptor::listen(address).map_err(|error| StartError::Listen { address: address.clone(), error })
         };
         let listener = bind(&settings.listen)?;
@@ -381,7 +381,7 @@ async fn wait_until(limit: Duration, done: impl Fn() -> bool) {
 /// Counts the workers that every thread can call.
 async fn watch_workers(threads: Vec<ReactorHandle>, health: Arc<HealthSource>) {
     loop {
-        let mut all: std::collections::BTreeMap<PeerAddress, Wellness> = std::collections::BTreeMap::new();
+        let mut all: std::collections::BTreeMap<Endpoint, Wellness> = std::collections::BTreeMap::new();
         for thread in &threads {
             let (ask, answer) = oneshot::channel();
             if thread.commands.send(Command::Workers(ask)).await.is_err() {

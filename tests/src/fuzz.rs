@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use diffyne_gateway::socket::{Decoder, Limits};
 use diffyne_shared::envelope::{self, DataHead};
-use diffyne_shared::rpc::proof::{GatewayGreeting, GatewayStep, LegacyToken, WorkerGreeting, WorkerStep};
+use diffyne_shared::rpc::handshake::{GatewayHandshake, GatewayStep, LegacyToken, WorkerHandshake, WorkerStep};
 use diffyne_shared::rpc::{self, CallKind, FrameReader, Transport};
 use diffyne_shared::settings::worker::{Components, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{Files, Layers, gateway, worker};
@@ -290,7 +290,7 @@ impl Runner {
         match self.target {
             Target::Envelope => {
                 let text = String::from_utf8_lossy(input);
-                let usual = envelope::parse_usual(&text).map(|(message, _)| message.data.to_owned());
+                let usual = envelope::parse_canonical(&text).map(|(message, _)| message.data.to_owned());
                 let parsed = envelope::parse(&text);
                 if let Some(data) = usual {
                     assert!(
@@ -310,8 +310,8 @@ impl Runner {
             Target::Relay => {
                 let mut reader = FrameReader::new(1 << 20);
                 let tokens = Arc::new(Tokens::new(&["nobody-knows".to_owned()]));
-                let mut worker = WorkerGreeting::new(Arc::clone(&tokens), LegacyToken::Accept, rpc::Hello::default());
-                let greeting = GatewayGreeting::new(tokens, "g", 1 << 20);
+                let mut worker = WorkerHandshake::new(Arc::clone(&tokens), LegacyToken::Accept, rpc::Hello::default());
+                let greeting = GatewayHandshake::new(tokens, "g", 1 << 20);
                 let (mut gateway, _) = greeting.unwrap_or_else(|error| panic!("no greeting: {error}"));
                 let fed = async {
                     let mut bytes = input;

@@ -142,7 +142,7 @@ fn readers() -> Vec<(&'static str, Read)> {
         }),
         ("a call in its usual form", |text| {
             let whole = format!(r#"{{"event":"diffyne.call","data":{text}}}"#);
-            black_box(envelope::parse_usual(&whole).is_some());
+            black_box(envelope::parse_canonical(&whole).is_some());
         }),
         ("the head of a message", |text| {
             let head = DataHead::read(text);

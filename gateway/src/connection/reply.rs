@@ -4,8 +4,8 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use diffyne_shared::envelope::{self, Failure};
-use diffyne_shared::rpc::{CallKind, Outcome, Reply, SessionFate};
+use diffyne_shared::envelope::{self, FailureKind};
+use diffyne_shared::rpc::{CallKind, Outcome, Reply, SessionChange};
 use serde::Deserialize;
 
 use super::account::Held;
@@ -37,14 +37,14 @@ pub fn finish(reactor: &Rc<Reactor>, connection: &Rc<Connection>, pending: &Pend
             response(pending, reply, &(answer::event_ids(reply.event_count, &ids) + &handover(reactor, reply)))
         }
         Answer::Failed(failure, text) if pending.kind == CallKind::Mount => {
-            failed_with_error(failure.kind(), text, pending.request_id())
+            failed_with_error(failure.label(), text, pending.request_id())
         }
         Answer::Failed(failure, text) => frame::text(&envelope::failure(*failure, text, pending.request_id())),
     };
     let frame = if frame.len() > reactor.settings.outbox_bytes_max { too_large(pending) } else { frame };
     reactor.hub.push(connection, frame);
     if let Answer::Reply(reply) = answer
-        && reply.session == SessionFate::Gone
+        && reply.session == SessionChange::Gone
     {
         // It ended elsewhere, in another tab perhaps: the browser's cookies know more than this connection.
         reactor.hub.say_goodbye(connection, "the session has ended", Comeback::AfterMs(0));
@@ -67,7 +67,7 @@ struct FailureData {
 
 /// A login or logout over the socket: where the page fetches the cookies for the browser.
 fn handover(reactor: &Reactor, reply: &Reply<'_>) -> String {
-    if reply.session != SessionFate::Changed {
+    if reply.session != SessionChange::Changed {
         return String::new();
     }
     let token = reactor.handover.seal(&reply.set_cookie);
@@ -93,8 +93,8 @@ fn too_large(pending: &Pending) -> Bytes {
     tracing::error!("an answer is larger than DIFFYNE_OUTBOX_BYTES");
     let text = "The answer is larger than one connection may be sent. The call was run.";
     match pending.kind {
-        CallKind::Mount => failed_with_error(Failure::AnswerTooLarge.kind(), text, pending.request_id()),
-        _ => frame::text(&envelope::failure(Failure::AnswerTooLarge, text, pending.request_id())),
+        CallKind::Mount => failed_with_error(FailureKind::AnswerTooLarge.label(), text, pending.request_id()),
+        _ => frame::text(&envelope::failure(FailureKind::AnswerTooLarge, text, pending.request_id())),
     }
 }
 

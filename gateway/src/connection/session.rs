@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use diffyne_shared::envelope::{self, DataHead, Failure, TextField};
+use diffyne_shared::envelope::{self, DataHead, FailureKind, TextField};
 use diffyne_shared::rpc::{CallKind, Transport};
 
 use super::account::{Held, SUBSCRIBE_COST};
@@ -203,7 +203,7 @@ fn message(reactor: &Rc<Reactor>, connection: &Rc<Connection>, text: &str, now: 
         return close(reactor, connection, &Close::TOO_MANY);
     }
     connection.acted.set(reactor.hub.now());
-    if let Some((message, head)) = envelope::parse_usual(text) {
+    if let Some((message, head)) = envelope::parse_canonical(text) {
         let kind = if message.event == "diffyne.call" { CallKind::Call } else { CallKind::Update };
         return call(reactor, connection, kind, message.data, head, now);
     }
@@ -260,40 +260,40 @@ fn call(
     let names = [("componentId", &head.component_id), ("componentClass", &head.component_class), member];
     let request_id = head.request_id();
     if let Err(text) = head.check_lengths() {
-        reactor.metrics.call(None, Failure::Invalid.kind());
-        return answer(reactor, connection, &envelope::failure(Failure::Invalid, &text, request_id));
+        reactor.metrics.call(None, FailureKind::Invalid.label());
+        return answer(reactor, connection, &envelope::failure(FailureKind::Invalid, &text, request_id));
     }
     if names.iter().any(|(_, field)| **field == TextField::Missing) {
-        reactor.metrics.call(None, Failure::Invalid.kind());
-        let text = envelope::failure(Failure::Invalid, envelope::MISSING_PARAMETERS, request_id);
+        reactor.metrics.call(None, FailureKind::Invalid.label());
+        let text = envelope::failure(FailureKind::Invalid, envelope::MISSING_PARAMETERS, request_id);
         return answer(reactor, connection, &text);
     }
     let (Some(component), Some(_), Some(_)) = (head.component_id.json(), head.component_class.json(), member.1.json())
     else {
-        reactor.metrics.call(None, Failure::Invalid.kind());
+        reactor.metrics.call(None, FailureKind::Invalid.label());
         let wrong = names.iter().find(|(_, field)| **field == TextField::WrongType).map_or("data", |(name, _)| *name);
         let text = match request_id {
-            Some(_) => envelope::failure(Failure::Invalid, &format!("{wrong} must be a string"), request_id),
+            Some(_) => envelope::failure(FailureKind::Invalid, &format!("{wrong} must be a string"), request_id),
             None => envelope::error(envelope::INTERNAL_ERROR),
         };
         return answer(reactor, connection, &text);
     };
     if connection.lanes.borrow().len() >= reactor.settings.calls_per_connection_max {
-        reactor.metrics.call(None, Failure::Overloaded.kind());
+        reactor.metrics.call(None, FailureKind::Overloaded.label());
         let words = "Too many calls of this connection are waiting. The call was not run.";
-        return answer(reactor, connection, &envelope::failure(Failure::Overloaded, words, request_id));
+        return answer(reactor, connection, &envelope::failure(FailureKind::Overloaded, words, request_id));
     }
     if !connection.has_room_for(data.len() + CALL_BYTES) {
-        reactor.metrics.call(None, Failure::Overloaded.kind());
+        reactor.metrics.call(None, FailureKind::Overloaded.label());
         reactor.metrics.limited.with_label_values(&["held"]).inc();
         let words = "Too much is held for this connection already. The call was not run.";
-        return answer(reactor, connection, &envelope::failure(Failure::Overloaded, words, request_id));
+        return answer(reactor, connection, &envelope::failure(FailureKind::Overloaded, words, request_id));
     }
     if !connection.account.may_call(&reactor.rates, started) {
-        reactor.metrics.call(None, Failure::RateLimited.kind());
+        reactor.metrics.call(None, FailureKind::RateLimited.label());
         reactor.metrics.limited.with_label_values(&["calls"]).inc();
         let words = "Too many calls in a short time. The call was not run.";
-        return answer(reactor, connection, &envelope::failure(Failure::RateLimited, words, request_id));
+        return answer(reactor, connection, &envelope::failure(FailureKind::RateLimited, words, request_id));
     }
     let whole: Rc<str> = data.into();
     let pending = Pending {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use diffyne_shared::bus::{Position, is_event_name};
-use diffyne_shared::envelope::{self, CLASS_BYTES_MAX, DataHead, Failure};
+use diffyne_shared::envelope::{self, CLASS_BYTES_MAX, DataHead, FailureKind};
 use diffyne_shared::rpc::{CallKind, Outcome, Transport};
 use diffyne_shared::settings::value::Subscribe;
 use serde::Deserialize;
@@ -71,21 +71,21 @@ fn read_wishes(head: &DataHead<'_>) -> Option<Vec<Wish>> {
     (!wishes.is_empty() && wishes.iter().all(fits)).then_some(wishes)
 }
 
-fn failed(reactor: &Reactor, connection: &Rc<Connection>, failure: Failure, text: &str, request_id: Option<&str>) {
-    answer(reactor, connection, &envelope::diffyne_error(failure.kind(), text, request_id));
+fn failed(reactor: &Reactor, connection: &Rc<Connection>, failure: FailureKind, text: &str, request_id: Option<&str>) {
+    answer(reactor, connection, &envelope::diffyne_error(failure.label(), text, request_id));
 }
 
 /// The wishes of a message, unless the client was told what is wrong with them.
 fn wishes(reactor: &Reactor, connection: &Rc<Connection>, head: &DataHead<'_>) -> Option<Vec<Wish>> {
     let request_id = head.request_id();
     let Some(wishes) = read_wishes(head) else {
-        failed(reactor, connection, Failure::Subscribe, WISHES, request_id);
+        failed(reactor, connection, FailureKind::Subscribe, WISHES, request_id);
         return None;
     };
     let most = reactor.settings.subscriptions_max;
     if wishes.len() > most {
         let text = format!("A connection may have at most {most} subscriptions");
-        failed(reactor, connection, Failure::Subscribe, &text, request_id);
+        failed(reactor, connection, FailureKind::Subscribe, &text, request_id);
         return None;
     }
     Some(wishes)
@@ -100,7 +100,7 @@ fn take(reactor: &Reactor, connection: &Rc<Connection>, wishes: &[Wish], request
                 Excess::Number => format!("A connection may have at most {most} subscriptions"),
                 Excess::Bytes => "Too much is held for this connection already".to_owned(),
             };
-            failed(reactor, connection, Failure::Subscribe, &text, request_id);
+            failed(reactor, connection, FailureKind::Subscribe, &text, request_id);
             return false;
         }
     }
@@ -139,7 +139,7 @@ pub fn resume(reactor: &Rc<Reactor>, connection: &Rc<Connection>, data: &str) {
     let request_id = head.request_id();
     let Ok(back) = serde_json::from_str::<Return<'_>>(data) else {
         let text = "epoch must be a string and offset a whole number";
-        return failed(reactor, connection, Failure::Subscribe, text, request_id);
+        return failed(reactor, connection, FailureKind::Subscribe, text, request_id);
     };
     let Some(wishes) = wishes(reactor, connection, &head) else { return };
     let place = Position { epoch: back.epoch.into_owned(), offset: back.offset };
@@ -162,11 +162,11 @@ pub fn resume(reactor: &Rc<Reactor>, connection: &Rc<Connection>, data: &str) {
         Err(Unfit::Expired) => {
             count(reactor, "expired");
             let text = "The grant's time is over: subscribe or resume without it";
-            failed(reactor, connection, Failure::GrantExpired, text, request_id);
+            failed(reactor, connection, FailureKind::GrantExpired, text, request_id);
         }
         Err(Unfit::Wrong) => {
             count(reactor, "forged");
-            failed(reactor, connection, Failure::Subscribe, "The grant is not good for these events", request_id);
+            failed(reactor, connection, FailureKind::Subscribe, "The grant is not good for these events", request_id);
         }
     }
 }
@@ -196,11 +196,11 @@ fn ask(
 ) {
     if let Some(wish) = wishes.iter().find(|wish| wish.component_class.is_none()) {
         let text = format!("Each event must name the componentClass that listens to it: {} does not", wish.name);
-        return failed(reactor, connection, Failure::Subscribe, &text, request_id);
+        return failed(reactor, connection, FailureKind::Subscribe, &text, request_id);
     }
     if connection.questions.get() >= QUESTIONS_MAX {
         let text = "Too many subscriptions of this connection wait for a worker";
-        return failed(reactor, connection, Failure::Overloaded, text, request_id);
+        return failed(reactor, connection, FailureKind::Overloaded, text, request_id);
     }
     for known in connection.granted.borrow().iter() {
         if !wishes.contains(known) {
@@ -243,8 +243,8 @@ pub fn answered(reactor: &Rc<Reactor>, connection: &Rc<Connection>, question: Qu
     let granted = match told {
         Answer::Reply(reply) if reply.outcome == Outcome::Ok => serde_json::from_slice::<Granted>(reply.data)
             .map(|answer| answer.granted)
-            .map_err(|_| (Failure::Subscribe, "The worker's answer cannot be used.")),
-        Answer::Reply(_) => Err((Failure::Subscribe, "The component could not be asked.")),
+            .map_err(|_| (FailureKind::Subscribe, "The worker's answer cannot be used.")),
+        Answer::Reply(_) => Err((FailureKind::Subscribe, "The component could not be asked.")),
         Answer::Failed(failure, text) => Err((*failure, *text)),
     };
     let (yes, no) = match granted {
@@ -269,7 +269,7 @@ pub fn answered(reactor: &Rc<Reactor>, connection: &Rc<Connection>, question: Qu
             .collect();
         let text = format!("Not granted: {}", names.join(", "));
         // The request is answered by what was granted, if anything was.
-        failed(reactor, connection, Failure::Subscribe, &text, request_id.filter(|_| yes.is_empty()));
+        failed(reactor, connection, FailureKind::Subscribe, &text, request_id.filter(|_| yes.is_empty()));
     }
     set_granted(connection, yes.clone());
     if yes.is_empty() {
@@ -315,7 +315,7 @@ fn once_placed(
     if connection.questions.get() >= QUESTIONS_MAX {
         connection.returning.set(false);
         let text = "Too many subscriptions of this connection wait for the gateway to start";
-        return failed(reactor, connection, Failure::Overloaded, text, request_id);
+        return failed(reactor, connection, FailureKind::Overloaded, text, request_id);
     }
     connection.questions.set(connection.questions.get() + 1);
     let (reactor, connection) = (Rc::clone(reactor), Rc::clone(connection));
@@ -362,7 +362,7 @@ fn come_back(
     let owned = request_id.map(str::to_owned);
     if connection.returning.replace(true) {
         let text = "A resume of this connection is under way";
-        return failed(reactor, connection, Failure::Overloaded, text, request_id);
+        return failed(reactor, connection, FailureKind::Overloaded, text, request_id);
     }
     once_placed(reactor, connection, request_id, move |reactor, connection| {
         let request_id = owned.as_deref();

@@ -15,7 +15,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command};
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
 use diffyne_shared::settings::{self, SettingsError};
 
@@ -171,7 +171,7 @@ fn read_env(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
 fn port(settings: &GatewaySettings, report: &mut Report) {
     let address = &settings.listen;
     match address {
-        PeerAddress::Tcp { host, port } => match std::net::TcpListener::bind((host.as_str(), *port)) {
+        Endpoint::Tcp { host, port } => match std::net::TcpListener::bind((host.as_str(), *port)) {
             Ok(_) => report.well("port", format!("{address} is free")),
             Err(_) if workers::is_ours(address) => report.well("port", format!("{address}: a gateway runs there")),
             Err(error) => report.bad(
@@ -179,10 +179,10 @@ fn port(settings: &GatewaySettings, report: &mut Report) {
                 format!("{address} cannot be had: {error}. Stop what listens there (the old diffyne:websocket?), or set DIFFYNE_LISTEN"),
             ),
         },
-        PeerAddress::Unix(path) => match path.parent().filter(|folder| folder.is_dir()) {
+        Endpoint::Unix(path) => match path.parent().filter(|folder| folder.is_dir()) {
             Some(_) => report.well("port", format!("{address}: its directory is there")),
             None => report.bad("port", format!("{address}: its directory does not exist")),
         },
-        PeerAddress::Memory(_) => {}
+        Endpoint::Memory(_) => {}
     }
 }

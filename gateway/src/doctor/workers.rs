@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use diffyne_shared::bus::{Doubted, WorkerRegistry};
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::bus::{RejectedWorker, WorkerRegistry};
+use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
 use diffyne_shared::token::Tokens;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ pub(super) async fn check(patient: &Patient, report: &mut Report) {
 }
 
 /// Workers by address and those in the registry.
-async fn addresses(patient: &Patient, report: &mut Report) -> Vec<PeerAddress> {
+async fn addresses(patient: &Patient, report: &mut Report) -> Vec<Endpoint> {
     let mut addresses = patient.settings.workers.clone();
     if let Some(url) = &patient.settings.redis.url
         && let Ok(registry) =
@@ -48,7 +48,7 @@ async fn addresses(patient: &Patient, report: &mut Report) -> Vec<PeerAddress> {
     {
         match registry.list().await {
             Ok(listing) => {
-                for Doubted { address, why } in &listing.doubted {
+                for RejectedWorker { address, why } in &listing.rejected {
                     report.bad("workers", format!("the registration of {address:?} in Redis is ignored: {why}"));
                 }
                 for entry in listing.workers.iter().filter(|entry| !entry.draining) {
@@ -69,7 +69,7 @@ async fn addresses(patient: &Patient, report: &mut Report) -> Vec<PeerAddress> {
 }
 
 /// Says hello to a worker.
-async fn greet(patient: &Patient, address: &PeerAddress, report: &mut Report) -> bool {
+async fn greet(patient: &Patient, address: &Endpoint, report: &mut Report) -> bool {
     let hello = match relay::greet_once(address, &patient.settings).await {
         Ok(hello) => hello,
         Err(error) => {
@@ -109,11 +109,11 @@ async fn greet(patient: &Patient, address: &PeerAddress, report: &mut Report) ->
 }
 
 /// Whether a gateway of ours answers there.
-pub(super) fn is_ours(address: &PeerAddress) -> bool {
+pub(super) fn is_ours(address: &Endpoint) -> bool {
     get_health(address).is_some_and(|health| health.contains("\"gateway\""))
 }
 
-fn get_health(address: &PeerAddress) -> Option<String> {
+fn get_health(address: &Endpoint) -> Option<String> {
     let (host, port) = address.host_port()?;
     let mut stream = TcpStream::connect((host, port)).ok()?;
     stream.set_read_timeout(Some(ASK_TIMEOUT)).ok()?;
@@ -124,9 +124,9 @@ fn get_health(address: &PeerAddress) -> Option<String> {
 }
 
 /// A call through a gateway made for it, with these settings and these workers, to a worker and its application.
-async fn call(patient: &Patient, addresses: &[PeerAddress], report: &mut Report) {
+async fn call(patient: &Patient, addresses: &[Endpoint], report: &mut Report) {
     let mut settings = patient.settings.clone();
-    settings.listen = PeerAddress::tcp("127.0.0.1", 0);
+    settings.listen = Endpoint::tcp("127.0.0.1", 0);
     settings.admin_listen = None;
     settings.redis.url = None;
     settings.status_key = None;
@@ -179,7 +179,7 @@ fn message(patient: &Patient, class: &str, method: &str) -> String {
     .to_string()
 }
 
-fn post(address: &PeerAddress, path: &str, body: &str, timeout: Duration) -> Result<(u16, Value), String> {
+fn post(address: &Endpoint, path: &str, body: &str, timeout: Duration) -> Result<(u16, Value), String> {
     fn words(error: impl std::fmt::Display) -> String {
         error.to_string()
     }

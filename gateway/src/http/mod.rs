@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use diffyne_shared::bus::random_bits;
-use diffyne_shared::listener::Accepted;
+use diffyne_shared::listener::AcceptedStream;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -78,15 +78,15 @@ pub trait Pages: Send + Sync {
 }
 
 /// Serves one accepted connection.
-pub fn serve(reactor: &Rc<Reactor>, accepted: Accepted) {
+pub fn serve(reactor: &Rc<Reactor>, accepted: AcceptedStream) {
     let ticket = match &accepted {
-        Accepted::Tcp(_, peer) if !reactor.admission.is_trusted(peer.ip()) => {
+        AcceptedStream::Tcp(_, peer) if !reactor.admission.is_trusted(peer.ip()) => {
             match reactor.quota.enter_http(peer.ip()) {
                 Ok(ticket) => ticket,
                 Err(refusal) => return reactor.metrics.handshake(refusal.label()),
             }
         }
-        Accepted::Tcp(..) | Accepted::Unix(_) => None,
+        AcceptedStream::Tcp(..) | AcceptedStream::Unix(_) => None,
     };
     let Some(place) = reactor.intake.enter(HANDSHAKES_MAX / reactor.settings.threads) else {
         return reactor.metrics.handshake("flood");
@@ -95,12 +95,12 @@ pub fn serve(reactor: &Rc<Reactor>, accepted: Accepted) {
     let reactor = Rc::clone(reactor);
     tokio::task::spawn_local(async move {
         match accepted {
-            Accepted::Tcp(stream, peer) => {
+            AcceptedStream::Tcp(stream, peer) => {
                 if let Ok(stream) = TcpStream::from_std(stream) {
                     serve_http(&reactor, stream, Some(peer.ip()), &place.silent).await;
                 }
             }
-            Accepted::Unix(stream) => {
+            AcceptedStream::Unix(stream) => {
                 if let Ok(stream) = UnixStream::from_std(stream) {
                     serve_http(&reactor, stream, None, &place.silent).await;
                 }

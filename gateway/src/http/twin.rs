@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use diffyne_shared::envelope::{DataHead, Failure, json_string};
+use diffyne_shared::envelope::{DataHead, FailureKind, json_string};
 use diffyne_shared::rpc::{CallKind, Outcome, Transport};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -99,16 +99,16 @@ impl Waiting {
     }
 }
 
-fn failed(failure: Failure, text: &str) -> Answered {
+fn failed(failure: FailureKind, text: &str) -> Answered {
     let status = match failure {
-        Failure::Invalid | Failure::Subscribe | Failure::GrantExpired => StatusCode::BAD_REQUEST,
-        Failure::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        Failure::Overloaded | Failure::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
-        Failure::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Failure::WorkerLost | Failure::AnswerTooLarge => StatusCode::BAD_GATEWAY,
-        Failure::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        FailureKind::Invalid | FailureKind::Subscribe | FailureKind::GrantExpired => StatusCode::BAD_REQUEST,
+        FailureKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        FailureKind::Overloaded | FailureKind::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
+        FailureKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        FailureKind::WorkerLost | FailureKind::AnswerTooLarge => StatusCode::BAD_GATEWAY,
+        FailureKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
     };
-    let body = format!(r#"{{"s":false,"error":{},"type":"{}"}}"#, json_string(text), failure.kind());
+    let body = format!(r#"{{"s":false,"error":{},"type":"{}"}}"#, json_string(text), failure.label());
     Answered { status, body: body.into(), set_cookie: Vec::new() }
 }
 
@@ -208,14 +208,18 @@ impl Slot {
             failed(failure, text)
         };
         if reactor.quota.shedding.load(Ordering::Relaxed) {
-            return Err(refused("memory", Failure::Overloaded, "The server is short of memory. The call was not run."));
+            return Err(refused(
+                "memory",
+                FailureKind::Overloaded,
+                "The server is short of memory. The call was not run.",
+            ));
         }
         let most = reactor.settings.requests_max;
         let taken =
             reactor.requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
         if taken.is_err() {
             let text = "Too many requests are waiting. The call was not run.";
-            return Err(refused("full", Failure::Overloaded, text));
+            return Err(refused("full", FailureKind::Overloaded, text));
         }
         // From here on it is given back by dropping it.
         let all = Counted(Arc::clone(&reactor.requests));
@@ -225,7 +229,7 @@ impl Slot {
         } else {
             reactor.quota.enter_request(address).map_err(|_| {
                 let text = "Too many requests of this address are waiting. The call was not run.";
-                refused("address", Failure::RateLimited, text)
+                refused("address", FailureKind::RateLimited, text)
             })?
         };
         Ok(Arc::new(Self { _all: all, _address: of_address }))

@@ -239,7 +239,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::rc::Rc;
 
-    use diffyne_shared::rpc::{CallKind, Hello, PeerAddress, Transport};
+    use diffyne_shared::rpc::{CallKind, Endpoint, Hello, Transport};
     use proptest::prelude::*;
 
     use super::*;
@@ -302,8 +302,8 @@ mod tests {
     }
 
     fn peers() -> Vec<Rc<Peer>> {
-        let hello = Hello { id: "w".to_owned(), capacity: 4, ..Hello::default() };
-        let peers: Vec<Rc<Peer>> = (0..PEERS).map(|port| Peer::new(PeerAddress::tcp("h", port as u16))).collect();
+        let hello = Hello::worker("w", 4);
+        let peers: Vec<Rc<Peer>> = (0..PEERS).map(|port| Peer::new(Endpoint::tcp("h", port as u16))).collect();
         for peer in &peers {
             peer.connected(&hello, usize::MAX);
         }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::proof::{GatewayGreeting, GatewayStep, GreetError, HELLO_BYTES_MAX};
-use diffyne_shared::rpc::{self, Frame, FrameReader, Hello, PeerAddress};
+use diffyne_shared::rpc::handshake::{GatewayHandshake, GatewayStep, HELLO_BYTES_MAX, HandshakeError};
+use diffyne_shared::rpc::{self, Endpoint, Frame, FrameReader, Hello};
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::token::Tokens;
 use thiserror::Error;
@@ -61,7 +61,7 @@ pub enum ConnectError {
     Unreachable(String),
     /// It is not let in here, or we are not let in there.
     #[error("{0}")]
-    Untrusted(GreetError),
+    Untrusted(HandshakeError),
 }
 
 impl ConnectError {
@@ -71,19 +71,19 @@ impl ConnectError {
 
     /// Whether somebody listens there who has not proved to be a worker of ours.
     pub fn is_unproved(&self) -> bool {
-        matches!(self, Self::Untrusted(GreetError::Unproved(_)))
+        matches!(self, Self::Untrusted(HandshakeError::Unproved(_)))
     }
 }
 
-impl From<GreetError> for ConnectError {
-    fn from(error: GreetError) -> Self {
+impl From<HandshakeError> for ConnectError {
+    fn from(error: HandshakeError) -> Self {
         Self::Untrusted(error)
     }
 }
 
 /// Connects, proves who this is, has the worker prove the same, and exchanges hellos.
 pub(super) async fn connect(
-    address: &PeerAddress,
+    address: &Endpoint,
     settings: &RelaySettings,
     memory: Option<&MemoryConnector>,
 ) -> Result<Connected, ConnectError> {
@@ -94,7 +94,7 @@ pub(super) async fn connect(
     }
     let work = async {
         let stream = match (address, memory) {
-            (PeerAddress::Memory(name), Some(memory)) => memory.connect(name).await,
+            (Endpoint::Memory(name), Some(memory)) => memory.connect(name).await,
             _ => Stream::connect(address).await,
         };
         let mut stream = stream.map_err(ConnectError::words)?;
@@ -103,7 +103,7 @@ pub(super) async fn connect(
             let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(UNACKED_MAX));
         }
         match (&settings.tls, address) {
-            (Some(tls), PeerAddress::Tcp { host, .. }) => {
+            (Some(tls), Endpoint::Tcp { host, .. }) => {
                 let secured = tls.connect(host, stream).await;
                 stream = secured.map_err(|error| ConnectError::Unreachable(format!("no TLS: {error}")))?;
             }
@@ -119,14 +119,14 @@ pub(super) async fn connect(
 }
 
 /// Says hello to a worker and hangs up: what it is, or why it does not answer.
-pub async fn greet_once(address: &PeerAddress, settings: &GatewaySettings) -> Result<Hello, ConnectError> {
+pub async fn greet_once(address: &Endpoint, settings: &GatewaySettings) -> Result<Hello, ConnectError> {
     let tokens = Tokens::shared(&settings.worker_tokens);
     let settings = RelaySettings::new(settings, "doctor".to_owned(), tokens).map_err(ConnectError::Unreachable)?;
     connect(address, &settings, None).await.map(|connected| connected.hello)
 }
 
 async fn greet(mut stream: Stream, settings: &RelaySettings, tokens: Arc<Tokens>) -> Result<Connected, ConnectError> {
-    let (mut greeting, first) = GatewayGreeting::new(tokens, &settings.gateway_id, settings.frame_bytes_max)?;
+    let (mut greeting, first) = GatewayHandshake::new(tokens, &settings.gateway_id, settings.frame_bytes_max)?;
     send(&mut stream, &first).await?;
     let mut reader = FrameReader::new(HELLO_BYTES_MAX);
     loop {

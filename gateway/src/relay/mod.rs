@@ -18,8 +18,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use diffyne_shared::envelope::Failure;
-use diffyne_shared::rpc::{self, About, CallId, CallKind, Cause, Frame, Oversized, PeerAddress, Transport};
+use diffyne_shared::envelope::FailureKind;
+use diffyne_shared::rpc::{self, CallId, CallKind, CallRef, Cause, Endpoint, Frame, OversizedFrame, Transport};
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::telemetry;
 use diffyne_shared::tls::ClientTls;
@@ -82,7 +82,7 @@ pub enum Answer<'a> {
     /// A worker ran it.
     Reply(rpc::Reply<'a>),
     /// It was not run, or nobody knows.
-    Failed(Failure, &'static str),
+    Failed(FailureKind, &'static str),
 }
 
 /// What the relay is told about limits.
@@ -251,8 +251,8 @@ impl<O: 'static> Relay<O> {
         let key = self.calls.borrow_mut().insert(request, origin);
         match self.try_send(key) {
             Some(Handed::Over) => {}
-            Some(Handed::TooLarge) => self.fail(key, Failure::TooLarge, TOO_LARGE),
-            None if self.would_be_late(key) => self.fail(key, Failure::Overloaded, OVERLOADED),
+            Some(Handed::TooLarge) => self.fail(key, FailureKind::TooLarge, TOO_LARGE),
+            None if self.would_be_late(key) => self.fail(key, FailureKind::Overloaded, OVERLOADED),
             None => self.wait(key),
         }
     }
@@ -288,7 +288,7 @@ impl<O: 'static> Relay<O> {
     fn place(self: &Rc<Self>, key: u64) {
         match self.try_send(key) {
             Some(Handed::Over) => {}
-            Some(Handed::TooLarge) => self.fail(key, Failure::TooLarge, TOO_LARGE),
+            Some(Handed::TooLarge) => self.fail(key, FailureKind::TooLarge, TOO_LARGE),
             None => self.wait(key),
         }
     }
@@ -298,7 +298,7 @@ impl<O: 'static> Relay<O> {
         if waits {
             self.observer.waiting(1);
         } else {
-            self.fail(key, Failure::Overloaded, OVERLOADED);
+            self.fail(key, FailureKind::Overloaded, OVERLOADED);
         }
     }
 
@@ -335,7 +335,7 @@ impl<O: 'static> Relay<O> {
             match self.try_send(key) {
                 Some(Handed::Over) => self.calls.borrow_mut().left_queue(),
                 // Its end takes it out of the queue.
-                Some(Handed::TooLarge) => self.fail(key, Failure::TooLarge, TOO_LARGE),
+                Some(Handed::TooLarge) => self.fail(key, FailureKind::TooLarge, TOO_LARGE),
                 None => return,
             }
             self.observer.waiting(-1);
@@ -349,7 +349,7 @@ impl<O: 'static> Relay<O> {
         }
     }
 
-    fn fail(&self, key: u64, failure: Failure, text: &'static str) {
+    fn fail(&self, key: u64, failure: FailureKind, text: &'static str) {
         let call = self.calls.borrow_mut().remove(key);
         if let Some(origin) = call {
             self.answer(origin, Answer::Failed(failure, text));
@@ -390,12 +390,12 @@ impl<O: 'static> Relay<O> {
                     peer.send(&Frame::Cancel(CallId { id: key }));
                     peer.failed("a call ran out of time");
                     let text = "The call took too long. It may or may not have run.";
-                    self.fail(key, Failure::Timeout, text);
+                    self.fail(key, FailureKind::Timeout, text);
                 }
                 Place::Waiting | Place::New => {
                     self.observer.waiting(-1);
                     let text = "No worker became free in time. The call was not run.";
-                    self.fail(key, Failure::Overloaded, text);
+                    self.fail(key, FailureKind::Overloaded, text);
                 }
             }
         }
@@ -403,7 +403,7 @@ impl<O: 'static> Relay<O> {
             let waited_long = self.calls.borrow().waiting_since_before(now, self.settings.worker_wait);
             for key in waited_long {
                 self.observer.waiting(-1);
-                self.fail(key, Failure::NoWorker, "No worker is available. The call was not run.");
+                self.fail(key, FailureKind::NoWorker, "No worker is available. The call was not run.");
             }
         }
         self.batch_done();
@@ -418,7 +418,7 @@ impl<O: 'static> Relay<O> {
         }
         for key in lost {
             let text = "The worker is gone. The call may or may not have run.";
-            self.fail(key, Failure::WorkerLost, text);
+            self.fail(key, FailureKind::WorkerLost, text);
         }
         for key in again {
             self.place(key);
@@ -427,13 +427,13 @@ impl<O: 'static> Relay<O> {
     }
 
     /// A frame from a worker was too large, and read past.
-    fn oversized(&self, peer: &Rc<Peer>, frame: Oversized) {
+    fn oversized(&self, peer: &Rc<Peer>, frame: OversizedFrame) {
         tracing::error!(worker = %peer.address, bytes = frame.bytes, limit = self.settings.frame_bytes_max,
             "a worker's frame is too large and was dropped: lower its DIFFYNE_WORKER_MAX_ANSWER");
-        let Some(About::Reply(id)) = frame.about else { return };
+        let Some(CallRef::Reply(id)) = frame.call else { return };
         let taken = self.calls.borrow_mut().take_sent(id, peer, Instant::now());
         if let Some((origin, _)) = taken {
-            self.answer(origin, Answer::Failed(Failure::AnswerTooLarge, ANSWER_TOO_LARGE));
+            self.answer(origin, Answer::Failed(FailureKind::AnswerTooLarge, ANSWER_TOO_LARGE));
         }
     }
 
@@ -491,7 +491,7 @@ impl<O: 'static> Relay<O> {
     }
 
     /// Addresses of workers and how they are.
-    pub fn workers(&self) -> Vec<(PeerAddress, Wellness)> {
+    pub fn workers(&self) -> Vec<(Endpoint, Wellness)> {
         self.peers.borrow().iter().map(|peer| (peer.address.clone(), peer.wellness())).collect()
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::backoff::Backoff;
-use diffyne_shared::rpc::{self, CodecError, Empty, Frame, FrameReader, Hello, PeerAddress};
+use diffyne_shared::rpc::{self, CodecError, Empty, Endpoint, Frame, FrameReader, Hello};
 use diffyne_shared::telemetry;
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
@@ -62,7 +62,7 @@ pub(super) enum Handed {
 /// What the relay knows of a worker.
 #[derive(Debug)]
 pub(super) struct Peer {
-    pub(super) address: PeerAddress,
+    pub(super) address: Endpoint,
     state: Cell<State>,
     /// It handed a call back and has not told of room since.
     busy: Cell<bool>,
@@ -91,7 +91,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(address: PeerAddress) -> Rc<Self> {
+    pub(super) fn new(address: Endpoint) -> Rc<Self> {
         Rc::new(Self {
             address,
             state: Cell::new(State::Away),

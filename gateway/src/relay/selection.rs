@@ -30,15 +30,15 @@ pub(super) fn choose(peers: &[Rc<Peer>], refused: impl Fn(&Rc<Peer>) -> bool) ->
 mod tests {
     use super::super::peer::Handed;
     use super::*;
-    use diffyne_shared::rpc::{Empty, Frame, Hello, PeerAddress};
+    use diffyne_shared::rpc::{Empty, Endpoint, Frame, Hello};
 
     fn hello() -> Hello {
-        Hello { id: "w".to_owned(), capacity: 8, ..Hello::default() }
+        Hello::worker("w", 8)
     }
 
     #[test]
     fn a_worker_that_cannot_run_calls_gets_them_only_when_it_is_the_last() {
-        let peers: Vec<Rc<Peer>> = (0..2).map(|port| Peer::new(PeerAddress::tcp("h", port))).collect();
+        let peers: Vec<Rc<Peer>> = (0..2).map(|port| Peer::new(Endpoint::tcp("h", port))).collect();
         for peer in &peers {
             peer.connected(&hello(), 1000);
         }
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_worker_gets_no_more_calls_than_it_takes() {
-        let peer = Peer::new(PeerAddress::tcp("h", 1));
+        let peer = Peer::new(Endpoint::tcp("h", 1));
         peer.connected(&Hello { capacity: 2, queue: Some(1), ..hello() }, 1000);
         let peers = [peer];
         let mut sent = 0;
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn a_slow_worker_gets_the_smaller_share() {
         use std::time::Duration;
-        let peers: Vec<Rc<Peer>> = (0..2).map(|port| Peer::new(PeerAddress::tcp("h", port))).collect();
+        let peers: Vec<Rc<Peer>> = (0..2).map(|port| Peer::new(Endpoint::tcp("h", port))).collect();
         for peer in &peers {
             peer.connected(&hello(), 1000);
         }
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_less_loaded_of_two_is_chosen_and_refusals_are_heeded() {
-        let peers: Vec<Rc<Peer>> = (0..2).map(|port| Peer::new(PeerAddress::tcp("h", port))).collect();
+        let peers: Vec<Rc<Peer>> = (0..2).map(|port| Peer::new(Endpoint::tcp("h", port))).collect();
         assert!(choose(&peers, |_| false).is_none(), "nobody is connected");
         for peer in &peers {
             peer.connected(&hello(), 1000);

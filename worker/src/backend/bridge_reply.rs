@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use diffyne_shared::rpc::{CallKind, Outcome, SessionFate, Transport};
-use diffyne_shared::telemetry::{self, LineLimit};
+use diffyne_shared::rpc::{CallKind, Outcome, SessionChange, Transport};
+use diffyne_shared::telemetry::{self, LogThrottle};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ use super::names::{self, CallNames, KnownNames};
 use crate::call::{BroadcastEvent, CallError, CallResult, redirect};
 
 /// Limits log lines about failed and refused calls: anybody can cause them.
-static LINES: LineLimit = LineLimit::new(10, 50);
+static LINES: LogThrottle = LogThrottle::new(10, 50);
 
 /// The head of a reply: how a call ended, as the bridge reports it.
 #[derive(Debug, Default, Deserialize)]
@@ -35,7 +35,7 @@ pub struct BridgeReply {
     events: Vec<BridgeEvent>,
     event_count: u32,
     set_cookie: Vec<String>,
-    session: Option<SessionFate>,
+    session: Option<SessionChange>,
     listeners: Option<String>,
     /// Length of the body in bytes, where the body does not come in a frame.
     length: Option<usize>,
@@ -259,7 +259,7 @@ fn log(error: &CallError, CallNames { class, method }: &CallNames, place: &str, 
     if !matches!(error, CallError::Exception(_) | CallError::Refused(_)) {
         return;
     }
-    let Some(left_out) = LINES.may_write() else { return };
+    let Some(left_out) = LINES.allow() else { return };
     if let CallError::Exception(error) = error {
         let (error, place) = (telemetry::error(error), telemetry::error(place));
         tracing::error!(component = class, method, %error, %place, request, left_out, "a component failed");

@@ -13,7 +13,7 @@ pub(crate) mod redirect;
 
 use std::time::Instant;
 
-use diffyne_shared::rpc::{CallKind, Cause, Outcome, SessionFate, Transport};
+use diffyne_shared::rpc::{CallKind, Cause, Outcome, SessionChange, Transport};
 
 pub use client::ClientInfo;
 pub use error::CallError;
@@ -71,7 +71,7 @@ pub struct CallResult {
     /// The class's listeners as JSON, after a mount.
     pub listeners: Option<Vec<u8>>,
     /// What happened to the user's session.
-    pub session: SessionFate,
+    pub session: SessionChange,
 }
 
 impl CallResult {
@@ -99,7 +99,7 @@ impl Default for CallResult {
             broadcasts: Vec::new(),
             set_cookie: Vec::new(),
             listeners: None,
-            session: SessionFate::Same,
+            session: SessionChange::Same,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use arc_swap::ArcSwap;
 use diffyne_shared::rpc::{CallKind, Outcome};
 use diffyne_shared::signing::{Signer, fingerprint};
-use diffyne_shared::telemetry::{self, LineLimit};
+use diffyne_shared::telemetry::{self, LogThrottle};
 use futures_util::FutureExt as _;
 use serde_json::{Map, Value, json};
 
@@ -22,7 +22,7 @@ use crate::vdom::{diff, parse};
 mod tests;
 
 /// Limits log lines about failed calls: anybody can cause them.
-static LINES: LineLimit = LineLimit::new(10, 50);
+static LINES: LogThrottle = LogThrottle::new(10, 50);
 
 /// Runs the components of a registry.
 pub struct Engine {
@@ -255,7 +255,7 @@ fn broadcasts(events: &[ComponentEvent]) -> Result<Vec<BroadcastEvent>, CallErro
 fn log(error: &CallError, class: &str, method: &str) {
     error.warn_if_unsigned(class);
     if let CallError::Exception(text) = error
-        && let Some(left_out) = LINES.may_write()
+        && let Some(left_out) = LINES.allow()
     {
         let error = telemetry::error(text);
         tracing::error!(component = class, method, %error, left_out, "a component failed");

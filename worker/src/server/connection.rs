@@ -8,11 +8,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::proof::Visitor;
+use diffyne_shared::rpc::handshake::AdmittedGateway;
 use diffyne_shared::rpc::{
-    self, About, Call, CallId, CodecError, EventOut, Frame, FrameReader, Outcome, Oversized, Pong, Reply,
+    self, Call, CallId, CallRef, CodecError, Frame, FrameReader, Outcome, OversizedFrame, Pong, Reply, ResponseEvent,
 };
-use diffyne_shared::telemetry::{self, LineLimit};
+use diffyne_shared::telemetry::{self, LogThrottle};
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -37,7 +37,7 @@ const RESPONSE_TOO_LARGE: &[u8] =
     br#"{"s":false,"error":"The answer is larger than the gateway takes. The call was run.","type":"server_error"}"#;
 
 /// Limits log lines about refused gateways: anybody may connect.
-static LINES: LineLimit = LineLimit::new(1, 10);
+static LINES: LogThrottle = LogThrottle::new(1, 10);
 
 /// A call that has left this connection, by the gateway's id.
 struct EndedCall {
@@ -61,14 +61,14 @@ struct GatewayConnection {
 
 /// Serves a connection until the gateway hangs up.
 pub(super) async fn serve(worker: Arc<WorkerState>, stream: Stream) {
-    let Some((stream, reader, visitor)) = admit(&worker, stream).await else { return };
-    let gateway = telemetry::name(&visitor.id);
-    if visitor.legacy {
+    let Some((stream, reader, admitted)) = admit(&worker, stream).await else { return };
+    let gateway = telemetry::name(&admitted.id);
+    if admitted.legacy {
         tracing::warn!(%gateway, "a gateway showed its token in the clear (DIFFYNE_WORKER_TOKEN_LEGACY=accept)");
     }
     tracing::info!(%gateway, "gateway connected");
     worker.count_gateways(|count| count.fetch_add(1, Ordering::Relaxed) + 1);
-    let mut connection = GatewayConnection::new(&worker, visitor.frame_bytes_max);
+    let mut connection = GatewayConnection::new(&worker, admitted.frame_bytes_max);
     let why = connection.exchange_frames(stream, reader).await;
     tracing::info!(%gateway, why = %telemetry::error(&why), "gateway disconnected");
     connection.finish_calls().await;
@@ -76,7 +76,7 @@ pub(super) async fn serve(worker: Arc<WorkerState>, stream: Stream) {
 }
 
 /// Waits for the gateway's hello and proof; `None` when the connection was refused or evicted.
-async fn admit(worker: &WorkerState, stream: Stream) -> Option<(Stream, FrameReader, Visitor)> {
+async fn admit(worker: &WorkerState, stream: Stream) -> Option<(Stream, FrameReader, AdmittedGateway)> {
     let pending = worker.pending.add();
     let accepted = tokio::select! {
         accepted = tokio::time::timeout(handshake::HELLO_TIMEOUT, handshake::accept(worker, stream)) => accepted,
@@ -90,7 +90,7 @@ async fn admit(worker: &WorkerState, stream: Stream) -> Option<(Stream, FrameRea
         Ok(Ok(accepted)) => return Some(accepted),
         Ok(Err(why)) => {
             worker.metrics.refused.inc();
-            if let Some(left_out) = LINES.may_write() {
+            if let Some(left_out) = LINES.allow() {
                 tracing::warn!(why = %telemetry::error(&why), left_out, "a gateway was turned away");
             }
         }
@@ -172,10 +172,10 @@ impl GatewayConnection {
     }
 
     /// Replies to the call of a frame that was too large to be read, if it was a call.
-    fn refuse_oversized(&mut self, frame: Oversized) {
+    fn refuse_oversized(&mut self, frame: OversizedFrame) {
         let limit = self.worker.frame_bytes_max;
         tracing::warn!(bytes = frame.bytes, limit, "a gateway's frame is too large and was dropped");
-        if let Some(About::Call(id)) = frame.about {
+        if let Some(CallRef::Call(id)) = frame.call {
             let (load, faulty) = (self.load(), self.faulty());
             let failed = Reply::new(id, Outcome::ValidationError, 413, TOO_LARGE);
             self.send(&Frame::Reply(Reply { load, faulty, ..failed }));
@@ -253,7 +253,7 @@ impl GatewayConnection {
             data: &result.data,
             event_count: result.event_count,
             broadcasts: broadcasts
-                .map(|event| EventOut { index: event.index, name: &event.name, params: &event.params })
+                .map(|event| ResponseEvent { index: event.index, name: &event.name, params: &event.params })
                 .collect(),
             set_cookie: result.set_cookie.clone(),
             session: result.session,

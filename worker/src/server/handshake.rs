@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::proof::{HELLO_BYTES_MAX, Visitor, WorkerGreeting, WorkerStep};
+use diffyne_shared::rpc::handshake::{AdmittedGateway, HELLO_BYTES_MAX, WorkerHandshake, WorkerStep};
 use diffyne_shared::rpc::{self, Frame, FrameReader, Hello};
 use tokio::io::AsyncWriteExt as _;
 
@@ -13,15 +13,18 @@ use super::state::WorkerState;
 pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Accepts TLS where it is set, and then a gateway that proves the token.
-pub(super) async fn accept(worker: &WorkerState, mut stream: Stream) -> Result<(Stream, FrameReader, Visitor), String> {
+pub(super) async fn accept(
+    worker: &WorkerState,
+    mut stream: Stream,
+) -> Result<(Stream, FrameReader, AdmittedGateway), String> {
     if let Some(tls) = worker.tls.load_full() {
         let hint = "DIFFYNE_WORKER_TLS_CA in the gateway's settings";
         stream = tls.accept(stream).await.map_err(|error| format!("no TLS ({hint}): {error}"))?;
     }
     let mut reader = FrameReader::new(HELLO_BYTES_MAX);
-    let visitor = exchange_hellos(worker, &mut stream, &mut reader).await?;
+    let admitted = exchange_hellos(worker, &mut stream, &mut reader).await?;
     reader.set_frame_bytes_max(worker.frame_bytes_max);
-    Ok((stream, reader, visitor))
+    Ok((stream, reader, admitted))
 }
 
 /// Verifies that the gateway knows the token, and proves that this worker does.
@@ -29,11 +32,11 @@ async fn exchange_hellos(
     worker: &WorkerState,
     stream: &mut Stream,
     reader: &mut FrameReader,
-) -> Result<Visitor, String> {
+) -> Result<AdmittedGateway, String> {
     fn text(error: impl std::fmt::Display) -> String {
         error.to_string()
     }
-    let mut greeting = WorkerGreeting::new(worker.tokens.load_full(), **worker.legacy_token.load(), hello(worker));
+    let mut handshake = WorkerHandshake::new(worker.tokens.load_full(), **worker.legacy_token.load(), hello(worker));
     loop {
         let Some(frame) = reader.next_frame().map_err(text)? else {
             if reader.fill(stream).await.map_err(text)? == 0 {
@@ -41,11 +44,11 @@ async fn exchange_hellos(
             }
             continue;
         };
-        match greeting.receive(frame).map_err(text)? {
+        match handshake.receive(frame).map_err(text)? {
             WorkerStep::Send(frame) => send(stream, &frame).await.map_err(text)?,
-            WorkerStep::Welcome(frame, visitor) => {
+            WorkerStep::Welcome(frame, admitted) => {
                 send(stream, &frame).await.map_err(text)?;
-                return Ok(visitor);
+                return Ok(admitted);
             }
             WorkerStep::Refuse(frame, error) => {
                 send(stream, &frame).await.map_err(text)?;
@@ -60,14 +63,12 @@ async fn exchange_hellos(
 fn hello(worker: &WorkerState) -> Hello {
     Hello {
         features: worker.backend.features(),
-        id: worker.id.clone(),
-        capacity: worker.concurrency as u32,
         backend: worker.backend.name().to_owned(),
         draining: worker.drain.is_cancelled(),
         faulty: worker.backend.ready().is_err(),
         queue: u32::try_from(worker.queue_max).ok(),
         frame_bytes_max: u32::try_from(worker.frame_bytes_max).ok(),
-        ..Hello::default()
+        ..Hello::worker(&worker.id, worker.concurrency as u32)
     }
 }
 

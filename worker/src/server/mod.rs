@@ -19,8 +19,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::bus::{WorkerEntry, WorkerRegistry};
-use diffyne_shared::listener::{Accepted, Listener, Stream};
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::listener::{AcceptedStream, Listener, Stream};
+use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::worker::WorkerSettings;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -46,7 +46,7 @@ pub enum WorkerStartError {
     #[error("cannot listen on {address}: {error}")]
     Listen {
         /// The address.
-        address: PeerAddress,
+        address: Endpoint,
         /// The system's error.
         error: std::io::Error,
     },
@@ -62,7 +62,7 @@ pub enum WorkerStartError {
 }
 
 enum IncomingStream {
-    Accepted(Accepted),
+    Accepted(AcceptedStream),
     Memory(Stream),
 }
 
@@ -78,7 +78,7 @@ pub struct Worker {
 impl Worker {
     /// Starts a worker that listens as its settings say. Must be called within a runtime, on which its tasks run.
     pub fn start(settings: &WorkerSettings, backend: Arc<dyn Backend>) -> Result<Self, WorkerStartError> {
-        let bind = |address: &PeerAddress| {
+        let bind = |address: &Endpoint| {
             Listener::bind(address).map_err(|error| WorkerStartError::Listen { address: address.clone(), error })
         };
         let listener = bind(&settings.listen)?;
@@ -96,7 +96,7 @@ impl Worker {
     }
 
     /// Announces the worker in Redis, where the settings name one.
-    fn announce(&mut self, settings: &WorkerSettings, address: &PeerAddress) -> Result<(), WorkerStartError> {
+    fn announce(&mut self, settings: &WorkerSettings, address: &Endpoint) -> Result<(), WorkerStartError> {
         let Some(url) = &settings.redis.url else { return Ok(()) };
         let tokens = Arc::clone(&self.state.tokens);
         let registry = WorkerRegistry::open(url, &settings.redis, tokens).map_err(WorkerStartError::Redis)?;
@@ -133,13 +133,7 @@ impl Worker {
             .map(|index| spawn_thread(index, Arc::clone(&state)))
             .collect::<std::io::Result<_>>()
             .map_err(WorkerStartError::Thread)?;
-        Ok(Self {
-            state,
-            threads,
-            tasks: Vec::new(),
-            announcement: None,
-            drain_timeout: settings.drain_timeout,
-        })
+        Ok(Self { state, threads, tasks: Vec::new(), announcement: None, drain_timeout: settings.drain_timeout })
     }
 
     /// Replaces the tokens that gateways have to prove, and the certificate. Connected gateways stay connected.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use diffyne_shared::bus::random_bits;
-use diffyne_shared::rpc::proof::LegacyToken;
+use diffyne_shared::rpc::handshake::LegacyToken;
 use diffyne_shared::settings::worker::WorkerSettings;
 use diffyne_shared::tls::ServerTls;
 use diffyne_shared::token::{SharedTokens, Tokens};

@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use bytes::Bytes;
 use diffyne_shared::listener::Stream;
 use diffyne_shared::settings::application::FastCgiSettings;
-use diffyne_shared::telemetry::{self, LineLimit};
+use diffyne_shared::telemetry::{self, LogThrottle};
 use fastcgi_client::conn::{KeepAlive, ShortConn};
 use fastcgi_client::io::TokioCompat;
 use fastcgi_client::response::{Content, ResponseStream};
@@ -26,7 +26,7 @@ use crate::call::BoxFuture;
 /// How much of php-fpm's error output about one request is logged.
 const ERROR_BYTES_MAX: usize = 2_000;
 /// Limits log lines with php-fpm's error output: anybody can cause it.
-static LINES: LineLimit = LineLimit::new(10, 50);
+static LINES: LogThrottle = LogThrottle::new(10, 50);
 
 type KeepAliveClient = Client<TokioCompat<Stream>, KeepAlive>;
 
@@ -177,7 +177,7 @@ where
         }
     }
     if !errors.is_empty()
-        && let Some(left_out) = LINES.may_write()
+        && let Some(left_out) = LINES.allow()
     {
         let text = String::from_utf8_lossy(&errors);
         tracing::warn!(text = %telemetry::error(text.trim_end()), left_out, "PHP says");

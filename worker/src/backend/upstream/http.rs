@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::application::HttpSettings;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{HOST, HeaderValue};
@@ -105,9 +105,9 @@ impl tower_service::Service<Uri> for SocketConnector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let address = match &self.socket {
-            Some(path) => PeerAddress::Unix(path.clone()),
+            Some(path) => Endpoint::Unix(path.clone()),
             None => {
-                PeerAddress::tcp(uri.host().unwrap_or_default().trim_matches(['[', ']']), uri.port_u16().unwrap_or(80))
+                Endpoint::tcp(uri.host().unwrap_or_default().trim_matches(['[', ']']), uri.port_u16().unwrap_or(80))
             }
         };
         Box::pin(async move {
