@@ -21,9 +21,10 @@ use diffyne_shared::signing::{
     EmptyStrings, Purpose, Signer, SigningKey, Verdict, VerifyState, canonical_json, fingerprint,
 };
 use diffyne_shared::token::Tokens;
-use diffyne_worker::backend::application::ApplicationBackend;
-use diffyne_worker::backend::translation::from_endpoint;
-use diffyne_worker::backend::{Backend, Job};
+use diffyne_worker::backend::Backend;
+use diffyne_worker::backend::upstream::UpstreamBackend;
+use diffyne_worker::backend::upstream::endpoint::read_response;
+use diffyne_worker::call::Job;
 use diffyne_worker::component::engine::Engine;
 use diffyne_worker::component::{ClientInfo, Registry};
 use diffyne_worker::vdom::{Node, Patch, diff, parse};
@@ -254,7 +255,7 @@ struct Runner {
     target: Target,
     runtime: tokio::runtime::Runtime,
     /// A worker's backend over a server of ours that answers with the input.
-    backend: Option<Arc<ApplicationBackend>>,
+    backend: Option<Arc<UpstreamBackend>>,
     answer: Arc<std::sync::Mutex<Vec<u8>>>,
     /// Components in Rust.
     engine: Engine,
@@ -382,7 +383,7 @@ impl Runner {
             }
             Target::Endpoint => {
                 let status = [200, 400, 403, 404, 422, 500][input.len() % 6];
-                let (_, body) = from_endpoint(status, input);
+                let (_, body) = read_response(status, input);
                 assert!(body.is_empty() || serde_json::from_slice::<serde_json::Value>(&body).is_ok());
             }
             Target::Http | Target::FastCgi => {
@@ -442,7 +443,7 @@ fn tempfile_with(input: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
 }
 
 /// A server that answers everything with the input of the moment, and the backend that asks it.
-async fn serve(target: Target, answer: Arc<std::sync::Mutex<Vec<u8>>>) -> anyhow::Result<Arc<ApplicationBackend>> {
+async fn serve(target: Target, answer: Arc<std::sync::Mutex<Vec<u8>>>) -> anyhow::Result<Arc<UpstreamBackend>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
     tokio::spawn(async move {
@@ -468,7 +469,7 @@ async fn serve(target: Target, answer: Arc<std::sync::Mutex<Vec<u8>>>) -> anyhow
     let layers = Layers::read(&worker::specs(), &Files::default(), &HashMap::new(), &flags)?;
     let settings = WorkerSettings::read(&layers, MissingKey::Refuse)?;
     let Components::Application(application) = settings.components else { anyhow::bail!("no application") };
-    Ok(ApplicationBackend::start(application, settings.signer, false))
+    Ok(UpstreamBackend::start(application, settings.signer, false))
 }
 
 /// Feeds a target for a while, on a small stack; how many inputs it took. A finding is kept in a file that the error

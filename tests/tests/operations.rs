@@ -462,10 +462,3 @@ fn a_gateway_on_a_unix_socket_or_a_handed_over_port_serves_and_says_where() -> a
     })?;
     eventually("the handed-over port is served", || http_get(port, "/health").is_ok_and(|health| health.status == 200))
 }
-
-#[test]
-fn the_bridge_that_operators_copy_is_the_one_that_workers_use() -> anyhow::Result<()> {
-    let read = |path: &str| std::fs::read_to_string(project().join(path));
-    assert_eq!(read("deploy/php/diffyne-bridge.php")?, read("worker/src/backend/bridge.php")?);
-    Ok(())
-}

@@ -1,11 +1,13 @@
-//! The cookies of a call: those of the handshake, and over them those that answers have set since.
+//! The cookies of a call: the handshake's, overridden by those that responses have set since.
 
-/// The name of a line with cookies, among the lines of a client's headers.
+/// The start of a line with cookies, among the lines of a client's headers.
 const LINE: &str = "cookie: ";
 
-/// Cookies in the order in which they count: of two equal ones the first, as in PHP. Only spaces and tabs before a name
-/// are no part of it; a cookie without `=` is empty, and one without a name is none.
-pub fn pairs(headers: &str) -> impl Iterator<Item = (&str, &str)> {
+/// Cookies in order of precedence: of two cookies with one name the first counts, as in PHP.
+///
+/// Only spaces and tabs before a name are trimmed. A cookie without `=` has an empty value; one without a name is
+/// ignored.
+pub(crate) fn pairs(headers: &str) -> impl Iterator<Item = (&str, &str)> {
     pieces(headers).map(|piece| piece.split_once('=').unwrap_or((piece, "")))
 }
 
@@ -16,13 +18,14 @@ fn pieces(headers: &str) -> impl Iterator<Item = &str> {
 }
 
 /// All cookies as the value of one `Cookie` header.
-pub fn header(headers: &str) -> String {
+pub(crate) fn header(headers: &str) -> String {
     pieces(headers).collect::<Vec<_>>().join("; ")
 }
 
-/// Puts the cookies that answers have set, `name=value; name`, over those of the handshake: these of the same name go.
-/// A name without `=` is a cookie that an answer has deleted.
-pub fn put_over(headers: &str, set: &str) -> String {
+/// Replaces cookies of the handshake by those that responses have set (`name=value; name`).
+///
+/// A name without `=` is a cookie that a response has deleted.
+pub(crate) fn override_with(headers: &str, set: &str) -> String {
     let set: Vec<&str> = set.split("; ").filter(|piece| !piece.is_empty()).collect();
     let is_set = |piece: &str| set.iter().any(|other| name(other) == name(piece));
     let new = set.iter().copied().filter(|piece| piece.contains('='));
@@ -53,11 +56,11 @@ mod tests {
     }
 
     #[test]
-    fn what_answers_have_set_replaces_and_deletes_by_name() {
-        let over = |set: &str| put_over("host: x\ncookie: a=1; b=2; a=3\ncookie: c\nuser-agent: y\n", set);
+    fn what_responses_have_set_replaces_and_deletes_by_name() {
+        let over = |set: &str| override_with("host: x\ncookie: a=1; b=2; a=3\ncookie: c\nuser-agent: y\n", set);
         assert_eq!(over("a=new; d=4"), "host: x\nuser-agent: y\ncookie: a=new; d=4; b=2; c\n");
         assert_eq!(over("a; c"), "host: x\nuser-agent: y\ncookie: b=2\n");
-        assert_eq!(put_over("host: x\ncookie: a=1\n", "a"), "host: x\n");
-        assert_eq!(put_over("host: x\n", "a=b=c"), "host: x\ncookie: a=b=c\n");
+        assert_eq!(override_with("host: x\ncookie: a=1\n", "a"), "host: x\n");
+        assert_eq!(override_with("host: x\n", "a=b=c"), "host: x\ncookie: a=b=c\n");
     }
 }

@@ -1,8 +1,8 @@
 <?php
 
 /*
- * The short way: a call on the package's classes, without the HTTP kernel, where the kernel would do nothing that
- * cannot be done at first use. Comes over standard input, after sandbox.php.
+ * The fast path: runs a call on the package's classes without the HTTP kernel, where everything that the kernel would
+ * do can be done at first use. Comes over standard input, after sandbox.php.
  */
 
 namespace Diffyne\Cluster\Loop {
@@ -24,10 +24,10 @@ namespace Diffyne\Cluster\Loop {
     use Illuminate\Session\Store;
     use Illuminate\View\Middleware\ShareErrorsFromSession;
 
-    final class ShortWay
+    final class FastPath
     {
-        /** Middleware of the framework that does nothing here, or whose work is done at first use. */
-        private const KNOWN = [
+        /** The framework's middleware that does nothing here, or whose work is done at first use. */
+        private const KNOWN_MIDDLEWARE = [
             TrustProxies::class,
             'Illuminate\Http\Middleware\HandleCors',
             'Illuminate\Foundation\Http\Middleware\PreventRequestsDuringMaintenance',
@@ -44,10 +44,10 @@ namespace Diffyne\Cluster\Loop {
             'Illuminate\Routing\Middleware\SubstituteBindings',
         ];
 
-        /** @var array<string, string> the application's own class for each of the framework's that it uses */
-        private array $uses = [];
+        /** @var array<string, string> the application's class for each middleware of the framework */
+        private array $middleware = [];
 
-        private Touch $touch;
+        private SessionKeepAlive $keepAlive;
 
         private object $maintenance;
 
@@ -63,15 +63,15 @@ namespace Diffyne\Cluster\Loop {
 
         private Closure $makeCurrent;
 
-        /** Why calls have to go through the kernel; null when they need not. */
-        public readonly ?string $closed;
+        /** Why calls have to go through the kernel; null when they do not have to. */
+        public readonly ?string $kernelReason;
 
         public function __construct(private object $app, private Sandbox $sandbox, private Bridge $bridge, private Route $route, Kernel $kernel)
         {
-            $this->closed = $this->whyClosed($kernel);
+            $this->kernelReason = $this->findKernelReason($kernel);
             $this->maintenance = $app->maintenanceMode();
             $this->response = new Response('', 204);
-            $this->touch = new Touch();
+            $this->keepAlive = new SessionKeepAlive();
             $this->decrypt = Closure::bind(static fn ($cookies, $request) => $cookies->decrypt($request), null, EncryptCookies::class);
             $this->encrypt = Closure::bind(static fn ($cookies, $response) => $cookies->encrypt($response), null, EncryptCookies::class);
             $this->addCookie = Closure::bind(static fn ($start, $response, $session) => $start->addCookieToResponse($response, $session), null, StartSession::class);
@@ -81,7 +81,7 @@ namespace Diffyne\Cluster\Loop {
             }, null, Router::class);
         }
 
-        private function whyClosed(Kernel $kernel): ?string
+        private function findKernelReason(Kernel $kernel): ?string
         {
             $base = 'Illuminate\Foundation\Http\Kernel';
             if (! $kernel instanceof $base || (new \ReflectionMethod($kernel, 'handle'))->getDeclaringClass()->getName() !== $base) {
@@ -95,24 +95,24 @@ namespace Diffyne\Cluster\Loop {
             if ($this->app['config']->get('session.block')) {
                 return 'session.block is on';
             }
-            if (! $this->sandbox->followsSessions()) {
+            if (! $this->sandbox->supportsLazySessions()) {
                 return 'the session store is one of the application\'s own';
             }
             foreach ([...$global, ...$this->app['router']->gatherRouteMiddleware($this->route)] as $middleware) {
-                $known = is_string($middleware) ? self::known($middleware) : null;
+                $known = is_string($middleware) ? self::frameworkClass($middleware) : null;
                 if ($known === null) {
                     return 'of the middleware '.(is_string($middleware) ? $middleware : 'in a closure');
                 }
-                $this->uses[$known] = $middleware;
+                $this->middleware[$known] = $middleware;
             }
 
             return null;
         }
 
-        /** The framework's class that this is, or extends without a method of its own. */
-        private static function known(string $middleware): ?string
+        /** The framework's middleware that this class is, or that it extends without adding methods. */
+        private static function frameworkClass(string $middleware): ?string
         {
-            foreach (self::KNOWN as $known) {
+            foreach (self::KNOWN_MIDDLEWARE as $known) {
                 if ($middleware === $known) {
                     return $known;
                 }
@@ -131,137 +131,137 @@ namespace Diffyne\Cluster\Loop {
             return null;
         }
 
-        /** Whether this call may go the short way now. */
-        public function isOpen(): bool
+        /** Whether a call may take the fast path now. */
+        public function isAvailable(): bool
         {
-            return $this->closed === null && ! $this->maintenance->active();
+            return $this->kernelReason === null && ! $this->maintenance->active();
         }
 
-        /** Runs a call in a sandbox; its answer, and what is left to do after that has left. */
+        /** Runs a call in a sandbox. Returns the reply, and the request and response for terminate(). */
         public function run(object $sandbox, array $head, string $payload, array $server): array
         {
             $request = new LazyRequest([], [], ['diffyne.call' => true], $head['cookies'], [], $server);
             $cookies = $request->cookies;
-            $withSession = isset($this->uses[StartSession::class]);
-            $request->later(
+            $withSession = isset($this->middleware[StartSession::class]);
+            $request->resolveLater(
                 function (Request $request) use ($cookies, $sandbox): void {
                     $request->cookies = $cookies;
-                    if (isset($this->uses[EncryptCookies::class])) {
-                        ($this->decrypt)($sandbox->make($this->uses[EncryptCookies::class]), $request);
+                    if (isset($this->middleware[EncryptCookies::class])) {
+                        ($this->decrypt)($sandbox->make($this->middleware[EncryptCookies::class]), $request);
                     }
                 },
                 $withSession ? static fn () => $sandbox['session']->driver() : null,
             );
             $sandbox->instance('request', $request);
-            if (isset($this->uses[TrustProxies::class])) {
-                $sandbox->make($this->uses[TrustProxies::class])->handle($request, static fn () => null);
+            if (isset($this->middleware[TrustProxies::class])) {
+                $sandbox->make($this->middleware[TrustProxies::class])->handle($request, static fn () => null);
             }
-            $this->sandbox->received($sandbox, $request);
+            $this->sandbox->requestReceived($sandbox, $request);
             $route = clone $this->route;
             $route->bind($request);
             $request->setRouteResolver(static fn () => $route);
             ($this->makeCurrent)($sandbox['router'], $route, $request);
             $events = $sandbox['events'];
             $events->hasListeners(RouteMatched::class) && $events->dispatch(new RouteMatched($route, $request));
-            if (isset($this->uses[ShareErrorsFromSession::class])) {
+            if (isset($this->middleware[ShareErrorsFromSession::class])) {
                 $sandbox['view']->share('errors', new LazyErrors(static fn () => $sandbox['session']->get('errors')));
             }
-            $answer = $this->bridge->run($head, $payload);
-            // Nearly every call sets no cookie, and nobody else looks at a response that the framework has not made.
+            $reply = $this->bridge->run($head, $payload);
+            // Hardly any call sets a cookie, and only then does anybody need a response of its own.
             $response = clone $this->response;
-            if ($this->sandbox->session?->begun || $this->sandbox->has($sandbox, 'cookie')) {
+            if ($this->sandbox->session?->opened || $this->sandbox->isResolved($sandbox, 'cookie')) {
                 $response = new Response('', 204);
-                $this->endSession($sandbox, $head, $request, $response, $answer);
-                $this->setCookies($sandbox, $response, $answer);
+                $this->endSession($sandbox, $head, $request, $response, $reply);
+                $this->setCookies($sandbox, $response, $reply);
             }
             $events->hasListeners(RequestHandled::class) && $events->dispatch(new RequestHandled($request, $response));
 
-            return [$answer, $request, $response];
+            return [$reply, $request, $response];
         }
 
-        private function setCookies(object $sandbox, Response $response, array &$answer): void
+        private function setCookies(object $sandbox, Response $response, array &$reply): void
         {
-            if ($this->sandbox->has($sandbox, 'cookie') && isset($this->uses[AddQueuedCookiesToResponse::class])) {
+            if ($this->sandbox->isResolved($sandbox, 'cookie') && isset($this->middleware[AddQueuedCookiesToResponse::class])) {
                 foreach ($sandbox['cookie']->getQueuedCookies() as $cookie) {
                     $response->headers->setCookie($cookie);
                 }
             }
             $set = $response->headers->getCookies();
-            if ($set !== [] && isset($this->uses[EncryptCookies::class])) {
-                ($this->encrypt)($sandbox->make($this->uses[EncryptCookies::class]), $response);
+            if ($set !== [] && isset($this->middleware[EncryptCookies::class])) {
+                ($this->encrypt)($sandbox->make($this->middleware[EncryptCookies::class]), $response);
                 $set = $response->headers->getCookies();
             }
             foreach ($set as $cookie) {
-                $answer['head']['set_cookie'][] = (string) $cookie;
+                $reply['head']['set_cookie'][] = (string) $cookie;
             }
         }
 
-        private function endSession(object $sandbox, array $head, Request $request, Response $response, array &$answer): void
+        private function endSession(object $sandbox, array $head, Request $request, Response $response, array &$reply): void
         {
             $session = $this->sandbox->session;
-            if ($session === null || ! $session->begun) {
+            if ($session === null || ! $session->opened) {
                 return;
             }
             $changed = $session->hasNewId();
-            $brought = $this->keeps($sandbox) && $request->cookies->has($session->getName());
-            $gone = $brought && ! $session->known && ! $changed;
+            $brought = $this->storesSessions($sandbox) && $request->cookies->has($session->getName());
+            $gone = $brought && ! $session->existed && ! $changed;
             if ($session->isChanged()) {
                 $this->addCookieIfNew($sandbox, $session, $response);
                 $session->save();
-                $this->note($session, $head);
+                $this->markUsed($session, $head);
             }
-            $answer['head']['session'] = $changed ? 'changed' : ($gone || $session->ended ? 'gone' : 'same');
+            $reply['head']['session'] = $changed ? 'changed' : ($gone || $session->endedElsewhere ? 'gone' : 'same');
         }
 
         private function addCookieIfNew(object $sandbox, Store $session, Response $response): void
         {
-            if (! $session->known || $session->hasNewId()) {
-                ($this->addCookie)($sandbox->make($this->uses[StartSession::class]), $response, $session);
+            if (! $session->existed || $session->hasNewId()) {
+                ($this->addCookie)($sandbox->make($this->middleware[StartSession::class]), $response, $session);
             }
         }
 
-        /** Whether the driver keeps sessions at all. */
-        private function keeps(object $sandbox): bool
+        /** Whether the session driver stores anything. */
+        private function storesSessions(object $sandbox): bool
         {
             return ! in_array($sandbox['config']->get('session.driver'), ['array', 'null', null], true);
         }
 
-        private function note(Store $session, array $head): void
+        private function markUsed(Store $session, array $head): void
         {
             $cookie = $head['cookies'][$session->getName()] ?? null;
-            is_string($cookie) && $this->touch->note(md5($cookie, true), time());
+            is_string($cookie) && $this->keepAlive->markUsed(md5($cookie, true), time());
         }
 
-        /** What is left to do when the answer has gone. */
+        /** Does the rest of a call's work after its reply was sent. */
         public function terminate(object $sandbox, array $head, Request $request, Response $response): void
         {
-            guarded(fn () => $this->keepSession($sandbox, $head));
+            guarded(fn () => $this->renewSession($sandbox, $head));
             guarded(static function () use ($sandbox): void {
                 $class = Terminating::class;
                 $sandbox['events']->hasListeners($class) && class_exists($class) && $sandbox['events']->dispatch(new $class());
             });
             $deferred = 'Illuminate\Foundation\Http\Middleware\InvokeDeferredCallbacks';
-            if (isset($this->uses[$deferred]) && $this->sandbox->has($sandbox, 'Illuminate\Support\Defer\DeferredCallbackCollection')) {
-                guarded(fn () => $sandbox->make($this->uses[$deferred])->terminate($request, $response));
+            if (isset($this->middleware[$deferred]) && $this->sandbox->isResolved($sandbox, 'Illuminate\Support\Defer\DeferredCallbackCollection')) {
+                guarded(fn () => $sandbox->make($this->middleware[$deferred])->terminate($request, $response));
             }
             guarded(static fn () => $sandbox->terminate());
         }
 
-        /** Once a minute, a session that is used by the socket only is kept from expiring. */
-        private function keepSession(object $sandbox, array $head): void
+        /** Once a minute, renews a session that only a WebSocket uses. */
+        private function renewSession(object $sandbox, array $head): void
         {
-            if (! isset($this->uses[StartSession::class])) {
+            if (! isset($this->middleware[StartSession::class])) {
                 return;
             }
             $cookie = $head['cookies'][(string) $sandbox['config']->get('session.cookie')] ?? null;
-            if (! is_string($cookie) || ! $this->keeps($sandbox) || ! $this->touch->isDue($key = md5($cookie, true), time())) {
+            if (! is_string($cookie) || ! $this->storesSessions($sandbox) || ! $this->keepAlive->isDue($key = md5($cookie, true), time())) {
                 return;
             }
-            $this->touch->note($key, time());
+            $this->keepAlive->markUsed($key, time());
             $session = $sandbox['session']->driver();
             $id = $session->getId();
-            Touch::session($session->getHandler(), $id);
-            ($this->collectGarbage)($sandbox->make($this->uses[StartSession::class]), $session);
+            SessionKeepAlive::renew($session->getHandler(), $id);
+            ($this->collectGarbage)($sandbox->make($this->middleware[StartSession::class]), $session);
         }
     }
 }

@@ -1,6 +1,5 @@
 //! An application behind any HTTP/1.1 server: nginx with php-fpm, Octane, FrankenPHP, `php -S`.
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,66 +16,68 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use super::application::{ANSWER_BYTES_MAX, Answer, CONNECT_TIMEOUT, Carrier, Exchange, Post};
+use super::transport::{CONNECT_TIMEOUT, RESPONSE_BYTES_MAX, UpstreamRequest, UpstreamResponse, UpstreamTransport};
+use crate::call::BoxFuture;
 
-/// How long a connection may stay open without a request.
+/// How long a connection stays open without a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Requests over a pool of connections.
-pub(super) struct Http {
+/// Sends requests over a pool of connections.
+pub(super) struct HttpTransport {
     url: String,
-    client: Client<Connector, Full<Bytes>>,
+    client: Client<SocketConnector, Full<Bytes>>,
 }
 
-impl Http {
+impl HttpTransport {
     pub(super) fn new(settings: &HttpSettings) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(settings.connections_max)
-            .build(Connector { socket: settings.socket.clone() });
+            .build(SocketConnector { socket: settings.socket.clone() });
         Self { url: settings.url.clone(), client }
     }
 
-    async fn exchange(&self, post: Post) -> Result<Answer, String> {
-        let mut request = Request::builder().method(Method::POST).uri(format!("{}{}", self.url, post.path));
+    async fn exchange(&self, request: UpstreamRequest) -> Result<UpstreamResponse, String> {
+        let UpstreamRequest { path, headers: sent, body, address, secure } = request;
+        let mut request = Request::builder().method(Method::POST).uri(format!("{}{path}", self.url));
         if let Some(headers) = request.headers_mut() {
-            *headers = post.headers;
-            // For an application without the bridge; whether it believes them is its own setting.
+            *headers = sent;
+            // For an application without the bridge; whether it trusts them is its own setting.
             let mut set = |name: &'static str, value: &str| {
                 if let Ok(value) = HeaderValue::from_str(value) {
                     headers.insert(name, value);
                 }
             };
-            set("x-forwarded-for", &post.address);
-            set("x-forwarded-proto", if post.secure { "https" } else { "http" });
+            set("x-forwarded-for", &address);
+            set("x-forwarded-proto", if secure { "https" } else { "http" });
             if let Some(host) = headers.get(HOST).cloned() {
                 headers.insert("x-forwarded-host", host);
             }
         }
-        let request = request.body(Full::from(post.body)).map_err(|error| error.to_string())?;
+        let request = request.body(Full::from(body)).map_err(|error| error.to_string())?;
         let response = self.client.request(request).await.map_err(|error| describe(&error))?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
-        Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+        let body = Limited::new(body, RESPONSE_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
+        Ok(UpstreamResponse { status: parts.status, headers: parts.headers, body: body.to_bytes() })
     }
 }
 
-impl Carrier for Http {
+impl UpstreamTransport for HttpTransport {
     fn name(&self) -> &'static str {
         "http"
     }
 
-    fn place(&self) -> &str {
+    fn address(&self) -> &str {
         &self.url
     }
 
-    fn post(&self, post: Post) -> Exchange<'_> {
-        Box::pin(self.exchange(post))
+    fn send(&self, request: UpstreamRequest) -> BoxFuture<'_, Result<UpstreamResponse, String>> {
+        Box::pin(self.exchange(request))
     }
 }
 
-/// The whole chain of causes: the first alone says nothing.
+/// An error with its whole chain of causes: the first alone is too general.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -87,16 +88,16 @@ fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Connects by TCP, or to a Unix socket whatever the URL's host.
+/// Connects over TCP, or to a Unix socket whatever the URL's host.
 #[derive(Clone)]
-struct Connector {
+struct SocketConnector {
     socket: Option<PathBuf>,
 }
 
-impl tower_service::Service<Uri> for Connector {
-    type Response = Wire;
+impl tower_service::Service<Uri> for SocketConnector {
+    type Response = HttpConnection;
     type Error = std::io::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
@@ -110,23 +111,24 @@ impl tower_service::Service<Uri> for Connector {
             }
         };
         Box::pin(async move {
-            let late = |_elapsed| std::io::Error::from(std::io::ErrorKind::TimedOut);
-            let stream = tokio::time::timeout(CONNECT_TIMEOUT, Stream::connect(&address)).await.map_err(late)??;
-            Ok(Wire(TokioIo::new(stream)))
+            let timed_out = |_elapsed| std::io::Error::from(std::io::ErrorKind::TimedOut);
+            let stream =
+                tokio::time::timeout(CONNECT_TIMEOUT, Stream::connect(&address)).await.map_err(timed_out)??;
+            Ok(HttpConnection(TokioIo::new(stream)))
         })
     }
 }
 
-/// A connection, as hyper's pool wants it.
-struct Wire(TokioIo<Stream>);
+/// A connection with the traits that hyper's pool needs.
+struct HttpConnection(TokioIo<Stream>);
 
-impl Connection for Wire {
+impl Connection for HttpConnection {
     fn connected(&self) -> Connected {
         Connected::new()
     }
 }
 
-impl hyper::rt::Read for Wire {
+impl hyper::rt::Read for HttpConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -136,7 +138,7 @@ impl hyper::rt::Read for Wire {
     }
 }
 
-impl hyper::rt::Write for Wire {
+impl hyper::rt::Write for HttpConnection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(context, bytes)
     }

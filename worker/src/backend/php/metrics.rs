@@ -1,51 +1,51 @@
-//! What a pool counts.
+//! The pool's counters and gauges.
 
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-/// Where waiting begins to matter, in seconds.
+/// Upper bounds of the wait time's buckets, in seconds.
 const WAIT_BUCKETS: [f64; 10] = [0.000_1, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 /// Counters and gauges of one pool.
 #[derive(Clone)]
-pub(super) struct Figures {
+pub(super) struct PoolMetrics {
     /// Processes that are ready.
     pub(super) ready: IntGauge,
     /// Processes that may run calls at once.
-    pub(super) places: IntGauge,
+    pub(super) slots: IntGauge,
     /// Calls that wait for a process.
     pub(super) queued: IntGauge,
     /// How long calls waited.
     pub(super) wait: Histogram,
-    /// Processes that have ended, by why.
+    /// Processes that have ended, by reason.
     pub(super) ended: IntCounterVec,
     /// Processes that did not become ready.
     pub(super) start_failures: IntCounter,
-    /// Memory of the process that ran a call last.
+    /// Memory of the process that ran the last call.
     pub(super) memory: IntGauge,
 }
 
-// Names and labels are constants, and every test of the pool makes them.
+// Names and labels are constants, and every test of the pool registers them.
 #[allow(clippy::expect_used)]
-fn made<C>(collector: prometheus::Result<C>) -> C {
+fn valid<C>(collector: prometheus::Result<C>) -> C {
     collector.expect("a metric's name and labels are well-formed")
 }
 
-impl Figures {
+impl PoolMetrics {
     pub(super) fn new() -> Self {
         let opts = |name: &str, help: &str| Opts::new(format!("diffyne_worker_php_{name}"), help);
-        let gauge = |name, help| made(IntGauge::with_opts(opts(name, help)));
+        let gauge = |name, help| valid(IntGauge::with_opts(opts(name, help)));
         let wait = HistogramOpts::from(opts("queue_wait_seconds", "How long calls waited for a PHP process"));
         Self {
             ready: gauge("processes_ready", "PHP processes that are ready, the spare one included"),
-            places: gauge("processes_wanted", "PHP processes that may run calls at once"),
+            slots: gauge("processes_wanted", "PHP processes that may run calls at once"),
             queued: gauge("calls_queued", "Calls that wait for a PHP process"),
-            wait: made(Histogram::with_opts(wait.buckets(WAIT_BUCKETS.to_vec()))),
-            ended: made(IntCounterVec::new(
+            wait: valid(Histogram::with_opts(wait.buckets(WAIT_BUCKETS.to_vec()))),
+            ended: valid(IntCounterVec::new(
                 opts("processes_ended_total", "PHP processes that have ended"),
                 &["reason"],
             )),
-            start_failures: made(IntCounter::with_opts(opts(
+            start_failures: valid(IntCounter::with_opts(opts(
                 "start_failures_total",
                 "PHP processes that did not start",
             ))),
@@ -56,10 +56,11 @@ impl Figures {
         }
     }
 
+    /// Adds the metrics to the worker's.
     pub(super) fn register(&self, registry: &Registry) {
         let collectors: [Box<dyn Collector>; 7] = [
             Box::new(self.ready.clone()),
-            Box::new(self.places.clone()),
+            Box::new(self.slots.clone()),
             Box::new(self.queued.clone()),
             Box::new(self.wait.clone()),
             Box::new(self.ended.clone()),
@@ -68,7 +69,7 @@ impl Figures {
         ];
         for collector in collectors {
             if let Err(error) = registry.register(collector) {
-                tracing::error!(%error, "a metric of the pool is not shown");
+                tracing::error!(%error, "a metric of the pool was not registered");
             }
         }
     }

@@ -1,33 +1,34 @@
-//! Where a page may be sent: to http and https addresses, and to paths.
+//! Where a redirect may send a page: to http and https addresses, and to paths.
 
 use thiserror::Error;
 
-/// An address that is not sent to pages.
+/// The redirect's address has a scheme that pages must not follow.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 #[error("a redirect was not sent: pages go to http and https addresses and to paths only (scheme {scheme})")]
-pub struct RefusedRedirect {
-    /// What is known of its scheme: a word of ours, as the address may be a user's.
+pub(crate) struct RedirectError {
+    /// The scheme, by one of [`NAMED`]: the address may be a user's, so its own text stays out of logs.
     scheme: &'static str,
 }
 
-/// Schemes that errors name.
+/// Schemes that error messages name.
 const NAMED: [&str; 7] = ["about", "blob", "data", "file", "filesystem", "javascript", "vbscript"];
 
-/// Refuses an address whose scheme, as browsers read it, is neither http nor https. One without a scheme is a path of
-/// the page's own site, or, after two slashes, another host by the page's own scheme.
-pub fn check(url: &str) -> Result<(), RefusedRedirect> {
+/// Refuses an address whose scheme, as browsers read it, is neither http nor https.
+///
+/// An address without a scheme is a path of the page's own site or, after two slashes, another host.
+pub(crate) fn check(url: &str) -> Result<(), RedirectError> {
     match scheme(url) {
         None => Ok(()),
         Some(scheme) if scheme == "http" || scheme == "https" => Ok(()),
         Some(scheme) => {
             let named = NAMED.into_iter().find(|named| *named == scheme);
-            Err(RefusedRedirect { scheme: named.unwrap_or("unknown") })
+            Err(RedirectError { scheme: named.unwrap_or("unknown") })
         }
     }
 }
 
-/// The scheme in small letters, by the URL standard: control characters and spaces before it do not count, and
-/// neither do tabs and line breaks within.
+/// The scheme in lower case, by the URL standard: leading control characters and spaces are skipped, and so are tabs
+/// and line breaks anywhere.
 fn scheme(url: &str) -> Option<String> {
     let url = url.trim_start_matches(|c: char| c <= ' ');
     let mut scheme = String::new();
@@ -50,7 +51,7 @@ mod tests {
 
     #[test]
     fn only_http_addresses_and_paths_are_followed() {
-        let table: Value = serde_json::from_str(include_str!("../../tests/data/redirects.json")).unwrap();
+        let table: Value = serde_json::from_str(include_str!("../../../tests/data/redirects.json")).unwrap();
         for row in table.as_array().unwrap() {
             let (url, followed) = (row[0].as_str().unwrap(), row[1].as_bool().unwrap());
             assert_eq!(check(url).is_ok(), followed, "{url:?}");

@@ -1,29 +1,18 @@
-//! A call as the application gets it: headers and cookies of the handshake, and the address, scheme and host that the
-//! gateway has resolved.
+//! The head of a call for the bridge: headers and cookies of the handshake, and the address, scheme and host that the
+//! gateway resolved.
 
 use std::borrow::Cow;
 
 use diffyne_shared::rpc::{CallKind, Transport};
-use diffyne_shared::signing::SignatureParts;
 use serde::Serialize;
 
-use super::Job;
-use crate::component::ClientInfo;
-use crate::component::message::Trust;
-use crate::cookies;
+use crate::call::message::LockCoverage;
+use crate::call::{ClientInfo, Job, cookies};
 
-/// Headers that reach the application as they are. None of them says who or where the client is.
-const PASSED: [&str; 6] = ["user-agent", "accept-language", "authorization", "origin", "referer", "tracestate"];
+/// Headers that reach the application unchanged. None of them claims who or where the client is.
+const FORWARDED: [&str; 6] = ["user-agent", "accept-language", "authorization", "origin", "referer", "tracestate"];
 
-/// The id of a request: its own, where a proxy has given it one, and else a new one.
-pub(crate) fn id(client: &ClientInfo) -> String {
-    // A connection's would be the same for all its calls.
-    let own = client.header("x-request-id").filter(|_| client.transport == Transport::Ajax);
-    let fits = |id: &&str| id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
-    own.filter(fits).map_or_else(|| format!("{:016x}", fastrand::u64(..)), str::to_owned)
-}
-
-/// W3C trace context: the caller's trace, or a new one, with a span of our own.
+/// W3C trace context: the caller's trace or a new one, with a new span.
 fn trace_parent(client: &ClientInfo) -> String {
     let part = |text: &str, length: usize| {
         let is_hex = text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -38,38 +27,39 @@ fn trace_parent(client: &ClientInfo) -> String {
     format!("00-{trace}-{:016x}-{flags}", fastrand::u64(1..))
 }
 
-/// What is told of a call before its payload.
+/// What precedes a call's payload.
 #[derive(Serialize)]
-pub(super) struct Head<'a> {
+pub(super) struct BridgeRequest<'a> {
     kind: &'static str,
-    /// What the bridge may take of locked values.
-    trust: &'a Trust,
+    /// Which locked values the bridge may accept.
+    #[serde(rename = "trust")]
+    coverage: &'a LockCoverage,
     transport: &'static str,
     ip: &'a str,
-    /// The host that the page named,
+    /// The host in the page's address.
     pub(super) host: &'a str,
-    /// and how it came there.
+    /// The scheme of the page's address.
     pub(super) scheme: &'a str,
     pub(super) headers: Vec<(&'static str, Cow<'a, str>)>,
-    /// The value of the `Cookie` header; PHP reads it as its own server would. Over HTTP it is a header.
+    /// The value of the `Cookie` header, for PHP to parse as its own server would. Over HTTP it is a header instead.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) cookie: String,
 }
 
 /// The head of a call.
-pub(super) fn head<'a>(job: &'a Job, trust: &'a Trust) -> Head<'a> {
+pub(super) fn head<'a>(job: &'a Job, coverage: &'a LockCoverage) -> BridgeRequest<'a> {
     let client = &job.client;
     let (mut host, mut scheme) = (None, None);
-    let mut headers: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(PASSED.len() + 4);
+    let mut headers: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(FORWARDED.len() + 4);
     for (name, value) in client.headers.lines().filter_map(|line| line.split_once(": ")) {
         match name {
             "host" => _ = host.get_or_insert(value),
-            // The gateway's own word.
+            // Set by the gateway, never by the client.
             "x-forwarded-proto" => _ = scheme.get_or_insert(value),
             _ => {
-                let Some(passed) = PASSED.iter().find(|passed| **passed == name) else { continue };
-                if headers.iter().all(|(other, _)| other != passed) {
-                    headers.push((passed, value.into()));
+                let Some(forwarded) = FORWARDED.iter().find(|forwarded| **forwarded == name) else { continue };
+                if headers.iter().all(|(other, _)| other != forwarded) {
+                    headers.push((forwarded, value.into()));
                 }
             }
         }
@@ -81,8 +71,8 @@ pub(super) fn head<'a>(job: &'a Job, trust: &'a Trust) -> Head<'a> {
     }
     headers.push(("x-request-id", job.request_id.as_str().into()));
     headers.push(("traceparent", trace_parent(client).into()));
-    Head {
-        trust,
+    BridgeRequest {
+        coverage,
         kind: match job.kind {
             CallKind::Call => "call",
             CallKind::Update => "update",
@@ -98,43 +88,23 @@ pub(super) fn head<'a>(job: &'a Job, trust: &'a Trust) -> Head<'a> {
     }
 }
 
-/// A message as the package's own endpoint takes it: with the package's part of the signature alone. A page has the
-/// other part from a worker that had the bridge.
-pub(super) fn for_endpoint(payload: Vec<u8>) -> Vec<u8> {
-    #[derive(serde::Deserialize)]
-    struct Signed<'a> {
-        #[serde(borrow, default)]
-        signature: Option<std::borrow::Cow<'a, str>>,
-    }
-    let signature = serde_json::from_slice::<Signed<'_>>(&payload).ok().and_then(|signed| signed.signature);
-    let Some(parts) = signature.as_deref().map(SignatureParts::of).filter(|parts| parts.lock.is_some()) else {
-        return payload;
-    };
-    let Ok(mut message) = serde_json::from_slice::<serde_json::Value>(&payload) else { return payload };
-    message["signature"] = parts.state.into();
-    message.to_string().into_bytes()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_goes_on_and_a_request_keeps_its_id() {
+    fn a_trace_continues_in_a_new_span() {
         let client = |headers: &str| ClientInfo { headers: headers.to_owned(), ..ClientInfo::default() };
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let theirs = client(&format!("traceparent: 00-{trace}-00f067aa0ba902b7-01\nx-request-id: r-1\n"));
+        let theirs = client(&format!("traceparent: 00-{trace}-00f067aa0ba902b7-01\n"));
         let ours = trace_parent(&theirs);
         assert!(ours.starts_with(&format!("00-{trace}-")) && ours.ends_with("-01"), "{ours}");
         assert!(!ours.contains("00f067aa0ba902b7"), "a span of its own: {ours}");
-        assert_eq!(id(&theirs), "r-1");
         for nonsense in ["", "traceparent: 00-x-y-z\n", "traceparent: 00-00000000000000000000000000000000-1-01\n"] {
             let made = trace_parent(&client(nonsense));
             assert_eq!((made.len(), &made[52..]), (55, "-00"), "{made}");
         }
-        let socket = ClientInfo { transport: Transport::Ws, ..theirs };
-        assert_ne!(id(&socket), id(&socket), "each call of a connection has its own");
     }
 
     #[test]
@@ -150,21 +120,11 @@ mod tests {
             deadline: std::time::Instant::now(),
             request_id: "r-1".to_owned(),
         };
-        let head = head(&job, &Trust::Nothing);
+        let head = head(&job, &LockCoverage::Nothing);
         assert_eq!((head.host, head.scheme, head.cookie.as_str()), ("shop.test", "https", "a=1; a=2"));
         let names: Vec<&str> = head.headers.iter().map(|(name, _)| *name).collect();
         let ours = ["x-diffyne-transport", "x-diffyne-client-id", "x-request-id", "traceparent"];
         assert_eq!(names, [["origin", "user-agent"].as_slice(), &ours].concat());
         assert_eq!(head.headers[1].1, "A");
-    }
-
-    #[test]
-    fn the_packages_endpoint_gets_the_packages_signature() {
-        let sent = |text: &str| String::from_utf8(for_endpoint(text.as_bytes().to_vec())).unwrap();
-        let message = r#"{"signature":"ab.cd.ef","state":{"b":1.0,"a":"x"}}"#;
-        assert_eq!(sent(message), r#"{"signature":"ab","state":{"b":1.0,"a":"x"}}"#);
-        for as_it_is in [r#"{ "signature": "ab" }"#, r#"{ "signature": 7 }"#, "{}", "no JSON"] {
-            assert_eq!(sent(as_it_is), as_it_is);
-        }
     }
 }

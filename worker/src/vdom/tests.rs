@@ -1,29 +1,30 @@
-//! What HTML may cost, and that printing it makes nothing of it that was not there: tests over generators.
+//! What HTML may cost, and that printed HTML parses to the tree that was printed: tests over generated pages.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::diff::diff;
 use super::node::Node;
 use super::parse::{DEPTH_MAX, ParseError, parse};
-use super::{Patch, diff};
+use super::patch::Patch;
 
-/// As small as a thread's stack gets; the workers' have 2 MiB.
-const STACK_BYTES: usize = 256 * 1024;
+/// As small as a thread's stack gets; the workers' have 2 MiB. Frames of unoptimised code are larger.
+const STACK_BYTES: usize = if cfg!(debug_assertions) { 1024 * 1024 } else { 256 * 1024 };
 
 fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
     std::thread::Builder::new().stack_size(STACK_BYTES).spawn(work).unwrap().join().unwrap();
 }
 
-/// All that is done with a page: read twice, compared, printed, dropped.
+/// Everything that a call does with two pages: parse, compare, print, drop.
 fn exchange(old: &str, new: &str) -> Result<usize, ParseError> {
     let (old, new) = (parse(old)?, parse(new)?);
     let patches = diff(&old, &new);
     Ok(serde_json::to_vec(&patches).unwrap().len() + new.to_html().len())
 }
 
-/// Openings that nest, and what closes them.
+/// Tags that nest, and what closes them.
 const NESTING: [(&str, &str); 14] = [
     ("<b>", "</b>"),
     ("<div>", "</div>"),
@@ -81,10 +82,10 @@ fn numbered(n: usize, item: impl Fn(usize) -> String) -> String {
     (0..n).map(item).collect()
 }
 
-/// A page before and after, of a size that grows with `n`.
-type Pages = fn(usize) -> (String, String);
+/// A page before and after a call, of a size that grows with `n`.
+type PagePair = fn(usize) -> (String, String);
 
-const GROWING: [(&str, Pages); 26] = [
+const GROWING: [(&str, PagePair); 26] = [
     ("attributes", |n| (format!("<p {}>", numbered(n, |i| format!("a{i} "))), "<p>".to_owned())),
     ("changed attributes", |n| {
         let page = |value: &str| format!("<p {}>", numbered(n, |i| format!("a{i}={value} ")));
@@ -133,10 +134,10 @@ const GROWING: [(&str, Pages); 26] = [
     ("comments and entities", |n| ("<!-- x --->&amp;&ampx;&notit;<!a>".repeat(n), "x".repeat(n))),
 ];
 
-/// What this thread has had of the processor: how long it had to wait for it says nothing.
+/// The CPU time of this thread: the time that it waits for a CPU does not matter.
 fn cpu_time() -> Duration {
-    let figures = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(figures.split_whitespace().next().unwrap().parse().unwrap())
+    let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(statistics.split_whitespace().next().unwrap().parse().unwrap())
 }
 
 fn time_of((old, new): &(String, String)) -> Duration {
@@ -145,12 +146,12 @@ fn time_of((old, new): &(String, String)) -> Duration {
     cpu_time().saturating_sub(before)
 }
 
-/// Twice as much may take 2.5 times as long. Other work on the machine is no fault: the best of several tries counts.
+/// Twice as much may take 2.5 times as long. The best of several tries counts, since other work slows some down.
 #[test]
 fn the_time_for_a_page_grows_with_its_length() {
     const PAGE: usize = 12_000;
     const TRIES: usize = 12;
-    /// Below it other things than the page decide.
+    /// Below it the page does not decide the time.
     const SHORT: Duration = Duration::from_millis(4);
     let mut slow = Vec::new();
     for (name, pages) in GROWING {
@@ -170,13 +171,13 @@ fn the_time_for_a_page_grows_with_its_length() {
 }
 
 #[test]
-fn a_tree_of_many_deep_patches_is_made_anew() {
+fn a_tree_of_many_deep_patches_is_replaced() {
     let page = |text: &str| "<div>".repeat(500) + &format!("<b>{text}</b><!---->").repeat(20_000);
     let (old, new) = (parse(&page("x")).unwrap(), parse(&page("y")).unwrap());
     assert!(matches!(diff(&old, &new).as_slice(), [Patch::Create(path, _)] if path.is_empty()));
 }
 
-/// Parts of pages in which HTML, SVG and MathML change places.
+/// Random pages in which HTML, SVG and MathML mix.
 fn soup() -> impl Strategy<Value = String> {
     let tags = proptest::sample::select(vec![
         "a",
@@ -281,7 +282,7 @@ fn soup() -> impl Strategy<Value = String> {
     proptest::collection::vec(part, 1..14).prop_map(|parts| parts.concat())
 }
 
-/// Every element, by its place.
+/// Every element with its depth, in document order.
 fn elements(node: &Node) -> Vec<(usize, &str)> {
     let (mut found, mut left) = (Vec::new(), vec![(0, node)]);
     while let Some((depth, node)) = left.pop() {
@@ -293,7 +294,7 @@ fn elements(node: &Node) -> Vec<(usize, &str)> {
     found
 }
 
-/// Pages that were, or nearly were, other pages once they had been printed.
+/// Pages that changed when they were printed and parsed, or nearly did.
 const CORPUS: [&str; 14] = [
     "<svg><style>&lt;img src=x onerror=alert(1)&gt;</style></svg>",
     "<svg><style>&lt;/style&gt;&lt;img src=x onerror=alert(1)&gt;</style></svg>",
@@ -339,12 +340,12 @@ fn known_pages_stay_themselves() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
     #[test]
-    fn what_is_printed_is_read_as_the_tree_that_was_printed(html in soup()) {
+    fn printed_html_parses_to_the_tree_that_was_printed(html in soup()) {
         stays_itself(&html)?;
     }
 }
 
-/// How much of the soup cannot be shown at all: it must be rare, or it is no test.
+/// Most of the random pages must be accepted, or the other tests would not test much.
 #[test]
 fn few_pages_are_refused_as_unstable() {
     use proptest::strategy::ValueTree as _;
