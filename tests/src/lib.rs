@@ -4,7 +4,7 @@
 //! * [`process`]: real processes, started and stopped
 //! * [`cluster`]: gateways, workers, Redis and nginx as one thing to test
 //! * [`application`]: pages with components in front of a cluster, as [`gallery`] has them
-//! * [`door`]: a port that can be shut
+//! * [`faulty_proxy`]: a TCP proxy that can refuse and silence connections
 //! * [`browser`]: headless Chromium
 //! * [`recorded`], [`dom`]: the components of the recorded conversation, and what their patches do
 //! * [`laravel`]: a real Laravel application
@@ -17,8 +17,9 @@ pub mod browser;
 pub mod client;
 pub mod cluster;
 pub mod dom;
-pub mod door;
+
 pub mod faults;
+pub mod faulty_proxy;
 pub mod fuzz;
 pub mod gallery;
 pub mod laravel;
