@@ -9,7 +9,7 @@
 //! * [`recorded`], [`dom`]: the components of the recorded conversation, and what their patches do
 //! * [`laravel`]: a real Laravel application
 //! * [`relay`]: gateways and workers by hand
-//! * [`vault`]: components with a property of each kind, in Rust
+//! * [`protected_components`]: components with a property of each kind, in Rust
 //! * [`client`]: an independent WebSocket client
 
 pub mod application;
@@ -25,7 +25,7 @@ pub mod gallery;
 pub mod laravel;
 pub mod load;
 pub mod process;
+pub mod protected_components;
 pub mod recorded;
 pub mod redis;
 pub mod relay;
-pub mod vault;

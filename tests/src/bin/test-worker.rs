@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use diffyne_tests::{gallery, recorded, vault};
+use diffyne_tests::{gallery, protected_components, recorded};
 use diffyne_worker::component::{Definition, Failure, Registry};
 use diffyne_worker::{cli, demo};
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ fn register(registry: &mut Registry) {
         demo::register(registry);
     }
     gallery::components::register(registry);
-    vault::register(registry);
+    protected_components::register(registry);
     registry.add(
         Definition::<Silent>::new("App\\Tests\\Silent").method("touch", [], |silent, _context, ()| silent.count += 1),
     );
