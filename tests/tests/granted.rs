@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use diffyne_tests::client::{Client, probe};
 use diffyne_tests::cluster::{Cluster, Shape, http_post};
-use diffyne_tests::laravel::{Laravel, Way};
-use diffyne_tests::ways;
+use diffyne_tests::laravel::{Laravel, Runtime};
+use diffyne_tests::for_runtimes;
 use serde_json::{Value, json};
 
 const LISTENER: &str = "App\\Tests\\Listener";
@@ -261,7 +261,7 @@ fn fetch_cookies(cluster: &Cluster, answer: &Value) -> anyhow::Result<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_of_laravel_keeps_its_grant_when_its_cookies_are_encrypted_anew() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(Way::Kernel, 1)?;
+    let served = laravel.served(Runtime::Kernel, 1)?;
     let key = diffyne_tests::recorded::APP_KEY;
     let shape = Shape { gateways: 2, ..served.shape.clone() }.with_redis();
     let cluster = Cluster::start(shape.gateway("--subscribe", "granted").gateway("--app-key", key))?;
@@ -332,10 +332,10 @@ async fn a_handover_token_is_good_once_however_long_one_waits() -> anyhow::Resul
     Ok(())
 }
 
-ways!(components_in_php_say_who_may_hear: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn components_in_php_say_who_may_hear(way: Way) -> anyhow::Result<()> {
+for_runtimes!(components_in_php_say_who_may_hear: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn components_in_php_say_who_may_hear(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     let key = diffyne_tests::recorded::APP_KEY;
     let cluster = Cluster::start(served.shape.clone().gateway("--subscribe", "granted").gateway("--app-key", key))?;
     let mut client = Client::connect(&cluster.url(0)).await?;

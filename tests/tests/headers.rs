@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use diffyne_tests::client::call;
 use diffyne_tests::cluster::Cluster;
-use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::process::{PATIENCE, Process, free_ports, wait_for_port};
 use serde_json::{Value, json};
 
@@ -352,7 +352,7 @@ fn each<T: Send>(
 
 /// Through a gateway, a worker and its PHP.
 fn ours(laravel: &Laravel, sets: &[Set]) -> anyhow::Result<Vec<Seen>> {
-    let served = laravel.served(Way::Short, 1)?;
+    let served = laravel.served(Runtime::FastPath, 1)?;
     let cluster = Cluster::start(served.shape.gateway("--trusted-proxies", "127.0.0.1,10.0.0.0/8"))?;
     let state = json!({"text": "", "user": null, "seen": []});
     let body = call("App\\Diffyne\\Probe", "diffyne-probe", "raw", json!([]), state, "r").to_string();

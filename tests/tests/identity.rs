@@ -8,9 +8,9 @@ use std::process::Command;
 
 use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::{Cluster, HttpResponse, Shape, handshake, http};
-use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::process::{PATIENCE, eventually, free_ports, project};
-use diffyne_tests::ways;
+use diffyne_tests::for_runtimes;
 use serde_json::{Value, json};
 
 const PROBE: &str = "App\\Diffyne\\Probe";
@@ -72,13 +72,13 @@ async fn ask_over_socket(url: &str, headers: &[(&str, &str)]) -> anyhow::Result<
     told(&client.receive().await?["data"])
 }
 
-ways!(no_header_of_a_client_poisons_a_link_or_an_address_through_any_nginx_file_that_we_ship: short = Short, kernel = Kernel,
-    http = Http, http_without = HttpWithout, fastcgi = FastCgi, fastcgi_without = FastCgiWithout);
+for_runtimes!(no_header_of_a_client_poisons_a_link_or_an_address_through_any_nginx_file_that_we_ship: fast_path = FastPath, kernel = Kernel,
+    http = Http, http_without = HttpWithoutBridge, fastcgi = FastCgi, fastcgi_without = FastCgiWithoutBridge);
 async fn no_header_of_a_client_poisons_a_link_or_an_address_through_any_nginx_file_that_we_ship(
-    way: Way,
+    runtime: Runtime,
 ) -> anyhow::Result<()> {
     let laravel = Laravel::that_trusts_every_proxy()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     let cluster = Cluster::start(served.shape.clone())?;
     for (file, scheme) in SITES {
         let [port] = free_ports()?;
@@ -97,15 +97,15 @@ async fn no_header_of_a_client_poisons_a_link_or_an_address_through_any_nginx_fi
             assert_eq!(seen["url"], format!("{scheme}://shop.test/reset"), "{file}: {seen}");
             // Without the bridge, a worker's own headers are all that an application behind HTTP has.
             let own = json!(["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"]);
-            assert_eq!(seen["forwarded"], if way == Way::HttpWithout { own } else { json!([]) }, "{file}: {seen}");
+            assert_eq!(seen["forwarded"], if runtime == Runtime::HttpWithoutBridge { own } else { json!([]) }, "{file}: {seen}");
         }
     }
     Ok(())
 }
 
-ways!(an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself: short = Short, kernel = Kernel, http = Http,
-    fastcgi = FastCgi, fastcgi_without = FastCgiWithout);
-async fn an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself(way: Way) -> anyhow::Result<()> {
+for_runtimes!(an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself: fast_path = FastPath, kernel = Kernel, http = Http,
+    fastcgi = FastCgi, fastcgi_without = FastCgiWithoutBridge);
+async fn an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself(runtime: Runtime) -> anyhow::Result<()> {
     let said = [
         ("Host", "inner:6001"),
         ("X-Forwarded-For", "6.6.6.6, [2001:db8::7]:4711,"),
@@ -116,7 +116,7 @@ async fn an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself
         ("Forwarded", "for=6.6.6.6;host=evil.example;proto=http"),
     ];
     for laravel in [Laravel::new()?, Laravel::that_trusts_every_proxy()?] {
-        let served = laravel.served(way, 2)?;
+        let served = laravel.served(runtime, 2)?;
         let cluster = Cluster::start(served.shape.clone())?;
         let seen = ask_over_socket(&cluster.url(0), &said).await?;
         let expected = json!({"ip": "2001:db8::7", "ips": ["2001:db8::7"], "host": "shop.test", "port": 8443, "secure": true,
@@ -197,10 +197,10 @@ async fn a_page_of_another_scheme_or_port_is_a_guest_until_the_settings_name_it(
     Ok(())
 }
 
-ways!(a_cookie_that_an_answer_deletes_is_gone_for_the_next_call: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn a_cookie_that_an_answer_deletes_is_gone_for_the_next_call(way: Way) -> anyhow::Result<()> {
+for_runtimes!(a_cookie_that_an_answer_deletes_is_gone_for_the_next_call: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn a_cookie_that_an_answer_deletes_is_gone_for_the_next_call(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     let cluster = Cluster::start(served.shape.clone())?;
     let answer = post(cluster.gateways[0].port, &[], &data("flashErrors").to_string())?;
     let lines = answer.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));

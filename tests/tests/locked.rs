@@ -5,7 +5,7 @@
 use diffyne_shared::signing::{LockedValues, Signer, SigningKey, VerifyState};
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::{Cluster, Shape, http_get, http_post};
-use diffyne_tests::laravel::{Laravel, Served, Way};
+use diffyne_tests::laravel::{Laravel, Served, Runtime};
 use diffyne_tests::recorded::APP_KEY;
 use serde_json::{Value, json};
 
@@ -255,10 +255,10 @@ fn in_rust() -> Shape {
 }
 
 /// The clusters on which claims are tried: in Rust, and in PHP in these ways.
-fn served(way: Option<Way>) -> anyhow::Result<(Option<Laravel>, Served)> {
-    let Some(way) = way else { return Ok((None, Served { shape: in_rust(), processes: Vec::new() })) };
+fn served(runtime: Option<Runtime>) -> anyhow::Result<(Option<Laravel>, Served)> {
+    let Some(runtime) = runtime else { return Ok((None, Served { shape: in_rust(), processes: Vec::new() })) };
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     Ok((Some(laravel), served))
 }
 
@@ -266,34 +266,34 @@ fn served(way: Option<Way>) -> anyhow::Result<(Option<Laravel>, Served)> {
 macro_rules! everywhere {
     ($test:ident) => {
         mod $test {
-            use super::Way;
+            use super::Runtime;
             #[tokio::test(flavor = "multi_thread")]
             async fn rust() -> anyhow::Result<()> {
                 super::$test(None).await
             }
             #[tokio::test(flavor = "multi_thread")]
             async fn pool() -> anyhow::Result<()> {
-                super::$test(Some(Way::Short)).await
+                super::$test(Some(Runtime::FastPath)).await
             }
             #[tokio::test(flavor = "multi_thread")]
             async fn pool_through_the_kernel() -> anyhow::Result<()> {
-                super::$test(Some(Way::Kernel)).await
+                super::$test(Some(Runtime::Kernel)).await
             }
             #[tokio::test(flavor = "multi_thread")]
             async fn bridge_by_http() -> anyhow::Result<()> {
-                super::$test(Some(Way::Http)).await
+                super::$test(Some(Runtime::Http)).await
             }
             #[tokio::test(flavor = "multi_thread")]
             async fn bridge_in_php_fpm() -> anyhow::Result<()> {
-                super::$test(Some(Way::FastCgi)).await
+                super::$test(Some(Runtime::FastCgi)).await
             }
         }
     };
 }
 
 everywhere!(a_protected_value_is_taken_only_under_a_signature_that_covers_it);
-async fn a_protected_value_is_taken_only_under_a_signature_that_covers_it(way: Option<Way>) -> anyhow::Result<()> {
-    let (_laravel, served) = served(way)?;
+async fn a_protected_value_is_taken_only_under_a_signature_that_covers_it(runtime: Option<Runtime>) -> anyhow::Result<()> {
+    let (_laravel, served) = served(runtime)?;
     for mode in MODES {
         let cluster = Cluster::start(verifying(served.shape.clone(), mode))?;
         walk(&cluster, mode).await?;
@@ -331,8 +331,8 @@ impl<'a> Page<'a> {
 }
 
 everywhere!(the_inputs_of_the_audit_are_refused);
-async fn the_inputs_of_the_audit_are_refused(way: Option<Way>) -> anyhow::Result<()> {
-    let (_laravel, served) = served(way)?;
+async fn the_inputs_of_the_audit_are_refused(runtime: Option<Runtime>) -> anyhow::Result<()> {
+    let (_laravel, served) = served(runtime)?;
     let cluster = Cluster::start(served.shape.clone())?;
     let mut page = Page::open(&cluster).await?;
     let refused = |answer: &Value| {
@@ -343,7 +343,7 @@ async fn the_inputs_of_the_audit_are_refused(way: Option<Way>) -> anyhow::Result
     // An unsigned call in the default mode.
     let forged = json!({"method": "look", "state": {"plain": 5, "note": "n", "owner": 1, "seen": ""}});
     refused(&page.say("call", VAULT, forged).await?);
-    if way.is_none() {
+    if runtime.is_none() {
         let forged = json!({"method": "next", "state": {"step": 3, "team": "t", "seats": "2"}});
         refused(&page.say("call", "Gallery\\Wizard", forged).await?);
     }
@@ -382,8 +382,8 @@ async fn the_inputs_of_the_audit_are_refused(way: Option<Way>) -> anyhow::Result
 }
 
 everywhere!(a_page_goes_on_under_edits_with_either_signature);
-async fn a_page_goes_on_under_edits_with_either_signature(way: Option<Way>) -> anyhow::Result<()> {
-    let (_laravel, served) = served(way)?;
+async fn a_page_goes_on_under_edits_with_either_signature(runtime: Option<Runtime>) -> anyhow::Result<()> {
+    let (_laravel, served) = served(runtime)?;
     let cluster = Cluster::start(served.shape.clone())?;
     let mut page = Page::open(&cluster).await?;
 

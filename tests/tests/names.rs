@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::{Cluster, Shape};
-use diffyne_tests::laravel::{Laravel, Served, Way};
-use diffyne_tests::ways;
+use diffyne_tests::laravel::{Laravel, Served, Runtime};
+use diffyne_tests::for_runtimes;
 use serde_json::{Value, json};
 
 const COUNTER: &str = "App\\Diffyne\\Counter";
@@ -74,13 +74,13 @@ fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
     names.map(str::to_owned).into()
 }
 
-fn served(way: Option<Way>) -> anyhow::Result<(Option<Laravel>, Served)> {
-    let Some(way) = way else {
+fn served(runtime: Option<Runtime>) -> anyhow::Result<(Option<Laravel>, Served)> {
+    let Some(runtime) = runtime else {
         let shape = Shape::new(1, 1).worker_variable("DIFFYNE_RECORDED", "1");
         return Ok((None, Served { shape, processes: Vec::new() }));
     };
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     Ok((Some(laravel), served))
 }
 
@@ -89,13 +89,13 @@ async fn names_of_400_kb_reach_neither_logs_nor_metrics_of_rust_components() -> 
     names_of_400_kb(None).await
 }
 
-ways!(names_of_400_kb_reach_neither_logs_nor_metrics: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi, without = HttpWithout);
-async fn names_of_400_kb_reach_neither_logs_nor_metrics(way: Way) -> anyhow::Result<()> {
-    names_of_400_kb(Some(way)).await
+for_runtimes!(names_of_400_kb_reach_neither_logs_nor_metrics: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi, without = HttpWithoutBridge);
+async fn names_of_400_kb_reach_neither_logs_nor_metrics(runtime: Runtime) -> anyhow::Result<()> {
+    names_of_400_kb(Some(runtime)).await
 }
 
-async fn names_of_400_kb(way: Option<Way>) -> anyhow::Result<()> {
-    let (laravel, served) = served(way)?;
+async fn names_of_400_kb(runtime: Option<Runtime>) -> anyhow::Result<()> {
+    let (laravel, served) = served(runtime)?;
     let cluster = cluster(served.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     ask(&mut client, COUNTER, "increment").await?;
@@ -137,13 +137,13 @@ async fn however_a_rust_component_is_spelt_it_is_one_series() -> anyhow::Result<
     however_it_is_spelt(None, 10_000).await
 }
 
-ways!(however_a_component_is_spelt_it_is_one_series: short = Short, kernel = Kernel, http = Http);
-async fn however_a_component_is_spelt_it_is_one_series(way: Way) -> anyhow::Result<()> {
-    however_it_is_spelt(Some(way), if way == Way::Short { 10_000 } else { 1_000 }).await
+for_runtimes!(however_a_component_is_spelt_it_is_one_series: fast_path = FastPath, kernel = Kernel, http = Http);
+async fn however_a_component_is_spelt_it_is_one_series(runtime: Runtime) -> anyhow::Result<()> {
+    however_it_is_spelt(Some(runtime), if runtime == Runtime::FastPath { 10_000 } else { 1_000 }).await
 }
 
-async fn however_it_is_spelt(way: Option<Way>, times: usize) -> anyhow::Result<()> {
-    let (_laravel, served) = served(way)?;
+async fn however_it_is_spelt(runtime: Option<Runtime>, times: usize) -> anyhow::Result<()> {
+    let (_laravel, served) = served(runtime)?;
     let cluster = cluster(served.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let mut random = fastrand::Rng::with_seed(7);
@@ -157,7 +157,7 @@ async fn however_it_is_spelt(way: Option<Way>, times: usize) -> anyhow::Result<(
     let names: Vec<(String, String)> = (0..times).map(named).collect();
     let well = ask_all(&mut client, &names).await?;
     // PHP runs them once it has loaded the class; Rust knows one spelling.
-    assert!(if way.is_some_and(Way::is_pool) { well > times / 2 } else { well <= times }, "{well} of {times}");
+    assert!(if runtime.is_some_and(Runtime::is_pool) { well > times / 2 } else { well <= times }, "{well} of {times}");
     let (gateway, worker, methods) = counted(&cluster, COUNTER_LABEL)?;
     for found in [&gateway, &worker] {
         assert!(found.is_subset(&set([COUNTER_LABEL, "unknown"])), "{found:?}");
@@ -171,13 +171,13 @@ async fn after_a_thousand_junk_classes_a_rust_component_has_its_name() -> anyhow
     after_a_thousand_junk_classes(None).await
 }
 
-ways!(after_a_thousand_junk_classes_a_component_has_its_name: short = Short, http = Http, without = HttpWithout);
-async fn after_a_thousand_junk_classes_a_component_has_its_name(way: Way) -> anyhow::Result<()> {
-    after_a_thousand_junk_classes(Some(way)).await
+for_runtimes!(after_a_thousand_junk_classes_a_component_has_its_name: fast_path = FastPath, http = Http, without = HttpWithoutBridge);
+async fn after_a_thousand_junk_classes_a_component_has_its_name(runtime: Runtime) -> anyhow::Result<()> {
+    after_a_thousand_junk_classes(Some(runtime)).await
 }
 
-async fn after_a_thousand_junk_classes(way: Option<Way>) -> anyhow::Result<()> {
-    let (laravel, served) = served(way)?;
+async fn after_a_thousand_junk_classes(runtime: Option<Runtime>) -> anyhow::Result<()> {
+    let (laravel, served) = served(runtime)?;
     let cluster = cluster(served.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let junk = |number: usize| {
@@ -195,7 +195,7 @@ async fn after_a_thousand_junk_classes(way: Option<Way>) -> anyhow::Result<()> {
         .await?;
     assert_eq!(ask(&mut client, COUNTER, "increment").await?["s"], true);
     // The package's own endpoint tells no names: those that went well are written in small letters.
-    let without = way.is_some_and(|way| !way.has_bridge());
+    let without = runtime.is_some_and(|runtime| !runtime.has_bridge());
     let label = if without { COUNTER_LABEL.to_ascii_lowercase() } else { COUNTER_LABEL.to_owned() };
     let (gateway, worker, methods) = counted(&cluster, &label)?;
     for found in [&gateway, &worker] {

@@ -4,9 +4,9 @@
 use diffyne_tests::browser::Browser;
 use diffyne_tests::client::{Client, call, increment};
 use diffyne_tests::cluster::{Cluster, Shape};
-use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::process::project;
-use diffyne_tests::ways;
+use diffyne_tests::for_runtimes;
 use diffyne_worker::vdom::{Node, parse};
 use serde_json::{Value, json};
 
@@ -73,15 +73,15 @@ async fn a_rust_component_sends_pages_to_http_addresses_and_paths_only() -> anyh
     Ok(())
 }
 
-ways!(a_laravel_component_sends_pages_to_http_addresses_and_paths_only: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi, without = HttpWithout);
-async fn a_laravel_component_sends_pages_to_http_addresses_and_paths_only(way: Way) -> anyhow::Result<()> {
+for_runtimes!(a_laravel_component_sends_pages_to_http_addresses_and_paths_only: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi, without = HttpWithoutBridge);
+async fn a_laravel_component_sends_pages_to_http_addresses_and_paths_only(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.change(
         "app/Diffyne/Counter.php",
         "public function leaveHard(): void { $this->redirect('https://example.com/x', false); }",
         "public function leaveHard(string $to = ''): void { $this->redirect(base64_decode(substr($to, 1)), false); }",
     )?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     // Nobody has signed for the component's locked owner.
     let cluster = Cluster::start(served.shape.clone().worker("--locked", "upstream"))?;
     let mut client = Client::connect(&cluster.url(0)).await?;

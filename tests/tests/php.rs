@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use diffyne_tests::client::{Client, call, signed};
 use diffyne_tests::cluster::{Cluster, Shape, http_post};
-use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::process::{Signal, eventually};
 use diffyne_tests::recorded::APP_KEY;
-use diffyne_tests::ways;
+use diffyne_tests::for_runtimes;
 use serde_json::{Value, json};
 
 const PROBE: &str = "App\\Diffyne\\Probe";
@@ -47,10 +47,10 @@ fn fails(answer: &Value) {
     );
 }
 
-ways!(what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies(way: Way) -> anyhow::Result<()> {
+for_runtimes!(what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     let cluster = Cluster::start(served.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let mut signed = probe(&mut client, "say", json!(["start"])).await?["c"].clone();
@@ -79,10 +79,10 @@ async fn what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies(way:
     Ok(())
 }
 
-ways!(nothing_of_one_user_reaches_the_next: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn nothing_of_one_user_reaches_the_next(way: Way) -> anyhow::Result<()> {
+for_runtimes!(nothing_of_one_user_reaches_the_next: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn nothing_of_one_user_reaches_the_next(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     let cluster = Cluster::start(served.shape.clone())?;
     let users = 8;
     let mut clients = Vec::new();
@@ -97,7 +97,7 @@ async fn nothing_of_one_user_reaches_the_next(way: Way) -> anyhow::Result<()> {
     let mut guest = Client::connect(&cluster.url(0)).await?;
     let mut processes = HashSet::new();
     let mut round = 0;
-    let rounds = if way.is_pool() { 250 } else { 60 };
+    let rounds = if runtime.is_pool() { 250 } else { 60 };
     while round < rounds {
         for (user, client) in clients.iter_mut().enumerate() {
             let method = if (round + user) % 2 == 0 { "litter" } else { "look" };
@@ -131,10 +131,10 @@ async fn nothing_of_one_user_reaches_the_next(way: Way) -> anyhow::Result<()> {
     Ok(())
 }
 
-ways!(whatever_ends_a_call_ends_that_call_only: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn whatever_ends_a_call_ends_that_call_only(way: Way) -> anyhow::Result<()> {
+for_runtimes!(whatever_ends_a_call_ends_that_call_only: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn whatever_ends_a_call_ends_that_call_only(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     let cluster = Cluster::start(served.shape.clone().gateway("--call-timeout", "2s"))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     for how in ["exit", "die", "fatal", "memory", "kill", "notice", "throw", "deep"] {
@@ -153,8 +153,8 @@ async fn whatever_ends_a_call_ends_that_call_only(way: Way) -> anyhow::Result<()
     fails(&probe(&mut client, "big", json!([3])).await?);
     assert_eq!(text(&mut client, "spoil", json!([])).await?, "spoilt");
     assert_eq!(text(&mut client, "say", json!(["still here"])).await?, "still here");
-    let words: &[&str] = match way {
-        Way::Short | Way::Kernel => &["bytes of output in a call went nowhere", "terminate throws", "died in a call"],
+    let words: &[&str] = match runtime {
+        Runtime::FastPath | Runtime::Kernel => &["bytes of output in a call went nowhere", "terminate throws", "died in a call"],
         _ => &["ended in the middle of its answer", "the application answered instead of the component"],
     };
     for words in words.iter().chain(&["thrown on purpose"]) {
@@ -166,10 +166,10 @@ async fn whatever_ends_a_call_ends_that_call_only(way: Way) -> anyhow::Result<()
     Ok(())
 }
 
-ways!(a_call_that_lies_ready_for_a_process_that_ends_is_run_by_another: short = Short, kernel = Kernel);
-async fn a_call_that_lies_ready_for_a_process_that_ends_is_run_by_another(way: Way) -> anyhow::Result<()> {
+for_runtimes!(a_call_that_lies_ready_for_a_process_that_ends_is_run_by_another: fast_path = FastPath, kernel = Kernel);
+async fn a_call_that_lies_ready_for_a_process_that_ends_is_run_by_another(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let kernel = if way == Way::Kernel { "always" } else { "auto" };
+    let kernel = if runtime == Runtime::Kernel { "always" } else { "auto" };
     let cluster = Cluster::start(laravel.shape(1, 1).worker("--bridge-kernel", kernel))?;
     let mut first = Client::connect(&cluster.url(0)).await?;
     let mut second = Client::connect(&cluster.url(0)).await?;
@@ -500,8 +500,8 @@ async fn no_php_process_survives_its_worker() -> anyhow::Result<()> {
     Ok(())
 }
 
-ways!(cached_routes_and_a_route_for_everything_are_not_in_the_way: short = Short, kernel = Kernel, fastcgi = FastCgi);
-async fn cached_routes_and_a_route_for_everything_are_not_in_the_way(way: Way) -> anyhow::Result<()> {
+for_runtimes!(cached_routes_and_a_route_for_everything_are_not_in_the_way: fast_path = FastPath, kernel = Kernel, fastcgi = FastCgi);
+async fn cached_routes_and_a_route_for_everything_are_not_in_the_way(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let catch_all = "Route::any('/{any}', [App\\Http\\Everything::class, 'show'])->where('any', '.*');\n";
     let routes = std::fs::read_to_string(laravel.path("routes/web.php"))?;
@@ -510,7 +510,7 @@ async fn cached_routes_and_a_route_for_everything_are_not_in_the_way(way: Way) -
     std::fs::create_dir_all(laravel.path("app/Http"))?;
     let controller = "<?php\nnamespace App\\Http;\nclass Everything { public function show() { return '<html>not this</html>'; } }\n";
     std::fs::write(laravel.path("app/Http/Everything.php"), controller)?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     for cached in [false, true] {
         if cached {
             laravel.artisan("route:cache")?;
@@ -523,8 +523,8 @@ async fn cached_routes_and_a_route_for_everything_are_not_in_the_way(way: Way) -
     Ok(())
 }
 
-ways!(middleware_of_the_application_may_refuse_a_call: pool = Short, http = Http, fastcgi = FastCgi);
-async fn middleware_of_the_application_may_refuse_a_call(way: Way) -> anyhow::Result<()> {
+for_runtimes!(middleware_of_the_application_may_refuse_a_call: pool = FastPath, http = Http, fastcgi = FastCgi);
+async fn middleware_of_the_application_may_refuse_a_call(runtime: Runtime) -> anyhow::Result<()> {
     for (body, status, words) in [
         ("return redirect('/login');", 401, "You have to log in."),
         ("abort(419);", 419, "The page has expired. Reload it, please."),
@@ -538,8 +538,8 @@ async fn middleware_of_the_application_may_refuse_a_call(way: Way) -> anyhow::Re
         std::fs::write(laravel.path("app/Http/Guard.php"), guard)?;
         let guarded = "config(['diffyne.middleware' => ['web', \\App\\Http\\Guard::class]]); config(['auth.providers";
         laravel.change("app/Providers/AppServiceProvider.php", "config(['auth.providers", guarded)?;
-        let served = laravel.served(way, 1)?;
-        let cluster = Cluster::start(Shape { wait_for_php: way.is_pool(), ..served.shape.clone() })?;
+        let served = laravel.served(runtime, 1)?;
+        let cluster = Cluster::start(Shape { wait_for_php: runtime.is_pool(), ..served.shape.clone() })?;
         let mut client = Client::connect(&cluster.url(0)).await?;
         let answer = probe(&mut client, "say", json!(["x"])).await?;
         assert_eq!((&answer["error"], &answer["type"]), (&json!(words), &json!("server_error")), "{answer}");
@@ -551,10 +551,10 @@ async fn middleware_of_the_application_may_refuse_a_call(way: Way) -> anyhow::Re
     Ok(())
 }
 
-ways!(a_message_crosses_from_php_to_the_clients_of_another_gateway: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn a_message_crosses_from_php_to_the_clients_of_another_gateway(way: Way) -> anyhow::Result<()> {
+for_runtimes!(a_message_crosses_from_php_to_the_clients_of_another_gateway: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn a_message_crosses_from_php_to_the_clients_of_another_gateway(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 2)?;
+    let served = laravel.served(runtime, 2)?;
     let cluster = Cluster::start(served.shape.clone().with_redis())?;
     let mut sender = Client::connect(&cluster.url(0)).await?;
     let mut other = Client::connect(&cluster.url(1)).await?;
@@ -635,10 +635,10 @@ async fn an_application_publishes_by_itself_through_redis_and_over_http() -> any
     Ok(())
 }
 
-ways!(a_login_over_the_socket_reaches_the_browser_and_nobody_else: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn a_login_over_the_socket_reaches_the_browser_and_nobody_else(way: Way) -> anyhow::Result<()> {
+for_runtimes!(a_login_over_the_socket_reaches_the_browser_and_nobody_else: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn a_login_over_the_socket_reaches_the_browser_and_nobody_else(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 2)?;
+    let served = laravel.served(runtime, 2)?;
     let shape = served.shape.clone().with_redis().gateway("--app-key", diffyne_tests::recorded::APP_KEY);
     let cluster = Cluster::start(shape)?;
     let mut client = Client::connect(&cluster.url(0)).await?;
@@ -722,10 +722,10 @@ async fn an_application_over_http_keeps_its_sessions_and_tells_its_faults() -> a
     Ok(())
 }
 
-ways!(without_the_bridge_the_packages_own_endpoint_is_translated: http = HttpWithout, fastcgi = FastCgiWithout);
-async fn without_the_bridge_the_packages_own_endpoint_is_translated(way: Way) -> anyhow::Result<()> {
+for_runtimes!(without_the_bridge_the_packages_own_endpoint_is_translated: http = HttpWithoutBridge, fastcgi = FastCgiWithoutBridge);
+async fn without_the_bridge_the_packages_own_endpoint_is_translated(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     let cluster = Cluster::start(served.shape.clone().gateway("--call-timeout", "2s"))?;
     eventually("the worker's log says what is missing", || {
         std::fs::read_to_string(&cluster.workers[0].process.log)

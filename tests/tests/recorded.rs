@@ -4,9 +4,9 @@
 
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::{Cluster, Shape, http_post};
-use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::process::project;
-use diffyne_tests::{dom, recorded, ways};
+use diffyne_tests::{dom, for_runtimes, recorded};
 use diffyne_worker::vdom::{Node, parse};
 use serde_json::{Map, Value, json};
 
@@ -219,16 +219,16 @@ async fn components_in_rust_answer_it_so_where_their_locked_values_are_signed() 
     converse(&in_rust(), false, "signed").await
 }
 
-ways!(components_in_php_answer_as_upstream_did: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn components_in_php_answer_as_upstream_did(way: Way) -> anyhow::Result<()> {
+for_runtimes!(components_in_php_answer_as_upstream_did: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn components_in_php_answer_as_upstream_did(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     converse(&served.shape, true, "upstream").await
 }
 
-ways!(components_in_php_answer_so_where_their_locked_values_are_signed: short = Short, http = Http);
-async fn components_in_php_answer_so_where_their_locked_values_are_signed(way: Way) -> anyhow::Result<()> {
+for_runtimes!(components_in_php_answer_so_where_their_locked_values_are_signed: fast_path = FastPath, http = Http);
+async fn components_in_php_answer_so_where_their_locked_values_are_signed(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     converse(&served.shape, true, "signed").await
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::{Cluster, http_post};
-use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::process::eventually;
-use diffyne_tests::ways;
+use diffyne_tests::for_runtimes;
 use serde_json::{Value, json};
 
 const PROBE: &str = "App\\Diffyne\\Probe";
@@ -28,10 +28,10 @@ fn files(laravel: &Laravel) -> Vec<PathBuf> {
     entries.flatten().map(|entry| entry.path()).collect()
 }
 
-ways!(a_session_that_ends_in_a_call_stays_ended: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn a_session_that_ends_in_a_call_stays_ended(way: Way) -> anyhow::Result<()> {
+for_runtimes!(a_session_that_ends_in_a_call_stays_ended: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn a_session_that_ends_in_a_call_stays_ended(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     let cluster = Cluster::start(served.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     probe(&mut client, "login", json!(["ada"])).await?;
@@ -57,10 +57,10 @@ async fn a_session_that_ends_in_a_call_stays_ended(way: Way) -> anyhow::Result<(
     Ok(())
 }
 
-ways!(what_two_calls_write_into_one_session_is_there_afterwards: short = Short, kernel = Kernel);
-async fn what_two_calls_write_into_one_session_is_there_afterwards(way: Way) -> anyhow::Result<()> {
+for_runtimes!(what_two_calls_write_into_one_session_is_there_afterwards: fast_path = FastPath, kernel = Kernel);
+async fn what_two_calls_write_into_one_session_is_there_afterwards(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     let cluster = Cluster::start(served.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     probe(&mut client, "login", json!(["ada"])).await?;
@@ -76,10 +76,10 @@ async fn what_two_calls_write_into_one_session_is_there_afterwards(way: Way) -> 
     Ok(())
 }
 
-ways!(logins_of_the_framework_hold_and_end: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn logins_of_the_framework_hold_and_end(way: Way) -> anyhow::Result<()> {
+for_runtimes!(logins_of_the_framework_hold_and_end: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn logins_of_the_framework_hold_and_end(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     let cluster = Cluster::start(served.shape.clone().gateway("--app-key", diffyne_tests::recorded::APP_KEY))?;
     let port = cluster.gateways[0].port;
     let mut client = Client::connect(&cluster.url(0)).await?;
@@ -105,10 +105,10 @@ async fn logins_of_the_framework_hold_and_end(way: Way) -> anyhow::Result<()> {
     Ok(())
 }
 
-ways!(what_a_page_has_left_for_the_next_request_arrives: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn what_a_page_has_left_for_the_next_request_arrives(way: Way) -> anyhow::Result<()> {
+for_runtimes!(what_a_page_has_left_for_the_next_request_arrives: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn what_a_page_has_left_for_the_next_request_arrives(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     let cluster = Cluster::start(served.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     probe(&mut client, "flashErrors", json!([])).await?;
@@ -122,7 +122,7 @@ async fn what_a_page_has_left_for_the_next_request_arrives(way: Way) -> anyhow::
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_uses_no_session_makes_none_and_keeps_the_users_alive() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(Way::Short, 1)?;
+    let served = laravel.served(Runtime::FastPath, 1)?;
     let cluster = Cluster::start(served.shape.clone())?;
     eventually("two processes and a spare one", || {
         cluster.workers[0].metric("diffyne_worker_php_processes_ready").is_ok_and(|ready| ready >= 3.0)
@@ -196,7 +196,7 @@ async fn sessions_in_a_database_are_kept_and_ended_as_well() -> anyhow::Result<(
     sql(
         "create table sessions (id text primary key, user_id integer, ip_address text, user_agent text, payload text, last_activity integer)",
     )?;
-    let served = laravel.served(Way::Short, 1)?;
+    let served = laravel.served(Runtime::FastPath, 1)?;
     let cluster = Cluster::start(served.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     probe(&mut client, "login", json!(["ada"])).await?;
@@ -212,7 +212,7 @@ async fn sessions_in_a_database_are_kept_and_ended_as_well() -> anyhow::Result<(
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_in_maintenance_refuses_calls_either_way() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(Way::Short, 1)?;
+    let served = laravel.served(Runtime::FastPath, 1)?;
     let cluster = Cluster::start(served.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     assert_eq!(probe(&mut client, "say", json!(["open"])).await?["s"], true);
@@ -240,22 +240,22 @@ async fn listeners_that_reset_for_octane_run_for_each_call() -> anyhow::Result<(
          if ($event->app === $event->sandbox) { throw new \\LogicException('no sandbox'); } \
          \\App\\Diffyne\\Probe::$leak = []; $event->sandbox['config']->set('app.name', 'set for '.$event->request->userAgent()); }); }";
     laravel.change("app/Providers/AppServiceProvider.php", provider, &format!("{provider} {register}"))?;
-    for way in [Way::Short, Way::Kernel] {
-        let served = laravel.served(way, 1)?;
+    for runtime in [Runtime::FastPath, Runtime::Kernel] {
+        let served = laravel.served(runtime, 1)?;
         let cluster = Cluster::start(served.shape.clone())?;
         for agent in ["one", "two", "three"] {
             let mut client = Client::connect_with(&cluster.url(0), &[("User-Agent", agent)]).await?;
             let answer = probe(&mut client, "look", json!([])).await?;
-            assert_eq!(answer["c"]["st"]["seen"]["config"], format!("set for {agent}"), "{way:?}: {answer}");
+            assert_eq!(answer["c"]["st"]["seen"]["config"], format!("set for {agent}"), "{runtime:?}: {answer}");
         }
     }
     Ok(())
 }
 
-ways!(a_component_sees_the_request_as_over_ajax: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn a_component_sees_the_request_as_over_ajax(way: Way) -> anyhow::Result<()> {
+for_runtimes!(a_component_sees_the_request_as_over_ajax: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn a_component_sees_the_request_as_over_ajax(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
+    let served = laravel.served(runtime, 1)?;
     let cluster = Cluster::start(served.shape.clone())?;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let parent = format!("00-{trace}-00f067aa0ba902b7-01");
@@ -297,7 +297,7 @@ async fn a_component_sees_the_request_as_over_ajax(way: Way) -> anyhow::Result<(
 #[tokio::test(flavor = "multi_thread")]
 async fn the_applications_cache_knows_whether_gateways_are_connected() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let shape = laravel.served(Way::Short, 1)?.shape.worker("--status-ttl", "6s");
+    let shape = laravel.served(Runtime::FastPath, 1)?.shape.worker("--status-ttl", "6s");
     let mut cluster = Cluster::start(shape)?;
     let cached = || laravel.tinker(&[], "echo cache()->get('diffyne:websocket:status', 'nothing');").unwrap();
     eventually("connected", || cached() == "connected")?;
