@@ -54,7 +54,7 @@ impl Runtime {
 }
 
 /// What serves an application.
-pub struct Served {
+pub struct Deployment {
     /// The cluster that goes with it.
     pub shape: Shape,
     /// It ends with these.
@@ -248,7 +248,7 @@ impl Laravel {
     }
 
     /// Starts what a runtime needs, and gives the shape of a cluster whose workers go it.
-    pub fn served(&self, runtime: Runtime, gateways: usize) -> anyhow::Result<Served> {
+    pub fn deploy(&self, runtime: Runtime, gateways: usize) -> anyhow::Result<Deployment> {
         if runtime.has_bridge() && !matches!(runtime, Runtime::FastPath | Runtime::Kernel) {
             self.load_bridge()?;
         }
@@ -271,7 +271,7 @@ impl Laravel {
                     .worker("--fastcgi-script", &format!("{}/public/index.php", self.directory))
             }
         };
-        Ok(Served { shape, processes })
+        Ok(Deployment { shape, processes })
     }
 
     /// Loads the bridge into the application, as its documentation says.

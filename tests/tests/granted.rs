@@ -261,9 +261,9 @@ fn fetch_cookies(cluster: &Cluster, answer: &Value) -> anyhow::Result<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_of_laravel_keeps_its_grant_when_its_cookies_are_encrypted_anew() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(Runtime::Kernel, 1)?;
+    let deployment = laravel.deploy(Runtime::Kernel, 1)?;
     let key = diffyne_tests::recorded::APP_KEY;
-    let shape = Shape { gateways: 2, ..served.shape.clone() }.with_redis();
+    let shape = Shape { gateways: 2, ..deployment.shape.clone() }.with_redis();
     let cluster = Cluster::start(shape.gateway("--subscribe", "granted").gateway("--app-key", key))?;
     let class = "App\\Diffyne\\Probe";
     let events = json!([{"name": "probed", "match": {"room_id": 2}, "componentClass": class}]);
@@ -335,9 +335,9 @@ async fn a_handover_token_is_good_once_however_long_one_waits() -> anyhow::Resul
 for_runtimes!(components_in_php_say_who_may_hear: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
 async fn components_in_php_say_who_may_hear(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
+    let deployment = laravel.deploy(runtime, 1)?;
     let key = diffyne_tests::recorded::APP_KEY;
-    let cluster = Cluster::start(served.shape.clone().gateway("--subscribe", "granted").gateway("--app-key", key))?;
+    let cluster = Cluster::start(deployment.shape.clone().gateway("--subscribe", "granted").gateway("--app-key", key))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let class = "App\\Diffyne\\Probe";
     let wish = |room: i64| json!({"events": [{"name": "probed", "match": {"room_id": room}, "componentClass": class}]});

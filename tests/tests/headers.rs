@@ -352,8 +352,8 @@ fn each<T: Send>(
 
 /// Through a gateway, a worker and its PHP.
 fn ours(laravel: &Laravel, sets: &[Set]) -> anyhow::Result<Vec<Seen>> {
-    let served = laravel.served(Runtime::FastPath, 1)?;
-    let cluster = Cluster::start(served.shape.gateway("--trusted-proxies", "127.0.0.1,10.0.0.0/8"))?;
+    let deployment = laravel.deploy(Runtime::FastPath, 1)?;
+    let cluster = Cluster::start(deployment.shape.gateway("--trusted-proxies", "127.0.0.1,10.0.0.0/8"))?;
     let state = json!({"text": "", "user": null, "seen": []});
     let body = call("App\\Diffyne\\Probe", "diffyne-probe", "raw", json!([]), state, "r").to_string();
     each(sets, cluster.gateways[0].port, |asker, set| {

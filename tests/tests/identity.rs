@@ -78,8 +78,8 @@ async fn no_header_of_a_client_poisons_a_link_or_an_address_through_any_nginx_fi
     runtime: Runtime,
 ) -> anyhow::Result<()> {
     let laravel = Laravel::that_trusts_every_proxy()?;
-    let served = laravel.served(runtime, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     for (file, scheme) in SITES {
         let [port] = free_ports()?;
         let _nginx = cluster.run_nginx(&cluster.shipped_site(file, port)?, port)?;
@@ -116,21 +116,21 @@ async fn an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself
         ("Forwarded", "for=6.6.6.6;host=evil.example;proto=http"),
     ];
     for laravel in [Laravel::new()?, Laravel::that_trusts_every_proxy()?] {
-        let served = laravel.served(runtime, 2)?;
-        let cluster = Cluster::start(served.shape.clone())?;
+        let deployment = laravel.deploy(runtime, 2)?;
+        let cluster = Cluster::start(deployment.shape.clone())?;
         let seen = ask_over_socket(&cluster.url(0), &said).await?;
         let expected = json!({"ip": "2001:db8::7", "ips": ["2001:db8::7"], "host": "shop.test", "port": 8443, "secure": true,
             "url": "https://shop.test:8443/reset", "forwarded": []});
         assert_eq!(seen, expected);
         // The page is at APP_URL: that is where the user is, whatever the proxy makes of Host.
         drop(cluster);
-        let cluster = Cluster::start(served.shape.clone().gateway("--app-url", "https://shop.test"))?;
+        let cluster = Cluster::start(deployment.shape.clone().gateway("--app-url", "https://shop.test"))?;
         let page = [("Host", "diffyne_websocket"), ("Origin", "https://shop.test")];
         let seen = ask_over_socket(&cluster.url(0), &page).await?;
         assert_eq!((&seen["url"], &seen["secure"]), (&json!("https://shop.test/reset"), &json!(true)), "{seen}");
         drop(cluster);
         // Nobody is trusted.
-        let cluster = Cluster::start(served.shape.clone().gateway("--trusted-proxies", "none"))?;
+        let cluster = Cluster::start(deployment.shape.clone().gateway("--trusted-proxies", "none"))?;
         let seen = ask_over_socket(&cluster.url(0), &said).await?;
         let expected = json!({"ip": "127.0.0.1", "ips": ["127.0.0.1"], "host": "inner", "port": 6001, "secure": false,
             "url": "http://inner:6001/reset", "forwarded": []});
@@ -200,8 +200,8 @@ async fn a_page_of_another_scheme_or_port_is_a_guest_until_the_settings_name_it(
 for_runtimes!(a_cookie_that_an_answer_deletes_is_gone_for_the_next_call: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
 async fn a_cookie_that_an_answer_deletes_is_gone_for_the_next_call(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let answer = post(cluster.gateways[0].port, &[], &data("flashErrors").to_string())?;
     let lines = answer.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
     let cookie = lines.filter_map(|line| line.split(';').next()).collect::<Vec<_>>().join("; ");

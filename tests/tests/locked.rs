@@ -5,7 +5,7 @@
 use diffyne_shared::signing::{LockedValues, Signer, SigningKey, VerifyState};
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::{Cluster, Shape, http_get, http_post};
-use diffyne_tests::laravel::{Laravel, Served, Runtime};
+use diffyne_tests::laravel::{Laravel, Deployment, Runtime};
 use diffyne_tests::recorded::APP_KEY;
 use serde_json::{Value, json};
 
@@ -255,11 +255,11 @@ fn in_rust() -> Shape {
 }
 
 /// The clusters on which claims are tried: in Rust, and in PHP in these ways.
-fn served(runtime: Option<Runtime>) -> anyhow::Result<(Option<Laravel>, Served)> {
-    let Some(runtime) = runtime else { return Ok((None, Served { shape: in_rust(), processes: Vec::new() })) };
+fn deploy(runtime: Option<Runtime>) -> anyhow::Result<(Option<Laravel>, Deployment)> {
+    let Some(runtime) = runtime else { return Ok((None, Deployment { shape: in_rust(), processes: Vec::new() })) };
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    Ok((Some(laravel), served))
+    let deployment = laravel.deploy(runtime, 1)?;
+    Ok((Some(laravel), deployment))
 }
 
 /// The same test in Rust, in PHP's pool by both ways, and by the bridge of an application that is served elsewhere.
@@ -293,9 +293,9 @@ macro_rules! everywhere {
 
 everywhere!(a_protected_value_is_taken_only_under_a_signature_that_covers_it);
 async fn a_protected_value_is_taken_only_under_a_signature_that_covers_it(runtime: Option<Runtime>) -> anyhow::Result<()> {
-    let (_laravel, served) = served(runtime)?;
+    let (_laravel, deployment) = deploy(runtime)?;
     for mode in MODES {
-        let cluster = Cluster::start(verifying(served.shape.clone(), mode))?;
+        let cluster = Cluster::start(verifying(deployment.shape.clone(), mode))?;
         walk(&cluster, mode).await?;
     }
     Ok(())
@@ -332,8 +332,8 @@ impl<'a> Page<'a> {
 
 everywhere!(the_inputs_of_the_audit_are_refused);
 async fn the_inputs_of_the_audit_are_refused(runtime: Option<Runtime>) -> anyhow::Result<()> {
-    let (_laravel, served) = served(runtime)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let (_laravel, deployment) = deploy(runtime)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut page = Page::open(&cluster).await?;
     let refused = |answer: &Value| {
         let text = "No signature covers the locked properties of this component. Reload the page.";
@@ -363,7 +363,7 @@ async fn the_inputs_of_the_audit_are_refused(runtime: Option<Runtime>) -> anyhow
     refused(&page.say("call", VAULT, stripped).await?);
 
     // The lenient forms of strict mode.
-    let cluster = Cluster::start(verifying(served.shape.clone(), Mode::StrictLenient))?;
+    let cluster = Cluster::start(verifying(deployment.shape.clone(), Mode::StrictLenient))?;
     let mut page = Page::open(&cluster).await?;
     let empty = json!({"name": null, "isAdmin": false, "balance": 0});
     let locked = ["isAdmin", "balance"];
@@ -383,8 +383,8 @@ async fn the_inputs_of_the_audit_are_refused(runtime: Option<Runtime>) -> anyhow
 
 everywhere!(a_page_goes_on_under_edits_with_either_signature);
 async fn a_page_goes_on_under_edits_with_either_signature(runtime: Option<Runtime>) -> anyhow::Result<()> {
-    let (_laravel, served) = served(runtime)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let (_laravel, deployment) = deploy(runtime)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut page = Page::open(&cluster).await?;
 
     // An unmodified diffyne.js, after the first answer of ours: it changes fields, and hands the signature back.
@@ -440,7 +440,7 @@ async fn a_page_goes_on_under_edits_with_either_signature(runtime: Option<Runtim
     assert_eq!(page.say("call", CHEST, call(&edited, with_more)).await?["type"], "security_error");
 
     // Where an operator opens it, it is as the package has it: in calls, but not in lenient forms.
-    let upstream = |mode| verifying(served.shape.clone(), mode).worker_variable("DIFFYNE_LOCKED", "upstream");
+    let upstream = |mode| verifying(deployment.shape.clone(), mode).worker_variable("DIFFYNE_LOCKED", "upstream");
     let cluster = Cluster::start(upstream(Mode::PropertyUpdates))?;
     let mut page = Page::open(&cluster).await?;
     let answer = page.say("call", CHEST, call(&forged, Value::Null)).await?;

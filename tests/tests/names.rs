@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::{Cluster, Shape};
-use diffyne_tests::laravel::{Laravel, Served, Runtime};
+use diffyne_tests::laravel::{Laravel, Deployment, Runtime};
 use diffyne_tests::for_runtimes;
 use serde_json::{Value, json};
 
@@ -74,14 +74,14 @@ fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
     names.map(str::to_owned).into()
 }
 
-fn served(runtime: Option<Runtime>) -> anyhow::Result<(Option<Laravel>, Served)> {
+fn deploy(runtime: Option<Runtime>) -> anyhow::Result<(Option<Laravel>, Deployment)> {
     let Some(runtime) = runtime else {
         let shape = Shape::new(1, 1).worker_variable("DIFFYNE_RECORDED", "1");
-        return Ok((None, Served { shape, processes: Vec::new() }));
+        return Ok((None, Deployment { shape, processes: Vec::new() }));
     };
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    Ok((Some(laravel), served))
+    let deployment = laravel.deploy(runtime, 1)?;
+    Ok((Some(laravel), deployment))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,8 +95,8 @@ async fn names_of_400_kb_reach_neither_logs_nor_metrics(runtime: Runtime) -> any
 }
 
 async fn names_of_400_kb(runtime: Option<Runtime>) -> anyhow::Result<()> {
-    let (laravel, served) = served(runtime)?;
-    let cluster = cluster(served.shape.clone())?;
+    let (laravel, deployment) = deploy(runtime)?;
+    let cluster = cluster(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     ask(&mut client, COUNTER, "increment").await?;
     let before = sizes(&cluster)?;
@@ -143,8 +143,8 @@ async fn however_a_component_is_spelt_it_is_one_series(runtime: Runtime) -> anyh
 }
 
 async fn however_it_is_spelt(runtime: Option<Runtime>, times: usize) -> anyhow::Result<()> {
-    let (_laravel, served) = served(runtime)?;
-    let cluster = cluster(served.shape.clone())?;
+    let (_laravel, deployment) = deploy(runtime)?;
+    let cluster = cluster(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let mut random = fastrand::Rng::with_seed(7);
     // A process of PHP has to load the class before it knows other spellings, and each is replaced now and then.
@@ -177,8 +177,8 @@ async fn after_a_thousand_junk_classes_a_component_has_its_name(runtime: Runtime
 }
 
 async fn after_a_thousand_junk_classes(runtime: Option<Runtime>) -> anyhow::Result<()> {
-    let (laravel, served) = served(runtime)?;
-    let cluster = cluster(served.shape.clone())?;
+    let (laravel, deployment) = deploy(runtime)?;
+    let cluster = cluster(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let junk = |number: usize| {
         let class = match number % 4 {

@@ -81,9 +81,9 @@ async fn a_laravel_component_sends_pages_to_http_addresses_and_paths_only(runtim
         "public function leaveHard(): void { $this->redirect('https://example.com/x', false); }",
         "public function leaveHard(string $to = ''): void { $this->redirect(base64_decode(substr($to, 1)), false); }",
     )?;
-    let served = laravel.served(runtime, 1)?;
+    let deployment = laravel.deploy(runtime, 1)?;
     // Nobody has signed for the component's locked owner.
-    let cluster = Cluster::start(served.shape.clone().worker("--locked", "upstream"))?;
+    let cluster = Cluster::start(deployment.shape.clone().worker("--locked", "upstream"))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     for (url, followed) in redirects()? {
         use base64::Engine as _;

@@ -50,8 +50,8 @@ fn fails(answer: &Value) {
 for_runtimes!(what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
 async fn what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let mut signed = probe(&mut client, "say", json!(["start"])).await?["c"].clone();
     for typed in ["", "  two  spaces ", "0", "😀", "a\u{2028}b", "null", "<b>&amp;", "0.10", "last"] {
@@ -82,8 +82,8 @@ async fn what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies(runt
 for_runtimes!(nothing_of_one_user_reaches_the_next: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
 async fn nothing_of_one_user_reaches_the_next(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let users = 8;
     let mut clients = Vec::new();
     for user in 0..users {
@@ -134,8 +134,8 @@ async fn nothing_of_one_user_reaches_the_next(runtime: Runtime) -> anyhow::Resul
 for_runtimes!(whatever_ends_a_call_ends_that_call_only: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
 async fn whatever_ends_a_call_ends_that_call_only(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    let cluster = Cluster::start(served.shape.clone().gateway("--call-timeout", "2s"))?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone().gateway("--call-timeout", "2s"))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     for how in ["exit", "die", "fatal", "memory", "kill", "notice", "throw", "deep"] {
         let answer = probe(&mut client, "end", json!([how])).await?;
@@ -510,13 +510,13 @@ async fn cached_routes_and_a_route_for_everything_are_not_in_the_way(runtime: Ru
     std::fs::create_dir_all(laravel.path("app/Http"))?;
     let controller = "<?php\nnamespace App\\Http;\nclass Everything { public function show() { return '<html>not this</html>'; } }\n";
     std::fs::write(laravel.path("app/Http/Everything.php"), controller)?;
-    let served = laravel.served(runtime, 1)?;
+    let deployment = laravel.deploy(runtime, 1)?;
     for cached in [false, true] {
         if cached {
             laravel.artisan("route:cache")?;
             laravel.artisan("config:cache")?;
         }
-        let cluster = Cluster::start(served.shape.clone())?;
+        let cluster = Cluster::start(deployment.shape.clone())?;
         let mut client = Client::connect(&cluster.url(0)).await?;
         assert_eq!(text(&mut client, "say", json!(["found"])).await?, "found", "cached: {cached}");
     }
@@ -538,8 +538,8 @@ async fn middleware_of_the_application_may_refuse_a_call(runtime: Runtime) -> an
         std::fs::write(laravel.path("app/Http/Guard.php"), guard)?;
         let guarded = "config(['diffyne.middleware' => ['web', \\App\\Http\\Guard::class]]); config(['auth.providers";
         laravel.change("app/Providers/AppServiceProvider.php", "config(['auth.providers", guarded)?;
-        let served = laravel.served(runtime, 1)?;
-        let cluster = Cluster::start(Shape { wait_for_php: runtime.is_pool(), ..served.shape.clone() })?;
+        let deployment = laravel.deploy(runtime, 1)?;
+        let cluster = Cluster::start(Shape { wait_for_php: runtime.is_pool(), ..deployment.shape.clone() })?;
         let mut client = Client::connect(&cluster.url(0)).await?;
         let answer = probe(&mut client, "say", json!(["x"])).await?;
         assert_eq!((&answer["error"], &answer["type"]), (&json!(words), &json!("server_error")), "{answer}");
@@ -554,8 +554,8 @@ async fn middleware_of_the_application_may_refuse_a_call(runtime: Runtime) -> an
 for_runtimes!(a_message_crosses_from_php_to_the_clients_of_another_gateway: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
 async fn a_message_crosses_from_php_to_the_clients_of_another_gateway(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 2)?;
-    let cluster = Cluster::start(served.shape.clone().with_redis())?;
+    let deployment = laravel.deploy(runtime, 2)?;
+    let cluster = Cluster::start(deployment.shape.clone().with_redis())?;
     let mut sender = Client::connect(&cluster.url(0)).await?;
     let mut other = Client::connect(&cluster.url(1)).await?;
     sender.subscribe("message-sent").await?;
@@ -638,8 +638,8 @@ async fn an_application_publishes_by_itself_through_redis_and_over_http() -> any
 for_runtimes!(a_login_over_the_socket_reaches_the_browser_and_nobody_else: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
 async fn a_login_over_the_socket_reaches_the_browser_and_nobody_else(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 2)?;
-    let shape = served.shape.clone().with_redis().gateway("--app-key", diffyne_tests::recorded::APP_KEY);
+    let deployment = laravel.deploy(runtime, 2)?;
+    let shape = deployment.shape.clone().with_redis().gateway("--app-key", diffyne_tests::recorded::APP_KEY);
     let cluster = Cluster::start(shape)?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let first = probe(&mut client, "look", json!([])).await?;
@@ -725,8 +725,8 @@ async fn an_application_over_http_keeps_its_sessions_and_tells_its_faults() -> a
 for_runtimes!(without_the_bridge_the_packages_own_endpoint_is_translated: http = HttpWithoutBridge, fastcgi = FastCgiWithoutBridge);
 async fn without_the_bridge_the_packages_own_endpoint_is_translated(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    let cluster = Cluster::start(served.shape.clone().gateway("--call-timeout", "2s"))?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone().gateway("--call-timeout", "2s"))?;
     eventually("the worker's log says what is missing", || {
         std::fs::read_to_string(&cluster.workers[0].process.log)
             .is_ok_and(|log| log.contains("has not loaded the bridge"))

@@ -222,13 +222,13 @@ async fn components_in_rust_answer_it_so_where_their_locked_values_are_signed() 
 for_runtimes!(components_in_php_answer_as_upstream_did: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
 async fn components_in_php_answer_as_upstream_did(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    converse(&served.shape, true, "upstream").await
+    let deployment = laravel.deploy(runtime, 1)?;
+    converse(&deployment.shape, true, "upstream").await
 }
 
 for_runtimes!(components_in_php_answer_so_where_their_locked_values_are_signed: fast_path = FastPath, http = Http);
 async fn components_in_php_answer_so_where_their_locked_values_are_signed(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    converse(&served.shape, true, "signed").await
+    let deployment = laravel.deploy(runtime, 1)?;
+    converse(&deployment.shape, true, "signed").await
 }

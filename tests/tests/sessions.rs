@@ -31,8 +31,8 @@ fn files(laravel: &Laravel) -> Vec<PathBuf> {
 for_runtimes!(a_session_that_ends_in_a_call_stays_ended: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
 async fn a_session_that_ends_in_a_call_stays_ended(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     probe(&mut client, "login", json!(["ada"])).await?;
     assert!(files(&laravel).iter().any(|file| std::fs::read_to_string(file).unwrap().contains("ada")));
@@ -60,8 +60,8 @@ async fn a_session_that_ends_in_a_call_stays_ended(runtime: Runtime) -> anyhow::
 for_runtimes!(what_two_calls_write_into_one_session_is_there_afterwards: fast_path = FastPath, kernel = Kernel);
 async fn what_two_calls_write_into_one_session_is_there_afterwards(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     probe(&mut client, "login", json!(["ada"])).await?;
     // Two components: side by side, in two processes.
@@ -79,8 +79,8 @@ async fn what_two_calls_write_into_one_session_is_there_afterwards(runtime: Runt
 for_runtimes!(logins_of_the_framework_hold_and_end: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
 async fn logins_of_the_framework_hold_and_end(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    let cluster = Cluster::start(served.shape.clone().gateway("--app-key", diffyne_tests::recorded::APP_KEY))?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone().gateway("--app-key", diffyne_tests::recorded::APP_KEY))?;
     let port = cluster.gateways[0].port;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let who = |answer: &Value| answer["c"]["st"]["seen"]["auth"].clone();
@@ -108,8 +108,8 @@ async fn logins_of_the_framework_hold_and_end(runtime: Runtime) -> anyhow::Resul
 for_runtimes!(what_a_page_has_left_for_the_next_request_arrives: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
 async fn what_a_page_has_left_for_the_next_request_arrives(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     probe(&mut client, "flashErrors", json!([])).await?;
     let answer = probe(&mut client, "readErrors", json!([])).await?;
@@ -122,8 +122,8 @@ async fn what_a_page_has_left_for_the_next_request_arrives(runtime: Runtime) -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_uses_no_session_makes_none_and_keeps_the_users_alive() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(Runtime::FastPath, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(Runtime::FastPath, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     eventually("two processes and a spare one", || {
         cluster.workers[0].metric("diffyne_worker_php_processes_ready").is_ok_and(|ready| ready >= 3.0)
     })?;
@@ -196,8 +196,8 @@ async fn sessions_in_a_database_are_kept_and_ended_as_well() -> anyhow::Result<(
     sql(
         "create table sessions (id text primary key, user_id integer, ip_address text, user_agent text, payload text, last_activity integer)",
     )?;
-    let served = laravel.served(Runtime::FastPath, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(Runtime::FastPath, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     probe(&mut client, "login", json!(["ada"])).await?;
     assert_eq!(probe(&mut client, "look", json!([])).await?["c"]["st"]["user"], "ada");
@@ -212,8 +212,8 @@ async fn sessions_in_a_database_are_kept_and_ended_as_well() -> anyhow::Result<(
 #[tokio::test(flavor = "multi_thread")]
 async fn an_application_in_maintenance_refuses_calls_either_way() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(Runtime::FastPath, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(Runtime::FastPath, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     assert_eq!(probe(&mut client, "say", json!(["open"])).await?["s"], true);
     std::fs::write(laravel.path("storage/framework/down"), "{}")?;
@@ -241,8 +241,8 @@ async fn listeners_that_reset_for_octane_run_for_each_call() -> anyhow::Result<(
          \\App\\Diffyne\\Probe::$leak = []; $event->sandbox['config']->set('app.name', 'set for '.$event->request->userAgent()); }); }";
     laravel.change("app/Providers/AppServiceProvider.php", provider, &format!("{provider} {register}"))?;
     for runtime in [Runtime::FastPath, Runtime::Kernel] {
-        let served = laravel.served(runtime, 1)?;
-        let cluster = Cluster::start(served.shape.clone())?;
+        let deployment = laravel.deploy(runtime, 1)?;
+        let cluster = Cluster::start(deployment.shape.clone())?;
         for agent in ["one", "two", "three"] {
             let mut client = Client::connect_with(&cluster.url(0), &[("User-Agent", agent)]).await?;
             let answer = probe(&mut client, "look", json!([])).await?;
@@ -255,8 +255,8 @@ async fn listeners_that_reset_for_octane_run_for_each_call() -> anyhow::Result<(
 for_runtimes!(a_component_sees_the_request_as_over_ajax: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
 async fn a_component_sees_the_request_as_over_ajax(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(runtime, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let parent = format!("00-{trace}-00f067aa0ba902b7-01");
     let headers = [
@@ -297,7 +297,7 @@ async fn a_component_sees_the_request_as_over_ajax(runtime: Runtime) -> anyhow::
 #[tokio::test(flavor = "multi_thread")]
 async fn the_applications_cache_knows_whether_gateways_are_connected() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let shape = laravel.served(Runtime::FastPath, 1)?.shape.worker("--status-ttl", "6s");
+    let shape = laravel.deploy(Runtime::FastPath, 1)?.shape.worker("--status-ttl", "6s");
     let mut cluster = Cluster::start(shape)?;
     let cached = || laravel.tinker(&[], "echo cache()->get('diffyne:websocket:status', 'nothing');").unwrap();
     eventually("connected", || cached() == "connected")?;
