@@ -180,6 +180,16 @@ impl Laravel {
         Ok(std::fs::write(self.path(file), text.replace(from, to))?)
     }
 
+    /// Lets calls of `writeWhenReleased` and `depart` with this tag go on.
+    pub fn release(&self, tag: &str) -> anyhow::Result<()> {
+        Ok(std::fs::write(self.path(&format!("released-{tag}")), "")?)
+    }
+
+    /// Waits until such a call has begun.
+    pub fn wait_until_begun(&self, tag: &str) -> anyhow::Result<()> {
+        eventually(&format!("the call {tag} has begun"), || self.path(&format!("begun-{tag}")).exists())
+    }
+
     /// The application's log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("storage/logs/laravel.log")).unwrap_or_default()
@@ -212,7 +222,7 @@ impl Laravel {
         let configuration = format!(
             "[global]\nerror_log = {directory}/fpm.log\ndaemonize = no\n[www]\nuser = root\ngroup = root\n\
              listen = {directory}/fpm.sock\nlisten.mode = 0666\npm = static\npm.max_children = {children}\n\
-             catch_workers_output = yes\nclear_env = no\nrequest_terminate_timeout = 5s\n\
+             catch_workers_output = yes\nclear_env = no\nrequest_terminate_timeout = 10s\n\
              php_admin_value[memory_limit] = 256M\n"
         );
         std::fs::write(self.path("fpm.conf"), configuration)?;

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use diffyne_tests::client::call;
 use diffyne_tests::cluster::Cluster;
 use diffyne_tests::laravel::{Laravel, Runtime};
+use diffyne_tests::message::ServerMessage;
 use diffyne_tests::process::{PATIENCE, Process, free_ports, wait_for_port};
 use serde_json::{Value, json};
 
@@ -366,8 +367,8 @@ fn ours(laravel: &Laravel, sets: &[Set]) -> anyhow::Result<Vec<Seen>> {
             write!(request, "{name}: {value}\r\n")?;
         }
         request.extend([b"\r\n", body.as_bytes()].concat());
-        let answer: Value = serde_json::from_slice(&asker.ask(&request)?)?;
-        let state = &answer["c"]["st"];
+        let answer = ServerMessage::from_body(&String::from_utf8(asker.ask(&request)?)?)?;
+        let state = answer.state();
         anyhow::ensure!(state["text"].is_string(), "{answer}");
         Ok(seen(state["text"].as_str().unwrap(), &state["seen"]))
     })

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 
 use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::{Cluster, Shape};
-use diffyne_tests::laravel::{Laravel, Deployment, Runtime};
 use diffyne_tests::for_runtimes;
-use serde_json::{Value, json};
+use diffyne_tests::laravel::{Deployment, Laravel, Runtime};
+use diffyne_tests::message::ServerMessage;
+use diffyne_tests::process::eventually;
+use serde_json::json;
 
 const COUNTER: &str = "App\\Diffyne\\Counter";
 /// As a label of Prometheus is written.
@@ -19,14 +21,14 @@ fn cluster(shape: Shape) -> anyhow::Result<Cluster> {
     Cluster::start(shape.gateway("--message-rate", "0").gateway("--call-rate", "0"))
 }
 
-async fn ask(client: &mut Client, class: &str, method: &str) -> anyhow::Result<Value> {
+async fn call_by_name(client: &mut Client, class: &str, method: &str) -> anyhow::Result<ServerMessage> {
     let state = json!({"count": 0, "label": "a"});
     client.send("diffyne.call", call(class, "diffyne-a", method, json!([]), state, "r")).await?;
-    Ok(client.receive().await?["data"].clone())
+    client.receive().await
 }
 
 /// Calls side by side, so that thousands take seconds; how many went well.
-async fn ask_all(client: &mut Client, names: &[(String, String)]) -> anyhow::Result<usize> {
+async fn call_all(client: &mut Client, names: &[(String, String)]) -> anyhow::Result<usize> {
     let mut well = 0;
     for some in names.chunks(8) {
         for (index, (class, method)) in some.iter().enumerate() {
@@ -35,7 +37,7 @@ async fn ask_all(client: &mut Client, names: &[(String, String)]) -> anyhow::Res
             client.send("diffyne.call", data).await?;
         }
         for _ in some {
-            well += usize::from(client.receive().await?["data"]["s"] == true);
+            well += usize::from(client.receive().await?.is_ok());
         }
     }
     Ok(well)
@@ -63,7 +65,7 @@ fn counted(
     cluster: &Cluster,
     component: &str,
 ) -> anyhow::Result<(BTreeSet<String>, BTreeSet<String>, BTreeSet<String>)> {
-    diffyne_tests::process::eventually("the calls are counted", || {
+    eventually("the calls are counted", || {
         cluster.gateways[0].metrics().is_ok_and(|metrics| labels(&metrics, "component").contains(component))
     })?;
     let (gateway, worker) = (cluster.gateways[0].metrics()?, cluster.workers[0].metrics()?);
@@ -98,23 +100,23 @@ async fn names_of_400_kb(runtime: Option<Runtime>) -> anyhow::Result<()> {
     let (laravel, deployment) = deploy(runtime)?;
     let cluster = cluster(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    ask(&mut client, COUNTER, "increment").await?;
+    call_by_name(&mut client, COUNTER, "increment").await?;
     let before = sizes(&cluster)?;
     let long = |number: usize, text: &str| format!("{text}{number}").repeat(400_000 / (text.len() + 3) + 1);
     for number in 100..300 {
         let name = long(number, ["x", "Ab\\", "-\n", "é"][number % 4]);
         let answer = match number % 3 {
-            0 => ask(&mut client, &name, "increment").await?,
-            1 => ask(&mut client, COUNTER, &name).await?,
+            0 => call_by_name(&mut client, &name, "increment").await?,
+            1 => call_by_name(&mut client, COUNTER, &name).await?,
             _ => {
                 let state = json!({"count": 0, "label": "a", &name: 1});
                 let data = json!({"type": "update", "componentId": "d", "componentClass": COUNTER, "property": name,
                     "value": 1, "state": state, "signature": "00", "requestId": "r"});
                 client.send("diffyne.update", data).await?;
-                client.receive().await?["data"].clone()
+                client.receive().await?
             }
         };
-        assert_eq!(answer["s"], false, "{:.300}", answer.to_string());
+        assert!(!answer.is_ok(), "{:.300}", answer.to_string());
         assert!(answer.to_string().len() < 2_000, "answers do not repeat it: {:.300}", answer.to_string());
     }
     let after = sizes(&cluster)?;
@@ -155,7 +157,7 @@ async fn however_it_is_spelt(runtime: Option<Runtime>, times: usize) -> anyhow::
         (varied(&mut random, COUNTER), varied(&mut random, "increment"))
     };
     let names: Vec<(String, String)> = (0..times).map(named).collect();
-    let well = ask_all(&mut client, &names).await?;
+    let well = call_all(&mut client, &names).await?;
     // PHP runs them once it has loaded the class; Rust knows one spelling.
     assert!(if runtime.is_some_and(Runtime::is_pool) { well > times / 2 } else { well <= times }, "{well} of {times}");
     let (gateway, worker, methods) = counted(&cluster, COUNTER_LABEL)?;
@@ -190,10 +192,10 @@ async fn after_a_thousand_junk_classes(runtime: Option<Runtime>) -> anyhow::Resu
         (class, format!("junk{number}"))
     };
     let names: Vec<(String, String)> = (0..1_000).map(junk).collect();
-    assert_eq!(ask_all(&mut client, &names).await?, 0);
-    ask_all(&mut client, &(0..200).map(|number| (COUNTER.to_owned(), format!("junk{number}"))).collect::<Vec<_>>())
+    assert_eq!(call_all(&mut client, &names).await?, 0);
+    call_all(&mut client, &(0..200).map(|number| (COUNTER.to_owned(), format!("junk{number}"))).collect::<Vec<_>>())
         .await?;
-    assert_eq!(ask(&mut client, COUNTER, "increment").await?["s"], true);
+    assert!(call_by_name(&mut client, COUNTER, "increment").await?.is_ok());
     // The package's own endpoint tells no names: those that went well are written in small letters.
     let without = runtime.is_some_and(|runtime| !runtime.has_bridge());
     let label = if without { COUNTER_LABEL.to_ascii_lowercase() } else { COUNTER_LABEL.to_owned() };
@@ -247,12 +249,12 @@ async fn unknown_names_take_no_memory_of_php() -> anyhow::Result<()> {
         let method = |number: usize| format!("unknown{round}x{number}");
         let mut names: Vec<_> = (0..3_500).map(|number| (COUNTER.to_owned(), method(number))).collect();
         names.extend((0..1_500).map(|number| (class(number), "increment".to_owned())));
-        ask_all(&mut client, &names).await?;
+        call_all(&mut client, &names).await?;
         client
             .send("diffyne.call", call("App\\Diffyne\\Memory", "m", "measure", json!([]), json!({"bytes": 0}), "r"))
             .await?;
         let answer = client.receive().await?;
-        memory.push(answer["data"]["c"]["st"]["bytes"].as_i64().unwrap_or_else(|| panic!("{answer}")));
+        memory.push(answer.state()["bytes"].as_i64().unwrap_or_else(|| panic!("{answer}")));
     }
     println!("{memory:?}");
     let grown = memory[3] - memory[0];

@@ -3,6 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use diffyne_worker::component::{Definition, Failure, Registry};
 use diffyne_worker::{cli, demo};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+/// How often a held call looks whether it may go on.
+const RELEASE_STEP: Duration = Duration::from_millis(5);
 
 #[derive(Default, Serialize, Deserialize)]
 struct Silent {
@@ -49,6 +53,16 @@ fn note(tag: &str) -> Result<(), Failure> {
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(Failure::exception)?;
     // One write a line: two workers share the file.
     file.write_all(format!("{tag}\n").as_bytes()).map_err(Failure::exception)
+}
+
+/// Waits until the test releases the calls that wait for this.
+async fn wait_for_release(name: &str) -> Result<(), Failure> {
+    let path = std::env::var("DIFFYNE_PROBE_FILE").map_err(Failure::exception)?;
+    let release = PathBuf::from(path).with_extension(format!("release-{name}"));
+    while !release.exists() {
+        tokio::time::sleep(RELEASE_STEP).await;
+    }
+    Ok(())
 }
 
 fn register(registry: &mut Registry) {
@@ -91,6 +105,15 @@ fn register(registry: &mut Registry) {
                 Box::pin(async move {
                     note(&format!("begin {tag}"))?;
                     tokio::time::sleep(Duration::from_millis(ms.unsigned_abs())).await;
+                    note(&format!("end {tag}"))?;
+                    probe.runs += 1;
+                    Ok(())
+                })
+            })
+            .async_method("hold", ["release", "tag"], |probe, _context, (release, tag): (String, String)| {
+                Box::pin(async move {
+                    note(&format!("begin {tag}"))?;
+                    wait_for_release(&release).await?;
                     note(&format!("end {tag}"))?;
                     probe.runs += 1;
                     Ok(())

@@ -53,7 +53,9 @@ async fn misbehave(mut stream: TcpStream, misbehaviour: Misbehaviour, met: Arc<A
                     met.fetch_add(1, Ordering::Relaxed);
                     let data: &[u8] = match misbehaviour {
                         Misbehaviour::Garbage => b"{\"s\":true, this is not JSON \xff",
-                        Misbehaviour::Twice | Misbehaviour::Noise => br#"{"s":true,"c":{"i":"x","p":[],"st":{},"f":"","sig":""}}"#,
+                        Misbehaviour::Twice | Misbehaviour::Noise => {
+                            br#"{"s":true,"c":{"i":"x","p":[],"st":{},"f":"","sig":""}}"#
+                        }
                     };
                     let reply = |id| Frame::Reply(Reply::new(id, Outcome::Ok, 200, data));
                     rpc::encode(&reply(call.id), &mut out)?;
