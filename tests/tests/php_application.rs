@@ -88,7 +88,7 @@ async fn an_application_publishes_by_itself_through_redis_and_over_http() -> any
     assert_eq!(clients[1].receive().await?["id"], answer["id"]);
     // Whatever came to the one that was left out, or twice, would stand before a broadcast that follows.
     let next = json!({"name": "order-paid", "params": [{"n": 12}]}).to_string();
-    assert_eq!(http_post(port, "/api/broadcast", &token, &next)?.status, 200);
+    assert_eq!(http_post(port, "/api/broadcast", &token, &next)?.status, 202);
     for client in &mut clients {
         assert_eq!(client.receive().await?.number(), Some(12));
     }
