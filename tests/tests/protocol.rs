@@ -90,7 +90,7 @@ async fn accepted_handshakes_say_what_upstream_says() -> anyhow::Result<()> {
         assert!(allowed.is_none_or(|line| head.contains(&line)), "{head}");
         assert!(!head.contains("sec-websocket-extensions"), "no compression");
         let message = &text[text.find("{\"event\"").unwrap()..];
-        let hello: Value = serde_json::from_str(message)?;
+        let hello = ServerMessage::parse(message)?;
         assert_eq!(hello["message"], "Connected to Diffyne WebSocket server");
         let beginning = r#"{"event":"diffyne.connected","data":{"clientId":""#;
         assert!(message.starts_with(beginning) && hello["timestamp"].is_u64(), "{message}");
@@ -170,21 +170,21 @@ async fn recorded_frames_are_answered_as_upstream_did_except_where_ours_is_docum
         let Some(text) = record["text"].as_str().filter(|_| record["case"] == "frame") else { continue };
         client.send_text(text).await?;
         let mut answer = client.receive().await?;
-        let mut expected = ServerMessage::parse(&record["socket"].to_string())?;
         if OURS.iter().any(|(ours, _)| *ours == text) {
             let fine = match text {
                 "" => answer["message"] == "Empty message payload",
                 _ if text.contains("requestId") => {
                     answer.event() == "diffyne.response"
                         && answer.request_id() == "r1"
-                        && answer.error() == expected.error()
-                        && answer.error_type() == expected.error_type()
+                        && answer["error"] == record["socket"]["data"]["error"]
+                        && answer["type"] == record["socket"]["data"]["type"]
                 }
                 _ if text.contains("ping") => answer.event() == "diffyne.pong",
                 _ => answer["message"] == "Event 'x' does not exist",
             };
             assert!(fine, "{text}: {answer}");
         } else {
+            let mut expected = ServerMessage::parse(&record["socket"].to_string())?;
             for message in [&mut answer, &mut expected] {
                 if let Some(time) = message.data_mut().get_mut("timestamp") {
                     *time = json!(0);

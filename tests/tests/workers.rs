@@ -371,15 +371,17 @@ async fn a_wrong_token_is_refused_with_a_clear_line_on_both_sides() -> anyhow::R
 async fn a_call_that_would_wait_too_long_is_told_at_once() -> anyhow::Result<()> {
     let shape = Shape::new(1, 1).worker("--worker-concurrency", "1").worker("--worker-queue", "0");
     let cluster = Cluster::start(shape.gateway("--threads", "1").gateway("--call-timeout", "4s"))?;
-    let mut crowd = Client::connect(&cluster.url(0)).await?;
+    let mut crowd = (Client::connect(&cluster.url(0)).await?, Client::connect(&cluster.url(0)).await?);
     let mut late = Client::connect(&cluster.url(0)).await?;
-    for index in 0..60 {
-        let call = probe(&format!("c{index}"), "slow", json!([format!("t{index}"), 100]), &format!("r{index}"));
-        crowd.send("diffyne.call", call).await?;
+    for client in [&mut crowd.0, &mut crowd.1] {
+        for index in 0..45 {
+            let call = probe(&format!("c{index}"), "slow", json!([format!("t{index}"), 100]), &format!("r{index}"));
+            client.send("diffyne.call", call).await?;
+        }
     }
-    // Ten a second: those who wait already take longer than four seconds.
-    for _ in 0..6 {
-        assert!(crowd.receive().await?.is_ok());
+    // Ten a second: those who wait already take far longer than four seconds.
+    for _ in 0..12 {
+        assert!(crowd.0.receive().await?.is_ok());
     }
     let reply = late.call(probe("p", "slow", json!(["late", 100]), "late")).await?;
     assert_eq!(reply.error_type(), "overloaded", "at once, and not a timeout: {reply}");
