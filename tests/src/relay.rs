@@ -1,13 +1,13 @@
 //! The relay by hand: gateways and workers that say what a test wants, and a listener that writes down what it is sent.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use diffyne_shared::rpc::{self, Call, CallKind, Client, Frame, FrameReader, Hello, Outcome, Reply, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::cluster::{Node, Shape};
 use crate::process::PATIENCE;
 
 /// A listener that answers nothing.
@@ -140,17 +140,35 @@ impl HandGateway {
         }
     }
 
-    /// All that comes until the worker hangs up or is silent for a while, as text.
-    pub async fn rest(&mut self, silence: Duration) -> anyhow::Result<Vec<String>> {
+    /// All that comes until the worker hangs up, as text.
+    pub async fn until_hang_up(&mut self) -> anyhow::Result<Vec<String>> {
+        self.until(|_seen| false).await
+    }
+
+    /// All that comes until it is enough or the worker hangs up, as text.
+    pub async fn until(&mut self, is_enough: impl Fn(&[String]) -> bool) -> anyhow::Result<Vec<String>> {
         let mut seen = Vec::new();
-        while let Ok(frame) = tokio::time::timeout(silence, self.receive(|frame| format!("{frame:?}"))).await {
-            match frame? {
+        while !is_enough(&seen) {
+            match self.receive(|frame| format!("{frame:?}")).await? {
                 Some(frame) => seen.push(frame),
                 None => break,
             }
         }
         Ok(seen)
     }
+}
+
+/// The token of clusters made by [`shape_with_token`].
+pub const WORKER_TOKEN: &str = "a-long-random-text-that-only-gateways-and-workers-know";
+
+/// The shape of a cluster whose gateways and workers have a token.
+pub fn shape_with_token(gateways: usize, workers: usize) -> Shape {
+    Shape::new(gateways, workers).gateway("--worker-token", WORKER_TOKEN).worker("--worker-token", WORKER_TOKEN)
+}
+
+/// How many of these a gateway has not believed: `registration`, `worker`, `order`, `answer`.
+pub fn count_unproved(gateway: &Node, what: &str) -> anyhow::Result<f64> {
+    gateway.metric(&format!("diffyne_gateway_unproved_total{{what=\"{what}\"}}"))
 }
 
 /// A hello as gateways of the first version said it.

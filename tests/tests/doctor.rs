@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use diffyne_tests::cluster::{Cluster, Shape};
-use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::process::program;
 use diffyne_tests::recorded::APP_KEY;
 
@@ -74,8 +74,8 @@ async fn each_fault_of_a_set_up_is_told_with_what_to_do() -> anyhow::Result<()> 
         laravel.path(".env"),
         "APP_NAME=Laravel\nDIFFYNE_WS_KEY=d2c61c0f8393e8b5273e84879276cbe7\nREDIS_PREFIX=mine-\n",
     )?;
-    let served = laravel.served(Way::HttpWithout, 1)?;
-    let cluster = Cluster::start(Shape { redis: true, ..served.shape.clone() })?;
+    let deployment = laravel.deploy(Runtime::HttpWithoutBridge, 1)?;
+    let cluster = Cluster::start(Shape { redis: true, ..deployment.shape.clone() })?;
     let policy =
         ["-p", &cluster.redis_port.to_string(), "config", "set", "maxmemory-policy", "allkeys-lru"].map(str::to_owned);
     assert!(Command::new("redis-cli").args(&policy).output()?.status.success());

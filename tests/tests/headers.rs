@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use diffyne_tests::client::call;
 use diffyne_tests::cluster::Cluster;
-use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::laravel::{Laravel, Runtime};
+use diffyne_tests::message::ServerMessage;
 use diffyne_tests::process::{PATIENCE, Process, free_ports, wait_for_port};
 use serde_json::{Value, json};
 
@@ -352,8 +353,8 @@ fn each<T: Send>(
 
 /// Through a gateway, a worker and its PHP.
 fn ours(laravel: &Laravel, sets: &[Set]) -> anyhow::Result<Vec<Seen>> {
-    let served = laravel.served(Way::Short, 1)?;
-    let cluster = Cluster::start(served.shape.gateway("--trusted-proxies", "127.0.0.1,10.0.0.0/8"))?;
+    let deployment = laravel.deploy(Runtime::FastPath, 1)?;
+    let cluster = Cluster::start(deployment.shape.gateway("--trusted-proxies", "127.0.0.1,10.0.0.0/8"))?;
     let state = json!({"text": "", "user": null, "seen": []});
     let body = call("App\\Diffyne\\Probe", "diffyne-probe", "raw", json!([]), state, "r").to_string();
     each(sets, cluster.gateways[0].port, |asker, set| {
@@ -366,8 +367,8 @@ fn ours(laravel: &Laravel, sets: &[Set]) -> anyhow::Result<Vec<Seen>> {
             write!(request, "{name}: {value}\r\n")?;
         }
         request.extend([b"\r\n", body.as_bytes()].concat());
-        let answer: Value = serde_json::from_slice(&asker.ask(&request)?)?;
-        let state = &answer["c"]["st"];
+        let answer = ServerMessage::from_body(&String::from_utf8(asker.ask(&request)?)?)?;
+        let state = answer.state();
         anyhow::ensure!(state["text"].is_string(), "{answer}");
         Ok(seen(state["text"].as_str().unwrap(), &state["seen"]))
     })

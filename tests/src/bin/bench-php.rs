@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::{Arg, Command as Cli};
 use diffyne_tests::cluster::{Cluster, Shape};
-use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::load::{self, Load, Measured};
 use diffyne_tests::process::project;
 use diffyne_tests::recorded::APP_KEY;
@@ -191,14 +191,14 @@ fn main() -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let pool = |ini: &[&str], way: Way| -> anyhow::Result<Cluster> {
-        let kernel = if way == Way::Kernel { "always" } else { "auto" };
+    let pool = |ini: &[&str], runtime: Runtime| -> anyhow::Result<Cluster> {
+        let kernel = if runtime == Runtime::Kernel { "always" } else { "auto" };
         let shape = laravel.shape(1, 2).worker("--php-ini", &ini.join(",")).worker("--bridge-kernel", kernel);
         Cluster::start(shape.worker("--php-max-calls", "1000000"))
     };
     if matches.get_flag("kernel") {
         let (ini_name, ini) = INI[0];
-        let kernel = pool(ini, Way::Kernel)?;
+        let kernel = pool(ini, Runtime::Kernel)?;
         println!("{ini_name}: calls/s of two R loops and of the pool by the kernel, {CONNECTIONS} connections");
         for (method, what) in METHODS {
             let mut ratios = Vec::new();
@@ -227,7 +227,7 @@ fn main() -> anyhow::Result<()> {
     )?;
     let http = Cluster::start(own().worker("--backend-url", &format!("http://127.0.0.1:{server_port}")))?;
     for (ini_name, ini) in INI {
-        let (kernel, short) = (pool(ini, Way::Kernel)?, pool(ini, Way::Short)?);
+        let (kernel, short) = (pool(ini, Runtime::Kernel)?, pool(ini, Runtime::FastPath)?);
         println!(
             "\nPHP on the command line with {ini_name}; calls/s, medians of {rounds} rounds of {seconds} s, {CONNECTIONS} connections"
         );

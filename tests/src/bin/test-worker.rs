@@ -3,14 +3,18 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use diffyne_tests::{gallery, recorded, vault};
+use diffyne_tests::{gallery, protected_components, recorded};
 use diffyne_worker::component::{CallError, Definition, Registry};
 use diffyne_worker::{cli, demo};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+/// How often a held call looks whether it may go on.
+const RELEASE_STEP: Duration = Duration::from_millis(5);
 
 #[derive(Default, Serialize, Deserialize)]
 struct Silent {
@@ -51,6 +55,16 @@ fn note(tag: &str) -> Result<(), CallError> {
     file.write_all(format!("{tag}\n").as_bytes()).map_err(CallError::exception)
 }
 
+/// Waits until the test releases the calls that wait for this.
+async fn wait_for_release(name: &str) -> Result<(), CallError> {
+    let path = std::env::var("DIFFYNE_PROBE_FILE").map_err(CallError::exception)?;
+    let release = PathBuf::from(path).with_extension(format!("release-{name}"));
+    while !release.exists() {
+        tokio::time::sleep(RELEASE_STEP).await;
+    }
+    Ok(())
+}
+
 fn register(registry: &mut Registry) {
     if std::env::var_os("DIFFYNE_RECORDED").is_some() {
         recorded::register(registry);
@@ -58,7 +72,7 @@ fn register(registry: &mut Registry) {
         demo::register(registry);
     }
     gallery::components::register(registry);
-    vault::register(registry);
+    protected_components::register(registry);
     registry.add(
         Definition::<Silent>::new("App\\Tests\\Silent").method("touch", [], |silent, _context, ()| silent.count += 1),
     );
@@ -91,6 +105,15 @@ fn register(registry: &mut Registry) {
                 Box::pin(async move {
                     note(&format!("begin {tag}"))?;
                     tokio::time::sleep(Duration::from_millis(ms.unsigned_abs())).await;
+                    note(&format!("end {tag}"))?;
+                    probe.runs += 1;
+                    Ok(())
+                })
+            })
+            .async_method("hold", ["release", "tag"], |probe, _context, (release, tag): (String, String)| {
+                Box::pin(async move {
+                    note(&format!("begin {tag}"))?;
+                    wait_for_release(&release).await?;
                     note(&format!("end {tag}"))?;
                     probe.runs += 1;
                     Ok(())

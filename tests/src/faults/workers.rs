@@ -20,7 +20,7 @@ use crate::process::{Signal, eventually};
 
 /// What a worker of ours does with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
+enum Misbehaviour {
     /// Answers with what is no JSON.
     Garbage,
     /// Answers well, three times, and for calls that nobody made.
@@ -30,7 +30,7 @@ enum Manner {
 }
 
 /// A worker that says hello and then misbehaves.
-async fn misbehave(mut stream: TcpStream, manner: Manner, met: Arc<AtomicU64>) -> anyhow::Result<()> {
+async fn misbehave(mut stream: TcpStream, misbehaviour: Misbehaviour, met: Arc<AtomicU64>) -> anyhow::Result<()> {
     let mut reader = FrameReader::new(4 << 20);
     loop {
         let mut out = Vec::new();
@@ -51,18 +51,20 @@ async fn misbehave(mut stream: TcpStream, manner: Manner, met: Arc<AtomicU64>) -
                 Frame::Ping(_) => rpc::encode(&Frame::Pong(Pong::default()), &mut out)?,
                 Frame::Call(call) => {
                     met.fetch_add(1, Ordering::Relaxed);
-                    let data: &[u8] = match manner {
-                        Manner::Garbage => b"{\"s\":true, this is not JSON \xff",
-                        Manner::Twice | Manner::Noise => br#"{"s":true,"c":{"i":"x","p":[],"st":{},"f":"","sig":""}}"#,
+                    let data: &[u8] = match misbehaviour {
+                        Misbehaviour::Garbage => b"{\"s\":true, this is not JSON \xff",
+                        Misbehaviour::Twice | Misbehaviour::Noise => {
+                            br#"{"s":true,"c":{"i":"x","p":[],"st":{},"f":"","sig":""}}"#
+                        }
                     };
                     let reply = |id| Frame::Reply(Reply::new(id, Outcome::Ok, 200, data));
                     rpc::encode(&reply(call.id), &mut out)?;
-                    if manner == Manner::Twice {
+                    if misbehaviour == Misbehaviour::Twice {
                         for id in [call.id, call.id ^ 0xffff_0000_0000, u64::MAX] {
                             rpc::encode(&reply(id), &mut out)?;
                         }
                     }
-                    noise = manner == Manner::Noise;
+                    noise = misbehaviour == Misbehaviour::Noise;
                 }
                 _ => {}
             }
@@ -77,13 +79,13 @@ async fn misbehave(mut stream: TcpStream, manner: Manner, met: Arc<AtomicU64>) -
     }
 }
 
-fn start(manner: Manner, listener: TcpListener) -> (JoinHandle<()>, Arc<AtomicU64>) {
+fn start(misbehaviour: Misbehaviour, listener: TcpListener) -> (JoinHandle<()>, Arc<AtomicU64>) {
     let met = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&met);
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             // How it ends is the gateway's affair.
-            tokio::spawn(misbehave(stream, manner, Arc::clone(&counted)));
+            tokio::spawn(misbehave(stream, misbehaviour, Arc::clone(&counted)));
         }
     });
     (task, met)
@@ -96,10 +98,10 @@ pub async fn workers_talk_nonsense(scale: Scale, _seed: u64) -> anyhow::Result<R
         what: "workers that answer garbage, twice, for nobody, or in no frames".to_owned(),
         ..Report::default()
     };
-    for manner in [Manner::Garbage, Manner::Twice, Manner::Noise] {
+    for misbehaviour in [Misbehaviour::Garbage, Misbehaviour::Twice, Misbehaviour::Noise] {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mad = listener.local_addr()?;
-        let (task, met) = start(manner, listener);
+        let (task, met) = start(misbehaviour, listener);
         let mut cluster = Cluster::start_unready(Shape { gateways: 0, ..Shape::new(1, 1) })?;
         let both = format!("127.0.0.1:{},{mad}", cluster.workers[0].port);
         cluster.shape.gateway_flags.extend([
@@ -120,19 +122,19 @@ pub async fn workers_talk_nonsense(scale: Scale, _seed: u64) -> anyhow::Result<R
         report.reported += get(&calls.told);
         report.lost += get(&calls.unanswered);
         let met = met.load(Ordering::Relaxed);
-        words.push(format!("{manner:?}: {met} calls met it"));
+        words.push(format!("{misbehaviour:?}: {met} calls met it"));
         let node = &cluster.gateways[0];
-        ensure!(met > 0 && get(&calls.unanswered) == 0, "{manner:?}: {met} met it, {calls:?}");
-        if manner == Manner::Twice {
+        ensure!(met > 0 && get(&calls.unanswered) == 0, "{misbehaviour:?}: {met} met it, {calls:?}");
+        if misbehaviour == Misbehaviour::Twice {
             ensure!(
                 get(&calls.told) == 0 && node.metric("diffyne_gateway_stray_replies_total")? >= met as f64,
                 "{calls:?}"
             );
         } else {
             // The breaker lets a few through, and then one now and then.
-            ensure!(get(&calls.told) <= met && met < get(&calls.sent) / 4, "{manner:?}: {met} met it, {calls:?}");
+            ensure!(get(&calls.told) <= met && met < get(&calls.sent) / 4, "{misbehaviour:?}: {met} met it, {calls:?}");
             ensure!(
-                node.process.output().contains("it gets no calls for a while") || manner == Manner::Noise,
+                node.process.output().contains("it gets no calls for a while") || misbehaviour == Misbehaviour::Noise,
                 "no breaker"
             );
         }

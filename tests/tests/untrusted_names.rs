@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 
 use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::{Cluster, Shape};
-use diffyne_tests::laravel::{Laravel, Served, Way};
-use diffyne_tests::ways;
-use serde_json::{Value, json};
+use diffyne_tests::for_runtimes;
+use diffyne_tests::laravel::{Deployment, Laravel, Runtime};
+use diffyne_tests::message::ServerMessage;
+use diffyne_tests::process::eventually;
+use serde_json::json;
 
 const COUNTER: &str = "App\\Diffyne\\Counter";
 /// As a label of Prometheus is written.
@@ -19,14 +21,14 @@ fn cluster(shape: Shape) -> anyhow::Result<Cluster> {
     Cluster::start(shape.gateway("--message-rate", "0").gateway("--call-rate", "0"))
 }
 
-async fn ask(client: &mut Client, class: &str, method: &str) -> anyhow::Result<Value> {
+async fn call_by_name(client: &mut Client, class: &str, method: &str) -> anyhow::Result<ServerMessage> {
     let state = json!({"count": 0, "label": "a"});
     client.send("diffyne.call", call(class, "diffyne-a", method, json!([]), state, "r")).await?;
-    Ok(client.receive().await?["data"].clone())
+    client.receive().await
 }
 
 /// Calls side by side, so that thousands take seconds; how many went well.
-async fn ask_all(client: &mut Client, names: &[(String, String)]) -> anyhow::Result<usize> {
+async fn call_all(client: &mut Client, names: &[(String, String)]) -> anyhow::Result<usize> {
     let mut well = 0;
     for some in names.chunks(8) {
         for (index, (class, method)) in some.iter().enumerate() {
@@ -35,7 +37,7 @@ async fn ask_all(client: &mut Client, names: &[(String, String)]) -> anyhow::Res
             client.send("diffyne.call", data).await?;
         }
         for _ in some {
-            well += usize::from(client.receive().await?["data"]["s"] == true);
+            well += usize::from(client.receive().await?.is_ok());
         }
     }
     Ok(well)
@@ -63,7 +65,7 @@ fn counted(
     cluster: &Cluster,
     component: &str,
 ) -> anyhow::Result<(BTreeSet<String>, BTreeSet<String>, BTreeSet<String>)> {
-    diffyne_tests::process::eventually("the calls are counted", || {
+    eventually("the calls are counted", || {
         cluster.gateways[0].metrics().is_ok_and(|metrics| labels(&metrics, "component").contains(component))
     })?;
     let (gateway, worker) = (cluster.gateways[0].metrics()?, cluster.workers[0].metrics()?);
@@ -74,14 +76,14 @@ fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
     names.map(str::to_owned).into()
 }
 
-fn served(way: Option<Way>) -> anyhow::Result<(Option<Laravel>, Served)> {
-    let Some(way) = way else {
+fn deploy(runtime: Option<Runtime>) -> anyhow::Result<(Option<Laravel>, Deployment)> {
+    let Some(runtime) = runtime else {
         let shape = Shape::new(1, 1).worker_variable("DIFFYNE_RECORDED", "1");
-        return Ok((None, Served { shape, processes: Vec::new() }));
+        return Ok((None, Deployment { shape, processes: Vec::new() }));
     };
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
-    Ok((Some(laravel), served))
+    let deployment = laravel.deploy(runtime, 1)?;
+    Ok((Some(laravel), deployment))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,32 +91,32 @@ async fn names_of_400_kb_reach_neither_logs_nor_metrics_of_rust_components() -> 
     names_of_400_kb(None).await
 }
 
-ways!(names_of_400_kb_reach_neither_logs_nor_metrics: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi, without = HttpWithout);
-async fn names_of_400_kb_reach_neither_logs_nor_metrics(way: Way) -> anyhow::Result<()> {
-    names_of_400_kb(Some(way)).await
+for_runtimes!(names_of_400_kb_reach_neither_logs_nor_metrics: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi, without = HttpWithoutBridge);
+async fn names_of_400_kb_reach_neither_logs_nor_metrics(runtime: Runtime) -> anyhow::Result<()> {
+    names_of_400_kb(Some(runtime)).await
 }
 
-async fn names_of_400_kb(way: Option<Way>) -> anyhow::Result<()> {
-    let (laravel, served) = served(way)?;
-    let cluster = cluster(served.shape.clone())?;
+async fn names_of_400_kb(runtime: Option<Runtime>) -> anyhow::Result<()> {
+    let (laravel, deployment) = deploy(runtime)?;
+    let cluster = cluster(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    ask(&mut client, COUNTER, "increment").await?;
+    call_by_name(&mut client, COUNTER, "increment").await?;
     let before = sizes(&cluster)?;
     let long = |number: usize, text: &str| format!("{text}{number}").repeat(400_000 / (text.len() + 3) + 1);
     for number in 100..300 {
         let name = long(number, ["x", "Ab\\", "-\n", "é"][number % 4]);
         let answer = match number % 3 {
-            0 => ask(&mut client, &name, "increment").await?,
-            1 => ask(&mut client, COUNTER, &name).await?,
+            0 => call_by_name(&mut client, &name, "increment").await?,
+            1 => call_by_name(&mut client, COUNTER, &name).await?,
             _ => {
                 let state = json!({"count": 0, "label": "a", &name: 1});
                 let data = json!({"type": "update", "componentId": "d", "componentClass": COUNTER, "property": name,
                     "value": 1, "state": state, "signature": "00", "requestId": "r"});
                 client.send("diffyne.update", data).await?;
-                client.receive().await?["data"].clone()
+                client.receive().await?
             }
         };
-        assert_eq!(answer["s"], false, "{:.300}", answer.to_string());
+        assert!(!answer.is_ok(), "{:.300}", answer.to_string());
         assert!(answer.to_string().len() < 2_000, "answers do not repeat it: {:.300}", answer.to_string());
     }
     let after = sizes(&cluster)?;
@@ -137,14 +139,14 @@ async fn however_a_rust_component_is_spelt_it_is_one_series() -> anyhow::Result<
     however_it_is_spelt(None, 10_000).await
 }
 
-ways!(however_a_component_is_spelt_it_is_one_series: short = Short, kernel = Kernel, http = Http);
-async fn however_a_component_is_spelt_it_is_one_series(way: Way) -> anyhow::Result<()> {
-    however_it_is_spelt(Some(way), if way == Way::Short { 10_000 } else { 1_000 }).await
+for_runtimes!(however_a_component_is_spelt_it_is_one_series: fast_path = FastPath, kernel = Kernel, http = Http);
+async fn however_a_component_is_spelt_it_is_one_series(runtime: Runtime) -> anyhow::Result<()> {
+    however_it_is_spelt(Some(runtime), if runtime == Runtime::FastPath { 10_000 } else { 1_000 }).await
 }
 
-async fn however_it_is_spelt(way: Option<Way>, times: usize) -> anyhow::Result<()> {
-    let (_laravel, served) = served(way)?;
-    let cluster = cluster(served.shape.clone())?;
+async fn however_it_is_spelt(runtime: Option<Runtime>, times: usize) -> anyhow::Result<()> {
+    let (_laravel, deployment) = deploy(runtime)?;
+    let cluster = cluster(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let mut random = fastrand::Rng::with_seed(7);
     // A process of PHP has to load the class before it knows other spellings, and each is replaced now and then.
@@ -155,9 +157,9 @@ async fn however_it_is_spelt(way: Option<Way>, times: usize) -> anyhow::Result<(
         (varied(&mut random, COUNTER), varied(&mut random, "increment"))
     };
     let names: Vec<(String, String)> = (0..times).map(named).collect();
-    let well = ask_all(&mut client, &names).await?;
+    let well = call_all(&mut client, &names).await?;
     // PHP runs them once it has loaded the class; Rust knows one spelling.
-    assert!(if way.is_some_and(Way::is_pool) { well > times / 2 } else { well <= times }, "{well} of {times}");
+    assert!(if runtime.is_some_and(Runtime::is_pool) { well > times / 2 } else { well <= times }, "{well} of {times}");
     let (gateway, worker, methods) = counted(&cluster, COUNTER_LABEL)?;
     for found in [&gateway, &worker] {
         assert!(found.is_subset(&set([COUNTER_LABEL, "unknown"])), "{found:?}");
@@ -171,14 +173,14 @@ async fn after_a_thousand_junk_classes_a_rust_component_has_its_name() -> anyhow
     after_a_thousand_junk_classes(None).await
 }
 
-ways!(after_a_thousand_junk_classes_a_component_has_its_name: short = Short, http = Http, without = HttpWithout);
-async fn after_a_thousand_junk_classes_a_component_has_its_name(way: Way) -> anyhow::Result<()> {
-    after_a_thousand_junk_classes(Some(way)).await
+for_runtimes!(after_a_thousand_junk_classes_a_component_has_its_name: fast_path = FastPath, http = Http, without = HttpWithoutBridge);
+async fn after_a_thousand_junk_classes_a_component_has_its_name(runtime: Runtime) -> anyhow::Result<()> {
+    after_a_thousand_junk_classes(Some(runtime)).await
 }
 
-async fn after_a_thousand_junk_classes(way: Option<Way>) -> anyhow::Result<()> {
-    let (laravel, served) = served(way)?;
-    let cluster = cluster(served.shape.clone())?;
+async fn after_a_thousand_junk_classes(runtime: Option<Runtime>) -> anyhow::Result<()> {
+    let (laravel, deployment) = deploy(runtime)?;
+    let cluster = cluster(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let junk = |number: usize| {
         let class = match number % 4 {
@@ -190,12 +192,12 @@ async fn after_a_thousand_junk_classes(way: Option<Way>) -> anyhow::Result<()> {
         (class, format!("junk{number}"))
     };
     let names: Vec<(String, String)> = (0..1_000).map(junk).collect();
-    assert_eq!(ask_all(&mut client, &names).await?, 0);
-    ask_all(&mut client, &(0..200).map(|number| (COUNTER.to_owned(), format!("junk{number}"))).collect::<Vec<_>>())
+    assert_eq!(call_all(&mut client, &names).await?, 0);
+    call_all(&mut client, &(0..200).map(|number| (COUNTER.to_owned(), format!("junk{number}"))).collect::<Vec<_>>())
         .await?;
-    assert_eq!(ask(&mut client, COUNTER, "increment").await?["s"], true);
+    assert!(call_by_name(&mut client, COUNTER, "increment").await?.is_ok());
     // The package's own endpoint tells no names: those that went well are written in small letters.
-    let without = way.is_some_and(|way| !way.has_bridge());
+    let without = runtime.is_some_and(|runtime| !runtime.has_bridge());
     let label = if without { COUNTER_LABEL.to_ascii_lowercase() } else { COUNTER_LABEL.to_owned() };
     let (gateway, worker, methods) = counted(&cluster, &label)?;
     for found in [&gateway, &worker] {
@@ -247,12 +249,12 @@ async fn unknown_names_take_no_memory_of_php() -> anyhow::Result<()> {
         let method = |number: usize| format!("unknown{round}x{number}");
         let mut names: Vec<_> = (0..3_500).map(|number| (COUNTER.to_owned(), method(number))).collect();
         names.extend((0..1_500).map(|number| (class(number), "increment".to_owned())));
-        ask_all(&mut client, &names).await?;
+        call_all(&mut client, &names).await?;
         client
             .send("diffyne.call", call("App\\Diffyne\\Memory", "m", "measure", json!([]), json!({"bytes": 0}), "r"))
             .await?;
         let answer = client.receive().await?;
-        memory.push(answer["data"]["c"]["st"]["bytes"].as_i64().unwrap_or_else(|| panic!("{answer}")));
+        memory.push(answer.state()["bytes"].as_i64().unwrap_or_else(|| panic!("{answer}")));
     }
     println!("{memory:?}");
     let grown = memory[3] - memory[0];

@@ -4,17 +4,18 @@
 use diffyne_tests::browser::Browser;
 use diffyne_tests::client::{Client, call, increment};
 use diffyne_tests::cluster::{Cluster, Shape};
-use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::for_runtimes;
+use diffyne_tests::laravel::{Laravel, Runtime};
+use diffyne_tests::message::ServerMessage;
 use diffyne_tests::process::project;
-use diffyne_tests::ways;
 use diffyne_worker::vdom::{Node, parse};
-use serde_json::{Value, json};
+use serde_json::json;
 
 const PAGE: &str = "App\\Tests\\Page";
 
-async fn page(client: &mut Client, method: &str, param: &str) -> anyhow::Result<Value> {
+async fn call_page(client: &mut Client, method: &str, param: &str) -> anyhow::Result<ServerMessage> {
     client.send("diffyne.call", call(PAGE, "diffyne-page", method, json!([param]), json!({"html": ""}), "r")).await?;
-    Ok(client.receive().await?["data"].clone())
+    client.receive().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,11 +23,11 @@ async fn pages_and_states_that_nest_5000_levels_fail_and_the_worker_lives() -> a
     let mut cluster = Cluster::start(Shape::new(1, 1))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     for open in ["<b>", "<div>", "<ul><li>", "<svg><g>", "<table><td>", "<a><b>"] {
-        let answer = page(&mut client, "show", &open.repeat(5_000)).await?;
-        assert_eq!((&answer["s"], &answer["type"]), (&json!(false), &json!("server_error")), "{open}: {answer}");
+        let answer = call_page(&mut client, "show", &open.repeat(5_000)).await?;
+        assert_eq!((answer.is_ok(), answer.error_type()), (false, "server_error"), "{open}: {answer}");
     }
-    let answer = page(&mut client, "show", &"<b>".repeat(50)).await?;
-    assert_eq!(answer["s"], true, "{answer}");
+    let answer = call_page(&mut client, "show", &"<b>".repeat(50)).await?;
+    assert!(answer.is_ok(), "{answer}");
     let state = "[".repeat(5_000) + &"]".repeat(5_000);
     for field in ["state", "params", "value", "cause", "queryParams", "requestId"] {
         let rest = if field == "state" { "" } else { r#""state":{"html":""},"# };
@@ -42,10 +43,10 @@ async fn pages_and_states_that_nest_5000_levels_fail_and_the_worker_lives() -> a
     let nested = nested.replacen('{', &format!(r#"{{"state":{state},"#), 1);
     let mut other = Client::connect(&cluster.url(0)).await?;
     other.send_text(&format!(r#"{{"event":"diffyne.call","data":{nested}}}"#)).await?;
-    let answer = other.receive().await?["data"]["error"].clone();
-    assert_eq!(answer, "The message nests more than 128 lists and objects.");
+    let reply = other.receive().await?;
+    assert_eq!(reply.error(), "The message nests more than 128 lists and objects.");
     other.send("diffyne.call", increment("diffyne-a", 1, "after")).await?;
-    assert_eq!(other.receive().await?["data"]["c"]["st"]["count"], 2);
+    assert_eq!(other.receive().await?.state()["count"], 2);
     assert!(cluster.workers[0].process.is_running() && cluster.gateways[0].process.is_running());
     let log = cluster.workers[0].process.output();
     assert!(log.contains("nests more than 512 elements"), "operators are told why: {log}");
@@ -61,11 +62,11 @@ async fn a_rust_component_sends_pages_to_http_addresses_and_paths_only() -> anyh
     let cluster = Cluster::start(Shape::new(1, 1))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     for (url, followed) in redirects()? {
-        let answer = page(&mut client, "go", &url).await?;
+        let answer = call_page(&mut client, "go", &url).await?;
         if followed {
             assert_eq!(answer["redirect"]["url"], url, "{answer}");
         } else {
-            assert_eq!((&answer["s"], answer.get("redirect")), (&json!(false), None), "{url:?}: {answer}");
+            assert_eq!((answer.is_ok(), answer.get("redirect")), (false, None), "{url:?}: {answer}");
         }
     }
     let log = cluster.workers[0].process.output();
@@ -73,17 +74,17 @@ async fn a_rust_component_sends_pages_to_http_addresses_and_paths_only() -> anyh
     Ok(())
 }
 
-ways!(a_laravel_component_sends_pages_to_http_addresses_and_paths_only: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi, without = HttpWithout);
-async fn a_laravel_component_sends_pages_to_http_addresses_and_paths_only(way: Way) -> anyhow::Result<()> {
+for_runtimes!(a_laravel_component_sends_pages_to_http_addresses_and_paths_only: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi, without = HttpWithoutBridge);
+async fn a_laravel_component_sends_pages_to_http_addresses_and_paths_only(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.change(
         "app/Diffyne/Counter.php",
         "public function leaveHard(): void { $this->redirect('https://example.com/x', false); }",
         "public function leaveHard(string $to = ''): void { $this->redirect(base64_decode(substr($to, 1)), false); }",
     )?;
-    let served = laravel.served(way, 1)?;
+    let deployment = laravel.deploy(runtime, 1)?;
     // Nobody has signed for the component's locked owner.
-    let cluster = Cluster::start(served.shape.clone().worker("--locked", "upstream"))?;
+    let cluster = Cluster::start(deployment.shape.clone().worker("--locked", "upstream"))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     for (url, followed) in redirects()? {
         use base64::Engine as _;
@@ -91,12 +92,11 @@ async fn a_laravel_component_sends_pages_to_http_addresses_and_paths_only(way: W
         let param = format!("x{}", base64::engine::general_purpose::STANDARD.encode(&url));
         let state = json!({"count": 0, "label": "a", "owner": 7});
         let data = call("App\\Diffyne\\Counter", "diffyne-a", "leaveHard", json!([param]), state, "r");
-        client.send("diffyne.call", data).await?;
-        let answer = client.receive().await?["data"].clone();
+        let answer = client.call(data).await?;
         if followed {
             assert_eq!(answer["redirect"]["url"], url, "{answer}");
         } else {
-            assert_eq!((&answer["s"], answer.get("redirect")), (&json!(false), None), "{url:?}: {answer}");
+            assert_eq!((answer.is_ok(), answer.get("redirect")), (false, None), "{url:?}: {answer}");
         }
     }
     Ok(())
