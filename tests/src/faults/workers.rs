@@ -18,19 +18,19 @@ use crate::client::{Client, call, probe};
 use crate::cluster::{Cluster, Shape};
 use crate::process::{Signal, eventually};
 
-/// What a worker of ours does with a call.
+/// What is wrong with a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
-    /// Answers with what is no JSON.
+enum Misbehaviour {
+    /// It answers with what is no JSON.
     Garbage,
-    /// Answers well, three times, and for calls that nobody made.
+    /// It answers each call twice, and calls that nobody made.
     Twice,
-    /// Says what is no frame.
+    /// It sends what is no frame.
     Noise,
 }
 
 /// A worker that says hello and then misbehaves.
-async fn misbehave(mut stream: TcpStream, manner: Manner, met: Arc<AtomicU64>) -> anyhow::Result<()> {
+async fn misbehave(mut stream: TcpStream, misbehaviour: Misbehaviour, met: Arc<AtomicU64>) -> anyhow::Result<()> {
     let mut reader = FrameReader::new(4 << 20);
     loop {
         let mut out = Vec::new();
@@ -51,18 +51,18 @@ async fn misbehave(mut stream: TcpStream, manner: Manner, met: Arc<AtomicU64>) -
                 Frame::Ping(_) => rpc::encode(&Frame::Pong(Pong::default()), &mut out)?,
                 Frame::Call(call) => {
                     met.fetch_add(1, Ordering::Relaxed);
-                    let data: &[u8] = match manner {
-                        Manner::Garbage => b"{\"s\":true, this is not JSON \xff",
-                        Manner::Twice | Manner::Noise => br#"{"s":true,"c":{"i":"x","p":[],"st":{},"f":"","sig":""}}"#,
+                    let data: &[u8] = match misbehaviour {
+                        Misbehaviour::Garbage => b"{\"s\":true, this is not JSON \xff",
+                        Misbehaviour::Twice | Misbehaviour::Noise => br#"{"s":true,"c":{"i":"x","p":[],"st":{},"f":"","sig":""}}"#,
                     };
                     let reply = |id| Frame::Reply(Reply::new(id, Outcome::Ok, 200, data));
                     rpc::encode(&reply(call.id), &mut out)?;
-                    if manner == Manner::Twice {
+                    if misbehaviour == Misbehaviour::Twice {
                         for id in [call.id, call.id ^ 0xffff_0000_0000, u64::MAX] {
                             rpc::encode(&reply(id), &mut out)?;
                         }
                     }
-                    noise = manner == Manner::Noise;
+                    noise = misbehaviour == Misbehaviour::Noise;
                 }
                 _ => {}
             }
@@ -77,13 +77,13 @@ async fn misbehave(mut stream: TcpStream, manner: Manner, met: Arc<AtomicU64>) -
     }
 }
 
-fn start(manner: Manner, listener: TcpListener) -> (JoinHandle<()>, Arc<AtomicU64>) {
+fn start(misbehaviour: Misbehaviour, listener: TcpListener) -> (JoinHandle<()>, Arc<AtomicU64>) {
     let met = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&met);
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             // How it ends is the gateway's affair.
-            tokio::spawn(misbehave(stream, manner, Arc::clone(&counted)));
+            tokio::spawn(misbehave(stream, misbehaviour, Arc::clone(&counted)));
         }
     });
     (task, met)
@@ -96,10 +96,10 @@ pub async fn workers_talk_nonsense(scale: Scale, _seed: u64) -> anyhow::Result<R
         what: "workers that answer garbage, twice, for nobody, or in no frames".to_owned(),
         ..Report::default()
     };
-    for manner in [Manner::Garbage, Manner::Twice, Manner::Noise] {
+    for misbehaviour in [Misbehaviour::Garbage, Misbehaviour::Twice, Misbehaviour::Noise] {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let mad = listener.local_addr()?;
-        let (task, met) = start(manner, listener);
+        let (task, met) = start(misbehaviour, listener);
         let mut cluster = Cluster::start_unready(Shape { gateways: 0, ..Shape::new(1, 1) })?;
         let both = format!("127.0.0.1:{},{mad}", cluster.workers[0].port);
         cluster.shape.gateway_flags.extend([
@@ -113,26 +113,26 @@ pub async fn workers_talk_nonsense(scale: Scale, _seed: u64) -> anyhow::Result<R
         cluster.gateways.push(gateway);
         let callers = Callers::start(&[cluster.url(0)], 10, 200);
         tokio::time::sleep(scale.seconds(3, 15)).await;
-        let calls = callers.stop().await;
+        let calls = callers.stop().await?;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         report.sent += get(&calls.sent);
-        report.delivered += get(&calls.well);
-        report.reported += get(&calls.told);
+        report.delivered += get(&calls.succeeded);
+        report.reported += get(&calls.failed);
         report.lost += get(&calls.unanswered);
         let met = met.load(Ordering::Relaxed);
-        words.push(format!("{manner:?}: {met} calls met it"));
+        words.push(format!("{misbehaviour:?}: {met} calls met it"));
         let node = &cluster.gateways[0];
-        ensure!(met > 0 && get(&calls.unanswered) == 0, "{manner:?}: {met} met it, {calls:?}");
-        if manner == Manner::Twice {
+        ensure!(met > 0 && get(&calls.unanswered) == 0, "{misbehaviour:?}: {met} met it, {calls:?}");
+        if misbehaviour == Misbehaviour::Twice {
             ensure!(
-                get(&calls.told) == 0 && node.metric("diffyne_gateway_stray_replies_total")? >= met as f64,
+                get(&calls.failed) == 0 && node.metric("diffyne_gateway_stray_replies_total")? >= met as f64,
                 "{calls:?}"
             );
         } else {
             // The breaker lets a few through, and then one now and then.
-            ensure!(get(&calls.told) <= met && met < get(&calls.sent) / 4, "{manner:?}: {met} met it, {calls:?}");
+            ensure!(get(&calls.failed) <= met && met < get(&calls.sent) / 4, "{misbehaviour:?}: {met} met it, {calls:?}");
             ensure!(
-                node.process.output().contains("it gets no calls for a while") || manner == Manner::Noise,
+                node.process.output().contains("it gets no calls for a while") || misbehaviour == Misbehaviour::Noise,
                 "no breaker"
             );
         }
@@ -168,20 +168,20 @@ pub async fn workers_freeze_and_flap(scale: Scale, _seed: u64) -> anyhow::Result
     eventually("all three are called again", || {
         cluster.gateways[0].health().is_ok_and(|health| health["workers"] == 3)
     })?;
-    let calls = callers.stop().await;
+    let calls = callers.stop().await?;
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let report = Report {
         what: format!("three workers: one frozen, one killed and started {flaps} times"),
         sent: get(&calls.sent),
         clients: 20,
-        delivered: get(&calls.well),
+        delivered: get(&calls.succeeded),
         lost: get(&calls.unanswered),
-        reported: get(&calls.told),
+        reported: get(&calls.failed),
         doubled: 0,
         more: format!("the frozen one left out after {left_out:.1?}"),
     };
     // What a worker had when it died or froze is told; nothing else fails.
-    ensure!(get(&calls.unanswered) == 0 && get(&calls.told) <= 20 * (flaps + 2), "{report}");
+    ensure!(get(&calls.unanswered) == 0 && get(&calls.failed) <= 20 * (flaps + 2), "{report}");
     Ok(report)
 }
 
