@@ -53,7 +53,9 @@ async fn misbehave(mut stream: TcpStream, misbehaviour: Misbehaviour, met: Arc<A
                     met.fetch_add(1, Ordering::Relaxed);
                     let data: &[u8] = match misbehaviour {
                         Misbehaviour::Garbage => b"{\"s\":true, this is not JSON \xff",
-                        Misbehaviour::Twice | Misbehaviour::Noise => br#"{"s":true,"c":{"i":"x","p":[],"st":{},"f":"","sig":""}}"#,
+                        Misbehaviour::Twice | Misbehaviour::Noise => {
+                            br#"{"s":true,"c":{"i":"x","p":[],"st":{},"f":"","sig":""}}"#
+                        }
                     };
                     let reply = |id| Frame::Reply(Reply::new(id, Outcome::Ok, 200, data));
                     rpc::encode(&reply(call.id), &mut out)?;
@@ -130,7 +132,10 @@ pub async fn workers_talk_nonsense(scale: Scale, _seed: u64) -> anyhow::Result<R
             );
         } else {
             // The breaker lets a few through, and then one now and then.
-            ensure!(get(&calls.failed) <= met && met < get(&calls.sent) / 4, "{misbehaviour:?}: {met} met it, {calls:?}");
+            ensure!(
+                get(&calls.failed) <= met && met < get(&calls.sent) / 4,
+                "{misbehaviour:?}: {met} met it, {calls:?}"
+            );
             ensure!(
                 node.process.output().contains("it gets no calls for a while") || misbehaviour == Misbehaviour::Noise,
                 "no breaker"

@@ -184,8 +184,10 @@ namespace Diffyne\Cluster {
                     $gone = $brought && ! $known && ! $changed;
                     // Ended by another request while this one ran: what was read then is not written again. A pool's
                     // sessions look by themselves.
-                    if ($known && $keeps && ! $changed && ! property_exists($session, 'ended')
-                        && in_array($session->getHandler()->read($before), ['', false, null], true)) {
+                    if (
+                        $known && $keeps && ! $changed && ! property_exists($session, 'ended')
+                        && in_array($session->getHandler()->read($before), ['', false, null], true)
+                    ) {
                         $session->flush();
                         $gone = true;
                     }
@@ -694,7 +696,7 @@ namespace Diffyne\Cluster {
                     return $renderer;
                 }
 
-                return new class() extends Renderer {
+                return new class () extends Renderer {
                     public function renderInitial(Component $component): array
                     {
                         return self::signed($component, parent::renderInitial($component));

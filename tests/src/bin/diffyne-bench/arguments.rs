@@ -17,7 +17,11 @@ pub fn get(matches: &ArgMatches, name: &str) -> u64 {
 
 /// The seed of a random run.
 pub fn seed() -> Arg {
-    Arg::new("seed").long("seed").value_name("N").value_parser(value_parser!(u64)).help("Repeats the run with this seed")
+    Arg::new("seed")
+        .long("seed")
+        .value_name("N")
+        .value_parser(value_parser!(u64))
+        .help("Repeats the run with this seed")
 }
 
 /// The seed that was asked for, or a new one.

@@ -81,7 +81,9 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let setup = Setup::start(&Builds::of(matches)?)?;
     let only = get_all(matches, "only");
     let plan = Plan { pairs: get(matches, "pairs"), seconds: get(matches, "seconds") };
-    for workload in WORKLOADS.iter().filter(|workload| only.is_empty() || only.iter().any(|name| *name == workload.name)) {
+    for workload in
+        WORKLOADS.iter().filter(|workload| only.is_empty() || only.iter().any(|name| *name == workload.name))
+    {
         measure(&setup, workload, plan)?;
     }
     Ok(())
@@ -160,12 +162,7 @@ fn print_row(connections: usize, name: &str, figures: Figures, ratios: Option<Fi
     );
 }
 
-fn measure_one(
-    load: &Load,
-    target: SocketAddr,
-    server: &Process,
-    worker: Option<&Process>,
-) -> anyhow::Result<Figures> {
+fn measure_one(load: &Load, target: SocketAddr, server: &Process, worker: Option<&Process>) -> anyhow::Result<Figures> {
     let load = Load { target, greetings: usize::from(worker.is_some()), ..load.clone() };
     let worker_cpu = || worker.map_or(Ok(0.0), Process::cpu_seconds);
     let (server_before, worker_before) = (server.cpu_seconds()?, worker_cpu()?);

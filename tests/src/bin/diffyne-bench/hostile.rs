@@ -22,7 +22,9 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let seconds = get(matches, "seconds");
     let only = matches.get_one::<String>("only").map_or("", String::as_str);
-    println!("One client's worst at default limits, {seconds} s a kind, on one gateway thread; pings of another client");
+    println!(
+        "One client's worst at default limits, {seconds} s a kind, on one gateway thread; pings of another client"
+    );
     println!(
         "{:<30} {:>7} {:>9} {:>9} {:>8} {:>8}  {:>8} {:>8}",
         "", "frames", "KiB up", "KiB down", "CPU ms", "ns/byte", "ping p50", "longest"

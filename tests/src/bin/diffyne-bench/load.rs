@@ -14,7 +14,9 @@ const CALL: &str = r#"{"event":"diffyne.call","data":{"type":"call","componentId
 /// Its arguments.
 pub fn command() -> Command {
     Command::new("load")
-        .about("Sends a message on each of many connections to a server that runs, waits for the answer, sends the next")
+        .about(
+            "Sends a message on each of many connections to a server that runs, waits for the answer, sends the next",
+        )
         .arg(
             Arg::new("target")
                 .long("target")

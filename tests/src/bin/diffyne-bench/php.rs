@@ -271,7 +271,8 @@ impl Bench {
     fn all_backends(&self) -> anyhow::Result<()> {
         let servers = self.serve()?;
         let new = self.builds.new.as_deref();
-        let [fastcgi, http] = [Backend::FastCgi, Backend::Http].map(|backend| self.cluster(new, backend, &INIS[0], &servers));
+        let [fastcgi, http] =
+            [Backend::FastCgi, Backend::Http].map(|backend| self.cluster(new, backend, &INIS[0], &servers));
         let (fastcgi, http) = (fastcgi?, http?);
         for ini in &INIS {
             let (kernel, fast) = (self.pool(new, Backend::Kernel, ini)?, self.pool(new, Backend::Fast, ini)?);
@@ -281,7 +282,18 @@ impl Bench {
             );
             println!(
                 "{:<38} {:>7} {:>7} {:>7} {:>8} {:>8} {:>8} {:>7}   {:>8} {:>8} {:>8} {:>8}",
-                "", "2 A", "2 R", "2 D", "kernel", "fast", "fastcgi", "php -S", "kern/2R", "kern/fcg", "fast/2A", "p50-R"
+                "",
+                "2 A",
+                "2 R",
+                "2 D",
+                "kernel",
+                "fast",
+                "fastcgi",
+                "php -S",
+                "kern/2R",
+                "kern/fcg",
+                "fast/2A",
+                "p50-R"
             );
             for (method, description) in METHODS {
                 let mut rows = Vec::new();
