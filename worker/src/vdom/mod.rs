@@ -1,8 +1,8 @@
 //! What a component's HTML means: a tree of nodes, and the patches that turn one tree into another.
 //!
 //! * [`node`]: the tree, and its JSON and HTML
-//! * [`parse`]: HTML to a tree, as a browser parses a fragment
-//! * [`diff`]: two trees to patches; `align`: which children are the same before and after
+//! * [`mod@parse`]: HTML to a tree, as a browser parses a fragment
+//! * [`mod@diff`]: two trees to patches; `align`: which children are the same before and after
 //! * [`patch`]: the patches and their JSON
 
 mod align;

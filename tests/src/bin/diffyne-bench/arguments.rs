@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::{Arg, ArgMatches, value_parser};
 
+/// The variable in which `make` says which programs are measured.
+const PROGRAMS: &str = "DIFFYNE_PROGRAMS";
+
 /// An argument that is a number.
 pub fn number(name: &'static str, default: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name("N").default_value(default).value_parser(value_parser!(u64)).help(help)
@@ -40,7 +43,7 @@ pub fn programs() -> Arg {
         .long("programs")
         .value_name("DIR")
         .value_parser(value_parser!(PathBuf))
-        .help("Gateway and worker of this build, for example target/release; default: those beside this program")
+        .help("Gateway and worker to measure, for example target/release; default: DIFFYNE_PROGRAMS, else those beside this program")
 }
 
 /// `--against`: the build that it is compared with.
@@ -52,9 +55,18 @@ pub fn against() -> Arg {
         .help("Measures the build in DIR too, in turn with the first, and prints the ratio new/old of each figure")
 }
 
-/// A directory of programs.
-pub fn directory(matches: &ArgMatches, name: &str) -> anyhow::Result<Option<PathBuf>> {
-    let Some(directory) = matches.get_one::<PathBuf>(name) else { return Ok(None) };
-    ensure!(directory.is_dir(), "--{name}: {} is no directory", directory.display());
-    Ok(Some(directory.clone()))
+/// What `--programs` says, or else the variable [`PROGRAMS`].
+pub fn get_programs(matches: &ArgMatches) -> anyhow::Result<Option<PathBuf>> {
+    let directory = matches.get_one::<PathBuf>("programs").cloned();
+    directory.or_else(|| std::env::var_os(PROGRAMS).map(PathBuf::from)).map(existing).transpose()
+}
+
+/// What `--against` says.
+pub fn get_against(matches: &ArgMatches) -> anyhow::Result<Option<PathBuf>> {
+    matches.get_one::<PathBuf>("against").cloned().map(existing).transpose()
+}
+
+fn existing(directory: PathBuf) -> anyhow::Result<PathBuf> {
+    ensure!(directory.is_dir(), "no directory with programs: {}", directory.display());
+    Ok(directory)
 }

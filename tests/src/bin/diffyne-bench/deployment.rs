@@ -20,7 +20,7 @@ pub struct Builds {
 impl Builds {
     /// What `--programs` and `--against` say.
     pub fn of(matches: &ArgMatches) -> anyhow::Result<Self> {
-        Ok(Self { new: arguments::directory(matches, "programs")?, old: arguments::directory(matches, "against")? })
+        Ok(Self { new: arguments::get_programs(matches)?, old: arguments::get_against(matches)? })
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::{Arg, ArgMatches, Command};
 use diffyne_tests::load::hostile::{self, Row};
 
-use crate::arguments::{directory, get, number, programs};
+use crate::arguments::{get, get_programs, number, programs};
 
 /// The longest that another client's ping may wait, in milliseconds.
 const PING_MS_MAX: f64 = 20.0;
@@ -30,7 +30,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         "", "frames", "KiB up", "KiB down", "CPU ms", "ns/byte", "ping p50", "longest"
     );
     let mut longest_ms = 0.0_f64;
-    hostile::run(directory(matches, "programs")?, seconds, only, |name, row| {
+    hostile::run(get_programs(matches)?, seconds, only, |name, row| {
         print_row(name, row);
         longest_ms = longest_ms.max(row.longest_ms);
     })?;

@@ -46,8 +46,8 @@ Examples:
   diffyne-bench calls --programs target/release --against ../old/target/release
       compares two builds in one run: read the row new/old
 
-The programs that are started (diffyne-gateway, diffyne-worker, test-worker) are looked for beside this one, or where
---programs says. Absolute figures differ from machine to machine, and from hour to hour on a shared one: read ratios.";
+The programs that are started (diffyne-gateway, test-worker) are looked for beside this one, or where --programs or
+DIFFYNE_PROGRAMS says. Absolute figures differ from machine to machine, and from hour to hour on a shared one: read ratios.";
 
 fn main() -> ExitCode {
     let cli = Command::new("diffyne-bench")
