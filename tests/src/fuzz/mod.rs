@@ -54,8 +54,8 @@ pub const TARGETS: [Target; 10] = [
     Target::Call,
 ];
 
-/// The stack that parsers and the diff have to do with; threads have 2 MiB.
-const STACK_BYTES: usize = 256 * 1024;
+/// The stack that parsers and the diff have to do with; threads have 2 MiB. Frames of unoptimised code are larger.
+const STACK_BYTES: usize = if cfg!(debug_assertions) { 1024 * 1024 } else { 256 * 1024 };
 
 impl Target {
     /// The folder of its seeds.

@@ -133,30 +133,34 @@ fn a_file_can_be_read_in_one_sitting() -> anyhow::Result<()> {
 #[test]
 fn every_path_of_the_code_map_exists() -> anyhow::Result<()> {
     let text = std::fs::read_to_string(project().join("ARCHITECTURE.md"))?;
-    let paths = code_map(&text);
-    ensure!(paths.len() > 10, "the code map of ARCHITECTURE.md was not found");
-    let missing = paths.iter().filter(|path| !project().join(path).exists());
-    none(missing.map(|path| format!("ARCHITECTURE.md: {path} is not there")).collect())
+    let entries = code_map(&text);
+    ensure!(entries.len() > 10, "the code map of ARCHITECTURE.md was not found");
+    let missing = entries.iter().filter(|places| !places.iter().any(|place| project().join(place).exists()));
+    none(missing.map(|places| format!("ARCHITECTURE.md: {} is not there", places[0])).collect())
 }
 
-/// The paths in the first column of the code map. A name without a folder is in the folder of the one before it.
-fn code_map(text: &str) -> Vec<String> {
+/// What the first column of the code map names: from the project's folder, or in the folder of the name before it.
+fn code_map(text: &str) -> Vec<[String; 2]> {
     let section = text.split("\n## ").find(|section| section.starts_with("Code map")).unwrap_or_default();
-    let mut paths = Vec::new();
+    let mut entries = Vec::new();
     for row in section.lines().filter(|line| line.starts_with("| `")) {
         let cell = row.split('|').nth(1).unwrap_or_default();
         let mut folder = PathBuf::new();
         for name in cell.split('`').skip(1).step_by(2) {
-            let path = if name.contains('/') { PathBuf::from(name) } else { folder.join(name) };
-            folder = path.parent().map(Path::to_owned).unwrap_or_default();
-            paths.push(path.display().to_string());
+            let beside = folder.join(name);
+            // A name with a folder of its own is where the next one may be.
+            if let Some(parent) = Path::new(name).parent().filter(|parent| *parent != Path::new("")) {
+                folder = parent.to_owned();
+            }
+            entries.push([name.to_owned(), beside.display().to_string()]);
         }
     }
-    paths
+    entries
 }
 
 #[test]
 fn the_code_map_is_read_with_the_folders_that_it_leaves_out() {
-    let text = "# A\n\n## Code map\n\n| where | what |\n|---|---|\n| `a/src/b.rs`, `c.rs` | `no.rs` |\n| `d/` | e |\n\n## Next\n| `x/y` | |";
-    assert_eq!(code_map(text), ["a/src/b.rs", "a/src/c.rs", "d/"]);
+    let text = "# A\n\n## Code map\n\n| where | what |\n|---|---|\n| `a/src/b.rs`, `c.rs`, `http/` | `no.rs` |\n| `d/` | e |\n\n## Next\n| `x/y` | |";
+    let places: Vec<String> = code_map(text).into_iter().map(|[_, beside]| beside).collect();
+    assert_eq!(places, ["a/src/b.rs", "a/src/c.rs", "a/src/http/", "d/"]);
 }
