@@ -1,10 +1,19 @@
 # The front door. `make` alone explains itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster gallery screenshots build bench bench-php chaos fuzz conformance lint fmt clean tools
+.PHONY: help run test cluster gallery screenshots build bench bench-php load chaos fuzz conformance lint fmt clean tools \
+	release-programs bench-tool
 BENCH ?=
 CHAOS ?=
 FUZZ ?=
+LOAD ?=
+
+# What is measured is built as it is shipped, and so is the worker with the benches' components. Always the whole
+# workspace: a part of it has other features, and builds its dependencies again.
+RELEASE := cargo build --release --workspace --bin diffyne-gateway --bin diffyne-worker
+# What measures and breaks is built without link-time optimisation, into target/tools.
+TOOLS := cargo build --profile tools --workspace
+TOOL := ulimit -n $$(ulimit -Hn) && DIFFYNE_PROGRAMS=$${DIFFYNE_PROGRAMS:-target/release} target/tools/diffyne-bench
 
 help: ## This list
 	@echo "Diffyne Cluster: WebSocket gateways and workers for Diffyne"
@@ -16,46 +25,44 @@ help: ## This list
 run: ## Try it: one process, in-memory bus, demo chat at http://127.0.0.1:6001/
 	cargo run -p diffyne-dev -- --database .run/demo.sqlite
 
-cluster: ## Three gateways, two workers, Redis and nginx on 8080; Ctrl-C stops them (deploy/cluster.sh --help)
-	cargo build --release -p diffyne-gateway -p diffyne-worker
+cluster: build ## Three gateways, two workers, Redis and nginx on 8080; Ctrl-C stops them (deploy/cluster.sh --help)
 	deploy/cluster.sh target/release
 
 gallery: ## Eight example components in Rust at http://127.0.0.1:8080/; Ctrl-C stops them
-	cargo build --release -p diffyne-gateway -p diffyne-worker --bins --example gallery
+	$(RELEASE) --example gallery
 	deploy/gallery.sh target/release
 
 screenshots: tools ## Pictures of the demo page and the gallery, in target/screenshots
-	cargo build --workspace --bins
-	target/debug/screenshots
+	cargo build --workspace --bins --examples
+	target/debug/diffyne-bench screenshots
 
 build: ## The programs, optimised, in target/release
-	cargo build --release -p diffyne-gateway -p diffyne-worker
+	$(RELEASE)
 
-test: tools ## Everything: format, lints, unit and doc tests, Autobahn, end-to-end on real processes
+test: ## Everything: lints, unit and doc tests, Autobahn, end-to-end on real processes; says what each part takes
 	tests/run.sh
 
-lint: ## Format and clippy, warnings denied
-	cargo fmt --all -- --check
-	cargo clippy --workspace --all-targets -- -D warnings
+lint: tools ## Format, clippy, docs, scripts, PHP, nginx, dependencies (tests/lint.sh --help)
+	tests/lint.sh
 
 fmt: ## Format the code
 	cargo fmt --all
 
-bench: ## A call beside a bare echo, idle memory, fan-out; BENCH="--pairs 5 --only calls" to choose, BENCH=hostile for one client's worst
-	cargo build --release --workspace
-	ulimit -n $$(ulimit -Hn) && target/release/bench $(BENCH)
+bench: release-programs bench-tool ## A call beside a bare echo, fan-out, idle memory; BENCH="calls --pairs 9", BENCH=hostile; BENCH=help lists all
+	$(TOOL) $(if $(filter -%,$(firstword $(BENCH))),all )$(or $(BENCH),all)
 
-bench-php: tools ## The PHP backends beside bare loops in two PHP processes; as root, on a quiet machine
-	cargo build --release --workspace
-	ulimit -n $$(ulimit -Hn) && target/release/bench-php $(BENCH)
+bench-php: tools release-programs bench-tool ## The PHP backends beside bare loops in two PHP processes; as root, on a quiet machine
+	$(TOOL) php $(BENCH)
+
+load: bench-tool ## Load on a gateway that runs; LOAD="--target 127.0.0.1:6001 --connections 64"
+	$(TOOL) load $(LOAD)
 
 chaos: tools ## Break everything on purpose, in full (about 25 minutes); CHAOS="--only drops,soak --seed 7" to choose
-	cargo build --release --workspace
-	ulimit -n $$(ulimit -Hn) && target/release/chaos $(CHAOS)
+	$(TOOLS) --bins
+	ulimit -n $$(ulimit -Hn) && target/tools/diffyne-bench chaos $(CHAOS)
 
-fuzz: ## Every parser with mutated input, two minutes each; FUZZ="--only page --seconds 600" to choose
-	cargo build --release -p diffyne-tests --bin fuzz
-	target/release/fuzz $(FUZZ)
+fuzz: bench-tool ## Every parser with mutated input, two minutes each; FUZZ="--only page --seconds 600" to choose
+	target/tools/diffyne-bench fuzz $(FUZZ)
 
 conformance: ## The Autobahn WebSocket suite against the gateway's own socket code
 	tests/conformance.sh
@@ -66,3 +73,9 @@ clean: ## Remove what was built and what a cluster left
 
 tools:
 	@tests/tools.sh
+
+release-programs:
+	$(RELEASE) --bin test-worker
+
+bench-tool:
+	$(TOOLS) --bin diffyne-bench

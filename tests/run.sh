@@ -1,42 +1,80 @@
 #!/usr/bin/env bash
-# `make test`: everything, in the order in which a mistake shows soonest. The last line counts.
+# `make test`: everything, in the order in which a mistake shows soonest. A table says what each part took, and the last
+# line counts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never
-passed=0
 log=target/test.log
 mkdir -p target
 
-step() { echo; echo "== $*"; }
-# Adds what a runner's summary counts, and fails with the runner.
-count() { # PATTERN COMMAND...
-  local pattern=$1 n
-  shift
-  "$@" 2>&1 | tee "$log"
-  n=$(grep -oE "$pattern" "$log" | grep -oE '[0-9]+' | paste -sd+ - | bc)
-  [ "${n:-0}" -gt 0 ] || { echo "no test ran: $*" >&2; exit 1; }
-  passed=$((passed + n))
+parts=() seconds=() counts=() current='' began=$SECONDS passed=0
+
+# Runs one part of the suite. It leaves in `counted` how many tests passed, if it has any.
+part() { # NAME WHAT-IT-IS COMMAND...
+  local name=$1 what=$2 start=$SECONDS
+  shift 2
+  current=$name counted=''
+  printf '\n== %s: %s\n' "$name" "$what"
+  "$@"
+  parts+=("$name") seconds+=($((SECONDS - start))) counts+=("$counted")
+  passed=$((passed + ${counted:-0}))
+  current=''
 }
 
-step "format and lints"
-cargo fmt --all -- --check
-cargo clippy --workspace --all-targets --quiet -- -D warnings
+table() {
+  printf '\n%-14s %9s %9s\n' part seconds passed
+  for index in "${!parts[@]}"; do
+    printf '%-14s %9s %9s\n' "${parts[index]}" "${seconds[index]}" "${counts[index]}"
+  done
+  printf '%-14s %9s %9s\n' all "$((SECONDS - began))" "$passed"
+}
 
-step "unit tests"
+finish() {
+  local status=$?
+  [ -z "$current" ] || printf '\n%s failed with status %s; the parts before it:\n' "$current" "$status"
+  table
+  # The last line has to count, and a run that failed has no count of all.
+  if [ "$status" = 0 ]; then printf '\n%s passed, 0 failed\n' "$passed"; fi
+}
+trap finish EXIT
+
+# Runs tests, and adds up what the runner's summaries count.
+count() { # COMMAND...
+  "$@" 2>&1 | tee "$log"
+  counted=$(grep -oE '[0-9]+ passed' "$log" | awk '{ sum += $1 } END { print sum + 0 }')
+  [ "$counted" -gt 0 ] || { echo "no test ran: $*" >&2; return 1; }
+}
+
 # Always the whole workspace: a part of it would have other features, and build its dependencies again.
-cargo build --workspace --bins --examples --quiet
-count '[0-9]+ passed' cargo nextest run --workspace --no-fail-fast -E 'not package(diffyne-tests)'
+build() {
+  cargo build --workspace --bins --examples
+  cargo nextest run --workspace --no-run
+}
 
-step "examples in the documentation"
-count '[0-9]+ passed' cargo test --doc --workspace --quiet
+nextest() { # FILTER
+  count cargo nextest run --workspace --no-fail-fast -E "$1"
+}
 
-step "Autobahn"
-tests/conformance.sh
-passed=$((passed + 301))
+autobahn() {
+  tests/conformance.sh
+  counted=$(python3 -c '
+import json
+cases = json.load(open("target/autobahn/index.json"))["server"].values()
+print(sum(case["behavior"] in ("OK", "NON-STRICT", "INFORMATIONAL") for case in cases))')
+}
 
-step "end to end"
-ulimit -n "$(ulimit -Hn)"
-count '[0-9]+ passed' cargo nextest run --workspace --no-fail-fast -E 'package(diffyne-tests)'
+end_to_end() {
+  ulimit -n "$(ulimit -Hn)"
+  nextest 'package(diffyne-tests) - test(/^structure::/)'
+}
 
-echo
-echo "$passed passed, 0 failed"
+part tools "what the tests need of this machine" tests/tools.sh
+part files "scripts, PHP, nginx, supervisor, dependencies, format" tests/lint.sh shell php nginx supervisor dependencies format
+part build "the programs and the tests, from the sources" build
+part structure "circles of files, and ARCHITECTURE.md's invariants" nextest 'package(diffyne-tests) & test(/^structure::/)'
+part unit "what needs no process" nextest 'not package(diffyne-tests)'
+part clippy "lints of all code" tests/lint.sh clippy
+part docs "documentation without a warning" tests/lint.sh docs
+part doctests "the examples in the documentation" count cargo test --doc --workspace --quiet
+part autobahn "the WebSocket conformance suite" autobahn
+part end-to-end "real gateways, workers, Redis, nginx, PHP and a browser" end_to_end

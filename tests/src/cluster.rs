@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::message::ServerMessage;
-use crate::process::{PATIENCE, Process, Signal, eventually, free_ports, program, project, wait_for_port};
+use crate::process::{PATIENCE, Process, Signal, eventually, free_ports, program, program_in, project, wait_for_port};
 
 /// What a cluster consists of.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct Shape {
     pub signing_key: String,
     /// Workers with an application are waited for.
     pub wait_for_php: bool,
+    /// The folder of another build's programs; default: this build's.
+    pub programs: Option<PathBuf>,
 }
 
 impl Shape {
@@ -51,6 +53,7 @@ impl Shape {
             worker_environment: Vec::new(),
             signing_key: "test".to_owned(),
             wait_for_php: true,
+            programs: None,
         }
     }
 
@@ -170,6 +173,10 @@ impl Cluster {
         Ok(())
     }
 
+    fn program(&self, name: &str) -> anyhow::Result<PathBuf> {
+        self.shape.programs.as_ref().map_or_else(|| program(name), |folder| program_in(folder, name))
+    }
+
     /// Where Redis is.
     pub fn redis_url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.redis_port)
@@ -195,7 +202,7 @@ impl Cluster {
 
     fn start_worker_at(&self, port: u16, admin: u16) -> anyhow::Result<Node> {
         let name = format!("worker-{port}");
-        let process = Process::start(&name, self.directory.path(), &program("test-worker")?, |command| {
+        let process = Process::start(&name, self.directory.path(), &self.program("test-worker")?, |command| {
             command.args(["serve", "--worker-listen", &format!("127.0.0.1:{port}")]);
             command.args([
                 "--worker-admin-listen",
@@ -236,7 +243,7 @@ impl Cluster {
 
     fn start_gateway_at(&self, port: u16, admin: u16) -> anyhow::Result<Node> {
         let name = format!("gateway-{port}");
-        let process = Process::start(&name, self.directory.path(), &program("diffyne-gateway")?, |command| {
+        let process = Process::start(&name, self.directory.path(), &self.program("diffyne-gateway")?, |command| {
             command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
             command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]);
             if self.shape.redis {

@@ -163,8 +163,16 @@ impl Drop for Process {
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     // target/debug/deps/test-1234 or target/debug/program.
-    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
-    found.with_context(|| format!("{name} is not built: run `cargo build --workspace` first"))
+    let found = own.ancestors().skip(1).take(2).find_map(|folder| program_in(folder, name).ok());
+    found.with_context(|| format!("{name} is not built: run `cargo build --workspace --bins --examples` first"))
+}
+
+/// A program of the build in a folder.
+pub fn program_in(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let path = folder.join(name);
+    ensure!(path.is_file(), "{} is not there", path.display());
+    // Some processes are started in another folder.
+    Ok(path.canonicalize()?)
 }
 
 /// The top folder of the project.

@@ -1,7 +1,7 @@
 //! Everything replaced while it is used, and the storm of reconnects when a gateway dies.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -19,99 +19,111 @@ use crate::process::{Signal, eventually};
 /// Calls that were made and how they ended.
 #[derive(Debug, Default)]
 pub struct Calls {
-    /// Sent.
+    /// Calls that were sent.
     pub sent: AtomicU64,
-    /// Answered well.
-    pub well: AtomicU64,
-    /// Answered by a failure that says what became of the call.
-    pub told: AtomicU64,
-    /// Without an answer: the connection broke.
+    /// Calls that succeeded.
+    pub succeeded: AtomicU64,
+    /// Calls whose answer says why they failed.
+    pub failed: AtomicU64,
+    /// Calls without an answer: the connection broke.
     pub unanswered: AtomicU64,
     stop: AtomicBool,
 }
 
-/// A page that calls at a steady pace, and does what a goodbye says as the scripts do: when its time has come it lets
-/// its call be answered, and takes a new connection.
-async fn caller(
-    url: String,
-    every: Duration,
-    calls: Arc<Calls>,
-    times: Arc<std::sync::Mutex<Vec<Duration>>>,
-    index: usize,
-) {
+/// A page that calls at a steady pace. It obeys `diffyne.disconnect` as the page's scripts do: at the time that the
+/// message names it waits for the answer of its call, and takes a new connection.
+async fn caller(url: String, every: Duration, calls: Arc<Calls>, times: Arc<Mutex<Vec<Duration>>>, index: usize) {
     let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
-    let mut client = None;
-    let mut leave: Option<Instant> = None;
+    let mut page = None;
     let mut n: i64 = 0;
     while !calls.stop.load(Ordering::Relaxed) {
-        if leave.is_some_and(|at| Instant::now() >= at) {
-            (client, leave) = (None, None);
-        }
-        let Some(connected) = client.as_mut() else {
-            match Client::connect(&url).await {
-                Ok(connected) => client = Some(connected),
-                Err(_) => tokio::time::sleep(Duration::from_millis(50 + index as u64 % 50)).await,
+        let Some(connected) = page.as_mut().filter(|page: &&mut Page| !page.has_to_leave()) else {
+            page = Page::connect(&url).await;
+            if page.is_none() {
+                tokio::time::sleep(Duration::from_millis(50 + index as u64 % 50)).await;
             }
             continue;
         };
         n += 1;
         let (id, started) = (format!("c{index}-{n}"), Instant::now());
         count(&calls.sent);
-        let answer = async {
-            connected.send("diffyne.call", increment("c", n, &id)).await?;
-            loop {
-                let message: Value = serde_json::from_str(&connected.receive_text().await?)?;
-                if message["event"] == "diffyne.disconnect" {
-                    let after = message["data"]["retryAfter"].as_u64().unwrap_or(0);
-                    leave = Some(Instant::now() + Duration::from_millis(after));
-                } else if message["data"]["requestId"] == id.as_str() {
-                    return anyhow::Ok(message);
-                }
-            }
-        };
-        match answer.await {
+        match connected.call(n, &id).await {
             Ok(message) if message["data"]["s"] == true => {
-                count(&calls.well);
-                times.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(started.elapsed());
+                count(&calls.succeeded);
+                times.lock().unwrap_or_else(PoisonError::into_inner).push(started.elapsed());
             }
             Ok(_) => {
-                count(&calls.told);
+                count(&calls.failed);
             }
             Err(_) => {
                 count(&calls.unanswered);
-                (client, leave) = (None, None);
+                page = None;
+                continue;
             }
         }
-        // Between calls it hears of a goodbye as well.
-        let pause = Instant::now() + every.saturating_sub(started.elapsed());
-        while Instant::now() < pause {
-            let Some(connected) = client.as_mut() else { break };
-            let left = pause.saturating_duration_since(Instant::now());
-            match tokio::time::timeout(left, connected.receive_text_forever()).await {
-                Err(_elapsed) => break,
-                Ok(Ok(text)) => {
-                    let message: Value = serde_json::from_str(&text).unwrap_or_default();
-                    if message["event"] == "diffyne.disconnect" {
-                        let after = message["data"]["retryAfter"].as_u64().unwrap_or(0);
-                        leave = Some(Instant::now() + Duration::from_millis(after));
-                    }
-                }
-                Ok(Err(_)) => client = None,
+        if connected.listen_until(started + every).await.is_err() {
+            page = None;
+        }
+    }
+}
+
+/// A page's connection, and when the gateway has asked it to leave.
+struct Page {
+    client: Client,
+    leave: Option<Instant>,
+}
+
+impl Page {
+    async fn connect(url: &str) -> Option<Self> {
+        Some(Self { client: Client::connect(url).await.ok()?, leave: None })
+    }
+
+    fn has_to_leave(&self) -> bool {
+        self.leave.is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// Notes a goodbye.
+    fn note(&mut self, message: &Value) {
+        if message["event"] == "diffyne.disconnect" {
+            let after = message["data"]["retryAfter"].as_u64().unwrap_or(0);
+            self.leave = Some(Instant::now() + Duration::from_millis(after));
+        }
+    }
+
+    /// Makes a call and waits for its answer.
+    async fn call(&mut self, n: i64, id: &str) -> anyhow::Result<Value> {
+        self.client.send("diffyne.call", increment("c", n, id)).await?;
+        loop {
+            let message: Value = serde_json::from_str(&self.client.receive_text().await?)?;
+            self.note(&message);
+            if message["data"]["requestId"] == id {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Listens for a while; an error when the connection has ended.
+    async fn listen_until(&mut self, until: Instant) -> anyhow::Result<()> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, self.client.receive_text_forever()).await {
+                Err(_elapsed) => return Ok(()),
+                Ok(text) => self.note(&serde_json::from_str(&text?)?),
             }
         }
     }
 }
 
-/// Pages that call, under way.
+/// Pages that call until they are stopped.
 pub struct Callers {
     /// What they counted.
     pub calls: Arc<Calls>,
-    times: Arc<std::sync::Mutex<Vec<Duration>>>,
+    times: Arc<Mutex<Vec<Duration>>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Callers {
-    /// So many pages at these addresses in turn, with so many calls a second together.
+    /// Starts pages, dealt out over the addresses, that make `per_second` calls together.
     pub fn start(urls: &[String], pages: usize, per_second: u64) -> Self {
         let (calls, times) = (Arc::new(Calls::default()), Arc::default());
         let every = Duration::from_secs(pages as u64).div_f64(per_second as f64);
@@ -126,18 +138,17 @@ impl Callers {
 
     /// The p99 of the answers since the last look, in a time.
     pub fn p99(&self) -> Duration {
-        let mut times = std::mem::take(&mut *self.times.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let mut times = std::mem::take(&mut *self.times.lock().unwrap_or_else(PoisonError::into_inner));
         quantile(&mut times, 0.99)
     }
 
-    /// Lets the last calls be answered.
-    pub async fn stop(self) -> Arc<Calls> {
+    /// Waits for the last answers. A panic of a page is an error.
+    pub async fn stop(self) -> anyhow::Result<Arc<Calls>> {
         self.calls.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
-            // A panic shows in the counts.
-            let _ = task.await;
+            task.await.context("a calling page panicked")?;
         }
-        self.calls
+        Ok(self.calls)
     }
 }
 
@@ -177,20 +188,20 @@ pub async fn rolling_deploy(scale: Scale, seed: u64) -> anyhow::Result<Report> {
     }
     sending.await??;
     stop.store(true, Ordering::Relaxed);
-    let calls = callers.stop().await;
+    let calls = callers.stop().await?;
     fleet
         .wait("everybody has the last one", Duration::from_secs(30), |fleet| fleet.have(count - 1) == listeners)
         .await?;
     let most = fleet.most_opened_a_second();
-    let mut report = fleet.finish("2 workers and 3 gateways replaced one by one at 200 calls/s", count).await;
+    let mut report = fleet.finish("2 workers and 3 gateways replaced one by one at 200 calls/s", count).await?;
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let (sent, well) = (get(&calls.sent), get(&calls.well));
+    let (sent, succeeded) = (get(&calls.sent), get(&calls.succeeded));
     report.more = format!(
         "{sent} calls, {} failed; at most {most} of {rate} reconnects in a second; {}",
-        sent - well,
+        sent - succeeded,
         report.more
     );
-    ensure!(sent == well, "{report}; told {}, unanswered {}", get(&calls.told), get(&calls.unanswered));
+    ensure!(sent == succeeded, "{report}; failed {}, unanswered {}", get(&calls.failed), get(&calls.unanswered));
     // A second holds one more at its edge.
     ensure!(most <= rate as usize + rate as usize / 10 + 1, "{report}");
     Ok(report)
@@ -265,7 +276,7 @@ pub async fn a_reconnect_storm(scale: Scale, _seed: u64) -> anyhow::Result<Repor
     }
     let took = wait(Duration::from_secs(15)).await.context("not all are back within 15 s")?;
     let storm = callers.p99();
-    let calls = callers.stop().await;
+    let calls = callers.stop().await?;
     stop.store(true, Ordering::Relaxed);
     tasks.iter().for_each(JoinHandle::abort);
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -273,15 +284,15 @@ pub async fn a_reconnect_storm(scale: Scale, _seed: u64) -> anyhow::Result<Repor
         what: format!("{total} idle connections and one of three gateways killed"),
         sent: get(&calls.sent),
         clients: total,
-        delivered: get(&calls.well),
+        delivered: get(&calls.succeeded),
         lost: get(&calls.unanswered),
-        reported: get(&calls.told),
+        reported: get(&calls.failed),
         doubled: 0,
         more: format!(
             "all back after {took:.1?}; p99 of 100 calls/s on the others {quiet:.1?} before, {storm:.1?} meanwhile"
         ),
     };
-    ensure!(get(&calls.sent) == get(&calls.well), "{report}");
+    ensure!(get(&calls.sent) == get(&calls.succeeded), "{report}");
     // A quiet p99 of a millisecond is noise beside other tests.
     ensure!(storm < quiet.max(Duration::from_millis(scale.pick(50, 3))) * 3, "{report}");
     Ok(report)

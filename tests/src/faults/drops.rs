@@ -60,7 +60,7 @@ async fn drops(scale: Scale, kill: bool, seed: u64) -> anyhow::Result<Report> {
     } else {
         format!("each connection cut for {} s every {} s, behind nginx", cut.away.as_secs(), cut.every.as_secs())
     };
-    Ok(fleet.finish(&what, count).await)
+    fleet.finish(&what, count).await
 }
 
 /// "I lost my network for two seconds, and messages were missing."

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -16,17 +16,17 @@ use crate::client::Client;
 
 /// Ids that a client remembers, as the page's scripts do.
 const SEEN_MAX: usize = 500;
-/// The first wait before a reconnect, at most,
+/// The upper bound of the first wait before a reconnect; it doubles each time.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
-/// and the last.
+/// The upper bound of every later wait.
 const RETRY_LAST: Duration = Duration::from_secs(2);
 
 /// A connection that is cut now and then.
 #[derive(Debug, Clone, Copy)]
 pub struct Cut {
-    /// In about this time, once.
+    /// The connection lasts about this long.
     pub every: Duration,
-    /// For so long.
+    /// The client stays away this long.
     pub away: Duration,
 }
 
@@ -34,8 +34,8 @@ pub struct Cut {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Item {
     Heard(u64),
-    /// Told that something is missing, and that it has to refresh.
-    Told,
+    /// The gateway said that something is missing, so that the page refreshes.
+    Gap,
 }
 
 #[derive(Debug, Default)]
@@ -89,9 +89,9 @@ impl Fleet {
         self.shared.listening.load(Ordering::Relaxed)
     }
 
-    /// Clients that were told that something is missing.
-    pub fn told(&self) -> usize {
-        self.shared.logs.iter().filter(|log| lock(log).items.contains(&Item::Told)).count()
+    /// Clients that the gateway told of a gap.
+    pub fn informed(&self) -> usize {
+        self.shared.logs.iter().filter(|log| lock(log).items.contains(&Item::Gap)).count()
     }
 
     /// Clients that have heard this number, or were told of a gap after it was sent.
@@ -107,7 +107,7 @@ impl Fleet {
     pub async fn wait(&self, what: &str, limit: Duration, holds: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
         let until = Instant::now() + limit;
         while !holds(self) {
-            ensure!(Instant::now() < until, "in vain: {what}; {} listen", self.listening());
+            ensure!(Instant::now() < until, "waited {limit:?} in vain: {what}; {} listen", self.listening());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
@@ -134,11 +134,10 @@ impl Fleet {
     }
 
     /// Ends all clients, and counts what each of them heard of the numbers from 0 to `sent`.
-    pub async fn finish(self, what: &str, sent: u64) -> Report {
-        let _ = self.stop.send(true);
+    pub async fn finish(self, what: &str, sent: u64) -> anyhow::Result<Report> {
+        self.stop.send_replace(true);
         for task in self.tasks {
-            // A panic in it shows as numbers that are missing.
-            let _ = task.await;
+            task.await.context("a listening client panicked")?;
         }
         let mut report =
             Report { what: what.to_owned(), sent, clients: self.shared.logs.len() as u64, ..Report::default() };
@@ -150,26 +149,26 @@ impl Fleet {
             reconnects += log.reconnects;
         }
         report.more = format!("{reconnects} reconnects, {repeats} repeats left out by their id");
-        report
+        Ok(report)
     }
 }
 
 /// Adds what one client heard to a report.
 fn count(items: &[Item], sent: u64, report: &mut Report) {
-    let (mut next, mut told) = (0, false);
+    let (mut next, mut informed) = (0, false);
     for item in items {
         match item {
-            Item::Told => told = true,
+            Item::Gap => informed = true,
             Item::Heard(number) if *number < next => report.doubled += 1,
             Item::Heard(number) => {
                 let missing = number - next;
-                *(if told { &mut report.reported } else { &mut report.lost }) += missing;
+                *(if informed { &mut report.reported } else { &mut report.lost }) += missing;
                 report.delivered += 1;
-                (next, told) = (number + 1, false);
+                (next, informed) = (number + 1, false);
             }
         }
     }
-    *(if told { &mut report.reported } else { &mut report.lost }) += sent.saturating_sub(next);
+    *(if informed { &mut report.reported } else { &mut report.lost }) += sent.saturating_sub(next);
 }
 
 fn lock(log: &Mutex<Log>) -> std::sync::MutexGuard<'_, Log> {
@@ -292,13 +291,13 @@ impl Listener {
             Some("diffyne.resumed") => {
                 self.place = place();
                 if data["recovered"] != true {
-                    self.note(Item::Told);
+                    self.note(Item::Gap);
                 }
                 true
             }
             Some("diffyne.gap") => {
                 self.place = place();
-                self.note(Item::Told);
+                self.note(Item::Gap);
                 false
             }
             Some("diffyne.event") => {
@@ -342,7 +341,7 @@ mod tests {
     fn what_is_missing_is_lost_unless_it_was_told_and_what_comes_again_is_doubled() {
         let mut report = Report::default();
         let heard = |number| Item::Heard(number);
-        count(&[heard(0), heard(1), heard(3), Item::Told, heard(6), heard(6), heard(4), heard(7)], 10, &mut report);
+        count(&[heard(0), heard(1), heard(3), Item::Gap, heard(6), heard(6), heard(4), heard(7)], 10, &mut report);
         assert_eq!((report.delivered, report.lost, report.reported, report.doubled), (5, 1 + 2, 2, 2));
     }
 }

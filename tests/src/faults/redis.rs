@@ -45,11 +45,11 @@ pub async fn redis_comes_back_empty(scale: Scale, seed: u64) -> anyhow::Result<R
     std::fs::remove_dir_all(cluster.directory.path().join("appendonlydir"))?;
     tokio::time::sleep(Duration::from_millis(500)).await;
     cluster.start_redis()?;
-    fleet.wait("everybody is told", Duration::from_secs(20), |fleet| fleet.told() == clients).await?;
+    fleet.wait("everybody is told", Duration::from_secs(20), |fleet| fleet.informed() == clients).await?;
     publish_by_calls(&cluster.url(1), first..first * 2, every).await?;
     fleet.wait("everybody goes on", Duration::from_secs(20), |fleet| fleet.have(first * 2 - 1) == clients).await?;
-    let told = fleet.told();
-    let mut report = fleet.finish("Redis restarted with an empty memory", first * 2).await;
+    let told = fleet.informed();
+    let mut report = fleet.finish("Redis restarted with an empty memory", first * 2).await?;
     report.more = format!("{told} of {clients} clients told to refresh; {}", report.more);
     Ok(report)
 }
@@ -72,7 +72,7 @@ pub async fn redis_is_paused(scale: Scale, seed: u64) -> anyhow::Result<Report> 
     let slowest = sending.await??;
     fleet.wait("everybody has the last one", Duration::from_secs(30), |fleet| fleet.have(count - 1) == clients).await?;
     let away = scale.seconds(2, 5).as_secs();
-    let mut report = fleet.finish(&format!("Redis paused for {away} s while broadcasts are published"), count).await;
+    let mut report = fleet.finish(&format!("Redis paused for {away} s while broadcasts are published"), count).await?;
     report.more = format!("the slowest call meanwhile took {slowest:.1?}; {}", report.more);
     ensure!(slowest < Duration::from_millis(800), "a call waited for Redis: {report}");
     Ok(report)
@@ -118,7 +118,7 @@ pub async fn sentinels_fail_over(scale: Scale, cut_off: bool, seed: u64) -> anyh
     .await??;
     sending.await??;
     fleet.wait("everybody goes on", Duration::from_secs(40), |fleet| fleet.have(total - 1) == clients).await?;
-    let told = fleet.told();
+    let told = fleet.informed();
     if cut_off {
         ensure!(told == clients, "acknowledged broadcasts were lost, and only {told} of {clients} were told");
     }
@@ -128,7 +128,7 @@ pub async fn sentinels_fail_over(scale: Scale, cut_off: bool, seed: u64) -> anyh
     } else {
         "Sentinel failover while broadcasts are published"
     };
-    let mut report = fleet.finish(what, total).await;
+    let mut report = fleet.finish(what, total).await?;
     report.more = format!("{told} of {clients} clients told to refresh; {}", report.more);
     Ok(report)
 }
@@ -151,10 +151,6 @@ pub async fn a_gateway_comes_back_under_its_name(scale: Scale, seed: u64) -> any
             cluster.gateways[0].health().is_ok_and(|health| health["redis"] == "up" && health["workers"] == 1)
         })?;
     }
-    Ok(fleet
-        .finish(
-            &format!("a gateway killed and started under its old name {rounds} times, publishing at once"),
-            rounds * each,
-        )
-        .await)
+    let what = format!("a gateway killed and started under its old name {rounds} times, publishing at once");
+    fleet.finish(&what, rounds * each).await
 }

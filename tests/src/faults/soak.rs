@@ -84,9 +84,9 @@ pub async fn everything_at_random(scale: Scale, seed: u64) -> anyhow::Result<Rep
         cluster.gateways[0].health().is_ok_and(|health| health["status"] == "ok" && health["workers"] == 2)
     })?;
     fleet.wait("everybody has the last one", Duration::from_secs(40), |fleet| fleet.have(count - 1) == clients).await?;
-    let calls = callers.stop().await;
+    let calls = callers.stop().await?;
     let mut report =
-        fleet.finish(&format!("{} s of faults at random ({} of them)", time.as_secs(), faults.len()), count).await;
+        fleet.finish(&format!("{} s of faults at random ({} of them)", time.as_secs(), faults.len()), count).await?;
     // Whoever listened is gone; what is left is the gateway's own.
     eventually("all connections ended", || {
         cluster.gateways[0].metric("diffyne_gateway_connections").is_ok_and(|now| now < 0.5)
@@ -97,15 +97,15 @@ pub async fn everything_at_random(scale: Scale, seed: u64) -> anyhow::Result<Rep
     let (resident_before, open_before) = at_start.unwrap_or((resident, open));
     let waiting = node.metric("diffyne_gateway_calls_in_flight")?;
     report.more = format!(
-        "{} calls: {} well, {} told lost; gateway 0: resident {resident_before} to {resident} KiB, descriptors {open_before} to {open}, {} threads; {}",
+        "{} calls: {} succeeded, {} failed; gateway 0: resident {resident_before} to {resident} KiB, descriptors {open_before} to {open}, {} threads; {}",
         get(&calls.sent),
-        get(&calls.well),
-        get(&calls.told),
+        get(&calls.succeeded),
+        get(&calls.failed),
         threads(node),
         report.more
     );
     ensure!(
-        get(&calls.sent) == get(&calls.well) + get(&calls.told) + get(&calls.unanswered),
+        get(&calls.sent) == get(&calls.succeeded) + get(&calls.failed) + get(&calls.unanswered),
         "calls do not add up: {report}"
     );
     ensure!(get(&calls.unanswered) == 0, "calls without an answer: {report}");

@@ -18,14 +18,14 @@ use crate::client::{Client, call, probe};
 use crate::cluster::{Cluster, Shape};
 use crate::process::{Signal, eventually};
 
-/// What a worker of ours does with a call.
+/// What is wrong with a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Misbehaviour {
-    /// Answers with what is no JSON.
+    /// It answers with what is no JSON.
     Garbage,
-    /// Answers well, three times, and for calls that nobody made.
+    /// It answers each call twice, and calls that nobody made.
     Twice,
-    /// Says what is no frame.
+    /// It sends what is no frame.
     Noise,
 }
 
@@ -115,11 +115,11 @@ pub async fn workers_talk_nonsense(scale: Scale, _seed: u64) -> anyhow::Result<R
         cluster.gateways.push(gateway);
         let callers = Callers::start(&[cluster.url(0)], 10, 200);
         tokio::time::sleep(scale.seconds(3, 15)).await;
-        let calls = callers.stop().await;
+        let calls = callers.stop().await?;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         report.sent += get(&calls.sent);
-        report.delivered += get(&calls.well);
-        report.reported += get(&calls.told);
+        report.delivered += get(&calls.succeeded);
+        report.reported += get(&calls.failed);
         report.lost += get(&calls.unanswered);
         let met = met.load(Ordering::Relaxed);
         words.push(format!("{misbehaviour:?}: {met} calls met it"));
@@ -127,12 +127,15 @@ pub async fn workers_talk_nonsense(scale: Scale, _seed: u64) -> anyhow::Result<R
         ensure!(met > 0 && get(&calls.unanswered) == 0, "{misbehaviour:?}: {met} met it, {calls:?}");
         if misbehaviour == Misbehaviour::Twice {
             ensure!(
-                get(&calls.told) == 0 && node.metric("diffyne_gateway_stray_replies_total")? >= met as f64,
+                get(&calls.failed) == 0 && node.metric("diffyne_gateway_stray_replies_total")? >= met as f64,
                 "{calls:?}"
             );
         } else {
             // The breaker lets a few through, and then one now and then.
-            ensure!(get(&calls.told) <= met && met < get(&calls.sent) / 4, "{misbehaviour:?}: {met} met it, {calls:?}");
+            ensure!(
+                get(&calls.failed) <= met && met < get(&calls.sent) / 4,
+                "{misbehaviour:?}: {met} met it, {calls:?}"
+            );
             ensure!(
                 node.process.output().contains("it gets no calls for a while") || misbehaviour == Misbehaviour::Noise,
                 "no breaker"
@@ -170,20 +173,20 @@ pub async fn workers_freeze_and_flap(scale: Scale, _seed: u64) -> anyhow::Result
     eventually("all three are called again", || {
         cluster.gateways[0].health().is_ok_and(|health| health["workers"] == 3)
     })?;
-    let calls = callers.stop().await;
+    let calls = callers.stop().await?;
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let report = Report {
         what: format!("three workers: one frozen, one killed and started {flaps} times"),
         sent: get(&calls.sent),
         clients: 20,
-        delivered: get(&calls.well),
+        delivered: get(&calls.succeeded),
         lost: get(&calls.unanswered),
-        reported: get(&calls.told),
+        reported: get(&calls.failed),
         doubled: 0,
         more: format!("the frozen one left out after {left_out:.1?}"),
     };
     // What a worker had when it died or froze is told; nothing else fails.
-    ensure!(get(&calls.unanswered) == 0 && get(&calls.told) <= 20 * (flaps + 2), "{report}");
+    ensure!(get(&calls.unanswered) == 0 && get(&calls.failed) <= 20 * (flaps + 2), "{report}");
     Ok(report)
 }
 

@@ -1,20 +1,41 @@
-//! Pictures of the demo page and of the gallery, taken by a real browser: `make screenshots`.
+//! Pictures of the demo page and of the gallery, taken by a real browser.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use base64::Engine as _;
+use clap::{ArgMatches, Command};
 use diffyne_tests::application::{Application, Script};
 use diffyne_tests::browser::{Browser, Tab};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::process::{Process, free_ports, program, project, wait_for_port};
 
+/// The page's connection is open.
 const OPEN: &str = "document.documentElement.dataset.diffyneConnection === 'open'";
 
+/// Its arguments: none.
+pub fn command() -> Command {
+    Command::new("screenshots")
+        .about("Takes pictures of the demo page and of the gallery with Chromium, into target/screenshots")
+}
+
+/// Takes all pictures.
+pub fn run(_: &ArgMatches) -> anyhow::Result<()> {
+    let album = Album(project().join("target/screenshots"));
+    std::fs::create_dir_all(&album.0)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let browser = Browser::start()?;
+        demo(&browser, &album).await?;
+        gallery(&browser, &album).await
+    })
+}
+
+/// The folder of the pictures.
 struct Album(PathBuf);
 
 impl Album {
-    async fn keep(&self, tab: &mut Tab, name: &str) -> anyhow::Result<()> {
+    async fn save(&self, tab: &mut Tab, name: &str) -> anyhow::Result<()> {
         let picture = base64::engine::general_purpose::STANDARD.decode(tab.screenshot().await?)?;
         let path = self.0.join(format!("{name}.png"));
         std::fs::write(&path, picture).with_context(|| format!("cannot write {}", path.display()))?;
@@ -23,7 +44,7 @@ impl Album {
     }
 }
 
-async fn say(tab: &mut Tab, field: &str, text: &str) -> anyhow::Result<()> {
+async fn post_message(tab: &mut Tab, field: &str, text: &str) -> anyhow::Result<()> {
     tab.click(field).await?;
     tab.type_text(text).await?;
     tab.enter().await?;
@@ -42,13 +63,13 @@ async fn demo(browser: &Browser, album: &Album) -> anyhow::Result<()> {
     let mut tab = browser.open(&format!("http://127.0.0.1:{port}/")).await?;
     tab.wait_for(OPEN).await?;
     for text in ["Is anybody there?", "Three gateways, two workers and Redis.", "And nobody lost a message."] {
-        say(&mut tab, ".chat input", text).await?;
+        post_message(&mut tab, ".chat input", text).await?;
     }
     for _ in 0..4 {
         tab.click("[aria-label='one more']").await?;
     }
     tab.wait_for_text("output", "4").await?;
-    album.keep(&mut tab, "demo").await
+    album.save(&mut tab, "demo").await
 }
 
 async fn gallery(browser: &Browser, album: &Album) -> anyhow::Result<()> {
@@ -56,35 +77,26 @@ async fn gallery(browser: &Browser, album: &Album) -> anyhow::Result<()> {
     let application = Application::start(&cluster, &Script::Client, "/diffyne", "").await?;
 
     let mut tab = browser.open(&application.url("/")).await?;
-    album.keep(&mut tab, "gallery").await?;
+    album.save(&mut tab, "gallery").await?;
     let mut tab = browser.open(&application.url("/todo+search")).await?;
     tab.wait_for(OPEN).await?;
     tab.click("li:nth-child(1) [aria-label='done']").await?;
     tab.click("input[type=search]").await?;
     tab.type_text("a").await?;
     tab.wait_for("document.querySelector('li.done') && !document.body.textContent.includes('of 16')").await?;
-    album.keep(&mut tab, "todo-and-search").await?;
+    album.save(&mut tab, "todo-and-search").await?;
     let mut tab = browser.open(&application.url("/signup+wizard")).await?;
     tab.wait_for(OPEN).await?;
     tab.click("form > button").await?;
     tab.wait_for("document.querySelector('em').textContent").await?;
-    album.keep(&mut tab, "forms").await?;
+    album.save(&mut tab, "forms").await?;
     let mut tab = browser.open(&application.url("/dashboard+report")).await?;
     tab.wait_for("document.querySelectorAll('rect').length > 12 && document.querySelector('h3')").await?;
-    album.keep(&mut tab, "dashboard-and-report").await?;
+    album.save(&mut tab, "dashboard-and-report").await?;
     let mut tab = browser.open(&application.url("/chat+counter")).await?;
     tab.wait_for(OPEN).await?;
     for text in ["Hello from the first gateway", "Hello from the second"] {
-        say(&mut tab, "[aria-label=Message]", text).await?;
+        post_message(&mut tab, "[aria-label=Message]", text).await?;
     }
-    album.keep(&mut tab, "chat-and-counter").await
-}
-
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let album = Album(project().join("target/screenshots"));
-    std::fs::create_dir_all(&album.0)?;
-    let browser = Browser::start()?;
-    demo(&browser, &album).await?;
-    gallery(&browser, &album).await
+    album.save(&mut tab, "chat-and-counter").await
 }

@@ -1,0 +1,104 @@
+//! The processes that are measured: a bare echo, and a gateway with a worker of one build or of two.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use diffyne_tests::process::{Process, free_ports, program, program_in, wait_for_port};
+
+use crate::arguments;
+
+/// The build that is measured, and the one that it is compared with.
+#[derive(Debug, Clone, Default)]
+pub struct Builds {
+    /// Where the programs are; none: beside this one.
+    pub new: Option<PathBuf>,
+    /// Where those of the other build are.
+    pub old: Option<PathBuf>,
+}
+
+impl Builds {
+    /// What `--programs` and `--against` say.
+    pub fn of(matches: &ArgMatches) -> anyhow::Result<Self> {
+        Ok(Self { new: arguments::get_programs(matches)?, old: arguments::get_against(matches)? })
+    }
+}
+
+/// A gateway and its worker.
+pub struct Deployment {
+    /// `new` or `old`.
+    pub name: &'static str,
+    /// The gateway.
+    pub gateway: Process,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The worker.
+    pub worker: Process,
+}
+
+/// Everything that takes part in a run.
+pub struct Setup {
+    /// hyper and fastwebsockets with nothing in between.
+    pub echo: Process,
+    /// Where it listens.
+    pub echo_address: SocketAddr,
+    /// The new build, and the old one where there is one.
+    pub deployments: Vec<Deployment>,
+    /// Logs and the demo's database. Last, so that it goes last.
+    pub directory: tempfile::TempDir,
+}
+
+impl Setup {
+    /// Starts everything and waits until it listens.
+    pub fn start(builds: &Builds) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path();
+        let (echo, echo_address) = start_echo("echo", path, &[])?;
+        let mut deployments = vec![Deployment::start("new", builds.new.as_deref(), path)?];
+        if let Some(old) = &builds.old {
+            deployments.push(Deployment::start("old", Some(old), path)?);
+        }
+        Ok(Self { echo, echo_address, deployments, directory })
+    }
+}
+
+impl Deployment {
+    fn start(name: &'static str, programs: Option<&Path>, directory: &Path) -> anyhow::Result<Self> {
+        let find = |program_name| programs.map_or_else(|| program(program_name), |here| program_in(here, program_name));
+        let [port, admin, worker_port, worker_admin] = free_ports()?;
+        let worker = Process::start(&format!("worker-{name}"), directory, &find("test-worker")?, |command| {
+            command.args(["serve", "--worker-listen", &format!("127.0.0.1:{worker_port}")]);
+            command.args(["--worker-admin-listen", &format!("127.0.0.1:{worker_admin}")]);
+            command.args(["--signing-key", "bench", "--database"]).arg(directory.join(format!("{name}.sqlite")));
+        })?;
+        let gateway = Process::start(&format!("gateway-{name}"), directory, &find("diffyne-gateway")?, |command| {
+            command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+            command.args(["--admin-listen", &format!("127.0.0.1:{admin}"), "--max-connections", "50000"]);
+            command.args(["--workers", &format!("127.0.0.1:{worker_port}")]);
+            for limit in ["handshake", "message", "call", "broadcast", "frame", "connection"] {
+                command.args([&format!("--{limit}-rate"), "off"]);
+            }
+        })?;
+        wait_for_port(worker_port)?;
+        wait_for_port(port)?;
+        Ok(Self { name, gateway, address: SocketAddr::from(([127, 0, 0, 1], port)), worker })
+    }
+}
+
+/// Starts `diffyne-bench echo`, with more arguments.
+pub fn start_echo(name: &str, directory: &Path, arguments: &[&str]) -> anyhow::Result<(Process, SocketAddr)> {
+    let [port] = free_ports()?;
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let process = Process::start(name, directory, &std::env::current_exe()?, |command| {
+        command.args(["echo", &address.to_string()]).args(arguments);
+    })?;
+    wait_for_port(port)?;
+    Ok((process, address))
+}
+
+/// A call of one of the test worker's components.
+pub fn call(class: &str, method: &str, params: &str, state: &str) -> String {
+    format!(
+        r#"{{"event":"diffyne.call","data":{{"type":"call","componentId":"diffyne-ygkdSsR3Lxj8Asv7","componentClass":"{class}","method":"{method}","params":{params},"state":{state},"fingerprint":"b35e951ba958819ccddb9224b2df2a55","signature":"ae42e7b1d7c1f9f5a6c3a4c9b0e1d2f3a4b5c6d7e8f90123456789abcdef0123","requestId":"req-abcdefghi"}}}}"#
+    )
+}

@@ -1,0 +1,91 @@
+//! The rules, one table each. A module is written as its path from the crate's root (`connection::session`); a rule
+//! that names a module means all modules below it too, unless it ends in `!`. An empty path is `lib.rs` or `main.rs`.
+
+/// The longest file, in lines.
+pub const LINES_MAX: usize = 500;
+
+/// What some modules may use of their own crate.
+pub struct Boundary {
+    /// The crate's folder.
+    pub member: &'static str,
+    /// Whom the rule is for.
+    pub modules: &'static str,
+    /// What they may use.
+    pub limit: Limit,
+    /// Words that end the sentence "x uses y, but ...".
+    pub reason: &'static str,
+}
+
+/// A limit of what may be used.
+pub enum Limit {
+    /// Nothing else of the crate.
+    Only(&'static [&'static str]),
+    /// Everything but this.
+    Never(&'static [&'static str]),
+}
+
+impl Boundary {
+    /// Whether the rule lets its modules use this one.
+    pub fn allows(&self, used: &str) -> bool {
+        let is_among = |names: &[&str]| names.iter().any(|name| is_within(used, name));
+        match self.limit {
+            Limit::Only(names) => is_among(names),
+            Limit::Never(names) => !is_among(names),
+        }
+    }
+}
+
+/// Whether a module is what a rule names.
+pub fn is_within(module: &str, named: &str) -> bool {
+    match named.strip_suffix('!') {
+        Some(exactly) => module == exactly,
+        None => module == named || module.strip_prefix(named).is_some_and(|rest| rest.starts_with("::")),
+    }
+}
+
+pub const BOUNDARIES: [Boundary; 2] = [
+    Boundary {
+        member: "gateway",
+        modules: "socket",
+        limit: Limit::Only(&["socket"]),
+        reason: "the WebSocket code knows nothing of Diffyne",
+    },
+    Boundary {
+        member: "gateway",
+        modules: "relay",
+        limit: Limit::Never(&["connection", "shard", "http", "server", "cli"]),
+        reason: "the relay knows nothing of connections",
+    },
+];
+
+/// Modules in the order in which they may use each other: each only its own layer and those before it.
+type Layers = &'static [&'static [&'static str]];
+
+pub const LAYERS: [(&str, Layers); 1] = [(
+    "gateway",
+    &[
+        &["socket"],
+        &["shard::call"],
+        &["shard::state"],
+        &["shard::completion", "connection", "http"],
+        &["shard!"],
+        &["server"],
+        &["cli"],
+    ],
+)];
+
+/// Packages that a package must not link, not even through others.
+pub const NOT_LINKED: [(&str, &[&str]); 3] = [
+    ("diffyne-gateway", &["diffyne-worker", "rusqlite", "libsqlite3-sys", "html5ever", "command-fds"]),
+    ("diffyne-worker", &["diffyne-gateway", "fastwebsockets"]),
+    ("diffyne-shared", &["diffyne-gateway", "diffyne-worker"]),
+];
+
+#[test]
+fn a_rule_means_what_lies_below_unless_it_says_exactly() {
+    assert!(is_within("shard", "shard") && is_within("shard::state", "shard") && !is_within("sharded", "shard"));
+    assert!(is_within("shard", "shard!") && !is_within("shard::state", "shard!"));
+    let rule = |limit| Boundary { member: "", modules: "", limit, reason: "" };
+    assert!(rule(Limit::Only(&["a"])).allows("a::b") && !rule(Limit::Only(&["a"])).allows("b"));
+    assert!(rule(Limit::Never(&["a"])).allows("b") && !rule(Limit::Never(&["a"])).allows("a::b"));
+}
