@@ -211,9 +211,9 @@ impl Help {
             None => &self.whole,
         };
         let flags = arguments.iter().filter(|word| word.starts_with("--"));
-        let unknown = flags.map(|flag| flag.split('=').next().unwrap_or(flag)).find(|flag| {
-            !help.split(|c: char| c.is_whitespace() || c == ',' || c == '=').any(|word| word == *flag)
-        });
+        let unknown = flags
+            .map(|flag| flag.split('=').next().unwrap_or(flag))
+            .find(|flag| !help.split(|c: char| c.is_whitespace() || c == ',' || c == '=').any(|word| word == *flag));
         unknown.map(|flag| format!("there is no {flag}"))
     }
 }
@@ -227,12 +227,14 @@ fn every_command_and_flag_of_the_programs_is_in_their_help() -> anyhow::Result<(
         for (path, text) in current_pages()? {
             for code in code(&text) {
                 let words: Vec<&str> = code.split_whitespace().collect();
-                let Some(at) = words.iter().position(|word| *word == name || word.ends_with(&format!("/{name}"))) else {
+                let Some(at) = words.iter().position(|word| *word == name || word.ends_with(&format!("/{name}")))
+                else {
                     continue;
                 };
                 // Up to a pipe, a comment or the next command.
                 let ends = ["|", "#", "&&", "\\", "..."];
-                let arguments: Vec<&str> = words[at + 1..].iter().copied().take_while(|word| !ends.contains(word)).collect();
+                let arguments: Vec<&str> =
+                    words[at + 1..].iter().copied().take_while(|word| !ends.contains(word)).collect();
                 let fault = help.fault(&arguments);
                 assert!(fault.is_none(), "{}: `{code}`: {}", path.display(), fault.unwrap_or_default());
                 seen += 1;

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
@@ -170,15 +171,15 @@ impl Connection {
         let connecting = tokio_tungstenite::connect_async(url.into_client_request()?);
         let (socket, _) = tokio::time::timeout(PATIENCE, connecting).await??;
         let mut client = Client { socket, id: String::new() };
-        let greeting = Some(client.receive().await?);
-        Ok(Self { client, greeting })
+        let greeting = serde_json::from_str(&client.receive_text().await?)?;
+        Ok(Self { client, greeting: Some(greeting) })
     }
 
     async fn receive(&mut self, expected: &Value) -> anyhow::Result<Value> {
         let greeting = self.greeting.take().filter(|_| expected["event"] == "diffyne.connected");
         match greeting {
             Some(greeting) => Ok(greeting),
-            None => self.client.receive().await,
+            None => Ok(serde_json::from_str(&self.client.receive_text().await?)?),
         }
     }
 
@@ -301,7 +302,7 @@ fn exchange(port: u16, request: &HttpText) -> anyhow::Result<HttpText> {
     for (name, value) in &request.headers {
         text.extend([name, ": ", value, "\r\n"]);
     }
-    text.push_str(&format!("Content-Length: {}\r\n\r\n{}", request.body.len(), request.body));
+    write!(text, "Content-Length: {}\r\n\r\n{}", request.body.len(), request.body)?;
     stream.write_all(text.as_bytes())?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -413,7 +414,10 @@ fn every_message_failure_and_close_code_of_the_source_is_on_the_page() -> anyhow
     let closes: Vec<(&str, &str)> = texts.iter().flat_map(|text| close_reasons(text)).collect();
     assert!(closes.len() > 8, "{closes:?}");
     for (code, reason) in closes {
-        assert!(page.contains(&format!("| {code} | `{reason}` |")), "docs/protocol.md does not explain {code} {reason}");
+        assert!(
+            page.contains(&format!("| {code} | `{reason}` |")),
+            "docs/protocol.md does not explain {code} {reason}"
+        );
     }
     Ok(())
 }
@@ -421,5 +425,8 @@ fn every_message_failure_and_close_code_of_the_source_is_on_the_page() -> anyhow
 /// Code and reason of each `Close` that is a constant of its module.
 fn close_reasons(text: &str) -> Vec<(&str, &str)> {
     let calls = text.split("Self = Self::new(").skip(1).filter_map(|rest| rest.split("\")").next());
-    calls.filter_map(|call| call.split_once(", \"")).filter(|(code, _)| code.bytes().all(|b| b.is_ascii_digit())).collect()
+    calls
+        .filter_map(|call| call.split_once(", \""))
+        .filter(|(code, _)| code.bytes().all(|b| b.is_ascii_digit()))
+        .collect()
 }
