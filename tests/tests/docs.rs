@@ -154,6 +154,42 @@ fn every_file_that_is_named_is_there() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Text files below a folder that are no data of tests.
+fn sources(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() && !path.ends_with("tests/data") {
+            files.extend(sources(&path)?);
+        } else if path.is_file() && path.extension().is_none_or(|ending| ending != "md") {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+#[test]
+fn every_page_that_sources_name_is_there() -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    let mut seen = 0;
+    for folder in FOLDERS.iter().filter(|folder| **folder != "docs/") {
+        for path in sources(&project().join(folder))? {
+            // What is no text names no page.
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "_./-".contains(c)));
+            for named in words.filter(|word| word.ends_with(".md") && word.len() > 3 && !word.starts_with('/')) {
+                seen += 1;
+                if !project().join(named).exists() && !project().join("docs").join(named).exists() {
+                    missing.push(format!("{}: {named}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 3, "only {seen} pages are named");
+    assert!(missing.is_empty(), "named, and not there:\n{}", missing.join("\n"));
+    Ok(())
+}
+
 #[test]
 fn every_target_of_make_is_in_the_makefile() -> anyhow::Result<()> {
     let makefile = std::fs::read_to_string(project().join("Makefile"))?;

@@ -1,4 +1,4 @@
-//! `make chaos`: the fault suite in full, with a seed that is printed, and the table for `docs/resilience.md`.
+//! `make chaos`: the fault suite in full, with a seed that is printed, and the table for `tests/RESILIENCE.md`.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -33,7 +33,7 @@ async fn run(name: &str, scale: Scale, seed: u64) -> anyhow::Result<Report> {
 
 fn main() -> ExitCode {
     let matches = Cli::new("chaos")
-        .about("Breaks things on purpose, in full, and prints a table; docs/resilience.md has the last one")
+        .about("Breaks things on purpose, in full, and prints a table; tests/RESILIENCE.md has the last one")
         .arg(
             Arg::new("seed")
                 .long("seed")
