@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::process::{PATIENCE, Signal, project};
-use futures_util::StreamExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -26,6 +26,8 @@ enum Step {
     Connect(String),
     /// Drop a connection.
     Leave(String),
+    /// Send a binary message.
+    Binary(String),
     /// Send SIGTERM to the gateway.
     Stop,
     /// Remove everything from Redis.
@@ -77,6 +79,7 @@ fn read_directive(text: &str) -> anyhow::Result<Step> {
         }
         ["connect", name] => Step::Connect((*name).to_owned()),
         ["leave", name] => Step::Leave((*name).to_owned()),
+        ["binary", name] => Step::Binary((*name).to_owned()),
         ["stop"] => Step::Stop,
         ["empty", "redis"] => Step::EmptyRedis,
         _ => bail!("unknown directive"),
@@ -210,6 +213,7 @@ impl Replay {
                 self.connections.insert(name.clone(), connection);
             }
             Step::Leave(name) => drop(self.connections.remove(name).context("not connected")?),
+            Step::Binary(name) => self.connection(name)?.client.socket.send(Message::binary("{}")).await?,
             Step::Stop => self.cluster()?.gateways[0].process.signal(Signal::Term)?,
             Step::EmptyRedis => {
                 let client = deadpool_redis::redis::Client::open(self.cluster()?.redis_url())?;
