@@ -177,7 +177,9 @@ fn every_page_that_sources_name_is_there() -> anyhow::Result<()> {
             // What is no text names no page.
             let Ok(text) = std::fs::read_to_string(&path) else { continue };
             let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "_./-".contains(c)));
-            for named in words.filter(|word| word.ends_with(".md") && word.len() > 3 && !word.starts_with('/')) {
+            let is_page =
+                |word: &&str| word.strip_suffix(".md").is_some_and(|name| !name.is_empty() && !name.starts_with('/'));
+            for named in words.filter(is_page) {
                 seen += 1;
                 if !project().join(named).exists() && !project().join("docs").join(named).exists() {
                     missing.push(format!("{}: {named}", path.display()));
