@@ -325,22 +325,6 @@ fn settings_tell_their_origin_hide_secrets_and_stop_the_start_when_wrong() -> an
     Ok(())
 }
 
-#[test]
-fn every_setting_is_in_the_readme_and_in_the_example_file() -> anyhow::Result<()> {
-    let readme = std::fs::read_to_string(project().join("README.md"))?;
-    let example = std::fs::read_to_string(project().join("deploy/diffyne.env.example"))?;
-    for name in ["diffyne-gateway", "diffyne-worker"] {
-        let (_, table) = run(name, &["settings"], &[])?;
-        for row in table.lines().skip(2) {
-            assert!(readme.contains(row), "README.md lacks: {row}");
-            let setting = row.split('`').nth(1).unwrap();
-            let default = row.split('|').nth(2).unwrap().trim().trim_matches('`');
-            assert!(example.contains(&format!("\n#{setting}={default}\n")), "the example lacks {setting}={default}");
-        }
-    }
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn sighup_exchanges_keys_and_the_log_level_without_a_restart() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
