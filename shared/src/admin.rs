@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
 use crate::listener::{Listener, Stream};
-use crate::rpc::PeerAddress;
+use crate::rpc::Endpoint;
 
 /// Requests at once; a scraper needs one.
 const CONNECTIONS_MAX: usize = 64;
@@ -67,7 +67,7 @@ pub struct ApiRequest<'a> {
 pub type ApiFuture<'a> = Pin<Box<dyn Future<Output = Option<(StatusCode, Value)>> + Send + 'a>>;
 
 /// Asks a running program for a change at its admin address, as its own command line does; its answer, or why not.
-pub async fn ask(address: &PeerAddress, token: &str, path: &str, body: &str) -> Result<Value, String> {
+pub async fn ask(address: &Endpoint, token: &str, path: &str, body: &str) -> Result<Value, String> {
     fn words(error: impl std::fmt::Display) -> String {
         error.to_string()
     }

@@ -50,7 +50,7 @@ const USUAL: [(&str, &str); 2] = [
 /// A message in the form in which clients print calls, read in one pass; `None` when it has another form.
 ///
 /// If what stands between the usual beginning and the last brace is one whole JSON object, the envelope is well-formed.
-pub fn parse_usual(text: &str) -> Option<(Message<'_>, DataHead<'_>)> {
+pub fn parse_canonical(text: &str) -> Option<(Message<'_>, DataHead<'_>)> {
     USUAL.iter().find_map(|(event, beginning)| {
         let data = text.strip_prefix(beginning)?.strip_suffix('}')?;
         let head = serde_json::from_str(data).ok()?;
@@ -316,7 +316,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for DataHead<'a> {
 
 /// Ours: kinds of failure that a gateway itself tells, beside upstream's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Failure {
+pub enum FailureKind {
     /// The message lacks something, or has it in another type.
     Invalid,
     /// Not run: no place to wait.
@@ -339,9 +339,9 @@ pub enum Failure {
     AnswerTooLarge,
 }
 
-impl Failure {
+impl FailureKind {
     /// The `type` on the wire, which is the outcome's label as well.
-    pub fn kind(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Invalid => "validation_error",
             Self::Overloaded => "overloaded",
@@ -391,8 +391,8 @@ pub fn error(text: &str) -> String {
 }
 
 /// The failure of a call: a response when its requestId is known, else `diffyne.error`.
-pub fn failure(failure: Failure, text: &str, request_id: Option<&str>) -> String {
-    let (text, kind) = (json_string(text), failure.kind());
+pub fn failure(failure: FailureKind, text: &str, request_id: Option<&str>) -> String {
+    let (text, kind) = (json_string(text), failure.label());
     match request_id {
         Some(id) => format!(
             r#"{{"event":"diffyne.response","data":{{"s":false,"error":{text},"type":"{kind}","requestId":{id}}}}}"#
@@ -454,7 +454,7 @@ mod tests {
     #[test]
     fn the_usual_form_is_read_as_any_other() {
         let usual = r#"{"event":"diffyne.call","data":{"method":"x","state":{"a":[1,"}"]},"requestId":1}}"#;
-        let (message, head) = parse_usual(usual).unwrap();
+        let (message, head) = parse_canonical(usual).unwrap();
         let slow = parse(usual).unwrap();
         assert_eq!((message.event, message.data), (slow.event, slow.data));
         assert_eq!(head.method, DataHead::read(slow.data).method);
@@ -467,7 +467,7 @@ mod tests {
             r#"{"event":"diffyne.ping","data":{}}"#,
         ];
         for text in others {
-            assert!(parse_usual(text).is_none(), "{text}");
+            assert!(parse_canonical(text).is_none(), "{text}");
         }
     }
 

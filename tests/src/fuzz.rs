@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use diffyne_gateway::socket::{Decoder, Limits};
+use diffyne_gateway::socket::{Decoder, DecoderLimits};
 use diffyne_shared::envelope::{self, DataHead};
-use diffyne_shared::rpc::proof::{GatewayGreeting, GatewayStep, LegacyToken, WorkerGreeting, WorkerStep};
+use diffyne_shared::rpc::handshake::{GatewayHandshake, GatewayStep, LegacyToken, WorkerHandshake, WorkerStep};
 use diffyne_shared::rpc::{self, CallKind, FrameReader, Transport};
 use diffyne_shared::settings::worker::{Components, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{Files, Layers, gateway, worker};
@@ -21,9 +21,10 @@ use diffyne_shared::signing::{
     EmptyStrings, Purpose, Signer, SigningKey, Verdict, VerifyState, canonical_json, fingerprint,
 };
 use diffyne_shared::token::Tokens;
-use diffyne_worker::backend::application::ApplicationBackend;
-use diffyne_worker::backend::translation::from_endpoint;
-use diffyne_worker::backend::{Backend, Job};
+use diffyne_worker::backend::Backend;
+use diffyne_worker::backend::upstream::UpstreamBackend;
+use diffyne_worker::backend::upstream::endpoint::read_response;
+use diffyne_worker::call::Job;
 use diffyne_worker::component::engine::Engine;
 use diffyne_worker::component::{ClientInfo, Registry};
 use diffyne_worker::vdom::{Node, Patch, diff, parse};
@@ -254,7 +255,7 @@ struct Runner {
     target: Target,
     runtime: tokio::runtime::Runtime,
     /// A worker's backend over a server of ours that answers with the input.
-    backend: Option<Arc<ApplicationBackend>>,
+    backend: Option<Arc<UpstreamBackend>>,
     answer: Arc<std::sync::Mutex<Vec<u8>>>,
     /// Components in Rust.
     engine: Engine,
@@ -289,7 +290,7 @@ impl Runner {
         match self.target {
             Target::Envelope => {
                 let text = String::from_utf8_lossy(input);
-                let usual = envelope::parse_usual(&text).map(|(message, _)| message.data.to_owned());
+                let usual = envelope::parse_canonical(&text).map(|(message, _)| message.data.to_owned());
                 let parsed = envelope::parse(&text);
                 if let Some(data) = usual {
                     assert!(
@@ -301,7 +302,7 @@ impl Runner {
                 }
             }
             Target::Socket => {
-                let mut decoder = Decoder::new(Limits { message_bytes_max: 4096, binary: false });
+                let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 4096, binary: false });
                 let (mut bytes, mut used) = (input.to_vec(), 0);
                 while let Ok(Some(_)) = decoder.next(&mut bytes, &mut used) {}
                 assert!(used <= input.len());
@@ -309,8 +310,8 @@ impl Runner {
             Target::Relay => {
                 let mut reader = FrameReader::new(1 << 20);
                 let tokens = Arc::new(Tokens::new(&["nobody-knows".to_owned()]));
-                let mut worker = WorkerGreeting::new(Arc::clone(&tokens), LegacyToken::Accept, rpc::Hello::default());
-                let greeting = GatewayGreeting::new(tokens, "g", 1 << 20);
+                let mut worker = WorkerHandshake::new(Arc::clone(&tokens), LegacyToken::Accept, rpc::Hello::default());
+                let greeting = GatewayHandshake::new(tokens, "g", 1 << 20);
                 let (mut gateway, _) = greeting.unwrap_or_else(|error| panic!("no greeting: {error}"));
                 let fed = async {
                     let mut bytes = input;
@@ -382,7 +383,7 @@ impl Runner {
             }
             Target::Endpoint => {
                 let status = [200, 400, 403, 404, 422, 500][input.len() % 6];
-                let (_, body) = from_endpoint(status, input);
+                let (_, body) = read_response(status, input);
                 assert!(body.is_empty() || serde_json::from_slice::<serde_json::Value>(&body).is_ok());
             }
             Target::Http | Target::FastCgi => {
@@ -442,7 +443,7 @@ fn tempfile_with(input: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
 }
 
 /// A server that answers everything with the input of the moment, and the backend that asks it.
-async fn serve(target: Target, answer: Arc<std::sync::Mutex<Vec<u8>>>) -> anyhow::Result<Arc<ApplicationBackend>> {
+async fn serve(target: Target, answer: Arc<std::sync::Mutex<Vec<u8>>>) -> anyhow::Result<Arc<UpstreamBackend>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
     tokio::spawn(async move {
@@ -468,7 +469,7 @@ async fn serve(target: Target, answer: Arc<std::sync::Mutex<Vec<u8>>>) -> anyhow
     let layers = Layers::read(&worker::specs(), &Files::default(), &HashMap::new(), &flags)?;
     let settings = WorkerSettings::read(&layers, MissingKey::Refuse)?;
     let Components::Application(application) = settings.components else { anyhow::bail!("no application") };
-    Ok(ApplicationBackend::start(application, settings.signer, false))
+    Ok(UpstreamBackend::start(application, settings.signer, false))
 }
 
 /// Feeds a target for a while, on a small stack; how many inputs it took. A finding is kept in a file that the error

@@ -8,8 +8,8 @@ use diffyne_tests::process::{Process, free_ports, program, wait_for_port};
 async fn two_tabs_chat_and_two_hundred_quick_clicks_count_to_two_hundred() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let [port] = free_ports()?;
-    let _dev = Process::start("dev", directory.path(), &program("diffyne-gateway")?, |command| {
-        command.args(["dev", "--ws-port", &port.to_string(), "--admin-listen", "127.0.0.1:0"]);
+    let _dev = Process::start("dev", directory.path(), &program("diffyne-dev")?, |command| {
+        command.args(["--ws-port", &port.to_string(), "--admin-listen", "127.0.0.1:0"]);
         command.arg("--database").arg(directory.path().join("d.sqlite"));
     })?;
     wait_for_port(port)?;

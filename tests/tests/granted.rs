@@ -309,7 +309,7 @@ async fn a_session_of_laravel_keeps_its_grant_when_its_cookies_are_encrypted_ane
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handover_token_is_good_once_however_long_one_waits() -> anyhow::Result<()> {
-    let handover = diffyne_gateway::handover::Handover::new(&[b"k".to_vec()]);
+    let handover = diffyne_gateway::auth::sealed_cookies::SealedCookies::new(&[b"k".to_vec()]);
     let shape = Shape::new(1, 1).gateway("--signing-key", "k");
     let clusters = [Cluster::start(shape.clone())?, Cluster::start(shape.with_redis())?];
     let token = handover.seal(&["laravel_session=x; Path=/".to_owned()]).unwrap();

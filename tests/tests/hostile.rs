@@ -233,7 +233,7 @@ async fn a_gateway_that_sends_too_large_a_frame_keeps_its_connection() -> anyhow
         Cluster::start(Shape { reachable: Some(0), ..Shape::new(0, 1).worker("--ws-max-message-size", "64KiB") })?;
     let mut stream = TcpStream::connect(("127.0.0.1", cluster.workers[0].port)).await?;
     let mut out = Vec::new();
-    let hello = Hello { id: "by hand".to_owned(), ..Hello::default() };
+    let hello = Hello::worker("by hand", 0);
     rpc::encode(&Frame::Hello(hello), &mut out)?;
     let ballast = "x".repeat(2_000_000);
     for (id, ballast) in [(7_u64, ballast.as_str()), (8, "")] {

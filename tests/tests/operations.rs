@@ -16,8 +16,8 @@ async fn the_tour_runs_in_one_process_and_two_clients_chat_through_it() -> anyho
     let directory = tempfile::tempdir()?;
     let [port] = free_ports()?;
     let admin = port.checked_add(10_000).filter(|port| *port < 65_000);
-    let mut dev = Process::start("dev", directory.path(), &program("diffyne-gateway")?, |command| {
-        command.args(["dev", "--ws-port", &port.to_string()]);
+    let mut dev = Process::start("dev", directory.path(), &program("diffyne-dev")?, |command| {
+        command.args(["--ws-port", &port.to_string()]);
         if admin.is_none() {
             command.args(["--admin-listen", "127.0.0.1:0"]);
         }
@@ -461,11 +461,4 @@ fn a_gateway_on_a_unix_socket_or_a_handed_over_port_serves_and_says_where() -> a
         command.args(["-c", &activated]);
     })?;
     eventually("the handed-over port is served", || http_get(port, "/health").is_ok_and(|health| health.status == 200))
-}
-
-#[test]
-fn the_bridge_that_operators_copy_is_the_one_that_workers_use() -> anyhow::Result<()> {
-    let read = |path: &str| std::fs::read_to_string(project().join(path));
-    assert_eq!(read("deploy/php/diffyne-bridge.php")?, read("worker/src/backend/bridge.php")?);
-    Ok(())
 }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use deadpool_redis::redis;
 use diffyne_shared::rpc::{Challenge, Frame, Hello, Proof, VersionRange};
-use diffyne_shared::token::{Purpose, Tokens};
+use diffyne_shared::token::{MacPurpose, Tokens};
 use diffyne_tests::client::{Client, increment};
 use diffyne_tests::cluster::{Cluster, Node, Shape, http_post};
 use diffyne_tests::process::{Signal, eventually, program};
@@ -70,11 +70,11 @@ async fn a_stranger_who_announces_a_worker_in_redis_is_never_sent_a_byte() -> an
         ("of-another-address", moved),
         (
             "of-another-token",
-            json!({"id": "x", "address": address, "until": until, "macs": theirs.seal(Purpose::Registration, &parts)}),
+            json!({"id": "x", "address": address, "until": until, "macs": theirs.sign(MacPurpose::Registration, &parts)}),
         ),
         (
             "of-long-ago",
-            json!({"id": "x", "address": address, "until": past, "macs": stale.seal(Purpose::Registration, &old_parts)}),
+            json!({"id": "x", "address": address, "until": past, "macs": stale.sign(MacPurpose::Registration, &old_parts)}),
         ),
         ("nonsense", json!({"id": "x", "address": address, "until": -1, "macs": 7})),
     ] {
@@ -93,7 +93,7 @@ async fn a_stranger_who_announces_a_worker_in_redis_is_never_sent_a_byte() -> an
     }
     assert_eq!(stranger.seen(), (0, Vec::new()), "nobody has called there");
     // Signed for its own address, the same listener is dialled: the test would have noticed.
-    let signed = stale.seal(Purpose::Registration, &parts);
+    let signed = stale.sign(MacPurpose::Registration, &parts);
     announce(&cluster, "x", &json!({"id": "x", "address": address, "until": until, "macs": signed}).to_string())?;
     eventually("it is called", || stranger.seen().0 > 0)?;
     eventually("and greeted", || !stranger.seen().1.is_empty())?;
@@ -134,7 +134,7 @@ async fn without_a_token_nobody_beyond_this_machine_is_called() -> anyhow::Resul
 }
 
 fn pretended(versions: VersionRange) -> Hello {
-    Hello { versions, id: "w".to_owned(), capacity: 100, ..Hello::default() }
+    Hello { versions, ..Hello::worker("w", 100) }
 }
 
 fn challenge() -> Frame<'static> {
@@ -334,7 +334,7 @@ async fn a_forged_an_altered_an_old_and_a_repeated_order_disconnect_nobody() -> 
     };
     let signed = |token: &str, ask: &str, at: u64| {
         let parts: [&[u8]; 5] = [b"", ask.as_bytes(), b"g", by_id.as_bytes(), &at.to_be_bytes()];
-        let macs = Tokens::new(&[token.to_owned()]).seal(Purpose::Order, &parts);
+        let macs = Tokens::new(&[token.to_owned()]).sign(MacPurpose::Command, &parts);
         json!({"ask": ask, "from": "g", "question": by_id, "at": at, "macs": macs})
     };
     let bad = [
@@ -363,7 +363,7 @@ async fn a_forged_an_altered_an_old_and_a_repeated_order_disconnect_nobody() -> 
     let of_second = json!({"disconnect": {"client": second.id}}).to_string();
     let parts = |at: &[u8; 8]| {
         let parts: [&[u8]; 5] = [b"", b"6", b"g", of_second.as_bytes(), at];
-        Tokens::new(&[TOKEN.to_owned()]).seal(Purpose::Order, &parts)
+        Tokens::new(&[TOKEN.to_owned()]).sign(MacPurpose::Command, &parts)
     };
     let at = now();
     let order = json!({"ask": "6", "from": "g", "question": of_second, "at": at, "macs": parts(&at.to_be_bytes())});
@@ -371,7 +371,7 @@ async fn a_forged_an_altered_an_old_and_a_repeated_order_disconnect_nobody() -> 
     second.closed().await?;
     // By address the same words would reach whoever has come since.
     let by_all = json!({"ask": "7", "from": "g", "question": by_address, "at": at, "macs":
-        Tokens::new(&[TOKEN.to_owned()]).seal(Purpose::Order, &[b"", b"7", b"g", by_address.as_bytes(), &at.to_be_bytes()])});
+        Tokens::new(&[TOKEN.to_owned()]).sign(MacPurpose::Command, &[b"", b"7", b"g", by_address.as_bytes(), &at.to_be_bytes()])});
     let mut third = Client::connect(&cluster.url(1)).await?;
     publish(&by_all)?;
     third.closed().await?;
@@ -455,7 +455,7 @@ async fn a_token_is_exchanged_by_sighup_while_calls_go_on() -> anyhow::Result<()
     // The old one opens nothing any more.
     let stale = HandGateway::connect(cluster.workers[0].port).await;
     let mut stale = stale?;
-    let (mut greeting, hello) = diffyne_shared::rpc::proof::GatewayGreeting::new(
+    let (mut greeting, hello) = diffyne_shared::rpc::handshake::GatewayHandshake::new(
         std::sync::Arc::new(Tokens::new(&["old".to_owned()])),
         "g",
         1 << 20,
@@ -466,7 +466,8 @@ async fn a_token_is_exchanged_by_sighup_while_calls_go_on() -> anyhow::Result<()
         _ => None,
     });
     let challenge = asked.await?.flatten().unwrap();
-    let Ok(diffyne_shared::rpc::proof::GatewayStep::Send(proof)) = greeting.receive(Frame::Challenge(challenge)) else {
+    let Ok(diffyne_shared::rpc::handshake::GatewayStep::Send(proof)) = greeting.receive(Frame::Challenge(challenge))
+    else {
         panic!("no proof")
     };
     stale.send(&proof).await?;

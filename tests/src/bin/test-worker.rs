@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use diffyne_tests::{gallery, recorded, vault};
-use diffyne_worker::component::{Definition, Failure, Registry};
+use diffyne_worker::component::{CallError, Definition, Registry};
 use diffyne_worker::{cli, demo};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -44,11 +44,11 @@ struct Page {
 }
 
 /// One line a run, in the file that the test names: what ran, even when its answer was lost.
-fn note(tag: &str) -> Result<(), Failure> {
-    let path = std::env::var("DIFFYNE_PROBE_FILE").map_err(Failure::exception)?;
-    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(Failure::exception)?;
+fn note(tag: &str) -> Result<(), CallError> {
+    let path = std::env::var("DIFFYNE_PROBE_FILE").map_err(CallError::exception)?;
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(CallError::exception)?;
     // One write a line: two workers share the file.
-    file.write_all(format!("{tag}\n").as_bytes()).map_err(Failure::exception)
+    file.write_all(format!("{tag}\n").as_bytes()).map_err(CallError::exception)
 }
 
 fn register(registry: &mut Registry) {
@@ -96,7 +96,7 @@ fn register(registry: &mut Registry) {
                     Ok(())
                 })
             })
-            .method("fail", [], |_probe, _context, ()| Err(Failure::Exception("it failed on purpose".to_owned())))
+            .method("fail", [], |_probe, _context, ()| Err(CallError::Exception("it failed on purpose".to_owned())))
             .method("panic", [], |_probe, _context, ()| -> () { panic!("it panicked on purpose") })
             .method("blast", ["n", "bytes"], |_probe, context, (n, bytes): (i64, i64)| {
                 let text = "x".repeat(usize::try_from(bytes).unwrap_or(0).min(2_000_000));
