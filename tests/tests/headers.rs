@@ -1,6 +1,6 @@
 //! What PHP and Laravel make of a browser's and a proxy's headers is what a component sees: 10 000 generated sets go
 //! through a gateway, a worker and its PHP, and beside that through PHP's own server (`$_COOKIE`) and Laravel's own
-//! request (`ip()`, `isSecure()`, `url()`). Where both differ on purpose, the table says so, and README as well.
+//! request (`ip()`, `isSecure()`, `url()`). Where both differ on purpose, the table says so, and docs/security.md as well.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -99,7 +99,7 @@ impl Set {
 
 /// A difference that is meant.
 struct Meant {
-    /// As README says it.
+    /// As docs/security.md says it.
     why: &'static str,
     /// Of which part: `cookies`, `address`, `url`.
     part: &'static str,
@@ -499,10 +499,10 @@ fn ten_thousand_header_sets_mean_the_same_here_as_in_php_and_laravel_but_for_the
     for meant in &TABLE {
         assert!(counted.contains_key(meant.why), "SEED={seed}: no set shows that {}", meant.why);
     }
-    let readme = std::fs::read_to_string(diffyne_tests::process::project().join("README.md"))?;
+    let page = std::fs::read_to_string(diffyne_tests::process::project().join("docs/security.md"))?;
     let words = |text: &str| text.split_whitespace().map(|word| word.replace('`', "")).collect::<Vec<_>>().join(" ");
     for meant in &TABLE {
-        assert!(words(&readme).contains(&words(meant.why)), "README does not say that {}", meant.why);
+        assert!(words(&page).contains(&words(meant.why)), "docs/security.md does not say that {}", meant.why);
     }
     Ok(())
 }
