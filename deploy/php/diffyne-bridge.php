@@ -148,58 +148,67 @@ namespace Diffyne\Cluster {
             private function handle(Request $request): Response
             {
                 $call = $request->attributes->get('diffyne.call');
-                $overHttp = ! is_array($call);
-                if ($overHttp) {
-                    if (! hash_equals(self::secret(), (string) $request->header('X-Diffyne-Bridge'))) {
-                        return new Response('', 404);
-                    }
-                    [$head, $payload] = explode("\n", $request->getContent(), 2) + ['', ''];
-                    $call = ['head' => json_decode($head, true) ?? [], 'payload' => $payload];
-                    if (($call['head']['kind'] ?? '') === 'hello') {
-                        return new Response((string) self::VERSION);
-                    }
+                if (! is_array($call)) {
+                    return $this->handleHttp($request);
                 }
-                if ($overHttp) {
-                    self::setBrowser($request, $call['head']);
+                $this->reply = $this->runInSession($request, $call['head'], $call['payload']);
+
+                return new Response('', 204);
+            }
+
+            /** Handles a call that a worker sends over HTTP or FastCGI. */
+            private function handleHttp(Request $request): Response
+            {
+                if (! hash_equals(self::secret(), (string) $request->header('X-Diffyne-Bridge'))) {
+                    return new Response('', 404);
                 }
-                $levels = ob_get_level();
-                $session = $request->hasSession() ? $request->session() : null;
-                $before = $session?->getId();
-                // A driver that stores nothing cannot lose a session.
-                $keeps = ! in_array(config('session.driver'), ['array', 'null', null], true);
-                $brought = $session !== null && $keeps && $request->cookies->has($session->getName());
-                $known = $session !== null && $session->has('_flash');
+                [$head, $payload] = explode("\n", $request->getContent(), 2) + ['', ''];
+                $head = json_decode($head, true) ?? [];
+                if (($head['kind'] ?? '') === 'hello') {
+                    return new Response((string) self::VERSION);
+                }
+                self::setBrowser($request, $head);
                 // A call's output would precede the reply. A pool buffers it by itself.
-                $overHttp && ob_start();
-                $this->reply = $this->run($call['head'], $call['payload']);
-                if ($overHttp) {
-                    $printed = '';
-                    while (ob_get_level() > $levels) {
-                        $printed = ob_get_clean().$printed;
-                    }
-                    $printed === '' || error_log(strlen($printed).' bytes of output in a Diffyne call went nowhere: '.substr($printed, 0, 300));
+                $levels = ob_get_level();
+                ob_start();
+                $reply = $this->runInSession($request, $head, $payload);
+                $printed = '';
+                while (ob_get_level() > $levels) {
+                    $printed = ob_get_clean().$printed;
                 }
-                if ($session !== null) {
-                    $changed = $session->getId() !== $before;
-                    $gone = $brought && ! $known && ! $changed;
-                    // Another request has ended the session while this one ran: it must not be written again. A pool's
-                    // sessions check that by themselves.
-                    if (
-                        $known && $keeps && ! $changed && ! property_exists($session, 'endedElsewhere')
-                        && in_array($session->getHandler()->read($before), ['', false, null], true)
-                    ) {
-                        $session->flush();
-                        $gone = true;
-                    }
-                    $this->reply['head']['session'] = $changed ? 'changed' : ($gone ? 'gone' : 'same');
-                }
+                $printed === '' || error_log(strlen($printed).' bytes of output in a Diffyne call went nowhere: '.substr($printed, 0, 300));
+                $head = json_encode($reply['head'] + ['length' => strlen($reply['body'])], self::JSON);
 
-                if (! $overHttp) {
-                    return new Response('', 204);
-                }
-                $head = json_encode($this->reply['head'] + ['length' => strlen($this->reply['body'])], self::JSON);
+                return new Response($head."\n".$reply['body'], 200, ['Content-Type' => 'application/x-diffyne']);
+            }
 
-                return new Response($head."\n".$this->reply['body'], 200, ['Content-Type' => 'application/x-diffyne']);
+            /** Runs a call and adds to its reply what happened to the user's session. */
+            private function runInSession(Request $request, array $head, string $payload): array
+            {
+                $session = $request->hasSession() ? $request->session() : null;
+                if ($session === null) {
+                    return $this->run($head, $payload);
+                }
+                $before = $session->getId();
+                // A driver that stores nothing cannot lose a session.
+                $isStored = ! in_array(config('session.driver'), ['array', 'null', null], true);
+                $brought = $isStored && $request->cookies->has($session->getName());
+                $known = $session->has('_flash');
+                $reply = $this->run($head, $payload);
+                $changed = $session->getId() !== $before;
+                $gone = $brought && ! $known && ! $changed;
+                // Another request has ended the session while this one ran: it must not be written again. A pool's
+                // sessions check that by themselves.
+                if (
+                    $known && $isStored && ! $changed && ! property_exists($session, 'endedElsewhere')
+                    && in_array($session->getHandler()->read($before), ['', false, null], true)
+                ) {
+                    $session->flush();
+                    $gone = true;
+                }
+                $reply['head']['session'] = $changed ? 'changed' : ($gone ? 'gone' : 'same');
+
+                return $reply;
             }
 
             /** Sets the browser's address, scheme and host, which a worker with the right secret knows better than proxies. */

@@ -1,4 +1,4 @@
-//! Listening and connecting on TCP, Unix sockets and, for the `dev` command, within the process.
+//! Listening and connecting on TCP, on Unix sockets and, for the `dev` command, within the process.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
@@ -28,7 +28,7 @@ pub enum Listener {
     Unix(UnixListener, Option<PathBuf>),
 }
 
-/// A connection that belongs to no runtime yet.
+/// An accepted connection that belongs to no runtime yet.
 #[derive(Debug)]
 pub enum AcceptedStream {
     /// TCP, with the peer.
@@ -50,7 +50,7 @@ impl Listener {
         }
     }
 
-    /// Takes a TCP listener that somebody else bound (systemd).
+    /// Takes a TCP listener that another process bound (systemd).
     pub fn from_tcp(listener: StdTcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener).map(Self::Tcp)
@@ -62,7 +62,7 @@ impl Listener {
         Ok(Self::Unix(UnixListener::from_std(listener)?, owned))
     }
 
-    /// Where it listens now (the port that the system chose, too).
+    /// The address it listens on, with the port that the system chose.
     pub fn address(&self) -> io::Result<Endpoint> {
         Ok(match self {
             Self::Tcp(listener) => {
@@ -76,7 +76,7 @@ impl Listener {
         })
     }
 
-    /// The next connection. Survives a lack of file descriptors by waiting a moment.
+    /// Accepts the next connection. When the process has no file descriptor left, it waits a moment and tries again.
     pub async fn accept(&self) -> io::Result<AcceptedStream> {
         loop {
             let accepted = match self {
@@ -131,7 +131,7 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<StdTcpListener> {
     Err(last)
 }
 
-/// Removes the socket file of a process that is gone; a living one keeps it, and the bind fails.
+/// Removes the socket file of a process that has ended. A running one keeps it, and the bind fails.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     if is_socket && StdUnixStream::connect(path).is_err() {
@@ -150,7 +150,7 @@ impl AcceptedStream {
     }
 }
 
-/// A connection, of whatever kind.
+/// A connection of any kind.
 #[derive(Debug)]
 pub enum Stream {
     /// TCP.

@@ -247,26 +247,30 @@ namespace Diffyne\Cluster\Loop {
             });
             guarded(static fn () => $sandbox->flush());
             $this->session = null;
-            guarded(function (): void {
-                [$_SERVER, $_ENV, $_GET, $_POST, $_COOKIE, $_FILES, $_REQUEST] = [$this->server, $this->environment, [], [], [], [], []];
-                self::setCurrent($this->app);
-                foreach ($this->rebound as [$service, $setter]) {
-                    $service->{$setter}($this->app);
-                }
-                date_default_timezone_get() !== $this->timeZone && date_default_timezone_set($this->timeZone);
-                error_reporting($this->reporting);
-                getcwd() !== $this->directory && chdir($this->directory);
-                setlocale(LC_ALL, 'C');
-                mb_internal_encoding('UTF-8');
-                if (class_exists(\Carbon\Carbon::class, false)) {
-                    \Carbon\Carbon::setTestNow();
-                    \Carbon\Carbon::getLocale() !== $this->carbonLocale && \Carbon\Carbon::setLocale($this->carbonLocale);
-                }
-                if (class_exists(\Illuminate\Database\Eloquent\Model::class, false)) {
-                    \Illuminate\Database\Eloquent\Model::reguard();
-                }
-                error_clear_last();
-            });
+            guarded(fn () => $this->resetProcess());
+        }
+
+        /** Resets what a call may have changed outside its container. */
+        private function resetProcess(): void
+        {
+            [$_SERVER, $_ENV, $_GET, $_POST, $_COOKIE, $_FILES, $_REQUEST] = [$this->server, $this->environment, [], [], [], [], []];
+            self::setCurrent($this->app);
+            foreach ($this->rebound as [$service, $setter]) {
+                $service->{$setter}($this->app);
+            }
+            date_default_timezone_get() !== $this->timeZone && date_default_timezone_set($this->timeZone);
+            error_reporting($this->reporting);
+            getcwd() !== $this->directory && chdir($this->directory);
+            setlocale(LC_ALL, 'C');
+            mb_internal_encoding('UTF-8');
+            if (class_exists(\Carbon\Carbon::class, false)) {
+                \Carbon\Carbon::setTestNow();
+                \Carbon\Carbon::getLocale() !== $this->carbonLocale && \Carbon\Carbon::setLocale($this->carbonLocale);
+            }
+            if (class_exists(\Illuminate\Database\Eloquent\Model::class, false)) {
+                \Illuminate\Database\Eloquent\Model::reguard();
+            }
+            error_clear_last();
         }
     }
 }
