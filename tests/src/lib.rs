@@ -7,6 +7,7 @@
 //! * [`faulty_proxy`]: a TCP proxy that can refuse and silence connections
 //! * [`attack`]: a hostile client, and a bystander who must not notice it
 //! * [`browser`]: headless Chromium
+//! * [`header_sets`]: random headers of browsers and proxies
 //! * [`recorded`], [`dom`]: the components of the recorded conversation, and what their patches do
 //! * [`laravel`]: a real Laravel application; [`laravel_probe`]: calls of its components
 //! * [`relay`]: gateways and workers by hand
@@ -25,6 +26,7 @@ pub mod faults;
 pub mod faulty_proxy;
 pub mod fuzz;
 pub mod gallery;
+pub mod header_sets;
 pub mod laravel;
 pub mod laravel_probe;
 pub mod load;

@@ -30,7 +30,7 @@ fn handshakes(cluster: &Cluster, result: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_address_and_one_key_have_so_many_connections_and_no_more() -> anyhow::Result<()> {
+async fn connections_per_address_and_per_key_are_limited() -> anyhow::Result<()> {
     let shape = Shape::new(1, 1).gateway("--max-connections-per-address", "3").gateway("--ws-key", "k");
     let cluster = Cluster::start(shape.clone())?;
     let url = format!("{}?key=k", cluster.url(0));
@@ -59,7 +59,7 @@ async fn one_address_and_one_key_have_so_many_connections_and_no_more() -> anyho
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_handshakes_is_let_in_at_its_rate_and_the_log_stays_short() -> anyhow::Result<()> {
+async fn a_storm_of_handshakes_is_admitted_at_the_configured_rate_and_the_log_stays_short() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1).gateway("--handshake-rate", "20/s:30"))?;
     let mut calm = Client::connect(&cluster.url(0)).await?;
     let (started, mut let_in, mut turned_away) = (Instant::now(), 0, 0);
@@ -81,7 +81,7 @@ async fn a_storm_of_handshakes_is_let_in_at_its_rate_and_the_log_stays_short() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_calls_are_answered_and_too_many_messages_end_the_connection() -> anyhow::Result<()> {
+async fn too_many_calls_get_an_error_and_too_many_messages_close_the_connection() -> anyhow::Result<()> {
     let shape = Shape::new(1, 1).gateway("--call-rate", "5/s:10").gateway("--message-rate", "20/s:40");
     let cluster = Cluster::start(shape)?;
     let gateway = &cluster.gateways[0];
@@ -116,7 +116,7 @@ async fn too_many_calls_are_answered_and_too_many_messages_end_the_connection() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_has_a_rate_beyond_which_it_stays_in_its_response() -> anyhow::Result<()> {
+async fn an_event_above_its_rate_is_not_broadcast_and_stays_in_the_response() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1).gateway("--broadcast-rate", "1/s:5"))?;
     let mut sender = Client::connect(&cluster.url(0)).await?;
     let mut other = Client::connect(&cluster.url(0)).await?;
@@ -141,7 +141,7 @@ async fn an_event_has_a_rate_beyond_which_it_stays_in_its_response() -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_do_nothing_or_are_old_end_and_others_stay() -> anyhow::Result<()> {
+async fn idle_and_old_connections_are_closed_and_others_stay() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1).gateway("--idle-timeout", "2s"))?;
     let mut idle = Client::connect(&cluster.url(0)).await?;
     let mut listener = Client::connect(&cluster.url(0)).await?;
@@ -181,7 +181,7 @@ async fn a_client_that_stops_reading_is_closed_after_a_while() -> anyhow::Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_short_of_memory_lets_nobody_in_and_sends_the_slowest_away() -> anyhow::Result<()> {
+async fn a_gateway_short_of_memory_refuses_new_clients_and_closes_the_slowest() -> anyhow::Result<()> {
     // All that a gateway of this build needs by itself, and a little.
     let plain = Cluster::start(Shape::new(1, 1))?;
     let own = plain.gateways[0].process.resident_kib()? * 1024;
@@ -209,7 +209,7 @@ async fn a_gateway_short_of_memory_lets_nobody_in_and_sends_the_slowest_away() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operators_find_and_end_connections_on_every_gateway() -> anyhow::Result<()> {
+async fn operators_find_and_close_connections_on_every_gateway() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(3, 1).with_redis().gateway("--admin-token", "let-me"))?;
     let bearer = [("Authorization", "Bearer let-me")];
     let get = |path: &str| -> anyhow::Result<(u16, Value)> {
@@ -253,7 +253,7 @@ async fn operators_find_and_end_connections_on_every_gateway() -> anyhow::Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_sends_clients_away_at_its_rate_while_they_work_on() -> anyhow::Result<()> {
+async fn a_drain_disconnects_clients_at_the_configured_rate_while_they_keep_working() -> anyhow::Result<()> {
     let mut cluster =
         Cluster::start(Shape::new(1, 1).gateway("--drain-rate", "10").gateway("--admin-token", "let-me"))?;
     let mut clients = Vec::new();

@@ -81,7 +81,7 @@ fn every_ajax_call_has_its_status_and_shape() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lazy_component_comes_by_both_transports_signed_for_the_id_that_asked() -> anyhow::Result<()> {
+async fn a_lazy_component_is_mounted_by_both_transports_and_signed_for_the_requested_id() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1))?;
     let report = json!({"componentClass": "Gallery\\Report", "componentId": "diffyne-lazy", "params": {"quarter": 3}, "queryParams": []});
     let mut client = Client::connect(&cluster.url(0)).await?;
@@ -135,7 +135,7 @@ async fn a_lazy_component_comes_by_both_transports_signed_for_the_id_that_asked(
 }
 
 #[test]
-fn pages_of_other_hosts_are_told_what_they_may_do() -> anyhow::Result<()> {
+fn cors_headers_tell_pages_of_other_hosts_what_they_may_do() -> anyhow::Result<()> {
     let shape =
         Shape::new(1, 1).gateway("--ws-cors-origins", "https://shop.test").gateway("--ws-cors-headers", "X-One,X-Two");
     let cluster = Cluster::start(shape)?;
@@ -182,7 +182,7 @@ fn cookies_reach_the_component_and_come_back_except_for_a_foreign_page() -> anyh
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broadcast_leaves_from_a_request_and_spares_the_sockets_of_its_page() -> anyhow::Result<()> {
+async fn an_ajax_call_broadcasts_to_everybody_but_the_socket_of_its_own_page() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(2, 1).with_redis())?;
     let mut own = Client::connect(&cluster.url(0)).await?;
     let mut other = Client::connect(&cluster.url(1)).await?;
@@ -264,7 +264,7 @@ fn a_request_under_way_is_finished_when_the_gateway_stops() -> anyhow::Result<()
 }
 
 #[test]
-fn a_request_whose_worker_dies_is_told_at_once() -> anyhow::Result<()> {
+fn a_request_whose_worker_dies_fails_at_once() -> anyhow::Result<()> {
     let mut cluster = Cluster::start(Shape::new(1, 1))?;
     let port = cluster.gateways[0].port;
     let slow = call("App\\Tests\\Probe", "p", "slow", json!(["dying", 5000]), json!({"runs": 0}), "r").to_string();
@@ -278,7 +278,7 @@ fn a_request_whose_worker_dies_is_told_at_once() -> anyhow::Result<()> {
 }
 
 #[test]
-fn scripts_are_served_with_their_hash_and_small() -> anyhow::Result<()> {
+fn scripts_are_small_and_served_with_their_hash() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1).gateway("--route-prefix", "/live"))?;
     let port = cluster.gateways[0].port;
     for entry in ["companion.js", "client.js"] {

@@ -45,7 +45,7 @@ async fn a_chat_message_reaches_29_others_on_three_gateways_exactly_once_100_tim
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn match_filters_unsubscribe_and_depth_are_heeded() -> anyhow::Result<()> {
+async fn match_filters_unsubscriptions_and_the_depth_limit_are_respected() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1))?;
     let mut sender = Client::connect(&cluster.url(0)).await?;
     let mut room = Client::connect(&cluster.url(0)).await?;

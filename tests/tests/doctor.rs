@@ -20,7 +20,7 @@ fn line<'a>(text: &'a str, part: &str, words: &str) -> &'a str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_up_that_is_well_is_green_and_a_call_goes_through_it() -> anyhow::Result<()> {
+async fn a_healthy_set_up_passes_every_check_and_a_real_call() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.load_bridge()?;
     let cluster = Cluster::start(laravel.shape(1, 1).with_redis())?;
@@ -67,7 +67,7 @@ async fn a_set_up_that_is_well_is_green_and_a_call_goes_through_it() -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_fault_of_a_set_up_is_told_with_what_to_do() -> anyhow::Result<()> {
+async fn each_fault_of_a_set_up_is_reported_with_its_remedy() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.change("app/Diffyne/Counter.php", "class Counter extends Component\n{", "class Counter extends Component\n{\n    use \\Diffyne\\Cluster\\InteractsWithWebSocket;\n\n    #[\\Diffyne\\Attributes\\On('x')]\n    public function hears(): void {}\n")?;
     std::fs::write(

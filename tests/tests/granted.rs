@@ -52,7 +52,7 @@ fn count_questions(cluster: &Cluster) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_who_is_granted_an_event_hears_it_and_comes_back_without_a_worker() -> anyhow::Result<()> {
+async fn only_clients_with_a_grant_hear_an_event_and_resume_without_a_worker() -> anyhow::Result<()> {
     let cluster = Cluster::start(shape())?;
     let cookie = [("Cookie", "session=ada"), ("Origin", "http://127.0.0.1")];
     let mut ada = Client::connect_with(&cluster.url(0), &cookie).await?;
@@ -131,7 +131,7 @@ async fn only_who_is_granted_an_event_hears_it_and_comes_back_without_a_worker()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_no_worker_a_grant_that_is_good_still_holds() -> anyhow::Result<()> {
+async fn a_valid_grant_holds_without_a_worker() -> anyhow::Result<()> {
     let mut cluster = Cluster::start(shape().gateway("--worker-wait", "1s"))?;
     let cookie = [("Cookie", "session=ada"), ("Origin", "http://127.0.0.1")];
     let mut ada = Client::connect_with(&cluster.url(0), &cookie).await?;
@@ -151,7 +151,7 @@ async fn with_no_worker_a_grant_that_is_good_still_holds() -> anyhow::Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_no_worker_a_grant_ends_when_it_was_to_end() -> anyhow::Result<()> {
+async fn a_grant_expires_on_time_without_a_worker() -> anyhow::Result<()> {
     /// Pacing: some twenty times in the life of a grant.
     const PAUSE: Duration = Duration::from_millis(500);
     let mut cluster = Cluster::start(shape().gateway("--worker-wait", "200ms"))?;
@@ -291,7 +291,7 @@ async fn a_session_of_laravel_keeps_its_grant_when_its_cookies_are_encrypted_ane
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handover_token_is_good_once_however_long_one_waits() -> anyhow::Result<()> {
+async fn a_session_token_can_be_used_only_once() -> anyhow::Result<()> {
     /// How long a token could be used: all of it has to pass.
     const TOKEN_LIFE: Duration = Duration::from_secs(30);
     /// Whole seconds are counted: what lies around the end.
@@ -319,8 +319,8 @@ async fn a_handover_token_is_good_once_however_long_one_waits() -> anyhow::Resul
     Ok(())
 }
 
-for_runtimes!(components_in_php_say_who_may_hear: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn components_in_php_say_who_may_hear(runtime: Runtime) -> anyhow::Result<()> {
+for_runtimes!(components_in_php_decide_who_may_subscribe: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn components_in_php_decide_who_may_subscribe(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let deployment = laravel.deploy(runtime, 1)?;
     let key = APP_KEY;

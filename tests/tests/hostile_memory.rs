@@ -40,7 +40,7 @@ async fn ten_thousand_large_filters_of_one_client_took_no_more_than_its_share() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_wait_count_as_what_their_connection_holds() -> anyhow::Result<()> {
+async fn waiting_calls_count_towards_the_memory_of_their_connection() -> anyhow::Result<()> {
     let shape = Shape::new(1, 1).worker("--worker-concurrency", "1").gateway("--outbox-bytes", "1MiB");
     let cluster = Cluster::start(shape.gateway("--connection-bytes", "3MiB"))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
@@ -117,7 +117,7 @@ async fn unfinished_messages_are_shed_when_memory_is_short_and_new_clients_come_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_does_not_come_to_its_end_ends_its_connection() -> anyhow::Result<()> {
+async fn an_unfinished_message_closes_its_connection() -> anyhow::Result<()> {
     /// The time a message may take.
     const MESSAGE_TIMEOUT: Duration = Duration::from_secs(2);
     let timeout = format!("{}s", MESSAGE_TIMEOUT.as_secs());

@@ -89,7 +89,7 @@ async fn a_call_larger_than_the_worker_takes_is_refused_and_the_next_one_runs() 
 
 /// A worker of an older release: it does not tell how long a frame it takes, and answers with more than the gateway
 /// takes when the method is `large`.
-async fn worker_without_measure(listener: tokio::net::TcpListener) -> anyhow::Result<()> {
+async fn run_worker_without_frame_limit(listener: tokio::net::TcpListener) -> anyhow::Result<()> {
     let (mut stream, _) = listener.accept().await?;
     let mut reader = FrameReader::new(1 << 20);
     let large = format!(r#"{{"s":true,"x":"{}"}}"#, "x".repeat(3_000_000));
@@ -125,7 +125,7 @@ async fn an_answer_larger_than_the_gateway_takes_fails_by_itself() -> anyhow::Re
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let shape = Shape::new(1, 0).gateway("--workers", &listener.local_addr()?.to_string());
     let cluster = Cluster::start(shape.gateway("--outbox-bytes", "1MiB").gateway("--threads", "1"))?;
-    let worker = tokio::spawn(worker_without_measure(listener));
+    let worker = tokio::spawn(run_worker_without_frame_limit(listener));
     eventually("the worker is used", || cluster.gateways[0].ready().is_ok_and(|status| status == 200))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     for _ in 0..10 {

@@ -79,7 +79,7 @@ async fn a_thousand_resumes_with_a_hundred_filters_held_nobody_up() -> anyhow::R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replays_cost_their_client_what_they_send() -> anyhow::Result<()> {
+async fn replayed_bytes_count_against_the_rate_of_their_client() -> anyhow::Result<()> {
     let shape = Shape::new(1, 1).gateway("--threads", "1").gateway("--connection-rate", "1MiB/s:2MiB");
     let cluster = Cluster::start(shape.gateway("--history-length", "2000"))?;
     let mut client = Client::connect(&cluster.url(0)).await?;

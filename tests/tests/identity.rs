@@ -105,9 +105,9 @@ async fn no_header_of_a_client_poisons_a_link_or_an_address_through_any_nginx_fi
     Ok(())
 }
 
-for_runtimes!(an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself: fast_path = FastPath, kernel = Kernel, http = Http,
+for_runtimes!(an_application_sees_what_a_trusted_proxy_says_whatever_proxies_it_trusts_itself: fast_path = FastPath, kernel = Kernel, http = Http,
     fastcgi = FastCgi, fastcgi_without = FastCgiWithoutBridge);
-async fn an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself(
+async fn an_application_sees_what_a_trusted_proxy_says_whatever_proxies_it_trusts_itself(
     runtime: Runtime,
 ) -> anyhow::Result<()> {
     let said = [
@@ -144,7 +144,7 @@ async fn an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_by_address_is_each_clients_own_however_the_proxy_writes_addresses() -> anyhow::Result<()> {
+async fn limits_by_address_apply_to_each_client_however_the_proxy_writes_addresses() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1).gateway("--max-connections-per-address", "1"))?;
     let mut held = Vec::new();
     for forwarded in [
@@ -262,7 +262,7 @@ fn no_log_of_nginx_holds_the_websocket_key() -> anyhow::Result<()> {
 }
 
 #[test]
-fn systemd_takes_the_units_and_finds_little_to_say() -> anyhow::Result<()> {
+fn systemd_accepts_the_units_and_rates_them_as_safe() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let units = project().join("deploy/systemd");
     let unit = |name: &str, instance: &str| -> anyhow::Result<PathBuf> {

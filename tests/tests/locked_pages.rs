@@ -87,8 +87,8 @@ async fn the_inputs_of_the_audit_are_refused(runtime: Option<Runtime>) -> anyhow
     Ok(())
 }
 
-for_all_backends!(a_page_goes_on_under_edits_with_either_signature);
-async fn a_page_goes_on_under_edits_with_either_signature(runtime: Option<Runtime>) -> anyhow::Result<()> {
+for_all_backends!(an_edited_page_keeps_working_with_either_signature);
+async fn an_edited_page_keeps_working_with_either_signature(runtime: Option<Runtime>) -> anyhow::Result<()> {
     let (_laravel, deployment) = deploy(runtime)?;
     let cluster = Cluster::start(deployment.shape.clone())?;
     let mut page = Page::open(&cluster).await?;

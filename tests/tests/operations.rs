@@ -12,7 +12,7 @@ use diffyne_tests::task::stop_task;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_tour_runs_in_one_process_and_two_clients_chat_through_it() -> anyhow::Result<()> {
+async fn dev_runs_everything_in_one_process_and_two_clients_chat_through_it() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let [port] = free_ports()?;
     let admin = port.checked_add(10_000).filter(|port| *port < 65_000);
@@ -273,7 +273,7 @@ fn run(program_name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> 
 }
 
 #[test]
-fn settings_tell_their_origin_hide_secrets_and_stop_the_start_when_wrong() -> anyhow::Result<()> {
+fn settings_show_their_origin_hide_secrets_and_prevent_the_start_when_invalid() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let (toml, env) = (directory.path().join("d.toml"), directory.path().join("app.env"));
     std::fs::write(&toml, "max_connections = 11\nws_port = 6101\ncall_timeout = \"9s\"\nverify_state = \"strict\"\n")?;
@@ -430,7 +430,7 @@ fn the_cluster_script_starts_everything_shows_it_and_stops_it() -> anyhow::Resul
 }
 
 #[test]
-fn a_gateway_on_a_unix_socket_or_a_handed_over_port_serves_and_says_where() -> anyhow::Result<()> {
+fn a_gateway_serves_a_unix_socket_and_a_port_that_systemd_passes() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("g.sock");
     let _gateway = Process::start("unix", directory.path(), &program("diffyne-gateway")?, |command| {

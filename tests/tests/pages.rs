@@ -35,7 +35,7 @@ fn no_script_errors(tab: &Tab, script: &Script) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_goes_on_by_itself_when_its_gateway_is_killed() -> anyhow::Result<()> {
+async fn a_page_reconnects_by_itself_when_its_gateway_is_killed() -> anyhow::Result<()> {
     let browser = Browser::start()?;
     for script in all_scripts() {
         let cluster = Cluster::start(Shape::new(3, 1).with_redis())?;
@@ -115,7 +115,7 @@ async fn without_a_websocket_a_page_works_by_ajax_and_returns_when_it_can() -> a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_that_does_not_open_keeps_a_call_two_seconds() -> anyhow::Result<()> {
+async fn a_call_waits_two_seconds_for_a_socket_that_does_not_open() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1))?;
     let browser = Browser::start()?;
     for script in all_scripts() {
@@ -163,7 +163,7 @@ async fn a_component_marked_for_ajax_uses_it_while_its_neighbour_uses_the_socket
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beside_diffyne_js_no_click_no_letter_and_no_push_is_lost() -> anyhow::Result<()> {
+async fn no_click_letter_or_push_is_lost_beside_diffyne_js() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(2, 2).with_redis())?;
     let browser = Browser::start()?;
     for script in Script::companions() {
@@ -211,7 +211,7 @@ async fn beside_diffyne_js_no_click_no_letter_and_no_push_is_lost() -> anyhow::R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_too_large_is_refused_on_the_spot() -> anyhow::Result<()> {
+async fn the_page_refuses_a_message_that_is_too_large() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1))?;
     let browser = Browser::start()?;
     let application = Application::start(&cluster, &Script::Client, "/diffyne", "").await?;
@@ -300,7 +300,7 @@ async fn a_page_moves_on_when_its_gateway_is_stopped_and_no_click_is_lost() -> a
 }
 
 /// Goes through the wizard, whose step is locked: each call takes what was typed along.
-async fn goes_through_the_wizard(tab: &mut Tab) -> anyhow::Result<()> {
+async fn complete_wizard(tab: &mut Tab) -> anyhow::Result<()> {
     for (step, text) in [(1, "Crabs"), (2, "4")] {
         tab.wait_for(&format!("document.querySelector('progress').value === {step}")).await?;
         tab.click("input").await?;
@@ -311,7 +311,7 @@ async fn goes_through_the_wizard(tab: &mut Tab) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_with_a_locked_property_takes_edits_along_whoever_has_signed_it() -> anyhow::Result<()> {
+async fn a_page_with_a_locked_property_sends_edits_along_whoever_signed_it() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1))?;
     let browser = Browser::start()?;
     for (script, rendered) in all_scripts()
@@ -322,7 +322,7 @@ async fn a_page_with_a_locked_property_takes_edits_along_whoever_has_signed_it()
             let application = Application::start_signing(&cluster, &script, "/diffyne", more, rendered).await?;
             let mut tab = browser.open(&application.url("/wizard")).await?;
             tab.wait_for(OPEN).await?;
-            goes_through_the_wizard(&mut tab)
+            complete_wizard(&mut tab)
                 .await
                 .map_err(|error| error.context(format!("{script:?} {rendered:?} {more}")))?;
             no_script_errors(&tab, &script);
@@ -341,7 +341,7 @@ async fn diffyne_js_alone_edits_pages_that_we_have_signed_and_is_refused_on_thos
     let browser = Browser::start()?;
     let application = Application::start(&cluster, &script, "/diffyne", "").await?;
     let mut tab = browser.open(&application.url("/wizard")).await?;
-    goes_through_the_wizard(&mut tab).await?;
+    complete_wizard(&mut tab).await?;
     let application = Application::start_signing(&cluster, &script, "/diffyne", "", LockedValues::Upstream).await?;
     let mut tab = browser.open(&application.url("/wizard")).await?;
     tab.wait_for("window.diffyne?.transport !== undefined").await?;

@@ -45,7 +45,7 @@ async fn a_message_crosses_from_php_to_the_clients_of_another_gateway(runtime: R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_publishes_by_itself_through_redis_and_over_http() -> anyhow::Result<()> {
+async fn an_application_publishes_through_redis_and_over_http() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let shape = laravel.shape(2, 1).with_redis().gateway("--admin-token", "let-me");
     let shape = shape.gateway("--redis-prefix", "laravel-database-").worker("--redis-prefix", "laravel-database-");
@@ -146,7 +146,7 @@ async fn a_login_over_the_socket_reaches_the_browser_and_nobody_else(runtime: Ru
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_over_http_keeps_its_sessions_and_tells_its_faults() -> anyhow::Result<()> {
+async fn an_application_over_http_keeps_its_sessions_and_reports_its_errors() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.load_bridge()?;
     let (server, port) = laravel.serve()?;
@@ -181,7 +181,7 @@ async fn an_application_over_http_keeps_its_sessions_and_tells_its_faults() -> a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_http_server_on_a_unix_socket_and_php_fpm_with_kept_connections_serve_as_well() -> anyhow::Result<()> {
+async fn http_over_a_unix_socket_and_kept_fastcgi_connections_work() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.load_bridge()?;
     let (_fpm, socket) = laravel.serve_fpm(2)?;

@@ -18,8 +18,8 @@ use diffyne_tests::process::{PATIENCE, Signal, eventually};
 use diffyne_tests::task::stop_task;
 use serde_json::json;
 
-for_runtimes!(a_call_that_lies_ready_for_a_process_that_ends_is_run_by_another: fast_path = FastPath, kernel = Kernel);
-async fn a_call_that_lies_ready_for_a_process_that_ends_is_run_by_another(runtime: Runtime) -> anyhow::Result<()> {
+for_runtimes!(a_call_handed_to_a_process_that_ends_is_run_by_another: fast_path = FastPath, kernel = Kernel);
+async fn a_call_handed_to_a_process_that_ends_is_run_by_another(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let kernel = if runtime == Runtime::Kernel { "always" } else { "auto" };
     let cluster = Cluster::start(laravel.shape(1, 1).worker("--bridge-kernel", kernel))?;
@@ -47,7 +47,7 @@ async fn a_call_that_lies_ready_for_a_process_that_ends_is_run_by_another(runtim
 const IDLE_TIME: Duration = Duration::from_millis(2500);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_that_have_nothing_to_do_stay() -> anyhow::Result<()> {
+async fn idle_processes_keep_running() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let cluster = Cluster::start(laravel.shape(1, 1).worker("--php-ini", "default_socket_timeout=1"))?;
     eventually("one process and a spare one", || {
@@ -210,7 +210,7 @@ async fn a_process_that_leaks_or_has_run_enough_is_replaced() -> anyhow::Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_that_does_not_start_is_told_and_tried_again() -> anyhow::Result<()> {
+async fn an_application_that_does_not_start_is_reported_and_retried() -> anyhow::Result<()> {
     let faults: [(&str, &str, &str, &str); 3] = [
         ("vendor/autoload.php", "<?php", "<?php syntax error here", "syntax error"),
         ("bootstrap/app.php", "<?php", "<?php throw new RuntimeException('not today');", "not today"),
@@ -274,7 +274,7 @@ async fn a_process_that_is_killed_between_two_deploys_is_replaced_too() -> anyho
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_that_starts_slowly_is_told_and_waited_for() -> anyhow::Result<()> {
+async fn an_application_that_starts_slowly_is_reported_and_runs_once_it_is_ready() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.change("bootstrap/app.php", "<?php", "<?php sleep(12);")?;
     let shape = laravel.shape(1, 1).worker("--php-start-timeout", "5s");

@@ -160,7 +160,7 @@ const OURS: [(&str, &str); 7] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn recorded_frames_are_answered_as_upstream_did_except_where_ours_is_documented() -> anyhow::Result<()> {
+async fn recorded_frames_are_answered_as_upstream_did_except_for_documented_differences() -> anyhow::Result<()> {
     let cluster = gateway(&[])?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     let recorded = std::fs::read_to_string(project().join("tests/data/recorded/upstream.jsonl"))?;

@@ -211,7 +211,7 @@ async fn components_in_rust_answer_the_recorded_conversation_as_upstream_did() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn components_in_rust_answer_it_so_where_their_locked_values_are_signed() -> anyhow::Result<()> {
+async fn components_in_rust_answer_as_upstream_with_signed_locked_values() -> anyhow::Result<()> {
     converse(&in_rust(), false, "signed").await
 }
 
@@ -222,8 +222,8 @@ async fn components_in_php_answer_as_upstream_did(runtime: Runtime) -> anyhow::R
     converse(&deployment.shape, true, "upstream").await
 }
 
-for_runtimes!(components_in_php_answer_so_where_their_locked_values_are_signed: fast_path = FastPath, http = Http);
-async fn components_in_php_answer_so_where_their_locked_values_are_signed(runtime: Runtime) -> anyhow::Result<()> {
+for_runtimes!(components_in_php_answer_as_upstream_with_signed_locked_values: fast_path = FastPath, http = Http);
+async fn components_in_php_answer_as_upstream_with_signed_locked_values(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let deployment = laravel.deploy(runtime, 1)?;
     converse(&deployment.shape, true, "signed").await

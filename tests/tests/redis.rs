@@ -142,7 +142,7 @@ async fn redis_frozen_in_the_middle_of_a_publish_delivers_it_once() -> anyhow::R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_subscription_is_made_up_for_from_the_stream() -> anyhow::Result<()> {
+async fn what_a_lost_subscription_missed_is_read_from_the_stream() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(2, 1).with_redis())?;
     let mut there = Client::connect(&cluster.url(1)).await?;
     there.subscribe("message-sent").await?;
@@ -165,7 +165,7 @@ async fn a_lost_subscription_is_made_up_for_from_the_stream() -> anyhow::Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_emptied_redis_is_told_to_those_who_listen() -> anyhow::Result<()> {
+async fn subscribers_are_told_when_redis_was_emptied() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(2, 1).with_redis())?;
     let mut there = Client::connect(&cluster.url(1)).await?;
     let before = there.subscribe("message-sent").await?;

@@ -71,8 +71,8 @@ async fn what_two_calls_write_into_one_session_is_there_afterwards(runtime: Runt
     Ok(())
 }
 
-for_runtimes!(logins_of_the_framework_hold_and_end: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn logins_of_the_framework_hold_and_end(runtime: Runtime) -> anyhow::Result<()> {
+for_runtimes!(logins_by_the_framework_persist_and_end: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn logins_by_the_framework_persist_and_end(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let deployment = laravel.deploy(runtime, 1)?;
     let cluster = Cluster::start(deployment.shape.clone().gateway("--app-key", diffyne_tests::recorded::APP_KEY))?;
@@ -100,8 +100,8 @@ async fn logins_of_the_framework_hold_and_end(runtime: Runtime) -> anyhow::Resul
     Ok(())
 }
 
-for_runtimes!(what_a_page_has_left_for_the_next_request_arrives: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn what_a_page_has_left_for_the_next_request_arrives(runtime: Runtime) -> anyhow::Result<()> {
+for_runtimes!(flashed_data_and_queued_cookies_reach_the_next_call: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn flashed_data_and_queued_cookies_reach_the_next_call(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let deployment = laravel.deploy(runtime, 1)?;
     let cluster = Cluster::start(deployment.shape.clone())?;
@@ -127,7 +127,7 @@ fn replace_processes(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_uses_no_session_makes_none_and_keeps_the_users_alive() -> anyhow::Result<()> {
+async fn a_call_that_uses_no_session_creates_none_and_keeps_the_users_alive() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let deployment = laravel.deploy(Runtime::FastPath, 1)?;
     let cluster = Cluster::start(deployment.shape.clone())?;
@@ -180,7 +180,7 @@ async fn a_call_that_uses_no_session_makes_none_and_keeps_the_users_alive() -> a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_in_a_database_are_kept_and_ended_as_well() -> anyhow::Result<()> {
+async fn sessions_in_a_database_persist_and_end() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.change(".env", "SESSION_DRIVER=file", "SESSION_DRIVER=database")?;
     let sql = |statement: &str| {
@@ -209,7 +209,7 @@ async fn sessions_in_a_database_are_kept_and_ended_as_well() -> anyhow::Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_in_maintenance_refuses_calls_either_way() -> anyhow::Result<()> {
+async fn an_application_in_maintenance_mode_refuses_calls_by_both_transports() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let deployment = laravel.deploy(Runtime::FastPath, 1)?;
     let cluster = Cluster::start(deployment.shape.clone())?;
@@ -376,7 +376,7 @@ async fn states_signed_by_php_verify_here_and_the_reverse() -> anyhow::Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ajax_call_that_no_worker_has_seen_is_heard_by_the_cluster() -> anyhow::Result<()> {
+async fn an_ajax_call_that_bypasses_the_workers_is_broadcast_by_the_cluster() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.load_bridge()?;
     let (_fpm, socket) = laravel.serve_fpm(2)?;

@@ -66,7 +66,7 @@ async fn a_redis_cluster_carries_broadcasts_registry_status_and_ingress() -> any
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_over_tls_wants_the_right_authority_user_and_password() -> anyhow::Result<()> {
+async fn redis_over_tls_requires_the_right_authority_user_and_password() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let certificates = Certificates::make(directory.path())?;
     let (_redis, port) = with_tls(directory.path(), &certificates)?;
@@ -143,7 +143,7 @@ async fn a_failover_of_sentinels_while_broadcasting_loses_nothing_that_the_repli
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_beyond_this_host_speak_tls_and_take_the_token() -> anyhow::Result<()> {
+async fn workers_on_other_hosts_require_tls_and_the_token() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let certificates = Certificates::make(directory.path())?;
     let path = |path: &std::path::Path| path.display().to_string();

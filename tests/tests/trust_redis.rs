@@ -12,7 +12,7 @@ use diffyne_tests::client::Client;
 use diffyne_tests::cluster::{Cluster, Shape, http_post};
 use diffyne_tests::process::{Signal, eventually, program};
 use diffyne_tests::redis::cli;
-use diffyne_tests::relay::{Recorder, WORKER_TOKEN, count_unproved, shape_with_token};
+use diffyne_tests::relay::{RecordingListener, WORKER_TOKEN, count_unproved, shape_with_token};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -29,9 +29,9 @@ fn announce(cluster: &Cluster, name: &str, entry: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_who_announces_a_worker_in_redis_is_never_sent_a_byte() -> anyhow::Result<()> {
+async fn a_worker_that_a_stranger_registers_in_redis_is_never_contacted() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape { reachable: Some(1), ..shape_with_token(2, 1).with_redis() })?;
-    let stranger = Recorder::start(Vec::new()).await?;
+    let stranger = RecordingListener::start(Vec::new()).await?;
     let address = format!("127.0.0.1:{}", stranger.port);
     // The registration of the real worker, as anybody can read it.
     let real = cli(cluster.redis_port, &["HVALS", "{diffyne}:workers"])?;
@@ -83,7 +83,7 @@ async fn a_stranger_who_announces_a_worker_in_redis_is_never_sent_a_byte() -> an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_nobody_beyond_this_machine_is_called() -> anyhow::Result<()> {
+async fn without_a_token_no_worker_on_another_host_is_contacted() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape { reachable: Some(1), ..Shape::new(1, 1).with_redis() })?;
     // An address of this machine that is not loopback, if it has one, or one that nobody has.
     announce(&cluster, "far", &json!({"id": "far", "address": "192.0.2.7:7001"}).to_string())?;
@@ -204,7 +204,7 @@ async fn a_forged_an_altered_an_old_and_a_repeated_order_disconnect_nobody() -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_strangers_answer_an_operator_is_not_shown() -> anyhow::Result<()> {
+async fn forged_answers_to_an_operator_are_not_shown() -> anyhow::Result<()> {
     let cluster = Cluster::start(shape_with_token(2, 1).with_redis().gateway("--admin-token", "admin"))?;
     let mut overheard = overhear(&cluster).await?;
     let port = cluster.redis_port;

@@ -12,7 +12,7 @@ use diffyne_tests::client::{Client, increment};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::process::{Signal, eventually, program};
 use diffyne_tests::relay::{
-    HandGateway, HandWorker, Recorder, WORKER_TOKEN, a_call, a_reply, count_unproved, old_hello, shape_with_token,
+    FakeGateway, FakeWorker, RecordingListener, WORKER_TOKEN, call_frame, reply_frame, count_unproved, first_version_hello, shape_with_token,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -30,7 +30,7 @@ fn challenge() -> Frame<'static> {
 fn pretend(how: &str, frame: &Frame<'_>) -> Vec<Frame<'static>> {
     let with = |proof: Vec<u8>| Frame::Hello(Hello { proof: Some(proof.into()), ..pretended(VersionRange::default()) });
     match (how, frame) {
-        (_, Frame::Call(call)) => vec![a_reply(call.id)],
+        (_, Frame::Call(call)) => vec![reply_frame(call.id)],
         ("as if no token were there", Frame::Hello(_)) => vec![Frame::Hello(pretended(VersionRange::default()))],
         ("of the first version", Frame::Hello(_)) => vec![Frame::Hello(pretended(VersionRange { min: 1, max: 1 }))],
         ("with a proof that nobody asked for", Frame::Hello(_)) => vec![with(vec![1; 32])],
@@ -45,7 +45,7 @@ fn pretend(how: &str, frame: &Frame<'_>) -> Vec<Frame<'static>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_at_a_workers_address_who_does_not_know_the_token_gets_no_call_and_is_reported() -> anyhow::Result<()>
+async fn a_worker_that_cannot_prove_the_token_gets_no_call_and_is_reported() -> anyhow::Result<()>
 {
     for how in [
         "as if no token were there",
@@ -57,7 +57,7 @@ async fn somebody_at_a_workers_address_who_does_not_know_the_token_gets_no_call_
         "with the gateway's own proof",
         "asking for ever",
     ] {
-        let stranger = HandWorker::start(move || move |frame: &Frame<'_>| pretend(how, frame)).await?;
+        let stranger = FakeWorker::start(move || move |frame: &Frame<'_>| pretend(how, frame)).await?;
         let shape = Shape::new(1, 0).gateway("--worker-token", WORKER_TOKEN).gateway("--worker-wait", "300ms");
         let cluster = Cluster::start_unready(shape.gateway("--workers", &format!("127.0.0.1:{}", stranger.port)))?;
         let gateway = &cluster.gateways[0];
@@ -78,10 +78,10 @@ async fn somebody_at_a_workers_address_who_does_not_know_the_token_gets_no_call_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_who_pretends_to_be_a_gateway_gets_no_answer_of_a_worker() -> anyhow::Result<()> {
+async fn a_gateway_that_cannot_prove_the_token_gets_no_reply() -> anyhow::Result<()> {
     let cluster = Cluster::start(shape_with_token(1, 1))?;
     let payload = increment("diffyne-a", 1, "r").to_string();
-    let call = || a_call(payload.as_bytes());
+    let call = || call_frame(payload.as_bytes());
     let hello = |nonce: usize, token: Option<&str>| {
         let token = token.map(str::to_owned);
         Frame::Hello(Hello { id: "g".to_owned(), token, nonce: Some(vec![5; nonce].into()), ..Hello::default() })
@@ -95,11 +95,11 @@ async fn somebody_who_pretends_to_be_a_gateway_gets_no_answer_of_a_worker() -> a
         ("many proofs", vec![hello(32, None), proof(300), call()]),
         ("no nonce", vec![hello(0, None), call()]),
         ("two hellos", vec![hello(32, None), hello(32, None), call()]),
-        ("the token itself, as before", vec![old_hello(Some(WORKER_TOKEN)), call()]),
+        ("the token itself, as before", vec![first_version_hello(Some(WORKER_TOKEN)), call()]),
         ("the token in a new hello", vec![hello(32, Some(WORKER_TOKEN)), proof(0), call()]),
     ];
     for (case, frames) in &cases {
-        let mut stranger = HandGateway::connect(cluster.workers[0].port).await?;
+        let mut stranger = FakeGateway::connect(cluster.workers[0].port).await?;
         for frame in frames {
             // It may have hung up by then.
             let _ = stranger.send(frame).await;
@@ -109,7 +109,7 @@ async fn somebody_who_pretends_to_be_a_gateway_gets_no_answer_of_a_worker() -> a
         assert!(seen.iter().all(harmless), "{case}: {seen:?}");
     }
     // A hello is small, or it is none: nothing is kept for a stranger.
-    let mut large = HandGateway::connect(cluster.workers[0].port).await?;
+    let mut large = FakeGateway::connect(cluster.workers[0].port).await?;
     large.send_bytes(&(1u32 << 20).to_be_bytes()).await?;
     assert_eq!(large.until_hang_up().await?, Vec::<String>::new());
     let worker = &cluster.workers[0];
@@ -126,7 +126,7 @@ async fn somebody_who_pretends_to_be_a_gateway_gets_no_answer_of_a_worker() -> a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recorded_hello_is_worth_nothing_later() -> anyhow::Result<()> {
+async fn a_recorded_hello_cannot_be_replayed() -> anyhow::Result<()> {
     let cluster = Cluster::start(shape_with_token(1, 1))?;
     // Somebody in between writes down what both sides say.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -163,14 +163,14 @@ async fn a_recorded_hello_is_worth_nothing_later() -> anyhow::Result<()> {
     );
     drop((from_gateway, to_worker, through, listener));
     // Said again to the worker: refused.
-    let mut again = HandGateway::connect(cluster.workers[0].port).await?;
+    let mut again = FakeGateway::connect(cluster.workers[0].port).await?;
     again.send_bytes(&asked).await?;
     let payload = increment("diffyne-a", 1, "r").to_string();
-    let _ = again.send(&a_call(payload.as_bytes())).await;
+    let _ = again.send(&call_frame(payload.as_bytes())).await;
     let seen = again.until_hang_up().await?;
     assert!(seen.len() == 2 && seen[0].starts_with("Challenge(") && seen[1].contains("wrong worker token"), "{seen:?}");
     // Said again to a gateway: it takes it for nobody.
-    let recorded = Recorder::start(answered).await?;
+    let recorded = RecordingListener::start(answered).await?;
     let fooled = Shape::new(1, 0).gateway("--worker-token", WORKER_TOKEN);
     let fooled = Cluster::start_unready(fooled.gateway("--workers", &format!("127.0.0.1:{}", recorded.port)))?;
     eventually("it is counted", || count_unproved(&fooled.gateways[0], "worker").unwrap() > 0.0)?;
@@ -185,7 +185,7 @@ fn with_token(cluster_directory: &Path, token: &str) -> anyhow::Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_exchanged_by_sighup_while_calls_go_on() -> anyhow::Result<()> {
+async fn the_token_is_rotated_by_sighup_while_calls_continue() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let config = with_token(directory.path(), "old")?;
     let shape = Shape::new(2, 2).with_redis().gateway("--admin-token", "admin");
@@ -217,7 +217,7 @@ async fn a_token_is_exchanged_by_sighup_while_calls_go_on() -> anyhow::Result<()
         assert_eq!(answer["silent"], json!([]), "gateways believe each other: {answer}");
     }
     // The old one opens nothing any more.
-    let stale = HandGateway::connect(cluster.workers[0].port).await;
+    let stale = FakeGateway::connect(cluster.workers[0].port).await;
     let mut stale = stale?;
     let (mut greeting, hello) = diffyne_shared::rpc::handshake::GatewayHandshake::new(
         Arc::new(Tokens::new(&["old".to_owned()])),
@@ -240,7 +240,7 @@ async fn a_token_is_exchanged_by_sighup_while_calls_go_on() -> anyhow::Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gateways_of_the_release_before_are_let_in_while_that_is_set() -> anyhow::Result<()> {
+async fn gateways_of_the_previous_release_are_accepted_while_the_setting_says_so() -> anyhow::Result<()> {
     let payload = increment("diffyne-a", 1, "r").to_string();
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("legacy.toml");
@@ -249,9 +249,9 @@ async fn gateways_of_the_release_before_are_let_in_while_that_is_set() -> anyhow
     let cluster = Cluster::start(shape_with_token(1, 1).worker("--config", &file.display().to_string()))?;
     let worker = &cluster.workers[0];
     let visit = async |token: Option<&'static str>| -> anyhow::Result<Vec<String>> {
-        let mut old = HandGateway::connect(worker.port).await?;
-        old.send(&old_hello(token)).await?;
-        let _ = old.send(&a_call(payload.as_bytes())).await;
+        let mut old = FakeGateway::connect(worker.port).await?;
+        old.send(&first_version_hello(token)).await?;
+        let _ = old.send(&call_frame(payload.as_bytes())).await;
         old.until(|seen| seen.len() == 2).await
     };
     let seen = visit(Some(WORKER_TOKEN)).await?;
@@ -276,7 +276,7 @@ async fn gateways_of_the_release_before_are_let_in_while_that_is_set() -> anyhow
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_tells_a_wrong_token_from_a_stranger() -> anyhow::Result<()> {
     let cluster = Cluster::start(shape_with_token(1, 1).with_redis())?;
-    let stranger = HandWorker::start(|| |frame: &Frame<'_>| pretend("as if no token were there", frame)).await?;
+    let stranger = FakeWorker::start(|| |frame: &Frame<'_>| pretend("as if no token were there", frame)).await?;
     let redis = cluster.redis_url();
     let (worker, stranger) = (format!("127.0.0.1:{}", cluster.workers[0].port), format!("127.0.0.1:{}", stranger.port));
     let doctor = |token: &str, workers: &str| -> anyhow::Result<HashMap<bool, Vec<String>>> {

@@ -146,7 +146,7 @@ fn outline(node: &Node, out: &mut Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_makes_of_printed_html_what_was_printed() -> anyhow::Result<()> {
+async fn a_browser_parses_printed_html_into_the_same_tree() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1))?;
     let browser = Browser::start()?;
     let mut tab = browser.open(&format!("http://127.0.0.1:{}/health", cluster.gateways[0].port)).await?;

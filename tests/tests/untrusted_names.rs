@@ -88,15 +88,15 @@ fn deploy(runtime: Option<Runtime>) -> anyhow::Result<(Option<Laravel>, Deployme
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_of_400_kb_reach_neither_logs_nor_metrics_of_rust_components() -> anyhow::Result<()> {
-    names_of_400_kb(None).await
+    check_names_of_400_kb(None).await
 }
 
 for_runtimes!(names_of_400_kb_reach_neither_logs_nor_metrics: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi, without = HttpWithoutBridge);
 async fn names_of_400_kb_reach_neither_logs_nor_metrics(runtime: Runtime) -> anyhow::Result<()> {
-    names_of_400_kb(Some(runtime)).await
+    check_names_of_400_kb(Some(runtime)).await
 }
 
-async fn names_of_400_kb(runtime: Option<Runtime>) -> anyhow::Result<()> {
+async fn check_names_of_400_kb(runtime: Option<Runtime>) -> anyhow::Result<()> {
     let (laravel, deployment) = deploy(runtime)?;
     let cluster = cluster(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
@@ -135,16 +135,16 @@ fn varied(random: &mut fastrand::Rng, name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn however_a_rust_component_is_spelt_it_is_one_series() -> anyhow::Result<()> {
-    however_it_is_spelt(None, 10_000).await
+async fn every_spelling_of_a_rust_component_is_one_metric_series() -> anyhow::Result<()> {
+    check_spellings(None, 10_000).await
 }
 
-for_runtimes!(however_a_component_is_spelt_it_is_one_series: fast_path = FastPath, kernel = Kernel, http = Http);
-async fn however_a_component_is_spelt_it_is_one_series(runtime: Runtime) -> anyhow::Result<()> {
-    however_it_is_spelt(Some(runtime), if runtime == Runtime::FastPath { 10_000 } else { 1_000 }).await
+for_runtimes!(every_spelling_of_a_component_is_one_metric_series: fast_path = FastPath, kernel = Kernel, http = Http);
+async fn every_spelling_of_a_component_is_one_metric_series(runtime: Runtime) -> anyhow::Result<()> {
+    check_spellings(Some(runtime), if runtime == Runtime::FastPath { 10_000 } else { 1_000 }).await
 }
 
-async fn however_it_is_spelt(runtime: Option<Runtime>, times: usize) -> anyhow::Result<()> {
+async fn check_spellings(runtime: Option<Runtime>, times: usize) -> anyhow::Result<()> {
     let (_laravel, deployment) = deploy(runtime)?;
     let cluster = cluster(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
@@ -170,15 +170,15 @@ async fn however_it_is_spelt(runtime: Option<Runtime>, times: usize) -> anyhow::
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_thousand_junk_classes_a_rust_component_has_its_name() -> anyhow::Result<()> {
-    after_a_thousand_junk_classes(None).await
+    check_after_a_thousand_junk_classes(None).await
 }
 
 for_runtimes!(after_a_thousand_junk_classes_a_component_has_its_name: fast_path = FastPath, http = Http, without = HttpWithoutBridge);
 async fn after_a_thousand_junk_classes_a_component_has_its_name(runtime: Runtime) -> anyhow::Result<()> {
-    after_a_thousand_junk_classes(Some(runtime)).await
+    check_after_a_thousand_junk_classes(Some(runtime)).await
 }
 
-async fn after_a_thousand_junk_classes(runtime: Option<Runtime>) -> anyhow::Result<()> {
+async fn check_after_a_thousand_junk_classes(runtime: Option<Runtime>) -> anyhow::Result<()> {
     let (laravel, deployment) = deploy(runtime)?;
     let cluster = cluster(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;

@@ -271,7 +271,7 @@ async fn a_frozen_worker_is_left_out_within_the_health_interval_and_comes_back()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_on_unix_sockets_serve_a_gateway_on_one() -> anyhow::Result<()> {
+async fn a_gateway_reaches_a_worker_on_a_unix_socket() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let socket = format!("unix:{}", directory.path().join("w.sock").display());
     let cluster = Cluster::start(Shape::new(1, 0).gateway("--workers", &socket))?;
@@ -325,7 +325,7 @@ async fn foreign_worker(listener: tokio::net::TcpListener, versions: VersionRang
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_of_another_release_is_spoken_to_in_a_common_version_or_refused_clearly() -> anyhow::Result<()> {
+async fn a_worker_of_another_release_is_used_in_a_common_version_or_refused_clearly() -> anyhow::Result<()> {
     let listen = || async { tokio::net::TcpListener::bind("127.0.0.1:0").await };
     let (older, newer) = (listen().await?, listen().await?);
     let shape = |listener: &tokio::net::TcpListener| -> anyhow::Result<Shape> {
@@ -368,7 +368,7 @@ async fn a_wrong_token_is_refused_with_a_clear_line_on_both_sides() -> anyhow::R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_would_wait_too_long_is_told_at_once() -> anyhow::Result<()> {
+async fn a_call_that_would_wait_too_long_is_refused_at_once() -> anyhow::Result<()> {
     let shape = Shape::new(1, 1).worker("--worker-concurrency", "1").worker("--worker-queue", "0");
     let cluster = Cluster::start(shape.gateway("--threads", "1").gateway("--call-timeout", "4s"))?;
     let mut crowd = (Client::connect(&cluster.url(0)).await?, Client::connect(&cluster.url(0)).await?);
