@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use diffyne_tests::cluster::Cluster;
-use diffyne_tests::header_sets::{FOR, HOST, HeaderSet, MAPPED, NOTHING, NO_HOSTS, PROTO, ZONED, random_set, reported_sets};
+use diffyne_tests::header_sets::{
+    FOR, HOST, HeaderSet, MAPPED, NO_HOSTS, NOTHING, PROTO, ZONED, random_set, reported_sets,
+};
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::probe_call;
 use diffyne_tests::message::ServerMessage;
@@ -247,7 +249,8 @@ fn ten_thousand_header_sets_mean_the_same_as_in_php_and_laravel_but_for_intended
     laravel.change("app/Providers/AppServiceProvider.php", provider, &format!("{provider} {register}"))?;
     let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
     let mut random = fastrand::Rng::with_seed(seed);
-    let sets: Vec<HeaderSet> = reported_sets().into_iter().chain(std::iter::repeat_with(|| random_set(&mut random))).take(SETS).collect();
+    let sets: Vec<HeaderSet> =
+        reported_sets().into_iter().chain(std::iter::repeat_with(|| random_set(&mut random))).take(SETS).collect();
     let (ours, theirs) = (ours(&laravel, &sets)?, theirs(&laravel, &sets)?);
     assert!(ours[0].cookies.contains("s:14:\"__Host-session\";s:6:\"victim\""), "{:?}", ours[0]);
     assert!(ours[1].cookies.contains("\"victim\"") && !ours[1].cookies.contains("attacker"), "{:?}", ours[1]);
