@@ -7,17 +7,56 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use diffyne_shared::bus::{Broadcast, Position};
-use diffyne_shared::envelope::json_string;
+use diffyne_shared::clock::unix_seconds;
+use diffyne_shared::envelope::{FailureKind, json_string};
 use serde::Deserialize;
 
 use crate::socket::frame;
 
-pub use diffyne_shared::envelope::{
-    INTERNAL_ERROR, MISSING_PARAMETERS, connected, diffyne_error, error, failure, pong, shortened,
-};
-
 /// What takes the place of a worker's answer that is no JSON object.
 pub const UNUSABLE: &[u8] = br#""s":false,"error":"The worker's answer cannot be used.","type":"server_error""#;
+
+/// `diffyne.connected`: the first message on a connection.
+pub fn connected(client_id: &str) -> String {
+    format!(
+        r#"{{"event":"diffyne.connected","data":{{"clientId":"{client_id}","message":"Connected to Diffyne WebSocket server","timestamp":{}}}}}"#,
+        unix_seconds()
+    )
+}
+
+/// `diffyne.pong`, with the position in the history where there is one.
+pub fn pong(position: Option<&Position>) -> String {
+    let mut out = format!(r#"{{"event":"diffyne.pong","data":{{"timestamp":{}"#, unix_seconds());
+    if let Some(Position { epoch, offset }) = position {
+        // Writing into a String cannot fail.
+        let _ = write!(out, r#","epoch":"{epoch}","offset":{offset}"#);
+    }
+    out.push_str("}}");
+    out
+}
+
+/// `error`: a text could not be read as a message.
+pub fn error(text: &str) -> String {
+    format!(r#"{{"event":"error","data":{{"message":{},"timestamp":{}}}}}"#, json_string(text), unix_seconds())
+}
+
+/// A failed call: `diffyne.response` when its request id is known, else `diffyne.error`.
+pub fn failure(failure: FailureKind, text: &str, request_id: Option<&str>) -> String {
+    let (text, kind) = (json_string(text), failure.label());
+    match request_id {
+        Some(id) => format!(
+            r#"{{"event":"diffyne.response","data":{{"s":false,"error":{text},"type":"{kind}","requestId":{id}}}}}"#
+        ),
+        None => format!(r#"{{"event":"diffyne.error","data":{{"error":{text},"type":"{kind}"}}}}"#),
+    }
+}
+
+/// `diffyne.error`: a subscription, a resume or a mount failed.
+pub fn diffyne_error(kind: &str, text: &str, request_id: Option<&str>) -> String {
+    let (text, kind) = (json_string(text), json_string(kind));
+    let request_id = request_id.map(|id| format!(r#","requestId":{id}"#)).unwrap_or_default();
+    format!(r#"{{"event":"diffyne.error","data":{{"error":{text},"type":{kind}{request_id}}}}}"#)
+}
 
 /// `diffyne.event`: a broadcast, as one frame for all who get it.
 pub fn event(incoming: &Broadcast, reaction_window_ms: Option<u64>) -> Bytes {

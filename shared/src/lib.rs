@@ -5,9 +5,9 @@
 //! | [`rate`] | rate limits, without I/O | |
 //! | [`token`] | the worker token: MACs by purpose | |
 //! | [`signing`] | the state signature, byte for byte PHP's | |
-//! | [`metrics`], [`backoff`] | making metrics; waiting between attempts | |
+//! | [`metrics`], [`backoff`], [`clock`] | making metrics; waiting between attempts; the time of day | |
 //! | [`rpc`] | the protocol between a gateway and a worker: frames, handshake, endpoints | `token` |
-//! | [`envelope`] | what a browser sends and the messages it gets | `rpc` |
+//! | [`envelope`] | the messages that a browser sends | `rpc` |
 //! | [`settings`] | typed settings from defaults, a TOML file, `.env`, the environment and flags | `rate`, `rpc`, `signing`, `token` |
 //! | [`telemetry`] | logs, and texts from outside in them | `rate`, `settings` |
 //! | [`listener`], [`tls`] | TCP and Unix sockets; certificates between gateways and workers | `rpc` |
@@ -20,6 +20,7 @@
 pub mod admin;
 pub mod backoff;
 pub mod bus;
+pub mod clock;
 pub mod envelope;
 pub mod listener;
 pub mod metrics;

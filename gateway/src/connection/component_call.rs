@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use diffyne_shared::envelope::{DataHead, FailureKind, TextField};
+use diffyne_shared::envelope::{self, DataHead, FailureKind, TextField};
 use diffyne_shared::rpc::{CallKind, Transport};
 
 use super::Connection;
@@ -74,15 +74,15 @@ fn check_fields<'a>(kind: CallKind, head: &DataHead<'a>) -> Result<&'a str, Stri
         return invalid(&text);
     }
     if fields.iter().any(|(_, field)| **field == TextField::Missing) {
-        return invalid(protocol::MISSING_PARAMETERS);
+        return invalid(envelope::MISSING_PARAMETERS);
     }
     if let Some((name, _)) = fields.iter().find(|(_, field)| **field == TextField::WrongType) {
         return match request_id {
             Some(_) => invalid(&format!("{name} must be a string")),
-            None => Err(protocol::error(protocol::INTERNAL_ERROR)),
+            None => Err(protocol::error(envelope::INTERNAL_ERROR)),
         };
     }
-    head.component_id.json().ok_or_else(|| protocol::error(protocol::INTERNAL_ERROR))
+    head.component_id.json().ok_or_else(|| protocol::error(envelope::INTERNAL_ERROR))
 }
 
 /// Why a call is over a limit of its connection, if it is.

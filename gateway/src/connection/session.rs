@@ -223,9 +223,7 @@ fn handle_event(shard: &Rc<Shard>, connection: &Rc<Connection>, message: &Messag
         "diffyne.update" => call(CallKind::Update),
         "diffyne.mount" => call(CallKind::Mount),
         "diffyne.ping" => {
-            let position = shard.position();
-            let position = position.as_ref().map(|position| (position.epoch.as_str(), position.offset));
-            shard.hub.send(connection, &protocol::pong(position));
+            shard.hub.send(connection, &protocol::pong(shard.position().as_ref()));
         }
         "diffyne.subscribe" => {
             charge();
@@ -240,7 +238,7 @@ fn handle_event(shard: &Rc<Shard>, connection: &Rc<Connection>, message: &Messag
             subscription_messages::unsubscribe(shard, connection, data);
         }
         other => {
-            let text = format!("Event '{}' does not exist", protocol::shortened(other));
+            let text = format!("Event '{}' does not exist", envelope::shortened(other));
             shard.hub.send(connection, &protocol::error(&text));
         }
     }

@@ -1,4 +1,4 @@
-//! What a browser sends (`{"event", "data"}`) and the messages it gets.
+//! The messages that a browser sends: `{"event", "data"}`.
 //!
 //! Only the few fields that a gateway needs are read; state, parameters and values stay as they came. The texts of
 //! errors are upstream's, letter by letter.
@@ -6,7 +6,6 @@
 mod failure;
 mod head;
 mod json;
-mod messages;
 mod parse;
 
 pub use failure::{FailureKind, INTERNAL_ERROR, MISSING_PARAMETERS};
@@ -15,5 +14,4 @@ pub use head::{
     TextField,
 };
 pub use json::json_string;
-pub use messages::{connected, diffyne_error, error, failure, pong, unix_seconds};
 pub use parse::{Message, parse, parse_canonical, shortened};

@@ -231,7 +231,7 @@ impl Subscriber {
     /// An entry of the stream; `None` when it is too old or unreadable.
     fn read_entry(&self, entry: &redis::streams::StreamId, epoch: &str) -> Option<(Broadcast, String)> {
         let offset = entry.id.split('-').next()?.parse().ok()?;
-        let age_ms = crate::envelope::unix_seconds().saturating_mul(1000).saturating_sub(entry.get::<u64>("t")?);
+        let age_ms = crate::clock::unix_seconds().saturating_mul(1000).saturating_sub(entry.get::<u64>("t")?);
         if u128::from(age_ms) > self.settings.history_age.as_millis() {
             return None;
         }

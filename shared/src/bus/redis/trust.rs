@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claim::{CLAIMS, Claim, RejectedWorker, TrustError, WorkerEntry, WorkerList};
 use crate::bus::once::SeenNames;
-use crate::envelope::unix_seconds;
+use crate::clock::unix_seconds;
 use crate::rpc::Endpoint;
 use crate::settings::common::RedisSettings;
 use crate::telemetry::LogThrottle;
