@@ -16,10 +16,8 @@ use std::time::Instant;
 use diffyne_shared::rpc::{CallKind, Cause, Outcome, SessionChange, Transport};
 
 pub use client::ClientInfo;
+pub use diffyne_shared::BoxFuture;
 pub use error::CallError;
-
-/// A future that can move between threads.
-pub type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;
 
 /// A call as a backend gets it.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use diffyne_shared::LocalBoxFuture;
 use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::handshake::AdmittedGateway;
 use diffyne_shared::rpc::{
@@ -14,7 +15,6 @@ use diffyne_shared::rpc::{
 };
 use diffyne_shared::telemetry::{self, LogThrottle};
 use futures_util::StreamExt as _;
-use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
