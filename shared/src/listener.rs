@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::rpc::Endpoint;
@@ -46,7 +46,6 @@ impl Listener {
                 remove_stale(path)?;
                 Self::from_unix(StdUnixListener::bind(path)?, Some(path.clone()))
             }
-            Endpoint::Memory(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "nothing listens in memory")),
         }
     }
 
@@ -159,8 +158,6 @@ pub enum Stream {
     Unix(UnixStream),
     /// TLS over TCP.
     Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
-    /// Within the process.
-    Memory(DuplexStream),
 }
 
 impl Stream {
@@ -173,7 +170,6 @@ impl Stream {
                 Ok(Self::Tcp(stream))
             }
             Endpoint::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
-            Endpoint::Memory(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "no such place in memory")),
         }
     }
 }
@@ -184,7 +180,6 @@ macro_rules! delegate {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
             Stream::Tls($stream) => $call,
-            Stream::Memory($stream) => $call,
         }
     };
 }

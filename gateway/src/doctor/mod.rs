@@ -184,6 +184,5 @@ fn port(settings: &GatewaySettings, report: &mut Report) {
             Some(_) => report.ok("port", format!("{address}: its directory is there")),
             None => report.fail("port", format!("{address}: its directory does not exist")),
         },
-        Endpoint::Memory(_) => {}
     }
 }

@@ -23,8 +23,6 @@ pub enum Endpoint {
     },
     /// A Unix socket.
     Unix(PathBuf),
-    /// Within this process, by name: how the `dev` command joins gateway and worker.
-    Memory(String),
 }
 
 impl Endpoint {
@@ -39,7 +37,7 @@ impl Endpoint {
             Self::Tcp { host, .. } => {
                 host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
             }
-            Self::Unix(_) | Self::Memory(_) => true,
+            Self::Unix(_) => true,
         }
     }
 
@@ -52,7 +50,7 @@ impl Endpoint {
     pub fn host_port(&self) -> Option<(&str, u16)> {
         match self {
             Self::Tcp { host, port } => Some((host, *port)),
-            Self::Unix(_) | Self::Memory(_) => None,
+            Self::Unix(_) => None,
         }
     }
 }
@@ -82,7 +80,6 @@ impl fmt::Display for Endpoint {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Memory(name) => write!(f, "memory:{name}"),
         }
     }
 }

@@ -78,7 +78,6 @@ fn default_name(listen: &Endpoint) -> String {
     let end = match listen {
         Endpoint::Tcp { port, .. } => port.to_string(),
         Endpoint::Unix(path) => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
-        Endpoint::Memory(name) => name.clone(),
     };
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
     let host: String = host.trim().chars().map(plain).take(40).collect();
