@@ -216,7 +216,8 @@ pub fn random_set(random: &mut fastrand::Rng) -> HeaderSet {
 
 /// The cases that were reported.
 pub fn reported_sets() -> Vec<HeaderSet> {
-    let cookies = |line: &str| HeaderSet { host: "shop.test".to_owned(), cookies: vec![line.into()], headers: Vec::new() };
+    let cookies =
+        |line: &str| HeaderSet { host: "shop.test".to_owned(), cookies: vec![line.into()], headers: Vec::new() };
     let header = |name, value: &str| HeaderSet {
         host: "shop.test".to_owned(),
         cookies: Vec::new(),

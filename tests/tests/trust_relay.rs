@@ -12,7 +12,8 @@ use diffyne_tests::client::{Client, increment};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::process::{Signal, eventually, program};
 use diffyne_tests::relay::{
-    FakeGateway, FakeWorker, RecordingListener, WORKER_TOKEN, call_frame, reply_frame, count_unproved, first_version_hello, shape_with_token,
+    FakeGateway, FakeWorker, RecordingListener, WORKER_TOKEN, call_frame, count_unproved, first_version_hello,
+    reply_frame, shape_with_token,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -45,8 +46,7 @@ fn pretend(how: &str, frame: &Frame<'_>) -> Vec<Frame<'static>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_cannot_prove_the_token_gets_no_call_and_is_reported() -> anyhow::Result<()>
-{
+async fn a_worker_that_cannot_prove_the_token_gets_no_call_and_is_reported() -> anyhow::Result<()> {
     for how in [
         "as if no token were there",
         "of the first version",
@@ -66,8 +66,7 @@ async fn a_worker_that_cannot_prove_the_token_gets_no_call_and_is_reported() -> 
         }
         eventually("it is told", || gateway.process.output().contains("cannot reach the worker"))?;
         let mut client = Client::connect_with(&cluster.url(0), &[("Cookie", "session=secret")]).await?;
-        client.send("diffyne.call", increment("diffyne-a", 1, "r")).await?;
-        assert!(!client.receive().await?.is_ok(), "{how}");
+        assert!(!client.call(increment("diffyne-a", 1, "r")).await?.is_ok(), "{how}");
         assert_eq!((gateway.ready()?, &gateway.health()?["workers"]), (503, &json!(0)), "{how}");
         let seen = stranger.seen();
         let harmless = |text: &String| text.starts_with("Hello(") || text.starts_with("Proof(");
