@@ -10,7 +10,7 @@
 //! * [`header_sets`]: random headers of browsers and proxies
 //! * [`recorded`], [`dom`]: the components of the recorded conversation, and what their patches do
 //! * [`laravel`]: a real Laravel application; [`laravel_probe`]: calls of its components
-//! * [`relay`]: gateways and workers by hand
+//! * [`relay`]: fake gateways and workers
 //! * [`verification`]: workers that verify states, in each mode
 //! * [`task`]: tasks that run beside a test
 //! * [`protected_components`]: components with a property of each kind, in Rust

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::cluster::{Node, Shape};
 use crate::process::PATIENCE;
+use crate::task::ConnectionTasks;
 
 /// A listener that records what it receives and answers nothing.
 pub struct RecordingListener {
@@ -16,6 +17,13 @@ pub struct RecordingListener {
     pub port: u16,
     connections: Arc<Mutex<usize>>,
     bytes: Arc<Mutex<Vec<u8>>>,
+    tasks: Arc<ConnectionTasks>,
+}
+
+impl Drop for RecordingListener {
+    fn drop(&mut self) {
+        self.tasks.stop();
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -27,13 +35,14 @@ impl RecordingListener {
     pub async fn start(words: Vec<u8>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let recorder = Self { port, connections: Arc::default(), bytes: Arc::default() };
+        let recorder = Self { port, connections: Arc::default(), bytes: Arc::default(), tasks: Arc::default() };
         let (connections, bytes) = (Arc::clone(&recorder.connections), Arc::clone(&recorder.bytes));
+        let tasks = Arc::clone(&recorder.tasks);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 *locked(&connections) += 1;
                 let (bytes, words) = (Arc::clone(&bytes), words.clone());
-                tokio::spawn(async move {
+                tasks.spawn(async move {
                     stream.write_all(&words).await?;
                     let mut buffer = [0; 4096];
                     loop {
@@ -59,6 +68,13 @@ pub struct FakeWorker {
     /// Its port.
     pub port: u16,
     seen: Arc<Mutex<Vec<String>>>,
+    tasks: Arc<ConnectionTasks>,
+}
+
+impl Drop for FakeWorker {
+    fn drop(&mut self) {
+        self.tasks.stop();
+    }
 }
 
 impl FakeWorker {
@@ -67,12 +83,12 @@ impl FakeWorker {
         make: impl Fn() -> F + Send + 'static,
     ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let worker = Self { port: listener.local_addr()?.port(), seen: Arc::default() };
-        let seen = Arc::clone(&worker.seen);
+        let worker = Self { port: listener.local_addr()?.port(), seen: Arc::default(), tasks: Arc::default() };
+        let (seen, tasks) = (Arc::clone(&worker.seen), Arc::clone(&worker.tasks));
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let (mut answer, seen) = (make(), Arc::clone(&seen));
-                tokio::spawn(async move {
+                tasks.spawn(async move {
                     let mut reader = FrameReader::new(1 << 20);
                     loop {
                         let mut out = Vec::new();

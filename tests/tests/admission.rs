@@ -168,8 +168,7 @@ async fn a_client_that_stops_reading_is_closed_after_a_while() -> anyhow::Result
     let mut deaf = Client::connect(&cluster.url(0)).await?;
     deaf.subscribe("message-sent").await?;
     for _ in 0..60 {
-        sender.send("diffyne.call", probe("p", "blast", json!([0, 200_000]), "r")).await?;
-        assert!(sender.receive().await?.is_ok());
+        assert!(sender.call(probe("p", "blast", json!([0, 200_000]), "r")).await?.is_ok());
         // What fits into the kernel's buffers counts as read.
         if cluster.gateways[0].metric("diffyne_gateway_slow_consumers_total")? > 0.0 {
             break;
@@ -195,8 +194,7 @@ async fn a_gateway_short_of_memory_refuses_new_clients_and_closes_the_slowest() 
     let shed = || cluster.gateways[0].metric("diffyne_gateway_closes_total{code=\"1013\"}").unwrap();
     let mut sent = 0;
     while shed() == 0.0 && sent < 300 {
-        sender.send("diffyne.call", probe("p", "blast", json!([sent, 400_000]), "r")).await?;
-        assert!(sender.receive().await?.is_ok(), "calls go on");
+        assert!(sender.call(probe("p", "blast", json!([sent, 400_000]), "r")).await?.is_ok(), "calls go on");
         assert_eq!(healthy.receive().await?.event(), "diffyne.event", "and so do those who read");
         sent += 1;
     }

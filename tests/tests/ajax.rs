@@ -87,8 +87,7 @@ async fn a_lazy_component_is_mounted_by_both_transports_and_signed_for_the_reque
     let mut client = Client::connect(&cluster.url(0)).await?;
     let mut by_socket = report.clone();
     by_socket["requestId"] = json!("m1");
-    client.send("diffyne.mount", by_socket).await?;
-    let answer = client.receive().await?;
+    let answer = client.request("diffyne.mount", by_socket).await?;
     assert_eq!((answer.event(), answer.request_id()), ("diffyne.response", &json!("m1")));
     let mut answers = vec![answer];
     for path in ["/_diffyne/lazy", "/_diffyne/update/lazy"] {
@@ -126,8 +125,7 @@ async fn a_lazy_component_is_mounted_by_both_transports_and_signed_for_the_reque
         assert_eq!(data["success"], false);
         assert!(data["error"].as_str().unwrap().starts_with(text), "{data}");
         body["requestId"] = json!("m2");
-        client.send("diffyne.mount", body).await?;
-        let answer = client.receive().await?;
+        let answer = client.request("diffyne.mount", body).await?;
         assert_eq!((answer.event(), answer.request_id()), ("diffyne.error", &json!("m2")), "{answer}");
         assert!(answer.error().starts_with(text), "{answer}");
     }

@@ -25,8 +25,7 @@ async fn a_chat_message_reaches_29_others_on_three_gateways_exactly_once_100_tim
     for round in 0..100 {
         let sender = round % clients.len();
         let text = format!("message {round}");
-        clients[sender].send("diffyne.call", chat(&text, "m")).await?;
-        let answer = clients[sender].receive().await?;
+        let answer = clients[sender].call(chat(&text, "m")).await?;
         assert_eq!(answer.request_id(), "m", "{answer}");
         let id = answer.event_id().unwrap().to_owned();
         for (index, client) in clients.iter_mut().enumerate().filter(|(index, _)| *index != sender) {
@@ -49,11 +48,14 @@ async fn match_filters_unsubscriptions_and_the_depth_limit_are_respected() -> an
     let cluster = Cluster::start(Shape::new(1, 1))?;
     let mut sender = Client::connect(&cluster.url(0)).await?;
     let mut room = Client::connect(&cluster.url(0)).await?;
-    room.send("diffyne.subscribe", json!({"events": [{"name": "message-sent", "match": {"n": 7}}]})).await?;
-    assert_eq!(room.receive().await?.event(), "diffyne.subscribed");
+    assert_eq!(
+        room.request("diffyne.subscribe", json!({"events": [{"name": "message-sent", "match": {"n": 7}}]}))
+            .await?
+            .event(),
+        "diffyne.subscribed"
+    );
     for n in [6, 7, 8] {
-        sender.send("diffyne.call", probe("diffyne-a", "announce", json!([n]), "r")).await?;
-        sender.receive().await?;
+        sender.call(probe("diffyne-a", "announce", json!([n]), "r")).await?;
     }
     let push = room.receive().await?;
     assert_eq!(*push.params(), json!([{"n": 7}]));
@@ -69,17 +71,22 @@ async fn match_filters_unsubscriptions_and_the_depth_limit_are_respected() -> an
     }
     assert_eq!(room.receive().await?["depth"], 2);
 
-    room.send("diffyne.unsubscribe", json!({"events": [{"name": "message-sent"}]})).await?;
-    assert_eq!(room.receive().await?.event(), "diffyne.unsubscribed");
+    assert_eq!(
+        room.request("diffyne.unsubscribe", json!({"events": [{"name": "message-sent"}]})).await?.event(),
+        "diffyne.unsubscribed"
+    );
     sender.call(probe("diffyne-a", "announce", json!([7]), "r")).await?;
     // It would stand before a broadcast that follows it.
-    room.send("diffyne.subscribe", json!({"events": [{"name": "message-sent", "match": {"n": 8}}]})).await?;
-    assert_eq!(room.receive().await?.event(), "diffyne.subscribed");
+    assert_eq!(
+        room.request("diffyne.subscribe", json!({"events": [{"name": "message-sent", "match": {"n": 8}}]}))
+            .await?
+            .event(),
+        "diffyne.subscribed"
+    );
     sender.call(probe("diffyne-a", "announce", json!([8]), "r")).await?;
     assert_eq!(room.receive().await?.number(), Some(8));
 
-    sender.send("diffyne.subscribe", json!({"events": "all", "requestId": 5})).await?;
-    let refused = sender.receive().await?;
+    let refused = sender.request("diffyne.subscribe", json!({"events": "all", "requestId": 5})).await?;
     assert_eq!((refused.event(), refused.error_type()), ("diffyne.error", "subscribe_error"));
     assert_eq!(refused.request_id(), 5);
     Ok(())

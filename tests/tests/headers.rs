@@ -86,12 +86,12 @@ const INTENDED: [IntendedDifference; 7] = [
 ];
 
 /// Sends one request on a connection that stays, or is made anew each time, and reads the answer's body.
-struct Asker {
+struct HttpConnection {
     port: u16,
     line: Option<BufReader<TcpStream>>,
 }
 
-impl Asker {
+impl HttpConnection {
     fn ask(&mut self, request: &[u8]) -> anyhow::Result<Vec<u8>> {
         let mut line = if let Some(line) = self.line.take() {
             line
@@ -132,7 +132,7 @@ impl Asker {
 fn each<T: Send>(
     sets: &[HeaderSet],
     port: u16,
-    ask: impl Fn(&mut Asker, &HeaderSet) -> anyhow::Result<T> + Sync,
+    ask: impl Fn(&mut HttpConnection, &HeaderSet) -> anyhow::Result<T> + Sync,
 ) -> anyhow::Result<Vec<T>> {
     std::thread::scope(|scope| {
         let parts = sets.chunks(sets.len().div_ceil(ASKING));
@@ -140,8 +140,8 @@ fn each<T: Send>(
             .map(|part| {
                 let ask = &ask;
                 scope.spawn(move || {
-                    let mut asker = Asker { port, line: None };
-                    part.iter().map(|set| ask(&mut asker, set)).collect::<anyhow::Result<Vec<T>>>()
+                    let mut connection = HttpConnection { port, line: None };
+                    part.iter().map(|set| ask(&mut connection, set)).collect::<anyhow::Result<Vec<T>>>()
                 })
             })
             .collect();
@@ -158,7 +158,7 @@ fn ours(laravel: &Laravel, sets: &[HeaderSet]) -> anyhow::Result<Vec<Seen>> {
     let deployment = laravel.deploy(Runtime::FastPath, 1)?;
     let cluster = Cluster::start(deployment.shape.gateway("--trusted-proxies", "127.0.0.1,10.0.0.0/8"))?;
     let body = probe_call("diffyne-probe", "raw", json!([])).to_string();
-    each(sets, cluster.gateways[0].port, |asker, set| {
+    each(sets, cluster.gateways[0].port, |connection, set| {
         let mut request = b"POST /_diffyne/update HTTP/1.1\r\n".to_vec();
         write!(request, "Host: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", set.host, body.len())?;
         for line in &set.cookies {
@@ -168,7 +168,7 @@ fn ours(laravel: &Laravel, sets: &[HeaderSet]) -> anyhow::Result<Vec<Seen>> {
             write!(request, "{name}: {value}\r\n")?;
         }
         request.extend([b"\r\n", body.as_bytes()].concat());
-        let answer = ServerMessage::from_body(&String::from_utf8(asker.ask(&request)?)?)?;
+        let answer = ServerMessage::from_body(&String::from_utf8(connection.ask(&request)?)?)?;
         let state = answer.state();
         anyhow::ensure!(state["text"].is_string(), "{answer}");
         Ok(seen(state["text"].as_str().unwrap(), &state["seen"]))
@@ -203,11 +203,11 @@ fn theirs(laravel: &Laravel, sets: &[HeaderSet]) -> anyhow::Result<Vec<Seen>> {
         command.args([&format!("127.0.0.1:{port}"), &format!("{}/cookies.php", laravel.directory)]);
     })?;
     wait_for_port(port)?;
-    let cookies = each(sets, port, |asker, set| {
+    let cookies = each(sets, port, |connection, set| {
         // Several headers are one, as in HTTP/2.
         let line = set.cookies.join(&b"; "[..]);
         let request = [b"GET / HTTP/1.1\r\nHost: x\r\nCookie: ", line.as_slice(), b"\r\n\r\n"].concat();
-        Ok(String::from_utf8(asker.ask(&request)?)?)
+        Ok(String::from_utf8(connection.ask(&request)?)?)
     })?;
     let servers: Vec<Value> = sets.iter().map(server_variables).collect();
     std::fs::write(laravel.path("servers.json"), serde_json::to_vec(&servers)?)?;

@@ -66,8 +66,7 @@ async fn waiting_calls_count_towards_the_memory_of_their_connection() -> anyhow:
     }
     println!("{refused} of 60 refused");
     ensure!((1..55).contains(&refused), "{refused} of 60 refused");
-    client.send("diffyne.call", increment("diffyne-a", 1, "again")).await?;
-    ensure!(client.receive().await?.is_ok(), "what was held is given back");
+    ensure!(client.call(increment("diffyne-a", 1, "again")).await?.is_ok(), "what was held is given back");
     Ok(())
 }
 
@@ -109,8 +108,7 @@ async fn unfinished_messages_are_shed_when_memory_is_short_and_new_clients_come_
     eventually("the largest are ended", || node.metric("diffyne_gateway_shed_total").is_ok_and(|shed| shed > 0.0))?;
     eventually("new clients come in again", || node.health().is_ok() && !says_memory(node))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    client.send("diffyne.call", increment("diffyne-a", 1, "r")).await?;
-    ensure!(client.receive().await?.is_ok());
+    ensure!(client.call(increment("diffyne-a", 1, "r")).await?.is_ok());
     eventually("the gateway uses no more than its limit", || {
         node.process.resident_kib().is_ok_and(|resident| resident < 215 * 1024)
     })

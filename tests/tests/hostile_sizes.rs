@@ -2,6 +2,8 @@
 //! builds from a client's input is measured before it is sent.
 #![allow(missing_docs)]
 
+use std::sync::LazyLock;
+
 use anyhow::ensure;
 use diffyne_shared::rpc::{self, CallKind, Frame, FrameReader, Hello, Outcome, Reply, Transport};
 use diffyne_tests::attack::{Bystander, check_that_workers_are_connected, connect_attacker, receive_message};
@@ -9,7 +11,7 @@ use diffyne_tests::client::{Client, increment, probe};
 use diffyne_tests::cluster::{Cluster, Shape, http_post};
 use diffyne_tests::load::client_frame;
 use diffyne_tests::process::eventually;
-use diffyne_tests::task::stop_task;
+use diffyne_tests::relay::FakeWorker;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -78,8 +80,7 @@ async fn a_call_larger_than_the_worker_takes_is_refused_and_the_next_one_runs() 
         large["state"]["ballast"] = json!("x".repeat(800_000));
         let answer = client.call(large.clone()).await?;
         ensure!(answer.error_type() == "too_large" && answer.request_id() == "large", "{answer}");
-        client.send("diffyne.call", increment("diffyne-a", round, "small")).await?;
-        ensure!(client.receive().await?.state()["count"] == round + 1);
+        ensure!(client.call(increment("diffyne-a", round, "small")).await?.state()["count"] == round + 1);
         let by_ajax = http_post(cluster.gateways[0].port, "/_diffyne/update", &[], &large.to_string())?;
         ensure!([400, 413].contains(&by_ajax.status), "{by_ajax:?}");
     }
@@ -87,45 +88,35 @@ async fn a_call_larger_than_the_worker_takes_is_refused_and_the_next_one_runs() 
     check_that_workers_are_connected(&cluster)
 }
 
-/// A worker of an older release: it does not tell how long a frame it takes, and answers with more than the gateway
-/// takes when the method is `large`.
-async fn run_worker_without_frame_limit(listener: tokio::net::TcpListener) -> anyhow::Result<()> {
-    let (mut stream, _) = listener.accept().await?;
-    let mut reader = FrameReader::new(1 << 20);
-    let large = format!(r#"{{"s":true,"x":"{}"}}"#, "x".repeat(3_000_000));
-    loop {
-        let mut out = Vec::new();
-        while let Some(frame) = reader.next_frame()? {
-            let frame = match frame {
-                Frame::Hello(hello) => Frame::Hello(Hello {
-                    id: "old".to_owned(),
-                    capacity: 64,
-                    frame_bytes_max: None,
-                    nonce: None,
-                    ..hello
-                }),
-                Frame::Call(call) => {
-                    let is_large = String::from_utf8_lossy(call.payload).contains(r#""method":"large""#);
-                    let data = if is_large { large.as_bytes() } else { br#"{"s":true}"# };
-                    Frame::Reply(Reply::new(call.id, Outcome::Ok, 200, data))
-                }
-                _ => Frame::Pong(rpc::Pong::default()),
-            };
-            rpc::encode(&frame, &mut out)?;
+/// More than a gateway takes.
+static LARGE_REPLY: LazyLock<String> = LazyLock::new(|| format!(r#"{{"s":true,"x":"{}"}}"#, "x".repeat(3_000_000)));
+
+/// Answers as a worker of an older release: it does not tell how long a frame it takes, and replies with more than the
+/// gateway takes when the method is `large`.
+fn answer_without_frame_limit(frame: &Frame<'_>) -> Vec<Frame<'static>> {
+    let answer = match frame {
+        Frame::Hello(_) => Frame::Hello(Hello {
+            id: "old".to_owned(),
+            capacity: 64,
+            frame_bytes_max: None,
+            nonce: None,
+            ..Hello::default()
+        }),
+        Frame::Call(call) => {
+            let is_large = String::from_utf8_lossy(call.payload).contains(r#""method":"large""#);
+            let data = if is_large { LARGE_REPLY.as_bytes() } else { br#"{"s":true}"# };
+            Frame::Reply(Reply::new(call.id, Outcome::Ok, 200, data))
         }
-        stream.write_all(&out).await?;
-        if reader.fill(&mut stream).await? == 0 {
-            return Ok(());
-        }
-    }
+        _ => Frame::Pong(rpc::Pong::default()),
+    };
+    vec![answer]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_larger_than_the_gateway_takes_fails_by_itself() -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let shape = Shape::new(1, 0).gateway("--workers", &listener.local_addr()?.to_string());
-    let cluster = Cluster::start(shape.gateway("--outbox-bytes", "1MiB").gateway("--threads", "1"))?;
-    let worker = tokio::spawn(run_worker_without_frame_limit(listener));
+    let worker = FakeWorker::start(|| answer_without_frame_limit).await?;
+    let shape = Shape::new(1, 0).gateway("--workers", &format!("127.0.0.1:{}", worker.port));
+    let cluster = Cluster::start_unready(shape.gateway("--outbox-bytes", "1MiB").gateway("--threads", "1"))?;
     eventually("the worker is used", || cluster.gateways[0].ready().is_ok_and(|status| status == 200))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     for _ in 0..10 {
@@ -143,8 +134,7 @@ async fn an_answer_larger_than_the_gateway_takes_fails_by_itself() -> anyhow::Re
     }
     let log = cluster.gateways[0].process.output();
     ensure!(!log.contains("worker disconnected") && log.contains("DIFFYNE_WORKER_MAX_ANSWER"), "{log}");
-    ensure!(!worker.is_finished(), "the worker has ended");
-    stop_task(worker).await
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

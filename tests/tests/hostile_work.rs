@@ -83,12 +83,10 @@ async fn replayed_bytes_count_against_the_rate_of_their_client() -> anyhow::Resu
     let shape = Shape::new(1, 1).gateway("--threads", "1").gateway("--connection-rate", "1MiB/s:2MiB");
     let cluster = Cluster::start(shape.gateway("--history-length", "2000"))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    client.send("diffyne.call", probe("p", "announce", json!([0]), "r")).await?;
-    client.receive().await?;
+    client.call(probe("p", "announce", json!([0]), "r")).await?;
     let place = client.request("diffyne.ping", json!({})).await?.place();
     for n in 0..1000 {
-        client.send("diffyne.call", probe("p", "blast", json!([n, 1000]), "r")).await?;
-        client.receive().await?;
+        client.call(probe("p", "blast", json!([n, 1000]), "r")).await?;
     }
     let mut attacker = connect_attacker(&cluster.gateways[0]).await?;
     let resume = json!({"event": "diffyne.resume", "data": {
@@ -121,13 +119,9 @@ async fn nobody_misses_or_doubles_a_message_while_it_is_replayed_slowly() -> any
     let shape = Shape::new(1, 1).gateway("--threads", "1").gateway("--connection-rate", "256KiB/s:300KiB");
     let cluster = Cluster::start(shape.gateway("--history-length", "5000"))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    client.send("diffyne.call", probe("p", "announce", json!([-1]), "r")).await?;
-    client.receive().await?;
+    client.call(probe("p", "announce", json!([-1]), "r")).await?;
     let place = client.request("diffyne.ping", json!({})).await?.place();
-    let publish = async |client: &mut Client, n: i64| {
-        client.send("diffyne.call", probe("p", "blast", json!([n, 1000]), "r")).await?;
-        client.receive().await
-    };
+    let publish = async |client: &mut Client, n: i64| client.call(probe("p", "blast", json!([n, 1000]), "r")).await;
     for n in 0..900 {
         publish(&mut client, n).await?;
     }

@@ -22,13 +22,13 @@ const MESSAGES: usize = 60;
 
 /// A message by its parts; `{i}` in the middle is the number of the repetition.
 #[derive(Debug, Clone)]
-struct Shape {
+struct Template {
     start: String,
     middle: String,
     end: String,
 }
 
-impl Shape {
+impl Template {
     fn of(&self, bytes: usize) -> String {
         let mut out = self.start.clone();
         let mut index = 0;
@@ -41,31 +41,31 @@ impl Shape {
     }
 }
 
-/// Shapes that are likely to hurt, and random ones from the same words.
-fn shapes(random: &mut fastrand::Rng) -> Vec<Shape> {
-    let shape = |start: &str, middle: &str, end: &str| Shape {
+/// Templates that are likely to hurt, and random ones from the same words.
+fn templates(random: &mut fastrand::Rng) -> Vec<Template> {
+    let template = |start: &str, middle: &str, end: &str| Template {
         start: start.to_owned(),
         middle: middle.to_owned(),
         end: end.to_owned(),
     };
     let mut all = vec![
-        shape("{", r#""k{i}":1,"#, r#""z":1}"#),
-        shape("{", r#""k{i}":{"event":1},"#, r#""event":"x","data":{}}"#),
-        shape(r#"{"event":"diffyne.call","data":{"#, r#""k{i}":[],"#, r#""z":1}}"#),
-        shape(r#"{"event":"diffyne.call","data":{"#, r#""method":"{i}","#, r#""z":1}}"#),
-        shape(r#"{"event":"diffyne.call","data":{"cause":"#, "[", ""),
-        shape(r#"{"event":"diffyne.call","data":"#, "[", "]"),
-        shape(r#"{"event":""#, r"\u0061", r#"","data":{}}"#),
-        shape(
+        template("{", r#""k{i}":1,"#, r#""z":1}"#),
+        template("{", r#""k{i}":{"event":1},"#, r#""event":"x","data":{}}"#),
+        template(r#"{"event":"diffyne.call","data":{"#, r#""k{i}":[],"#, r#""z":1}}"#),
+        template(r#"{"event":"diffyne.call","data":{"#, r#""method":"{i}","#, r#""z":1}}"#),
+        template(r#"{"event":"diffyne.call","data":{"cause":"#, "[", ""),
+        template(r#"{"event":"diffyne.call","data":"#, "[", "]"),
+        template(r#"{"event":""#, r"\u0061", r#"","data":{}}"#),
+        template(
             r#"{"event":"diffyne.subscribe","data":{"events":["#,
             r#"{"name":"e{i}","match":{"a":{i}}},"#,
             r#"{"name":"z"}]}}"#,
         ),
-        shape(r#"{"event":"a","data":{"requestId":""#, r#"\""#, r#""}}"#),
-        shape("[", "{i},", "1]"),
-        shape("[", "[1],", "1]"),
-        shape("", " ", "{}"),
-        shape(r#"{"event":"a","data":"#, "1e9", "}"),
+        template(r#"{"event":"a","data":{"requestId":""#, r#"\""#, r#""}}"#),
+        template("[", "{i},", "1]"),
+        template("[", "[1],", "1]"),
+        template("", " ", "{}"),
+        template(r#"{"event":"a","data":"#, "1e9", "}"),
     ];
     let words = [
         "{",
@@ -108,7 +108,7 @@ fn shapes(random: &mut fastrand::Rng) -> Vec<Shape> {
         let (start, end) = (text(random, 6), text(random, 4));
         let middle = text(random, 4);
         if !middle.is_empty() {
-            all.push(Shape { start, middle, end });
+            all.push(Template { start, middle, end });
         }
     }
     all
@@ -226,11 +226,11 @@ fn times(read: Read, once: &str, twice: &str, runs: usize) -> (Duration, Duratio
 #[test]
 fn twice_the_bytes_take_at_most_two_and_a_half_times_as_long() {
     let mut random = fastrand::Rng::with_seed(16);
-    let shapes = shapes(&mut random);
+    let templates = templates(&mut random);
     let mut slow = Vec::new();
     for (name, read) in readers() {
-        for shape in &shapes {
-            let (once, twice) = (shape.of(BYTES), shape.of(2 * BYTES));
+        for template in &templates {
+            let (once, twice) = (template.of(BYTES), template.of(2 * BYTES));
             let is_slow = |runs| {
                 let (short, long) = times(read, &once, &twice, runs);
                 (long > NOISE && long.as_secs_f64() > RATIO_MAX * short.as_secs_f64()).then_some((short, long))
@@ -239,7 +239,7 @@ fn twice_the_bytes_take_at_most_two_and_a_half_times_as_long() {
             if is_slow(2).is_some()
                 && let Some((short, long)) = is_slow(40)
             {
-                slow.push(format!("{name}: {short:?} -> {long:?} for {shape:?}"));
+                slow.push(format!("{name}: {short:?} -> {long:?} for {template:?}"));
             }
         }
     }

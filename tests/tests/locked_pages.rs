@@ -10,12 +10,12 @@ use diffyne_tests::verification::{ACCOUNT, CHEST, ID, SAFE, VAULT, VerifyMode, a
 use serde_json::{Value, json};
 
 /// A component's page as it stands, answer by answer, in one cluster.
-struct Page<'a> {
+struct ComponentPage<'a> {
     cluster: &'a Cluster,
     client: Client,
 }
 
-impl<'a> Page<'a> {
+impl<'a> ComponentPage<'a> {
     async fn open(cluster: &'a Cluster) -> anyhow::Result<Self> {
         Ok(Self { cluster, client: Client::connect(&cluster.url(0)).await? })
     }
@@ -39,7 +39,7 @@ for_all_backends!(the_inputs_of_the_audit_are_refused);
 async fn the_inputs_of_the_audit_are_refused(runtime: Option<Runtime>) -> anyhow::Result<()> {
     let (_laravel, deployment) = deploy(runtime)?;
     let cluster = Cluster::start(deployment.shape.clone())?;
-    let mut page = Page::open(&cluster).await?;
+    let mut page = ComponentPage::open(&cluster).await?;
     let assert_refused = |answer: &ServerMessage| {
         let text = "No signature covers the locked properties of this component. Reload the page.";
         assert_eq!((answer.error_type(), answer.error()), ("security_error", text), "{answer}");
@@ -69,7 +69,7 @@ async fn the_inputs_of_the_audit_are_refused(runtime: Option<Runtime>) -> anyhow
 
     // The lenient forms of strict mode.
     let cluster = Cluster::start(verifying(deployment.shape.clone(), VerifyMode::StrictLenient))?;
-    let mut page = Page::open(&cluster).await?;
+    let mut page = ComponentPage::open(&cluster).await?;
     let empty = json!({"name": null, "isAdmin": false, "balance": 0});
     let locked = ["isAdmin", "balance"];
     for signature in [app_signer()?.sign(&empty, ID), app_signer()?.sign_locked(ACCOUNT, ID, &empty, &locked)] {
@@ -91,7 +91,7 @@ for_all_backends!(an_edited_page_keeps_working_with_either_signature);
 async fn an_edited_page_keeps_working_with_either_signature(runtime: Option<Runtime>) -> anyhow::Result<()> {
     let (_laravel, deployment) = deploy(runtime)?;
     let cluster = Cluster::start(deployment.shape.clone())?;
-    let mut page = Page::open(&cluster).await?;
+    let mut page = ComponentPage::open(&cluster).await?;
 
     // An unmodified diffyne.js, after the first answer of ours: it changes fields, and hands the signature back.
     let mounted = page.request("mount", VAULT, json!({})).await?;
@@ -148,14 +148,14 @@ async fn an_edited_page_keeps_working_with_either_signature(runtime: Option<Runt
     // Where an operator opens it, it is as the package has it: in calls, but not in lenient forms.
     let upstream = |mode| verifying(deployment.shape.clone(), mode).worker_variable("DIFFYNE_LOCKED", "upstream");
     let cluster = Cluster::start(upstream(VerifyMode::PropertyUpdates))?;
-    let mut page = Page::open(&cluster).await?;
+    let mut page = ComponentPage::open(&cluster).await?;
     let answer = page.request("call", CHEST, call(&forged, Value::Null)).await?;
     assert_eq!(answer.state()["seen"], "6 1 30 40", "{answer}");
     assert_eq!(*answer.signature(), app_signer()?.sign(answer.state(), ID), "the package's own signature");
     let mounted = page.request("mount", VAULT, json!({"params": {"owner": 1}})).await?;
     assert_eq!(mounted["state"]["owner"], 7, "a mount gives nothing away in any case");
     let cluster = Cluster::start(upstream(VerifyMode::StrictLenient))?;
-    let mut page = Page::open(&cluster).await?;
+    let mut page = ComponentPage::open(&cluster).await?;
     let empty = json!({"name": null, "isAdmin": false, "balance": 0});
     let signature = app_signer()?.sign(&empty, ID);
     for (state, runs) in [

@@ -186,8 +186,7 @@ async fn a_slow_consumer_is_closed_and_others_are_not_held_up() -> anyhow::Resul
     eventually("the slow one is closed and counted", || {
         cluster.gateways[0].metric("diffyne_gateway_slow_consumers_total").is_ok_and(|closed| closed > 0.5)
     })?;
-    fine.send("diffyne.call", increment("diffyne-a", 1, "r")).await?;
-    assert!(fine.receive().await?.is_ok());
+    assert!(fine.call(increment("diffyne-a", 1, "r")).await?.is_ok());
     Ok(())
 }
 
@@ -218,11 +217,9 @@ async fn a_real_prometheus_scrapes_three_gateways_and_the_rules_pass() -> anyhow
     let cluster = Cluster::start(Shape::new(3, 2).with_redis())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     for count in 0..3 {
-        client.send("diffyne.call", increment("diffyne-a", count, "r")).await?;
-        client.receive().await?;
+        client.call(increment("diffyne-a", count, "r")).await?;
     }
-    client.send("diffyne.call", diffyne_tests::client::call("Made\\Up", "d", "m", json!([]), json!({}), "r")).await?;
-    client.receive().await?;
+    client.call(diffyne_tests::client::call("Made\\Up", "d", "m", json!([]), json!({}), "r")).await?;
 
     let mut config = std::fs::read_to_string(rules.join("prometheus.yml"))?;
     for (usual, gateway) in ["16001", "16002", "16003"].iter().zip(&cluster.gateways) {
@@ -393,8 +390,7 @@ async fn a_signing_key_is_rotated_in_a_running_worker() -> anyhow::Result<()> {
     std::fs::write(&config, "signing_key = \"new\"\nverify_state = \"strict\"\n")?;
     worker.signal(Signal::Hup)?;
     eventually("and once more", || worker.output().matches("keys and log level reloaded").count() == 2)?;
-    client.send("diffyne.call", data).await?;
-    assert_eq!(client.receive().await?.error_type(), "security_error");
+    assert_eq!(client.call(data).await?.error_type(), "security_error");
     Ok(())
 }
 

@@ -25,8 +25,7 @@ async fn what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies(runt
         assert_eq!(call_for_text(&mut client, "say", json!([typed])).await?, typed, "as a parameter");
         let update = json!({"type": "update", "componentId": "diffyne-probe", "componentClass": PROBE, "property": "text",
             "value": typed, "state": last.state(), "fingerprint": last.fingerprint(), "signature": last.signature(), "requestId": "u"});
-        client.send("diffyne.update", update.clone()).await?;
-        let answer = client.receive().await?;
+        let answer = client.request("diffyne.update", update.clone()).await?;
         assert_eq!(answer.state()["text"], typed, "as a value: {answer}");
         let mut by_ajax = update;
         by_ajax.as_object_mut().unwrap().remove("requestId");
@@ -38,8 +37,11 @@ async fn what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies(runt
     let mut tampered = json!({"type": "update", "componentId": "diffyne-probe", "componentClass": PROBE, "property": "text",
         "value": "x", "state": last.state(), "signature": last.signature(), "requestId": "u"});
     tampered["state"]["user"] = json!("admin");
-    client.send("diffyne.update", tampered).await?;
-    assert_eq!(client.receive().await?.error_type(), "security_error", "refused before PHP hears of it");
+    assert_eq!(
+        client.request("diffyne.update", tampered).await?.error_type(),
+        "security_error",
+        "refused before PHP hears of it"
+    );
     // Marked, but not public.
     let answer = call_probe(&mut client, "guarded", json!([])).await?;
     assert_eq!(answer.error_type(), "method_error", "{answer}");
@@ -128,7 +130,7 @@ async fn whatever_ends_a_call_ends_that_call_only(runtime: Runtime) -> anyhow::R
     };
     for words in words.iter().chain(&["thrown on purpose"]) {
         // What a process says after its answer arrives when it arrives.
-        let log = || std::fs::read_to_string(&cluster.workers[0].process.log).unwrap_or_default();
+        let log = || cluster.workers[0].process.output();
         eventually(words, || log().contains(words)).with_context(|| format!("the worker's log: {}", log()))?;
     }
     assert!(laravel.log().contains("thrown on purpose"), "the application's own log as well");
@@ -223,16 +225,17 @@ async fn without_the_bridge_the_packages_own_endpoint_is_translated(runtime: Run
     assert_eq!(answer["errors"], json!({"newMessage": ["The new message field is required."]}), "{answer}");
     let counter = json!({"count": 1, "label": "a", "owner": 7});
     let leave = call("App\\Diffyne\\Counter", "c", "leave", json!([]), counter, "r");
-    client.send("diffyne.call", signed(leave, APP_KEY, &["owner"])?).await?;
-    assert_eq!(client.receive().await?["redirect"], json!({"url": "/status", "spa": true}));
+    assert_eq!(
+        client.call(signed(leave, APP_KEY, &["owner"])?).await?["redirect"],
+        json!({"url": "/status", "spa": true})
+    );
     for how in ["exit", "memory", "kill", "deep"] {
         assert_server_error(&call_plain(&mut client, "end", json!([how])).await?);
     }
     let answer = call_plain(&mut client, "end", json!(["loop"])).await?;
     assert_eq!(answer.error_type(), "timeout", "{answer}");
     let unknown = call("App\\Nothing", "c", "leave", json!([]), json!({"count": 1}), "r");
-    client.send("diffyne.call", unknown).await?;
-    assert_eq!(client.receive().await?.error_type(), "exception");
+    assert_eq!(client.call(unknown).await?.error_type(), "exception");
     let answer = call_plain(&mut client, "say", json!(["still here"])).await?;
     assert_eq!(answer.state()["text"], "still here", "{answer}");
     Ok(())

@@ -58,7 +58,7 @@ async fn idle_processes_keep_running() -> anyhow::Result<()> {
     // The process has nothing to do for longer than PHP waits for sockets.
     tokio::time::sleep(IDLE_TIME).await;
     assert_eq!(call_for_text(&mut client, "wait", json!([0])).await?, process);
-    let log = std::fs::read_to_string(&cluster.workers[0].process.log)?;
+    let log = cluster.workers[0].process.output();
     assert!(!log.contains("had nothing to do"), "{log}");
     Ok(())
 }

@@ -205,8 +205,7 @@ async fn updates_are_verified_and_request_ids_echoed_whatever_they_are() -> anyh
     for id in [json!("r"), json!(7), json!(null), json!({"a": [1, "ü"]}), json!(1.50)] {
         let mut data = increment("diffyne-a", 1, "");
         data["requestId"] = id.clone();
-        client.send("diffyne.call", data).await?;
-        assert_eq!(*client.receive().await?.request_id(), id);
+        assert_eq!(*client.call(data).await?.request_id(), id);
     }
     let changed = client.call(increment("diffyne-a", 41, "r")).await?;
     let mut update = json!({
@@ -214,12 +213,10 @@ async fn updates_are_verified_and_request_ids_echoed_whatever_they_are() -> anyh
         "property": "count", "value": "7", "state": changed.state(), "fingerprint": changed.fingerprint(),
         "signature": changed.signature(), "requestId": "u",
     });
-    client.send("diffyne.update", update.clone()).await?;
-    assert_eq!(*client.receive().await?.state(), json!({"count": 7}));
+    assert_eq!(*client.request("diffyne.update", update.clone()).await?.state(), json!({"count": 7}));
 
     update["state"] = json!({"count": 999});
-    client.send("diffyne.update", update.clone()).await?;
-    let refused = client.receive().await?;
+    let refused = client.request("diffyne.update", update.clone()).await?;
     assert_eq!(refused.error_type(), "security_error");
     assert_eq!(refused.error(), "Invalid state signature. State may have been tampered with.");
 
@@ -247,8 +244,7 @@ async fn updates_are_verified_and_request_ids_echoed_whatever_they_are() -> anyh
     // An empty state works over the socket.
     let mut empty = increment("diffyne-a", 0, "e");
     empty["state"] = json!([]);
-    client.send("diffyne.call", empty).await?;
-    assert_eq!(client.receive().await?.state()["count"], 1);
+    assert_eq!(client.call(empty).await?.state()["count"], 1);
     Ok(())
 }
 

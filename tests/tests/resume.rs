@@ -13,12 +13,12 @@ use diffyne_tests::process::{Signal, eventually_async};
 use serde_json::{Value, json};
 
 /// A page that remembers where it was.
-struct Page {
+struct ResumingClient {
     client: Client,
     place: Value,
 }
 
-impl Page {
+impl ResumingClient {
     async fn open(url: &str) -> anyhow::Result<Self> {
         let mut client = Client::connect(url).await?;
         let answer = client.subscribe("message-sent").await?;
@@ -60,8 +60,7 @@ impl Page {
 
 async fn announce(sender: &mut Client, numbers: std::ops::Range<i64>) -> anyhow::Result<()> {
     for n in numbers {
-        sender.send("diffyne.call", probe("diffyne-sender", "announce", json!([n]), "r")).await?;
-        sender.receive().await?;
+        sender.call(probe("diffyne-sender", "announce", json!([n]), "r")).await?;
     }
     Ok(())
 }
@@ -80,7 +79,7 @@ async fn wait_until_delivered(url: &str, offset: u64) -> anyhow::Result<()> {
 async fn exactly_what_was_missed_is_replayed_on_any_gateway() -> anyhow::Result<()> {
     let mut cluster = Cluster::start(Shape::new(2, 1).with_redis())?;
     let mut sender = Client::connect(&cluster.url(1)).await?;
-    let mut page = Page::open(&cluster.url(0)).await?;
+    let mut page = ResumingClient::open(&cluster.url(0)).await?;
     announce(&mut sender, 0..3).await?;
     for n in 0..3 {
         let push = page.client.receive().await?;
@@ -104,8 +103,7 @@ async fn exactly_what_was_missed_is_replayed_on_any_gateway() -> anyhow::Result<
     page.client = Client::connect(&cluster.url(2)).await?;
     let wanted =
         json!({"epoch": page.place["epoch"], "offset": 0, "events": [{"name": "message-sent", "match": {"n": 5}}]});
-    page.client.send("diffyne.resume", wanted).await?;
-    let push = page.client.receive().await?;
+    let push = page.client.request("diffyne.resume", wanted).await?;
     assert_eq!(*push.params(), json!([{"n": 5}]));
     let resumed = page.client.receive().await?;
     assert_eq!((&resumed["recovered"], &resumed["offset"]), (&json!(true), &json!(9)));
@@ -124,7 +122,7 @@ async fn exactly_what_was_missed_is_replayed_on_any_gateway() -> anyhow::Result<
 async fn a_client_that_was_away_too_long_is_told() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(2, 1).with_redis().gateway("--history-length", "10"))?;
     let mut sender = Client::connect(&cluster.url(0)).await?;
-    let mut page = Page::open(&cluster.url(0)).await?;
+    let mut page = ResumingClient::open(&cluster.url(0)).await?;
     announce(&mut sender, 0..15).await?;
     wait_until_delivered(&cluster.url(1), 15).await?;
     assert_eq!(page.resume(&cluster.url(1), None).await?, (vec![], false), "15 missed, 10 kept");
@@ -135,7 +133,7 @@ async fn a_client_that_was_away_too_long_is_told() -> anyhow::Result<()> {
     page.place["epoch"] = json!("another");
     assert!(!page.resume(&cluster.url(1), None).await?.1, "another past");
     let alone = Cluster::start(Shape::new(1, 1))?;
-    let mut page = Page::open(&alone.url(0)).await?;
+    let mut page = ResumingClient::open(&alone.url(0)).await?;
     let mut sender = Client::connect(&alone.url(0)).await?;
     announce(&mut sender, 0..4).await?;
     // On each of the gateway's threads, whichever the page comes back to.
@@ -165,7 +163,7 @@ async fn there_is_no_gap_and_no_double_where_replay_and_live_meet() -> anyhow::R
     for number in 0..20 {
         let urls: Vec<String> = (0..3).map(|gateway| cluster.url(gateway)).collect();
         pages.push(tokio::spawn(async move {
-            let mut page = Page::open(&urls[number % 3]).await?;
+            let mut page = ResumingClient::open(&urls[number % 3]).await?;
             let mut next = None;
             let mut seen = 0;
             for round in 0..40 {
@@ -204,7 +202,7 @@ async fn two_hundred_clients_of_a_killed_gateway_miss_nothing() -> anyhow::Resul
     let cluster = Cluster::start(Shape::new(3, 1).with_redis())?;
     let mut pages = Vec::new();
     for _ in 0..200 {
-        pages.push(Page::open(&cluster.url(0)).await?);
+        pages.push(ResumingClient::open(&cluster.url(0)).await?);
     }
     let mut sender = Client::connect(&cluster.url(1)).await?;
     announce(&mut sender, 0..10).await?;

@@ -156,8 +156,7 @@ async fn workers_on_other_hosts_require_tls_and_the_token() -> anyhow::Result<()
     let cluster = Cluster::start(shape)?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     for n in 0..50 {
-        client.send("diffyne.call", increment("c", n, "r")).await?;
-        assert_eq!(client.receive().await?.state()["count"], n + 1);
+        assert_eq!(client.call(increment("c", n, "r")).await?.state()["count"], n + 1);
     }
     // In the clear, and with another authority, nobody gets through.
     let other = tempfile::tempdir()?;

@@ -66,8 +66,7 @@ async fn a_worker_that_cannot_prove_the_token_gets_no_call_and_is_reported() -> 
         }
         eventually("it is told", || gateway.process.output().contains("cannot reach the worker"))?;
         let mut client = Client::connect_with(&cluster.url(0), &[("Cookie", "session=secret")]).await?;
-        client.send("diffyne.call", increment("diffyne-a", 1, "r")).await?;
-        assert!(!client.receive().await?.is_ok(), "{how}");
+        assert!(!client.call(increment("diffyne-a", 1, "r")).await?.is_ok(), "{how}");
         assert_eq!((gateway.ready()?, &gateway.health()?["workers"]), (503, &json!(0)), "{how}");
         let seen = stranger.seen();
         let harmless = |text: &String| text.starts_with("Hello(") || text.starts_with("Proof(");

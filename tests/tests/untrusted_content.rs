@@ -14,8 +14,7 @@ use serde_json::json;
 const PAGE: &str = "App\\Tests\\Page";
 
 async fn call_page(client: &mut Client, method: &str, param: &str) -> anyhow::Result<ServerMessage> {
-    client.send("diffyne.call", call(PAGE, "diffyne-page", method, json!([param]), json!({"html": ""}), "r")).await?;
-    client.receive().await
+    client.call(call(PAGE, "diffyne-page", method, json!([param]), json!({"html": ""}), "r")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,8 +44,7 @@ async fn pages_and_states_that_nest_5000_levels_fail_and_the_worker_lives() -> a
     other.send_text(&format!(r#"{{"event":"diffyne.call","data":{nested}}}"#)).await?;
     let reply = other.receive().await?;
     assert_eq!(reply.error(), "The message nests more than 128 lists and objects.");
-    other.send("diffyne.call", increment("diffyne-a", 1, "after")).await?;
-    assert_eq!(other.receive().await?.state()["count"], 2);
+    assert_eq!(other.call(increment("diffyne-a", 1, "after")).await?.state()["count"], 2);
     assert!(cluster.workers[0].process.is_running() && cluster.gateways[0].process.is_running());
     let log = cluster.workers[0].process.output();
     assert!(log.contains("nests more than 512 elements"), "operators are told why: {log}");

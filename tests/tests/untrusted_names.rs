@@ -23,8 +23,7 @@ fn cluster(shape: Shape) -> anyhow::Result<Cluster> {
 
 async fn call_by_name(client: &mut Client, class: &str, method: &str) -> anyhow::Result<ServerMessage> {
     let state = json!({"count": 0, "label": "a"});
-    client.send("diffyne.call", call(class, "diffyne-a", method, json!([]), state, "r")).await?;
-    client.receive().await
+    client.call(call(class, "diffyne-a", method, json!([]), state, "r")).await
 }
 
 /// Calls side by side, so that thousands take seconds; how many went well.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use diffyne_shared::rpc::{self, Frame, FrameReader, Hello, Outcome, Reply, VersionRange};
+use diffyne_shared::rpc::{self, Frame, Hello, Outcome, Reply, VersionRange};
 use diffyne_tests::client::{Client, increment, probe};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::process::{Process, Signal, Stopwatch, eventually, program};
+use diffyne_tests::relay::FakeWorker;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
 
 /// Clients with a slow call each, under way on both workers.
 async fn start_slow_calls(cluster: &Cluster, count: usize, ms: u64) -> anyhow::Result<Vec<Client>> {
@@ -286,61 +286,44 @@ async fn a_gateway_reaches_a_worker_on_a_unix_socket() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A worker by hand: says hello with a range of versions, and answers every call.
-async fn foreign_worker(listener: tokio::net::TcpListener, versions: VersionRange) -> anyhow::Result<()> {
-    loop {
-        let (mut stream, _) = listener.accept().await?;
-        tokio::spawn(async move {
-            let mut reader = FrameReader::new(1 << 20);
-            let mut out = Vec::new();
-            loop {
-                while let Some(frame) = reader.next_frame()? {
-                    let answer = match frame {
-                        Frame::Hello(_) => Frame::Hello(Hello {
-                            versions,
-                            features: vec!["from-the-past".to_owned()],
-                            id: "foreign".to_owned(),
-                            capacity: 4,
-                            backend: "by hand".to_owned(),
-                            ..Hello::default()
-                        }),
-                        Frame::Call(call) => {
-                            Frame::Reply(Reply::new(call.id, Outcome::Ok, 200, br#"{"s":true,"from":"foreign"}"#))
-                        }
-                        _ => Frame::Pong(rpc::Pong::default()),
-                    };
-                    rpc::encode(&answer, &mut out)?;
-                    // Frames and answers that fit nothing are ignored.
-                    rpc::encode(&Frame::Unknown(77), &mut out)?;
-                    rpc::encode(&Frame::Busy(rpc::CallId { id: 123_456_789 }), &mut out)?;
+/// A worker of another release: says hello with a range of versions, and answers every call, beside frames that mean
+/// nothing to the gateway.
+async fn start_foreign_worker(versions: VersionRange) -> anyhow::Result<FakeWorker> {
+    FakeWorker::start(move || {
+        move |frame: &Frame<'_>| {
+            let answer = match frame {
+                Frame::Hello(_) => Frame::Hello(Hello {
+                    versions,
+                    features: vec!["from-the-past".to_owned()],
+                    id: "foreign".to_owned(),
+                    capacity: 4,
+                    backend: "fake".to_owned(),
+                    ..Hello::default()
+                }),
+                Frame::Call(call) => {
+                    Frame::Reply(Reply::new(call.id, Outcome::Ok, 200, br#"{"s":true,"from":"foreign"}"#))
                 }
-                stream.write_all(&out).await?;
-                out.clear();
-                if reader.fill(&mut stream).await? == 0 {
-                    return anyhow::Ok(());
-                }
-            }
-        });
-    }
+                _ => Frame::Pong(rpc::Pong::default()),
+            };
+            vec![answer, Frame::Unknown(77), Frame::Busy(rpc::CallId { id: 123_456_789 })]
+        }
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_of_another_release_is_used_in_a_common_version_or_refused_clearly() -> anyhow::Result<()> {
-    let listen = || async { tokio::net::TcpListener::bind("127.0.0.1:0").await };
-    let (older, newer) = (listen().await?, listen().await?);
-    let shape = |listener: &tokio::net::TcpListener| -> anyhow::Result<Shape> {
-        Ok(Shape::new(1, 0).gateway("--workers", &listener.local_addr()?.to_string()))
-    };
-    let with_older = Cluster::start(shape(&older)?)?;
-    let with_newer = Cluster::start(shape(&newer)?)?;
-    tokio::spawn(foreign_worker(older, VersionRange { min: 0, max: 1 }));
+    let older = start_foreign_worker(VersionRange { min: 0, max: 1 }).await?;
     let beyond = rpc::VERSIONS.max + 1;
-    tokio::spawn(foreign_worker(newer, VersionRange { min: beyond, max: beyond + 1 }));
+    let newer = start_foreign_worker(VersionRange { min: beyond, max: beyond + 1 }).await?;
+    let start = |worker: &FakeWorker| {
+        Cluster::start_unready(Shape::new(1, 0).gateway("--workers", &format!("127.0.0.1:{}", worker.port)))
+    };
+    let (with_older, with_newer) = (start(&older)?, start(&newer)?);
 
     eventually("the older worker is used", || with_older.gateways[0].ready().is_ok_and(|status| status == 200))?;
     let mut client = Client::connect(&with_older.url(0)).await?;
-    client.send("diffyne.call", increment("diffyne-a", 0, "r")).await?;
-    assert_eq!(client.receive().await?["from"], "foreign");
+    assert_eq!(client.call(increment("diffyne-a", 0, "r")).await?["from"], "foreign");
 
     eventually("the refusal is in the log", || {
         with_newer.gateways[0].process.output().contains("no common protocol version")
@@ -362,8 +345,7 @@ async fn a_wrong_token_is_refused_with_a_clear_line_on_both_sides() -> anyhow::R
 
     let cluster = Cluster::start(right.gateway("--worker-token", "old"))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    client.send("diffyne.call", increment("diffyne-a", 0, "r")).await?;
-    assert!(client.receive().await?.is_ok());
+    assert!(client.call(increment("diffyne-a", 0, "r")).await?.is_ok());
     Ok(())
 }
 
