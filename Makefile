@@ -23,7 +23,7 @@ help: ## This list
 	@echo "  Settings pass as environment variables: DIFFYNE_WS_PORT=7000 make run"
 
 run: ## Try it: one process, in-memory bus, demo chat at http://127.0.0.1:6001/
-	cargo run --release -p diffyne-gateway -- dev --database .run/demo.sqlite
+	cargo run -p diffyne-dev -- --database .run/demo.sqlite
 
 cluster: build ## Three gateways, two workers, Redis and nginx on 8080; Ctrl-C stops them (deploy/cluster.sh --help)
 	deploy/cluster.sh target/release

@@ -3,7 +3,7 @@
 /*
  * The bridge: runs the calls of Diffyne Cluster's workers inside a Laravel application.
  *
- * The php backend hands this file to its processes by itself. For php-fpm or another server, load it from a service
+ * The php backend loads this file into its processes by itself. For php-fpm or another server, load it in a service
  * provider's register() method:
  *
  *     require_once base_path('diffyne-bridge.php');
@@ -48,10 +48,10 @@ namespace Diffyne\Cluster {
     use Throwable;
     use TypeError;
 
-    // A pool has it already when an application that is also served otherwise loads it.
+    // The php backend has loaded it already when an application loads it for another server as well.
     if (! class_exists(Bridge::class, false)) {
-        /** A call that cannot be run, in words for the client. */
-        final class Refused extends RuntimeException
+        /** A call that cannot be run, with a text for the client. */
+        final class CallRejection extends RuntimeException
         {
             public function __construct(public readonly string $outcome, string $message, public readonly string $name = '')
             {
@@ -64,44 +64,44 @@ namespace Diffyne\Cluster {
         {
             public const VERSION = 2;
 
-            /** A verb of our own: no route of the application, not even one for any verb, is in its way. */
+            /** A verb that no route of the application has, not even one for any verb. */
             public const VERB = 'DIFFYNE';
 
             public const PATH = '_diffyne-bridge';
 
-            /** What the documentation has applications read: cache()->get('diffyne:websocket:status'). */
+            /** The documented cache key of the connection's status: cache()->get('diffyne:websocket:status'). */
             public const STATUS_KEY = 'diffyne:websocket:status';
 
-            /** Characters of a name that PHP is asked for. */
+            /** The longest class, method or property name. */
             private const NAME_LENGTH = 255;
 
             private const CLASS_NAME = '/^\\\\?[a-z_\x80-\xff][\w\x80-\xff]*(?:\\\\[a-z_\x80-\xff][\w\x80-\xff]*)*$/iD';
 
             private const JSON = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR;
 
-            /** The answer of the call that has run: its head, and the client's JSON. */
-            public ?array $answer = null;
+            /** The reply to the last call: its head, and the client's JSON. */
+            public ?array $reply = null;
 
-            /** How the call that runs now has come. */
+            /** The transport of the current call. */
             public static string $transport = 'ajax';
 
-            /** @var array{component?: string, method?: string} what the call that runs now has found, in the application's own spelling */
+            /** @var array{component?: string, method?: string} the current call's class and method in the application's own spelling */
             public array $names = [];
 
-            /** @var array<string, true> classes that are components, by their own names only: strangers could write each in many ways */
+            /** @var array<string, true> classes that are components, by their own spelling only: clients could send many for each */
             private array $classes = [];
 
-            /** @var array<string, true> methods that are callable, by class and their own names */
+            /** @var array<string, true> callable methods, by class and their own spelling */
             private array $methods = [];
 
-            /** @var array<string, array<string, true>> the properties of a class that a state may set */
+            /** @var array<string, array<string, true>> properties that a state may set, by class */
             private array $properties = [];
 
-            /** For an application's own service provider. */
+            /** Installs the bridge. For an application's service provider. */
             public static function install(Application $app): self
             {
                 $bridge = new self();
-                // Read while the environment is there: `config:cache` keeps it.
+                // Read into the configuration, which `config:cache` keeps: the environment may not be there later.
                 $app['config']->set('diffyne.cluster', array_replace([
                     'broadcast_events' => env('DIFFYNE_BROADCAST_EVENTS', 'message-sent'),
                     'broadcast_depth' => env('DIFFYNE_BROADCAST_DEPTH', 2),
@@ -110,12 +110,12 @@ namespace Diffyne\Cluster {
                     'health_url' => env('DIFFYNE_HEALTH_URL'),
                     'locked' => env('DIFFYNE_LOCKED', 'signed'),
                 ], (array) $app['config']->get('diffyne.cluster', [])));
-                // Pages get the second signature from the start, which the package's own endpoint does not know.
-                $app->extend(Renderer::class, static fn (Renderer $renderer) => Locks::signing($renderer));
-                $app['events']->listen(RouteMatched::class, static fn (RouteMatched $matched) => Locks::forPackage($matched));
-                // Later than cached routes are read: they take the place of all others.
+                // Pages get the second signature with their first state. The package's own endpoint does not accept it.
+                $app->extend(Renderer::class, static fn (Renderer $renderer) => Locks::signingRenderer($renderer));
+                $app['events']->listen(RouteMatched::class, static fn (RouteMatched $matched) => Locks::cutSignature($matched));
+                // Cached routes replace all others, so this one is added after they were loaded.
                 $app->afterBootstrapping(BootProviders::class, static function (Application $app) use ($bridge): void {
-                    // A command may be about to keep the application's routes: ours would be among them twice.
+                    // A command may be about to cache the application's routes, and would cache this one as well.
                     if ($app->runningInConsole()) {
                         return;
                     }
@@ -126,7 +126,7 @@ namespace Diffyne\Cluster {
                 return $bridge;
             }
 
-            /** Adds the route, in the middleware group of the package's own routes. The application has been booted. */
+            /** Adds the route to a booted application, in the middleware group of the package's own routes. */
             public function register(Application $app): Route
             {
                 $ours = static fn (Request $request): bool => $request->getMethod() === self::VERB;
@@ -144,66 +144,75 @@ namespace Diffyne\Cluster {
                     ->withoutMiddleware([$csrf]);
             }
 
-            /** The route: a call of a pool comes as an attribute, which no middleware touches and no header forges. */
+            /** Handles the route. A pool's call is a request attribute, which no middleware changes and no header forges. */
             private function handle(Request $request): Response
             {
                 $call = $request->attributes->get('diffyne.call');
-                $overHttp = ! is_array($call);
-                if ($overHttp) {
-                    if (! hash_equals(self::secret(), (string) $request->header('X-Diffyne-Bridge'))) {
-                        return new Response('', 404);
-                    }
-                    [$head, $payload] = explode("\n", $request->getContent(), 2) + ['', ''];
-                    $call = ['head' => json_decode($head, true) ?? [], 'payload' => $payload];
-                    if (($call['head']['kind'] ?? '') === 'hello') {
-                        return new Response((string) self::VERSION);
-                    }
+                if (! is_array($call)) {
+                    return $this->handleHttp($request);
                 }
-                if ($overHttp) {
-                    self::showBrowser($request, $call['head']);
-                }
-                $levels = ob_get_level();
-                $session = $request->hasSession() ? $request->session() : null;
-                $before = $session?->getId();
-                // A driver that keeps nothing has none to lose.
-                $keeps = ! in_array(config('session.driver'), ['array', 'null', null], true);
-                $brought = $session !== null && $keeps && $request->cookies->has($session->getName());
-                $known = $session !== null && $session->has('_flash');
-                // What a call prints would stand before the answer. A pool keeps it away by itself.
-                $overHttp && ob_start();
-                $this->answer = $this->run($call['head'], $call['payload']);
-                if ($overHttp) {
-                    $printed = '';
-                    while (ob_get_level() > $levels) {
-                        $printed = ob_get_clean().$printed;
-                    }
-                    $printed === '' || error_log(strlen($printed).' bytes of output in a Diffyne call went nowhere: '.substr($printed, 0, 300));
-                }
-                if ($session !== null) {
-                    $changed = $session->getId() !== $before;
-                    $gone = $brought && ! $known && ! $changed;
-                    // Ended by another request while this one ran: what was read then is not written again. A pool's
-                    // sessions look by themselves.
-                    if (
-                        $known && $keeps && ! $changed && ! property_exists($session, 'ended')
-                        && in_array($session->getHandler()->read($before), ['', false, null], true)
-                    ) {
-                        $session->flush();
-                        $gone = true;
-                    }
-                    $this->answer['head']['session'] = $changed ? 'changed' : ($gone ? 'gone' : 'same');
-                }
+                $this->reply = $this->runInSession($request, $call['head'], $call['payload']);
 
-                if (! $overHttp) {
-                    return new Response('', 204);
-                }
-                $head = json_encode($this->answer['head'] + ['length' => strlen($this->answer['body'])], self::JSON);
-
-                return new Response($head."\n".$this->answer['body'], 200, ['Content-Type' => 'application/x-diffyne']);
+                return new Response('', 204);
             }
 
-            /** The secret was right: the address, scheme and host that the worker tells are the browser's, whatever proxies say. */
-            private static function showBrowser(Request $request, array $head): void
+            /** Handles a call that a worker sends over HTTP or FastCGI. */
+            private function handleHttp(Request $request): Response
+            {
+                if (! hash_equals(self::secret(), (string) $request->header('X-Diffyne-Bridge'))) {
+                    return new Response('', 404);
+                }
+                [$head, $payload] = explode("\n", $request->getContent(), 2) + ['', ''];
+                $head = json_decode($head, true) ?? [];
+                if (($head['kind'] ?? '') === 'hello') {
+                    return new Response((string) self::VERSION);
+                }
+                self::setBrowser($request, $head);
+                // A call's output would precede the reply. A pool buffers it by itself.
+                $levels = ob_get_level();
+                ob_start();
+                $reply = $this->runInSession($request, $head, $payload);
+                $printed = '';
+                while (ob_get_level() > $levels) {
+                    $printed = ob_get_clean().$printed;
+                }
+                $printed === '' || error_log(strlen($printed).' bytes of output in a Diffyne call went nowhere: '.substr($printed, 0, 300));
+                $head = json_encode($reply['head'] + ['length' => strlen($reply['body'])], self::JSON);
+
+                return new Response($head."\n".$reply['body'], 200, ['Content-Type' => 'application/x-diffyne']);
+            }
+
+            /** Runs a call and adds to its reply what happened to the user's session. */
+            private function runInSession(Request $request, array $head, string $payload): array
+            {
+                $session = $request->hasSession() ? $request->session() : null;
+                if ($session === null) {
+                    return $this->run($head, $payload);
+                }
+                $before = $session->getId();
+                // A driver that stores nothing cannot lose a session.
+                $isStored = ! in_array(config('session.driver'), ['array', 'null', null], true);
+                $brought = $isStored && $request->cookies->has($session->getName());
+                $known = $session->has('_flash');
+                $reply = $this->run($head, $payload);
+                $changed = $session->getId() !== $before;
+                $gone = $brought && ! $known && ! $changed;
+                // Another request has ended the session while this one ran: it must not be written again. A pool's
+                // sessions check that by themselves.
+                if (
+                    $known && $isStored && ! $changed && ! property_exists($session, 'endedElsewhere')
+                    && in_array($session->getHandler()->read($before), ['', false, null], true)
+                ) {
+                    $session->flush();
+                    $gone = true;
+                }
+                $reply['head']['session'] = $changed ? 'changed' : ($gone ? 'gone' : 'same');
+
+                return $reply;
+            }
+
+            /** Sets the browser's address, scheme and host, which a worker with the right secret knows better than proxies. */
+            private static function setBrowser(Request $request, array $head): void
             {
                 foreach (array_keys($request->headers->all()) as $name) {
                     if ($name === 'forwarded' || $name === 'x-real-ip' || str_starts_with($name, 'x-forwarded-')) {
@@ -219,11 +228,11 @@ namespace Diffyne\Cluster {
                     $port = preg_match('/:(\d+)$/', $head['host'], $found) === 1 ? (int) $found[1] : ($secure ? 443 : 80);
                     $request->server->add(['HTTP_HOST' => $head['host'], 'SERVER_PORT' => $port]);
                 }
-                // It may have kept what it was told before.
+                // The URL generator may have cached the former host.
                 app('url')->setRequest($request);
             }
 
-            /** What a worker shows that comes over HTTP: derived from the key that it has as well. */
+            /** The secret of workers that call over HTTP, derived from the key that both have. */
             public static function secret(): string
             {
                 return hash_hmac('sha256', 'diffyne bridge 1', self::key());
@@ -237,17 +246,17 @@ namespace Diffyne\Cluster {
                 return str_starts_with($key, 'base64:') ? base64_decode(substr($key, 7)) : $key;
             }
 
-            /** Runs one call; whatever happens in it, this returns its answer. */
+            /** Runs one call and returns its reply, whatever happens in it. */
             public function run(array $head, string $payload): array
             {
                 $this->names = [];
-                $answer = $this->attempt($head, $payload);
-                $answer['head'] += $this->names;
+                $reply = $this->tryRun($head, $payload);
+                $reply['head'] += $this->names;
 
-                return $answer;
+                return $reply;
             }
 
-            private function attempt(array $head, string $payload): array
+            private function tryRun(array $head, string $payload): array
             {
                 self::$transport = $head['transport'] ?? 'ajax';
                 try {
@@ -257,14 +266,14 @@ namespace Diffyne\Cluster {
                         'call', 'update' => $this->exchange($head, $data),
                         'mount' => $this->mount($head, $data),
                         'grant' => $this->grant($data),
-                        default => throw new Refused('invalid', 'This worker does not do that.'),
+                        default => throw new CallRejection('invalid', 'This worker does not do that.'),
                     };
-                } catch (Refused $refused) {
-                    return self::failed($refused->outcome, $refused->getMessage(), ['name' => $refused->name]);
+                } catch (CallRejection $rejection) {
+                    return self::failureReply($rejection->outcome, $rejection->getMessage(), ['name' => $rejection->name]);
                 } catch (ValidationException $invalid) {
-                    return self::failed('validation', 'Validation failed', ['errors' => $invalid->errors()]);
+                    return self::failureReply('validation', 'Validation failed', ['errors' => $invalid->errors()]);
                 } catch (Throwable $error) {
-                    return $this->broken($error);
+                    return $this->exceptionReply($error);
                 } finally {
                     $this->renderer()->clearAllSnapshots();
                 }
@@ -275,9 +284,9 @@ namespace Diffyne\Cluster {
                 $class = $this->componentClass($data['componentClass'] ?? null);
                 $state = is_array($data['state'] ?? null) ? $data['state'] : [];
                 $trust = $head['trust'] ?? 'upstream';
-                // What the edited fields of the state were when it was sent.
+                // The state as it was sent: the original values of edited fields over the current ones.
                 $base = (is_array($data['base'] ?? null) ? $data['base'] : []) + $state;
-                $known = Locks::believed($class, array_intersect_key($state, $this->stateProperties($class)), $base, $trust);
+                $known = Locks::verifiedState($class, array_intersect_key($state, $this->stateProperties($class)), $base, $trust);
                 $component = app(ComponentHydrator::class)->hydrate($class, $known, (string) $data['componentId']);
                 $this->renderer()->snapshotComponent($component);
                 if (is_array($data['errors'] ?? null)) {
@@ -290,23 +299,23 @@ namespace Diffyne\Cluster {
                         $this->update($component, (string) $data['property'], $data['value'] ?? null, $state);
                     }
                 } catch (RedirectException $redirect) {
-                    return self::succeeded(['s' => true, 'redirect' => $redirect->getRedirectData()['redirect']]);
+                    return self::successReply(['s' => true, 'redirect' => $redirect->getRedirectData()['redirect']]);
                 }
                 $minify = config('diffyne.performance.minify_patches', true);
                 $response = app(PatchSerializer::class)->toResponse($this->renderer()->renderUpdate($component), $minify);
-                // Patches that were filtered print as an object, which diffyne.js cannot read.
+                // PHP encodes a filtered list as an object, which diffyne.js cannot read.
                 ksort($response['c']['p']);
                 $response['c']['p'] = array_values($response['c']['p']);
                 $response['c']['sig'] = Locks::signature($component, $response['c']['st'], $response['c']['sig'], $trust);
 
-                return self::succeeded($response);
+                return self::successReply($response);
             }
 
             private function mount(array $head, array $data): array
             {
                 $class = $this->componentClass($data['componentClass'] ?? null);
                 if ((new ReflectionClass($class))->getAttributes(Lazy::class) === []) {
-                    throw new Refused('not_lazy', 'Invalid component class');
+                    throw new CallRejection('not_lazy', 'Invalid component class');
                 }
                 $params = array_merge((array) ($data['params'] ?? []), (array) ($data['queryParams'] ?? []));
                 $choosable = array_diff_key(array_intersect_key($params, $this->stateProperties($class)), Locks::of($class)['protected']);
@@ -316,7 +325,7 @@ namespace Diffyne\Cluster {
                 $trust = $head['trust'] ?? 'upstream';
                 $listeners = $rendered['eventListeners'] ?? [];
 
-                return self::answer(['outcome' => 'ok', 'listeners' => json_encode((object) $listeners, self::JSON)], [
+                return self::reply(['outcome' => 'ok', 'listeners' => json_encode((object) $listeners, self::JSON)], [
                     'success' => true,
                     'id' => $rendered['id'],
                     'html' => $rendered['html'],
@@ -327,7 +336,7 @@ namespace Diffyne\Cluster {
                 ]);
             }
 
-            /** Whether this user may hear events: which ones, in their order. The class has to listen, and may have a say. */
+            /** Decides for each event whether the user may hear it: the class has to listen to it, and may have a policy. */
             private function grant(array $data): array
             {
                 $granted = $listeners = [];
@@ -341,14 +350,14 @@ namespace Diffyne\Cluster {
                     $listeners += $component->getEventListeners();
                 }
 
-                return self::answer(['outcome' => 'ok', 'listeners' => json_encode((object) $listeners, self::JSON)], ['granted' => $granted]);
+                return self::reply(['outcome' => 'ok', 'listeners' => json_encode((object) $listeners, self::JSON)], ['granted' => $granted]);
             }
 
-            /** The class's own name, however it was written. */
+            /** The class's name in its own spelling, whatever the client's is. */
             private function componentClass(mixed $class): string
             {
                 if (! is_string($class) || strlen($class) > self::NAME_LENGTH || preg_match(self::CLASS_NAME, $class) !== 1) {
-                    throw new Refused('unknown_component', 'Component class not found', is_string($class) ? mb_strcut($class, 0, self::NAME_LENGTH) : '');
+                    throw new CallRejection('unknown_component', 'Component class not found', is_string($class) ? mb_strcut($class, 0, self::NAME_LENGTH) : '');
                 }
                 $name = isset($this->classes[$class]) ? $class : self::findClass($class);
                 $this->classes[$name] = true;
@@ -359,19 +368,19 @@ namespace Diffyne\Cluster {
 
             private static function findClass(string $class): string
             {
-                // Laravel writes a file for each class of this namespace that somebody asks for.
+                // Laravel generates a file for each class of this namespace on its first use.
                 $found = stripos(ltrim($class, '\\'), 'Facades\\') !== 0 && class_exists($class);
-                $found || self::forget(ltrim($class, '\\'));
+                $found || self::forgetMissingClass(ltrim($class, '\\'));
                 $reflection = $found ? new ReflectionClass($class) : null;
                 if (! $reflection?->isSubclassOf(Component::class) || $reflection->isAbstract()) {
-                    throw new Refused('unknown_component', 'Component class not found', $class);
+                    throw new CallRejection('unknown_component', 'Component class not found', $class);
                 }
 
                 return $reflection->getName();
             }
 
-            /** Composer remembers each class that it has not found. */
-            private static function forget(string $class): void
+            /** Removes a class from those that Composer remembers as missing: clients could send any number. */
+            private static function forgetMissingClass(string $class): void
             {
                 foreach (spl_autoload_functions() as $loader) {
                     if (is_array($loader) && $loader[0] instanceof ClassLoader && property_exists($loader[0], 'missingClasses')) {
@@ -382,7 +391,7 @@ namespace Diffyne\Cluster {
                 }
             }
 
-            /** @return array<string, true> public properties of the component's own: what a state can consist of */
+            /** @return array<string, true> the component's own public properties, which make up its state */
             private function stateProperties(string $class): array
             {
                 return $this->properties[$class] ??= (static function () use ($class): array {
@@ -402,17 +411,17 @@ namespace Diffyne\Cluster {
                 $class = $component::class;
                 $method = $this->callable($component, $method);
                 if (! is_array($params)) {
-                    throw new Refused('invalid', 'params must be an array');
+                    throw new CallRejection('invalid', 'params must be an array');
                 }
                 try {
-                    // Positional in any case: an object's keys would become named arguments.
+                    // Always positional: an object's keys would become named arguments.
                     $component->{$method}(...array_values($params));
                 } catch (TypeError $error) {
-                    throw self::isOf($error, $class, $method) ? self::wrongParameter($component, $method, $params, $error) : $error;
+                    throw self::isAboutParametersOf($error, $class, $method) ? self::wrongParameter($component, $method, $params, $error) : $error;
                 }
             }
 
-            /** The method's own name, however it was written, if clients may call it. */
+            /** The method's name in its own spelling, if clients may call it. */
             private function callable(Component $component, string $method): string
             {
                 $class = $component::class;
@@ -422,21 +431,21 @@ namespace Diffyne\Cluster {
                     return $method;
                 }
                 if (strlen($method) > self::NAME_LENGTH || ! method_exists($component, $method)) {
-                    throw new Refused('unknown_method', '', mb_strcut($method, 0, self::NAME_LENGTH));
+                    throw new CallRejection('unknown_method', '', mb_strcut($method, 0, self::NAME_LENGTH));
                 }
                 $reflection = new ReflectionMethod($component, $method);
                 $this->names['method'] = $name = $reflection->getName();
                 $marked = $reflection->getAttributes(Invokable::class) !== [] || $reflection->getAttributes(On::class) !== [];
                 if (! $marked || ! $reflection->isPublic() || $reflection->isStatic()) {
-                    throw new Refused('method', "Method [{$name}] is not invokable. Add #[Invokable] attribute to allow client invocation.", $name);
+                    throw new CallRejection('method', "Method [{$name}] is not invokable. Add #[Invokable] attribute to allow client invocation.", $name);
                 }
                 $this->methods["$class::$name"] = true;
 
                 return $name;
             }
 
-            /** Whether a type error is about the parameters of this method, and not of something that it calls. */
-            private static function isOf(TypeError $error, string $class, string $method): bool
+            /** Whether a type error is about the parameters of this method, and not of a function that it calls. */
+            private static function isAboutParametersOf(TypeError $error, string $class, string $method): bool
             {
                 $frame = $error->getTrace()[0] ?? [];
                 $declared = (new ReflectionMethod($class, $method))->getDeclaringClass()->getName();
@@ -445,35 +454,35 @@ namespace Diffyne\Cluster {
                     && ($frame['file'] ?? '') === __FILE__;
             }
 
-            private static function wrongParameter(Component $component, string $method, array $params, TypeError $error): Refused
+            private static function wrongParameter(Component $component, string $method, array $params, TypeError $error): CallRejection
             {
                 $parameters = (new ReflectionMethod($component, $method))->getParameters();
                 if (preg_match('/Argument #(\d+) \(\$(\w+)\) (must be of type .+ given)/', $error->getMessage(), $found) === 1) {
-                    return new Refused('method', "Parameter [{$found[2]}] of method [{$method}] {$found[3]}.");
+                    return new CallRejection('method', "Parameter [{$found[2]}] of method [{$method}] {$found[3]}.");
                 }
                 $name = ($parameters[count($params)] ?? null)?->getName() ?? '?';
 
-                return new Refused('method', "Parameter [{$name}] of method [{$method}] is missing.");
+                return new CallRejection('method', "Parameter [{$name}] of method [{$method}] is missing.");
             }
 
             private function update(Component $component, string $property, mixed $value, array $state): void
             {
                 if (! array_key_exists($property, $state) || ! isset($this->stateProperties($component::class)[$property])) {
-                    throw new Refused('unknown_property', '', mb_strcut($property, 0, self::NAME_LENGTH));
+                    throw new CallRejection('unknown_property', '', mb_strcut($property, 0, self::NAME_LENGTH));
                 }
                 try {
                     $component->updateProperty($property, $value);
                 } catch (InvalidArgumentException $error) {
-                    // The package's own check, or something that a hook of the component has thrown?
+                    // Thrown by the package's own check, or by a hook of the component?
                     throw ($error->getTrace()[0]['function'] ?? '') === 'updateProperty'
-                        ? new Refused('property', $error->getMessage(), $property)
+                        ? new CallRejection('property', $error->getMessage(), $property)
                         : $error;
                 } catch (TypeError $error) {
                     $pattern = '/^Cannot assign (.+) to property .+::\$(\w+) of type (.+)$/';
                     if (preg_match($pattern, $error->getMessage(), $found) !== 1 || $found[2] !== $property) {
                         throw $error;
                     }
-                    throw new Refused('property', "Property [{$property}] must be of type {$found[3]}, {$found[1]} given.");
+                    throw new CallRejection('property', "Property [{$property}] must be of type {$found[3]}, {$found[1]} given.");
                 }
             }
 
@@ -482,7 +491,7 @@ namespace Diffyne\Cluster {
                 return app(Renderer::class);
             }
 
-            private static function succeeded(array $response): array
+            private static function successReply(array $response): array
             {
                 $events = [];
                 foreach ($response['events'] ?? [] as $index => $event) {
@@ -493,31 +502,31 @@ namespace Diffyne\Cluster {
                 }
                 $count = count($response['events'] ?? []);
 
-                return self::answer(['outcome' => 'ok', 'events' => $events, 'event_count' => $count], $response);
+                return self::reply(['outcome' => 'ok', 'events' => $events, 'event_count' => $count], $response);
             }
 
-            private static function failed(string $outcome, string $error, array $more = []): array
+            private static function failureReply(string $outcome, string $error, array $more = []): array
             {
-                return self::answer(['outcome' => $outcome, 'error' => $error] + $more, null);
+                return self::reply(['outcome' => $outcome, 'error' => $error] + $more, null);
             }
 
-            private static function answer(array $head, ?array $response): array
+            private static function reply(array $head, ?array $response): array
             {
                 $head['memory'] = memory_get_usage(true);
 
                 return ['head' => $head, 'body' => $response === null ? '' : json_encode($response, self::JSON)];
             }
 
-            /** An error of the application's own: reported there, told to clients in debug mode only. */
-            private function broken(Throwable $error): array
+            /** An error of the application: reported there, and shown to clients in debug mode only. */
+            private function exceptionReply(Throwable $error): array
             {
                 try {
                     app(ExceptionHandler::class)->report($error);
                 } catch (Throwable) {
-                    // A handler that fails must not hide what it was to handle.
+                    // A failing handler must not hide the error.
                 }
 
-                return self::failed('exception', $error->getMessage(), [
+                return self::failureReply('exception', $error->getMessage(), [
                     'exception' => $error::class,
                     'file' => str_replace(base_path().'/', '', $error->getFile()),
                     'line' => $error->getLine(),
@@ -525,32 +534,33 @@ namespace Diffyne\Cluster {
             }
         }
 
-        /** Values of properties that clients see and must not change: whose are believed, and what signs them. */
+        /** Locked properties, which clients see and must not change: verifies and signs their values. */
         final class Locks
         {
-            /** As in the worker, which verifies what is signed here. */
+            /** The same label as in the worker, which verifies these signatures. */
             private const LABEL = 'diffyne locked values 1';
 
             private const JSON = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR;
 
-            /** Files of components that are looked at. */
+            /** The most component files that are searched. */
             private const FILES_MAX = 2000;
 
             /** @var array<string, array{visible: array<string, true>, locked: array<string, true>, protected: array<string, true>}> */
             private static array $classes = [];
 
             /** @var array<string, bool> */
-            private static array $alone = [];
+            private static array $unique = [];
 
             /**
-             * What a class shows of itself: all names, those that clients must not change, and with these the hidden ones.
+             * The properties of a class: the visible ones, the locked ones among them, and those whose values clients may
+             * not choose.
              *
              * @return array{visible: array<string, true>, locked: array<string, true>, protected: array<string, true>}
              */
             public static function of(string $class): array
             {
                 return self::$classes[$class] ??= (static function () use ($class): array {
-                    // Its constructor has read the attributes, and may have added names of its own.
+                    // Its constructor has read the attributes, and may have added more names.
                     $lists = Closure::bind(fn () => [$this->hidden ?? [], $this->locked ?? [], $this->computed ?? []], new $class(), Component::class);
 
                     return self::describe($class, ...$lists());
@@ -568,7 +578,7 @@ namespace Diffyne\Cluster {
                         continue;
                     }
                     $names[$name] = true;
-                    // A computed property of this kind is no part of the state.
+                    // Such a computed property is not part of the state.
                     $property->getAttributes(Computed::class) === [] || $hidden[$name] = true;
                     $property->getAttributes(Locked::class) === [] || $locked[$name] = true;
                 }
@@ -578,13 +588,13 @@ namespace Diffyne\Cluster {
             }
 
             /**
-             * The state that a call starts from, its locked values among it only where a signature covers them.
+             * The state that a call starts from. A signature has to cover its locked values.
              *
-             * @param array<string, mixed> $state what the client says
-             * @param array<string, mixed> $base  what it says that the server has sent
-             * @param mixed                $trust what the worker has verified: `base`, or names of the state, or the rules of upstream
+             * @param array<string, mixed> $state the client's state
+             * @param array<string, mixed> $base  the state that the client says the server sent
+             * @param mixed                $trust what the worker has verified: `base`, names of the state, or upstream's rules
              */
-            public static function believed(string $class, array $state, array $base, mixed $trust): array
+            public static function verifiedState(string $class, array $state, array $base, mixed $trust): array
             {
                 ['visible' => $visible, 'locked' => $locked, 'protected' => $protected] = self::of($class);
                 $state = array_diff_key($state, array_diff_key($protected, $locked));
@@ -595,18 +605,18 @@ namespace Diffyne\Cluster {
                     return $state;
                 }
                 $isWhole = count($base) === count($visible) && array_diff_key($visible, $base) === [];
-                if ($trust === 'base' && $isWhole && self::isAlone($class)) {
+                if ($trust === 'base' && $isWhole && self::hasUniqueState($class)) {
                     return array_intersect_key($base, $locked) + $state;
                 }
-                // A form does not fill in what is locked.
+                // A submitted form does not fill in locked properties.
                 $filled = static fn (mixed $value): bool => is_scalar($value) && ! is_float($value) && (bool) $value;
                 if ($trust === 'upstream form' && array_filter(array_intersect_key($state, $locked), $filled) === []) {
                     return $state;
                 }
-                throw new Refused('unsigned', '');
+                throw new CallRejection('unsigned', '');
             }
 
-            /** The signature of a state: the package's own, and ours over class, component and locked values behind it. */
+            /** The signature of a state: the package's own, followed by ours over class, component and locked values. */
             public static function signature(Component $component, array $state, string $signature, mixed $trust): string
             {
                 $signature = explode('.', $signature, 2)[0];
@@ -622,14 +632,14 @@ namespace Diffyne\Cluster {
             public static function lock(string $class, string $id, array $values): string
             {
                 $document = ['class' => strtolower(ltrim($class, '\\')), 'id' => $id, 'values' => $values];
-                // As it comes back: objects are what they print.
+                // In the form that comes back from the client: objects become arrays of what they encode.
                 $document = self::sorted(json_decode(json_encode($document, self::JSON), true, 512, JSON_THROW_ON_ERROR));
                 $printed = json_encode($document, self::JSON | JSON_FORCE_OBJECT);
 
                 return hash_hmac('sha256', $printed, hash_hmac('sha256', self::LABEL, Bridge::key(), true));
             }
 
-            /** Keys in the order of their bytes at every level, whatever order a browser gives them. */
+            /** Sorts keys by their bytes at every level: browsers may change their order. */
             private static function sorted(array $values): array
             {
                 ksort($values, SORT_STRING);
@@ -638,14 +648,15 @@ namespace Diffyne\Cluster {
             }
 
             /**
-             * Whether no other component has a state of the same names: then the package's signature, which names no
-             * class, speaks of this one.
+             * Whether no other component has a state of the same names.
+             *
+             * Only then the package's signature, which names no class, can be about this one alone.
              */
-            private static function isAlone(string $class): bool
+            private static function hasUniqueState(string $class): bool
             {
-                return self::$alone[$class] ??= (static function () use ($class): bool {
+                return self::$unique[$class] ??= (static function () use ($class): bool {
                     $own = self::of($class)['visible'];
-                    foreach ([...get_declared_classes(), ...self::inFiles($class)] as $other) {
+                    foreach ([...get_declared_classes(), ...self::classesInFolder($class)] as $other) {
                         if (strcasecmp($other, ltrim($class, '\\')) === 0 || ! is_subclass_of($other, Component::class)) {
                             continue;
                         }
@@ -660,14 +671,14 @@ namespace Diffyne\Cluster {
                 })();
             }
 
-            /** @return list<string> the classes in the folder of components */
-            private static function inFiles(string $class): array
+            /** @return list<string> the classes in the components' folder */
+            private static function classesInFolder(string $class): array
             {
                 $namespace = trim((string) config('diffyne.component_namespace', 'App\\Diffyne'), '\\').'\\';
                 $class = (new ReflectionClass($class))->getName();
                 $ending = strtr(substr($class, strlen($namespace)), '\\', '/').'.php';
                 $file = (string) (new ReflectionClass($class))->getFileName();
-                // Where this class lies, and else where applications have them.
+                // The folder of this class, or the usual one.
                 $isHere = str_starts_with($class, $namespace) && str_ends_with($file, '/'.$ending);
                 $folder = $isHere ? substr($file, 0, -strlen($ending)) : app_path(strtr(explode('\\', $namespace, 2)[1] ?? '', '\\', '/'));
                 if (! is_dir($folder)) {
@@ -682,15 +693,15 @@ namespace Diffyne\Cluster {
                     try {
                         class_exists($class) && $classes[] = $class;
                     } catch (Throwable) {
-                        // It is no class that anybody can use.
+                        // A class that cannot be loaded is no other component.
                     }
                 }
 
                 return $classes;
             }
 
-            /** The package's renderer, for pages that get our signature with their first state. */
-            public static function signing(Renderer $renderer): Renderer
+            /** The package's renderer with our signature, which pages get with their first state. */
+            public static function signingRenderer(Renderer $renderer): Renderer
             {
                 if ($renderer::class !== Renderer::class || config('diffyne.cluster.locked') === 'upstream') {
                     return $renderer;
@@ -714,8 +725,8 @@ namespace Diffyne\Cluster {
                 };
             }
 
-            /** The package's own endpoint compares the whole signature with its own: it gets that part alone. */
-            public static function forPackage(RouteMatched $matched): void
+            /** Cuts our part off the signature for the package's own endpoint, which would refuse it. */
+            public static function cutSignature(RouteMatched $matched): void
             {
                 $signature = $matched->request->input('signature');
                 if (is_string($signature) && str_contains($signature, '.') && str_starts_with(ltrim($matched->route->getActionName(), '\\'), 'Diffyne\\')) {
@@ -724,7 +735,7 @@ namespace Diffyne\Cluster {
             }
         }
 
-        /** What the documentation promises components: whether this call came over the WebSocket. */
+        /** The documented trait that tells components whether a call came over the WebSocket. */
         trait InteractsWithWebSocket
         {
             public function isWebSocketConnected(): bool
@@ -733,7 +744,7 @@ namespace Diffyne\Cluster {
             }
         }
 
-        /** What the documentation promises applications, as app('diffyne.websocket.health') too. */
+        /** The documented health check, also app('diffyne.websocket.health'). */
         final class WebSocketHealthChecker
         {
             private const TIMEOUT_SECONDS = 2;
@@ -744,7 +755,7 @@ namespace Diffyne\Cluster {
             }
 
             /**
-             * What the cache says, and what a gateway says of itself where DIFFYNE_HEALTH_URL names one.
+             * The status in the cache, and a gateway's own where DIFFYNE_HEALTH_URL names one.
              *
              * @return array{status: string, gateway: ?array}
              */
@@ -763,12 +774,12 @@ namespace Diffyne\Cluster {
             }
         }
 
-        /** Takes the events of AJAX calls to the cluster that did not come through one of its workers. */
+        /** Publishes the events of AJAX calls that did not come through a worker. */
         final class Publisher
         {
             private const TIMEOUT_SECONDS = 2;
 
-            /** An answer is ready: what it dispatched to everybody is published when it has gone out. */
+            /** Publishes the events of a response that are for everybody, once it was sent. */
             public static function handled(RequestHandled $handled): void
             {
                 [$request, $response] = [$handled->request, $handled->response];
@@ -777,21 +788,21 @@ namespace Diffyne\Cluster {
                     return;
                 }
                 $bySecret = (string) $request->header('X-Diffyne-Bridge');
-                // As objects: an empty one stays one.
+                // Decoded to objects, so that an empty object stays one.
                 $events = json_decode((string) $response->getContent())->events ?? null;
-                // A worker that has sent the call publishes its events itself.
+                // A worker publishes the events of its own calls.
                 if (! is_array($events) || ($bySecret !== '' && hash_equals(Bridge::secret(), $bySecret))) {
                     return;
                 }
                 $depth = is_array($request->input('cause')) ? (int) ($request->input('cause')['depth'] ?? 0) + 1 : 0;
-                $items = self::items($events, (string) $request->header('X-Diffyne-Client-Id'), $depth);
+                $items = self::broadcasts($events, (string) $request->header('X-Diffyne-Client-Id'), $depth);
                 if ($items !== []) {
                     app()->terminating(static fn () => self::publish($items));
                 }
             }
 
             /** @return list<string> */
-            private static function items(array $events, string $client, int $depth): array
+            private static function broadcasts(array $events, string $client, int $depth): array
             {
                 $wanted = array_map('trim', explode(',', (string) config('diffyne.cluster.broadcast_events')));
                 if ($depth > (int) config('diffyne.cluster.broadcast_depth')) {

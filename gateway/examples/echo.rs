@@ -9,7 +9,7 @@ use std::net::Shutdown;
 
 use bytes::Bytes;
 use diffyne_gateway::socket::io::split_tcp;
-use diffyne_gateway::socket::{Close, Decoder, Event, Flushed, IoReader, IoWriter, Limits, Outbox, frame};
+use diffyne_gateway::socket::{Close, Decoder, DecoderLimits, Event, Flushed, IoReader, IoWriter, Outbox, frame};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -17,7 +17,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
-const LIMITS: Limits = Limits { message_bytes_max: 64 << 20, binary: true };
+const LIMITS: DecoderLimits = DecoderLimits { message_bytes_max: 64 << 20, binary: true };
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

@@ -1,21 +1,21 @@
-//! Takes connections and deals them out evenly among the threads.
+//! Accepts connections and gives them to the shards in turn.
 
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
-use diffyne_shared::listener::{Accepted, Listener};
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::listener::{AcceptedStream, Listener};
+use diffyne_shared::rpc::Endpoint;
 use tokio_util::sync::CancellationToken;
 
-use crate::reactor::ReactorHandle;
+use crate::shard::command::ShardHandle;
 
-/// The accept queue counts as empty when nothing came for so long,
+/// At a stop, the accept queue counts as empty when no connection came for this long.
 const QUEUE_QUIET: Duration = Duration::from_millis(20);
-/// or after this, whatever still comes.
+/// At a stop, accepting ends after this time even if connections keep coming.
 const QUEUE_MAX: Duration = Duration::from_secs(1);
 
-/// The listener of the settings, or the one that systemd hands over.
-pub fn listen(address: &PeerAddress) -> std::io::Result<Listener> {
+/// The listener at an address, or the one that systemd hands over.
+pub fn listen(address: &Endpoint) -> std::io::Result<Listener> {
     let mut inherited = listenfd::ListenFd::from_env();
     if inherited.len() > 0 {
         if let Ok(Some(listener)) = inherited.take_tcp_listener(0) {
@@ -29,13 +29,13 @@ pub fn listen(address: &PeerAddress) -> std::io::Result<Listener> {
     Listener::bind(address)
 }
 
-/// Accepts until it is told to stop; then takes what the accept queue still holds, and closes the listener.
-pub async fn run(listener: Listener, threads: Vec<ReactorHandle>, stop: CancellationToken) {
-    let mut turn = 0;
+/// Accepts connections until `stop`, then takes what the accept queue still holds and closes the listener.
+pub async fn run(listener: Listener, shards: Vec<ShardHandle>, stop: CancellationToken) {
+    let mut next = 0;
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok(accepted) => deal(&threads, &mut turn, accepted).await,
+                Ok(accepted) => assign(&shards, &mut next, accepted).await,
                 Err(error) => {
                     tracing::error!(%error, "the listener is broken");
                     return;
@@ -47,15 +47,16 @@ pub async fn run(listener: Listener, threads: Vec<ReactorHandle>, stop: Cancella
     let until = tokio::time::Instant::now() + QUEUE_MAX;
     while tokio::time::Instant::now() < until {
         match tokio::time::timeout(QUEUE_QUIET, listener.accept()).await {
-            Ok(Ok(accepted)) => deal(&threads, &mut turn, accepted).await,
+            Ok(Ok(accepted)) => assign(&shards, &mut next, accepted).await,
             Ok(Err(_)) | Err(_) => break,
         }
     }
 }
 
-async fn deal(threads: &[ReactorHandle], turn: &mut usize, accepted: Accepted) {
-    *turn = (*turn + 1) % threads.len();
-    if threads[*turn].accepted.send(accepted).await.is_err() {
-        tracing::error!(thread = *turn, "a serving thread has ended");
+/// Gives a connection to the next shard.
+async fn assign(shards: &[ShardHandle], next: &mut usize, accepted: AcceptedStream) {
+    *next = (*next + 1) % shards.len();
+    if shards[*next].accept(accepted).await.is_err() {
+        tracing::error!(thread = *next, "a serving thread has ended");
     }
 }

@@ -1,28 +1,25 @@
 //! The command line of `diffyne-gateway`.
 
-use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use diffyne_shared::admin;
+use diffyne_shared::settings;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
-use diffyne_shared::settings::{self, Layers};
 use diffyne_shared::telemetry::Logs;
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::http::Pages;
-use crate::pages::ServePages;
-use crate::server::{Extras, Gateway};
-use crate::{dev, doctor};
+use crate::scripts::ScriptPages;
+use crate::server::Gateway;
+use crate::{doctor, process};
 
-/// Between two looks at how far a drain has come.
+/// How often a draining gateway is asked how many connections are left.
 const DRAIN_STEP: Duration = Duration::from_millis(200);
 
 const ABOUT: &str = "A WebSocket gateway for Diffyne, in place of `php artisan diffyne:websocket`";
-const AFTER: &str = "Try it:       diffyne-gateway dev
+const AFTER: &str = "Try it:       make run (the program diffyne-dev: gateway, worker and a demo page in one process)
 In production: diffyne-gateway doctor --env-file /path/to/app/.env --redis-url redis://127.0.0.1
                diffyne-gateway serve --env-file /path/to/app/.env --redis-url redis://127.0.0.1 \\
                --listen 127.0.0.1:6001
@@ -47,7 +44,12 @@ fn command() -> Command {
         .version(diffyne_shared::VERSION)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([serve, dev::command(), doctor::command(), drain, check, list])
+        .subcommands([serve, doctor::command(), drain, check, list, moved_dev()])
+}
+
+/// What `dev` was until 0.1.0.
+fn moved_dev() -> Command {
+    Command::new("dev").hide(true).arg(Arg::new("rest").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true))
 }
 
 /// Runs the program.
@@ -56,8 +58,8 @@ pub fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches),
         Some(("doctor", matches)) => doctor::run(matches),
-        Some(("drain", matches)) => ask_to_drain(matches),
-        Some(("dev", matches)) => dev::run(matches),
+        Some(("drain", matches)) => drain(matches),
+        Some(("dev", _)) => Err(anyhow::anyhow!("dev is a program of its own now: run diffyne-dev, or make run")),
         Some(("check-config", matches)) => check_config(matches),
         _ => {
             print!("{}", settings::markdown(&gateway::specs()));
@@ -74,25 +76,22 @@ pub fn main() -> ExitCode {
 }
 
 /// Asks a running gateway to stop, and waits until it has.
-fn ask_to_drain(matches: &ArgMatches) -> anyhow::Result<()> {
-    let settings = GatewaySettings::read(&layers(matches)?)?;
+fn drain(matches: &ArgMatches) -> anyhow::Result<()> {
+    let settings = GatewaySettings::read(&process::layers(matches, &gateway::specs())?)?;
     let address = settings.admin_listen.context("the gateway has no admin address: set DIFFYNE_ADMIN_LISTEN")?;
     let token =
         settings.admin_token.context("DIFFYNE_ADMIN_TOKEN is not set; without it, send the gateway a SIGTERM")?;
-    control_runtime()?.block_on(async {
-        let mut asked = false;
-        let mut told = None;
+    process::control_runtime()?.block_on(async {
+        let mut last_left = None;
         loop {
             match admin::ask(&address, &token, "/api/drain", "{}").await {
                 Ok(answer) => {
-                    asked = true;
                     let left = answer["connections"].as_u64().unwrap_or_default();
-                    if told != Some(left) {
+                    if last_left.replace(left) != Some(left) {
                         println!("{left} connections are left");
-                        told = Some(left);
                     }
                 }
-                Err(_gone) if asked => {
+                Err(_gone) if last_left.is_some() => {
                     println!("done: the gateway has stopped");
                     return Ok(());
                 }
@@ -103,61 +102,22 @@ fn ask_to_drain(matches: &ArgMatches) -> anyhow::Result<()> {
     })
 }
 
-/// The settings that a command line, the environment and files give.
-pub fn layers(matches: &ArgMatches) -> anyhow::Result<Layers> {
-    let specs = gateway::specs();
-    let (files, flags) = settings::from_matches(matches, &specs);
-    let environment: HashMap<String, String> = std::env::vars().collect();
-    Ok(Layers::read(&specs, &files, &environment, &flags)?)
-}
-
 fn check_config(matches: &ArgMatches) -> anyhow::Result<()> {
-    let layers = layers(matches)?;
+    let layers = process::layers(matches, &gateway::specs())?;
     GatewaySettings::read(&layers)?;
     print!("{}", layers.table());
     Ok(())
 }
 
-/// A runtime for what is not on the hot path.
-pub fn control_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
-}
-
 fn serve(matches: &ArgMatches) -> anyhow::Result<()> {
-    let settings = GatewaySettings::read(&layers(matches)?)?;
+    let specs = gateway::specs();
+    let settings = GatewaySettings::read(&process::layers(matches, &specs)?)?;
     let logs = Logs::start(&settings.log, "diffyne-gateway").map_err(anyhow::Error::msg)?;
-    control_runtime()?.block_on(async {
+    process::control_runtime()?.block_on(async {
         let prefix = settings.route_prefix.clone();
-        let pages = move |health| -> Arc<dyn Pages> { Arc::new(ServePages::new(health, &prefix)) };
-        let extras = Extras { memory: None, pages: Box::new(pages) };
-        let gateway = Gateway::start(settings, extras)?;
-        wait_for_stop(&gateway, &logs, matches).await?;
+        let gateway = Gateway::start(settings, Box::new(move |health| Arc::new(ScriptPages::new(health, &prefix))))?;
+        process::wait_for_stop(&gateway, &logs, matches, &specs).await?;
         gateway.stop().await;
         Ok(())
     })
-}
-
-/// Returns when the process is to stop; reloads on SIGHUP.
-pub async fn wait_for_stop(gateway: &Gateway, logs: &Logs, matches: &ArgMatches) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            () = gateway.drain_asked() => return Ok(()),
-            _ = hang_up.recv() => match reload(gateway, logs, matches) {
-                Ok(()) => tracing::info!("keys and log level reloaded"),
-                Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
-            },
-        }
-    }
-}
-
-fn reload(gateway: &Gateway, logs: &Logs, matches: &ArgMatches) -> anyhow::Result<()> {
-    let settings = GatewaySettings::read(&layers(matches)?)?;
-    logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg)?;
-    gateway.set_secrets(settings.keys, &settings.worker_tokens);
-    Ok(())
 }

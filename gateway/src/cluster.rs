@@ -1,125 +1,104 @@
-//! Between the bus and the threads: a broadcast becomes one frame and goes to every thread, in order.
+//! Between the bus and the shards: a broadcast becomes one frame, which goes to every shard in the bus's order.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use diffyne_shared::bus::{Bus, BusEvent, Incoming};
-use diffyne_shared::envelope::json_string;
+use diffyne_shared::bus::{Broadcast, Bus, BusEvent};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use crate::hub::{Audience, Clock, Delivery};
 use crate::metrics::Metrics;
 use crate::operator;
+use crate::protocol;
 use crate::quota::Quota;
-use crate::reactor::{Command, ReactorHandle};
-use crate::socket::frame;
+use crate::shard::command::{Command, ShardHandle, send_to_all};
+use crate::shard::delivery::{Audience, Clock, Delivery};
 
-/// Broadcasts delivered while Redis was away whose way through Redis is still to come.
+/// Broadcasts delivered while Redis was away that are remembered until Redis brings them again.
 const LOCAL_MAX: usize = 100_000;
-/// Pages do not spread their reactions over less than this,
-const SPREAD_MIN_MS: u64 = 20;
-/// nor over more.
-const SPREAD_MAX_MS: u64 = 10_000;
-/// How often the number of connections is told to the bus.
+/// A shorter window would not be felt: pages react at once.
+const REACTION_WINDOW_MIN_MS: u64 = 20;
+/// The longest window over which pages spread their reactions.
+const REACTION_WINDOW_MAX_MS: u64 = 10_000;
+/// How often the bus is told the number of connections.
 const COUNT_EVERY: Duration = Duration::from_millis(50);
 
-/// Delivers what the bus tells until it ends.
-pub async fn run(
-    mut events: mpsc::Receiver<BusEvent>,
-    threads: Vec<ReactorHandle>,
-    clock: Clock,
-    metrics: Arc<Metrics>,
-    spread: Spread,
-) {
-    let mut delivered_locally = LocalDeliveries::default();
-    while let Some(event) = events.recv().await {
-        match event {
-            BusEvent::Broadcast(incoming) => {
-                metrics.broadcasts_received.inc();
-                let audience = delivered_locally.take(&incoming.id).map_or(Audience::All, Audience::After);
-                deliver(&threads, &incoming, audience, spread.now()).await;
-            }
-            BusEvent::Local(incoming) => {
-                metrics.broadcasts_received.inc();
-                let moment = clock.tick();
-                delivered_locally.insert(incoming.id.clone(), moment);
-                deliver(&threads, &incoming, Audience::Before(moment), spread.now()).await;
-            }
-            BusEvent::Start { position, history } => {
-                let before: Arc<[_]> = history.iter().map(|old| Arc::new(delivery(old, Audience::All, None))).collect();
-                for thread in &threads {
-                    // A thread that has ended has nobody to tell.
-                    let _ = thread.commands.send(Command::Start(position.clone(), Arc::clone(&before))).await;
-                }
-            }
-            BusEvent::Question { id, question } => {
-                // Beside the deliveries, which must not wait for it.
-                let (bus, threads) = (spread.bus.clone(), threads.clone());
-                tokio::spawn(async move {
-                    if let Some(answer) = operator::answer(&threads, bus.gateway_id(), &question).await {
-                        bus.answer(&id, &answer).await;
-                    }
-                });
-            }
-            BusEvent::Gap(position) => {
-                for thread in &threads {
-                    // A thread that has ended has nobody to tell.
-                    let _ = thread.commands.send(Command::Gap(position.clone())).await;
-                }
-            }
-        }
-    }
-}
-
-/// The window over which pages spread their reactions to a broadcast, by the number of connections.
-pub struct Spread {
-    /// Knows the connections of the cluster.
+/// Takes what the bus brings to the shards.
+pub struct Deliveries {
+    /// The bus; it knows the number of connections in the cluster.
     pub bus: Bus,
-    /// Reactions that the workers are meant to get, a second.
+    /// Where broadcasts go.
+    pub shards: Vec<ShardHandle>,
+    /// Orders deliveries and subscriptions.
+    pub clock: Clock,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// `DIFFYNE_REACTION_RATE`.
     pub reactions_per_second: u64,
 }
 
-impl Spread {
-    /// The window in milliseconds; none while it would not be felt.
-    fn now(&self) -> Option<u64> {
+impl Deliveries {
+    /// Delivers until the bus ends.
+    pub async fn run(self, mut events: mpsc::Receiver<BusEvent>) {
+        let mut delivered_locally = LocalDeliveries::default();
+        while let Some(event) = events.recv().await {
+            match event {
+                BusEvent::Broadcast(incoming) => {
+                    let audience = delivered_locally.take(&incoming.id).map_or(Audience::All, Audience::After);
+                    self.deliver(&incoming, audience).await;
+                }
+                BusEvent::Local(incoming) => {
+                    let moment = self.clock.tick();
+                    delivered_locally.insert(incoming.id.clone(), moment);
+                    self.deliver(&incoming, Audience::Before(moment)).await;
+                }
+                BusEvent::Start { position, history } => {
+                    let before = history.iter().map(|old| Arc::new(delivery(old, Audience::All, None)));
+                    let before: Arc<[_]> = before.collect();
+                    send_to_all(&self.shards, || Command::StartHistory(position.clone(), Arc::clone(&before))).await;
+                }
+                BusEvent::Query { id, query } => self.spawn_command(id, query),
+                BusEvent::Gap(position) => send_to_all(&self.shards, || Command::Gap(position.clone())).await,
+            }
+        }
+    }
+
+    async fn deliver(&self, incoming: &Broadcast, audience: Audience) {
+        self.metrics.broadcasts_received.inc();
+        let delivery = Arc::new(delivery(incoming, audience, self.reaction_window_ms()));
+        send_to_all(&self.shards, || Command::Deliver(Arc::clone(&delivery))).await;
+    }
+
+    /// Runs another gateway's command beside the deliveries, which must not wait for it.
+    fn spawn_command(&self, id: String, command: String) {
+        let (bus, shards) = (self.bus.clone(), self.shards.clone());
+        tokio::spawn(async move {
+            if let Some(result) = operator::run_json(&shards, bus.gateway_id(), &command).await {
+                bus.respond(&id, &result).await;
+            }
+        });
+    }
+
+    /// The window over which pages spread their reactions to a broadcast, by the number of connections.
+    fn reaction_window_ms(&self) -> Option<u64> {
         let connections: u64 = self.bus.presence().values().sum();
-        spread_ms(connections, self.reactions_per_second)
+        reaction_window_ms(connections, self.reactions_per_second)
     }
 }
 
-fn spread_ms(connections: u64, reactions_per_second: u64) -> Option<u64> {
-    let ms = connections.saturating_mul(1000).checked_div(reactions_per_second)?.min(SPREAD_MAX_MS);
-    (ms >= SPREAD_MIN_MS).then_some(ms)
+fn reaction_window_ms(connections: u64, reactions_per_second: u64) -> Option<u64> {
+    let ms = connections.saturating_mul(1000).checked_div(reactions_per_second)?.min(REACTION_WINDOW_MAX_MS);
+    (ms >= REACTION_WINDOW_MIN_MS).then_some(ms)
 }
 
-async fn deliver(threads: &[ReactorHandle], incoming: &Incoming, audience: Audience, spread: Option<u64>) {
-    let delivery = Arc::new(delivery(incoming, audience, spread));
-    for thread in threads {
-        // A thread that has ended has nobody to tell.
-        let _ = thread.commands.send(Command::Deliver(Arc::clone(&delivery))).await;
-    }
-}
-
-fn delivery(incoming: &Incoming, audience: Audience, spread: Option<u64>) -> Delivery {
+fn delivery(incoming: &Broadcast, audience: Audience, reaction_window_ms: Option<u64>) -> Delivery {
     let event = &incoming.event;
-    let offset = incoming.position.as_ref().map(|position| format!(r#","offset":{}"#, position.offset));
-    let spread = spread.map(|ms| format!(r#","spread":{ms}"#));
-    let text = format!(
-        r#"{{"event":"diffyne.event","data":{{"events":[{{"name":{},"params":{},"to":null,"self":false}}],"id":{}{},"depth":{}{}}}}}"#,
-        json_string(&event.name),
-        event.params,
-        json_string(&incoming.id),
-        offset.unwrap_or_default(),
-        event.depth,
-        spread.unwrap_or_default()
-    );
     Delivery {
         name: event.name.clone(),
-        frame: frame::text(&text),
+        frame: protocol::event(incoming, reaction_window_ms),
         first: first_param(&event.params),
         except: event.except.clone(),
         audience,
@@ -132,7 +111,7 @@ fn first_param(params: &str) -> Option<Value> {
     serde_json::from_str(params.first()?.get()).ok()
 }
 
-/// What was delivered while Redis was away, and when; bounded, the oldest forgotten first.
+/// When each broadcast was delivered that Redis has yet to bring; bounded, the oldest forgotten first.
 #[derive(Default)]
 struct LocalDeliveries {
     moments: HashMap<String, u64>,
@@ -152,7 +131,7 @@ impl LocalDeliveries {
 
     fn take(&mut self, id: &str) -> Option<u64> {
         let moment = self.moments.remove(id)?;
-        // They come back in the order in which they left.
+        // Redis brings them in the order in which they left.
         while self.order.front().is_some_and(|front| !self.moments.contains_key(front)) {
             self.order.pop_front();
         }
@@ -161,7 +140,7 @@ impl LocalDeliveries {
 }
 
 /// Tells the bus how many connections there are, until the program ends.
-pub async fn count(bus: Bus, quota: Arc<Quota>) {
+pub async fn count_connections(bus: Bus, quota: Arc<Quota>) {
     let mut tick = tokio::time::interval(COUNT_EVERY);
     loop {
         tick.tick().await;
@@ -172,14 +151,14 @@ pub async fn count(bus: Bus, quota: Arc<Quota>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use diffyne_shared::bus::{Outgoing, Position};
+    use diffyne_shared::bus::{Position, Publication};
 
     #[test]
     fn a_broadcast_is_one_frame_with_untouched_parameters() {
-        let incoming = Incoming {
+        let incoming = Broadcast {
             id: "g.1-7".to_owned(),
             position: Some(Position { epoch: "e".to_owned(), offset: 9 }),
-            event: Outgoing {
+            event: Publication {
                 name: "message-sent".to_owned(),
                 params: r#"[{"room_id": 1.0}]"#.to_owned(),
                 except: None,
@@ -195,10 +174,10 @@ mod tests {
 
     #[test]
     fn many_pages_spread_their_reactions_and_few_do_not() {
-        assert_eq!(spread_ms(10, 2000), None);
-        assert_eq!(spread_ms(5000, 2000), Some(2500));
-        assert_eq!(spread_ms(1_000_000, 2000), Some(SPREAD_MAX_MS));
-        assert_eq!(spread_ms(5000, 0), None, "switched off");
+        assert_eq!(reaction_window_ms(10, 2000), None);
+        assert_eq!(reaction_window_ms(5000, 2000), Some(2500));
+        assert_eq!(reaction_window_ms(1_000_000, 2000), Some(REACTION_WINDOW_MAX_MS));
+        assert_eq!(reaction_window_ms(5000, 0), None, "switched off");
     }
 
     #[test]

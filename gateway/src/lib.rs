@@ -1,35 +1,37 @@
-//! A stateless WebSocket gateway for Diffyne: terminates browsers' connections, relays component calls to workers,
-//! shares broadcasts and presence with the other gateways.
+//! A stateless WebSocket gateway for Diffyne.
 //!
-//! Data flows one way: `acceptor` → `http` → `handshake` → `connection::session` → `relay` → worker →
-//! `connection::reply` → `socket::outbox`. A call by AJAX takes the same way from `http::twin` and back. `hub` holds a thread's connections, `cluster` joins the bus to the threads,
-//! `server` starts and stops all of it.
+//! It terminates browsers' connections, relays their component calls to workers, and shares broadcasts and presence
+//! with the other gateways. It holds no component state, and depends on no worker.
+//!
+//! A call's way: `acceptor` → `http` → `auth::admission` → `connection::session` → `relay` → worker →
+//! `connection::reply` → `socket::outbox`. An AJAX call enters and leaves at `http::ajax`. A broadcast's way: bus →
+//! `cluster` → each `shard`'s hub → outboxes. `server` starts and stops all of it.
 
-pub mod acceptor;
-pub mod answer;
+mod acceptor;
+mod admin;
+pub mod auth;
 pub mod cli;
-pub mod cluster;
-pub mod connection;
-pub mod cookies;
-pub mod dev;
+mod cluster;
+mod connection;
 mod doctor;
-pub mod grant;
-pub mod handover;
-pub mod handshake;
-pub mod history;
 pub mod http;
-pub mod hub;
-pub mod jar;
-pub mod memory;
-pub mod metrics;
-pub mod operator;
-pub mod origin;
-pub mod pages;
-pub mod proxy;
-pub mod quota;
-pub mod reactor;
-pub mod relay;
+mod memory;
+mod metrics;
+mod operator;
+pub mod process;
+mod protocol;
+mod quota;
+mod relay;
+pub mod scripts;
 pub mod server;
-pub mod session_identity;
+mod shard;
 pub mod socket;
-pub mod subscribers;
+
+/// Parts that are measured from outside: a test compares their time on short and long inputs. Not an interface.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::auth::cookie_store::CookieStore;
+    pub use crate::auth::grant::{EventSubscription, Grants};
+    pub use crate::relay::Caller;
+    pub use crate::shard::subscription_index::SubscriptionIndex;
+}

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
-use crate::hub::Large;
 use crate::metrics::Metrics;
 use crate::quota::Quota;
-use crate::reactor::{Command, ReactorHandle};
+use crate::shard::command::{Command, ShardHandle};
+use crate::shard::departures::LargeConnection;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// New connections are taken again below this part of the budget.
@@ -30,18 +28,25 @@ fn four_fifths() -> Option<usize> {
 }
 
 /// Resident memory of this process, in bytes; 0 when the system does not say.
-fn resident() -> usize {
+fn resident(page_bytes: usize) -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
+    text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * page_bytes
+}
+
+/// Bytes of a page of memory, as the system says.
+fn page_bytes() -> usize {
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(4096)
 }
 
 /// Looks after the memory until the program ends.
-pub async fn watch(threads: Vec<ReactorHandle>, quota: Arc<Quota>, metrics: Arc<Metrics>, most: Option<usize>) {
+pub async fn watch(threads: Vec<ShardHandle>, quota: Arc<Quota>, metrics: Arc<Metrics>, most: Option<usize>) {
     let Some(most) = most.or_else(four_fifths) else { return };
     let relief = (most as f64 * RELIEF) as usize;
+    let page_bytes = page_bytes();
     metrics.memory_max.set(most as i64);
     loop {
-        let now = resident();
+        let now = resident(page_bytes);
         metrics.memory.set(now as i64);
         if now > most && !quota.shedding.swap(true, Ordering::Relaxed) {
             tracing::warn!(bytes = now, most, "memory is short: nobody else comes in, and the largest connections end");
@@ -58,28 +63,25 @@ pub async fn watch(threads: Vec<ReactorHandle>, quota: Arc<Quota>, metrics: Arc<
 }
 
 /// Ends the largest connections of all threads, until so many bytes are free; whether there was one to end.
-async fn shed(threads: &[ReactorHandle], bytes: usize) -> bool {
-    let mut all: Vec<(Large, usize)> = Vec::new();
+async fn shed(threads: &[ShardHandle], bytes: usize) -> bool {
+    let mut all: Vec<(LargeConnection, usize)> = Vec::new();
     for (thread, handle) in threads.iter().enumerate() {
-        let (ask, answer) = oneshot::channel();
-        // A thread that has ended has nobody to send away.
-        if handle.commands.send(Command::Largest(ask)).await.is_ok() {
-            all.extend(answer.await.unwrap_or_default().into_iter().map(|large| (large, thread)));
-        }
+        let largest = handle.ask(Command::Largest).await.unwrap_or_default();
+        all.extend(largest.into_iter().map(|large| (large, thread)));
     }
     let chosen = choose(all, bytes);
     for (thread, handle) in threads.iter().enumerate() {
-        let of_thread: Vec<Large> = chosen.iter().filter(|(_, at)| *at == thread).map(|(large, _)| *large).collect();
+        let of_thread: Vec<LargeConnection> =
+            chosen.iter().filter(|(_, at)| *at == thread).map(|(large, _)| *large).collect();
         if !of_thread.is_empty() {
-            // A thread that has ended needs no telling.
-            let _ = handle.commands.send(Command::Shed(of_thread)).await;
+            handle.send(Command::Shed(of_thread)).await;
         }
     }
     !chosen.is_empty()
 }
 
 /// The largest and of equal ones the oldest, as many as make up the bytes.
-fn choose(mut all: Vec<(Large, usize)>, bytes: usize) -> Vec<(Large, usize)> {
+fn choose(mut all: Vec<(LargeConnection, usize)>, bytes: usize) -> Vec<(LargeConnection, usize)> {
     all.sort_unstable_by_key(|(large, _)| (std::cmp::Reverse(large.bytes), large.born));
     let mut free = 0;
     let needed = all.iter().take_while(|(large, _)| {
@@ -96,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_largest_and_oldest_go_and_no_more_than_are_needed() {
-        let large = |bytes, born, key| (Large { bytes, born, key }, key % 2);
+        let large = |bytes, born, key| (LargeConnection { bytes, born, key }, key % 2);
         let all = vec![large(10, 1, 0), large(50, 9, 1), large(50, 2, 2), large(20, 3, 3)];
         let keys = |bytes| choose(all.clone(), bytes).iter().map(|(large, _)| large.key).collect::<Vec<_>>();
         assert_eq!(keys(1), [2]);

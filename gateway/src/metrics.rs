@@ -77,7 +77,7 @@ pub struct Metrics {
     pub resumes: IntCounterVec,
     /// Broadcasts that were replayed.
     pub replayed: IntCounter,
-    /// Requests to the HTTP twin by what became of them.
+    /// Requests to the HTTP ajax by what became of them.
     pub requests: IntCounterVec,
     /// Handshakes of pages from elsewhere that are served as guests.
     pub guests: IntCounter,
@@ -153,7 +153,7 @@ impl Metrics {
             replayed: counter("replayed_total", "Broadcasts replayed to clients that came back"),
             requests: counters(
                 "http_calls_total",
-                "Requests to the HTTP twin: accepted, origin (refused), full, too_large",
+                "Requests to the HTTP ajax: accepted, origin (refused), full, too_large",
                 &["result"],
             ),
             guests: counter("guest_handshakes_total", "Handshakes from foreign pages, served without cookies"),
@@ -189,7 +189,7 @@ pub fn advance(counter: &IntCounter, figure: u64) {
 
 /// One thread's counters: what happens with every message is counted without touching what other threads touch, and
 /// added to the shared figures ten times a second.
-pub struct ThreadMetrics {
+pub struct ShardMetrics {
     shared: Arc<Metrics>,
     /// Messages received.
     pub messages_in: LocalIntCounter,
@@ -207,7 +207,7 @@ pub struct ThreadMetrics {
     calls: RefCell<HashMap<Box<str>, HashMap<&'static str, LocalIntCounter>>>,
 }
 
-impl Deref for ThreadMetrics {
+impl Deref for ShardMetrics {
     type Target = Metrics;
 
     fn deref(&self) -> &Metrics {
@@ -215,7 +215,7 @@ impl Deref for ThreadMetrics {
     }
 }
 
-impl ThreadMetrics {
+impl ShardMetrics {
     /// A thread's counters over the shared ones.
     pub fn new(shared: Arc<Metrics>) -> Self {
         Self {
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn every_metric_registers_and_components_are_bounded() {
         let metrics = Metrics::new();
-        let counters = ThreadMetrics::new(Arc::clone(&metrics));
+        let counters = ShardMetrics::new(Arc::clone(&metrics));
         counters.call(None, "validation_error");
         for i in 0..COMPONENTS_MAX + 49 {
             counters.call(Some(&format!("C{i}")), "ok");

@@ -1,4 +1,4 @@
-//! How much one gateway takes, and of whom: places for connections in all, per address and per key, new handshakes a
+//! How much one gateway takes, and of selector: places for connections in all, per address and per key, new handshakes a
 //! second, broadcasts a second and event name. What is over a limit is refused, counted and told to the log, once a
 //! second at most.
 
@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use diffyne_shared::rate::{Bucket, Hush, Rate};
+use diffyne_shared::rate::{Bucket, Rate};
 use diffyne_shared::settings::gateway::GatewaySettings;
-use diffyne_shared::telemetry;
+use diffyne_shared::telemetry::{self, LogThrottle};
 
-use crate::handshake::Refusal;
+use crate::auth::admission::Refusal;
 
 /// Event names with a bucket of their own; the others share one.
 const EVENT_NAMES_MAX: usize = 1000;
@@ -39,8 +39,8 @@ pub struct Quota {
     keys: Counts<Box<str>>,
     events: Mutex<HashMap<String, Bucket>>,
     other_events: Bucket,
-    refused: Hush,
-    held: Hush,
+    refused: LogThrottle,
+    held: LogThrottle,
 }
 
 /// A connection's place; given back when it is dropped.
@@ -54,7 +54,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whom an address belongs to: providers give out whole /64 of IPv6.
+/// ConnectionSelector an address belongs to: providers give out whole /64 of IPv6.
 fn holder(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => {
@@ -105,8 +105,8 @@ impl Quota {
             keys: Mutex::default(),
             events: Mutex::default(),
             other_events: Bucket::default(),
-            refused: Hush::default(),
-            held: Hush::default(),
+            refused: LogThrottle::default(),
+            held: LogThrottle::default(),
         })
     }
 
@@ -114,7 +114,7 @@ impl Quota {
     pub fn enter(self: &Arc<Self>, address: IpAddr, key: Option<&str>) -> Result<Ticket, Refusal> {
         let taken = self.try_enter(address, key);
         if let Err(refusal) = &taken
-            && let Some(unsaid) = self.refused.may_say()
+            && let Some(unsaid) = self.refused.allow()
         {
             tracing::warn!(reason = refusal.label(), %address, unsaid, "a handshake is refused");
         }
@@ -172,7 +172,7 @@ impl Quota {
         }
         let address = holder(address.to_canonical());
         if !take(counts(self), &address, most) {
-            if let Some(unsaid) = self.refused.may_say() {
+            if let Some(unsaid) = self.refused.allow() {
                 tracing::warn!(%address, most, unsaid, "an address has as many HTTP connections or calls as it may");
             }
             return Err(Refusal::Address);
@@ -193,7 +193,7 @@ impl Quota {
             None => events.entry(name.to_owned()).or_default().take(self.broadcasts, now),
         };
         drop(events);
-        if !may && let Some(unsaid) = self.held.may_say() {
+        if !may && let Some(unsaid) = self.held.allow() {
             let event = telemetry::name(name);
             tracing::warn!(%event, unsaid, "a broadcast stays in its response: over DIFFYNE_BROADCAST_RATE");
         }

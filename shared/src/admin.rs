@@ -1,8 +1,7 @@
 //! The admin listener of both programs: `GET /metrics` for Prometheus, `GET /ready` for whoever routes traffic, and
-//! what a program takes below `/api/`, with a token.
+//! requests below `/api/`, which need a token.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +17,9 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
+use crate::BoxFuture;
 use crate::listener::{Listener, Stream};
-use crate::rpc::PeerAddress;
+use crate::rpc::Endpoint;
 
 /// Requests at once; a scraper needs one.
 const CONNECTIONS_MAX: usize = 64;
@@ -32,7 +32,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the headers of a request may take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the listener tells about its program.
+/// What the listener serves of its program.
 pub trait AdminSource: Send + Sync + 'static {
     /// The metrics.
     fn registry(&self) -> &Registry;
@@ -40,11 +40,11 @@ pub trait AdminSource: Send + Sync + 'static {
     fn refresh(&self) {}
     /// Ready for traffic, or why not.
     fn ready(&self) -> Result<(), String>;
-    /// The token that requests below `/api/` ask for; none: they are refused.
+    /// The token that requests below `/api/` need; none: they are refused.
     fn token(&self) -> Option<&str> {
         None
     }
-    /// Answers a request below `/api/` that has shown the token; `None` when there is nothing at this path.
+    /// Answers a request below `/api/` with the right token; `None` when there is nothing at this path.
     fn api<'a>(&'a self, _request: ApiRequest<'a>) -> ApiFuture<'a> {
         Box::pin(std::future::ready(None))
     }
@@ -63,28 +63,29 @@ pub struct ApiRequest<'a> {
     pub body: &'a str,
 }
 
-/// Its answer.
-pub type ApiFuture<'a> = Pin<Box<dyn Future<Output = Option<(StatusCode, Value)>> + Send + 'a>>;
+/// The answer to such a request.
+pub type ApiFuture<'a> = BoxFuture<'a, Option<(StatusCode, Value)>>;
 
-/// Asks a running program for a change at its admin address, as its own command line does; its answer, or why not.
-pub async fn ask(address: &PeerAddress, token: &str, path: &str, body: &str) -> Result<Value, String> {
-    fn words(error: impl std::fmt::Display) -> String {
+/// Sends a request to a running program at its admin address, as its own command line does. Returns the answer, or
+/// the reason why there is none.
+pub async fn ask(address: &Endpoint, token: &str, path: &str, body: &str) -> Result<Value, String> {
+    fn text(error: impl std::fmt::Display) -> String {
         error.to_string()
     }
     let exchange = async {
         let stream = Stream::connect(address).await.map_err(|error| format!("nobody listens at {address}: {error}"))?;
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(words)?;
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
         let driver = tokio::spawn(connection);
         let request = Request::post(path)
             .header(hyper::header::HOST, "localhost")
             .header(AUTHORIZATION, format!("Bearer {token}"))
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
-            .map_err(words)?;
-        let response = sender.send_request(request).await.map_err(words)?;
+            .map_err(text)?;
+        let response = sender.send_request(request).await.map_err(text)?;
         let status = response.status();
-        let bytes = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await.map_err(words);
+        let bytes = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await.map_err(text);
         driver.abort();
         let answer: Value = serde_json::from_slice(&bytes?.to_bytes()).unwrap_or_default();
         if status.is_success() {
@@ -98,10 +99,10 @@ pub async fn ask(address: &PeerAddress, token: &str, path: &str, body: &str) -> 
 
 /// Serves until the future is dropped.
 pub async fn serve(listener: Listener, source: Arc<dyn AdminSource>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         // The semaphore is never closed, and an error of the listener ends the admin pages, not the program.
-        let (Ok(place), Ok(accepted)) = (Arc::clone(&places).acquire_owned().await, listener.accept().await) else {
+        let (Ok(permit), Ok(accepted)) = (Arc::clone(&permits).acquire_owned().await, listener.accept().await) else {
             tracing::error!("the admin listener ended");
             return;
         };
@@ -110,7 +111,7 @@ pub async fn serve(listener: Listener, source: Arc<dyn AdminSource>) {
         tokio::spawn(async move {
             let service = service_fn(move |request| {
                 let source = Arc::clone(&source);
-                async move { Ok::<_, Infallible>(answer(request, &*source).await) }
+                async move { Ok::<_, Infallible>(route(request, &*source).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -118,12 +119,12 @@ pub async fn serve(listener: Listener, source: Arc<dyn AdminSource>) {
                 .serve_connection(TokioIo::new(stream), service);
             // A scraper that goes away is no event.
             let _ = tokio::time::timeout(CONNECTION_LIFE, connection).await;
-            drop(place);
+            drop(permit);
         });
     }
 }
 
-async fn answer(request: Request<Incoming>, source: &dyn AdminSource) -> Response<Full<Bytes>> {
+async fn route(request: Request<Incoming>, source: &dyn AdminSource) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => {
             source.refresh();
@@ -133,19 +134,19 @@ async fn answer(request: Request<Incoming>, source: &dyn AdminSource) -> Respons
             }
         }
         (&Method::GET, "/ready") => match source.ready() {
-            Ok(()) => json_answer(StatusCode::OK, &json!({"ready": true})),
-            Err(why) => json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"ready": false, "reason": why})),
+            Ok(()) => json_response(StatusCode::OK, &json!({"ready": true})),
+            Err(why) => json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"ready": false, "reason": why})),
         },
         (&Method::POST | &Method::GET, path) if path.starts_with("/api/") => api(request, source).await,
         (_, "/metrics" | "/ready") => {
-            json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "Method Not Allowed"}))
+            json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "Method Not Allowed"}))
         }
-        _ => json_answer(StatusCode::NOT_FOUND, &json!({"error": "Not Found"})),
+        _ => json_response(StatusCode::NOT_FOUND, &json!({"error": "Not Found"})),
     }
 }
 
 async fn api(request: Request<Incoming>, source: &dyn AdminSource) -> Response<Full<Bytes>> {
-    let refused = |text: &str| json_answer(StatusCode::UNAUTHORIZED, &json!({"error": text}));
+    let refused = |text: &str| json_response(StatusCode::UNAUTHORIZED, &json!({"error": text}));
     let Some(token) = source.token() else {
         return refused("Requests to /api/ are refused: DIFFYNE_ADMIN_TOKEN is not set.");
     };
@@ -157,7 +158,7 @@ async fn api(request: Request<Incoming>, source: &dyn AdminSource) -> Response<F
     let (parts, body) = request.into_parts();
     let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(_) => return json_answer(StatusCode::PAYLOAD_TOO_LARGE, &json!({"error": "The body is too large."})),
+        Err(_) => return json_response(StatusCode::PAYLOAD_TOO_LARGE, &json!({"error": "The body is too large."})),
     };
     let answer = match std::str::from_utf8(&body) {
         Ok(body) => {
@@ -167,10 +168,10 @@ async fn api(request: Request<Incoming>, source: &dyn AdminSource) -> Response<F
         Err(_) => None,
     };
     let (status, answer) = answer.unwrap_or((StatusCode::NOT_FOUND, json!({"error": "Not Found"})));
-    json_answer(status, &answer)
+    json_response(status, &answer)
 }
 
-fn json_answer(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     respond(status, "application/json", body.to_string())
 }
 

@@ -1,15 +1,21 @@
-//! What Diffyne gateways and workers must agree on.
+//! What Diffyne gateways and workers must agree on. Neither program's code is used here.
 //!
-//! Nothing here opens a socket, except the bus (`bus::redis`) and the admin listener (`admin`).
+//! | module | what is there | uses of this crate |
+//! |---|---|---|
+//! | [`rate`] | rate limits, without I/O | |
+//! | [`token`] | the worker token: MACs by purpose | |
+//! | [`signing`] | the state signature, byte for byte PHP's | |
+//! | [`metrics`], [`backoff`] | making metrics; waiting between attempts | |
+//! | [`rpc`] | the protocol between a gateway and a worker: frames, handshake, endpoints | `token` |
+//! | [`envelope`] | what a browser sends and the messages it gets | `rpc` |
+//! | [`settings`] | typed settings from defaults, a TOML file, `.env`, the environment and flags | `rate`, `rpc`, `signing`, `token` |
+//! | [`telemetry`] | logs, and texts from outside in them | `rate`, `settings` |
+//! | [`listener`], [`tls`] | TCP and Unix sockets; certificates between gateways and workers | `rpc` |
+//! | [`admin`] | the listener for metrics, readiness and an operator's requests | `listener`, `rpc` |
+//! | [`bus`] | how gateways reach each other and find workers: in memory, or over Redis | all of these but `admin`, `listener`, `metrics` and `tls` |
 //!
-//! * [`settings`]: typed settings from defaults, a TOML file, `.env`, the environment and flags
-//! * [`envelope`]: what a browser sends and what it is answered
-//! * [`rpc`]: the frames between a gateway and a worker
-//! * [`token`]: what gateways and workers prove to each other
-//! * [`signing`]: the state signature, byte for byte PHP's
-//! * [`bus`]: how gateways talk to each other: broadcasts, presence, the registry of workers
-//! * [`telemetry`], [`metrics`], [`admin`]: logs, metrics, and the listener for them and for readiness
-//! * [`listener`], [`backoff`]: sockets of all kinds, and waiting between attempts
+//! Sockets are opened by `listener` (which `admin` uses) and by the bus over Redis; files are read by `settings` and
+//! `tls`, and written by `telemetry`. Everything else is without I/O.
 
 pub mod admin;
 pub mod backoff;
@@ -24,6 +30,9 @@ pub mod signing;
 pub mod telemetry;
 pub mod tls;
 pub mod token;
+
+/// A boxed future, for traits and callbacks: one that can move between threads, and one that stays on its own.
+pub use futures_util::future::{BoxFuture, LocalBoxFuture};
 
 /// The version that `/health`, `--version` and the hello of the relay tell.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,4 +1,4 @@
-//! Listening and connecting on TCP, Unix sockets and, for the `dev` command, within the process.
+//! Listening and connecting on TCP, on Unix sockets and, for the `dev` command, within the process.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use crate::rpc::PeerAddress;
+use crate::rpc::Endpoint;
 
 /// Connections that the kernel may hold before they are accepted.
 const BACKLOG: i32 = 4096;
@@ -28,9 +28,9 @@ pub enum Listener {
     Unix(UnixListener, Option<PathBuf>),
 }
 
-/// A connection that belongs to no runtime yet.
+/// An accepted connection that belongs to no runtime yet.
 #[derive(Debug)]
-pub enum Accepted {
+pub enum AcceptedStream {
     /// TCP, with the peer.
     Tcp(StdTcpStream, SocketAddr),
     /// Unix.
@@ -39,18 +39,18 @@ pub enum Accepted {
 
 impl Listener {
     /// Binds; must run within a tokio runtime.
-    pub fn bind(address: &PeerAddress) -> io::Result<Self> {
+    pub fn bind(address: &Endpoint) -> io::Result<Self> {
         match address {
-            PeerAddress::Tcp { host, port } => Self::from_tcp(bind_tcp(host, *port)?),
-            PeerAddress::Unix(path) => {
+            Endpoint::Tcp { host, port } => Self::from_tcp(bind_tcp(host, *port)?),
+            Endpoint::Unix(path) => {
                 remove_stale(path)?;
                 Self::from_unix(StdUnixListener::bind(path)?, Some(path.clone()))
             }
-            PeerAddress::Memory(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "nothing listens in memory")),
+            Endpoint::Memory(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "nothing listens in memory")),
         }
     }
 
-    /// Takes a TCP listener that somebody else bound (systemd).
+    /// Takes a TCP listener that another process bound (systemd).
     pub fn from_tcp(listener: StdTcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener).map(Self::Tcp)
@@ -62,35 +62,35 @@ impl Listener {
         Ok(Self::Unix(UnixListener::from_std(listener)?, owned))
     }
 
-    /// Where it listens now (the port that the system chose, too).
-    pub fn address(&self) -> io::Result<PeerAddress> {
+    /// The address it listens on, with the port that the system chose.
+    pub fn address(&self) -> io::Result<Endpoint> {
         Ok(match self {
             Self::Tcp(listener) => {
                 let address = listener.local_addr()?;
-                PeerAddress::tcp(address.ip().to_string(), address.port())
+                Endpoint::tcp(address.ip().to_string(), address.port())
             }
             Self::Unix(listener, _) => {
                 let address = listener.local_addr()?;
-                PeerAddress::Unix(address.as_pathname().unwrap_or(Path::new("unnamed")).to_owned())
+                Endpoint::Unix(address.as_pathname().unwrap_or(Path::new("unnamed")).to_owned())
             }
         })
     }
 
-    /// The next connection. Survives a lack of file descriptors by waiting a moment.
-    pub async fn accept(&self) -> io::Result<Accepted> {
+    /// Accepts the next connection. When the process has no file descriptor left, it waits a moment and tries again.
+    pub async fn accept(&self) -> io::Result<AcceptedStream> {
         loop {
             let accepted = match self {
                 Self::Tcp(listener) => listener.accept().await.and_then(|(stream, peer)| {
                     stream.set_nodelay(true)?;
-                    Ok(Accepted::Tcp(stream.into_std()?, peer))
+                    Ok(AcceptedStream::Tcp(stream.into_std()?, peer))
                 }),
                 Self::Unix(listener, _) => {
-                    listener.accept().await.and_then(|(stream, _)| stream.into_std().map(Accepted::Unix))
+                    listener.accept().await.and_then(|(stream, _)| stream.into_std().map(AcceptedStream::Unix))
                 }
             };
             match accepted {
                 Ok(accepted) => return Ok(accepted),
-                Err(error) if is_passing(&error) => {}
+                Err(error) if is_transient(&error) => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection, waiting a moment");
@@ -111,7 +111,7 @@ impl Drop for Listener {
 }
 
 /// Errors of one connection, not of the listener.
-fn is_passing(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
@@ -131,7 +131,7 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<StdTcpListener> {
     Err(last)
 }
 
-/// Removes the socket file of a process that is gone; a living one keeps it, and the bind fails.
+/// Removes the socket file of a process that has ended. A running one keeps it, and the bind fails.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     if is_socket && StdUnixStream::connect(path).is_err() {
@@ -140,7 +140,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-impl Accepted {
+impl AcceptedStream {
     /// Joins the runtime of the calling task.
     pub fn into_stream(self) -> io::Result<Stream> {
         Ok(match self {
@@ -150,7 +150,7 @@ impl Accepted {
     }
 }
 
-/// A connection, of whatever kind.
+/// A connection of any kind.
 #[derive(Debug)]
 pub enum Stream {
     /// TCP.
@@ -165,15 +165,15 @@ pub enum Stream {
 
 impl Stream {
     /// Connects to a TCP or Unix address.
-    pub async fn connect(address: &PeerAddress) -> io::Result<Self> {
+    pub async fn connect(address: &Endpoint) -> io::Result<Self> {
         match address {
-            PeerAddress::Tcp { host, port } => {
+            Endpoint::Tcp { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
-            PeerAddress::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
-            PeerAddress::Memory(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "no such place in memory")),
+            Endpoint::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+            Endpoint::Memory(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "no such place in memory")),
         }
     }
 }

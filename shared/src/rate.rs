@@ -1,4 +1,4 @@
-//! Rate limits: so many a second, and so many at once. A bucket is one number, so that each connection can have some.
+//! Rate limits: so many a second, and so many at once. A limiter is one number, so that each connection can have some.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,12 +48,12 @@ impl Bucket {
     }
 }
 
-/// An account of cost at a rate: what was spent is charged after the fact, and whoever is beyond the burst has to wait
-/// until the rate has caught up. One number, like [`Bucket`].
+/// Limits work whose cost is known only afterwards: what was spent is charged, and whoever is beyond the burst has to
+/// wait until the rate has caught up. One number, like [`Bucket`].
 #[derive(Debug, Default)]
-pub struct Account(AtomicU64);
+pub struct CostLimiter(AtomicU64);
 
-impl Account {
+impl CostLimiter {
     /// Charges `cost`, and tells how long to wait before anything else is spent; zero: not at all.
     ///
     /// A single cost may be larger than the burst: it is not refused, it is waited for.
@@ -69,24 +69,6 @@ impl Account {
         let paid_at = self.0.load(Ordering::Relaxed).max(now).saturating_add(nanos(cost));
         self.0.store(paid_at, Ordering::Relaxed);
         Duration::from_nanos((paid_at - now).saturating_sub(nanos(u64::from(rate.burst))))
-    }
-}
-
-/// Says how often something may be said: once a second. Tells how many times it was not.
-#[derive(Debug, Default)]
-pub struct Hush {
-    bucket: Bucket,
-    unsaid: AtomicU64,
-}
-
-impl Hush {
-    /// How many lines were left out before this one, if it may be said.
-    pub fn may_say(&self) -> Option<u64> {
-        if self.bucket.take(Rate { per_second: 1, burst: 1 }, Instant::now()) {
-            return Some(self.unsaid.swap(0, Ordering::Relaxed));
-        }
-        self.unsaid.fetch_add(1, Ordering::Relaxed);
-        None
     }
 }
 
@@ -111,13 +93,13 @@ mod tests {
     }
 
     #[test]
-    fn an_account_makes_its_holder_wait_for_what_is_beyond_the_burst() {
+    fn a_cost_beyond_the_burst_has_to_be_waited_for() {
         LazyLock::force(&START);
-        let (account, rate, now) = (Account::default(), Rate { per_second: 1000, burst: 500 }, Instant::now());
-        assert_eq!(account.charge(rate, 500, now), Duration::ZERO);
-        assert_eq!(account.charge(rate, 100, now), Duration::from_millis(100));
-        assert_eq!(account.charge(rate, 5000, now), Duration::from_millis(5100), "larger than the burst: waited for");
-        assert_eq!(account.charge(rate, 1, now + Duration::from_mins(1)), Duration::ZERO);
-        assert_eq!(account.charge(Rate::default(), u64::MAX, now), Duration::ZERO, "no limit");
+        let (limiter, rate, now) = (CostLimiter::default(), Rate { per_second: 1000, burst: 500 }, Instant::now());
+        assert_eq!(limiter.charge(rate, 500, now), Duration::ZERO);
+        assert_eq!(limiter.charge(rate, 100, now), Duration::from_millis(100));
+        assert_eq!(limiter.charge(rate, 5000, now), Duration::from_millis(5100), "larger than the burst: waited for");
+        assert_eq!(limiter.charge(rate, 1, now + Duration::from_mins(1)), Duration::ZERO);
+        assert_eq!(limiter.charge(Rate::default(), u64::MAX, now), Duration::ZERO, "no limit");
     }
 }

@@ -26,22 +26,22 @@ pub const ERROR_CHARS_MAX: usize = 2_048;
 
 /// The beginning of a text from outside, fit for a log line: without control characters, and with a mark where it was cut.
 #[derive(Debug, Clone, Copy)]
-pub struct Shown<'a> {
+pub struct Excerpt<'a> {
     text: &'a str,
     chars_max: usize,
 }
 
 /// A name from outside: of a class, an event, a host.
-pub fn name(text: &str) -> Shown<'_> {
-    Shown { text, chars_max: NAME_CHARS_MAX }
+pub fn name(text: &str) -> Excerpt<'_> {
+    Excerpt { text, chars_max: NAME_CHARS_MAX }
 }
 
 /// An error's words.
-pub fn error(text: &str) -> Shown<'_> {
-    Shown { text, chars_max: ERROR_CHARS_MAX }
+pub fn error(text: &str) -> Excerpt<'_> {
+    Excerpt { text, chars_max: ERROR_CHARS_MAX }
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Excerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut chars = self.text.chars();
         for c in chars.by_ref().take(self.chars_max) {
@@ -57,27 +57,34 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Bounds the lines about one kind of event, which strangers can cause; the next line says how many were left out.
+/// Bounds the log lines about one kind of event that strangers can cause.
 #[derive(Debug)]
-pub struct LineLimit {
+pub struct LogThrottle {
     rate: Rate,
     bucket: Bucket,
     left_out: AtomicU64,
 }
 
-impl LineLimit {
-    /// So many lines a second, and at once.
+impl LogThrottle {
+    /// Allows `per_second` lines a second, and `burst` at once.
     pub const fn new(per_second: u32, burst: u32) -> Self {
         Self { rate: Rate { per_second, burst }, bucket: Bucket::new(), left_out: AtomicU64::new(0) }
     }
 
-    /// How many lines were left out before this one, if it may be written.
-    pub fn may_write(&self) -> Option<u64> {
+    /// Allows or refuses a line. An allowed one gets the number of lines that were left out before it.
+    pub fn allow(&self) -> Option<u64> {
         if self.bucket.take(self.rate, Instant::now()) {
             return Some(self.left_out.swap(0, Ordering::Relaxed));
         }
         self.left_out.fetch_add(1, Ordering::Relaxed);
         None
+    }
+}
+
+impl Default for LogThrottle {
+    /// One line a second.
+    fn default() -> Self {
+        Self::new(1, 1)
     }
 }
 
@@ -145,9 +152,9 @@ mod tests {
 
     #[test]
     fn lines_beyond_the_rate_are_counted() {
-        let limit = LineLimit::new(1, 3);
-        let written = (0..100).filter(|_| limit.may_write().is_some()).count();
+        let throttle = LogThrottle::new(1, 3);
+        let written = (0..100).filter(|_| throttle.allow().is_some()).count();
         assert!((3..=4).contains(&written), "{written}");
-        assert!(limit.left_out.load(Ordering::Relaxed) >= 96);
+        assert!(throttle.left_out.load(Ordering::Relaxed) >= 96);
     }
 }

@@ -18,7 +18,7 @@ pub const MAC_BYTES: usize = 32;
 
 /// What a MAC is made for. One that was made for another purpose proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub enum MacPurpose {
     /// A gateway proves itself to a worker.
     GatewayProof,
     /// A worker proves itself to a gateway.
@@ -26,36 +26,41 @@ pub enum Purpose {
     /// A worker announces itself in Redis.
     Registration,
     /// An operator's order to all gateways.
-    Order,
+    Command,
     /// A gateway's answer to an order.
-    Answer,
+    Response,
 }
 
 /// All purposes, in the order of a token's keys.
-const PURPOSES: [Purpose; 5] =
-    [Purpose::GatewayProof, Purpose::WorkerProof, Purpose::Registration, Purpose::Order, Purpose::Answer];
+const PURPOSES: [MacPurpose; 5] = [
+    MacPurpose::GatewayProof,
+    MacPurpose::WorkerProof,
+    MacPurpose::Registration,
+    MacPurpose::Command,
+    MacPurpose::Response,
+];
 
-impl Purpose {
+impl MacPurpose {
     fn label(self) -> &'static [u8] {
         match self {
             Self::GatewayProof => b"diffyne relay gateway proof 1",
             Self::WorkerProof => b"diffyne relay worker proof 1",
             Self::Registration => b"diffyne worker registration 1",
-            Self::Order => b"diffyne operator order 1",
-            Self::Answer => b"diffyne operator answer 1",
+            Self::Command => b"diffyne operator order 1",
+            Self::Response => b"diffyne operator answer 1",
         }
     }
 }
 
 struct Token {
     plain: String,
-    keys: Vec<(Purpose, Hmac<Sha256>)>,
+    keys: Vec<(MacPurpose, Hmac<Sha256>)>,
 }
 
 impl Token {
     /// HMAC takes keys of any length, so this gives a token; the type of the library says otherwise.
     fn new(plain: &str) -> Option<Self> {
-        let derive = |purpose: Purpose| {
+        let derive = |purpose: MacPurpose| {
             let mut mac = Hmac::<Sha256>::new_from_slice(plain.as_bytes()).ok()?;
             mac.update(purpose.label());
             Some((purpose, Hmac::new_from_slice(&mac.finalize().into_bytes()).ok()?))
@@ -63,7 +68,7 @@ impl Token {
         Some(Self { plain: plain.to_owned(), keys: PURPOSES.into_iter().map(derive).collect::<Option<_>>()? })
     }
 
-    fn over(&self, purpose: Purpose, parts: &[&[u8]]) -> Option<Hmac<Sha256>> {
+    fn mac(&self, purpose: MacPurpose, parts: &[&[u8]]) -> Option<Hmac<Sha256>> {
         let (_, key) = self.keys.iter().find(|(of, _)| *of == purpose)?;
         let mut mac = key.clone();
         for part in parts {
@@ -85,7 +90,7 @@ pub type SharedTokens = Arc<ArcSwap<Tokens>>;
 
 /// A MAC by the token with this number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fitting(usize);
+pub struct TokenIndex(usize);
 
 impl Tokens {
     /// These tokens; more than [`TOKENS_MAX`] are not used.
@@ -104,50 +109,50 @@ impl Tokens {
     }
 
     /// A MAC by each token.
-    pub fn macs(&self, purpose: Purpose, parts: &[&[u8]]) -> Vec<[u8; MAC_BYTES]> {
-        let macs = self.0.iter().filter_map(|token| token.over(purpose, parts));
+    pub fn macs(&self, purpose: MacPurpose, parts: &[&[u8]]) -> Vec<[u8; MAC_BYTES]> {
+        let macs = self.0.iter().filter_map(|token| token.mac(purpose, parts));
         macs.map(|mac| mac.finalize().into_bytes().into()).collect()
     }
 
     /// A MAC by one token.
-    pub fn mac_by(&self, which: Fitting, purpose: Purpose, parts: &[&[u8]]) -> Option<[u8; MAC_BYTES]> {
-        Some(self.0.get(which.0)?.over(purpose, parts)?.finalize().into_bytes().into())
+    pub fn mac_by(&self, which: TokenIndex, purpose: MacPurpose, parts: &[&[u8]]) -> Option<[u8; MAC_BYTES]> {
+        Some(self.0.get(which.0)?.mac(purpose, parts)?.finalize().into_bytes().into())
     }
 
     /// The token by which one of these MACs was made. Each is compared with each, in constant time; of more than
     /// [`TOKENS_MAX`] none is looked at.
-    pub fn check<M: AsRef<[u8]>>(&self, purpose: Purpose, parts: &[&[u8]], macs: &[M]) -> Option<Fitting> {
+    pub fn check<M: AsRef<[u8]>>(&self, purpose: MacPurpose, parts: &[&[u8]], macs: &[M]) -> Option<TokenIndex> {
         if macs.len() > TOKENS_MAX {
             return None;
         }
         let mut fitting = None;
         for (index, token) in self.0.iter().enumerate() {
-            let right: [u8; MAC_BYTES] = token.over(purpose, parts)?.finalize().into_bytes().into();
+            let right: [u8; MAC_BYTES] = token.mac(purpose, parts)?.finalize().into_bytes().into();
             let found = macs.iter().fold(Choice::from(0), |found, mac| found | right.ct_eq(mac.as_ref()));
             if found.into() {
-                fitting = Some(Fitting(index));
+                fitting = Some(TokenIndex(index));
             }
         }
         fitting
     }
 
     /// MACs as text, for JSON.
-    pub fn seal(&self, purpose: Purpose, parts: &[&[u8]]) -> Vec<String> {
+    pub fn sign(&self, purpose: MacPurpose, parts: &[&[u8]]) -> Vec<String> {
         self.macs(purpose, parts).iter().map(|mac| URL_SAFE_NO_PAD.encode(mac)).collect()
     }
 
     /// Whether one of these texts is a good MAC.
-    pub fn opens(&self, purpose: Purpose, parts: &[&[u8]], seals: &[String]) -> bool {
-        if seals.len() > TOKENS_MAX {
+    pub fn verify(&self, purpose: MacPurpose, parts: &[&[u8]], macs: &[String]) -> bool {
+        if macs.len() > TOKENS_MAX {
             return false;
         }
-        let macs: Vec<Vec<u8>> = seals.iter().filter_map(|text| URL_SAFE_NO_PAD.decode(text).ok()).collect();
+        let macs: Vec<Vec<u8>> = macs.iter().filter_map(|text| URL_SAFE_NO_PAD.decode(text).ok()).collect();
         self.check(purpose, parts, &macs).is_some()
     }
 
     /// Whether a gateway of a release that shows its token in the clear has shown one of these. Each is compared, so
     /// that the time tells nothing.
-    pub fn knows(&self, shown: Option<&str>) -> bool {
+    pub fn contains(&self, shown: Option<&str>) -> bool {
         let shown = shown.unwrap_or_default().as_bytes();
         let known = self.0.iter().fold(Choice::from(0), |known, token| known | token.plain.as_bytes().ct_eq(shown));
         known.into()
@@ -180,40 +185,44 @@ mod tests {
             (&[], &["a"], false),
             (&[], &[], false),
         ] {
-            let macs = tokens(theirs).macs(Purpose::Order, &[b"x"]);
-            assert_eq!(tokens(ours).check(Purpose::Order, &[b"x"], &macs).is_some(), fits, "{ours:?} {theirs:?}");
+            let macs = tokens(theirs).macs(MacPurpose::Command, &[b"x"]);
+            assert_eq!(tokens(ours).check(MacPurpose::Command, &[b"x"], &macs).is_some(), fits, "{ours:?} {theirs:?}");
         }
     }
 
     #[test]
     fn a_mac_is_good_for_its_purpose_and_its_parts_alone() {
         let ours = tokens(&["a"]);
-        let made = ours.seal(Purpose::Registration, &[b"id", b"10.0.0.1:7001"]);
-        assert!(ours.opens(Purpose::Registration, &[b"id", b"10.0.0.1:7001"], &made));
-        for purpose in PURPOSES.into_iter().filter(|purpose| *purpose != Purpose::Registration) {
-            assert!(!ours.opens(purpose, &[b"id", b"10.0.0.1:7001"], &made), "{purpose:?}");
+        let made = ours.sign(MacPurpose::Registration, &[b"id", b"10.0.0.1:7001"]);
+        assert!(ours.verify(MacPurpose::Registration, &[b"id", b"10.0.0.1:7001"], &made));
+        for purpose in PURPOSES.into_iter().filter(|purpose| *purpose != MacPurpose::Registration) {
+            assert!(!ours.verify(purpose, &[b"id", b"10.0.0.1:7001"], &made), "{purpose:?}");
         }
         let others: [&[&[u8]]; 5] = [&[], &[b"id"], &[b"i", b"d10.0.0.1:7001"], &[b"id10.0.0.1:7001"], &[b"id", b""]];
         for parts in others {
-            assert!(!ours.opens(Purpose::Registration, parts, &made), "{parts:?}");
+            assert!(!ours.verify(MacPurpose::Registration, parts, &made), "{parts:?}");
         }
         let mut changed = URL_SAFE_NO_PAD.decode(&made[0]).unwrap();
         for bit in 0..MAC_BYTES * 8 {
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(ours.check(Purpose::Registration, &[b"id", b"10.0.0.1:7001"], &[&changed]).is_none());
+            assert!(ours.check(MacPurpose::Registration, &[b"id", b"10.0.0.1:7001"], &[&changed]).is_none());
             changed[bit / 8] ^= 1 << (bit % 8);
         }
         for short in [&changed[..31], &changed[..0]] {
-            assert!(ours.check(Purpose::Registration, &[b"id", b"10.0.0.1:7001"], &[short]).is_none());
+            assert!(ours.check(MacPurpose::Registration, &[b"id", b"10.0.0.1:7001"], &[short]).is_none());
         }
         let many = vec![made[0].clone(); TOKENS_MAX + 1];
-        assert!(!ours.opens(Purpose::Registration, &[b"id", b"10.0.0.1:7001"], &many), "a list is bounded");
+        assert!(!ours.verify(MacPurpose::Registration, &[b"id", b"10.0.0.1:7001"], &many), "a list is bounded");
     }
 
     #[test]
     fn a_token_is_not_shown() {
         assert_eq!(format!("{:?}", tokens(&["secret"])), "Tokens(1)");
-        assert!(tokens(&["a", "b"]).knows(Some("b")) && !tokens(&["a"]).knows(Some("")) && !tokens(&["a"]).knows(None));
-        assert!(!tokens(&[]).knows(None));
+        assert!(
+            tokens(&["a", "b"]).contains(Some("b"))
+                && !tokens(&["a"]).contains(Some(""))
+                && !tokens(&["a"]).contains(None)
+        );
+        assert!(!tokens(&[]).contains(None));
     }
 }

@@ -1,7 +1,5 @@
 //! An independent WebSocket client (tungstenite, not fastwebsockets) that speaks Diffyne.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, bail};
 use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -12,6 +10,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use crate::message::ServerMessage;
 use crate::process::PATIENCE;
 
 /// A connected client.
@@ -37,7 +36,7 @@ impl Client {
         let (socket, _) = tokio::time::timeout(PATIENCE, tokio_tungstenite::connect_async(request)).await??;
         let mut client = Self { socket, id: String::new() };
         let hello = client.receive().await?;
-        client.id = hello["data"]["clientId"].as_str().context("no clientId")?.to_owned();
+        client.id = hello["clientId"].as_str().context("no clientId")?.to_owned();
         Ok(client)
     }
 
@@ -78,8 +77,29 @@ impl Client {
     }
 
     /// The next message.
-    pub async fn receive(&mut self) -> anyhow::Result<Value> {
-        Ok(serde_json::from_str(&self.receive_text().await?)?)
+    pub async fn receive(&mut self) -> anyhow::Result<ServerMessage> {
+        ServerMessage::parse(&self.receive_text().await?)
+    }
+
+    /// The next message of this event; others before it are dropped.
+    pub async fn receive_event(&mut self, event: &str) -> anyhow::Result<ServerMessage> {
+        loop {
+            let message = self.receive().await?;
+            if message.event() == event {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Sends an event and receives the next message.
+    pub async fn request(&mut self, event: &str, data: Value) -> anyhow::Result<ServerMessage> {
+        self.send(event, data).await?;
+        self.receive().await
+    }
+
+    /// Sends a call and receives the next message.
+    pub async fn call(&mut self, data: Value) -> anyhow::Result<ServerMessage> {
+        self.request("diffyne.call", data).await
     }
 
     /// The close code that ends the connection; texts before it are dropped.
@@ -93,30 +113,27 @@ impl Client {
         }
     }
 
-    /// Nothing comes for this long. A proof needs a wait: this one is bounded and short.
-    pub async fn silent_for(&mut self, time: Duration) -> anyhow::Result<()> {
-        match tokio::time::timeout(time, self.receive_text()).await {
-            Err(_elapsed) => Ok(()),
-            Ok(Ok(text)) => bail!("unexpected: {text}"),
-            Ok(Err(error)) => Err(error),
-        }
+    /// Calls the demo counter, which counts on from `n`.
+    pub async fn check_increment(&mut self, n: i64) -> anyhow::Result<()> {
+        let reply = self.call(increment("diffyne-a", n, "r")).await?;
+        anyhow::ensure!(reply.state()["count"] == n + 1, "{reply}");
+        Ok(())
     }
 
     /// Subscribes to all of an event.
-    pub async fn subscribe(&mut self, name: &str) -> anyhow::Result<Value> {
-        self.send("diffyne.subscribe", json!({"events": [{"name": name}], "requestId": "sub"})).await?;
-        let answer = self.receive().await?;
-        anyhow::ensure!(answer["event"] == "diffyne.subscribed", "{answer}");
-        Ok(answer)
+    pub async fn subscribe(&mut self, name: &str) -> anyhow::Result<ServerMessage> {
+        let reply = self.request("diffyne.subscribe", json!({"events": [{"name": name}], "requestId": "sub"})).await?;
+        anyhow::ensure!(reply.event() == "diffyne.subscribed", "{reply}");
+        Ok(reply)
     }
 
-    /// A round trip after which everything that was sent before has been handled.
-    pub async fn barrier(&mut self) -> anyhow::Result<Vec<Value>> {
+    /// A round trip after which everything that was sent before has been handled; the messages that came before its end.
+    pub async fn barrier(&mut self) -> anyhow::Result<Vec<ServerMessage>> {
         self.send("diffyne.ping", json!({})).await?;
         let mut before = Vec::new();
         loop {
             let message = self.receive().await?;
-            if message["event"] == "diffyne.pong" {
+            if message.event() == "diffyne.pong" {
                 return Ok(before);
             }
             before.push(message);

@@ -4,12 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::message::ServerMessage;
 use crate::process::{PATIENCE, Process, Signal, eventually, free_ports, program, program_in, project, wait_for_port};
 
 /// What a cluster consists of.
@@ -334,6 +334,17 @@ impl Cluster {
         format!("ws://127.0.0.1:{}/", self.nginx_port)
     }
 
+    /// Releases the probe's calls of `hold` that wait for this name: those that wait now, and all that come later.
+    pub fn release(&self, name: &str) -> anyhow::Result<()> {
+        Ok(std::fs::write(self.probe_file().with_extension(format!("release-{name}")), "")?)
+    }
+
+    /// Waits until the probe has begun a call with this tag.
+    pub fn wait_until_begun(&self, tag: &str) -> anyhow::Result<()> {
+        let note = format!("begin {tag}");
+        eventually(&format!("the call {tag} has begun"), || self.notes().contains(&note))
+    }
+
     /// What the probe has noted.
     pub fn notes(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.probe_file()).unwrap_or_default();
@@ -362,6 +373,13 @@ impl Node {
         Ok(http_get(self.admin, "/ready")?.status)
     }
 
+    /// Disconnects a client of any gateway, as an operator with this token does; what the gateway answers.
+    pub fn disconnect(&self, admin_token: &str, client: &str) -> anyhow::Result<Value> {
+        let bearer = format!("Bearer {admin_token}");
+        let body = serde_json::json!({"client": client}).to_string();
+        http_post(self.admin, "/api/disconnect", &[("Authorization", &bearer)], &body)?.json()
+    }
+
     /// The metrics as text.
     pub fn metrics(&self) -> anyhow::Result<String> {
         Ok(http_get(self.admin, "/metrics")?.body)
@@ -386,11 +404,35 @@ pub struct HttpResponse {
     pub body: String,
 }
 
+impl HttpResponse {
+    /// The body as a message of the gateway.
+    pub fn message(&self) -> anyhow::Result<ServerMessage> {
+        ServerMessage::from_body(&self.body)
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> anyhow::Result<Value> {
+        serde_json::from_str(&self.body).with_context(|| format!("no JSON: {self:?}"))
+    }
+
+    /// The values of a header, in their order.
+    pub fn header(&self, name: &str) -> Vec<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+    }
+
+    /// The cookies that it sets, as a browser sends them back in one line.
+    pub fn cookies(&self) -> String {
+        let pairs: Vec<&str> = self.header("set-cookie").iter().filter_map(|line| line.split(';').next()).collect();
+        pairs.join("; ")
+    }
+}
+
 /// Sends a raw request and reads the answer: as long as it says to be, or until the server closes.
 pub fn http(port: u16, request: &str) -> anyhow::Result<HttpResponse> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 * 1024];

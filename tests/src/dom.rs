@@ -3,8 +3,7 @@
 use std::cmp::Ordering;
 
 use anyhow::{Context as _, bail};
-use diffyne_worker::vdom::Node;
-use diffyne_worker::vdom::node::Element;
+use diffyne_worker::vdom::{Element, Node};
 use serde_json::Value;
 
 /// The tree after a list of patches in upstream's short form.

@@ -13,12 +13,12 @@ use crate::recorded::APP_KEY;
 
 /// The same test for several ways to run an application's components.
 #[macro_export]
-macro_rules! ways {
-    ($test:ident: $($name:ident = $way:ident),+) => {
+macro_rules! for_runtimes {
+    ($test:ident: $($name:ident = $runtime:ident),+) => {
         mod $test {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() -> anyhow::Result<()> {
-                super::$test(diffyne_tests::laravel::Way::$way).await
+                super::$test(diffyne_tests::laravel::Runtime::$runtime).await
             })+
         }
     };
@@ -26,35 +26,35 @@ macro_rules! ways {
 
 /// How a worker runs an application's components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum Runtime {
     /// In a pool of its own, past the HTTP kernel.
-    Short,
+    FastPath,
     /// In a pool of its own, through the kernel.
     Kernel,
     /// Behind nginx and php-fpm.
     Http,
     /// The same, without the bridge.
-    HttpWithout,
+    HttpWithoutBridge,
     /// In php-fpm.
     FastCgi,
     /// The same, without the bridge.
-    FastCgiWithout,
+    FastCgiWithoutBridge,
 }
 
-impl Way {
+impl Runtime {
     /// Whether calls go to the bridge.
     pub fn has_bridge(self) -> bool {
-        !matches!(self, Self::HttpWithout | Self::FastCgiWithout)
+        !matches!(self, Self::HttpWithoutBridge | Self::FastCgiWithoutBridge)
     }
 
     /// Whether the worker has processes of its own.
     pub fn is_pool(self) -> bool {
-        matches!(self, Self::Short | Self::Kernel)
+        matches!(self, Self::FastPath | Self::Kernel)
     }
 }
 
 /// What serves an application.
-pub struct Served {
+pub struct Deployment {
     /// The cluster that goes with it.
     pub shape: Shape,
     /// It ends with these.
@@ -180,6 +180,16 @@ impl Laravel {
         Ok(std::fs::write(self.path(file), text.replace(from, to))?)
     }
 
+    /// Lets calls of `writeWhenReleased` and `depart` with this tag go on.
+    pub fn release(&self, tag: &str) -> anyhow::Result<()> {
+        Ok(std::fs::write(self.path(&format!("released-{tag}")), "")?)
+    }
+
+    /// Waits until such a call has begun.
+    pub fn wait_until_begun(&self, tag: &str) -> anyhow::Result<()> {
+        eventually(&format!("the call {tag} has begun"), || self.path(&format!("begun-{tag}")).exists())
+    }
+
     /// The application's log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("storage/logs/laravel.log")).unwrap_or_default()
@@ -212,7 +222,7 @@ impl Laravel {
         let configuration = format!(
             "[global]\nerror_log = {directory}/fpm.log\ndaemonize = no\n[www]\nuser = root\ngroup = root\n\
              listen = {directory}/fpm.sock\nlisten.mode = 0666\npm = static\npm.max_children = {children}\n\
-             catch_workers_output = yes\nclear_env = no\nrequest_terminate_timeout = 5s\n\
+             catch_workers_output = yes\nclear_env = no\nrequest_terminate_timeout = 10s\n\
              php_admin_value[memory_limit] = 256M\n"
         );
         std::fs::write(self.path("fpm.conf"), configuration)?;
@@ -247,23 +257,23 @@ impl Laravel {
         Ok((process, port))
     }
 
-    /// Starts what a way needs, and gives the shape of a cluster whose workers go it.
-    pub fn served(&self, way: Way, gateways: usize) -> anyhow::Result<Served> {
-        if way.has_bridge() && !matches!(way, Way::Short | Way::Kernel) {
+    /// Starts what a runtime needs, and gives the shape of a cluster whose workers go it.
+    pub fn deploy(&self, runtime: Runtime, gateways: usize) -> anyhow::Result<Deployment> {
+        if runtime.has_bridge() && !matches!(runtime, Runtime::FastPath | Runtime::Kernel) {
             self.load_bridge()?;
         }
         let own = Shape { signing_key: APP_KEY.to_owned(), ..Shape::new(gateways, 1) };
         let mut processes = Vec::new();
-        let shape = match way {
-            Way::Short => self.shape(gateways, 2),
-            Way::Kernel => self.shape(gateways, 2).worker("--bridge-kernel", "always"),
-            Way::Http | Way::HttpWithout => {
+        let shape = match runtime {
+            Runtime::FastPath => self.shape(gateways, 2),
+            Runtime::Kernel => self.shape(gateways, 2).worker("--bridge-kernel", "always"),
+            Runtime::Http | Runtime::HttpWithoutBridge => {
                 let (fpm, socket) = self.serve_fpm(3)?;
                 let (nginx, port) = self.serve_nginx(&socket)?;
                 processes.extend([nginx, fpm]);
                 own.worker("--backend-url", &format!("http://127.0.0.1:{port}"))
             }
-            Way::FastCgi | Way::FastCgiWithout => {
+            Runtime::FastCgi | Runtime::FastCgiWithoutBridge => {
                 let (fpm, socket) = self.serve_fpm(3)?;
                 processes.push(fpm);
                 own.worker("--fastcgi", &format!("unix:{}", socket.display()))
@@ -271,7 +281,7 @@ impl Laravel {
                     .worker("--fastcgi-script", &format!("{}/public/index.php", self.directory))
             }
         };
-        Ok(Served { shape, processes })
+        Ok(Deployment { shape, processes })
     }
 
     /// Loads the bridge into the application, as its documentation says.

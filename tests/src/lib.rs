@@ -4,27 +4,37 @@
 //! * [`process`]: real processes, started and stopped
 //! * [`cluster`]: gateways, workers, Redis and nginx as one thing to test
 //! * [`application`]: pages with components in front of a cluster, as [`gallery`] has them
-//! * [`door`]: a port that can be shut
+//! * [`faulty_proxy`]: a TCP proxy that can refuse and silence connections
+//! * [`attack`]: a hostile client, and a bystander who must not notice it
 //! * [`browser`]: headless Chromium
+//! * [`header_sets`]: random headers of browsers and proxies
 //! * [`recorded`], [`dom`]: the components of the recorded conversation, and what their patches do
-//! * [`laravel`]: a real Laravel application
+//! * [`laravel`]: a real Laravel application; [`laravel_probe`]: calls of its components
 //! * [`relay`]: gateways and workers by hand
-//! * [`vault`]: components with a property of each kind, in Rust
-//! * [`client`]: an independent WebSocket client
+//! * [`verification`]: workers that verify states, in each mode
+//! * [`task`]: tasks that run beside a test
+//! * [`protected_components`]: components with a property of each kind, in Rust
+//! * [`client`]: an independent WebSocket client; [`message`]: what it receives
 
 pub mod application;
+pub mod attack;
 pub mod browser;
 pub mod client;
 pub mod cluster;
 pub mod dom;
-pub mod door;
 pub mod faults;
+pub mod faulty_proxy;
 pub mod fuzz;
 pub mod gallery;
+pub mod header_sets;
 pub mod laravel;
+pub mod laravel_probe;
 pub mod load;
+pub mod message;
 pub mod process;
+pub mod protected_components;
 pub mod recorded;
 pub mod redis;
 pub mod relay;
-pub mod vault;
+pub mod task;
+pub mod verification;

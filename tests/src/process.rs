@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 
 /// How long something that should happen may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(10);
 
 /// A signal, by the name that `kill` knows.
@@ -97,6 +97,13 @@ impl Process {
         let name = signal.name();
         let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status()?;
         ensure!(status.success(), "cannot send {name} to {}", self.name);
+        Ok(())
+    }
+
+    /// Kills it, and waits for its end.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::Kill)?;
+        self.wait()?;
         Ok(())
     }
 
@@ -190,6 +197,51 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> anyhow::Result
         std::thread::sleep(STEP);
     }
     Ok(())
+}
+
+/// [`eventually`] for a condition that has to be awaited.
+pub async fn eventually_async(what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    while !holds().await? {
+        ensure!(Instant::now() < until, "waited {PATIENCE:?} in vain: {what}");
+        tokio::time::sleep(STEP).await;
+    }
+    Ok(())
+}
+
+/// Measures how long something takes, less what a busy machine adds: the time for which the threads of this and of the
+/// observed processes were ready to run and had to wait for a CPU.
+#[derive(Debug)]
+pub struct Stopwatch {
+    processes: Vec<u32>,
+    started: Instant,
+    waited: Duration,
+}
+
+impl Stopwatch {
+    /// Starts it. `processes` are the ids of those that do the measured work, beside this one.
+    pub fn start(processes: &[u32]) -> Self {
+        let processes = [processes, &[std::process::id()]].concat();
+        let waited = waited_for_cpu(&processes);
+        Self { processes, started: Instant::now(), waited }
+    }
+
+    /// The time that has passed.
+    pub fn elapsed(&self) -> Duration {
+        let passed = self.started.elapsed();
+        passed.saturating_sub(waited_for_cpu(&self.processes).saturating_sub(self.waited))
+    }
+}
+
+/// How long threads have waited for a CPU so far: the second number of `schedstat`. A process that has ended has waited
+/// no longer.
+fn waited_for_cpu(processes: &[u32]) -> Duration {
+    let tasks = processes.iter().filter_map(|id| std::fs::read_dir(format!("/proc/{id}/task")).ok());
+    let nanos = tasks.flatten().flatten().filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
 }
 
 /// Waits until somebody accepts connections there.

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use diffyne_worker::component::{Definition, Failure, Registry, Rules};
+use diffyne_worker::component::{CallError, Definition, Registry, Rules};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -107,7 +107,7 @@ pub fn register(registry: &mut Registry) {
             .method("increment", [], |counter, _context, ()| counter.count += 1)
             .method("decrement", [], |counter, _context, ()| counter.count -= 1)
             .method("add", ["n"], |counter, _context, (n,): (i64,)| counter.count += n)
-            .method("boom", [], |_counter, _context, ()| Err(Failure::Exception("boom".to_owned())))
+            .method("boom", [], |_counter, _context, ()| Err(CallError::Exception("boom".to_owned())))
             .method("leave", [], |_counter, context, ()| context.redirect("/status"))
             .method("leaveHard", [], |_counter, context, ()| context.redirect_with_load("https://example.com/x"))
             .method("shout", [], |counter, context, ()| {

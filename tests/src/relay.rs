@@ -1,17 +1,17 @@
-//! The relay by hand: gateways and workers that say what a test wants, and a listener that writes down what it is sent.
+//! Fake gateways and workers, which send what a test wants, and a listener that records what it receives.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use diffyne_shared::rpc::{self, Call, CallKind, Client, Frame, FrameReader, Hello, Outcome, Reply, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::cluster::{Node, Shape};
 use crate::process::PATIENCE;
 
-/// A listener that answers nothing.
-pub struct Recorder {
+/// A listener that records what it receives and answers nothing.
+pub struct RecordingListener {
     /// Its port.
     pub port: u16,
     connections: Arc<Mutex<usize>>,
@@ -22,7 +22,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Recorder {
+impl RecordingListener {
     /// Listens, and keeps what it is sent; to each connection it says `words` at once.
     pub async fn start(words: Vec<u8>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -54,14 +54,14 @@ impl Recorder {
     }
 }
 
-/// A worker that makes its answers from each frame; what it was sent is kept as text.
-pub struct HandWorker {
+/// A worker that answers each frame as the test says. It records the frames as text.
+pub struct FakeWorker {
     /// Its port.
     pub port: u16,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
-impl HandWorker {
+impl FakeWorker {
     /// Listens. The answers are made by connection: `make` gives a function of a frame.
     pub async fn start<F: FnMut(&Frame<'_>) -> Vec<Frame<'static>> + Send + 'static>(
         make: impl Fn() -> F + Send + 'static,
@@ -99,13 +99,13 @@ impl HandWorker {
     }
 }
 
-/// A gateway's connection to a worker.
-pub struct HandGateway {
+/// A connection to a worker, as a gateway has one.
+pub struct FakeGateway {
     stream: TcpStream,
     reader: FrameReader,
 }
 
-impl HandGateway {
+impl FakeGateway {
     /// Connects and says nothing.
     pub async fn connect(port: u16) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
@@ -140,11 +140,16 @@ impl HandGateway {
         }
     }
 
-    /// All that comes until the worker hangs up or is silent for a while, as text.
-    pub async fn rest(&mut self, silence: Duration) -> anyhow::Result<Vec<String>> {
+    /// All that comes until the worker hangs up, as text.
+    pub async fn until_hang_up(&mut self) -> anyhow::Result<Vec<String>> {
+        self.until(|_seen| false).await
+    }
+
+    /// All that comes until it is enough or the worker hangs up, as text.
+    pub async fn until(&mut self, is_enough: impl Fn(&[String]) -> bool) -> anyhow::Result<Vec<String>> {
         let mut seen = Vec::new();
-        while let Ok(frame) = tokio::time::timeout(silence, self.receive(|frame| format!("{frame:?}"))).await {
-            match frame? {
+        while !is_enough(&seen) {
+            match self.receive(|frame| format!("{frame:?}")).await? {
                 Some(frame) => seen.push(frame),
                 None => break,
             }
@@ -153,20 +158,33 @@ impl HandGateway {
     }
 }
 
+/// The token of clusters made by [`shape_with_token`].
+pub const WORKER_TOKEN: &str = "a-long-random-text-that-only-gateways-and-workers-know";
+
+/// The shape of a cluster whose gateways and workers have a token.
+pub fn shape_with_token(gateways: usize, workers: usize) -> Shape {
+    Shape::new(gateways, workers).gateway("--worker-token", WORKER_TOKEN).worker("--worker-token", WORKER_TOKEN)
+}
+
+/// How many of these a gateway has not believed: `registration`, `worker`, `order`, `answer`.
+pub fn count_unproved(gateway: &Node, what: &str) -> anyhow::Result<f64> {
+    gateway.metric(&format!("diffyne_gateway_unproved_total{{what=\"{what}\"}}"))
+}
+
 /// A hello as gateways of the first version said it.
-pub fn old_hello(token: Option<&str>) -> Frame<'static> {
+pub fn first_version_hello(token: Option<&str>) -> Frame<'static> {
     let versions = rpc::VersionRange { min: 1, max: 1 };
     Frame::Hello(Hello { versions, id: "old".to_owned(), token: token.map(str::to_owned), ..Hello::default() })
 }
 
 /// A call of the demo counter.
-pub fn a_call(payload: &[u8]) -> Frame<'_> {
+pub fn call_frame(payload: &[u8]) -> Frame<'_> {
     let client =
         Client { id: "c", ip: "127.0.0.1", transport: Transport::Ws, headers: b"cookie: s=secret\n", jar: b"" };
     Frame::Call(Call { id: 1, budget_ms: 5000, client, kind: CallKind::Call, cause: None, payload })
 }
 
 /// An answer to the call with this id.
-pub fn a_reply(id: u64) -> Frame<'static> {
+pub fn reply_frame(id: u64) -> Frame<'static> {
     Frame::Reply(Reply::new(id, Outcome::Ok, 200, br#"{"s":true,"from":"by hand"}"#))
 }

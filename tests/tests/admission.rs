@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use diffyne_tests::client::{Client, increment, probe};
 use diffyne_tests::cluster::{Cluster, Shape, handshake, http, http_get, http_post};
-use diffyne_tests::process::{eventually, program};
+use diffyne_tests::process::{PATIENCE, eventually, program};
 use serde_json::{Value, json};
 
 fn refused(cluster: &Cluster, headers: &[(&str, &str)]) -> anyhow::Result<(u16, bool)> {
     // A handshake that succeeds has no end: its head is enough.
     let mut stream = TcpStream::connect(("127.0.0.1", cluster.gateways[0].port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(handshake("/?key=k", headers).as_bytes())?;
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
@@ -30,7 +30,7 @@ fn handshakes(cluster: &Cluster, result: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_address_and_one_key_have_so_many_connections_and_no_more() -> anyhow::Result<()> {
+async fn connections_per_address_and_per_key_are_limited() -> anyhow::Result<()> {
     let shape = Shape::new(1, 1).gateway("--max-connections-per-address", "3").gateway("--ws-key", "k");
     let cluster = Cluster::start(shape.clone())?;
     let url = format!("{}?key=k", cluster.url(0));
@@ -59,83 +59,95 @@ async fn one_address_and_one_key_have_so_many_connections_and_no_more() -> anyho
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_handshakes_is_let_in_at_its_rate_and_the_log_stays_short() -> anyhow::Result<()> {
+async fn a_storm_of_handshakes_is_admitted_at_the_configured_rate_and_the_log_stays_short() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1).gateway("--handshake-rate", "20/s:30"))?;
     let mut calm = Client::connect(&cluster.url(0)).await?;
     let (started, mut let_in, mut turned_away) = (Instant::now(), 0, 0);
-    while started.elapsed() < Duration::from_secs(2) {
+    while turned_away < 100 || started.elapsed() < Duration::from_secs(2) {
         match refused(&cluster, &[])? {
             (101, _) => let_in += 1,
             (429, true) => turned_away += 1,
             other => panic!("{other:?}"),
         }
     }
-    // The burst, and two seconds' worth.
-    assert!((40..=80).contains(&let_in) && turned_away > 100, "{let_in} let in, {turned_away} turned away");
-    calm.send("diffyne.call", increment("c", 1, "r")).await?;
-    assert_eq!(calm.receive().await?["data"]["s"], true, "who is in is not harmed");
+    // The burst less the calm client's own, and so many as the seconds allow.
+    let seconds = started.elapsed().as_secs();
+    assert!((29..=32 + 20 * (seconds + 1)).contains(&let_in), "{let_in} let in within {seconds} s");
+    assert!(calm.call(increment("c", 1, "r")).await?.is_ok(), "who is in is not harmed");
     let log = cluster.gateways[0].process.output();
-    let lines = log.lines().filter(|line| line.contains("a handshake is refused")).count();
-    assert!((1..=4).contains(&lines), "{lines} lines for {turned_away} refusals");
+    let lines = log.lines().filter(|line| line.contains("a handshake is refused")).count() as u64;
+    assert!((1..=seconds + 2).contains(&lines), "{lines} lines for {turned_away} refusals");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_calls_are_answered_and_too_many_messages_end_the_connection() -> anyhow::Result<()> {
+async fn too_many_calls_get_an_error_and_too_many_messages_close_the_connection() -> anyhow::Result<()> {
     let shape = Shape::new(1, 1).gateway("--call-rate", "5/s:10").gateway("--message-rate", "20/s:40");
     let cluster = Cluster::start(shape)?;
+    let gateway = &cluster.gateways[0];
     let mut client = Client::connect(&cluster.url(0)).await?;
+    let started = Instant::now();
     for n in 0..15 {
         client.send("diffyne.call", increment(&format!("c{n}"), 1, &format!("r{n}"))).await?;
     }
     let (mut ran, mut limited) = (0, 0);
     for _ in 0..15 {
-        let answer = client.receive().await?;
-        match answer["data"]["type"].as_str() {
-            None => ran += 1,
-            Some("rate_limited") => limited += 1,
-            other => panic!("{other:?}"),
+        let reply = client.receive().await?;
+        match reply.error_type() {
+            "" => ran += 1,
+            "rate_limited" => limited += 1,
+            other => panic!("{other}"),
         }
     }
-    assert!((10..=12).contains(&ran) && ran + limited == 15, "{ran} ran, {limited} were told");
+    let allowed = 11 + 5 * started.elapsed().as_secs();
+    assert!((10..=allowed).contains(&ran), "{ran} ran, {limited} were told, {allowed} are allowed");
     let mut neighbour = Client::connect(&cluster.url(0)).await?;
-    for _ in 0..60 {
-        client.send("diffyne.ping", json!({})).await?;
+    for _ in 0..400 {
+        if client.send("diffyne.ping", json!({})).await.is_err() {
+            break;
+        }
     }
     assert_eq!(client.closed().await?, 1008);
-    neighbour.send("diffyne.call", increment("c", 1, "r")).await?;
-    assert_eq!(neighbour.receive().await?["data"]["s"], true);
-    assert!(cluster.gateways[0].metric("diffyne_gateway_limited_total{what=\"calls\"}")? >= 3.0);
-    assert!((cluster.gateways[0].metric("diffyne_gateway_limited_total{what=\"messages\"}")? - 1.0).abs() < 0.1);
-    Ok(())
+    assert!(neighbour.call(increment("c", 1, "r")).await?.is_ok());
+    eventually("what was limited is counted", || {
+        let count = |what: &str| gateway.metric(&format!("diffyne_gateway_limited_total{{what=\"{what}\"}}")).unwrap();
+        (count("calls") - f64::from(limited)).abs() < 0.1 && (count("messages") - 1.0).abs() < 0.1
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_has_a_rate_beyond_which_it_stays_in_its_response() -> anyhow::Result<()> {
+async fn an_event_above_its_rate_is_not_broadcast_and_stays_in_the_response() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1).gateway("--broadcast-rate", "1/s:5"))?;
     let mut sender = Client::connect(&cluster.url(0)).await?;
     let mut other = Client::connect(&cluster.url(0)).await?;
     other.subscribe("message-sent").await?;
+    let (started, mut published) = (Instant::now(), 0);
     for n in 0..20 {
-        let call = probe("p", "announce", json!([n]), &format!("r{n}"));
-        sender.send("diffyne.call", call).await?;
-        let answer = sender.receive().await?;
-        assert_eq!(answer["data"]["events"].as_array().map(Vec::len), Some(1), "the sender has it in any case");
+        let reply = sender.call(probe("p", "announce", json!([n]), &format!("r{n}"))).await?;
+        assert_eq!(reply.events().len(), 1, "the sender has it in any case");
+        published += u32::from(reply.event_id().is_some());
     }
-    let pushes = other.barrier().await?.len();
-    assert!((5..=8).contains(&pushes), "{pushes}");
-    assert!(cluster.gateways[0].metric("diffyne_gateway_broadcasts_held_total{reason=\"rate\"}")? >= 12.0);
+    let allowed = 6 + started.elapsed().as_secs();
+    assert!((5..=allowed).contains(&published.into()), "{published} published, {allowed} are allowed");
+    for _ in 0..published {
+        assert_eq!(other.receive().await?.event(), "diffyne.event");
+    }
+    eventually("the others are counted", || {
+        let held = cluster.gateways[0].metric("diffyne_gateway_broadcasts_held_total{reason=\"rate\"}").unwrap();
+        (held - f64::from(20 - published)).abs() < 0.1
+    })?;
+    assert_eq!(other.barrier().await?, []);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_do_nothing_or_are_old_end_and_others_stay() -> anyhow::Result<()> {
+async fn idle_and_old_connections_are_closed_and_others_stay() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1).gateway("--idle-timeout", "2s"))?;
     let mut idle = Client::connect(&cluster.url(0)).await?;
     let mut listener = Client::connect(&cluster.url(0)).await?;
     listener.subscribe("message-sent").await?;
     let goodbye = idle.receive().await?;
-    assert_eq!((&goodbye["data"]["reason"], &goodbye["data"]["reconnect"]), (&json!("idle"), &json!(false)));
+    assert_eq!((goodbye["reason"].as_str(), goodbye["reconnect"].as_bool()), (Some("idle"), Some(false)));
     assert_eq!(idle.closed().await?, 1000);
     listener.barrier().await?;
 
@@ -143,8 +155,8 @@ async fn connections_that_do_nothing_or_are_old_end_and_others_stay() -> anyhow:
     let started = Instant::now();
     let mut old = Client::connect(&cluster.url(0)).await?;
     let goodbye = old.receive().await?;
-    assert_eq!((&goodbye["data"]["reason"], &goodbye["data"]["reconnect"]), (&json!("age"), &json!(true)));
-    assert!((0.9..4.5).contains(&started.elapsed().as_secs_f64()), "{:?}", started.elapsed());
+    assert_eq!((goodbye["reason"].as_str(), goodbye["reconnect"].as_bool()), (Some("age"), Some(true)));
+    assert!(started.elapsed() > Duration::from_millis(900), "{:?}", started.elapsed());
     Ok(())
 }
 
@@ -157,7 +169,7 @@ async fn a_client_that_stops_reading_is_closed_after_a_while() -> anyhow::Result
     deaf.subscribe("message-sent").await?;
     for _ in 0..60 {
         sender.send("diffyne.call", probe("p", "blast", json!([0, 200_000]), "r")).await?;
-        assert_eq!(sender.receive().await?["data"]["s"], true);
+        assert!(sender.receive().await?.is_ok());
         // What fits into the kernel's buffers counts as read.
         if cluster.gateways[0].metric("diffyne_gateway_slow_consumers_total")? > 0.0 {
             break;
@@ -169,7 +181,7 @@ async fn a_client_that_stops_reading_is_closed_after_a_while() -> anyhow::Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_short_of_memory_lets_nobody_in_and_sends_the_slowest_away() -> anyhow::Result<()> {
+async fn a_gateway_short_of_memory_refuses_new_clients_and_closes_the_slowest() -> anyhow::Result<()> {
     // All that a gateway of this build needs by itself, and a little.
     let plain = Cluster::start(Shape::new(1, 1))?;
     let own = plain.gateways[0].process.resident_kib()? * 1024;
@@ -184,8 +196,8 @@ async fn a_gateway_short_of_memory_lets_nobody_in_and_sends_the_slowest_away() -
     let mut sent = 0;
     while shed() == 0.0 && sent < 300 {
         sender.send("diffyne.call", probe("p", "blast", json!([sent, 400_000]), "r")).await?;
-        assert_eq!(sender.receive().await?["data"]["s"], true, "calls go on");
-        assert_eq!(healthy.receive().await?["event"], "diffyne.event", "and so do those who read");
+        assert!(sender.receive().await?.is_ok(), "calls go on");
+        assert_eq!(healthy.receive().await?.event(), "diffyne.event", "and so do those who read");
         sent += 1;
     }
     assert!(shed() >= 1.0, "the one that does not read went: {sent} broadcasts");
@@ -197,7 +209,7 @@ async fn a_gateway_short_of_memory_lets_nobody_in_and_sends_the_slowest_away() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operators_find_and_end_connections_on_every_gateway() -> anyhow::Result<()> {
+async fn operators_find_and_close_connections_on_every_gateway() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(3, 1).with_redis().gateway("--admin-token", "let-me"))?;
     let bearer = [("Authorization", "Bearer let-me")];
     let get = |path: &str| -> anyhow::Result<(u16, Value)> {
@@ -231,7 +243,7 @@ async fn operators_find_and_end_connections_on_every_gateway() -> anyhow::Result
     let answer = http_post(cluster.gateways[1].admin, "/api/disconnect", &bearer, &one)?;
     assert_eq!(serde_json::from_str::<Value>(&answer.body)?["disconnected"], 1, "{answer:?}");
     let goodbye = theirs[0].receive().await?;
-    assert_eq!((&goodbye["event"], &goodbye["data"]["reconnect"]), (&json!("diffyne.disconnect"), &json!(false)));
+    assert_eq!((goodbye.event(), &goodbye["reconnect"]), ("diffyne.disconnect", &json!(false)));
     assert_eq!(theirs[0].closed().await?, 1008);
     let answer = http_post(cluster.gateways[1].admin, "/api/disconnect", &bearer, r#"{"address":"203.0.113.5"}"#)?;
     assert_eq!(serde_json::from_str::<Value>(&answer.body)?["disconnected"], 2, "{answer:?}");
@@ -241,9 +253,9 @@ async fn operators_find_and_end_connections_on_every_gateway() -> anyhow::Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_sends_clients_away_at_its_rate_while_they_work_on() -> anyhow::Result<()> {
+async fn a_drain_disconnects_clients_at_the_configured_rate_while_they_keep_working() -> anyhow::Result<()> {
     let mut cluster =
-        Cluster::start(Shape::new(1, 1).gateway("--drain-rate", "20").gateway("--admin-token", "let-me"))?;
+        Cluster::start(Shape::new(1, 1).gateway("--drain-rate", "10").gateway("--admin-token", "let-me"))?;
     let mut clients = Vec::new();
     for _ in 0..40 {
         clients.push(Client::connect(&cluster.url(0)).await?);
@@ -258,13 +270,12 @@ async fn a_drain_sends_clients_away_at_its_rate_while_they_work_on() -> anyhow::
     for mut client in clients {
         tasks.push(tokio::spawn(async move {
             let goodbye = client.receive().await?;
-            assert_eq!(goodbye["event"], "diffyne.disconnect");
-            let told = goodbye["data"]["retryAfter"].as_u64().unwrap();
+            assert_eq!(goodbye.event(), "diffyne.disconnect");
+            let told = goodbye["retryAfter"].as_u64().unwrap();
             // Whoever has time left can use it.
             let mut answered = false;
-            if told > 500 {
-                client.send("diffyne.call", increment("c", 1, "r")).await?;
-                answered = client.receive().await?["data"]["s"] == true;
+            if told > 1000 {
+                answered = client.call(increment("c", 1, "r")).await?.is_ok();
             }
             assert_eq!(client.closed().await?, 1001);
             anyhow::Ok((told, started.elapsed(), answered))
@@ -274,16 +285,16 @@ async fn a_drain_sends_clients_away_at_its_rate_while_they_work_on() -> anyhow::
     for task in tasks {
         left.push(task.await??);
     }
-    left.sort_by_key(|(_, at, _)| *at);
+    left.sort_by_key(|(told, ..)| *told);
     assert!(left.iter().filter(|(_, _, answered)| *answered).count() >= 20);
     for (told, at, _) in &left {
-        let late = at.as_millis() as i64 - *told as i64;
-        assert!((-50..1300).contains(&late), "told {told} ms, closed at {at:?}");
+        let early = *told as i64 - at.as_millis() as i64;
+        assert!(early < 50, "told {told} ms, closed at {at:?}");
     }
     // So many a second, and no more.
-    for window in left.windows(22) {
-        let span = window[21].1.saturating_sub(window[0].1);
-        assert!(span > Duration::from_millis(700), "22 left within {span:?}");
+    for window in left.windows(12) {
+        let span = window[11].0 - window[0].0;
+        assert!(span > 700, "12 are told to leave within {span} ms");
     }
     let output = drain.await??;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -1,12 +1,10 @@
 //! Broadcasts: everybody who listens gets them once, wherever they are connected; the sender does not.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::time::Duration;
-
 use diffyne_tests::client::{Client, call, chat, probe};
-use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::cluster::{Cluster, Shape, http_post};
 use diffyne_tests::process::{Signal, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_message_reaches_29_others_on_three_gateways_exactly_once_100_times() -> anyhow::Result<()> {
@@ -29,59 +27,61 @@ async fn a_chat_message_reaches_29_others_on_three_gateways_exactly_once_100_tim
         let text = format!("message {round}");
         clients[sender].send("diffyne.call", chat(&text, "m")).await?;
         let answer = clients[sender].receive().await?;
-        assert_eq!(answer["data"]["requestId"], "m", "{answer}");
-        let id = answer["data"]["eventIds"][0].as_str().unwrap().to_owned();
+        assert_eq!(answer.request_id(), "m", "{answer}");
+        let id = answer.event_id().unwrap().to_owned();
         for (index, client) in clients.iter_mut().enumerate().filter(|(index, _)| *index != sender) {
             let push = client.receive().await?;
-            assert_eq!(push["event"], "diffyne.event", "{push}");
-            assert_eq!(push["data"]["id"], id, "round {round}, client {index}");
-            assert_eq!(push["data"]["offset"], round + 1);
-            assert_eq!(push["data"]["events"][0]["params"], json!([{"room_id": 1}]));
+            assert_eq!(push.event(), "diffyne.event", "{push}");
+            assert_eq!(push["id"], id, "round {round}, client {index}");
+            assert_eq!(push["offset"], round + 1);
+            assert_eq!(*push.params(), json!([{"room_id": 1}]));
         }
     }
     // Whatever came twice, or came to the sender, would stand before the answer to this.
     for client in &mut clients {
-        assert_eq!(client.barrier().await?, Vec::<Value>::new());
+        assert_eq!(client.barrier().await?, []);
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn match_filters_unsubscribe_and_depth_are_heeded() -> anyhow::Result<()> {
+async fn match_filters_unsubscriptions_and_the_depth_limit_are_respected() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1))?;
     let mut sender = Client::connect(&cluster.url(0)).await?;
     let mut room = Client::connect(&cluster.url(0)).await?;
     room.send("diffyne.subscribe", json!({"events": [{"name": "message-sent", "match": {"n": 7}}]})).await?;
-    assert_eq!(room.receive().await?["event"], "diffyne.subscribed");
+    assert_eq!(room.receive().await?.event(), "diffyne.subscribed");
     for n in [6, 7, 8] {
         sender.send("diffyne.call", probe("diffyne-a", "announce", json!([n]), "r")).await?;
         sender.receive().await?;
     }
     let push = room.receive().await?;
-    assert_eq!(push["data"]["events"][0]["params"], json!([{"n": 7}]));
-    assert_eq!(push["data"]["depth"], 0);
+    assert_eq!(*push.params(), json!([{"n": 7}]));
+    assert_eq!(push["depth"], 0);
     assert!(room.barrier().await?.is_empty());
 
     for (depth, published) in [(1, true), (2, false)] {
         let mut data = probe("diffyne-a", "announce", json!([7]), "r");
-        data["cause"] = json!({"id": push["data"]["id"], "depth": depth});
-        sender.send("diffyne.call", data).await?;
-        let answer = sender.receive().await?;
-        assert_eq!(answer["data"]["events"][0]["name"], "message-sent");
-        assert_eq!(answer["data"].get("eventIds").is_some(), published, "{answer}");
+        data["cause"] = json!({"id": push["id"], "depth": depth});
+        let answer = sender.call(data).await?;
+        assert_eq!(answer["events"][0]["name"], "message-sent");
+        assert_eq!(answer.event_id().is_some(), published, "{answer}");
     }
-    assert_eq!(room.receive().await?["data"]["depth"], 2);
+    assert_eq!(room.receive().await?["depth"], 2);
 
     room.send("diffyne.unsubscribe", json!({"events": [{"name": "message-sent"}]})).await?;
-    assert_eq!(room.receive().await?["event"], "diffyne.unsubscribed");
-    sender.send("diffyne.call", probe("diffyne-a", "announce", json!([7]), "r")).await?;
-    sender.receive().await?;
-    room.silent_for(Duration::from_millis(100)).await?;
+    assert_eq!(room.receive().await?.event(), "diffyne.unsubscribed");
+    sender.call(probe("diffyne-a", "announce", json!([7]), "r")).await?;
+    // It would stand before a broadcast that follows it.
+    room.send("diffyne.subscribe", json!({"events": [{"name": "message-sent", "match": {"n": 8}}]})).await?;
+    assert_eq!(room.receive().await?.event(), "diffyne.subscribed");
+    sender.call(probe("diffyne-a", "announce", json!([8]), "r")).await?;
+    assert_eq!(room.receive().await?.number(), Some(8));
 
     sender.send("diffyne.subscribe", json!({"events": "all", "requestId": 5})).await?;
     let refused = sender.receive().await?;
-    assert_eq!((&refused["event"], &refused["data"]["type"]), (&json!("diffyne.error"), &json!("subscribe_error")));
-    assert_eq!(refused["data"]["requestId"], 5);
+    assert_eq!((refused.event(), refused.error_type()), ("diffyne.error", "subscribe_error"));
+    assert_eq!(refused.request_id(), 5);
     Ok(())
 }
 
@@ -120,15 +120,21 @@ async fn presence_forgets_a_killed_gateway_and_laravel_reads_the_status() -> any
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_outside_the_list_stays_in_its_response() -> anyhow::Result<()> {
-    let cluster = Cluster::start(Shape::new(1, 1).gateway("--broadcast-events", "other-*"))?;
+    let shape = Shape::new(1, 1).gateway("--broadcast-events", "other-*").gateway("--admin-token", "let-me");
+    let cluster = Cluster::start(shape)?;
     let mut sender = Client::connect(&cluster.url(0)).await?;
     let mut other = Client::connect(&cluster.url(0)).await?;
     other.subscribe("message-sent").await?;
+    other.subscribe("other-news").await?;
     let state = json!({"roomId": 1, "messages": [], "newMessage": "hi"});
     let data = call("App\\Diffyne\\ChatRoom", "diffyne-c", "sendMessage", json!([]), state, "r");
-    sender.send("diffyne.call", data).await?;
-    let answer = sender.receive().await?;
-    assert_eq!(answer["data"]["events"][0]["name"], "message-sent");
-    assert!(answer["data"].get("eventIds").is_none());
-    other.silent_for(Duration::from_millis(100)).await
+    let answer = sender.call(data).await?;
+    assert_eq!(answer["events"][0]["name"], "message-sent");
+    assert_eq!(answer.event_id(), None);
+    // It would stand before a broadcast that follows it.
+    let token = [("Authorization", "Bearer let-me")];
+    let next = json!({"name": "other-news", "params": []}).to_string();
+    assert_eq!(http_post(cluster.gateways[0].admin, "/api/broadcast", &token, &next)?.status, 202);
+    assert_eq!(other.receive().await?["events"][0]["name"], "other-news");
+    Ok(())
 }

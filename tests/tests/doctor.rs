@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use diffyne_tests::cluster::{Cluster, Shape};
-use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::process::program;
 use diffyne_tests::recorded::APP_KEY;
 
@@ -20,7 +20,7 @@ fn line<'a>(text: &'a str, part: &str, words: &str) -> &'a str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_up_that_is_well_is_green_and_a_call_goes_through_it() -> anyhow::Result<()> {
+async fn a_healthy_set_up_passes_every_check_and_a_real_call() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.load_bridge()?;
     let cluster = Cluster::start(laravel.shape(1, 1).with_redis())?;
@@ -67,15 +67,15 @@ async fn a_set_up_that_is_well_is_green_and_a_call_goes_through_it() -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_fault_of_a_set_up_is_told_with_what_to_do() -> anyhow::Result<()> {
+async fn each_fault_of_a_set_up_is_reported_with_its_remedy() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.change("app/Diffyne/Counter.php", "class Counter extends Component\n{", "class Counter extends Component\n{\n    use \\Diffyne\\Cluster\\InteractsWithWebSocket;\n\n    #[\\Diffyne\\Attributes\\On('x')]\n    public function hears(): void {}\n")?;
     std::fs::write(
         laravel.path(".env"),
         "APP_NAME=Laravel\nDIFFYNE_WS_KEY=d2c61c0f8393e8b5273e84879276cbe7\nREDIS_PREFIX=mine-\n",
     )?;
-    let served = laravel.served(Way::HttpWithout, 1)?;
-    let cluster = Cluster::start(Shape { redis: true, ..served.shape.clone() })?;
+    let deployment = laravel.deploy(Runtime::HttpWithoutBridge, 1)?;
+    let cluster = Cluster::start(Shape { redis: true, ..deployment.shape.clone() })?;
     let policy =
         ["-p", &cluster.redis_port.to_string(), "config", "set", "maxmemory-policy", "allkeys-lru"].map(str::to_owned);
     assert!(Command::new("redis-cli").args(&policy).output()?.status.success());

@@ -4,16 +4,18 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Command;
 
 use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::{Cluster, HttpResponse, Shape, handshake, http};
-use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::for_runtimes;
+use diffyne_tests::laravel::{Laravel, Runtime};
+use diffyne_tests::laravel_probe::{PLAIN, call_for_text, call_probe, probe_call};
+use diffyne_tests::message::ServerMessage;
 use diffyne_tests::process::{PATIENCE, eventually, free_ports, project};
-use diffyne_tests::ways;
 use serde_json::{Value, json};
 
-const PROBE: &str = "App\\Diffyne\\Probe";
 const SITES: [(&str, &str); 3] = [("diffyne.conf", "http"), ("application.conf", "http"), ("tls.conf", "https")];
 /// What a client sends to be somebody else, somewhere else.
 const LIES: [(&str, &str); 11] = [
@@ -53,38 +55,34 @@ fn knock(port: u16, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<u16>
     Ok(line.split(' ').nth(1).unwrap_or_default().parse()?)
 }
 
-fn data(method: &str) -> Value {
-    call(PROBE, "diffyne-probe", method, json!([]), json!({"text": "", "user": null, "seen": []}), "r")
+/// A call with which a component that needs nothing of the bridge tells who it thinks that its user is.
+fn identity_call() -> Value {
+    call(PLAIN, "diffyne-plain", "identity", json!([]), json!({"text": ""}), "r")
 }
 
-/// A component that needs nothing of the bridge says who it thinks that its user is.
-fn ask() -> Value {
-    call("App\\Diffyne\\Plain", "diffyne-plain", "identity", json!([]), json!({"text": ""}), "r")
-}
-
-fn told(answer: &Value) -> anyhow::Result<Value> {
-    Ok(serde_json::from_str(answer["c"]["st"]["text"].as_str().unwrap_or_else(|| panic!("{answer}")))?)
+/// The identity that the component tells.
+fn identity_in(reply: &ServerMessage) -> anyhow::Result<Value> {
+    Ok(serde_json::from_str(reply.state()["text"].as_str().unwrap_or_else(|| panic!("{reply}")))?)
 }
 
 async fn ask_over_socket(url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Value> {
     let mut client = Client::connect_with(url, headers).await?;
-    client.send("diffyne.call", ask()).await?;
-    told(&client.receive().await?["data"])
+    identity_in(&client.call(identity_call()).await?)
 }
 
-ways!(no_header_of_a_client_poisons_a_link_or_an_address_through_any_nginx_file_that_we_ship: short = Short, kernel = Kernel,
-    http = Http, http_without = HttpWithout, fastcgi = FastCgi, fastcgi_without = FastCgiWithout);
+for_runtimes!(no_header_of_a_client_poisons_a_link_or_an_address_through_any_nginx_file_that_we_ship: fast_path = FastPath, kernel = Kernel,
+    http = Http, http_without = HttpWithoutBridge, fastcgi = FastCgi, fastcgi_without = FastCgiWithoutBridge);
 async fn no_header_of_a_client_poisons_a_link_or_an_address_through_any_nginx_file_that_we_ship(
-    way: Way,
+    runtime: Runtime,
 ) -> anyhow::Result<()> {
     let laravel = Laravel::that_trusts_every_proxy()?;
-    let served = laravel.served(way, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     for (file, scheme) in SITES {
         let [port] = free_ports()?;
         let _nginx = cluster.run_nginx(&cluster.shipped_site(file, port)?, port)?;
-        let answer = post(port, &LIES, &ask().to_string())?;
-        let by_ajax = told(&serde_json::from_str(&answer.body)?)?;
+        let answer = post(port, &LIES, &identity_call().to_string())?;
+        let by_ajax = identity_in(&answer.message()?)?;
         let lies = [&LIES[..], &[("Host", "shop.test")]].concat();
         let by_socket = ask_over_socket(&format!("ws://127.0.0.1:{port}/diffyne"), &lies).await?;
         for seen in [by_ajax, by_socket] {
@@ -97,15 +95,21 @@ async fn no_header_of_a_client_poisons_a_link_or_an_address_through_any_nginx_fi
             assert_eq!(seen["url"], format!("{scheme}://shop.test/reset"), "{file}: {seen}");
             // Without the bridge, a worker's own headers are all that an application behind HTTP has.
             let own = json!(["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"]);
-            assert_eq!(seen["forwarded"], if way == Way::HttpWithout { own } else { json!([]) }, "{file}: {seen}");
+            assert_eq!(
+                seen["forwarded"],
+                if runtime == Runtime::HttpWithoutBridge { own } else { json!([]) },
+                "{file}: {seen}"
+            );
         }
     }
     Ok(())
 }
 
-ways!(an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself: short = Short, kernel = Kernel, http = Http,
-    fastcgi = FastCgi, fastcgi_without = FastCgiWithout);
-async fn an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself(way: Way) -> anyhow::Result<()> {
+for_runtimes!(an_application_sees_what_a_trusted_proxy_says_whatever_proxies_it_trusts_itself: fast_path = FastPath, kernel = Kernel, http = Http,
+    fastcgi = FastCgi, fastcgi_without = FastCgiWithoutBridge);
+async fn an_application_sees_what_a_trusted_proxy_says_whatever_proxies_it_trusts_itself(
+    runtime: Runtime,
+) -> anyhow::Result<()> {
     let said = [
         ("Host", "inner:6001"),
         ("X-Forwarded-For", "6.6.6.6, [2001:db8::7]:4711,"),
@@ -116,21 +120,21 @@ async fn an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself
         ("Forwarded", "for=6.6.6.6;host=evil.example;proto=http"),
     ];
     for laravel in [Laravel::new()?, Laravel::that_trusts_every_proxy()?] {
-        let served = laravel.served(way, 2)?;
-        let cluster = Cluster::start(served.shape.clone())?;
+        let deployment = laravel.deploy(runtime, 2)?;
+        let cluster = Cluster::start(deployment.shape.clone())?;
         let seen = ask_over_socket(&cluster.url(0), &said).await?;
         let expected = json!({"ip": "2001:db8::7", "ips": ["2001:db8::7"], "host": "shop.test", "port": 8443, "secure": true,
             "url": "https://shop.test:8443/reset", "forwarded": []});
         assert_eq!(seen, expected);
         // The page is at APP_URL: that is where the user is, whatever the proxy makes of Host.
         drop(cluster);
-        let cluster = Cluster::start(served.shape.clone().gateway("--app-url", "https://shop.test"))?;
+        let cluster = Cluster::start(deployment.shape.clone().gateway("--app-url", "https://shop.test"))?;
         let page = [("Host", "diffyne_websocket"), ("Origin", "https://shop.test")];
         let seen = ask_over_socket(&cluster.url(0), &page).await?;
         assert_eq!((&seen["url"], &seen["secure"]), (&json!("https://shop.test/reset"), &json!(true)), "{seen}");
         drop(cluster);
         // Nobody is trusted.
-        let cluster = Cluster::start(served.shape.clone().gateway("--trusted-proxies", "none"))?;
+        let cluster = Cluster::start(deployment.shape.clone().gateway("--trusted-proxies", "none"))?;
         let seen = ask_over_socket(&cluster.url(0), &said).await?;
         let expected = json!({"ip": "127.0.0.1", "ips": ["127.0.0.1"], "host": "inner", "port": 6001, "secure": false,
             "url": "http://inner:6001/reset", "forwarded": []});
@@ -140,7 +144,7 @@ async fn an_application_sees_what_a_trusted_proxy_says_whomever_it_trusts_itself
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_by_address_is_each_clients_own_however_the_proxy_writes_addresses() -> anyhow::Result<()> {
+async fn limits_by_address_apply_to_each_client_however_the_proxy_writes_addresses() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1).gateway("--max-connections-per-address", "1"))?;
     let mut held = Vec::new();
     for forwarded in [
@@ -197,20 +201,18 @@ async fn a_page_of_another_scheme_or_port_is_a_guest_until_the_settings_name_it(
     Ok(())
 }
 
-ways!(a_cookie_that_an_answer_deletes_is_gone_for_the_next_call: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn a_cookie_that_an_answer_deletes_is_gone_for_the_next_call(way: Way) -> anyhow::Result<()> {
+for_runtimes!(a_cookie_that_an_answer_deletes_is_gone_for_the_next_call: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn a_cookie_that_an_answer_deletes_is_gone_for_the_next_call(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
-    let answer = post(cluster.gateways[0].port, &[], &data("flashErrors").to_string())?;
-    let lines = answer.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
-    let cookie = lines.filter_map(|line| line.split(';').next()).collect::<Vec<_>>().join("; ");
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
+    let answer =
+        post(cluster.gateways[0].port, &[], &probe_call("diffyne-probe", "flashErrors", json!([])).to_string())?;
+    let cookie = answer.cookies();
     let mut client = Client::connect_with(&cluster.url(0), &[("Cookie", &cookie)]).await?;
     let mut theme = async |method: &str| -> anyhow::Result<String> {
-        client.send("diffyne.call", data(method)).await?;
-        client.receive().await?;
-        client.send("diffyne.call", data("readTheme")).await?;
-        Ok(client.receive().await?["data"]["c"]["st"]["text"].as_str().unwrap_or_default().to_owned())
+        call_probe(&mut client, method, json!([])).await?;
+        call_for_text(&mut client, "readTheme", json!([])).await
     };
     assert_eq!(theme("look").await?, "dark", "the handshake brought it: {cookie}");
     assert_eq!(theme("forgetTheme").await?, "none");
@@ -235,8 +237,7 @@ fn no_log_of_nginx_holds_the_websocket_key() -> anyhow::Result<()> {
     }
     // What nginx says of a gateway that is gone it says with the whole request.
     let mut gateway = cluster.gateways.remove(0);
-    gateway.process.signal(diffyne_tests::process::Signal::Kill)?;
-    gateway.process.wait()?;
+    gateway.process.kill()?;
     for (file, port, nginx) in &running {
         assert_eq!(knock(*port, &path, &[])?, 502, "{file}");
         if *file != "application.conf" {
@@ -261,10 +262,10 @@ fn no_log_of_nginx_holds_the_websocket_key() -> anyhow::Result<()> {
 }
 
 #[test]
-fn systemd_takes_the_units_and_finds_little_to_say() -> anyhow::Result<()> {
+fn systemd_accepts_the_units_and_rates_them_as_safe() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let units = project().join("deploy/systemd");
-    let unit = |name: &str, instance: &str| -> anyhow::Result<std::path::PathBuf> {
+    let unit = |name: &str, instance: &str| -> anyhow::Result<PathBuf> {
         // The programs need not be installed.
         let text = std::fs::read_to_string(units.join(name))?
             .replace("/usr/bin/diffyne-gateway", "/bin/true")

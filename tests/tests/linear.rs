@@ -5,11 +5,8 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use diffyne_gateway::grant::{Grants, Wish};
-use diffyne_gateway::jar::Jar;
-use diffyne_gateway::relay::Caller;
-use diffyne_gateway::socket::{Decoder, Limits};
-use diffyne_gateway::subscribers::Subscribers;
+use diffyne_gateway::internals::{Caller, CookieStore, EventSubscription, Grants, SubscriptionIndex};
+use diffyne_gateway::socket::{Decoder, DecoderLimits};
 use diffyne_shared::envelope::{self, DataHead};
 use diffyne_shared::rpc::FrameReader;
 use nix::time::ClockId;
@@ -128,7 +125,7 @@ fn readers() -> Vec<(&'static str, Read)> {
             frames.extend_from_slice(&[[0x02, 0x89, 0x80][index % 3], 0x80 | part.len() as u8, 0, 0, 0, 0]);
             frames.extend_from_slice(part);
         }
-        let mut decoder = Decoder::new(Limits { message_bytes_max: 64 << 20, binary: true });
+        let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 64 << 20, binary: true });
         for part in frames.chunks(chunk) {
             let (mut part, mut used) = (part.to_vec(), 0);
             while let Ok(Some(event)) = decoder.next(&mut part, &mut used) {
@@ -142,7 +139,7 @@ fn readers() -> Vec<(&'static str, Read)> {
         }),
         ("a call in its usual form", |text| {
             let whole = format!(r#"{{"event":"diffyne.call","data":{text}}}"#);
-            black_box(envelope::parse_usual(&whole).is_some());
+            black_box(envelope::parse_canonical(&whole).is_some());
         }),
         ("the head of a message", |text| {
             let head = DataHead::read(text);
@@ -151,9 +148,9 @@ fn readers() -> Vec<(&'static str, Read)> {
         ("events and their filters", |text| {
             let events = text.find('[').map_or(text, |at| &text[at..]);
             let events = events.strip_suffix("}}").unwrap_or(events);
-            let wishes: Vec<Wish> = serde_json::from_str(events).unwrap_or_default();
-            let mut subscribers = Subscribers::default();
-            for wish in wishes.iter().take(100) {
+            let events: Vec<EventSubscription> = serde_json::from_str(events).unwrap_or_default();
+            let mut subscribers = SubscriptionIndex::default();
+            for wish in events.iter().take(100) {
                 black_box(subscribers.add(1, &wish.filter, 100, || 0));
             }
         }),
@@ -164,7 +161,7 @@ fn readers() -> Vec<(&'static str, Read)> {
             for byte in text.bytes() {
                 frames.extend_from_slice(&[0x00, 0x81, 0, 0, 0, 0, byte]);
             }
-            let mut decoder = Decoder::new(Limits { message_bytes_max: 64 << 20, binary: true });
+            let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 64 << 20, binary: true });
             let mut used = 0;
             while let Ok(Some(event)) = decoder.next(&mut frames, &mut used) {
                 black_box(&event);
@@ -176,14 +173,14 @@ fn readers() -> Vec<(&'static str, Read)> {
                 id: String::new(),
                 ip: String::new(),
                 headers: format!("cookie: {}\n", text.replace('\n', " ")).into_bytes().into(),
-                jar: Jar::default(),
+                cookies: CookieStore::default(),
             };
-            let _ = black_box(grants.check(text, &[], &grants.session(&caller)));
+            let _ = black_box(grants.verify(text, &[], &grants.session(&caller)));
         }),
         ("set cookies", |text| {
-            let jar = Jar::default();
-            jar.keep(&[text.to_owned()]);
-            jar.keep(&text.split(';').take(1000).map(str::to_owned).collect::<Vec<_>>());
+            let cookies = CookieStore::default();
+            cookies.store(&[text.to_owned()]);
+            cookies.store(&text.split(';').take(1000).map(str::to_owned).collect::<Vec<_>>());
         }),
         ("relay frames", |text| {
             let runtime = tokio::runtime::Builder::new_current_thread().build();

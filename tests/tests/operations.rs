@@ -3,21 +3,21 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
 use diffyne_tests::client::{Client, chat, increment, probe};
 use diffyne_tests::cluster::{Cluster, Shape, handshake, http, http_get};
 use diffyne_tests::process::{PATIENCE, Process, Signal, eventually, free_ports, program, project, wait_for_port};
+use diffyne_tests::task::stop_task;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_tour_runs_in_one_process_and_two_clients_chat_through_it() -> anyhow::Result<()> {
+async fn dev_runs_everything_in_one_process_and_two_clients_chat_through_it() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let [port] = free_ports()?;
     let admin = port.checked_add(10_000).filter(|port| *port < 65_000);
-    let mut dev = Process::start("dev", directory.path(), &program("diffyne-gateway")?, |command| {
-        command.args(["dev", "--ws-port", &port.to_string()]);
+    let mut dev = Process::start("dev", directory.path(), &program("diffyne-dev")?, |command| {
+        command.args(["--ws-port", &port.to_string()]);
         if admin.is_none() {
             command.args(["--admin-listen", "127.0.0.1:0"]);
         }
@@ -41,24 +41,20 @@ async fn the_tour_runs_in_one_process_and_two_clients_chat_through_it() -> anyho
     })?;
     let (mut ada, mut bob) = (Client::connect(&url).await?, Client::connect(&url).await?);
     bob.subscribe("message-sent").await?;
-    ada.send("diffyne.call", chat("hello <Bob> & all", "1")).await?;
-    let answer = ada.receive().await?;
-    assert_eq!(answer["data"]["c"]["st"]["messages"][0]["content"], "hello <Bob> & all", "{answer}");
+    let answer = ada.call(chat("hello <Bob> & all", "1")).await?;
+    assert_eq!(answer.state()["messages"][0]["content"], "hello <Bob> & all", "{answer}");
     let push = bob.receive().await?;
     let heard = json!({"roomId": 1, "messages": [], "newMessage": ""});
-    let params = push["data"]["events"][0]["params"].clone();
+    let params = push.params().clone();
     let data =
         diffyne_tests::client::call("App\\Diffyne\\ChatRoom", "diffyne-b", "handleNewMessage", params, heard, "2");
-    bob.send("diffyne.call", data).await?;
-    let patches = bob.receive().await?["data"]["c"]["p"].clone();
+    let patches = bob.call(data).await?.patches().clone();
     assert_eq!(patches[0]["d"]["node"]["c"][0]["x"], "hello <Bob> & all", "{patches}");
     assert!(http_get(port, "/")?.body.contains("hello &lt;Bob&gt; &amp; all"));
 
-    ada.send("diffyne.call", chat("", "3")).await?;
-    let errors = ada.receive().await?["data"]["errors"].clone();
+    let errors = ada.call(chat("", "3")).await?["errors"].clone();
     assert_eq!(errors, json!({"newMessage": ["The new message field is required."]}));
-    ada.send("diffyne.call", chat(&"x".repeat(501), "4")).await?;
-    let errors = ada.receive().await?["data"]["errors"].clone();
+    let errors = ada.call(chat(&"x".repeat(501), "4")).await?["errors"].clone();
     assert_eq!(errors, json!({"newMessage": ["The new message field must not be greater than 500 characters."]}));
 
     dev.signal(Signal::Term)?;
@@ -91,8 +87,7 @@ async fn after_200_refused_handshakes_through_nginx_the_next_one_succeeds() -> a
         next.is_some()
     })?;
     let mut client = next.unwrap();
-    client.send("diffyne.call", increment("diffyne-a", 1, "r")).await?;
-    assert_eq!(client.receive().await?["data"]["c"]["st"]["count"], 2);
+    client.check_increment(1).await?;
     let refused: f64 = cluster
         .gateways
         .iter()
@@ -116,8 +111,7 @@ async fn the_documentations_own_nginx_block_works_and_cookies_pass_with_app_url(
     let url = format!("ws://127.0.0.1:{port}/diffyne");
     let own = [("Origin", "http://shop.test"), ("Cookie", "a=b")];
     let mut client = Client::connect_with(&url, &own).await?;
-    client.send("diffyne.call", increment("diffyne-a", 1, "r")).await?;
-    assert_eq!(client.receive().await?["data"]["c"]["st"]["count"], 2);
+    client.check_increment(1).await?;
     let guests = || cluster.gateways[0].metric("diffyne_gateway_guest_handshakes_total");
     assert!(guests()? < 0.5);
     Client::connect_with(&url, &[("Origin", "http://evil.test"), ("Cookie", "a=b")]).await?;
@@ -131,22 +125,18 @@ async fn a_stopping_gateway_finishes_its_calls_closes_1001_and_is_not_ready_mean
     assert_eq!(cluster.gateways[0].ready()?, 200);
     let mut idle = Client::connect(&cluster.url(0)).await?;
     let mut busy = Client::connect(&cluster.url(0)).await?;
-    busy.send("diffyne.call", probe("diffyne-p", "slow", json!(["x", 2000]), "slow")).await?;
-    eventually("the call runs", || cluster.notes().len() == 1)?;
-    let stopped = Instant::now();
+    busy.send("diffyne.call", probe("diffyne-p", "hold", json!(["all", "x"]), "slow")).await?;
+    cluster.wait_until_begun("x")?;
     cluster.gateways[0].process.signal(Signal::Term)?;
-    assert_eq!(idle.closed().await?, 1001);
-    assert!(stopped.elapsed() < Duration::from_millis(1500), "idle connections do not wait for others' calls");
+    assert_eq!(idle.closed().await?, 1001, "idle connections do not wait for others' calls");
     assert_eq!(cluster.gateways[0].ready()?, 503);
     assert!(http_get(cluster.gateways[0].port, "/health").is_err(), "no new connections");
     let goodbye = busy.receive().await?;
-    assert_eq!(
-        (&goodbye["event"], &goodbye["data"]["reconnect"]),
-        (&json!("diffyne.disconnect"), &json!(true)),
-        "{goodbye}"
-    );
+    assert!(goodbye.event() == "diffyne.disconnect" && goodbye["reconnect"] == true, "{goodbye}");
+    // All this while the call runs.
+    cluster.release("all")?;
     let answer = busy.receive().await?;
-    assert_eq!((&answer["data"]["s"], &answer["data"]["requestId"]), (&json!(true), &json!("slow")));
+    assert_eq!((answer.is_ok(), answer.request_id()), (true, &json!("slow")));
     assert_eq!(busy.closed().await?, 1001);
     assert!(cluster.gateways[0].process.wait()?.success());
     Ok(())
@@ -197,21 +187,23 @@ async fn a_slow_consumer_is_closed_and_others_are_not_held_up() -> anyhow::Resul
         cluster.gateways[0].metric("diffyne_gateway_slow_consumers_total").is_ok_and(|closed| closed > 0.5)
     })?;
     fine.send("diffyne.call", increment("diffyne-a", 1, "r")).await?;
-    assert_eq!(fine.receive().await?["data"]["s"], true);
+    assert!(fine.receive().await?.is_ok());
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_peers_are_found_by_pings() -> anyhow::Result<()> {
-    let cluster = Cluster::start(Shape::new(1, 1).gateway("--ping-interval", "1s"))?;
+    let cluster = Cluster::start(Shape::new(1, 1).gateway("--ping-interval", "2s"))?;
     // This one reads nothing after its handshake, so it answers no ping.
     let dead = diffyne_tests::load::Socket::connect(([127, 0, 0, 1], cluster.gateways[0].port).into(), "").await?;
     let mut alive = Client::connect(&cluster.url(0)).await?;
-    let reading = tokio::spawn(async move { alive.silent_for(Duration::from_secs(5)).await });
+    // Whoever reads answers pings.
+    let reading = tokio::spawn(async move { alive.receive_text_forever().await });
     eventually("the dead one is dropped", || {
         cluster.gateways[0].metric("diffyne_gateway_dead_peers_total").is_ok_and(|dropped| dropped > 0.5)
     })?;
-    reading.await??;
+    assert!(!reading.is_finished(), "nothing came, and the connection is open");
+    stop_task(reading).await?;
     drop(dead);
     assert!(cluster.gateways[0].metric("diffyne_gateway_dead_peers_total")? < 1.5);
     Ok(())
@@ -281,7 +273,7 @@ fn run(program_name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> 
 }
 
 #[test]
-fn settings_tell_their_origin_hide_secrets_and_stop_the_start_when_wrong() -> anyhow::Result<()> {
+fn settings_show_their_origin_hide_secrets_and_prevent_the_start_when_invalid() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let (toml, env) = (directory.path().join("d.toml"), directory.path().join("app.env"));
     std::fs::write(&toml, "max_connections = 11\nws_port = 6101\ncall_timeout = \"9s\"\nverify_state = \"strict\"\n")?;
@@ -322,22 +314,6 @@ fn settings_tell_their_origin_hide_secrets_and_stop_the_start_when_wrong() -> an
     assert!(!started && text.contains("DIFFYNE_WORKER_TOKEN is not set"), "{text}");
     let (_, help) = run("diffyne-gateway", &["serve", "--help"], &[])?;
     assert!(help.contains("--ws-port") && help.contains("DIFFYNE_WS_PORT"));
-    Ok(())
-}
-
-#[test]
-fn every_setting_is_in_the_readme_and_in_the_example_file() -> anyhow::Result<()> {
-    let readme = std::fs::read_to_string(project().join("README.md"))?;
-    let example = std::fs::read_to_string(project().join("deploy/diffyne.env.example"))?;
-    for name in ["diffyne-gateway", "diffyne-worker"] {
-        let (_, table) = run(name, &["settings"], &[])?;
-        for row in table.lines().skip(2) {
-            assert!(readme.contains(row), "README.md lacks: {row}");
-            let setting = row.split('`').nth(1).unwrap();
-            let default = row.split('|').nth(2).unwrap().trim().trim_matches('`');
-            assert!(example.contains(&format!("\n#{setting}={default}\n")), "the example lacks {setting}={default}");
-        }
-    }
     Ok(())
 }
 
@@ -400,23 +376,25 @@ async fn a_signing_key_is_rotated_in_a_running_worker() -> anyhow::Result<()> {
     let mut data = increment("diffyne-a", 1, "r");
     data["signature"] = json!(old.sign(&state, "diffyne-a"));
     let mut client = Client::connect(&cluster.url(0)).await?;
-    client.send("diffyne.call", data.clone()).await?;
-    let first = client.receive().await?["data"]["c"].clone();
-    assert_eq!(first["sig"], old.sign(&json!({"count": 2}), "diffyne-a"));
+    let first = client.call(data.clone()).await?;
+    assert_eq!(*first.signature(), old.sign(&json!({"count": 2}), "diffyne-a"));
 
     std::fs::write(&config, "signing_key = \"new,old\"\nverify_state = \"strict\"\n")?;
     worker.signal(Signal::Hup)?;
     eventually("the worker has reloaded", || worker.output().contains("keys and log level reloaded"))?;
-    client.send("diffyne.call", data.clone()).await?;
-    let second = client.receive().await?["data"]["c"].clone();
+    let second = client.call(data.clone()).await?;
     let new = Signer::new(vec![SigningKey::parse("new")?], VerifyState::Strict, false).unwrap();
-    assert_eq!(second["sig"], new.sign(&json!({"count": 2}), "diffyne-a"), "the new key signs, the old one verifies");
+    assert_eq!(
+        *second.signature(),
+        new.sign(&json!({"count": 2}), "diffyne-a"),
+        "the new key signs, the old one verifies"
+    );
 
     std::fs::write(&config, "signing_key = \"new\"\nverify_state = \"strict\"\n")?;
     worker.signal(Signal::Hup)?;
     eventually("and once more", || worker.output().matches("keys and log level reloaded").count() == 2)?;
     client.send("diffyne.call", data).await?;
-    assert_eq!(client.receive().await?["data"]["type"], "security_error");
+    assert_eq!(client.receive().await?.error_type(), "security_error");
     Ok(())
 }
 
@@ -452,7 +430,7 @@ fn the_cluster_script_starts_everything_shows_it_and_stops_it() -> anyhow::Resul
 }
 
 #[test]
-fn a_gateway_on_a_unix_socket_or_a_handed_over_port_serves_and_says_where() -> anyhow::Result<()> {
+fn a_gateway_serves_a_unix_socket_and_a_port_that_systemd_passes() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("g.sock");
     let _gateway = Process::start("unix", directory.path(), &program("diffyne-gateway")?, |command| {
@@ -477,11 +455,4 @@ fn a_gateway_on_a_unix_socket_or_a_handed_over_port_serves_and_says_where() -> a
         command.args(["-c", &activated]);
     })?;
     eventually("the handed-over port is served", || http_get(port, "/health").is_ok_and(|health| health.status == 200))
-}
-
-#[test]
-fn the_bridge_that_operators_copy_is_the_one_that_workers_use() -> anyhow::Result<()> {
-    let read = |path: &str| std::fs::read_to_string(project().join(path));
-    assert_eq!(read("deploy/php/diffyne-bridge.php")?, read("worker/src/backend/bridge.php")?);
-    Ok(())
 }

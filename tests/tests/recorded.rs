@@ -4,9 +4,10 @@
 
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::{Cluster, Shape, http_post};
-use diffyne_tests::laravel::{Laravel, Way};
+use diffyne_tests::laravel::{Laravel, Runtime};
+use diffyne_tests::message::ServerMessage;
 use diffyne_tests::process::project;
-use diffyne_tests::{dom, recorded, ways};
+use diffyne_tests::{dom, for_runtimes, recorded};
 use diffyne_worker::vdom::{Node, parse};
 use serde_json::{Map, Value, json};
 
@@ -111,9 +112,9 @@ fn shown(request: &Value) -> Node {
     parse(&templates.get_template("view").unwrap().render(minijinja::value::Serde(state)).unwrap()).unwrap()
 }
 
-/// Takes the patches out of an answer, and tells what the page is after them.
-fn page_after(before: &Node, answer: &mut Value) -> Option<Node> {
-    let patches = answer["c"].as_object_mut()?.remove("p")?;
+/// Takes the patches out of the data of a reply, and tells what the page is after them.
+fn page_after(before: &Node, data: &mut Value) -> Option<Node> {
+    let patches = data["c"].as_object_mut()?.remove("p")?;
     Some(dom::sorted(&dom::apply(before, patches.as_array().unwrap()).unwrap()))
 }
 
@@ -130,37 +131,34 @@ const UNCOVERED: [&str; 8] = [
     "call with an empty state",
 ];
 
-fn check(case: &Value, mut answer: Value, status: Option<u16>, php: bool, locked: &str) {
+fn check(case: &Value, mut answer: ServerMessage, status: Option<u16>, php: bool, locked: &str) {
     let name = case["case"].as_str().unwrap();
     let socket = status.is_none();
     if locked == "signed" && UNCOVERED.contains(&name) {
         let text = "No signature covers the locked properties of this component. Reload the page.";
-        assert_eq!(answer["error"], text, "{name}: {answer}");
+        assert_eq!(answer.error(), text, "{name}: {answer}");
         assert!(status.is_none_or(|status| status == 403), "{name}: {status:?}");
         return;
     }
     if locked == "signed" && case["request"]["componentClass"] == "App\\Diffyne\\Counter" {
         // The package's own signature, and ours behind it.
-        if let Some(signature) = answer["c"]["sig"].as_str() {
-            answer["c"]["sig"] = signature.split_once('.').unwrap_or_else(|| panic!("{name}: {signature}")).0.into();
+        if let Some(signature) = answer.signature().as_str() {
+            let own = signature.split_once('.').unwrap_or_else(|| panic!("{name}: {signature}")).0.into();
+            answer.data_mut()["c"]["sig"] = own;
         }
     }
     let recorded = |socket: bool| if socket { &case["socket"]["data"] } else { &case["ajax"]["body"] };
     if let Some(Ours(expected_status, text, kind)) = ours(name, socket, php) {
         let upstream = recorded(socket);
         let expected = |ours: &str, field: &str| if ours == "=" { upstream[field].clone() } else { json!(ours) };
-        let error = answer["error"].as_str().unwrap_or_else(|| panic!("{name}: {answer}"));
-        assert!(error.starts_with(expected(text, "error").as_str().unwrap()), "{name}: {answer}");
-        assert_eq!(
-            answer["type"].as_str().unwrap_or_default(),
-            expected(kind, "type").as_str().unwrap(),
-            "{name}: {answer}"
-        );
+        assert!(answer.error().starts_with(expected(text, "error").as_str().unwrap()), "{name}: {answer}");
+        assert_eq!(answer.error_type(), expected(kind, "type").as_str().unwrap(), "{name}: {answer}");
         assert!(status.is_none_or(|status| status == expected_status), "{name}: {status:?} {answer}");
         return;
     }
+    let mut data = answer.data().clone();
     let mut expected = recorded(if as_the_other(name, socket) { !socket } else { socket }).clone();
-    for object in [&mut answer, &mut expected] {
+    for object in [&mut data, &mut expected] {
         let fields = object.as_object_mut().unwrap();
         fields.remove("requestId");
         // An addition of ours, which diffyne.js does not look at.
@@ -169,9 +167,9 @@ fn check(case: &Value, mut answer: Value, status: Option<u16>, php: bool, locked
         fields.remove("details");
     }
     let before = shown(&case["request"]);
-    let (page, expected_page) = (page_after(&before, &mut answer), page_after(&before, &mut expected));
+    let (page, expected_page) = (page_after(&before, &mut data), page_after(&before, &mut expected));
     assert_eq!(page, expected_page, "{name} (socket: {socket})");
-    assert_eq!(answer, expected, "{name} (socket: {socket})");
+    assert_eq!(data, expected, "{name} (socket: {socket})");
     if let Some(status) = status.filter(|_| !as_the_other(name, socket)) {
         assert_eq!(case["ajax"]["status"], status, "{name}");
     }
@@ -189,15 +187,13 @@ async fn converse(shape: &Shape, php: bool, locked: &str) -> anyhow::Result<()> 
         let mut data = Value::Object(request.clone());
         data["requestId"] = json!("r1");
         let event = if data["type"] == "update" { "diffyne.update" } else { "diffyne.call" };
-        client.send(event, data).await?;
-        let answer = client.receive().await?;
-        let expected = (&json!("diffyne.response"), &json!("r1"));
-        assert_eq!((&answer["event"], &answer["data"]["requestId"]), expected, "{answer}");
-        check(&case, answer["data"].clone(), None, php, locked);
+        let reply = client.request(event, data).await?;
+        assert_eq!((reply.event(), reply.request_id()), ("diffyne.response", &json!("r1")), "{reply}");
+        check(&case, reply, None, php, locked);
 
         let body = case["request"].to_string();
         let answer = http_post(cluster.gateways[0].port, "/_diffyne/update", &[], &body)?;
-        check(&case, serde_json::from_str(&answer.body)?, Some(answer.status), php, locked);
+        check(&case, answer.message()?, Some(answer.status), php, locked);
         checked += 1;
     }
     assert_eq!(checked, 67, "every recorded call and update");
@@ -215,20 +211,20 @@ async fn components_in_rust_answer_the_recorded_conversation_as_upstream_did() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn components_in_rust_answer_it_so_where_their_locked_values_are_signed() -> anyhow::Result<()> {
+async fn components_in_rust_answer_as_upstream_with_signed_locked_values() -> anyhow::Result<()> {
     converse(&in_rust(), false, "signed").await
 }
 
-ways!(components_in_php_answer_as_upstream_did: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn components_in_php_answer_as_upstream_did(way: Way) -> anyhow::Result<()> {
+for_runtimes!(components_in_php_answer_as_upstream_did: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn components_in_php_answer_as_upstream_did(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
-    converse(&served.shape, true, "upstream").await
+    let deployment = laravel.deploy(runtime, 1)?;
+    converse(&deployment.shape, true, "upstream").await
 }
 
-ways!(components_in_php_answer_so_where_their_locked_values_are_signed: short = Short, http = Http);
-async fn components_in_php_answer_so_where_their_locked_values_are_signed(way: Way) -> anyhow::Result<()> {
+for_runtimes!(components_in_php_answer_as_upstream_with_signed_locked_values: fast_path = FastPath, http = Http);
+async fn components_in_php_answer_as_upstream_with_signed_locked_values(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
-    converse(&served.shape, true, "signed").await
+    let deployment = laravel.deploy(runtime, 1)?;
+    converse(&deployment.shape, true, "signed").await
 }

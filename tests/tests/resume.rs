@@ -5,11 +5,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use diffyne_tests::client::{Client, probe};
 use diffyne_tests::cluster::{Cluster, Shape};
-use diffyne_tests::process::Signal;
+use diffyne_tests::message::ServerMessage;
+use diffyne_tests::process::{Signal, eventually_async};
 use serde_json::{Value, json};
 
 /// A page that remembers where it was.
@@ -22,7 +22,7 @@ impl Page {
     async fn open(url: &str) -> anyhow::Result<Self> {
         let mut client = Client::connect(url).await?;
         let answer = client.subscribe("message-sent").await?;
-        let place = json!({"epoch": answer["data"]["epoch"], "offset": answer["data"]["offset"]});
+        let place = answer.place();
         Ok(Self { client, place })
     }
 
@@ -39,22 +39,22 @@ impl Page {
         let mut replayed = Vec::new();
         loop {
             let message = self.client.receive().await?;
-            if message["event"] == "diffyne.resumed" {
-                assert_eq!(message["data"]["requestId"], "again");
-                self.place = json!({"epoch": message["data"]["epoch"], "offset": message["data"]["offset"]});
-                return Ok((replayed, message["data"]["recovered"] == true));
+            if message.event() == "diffyne.resumed" {
+                assert_eq!(message.request_id(), "again");
+                self.place = message.place();
+                return Ok((replayed, message["recovered"] == true));
             }
             replayed.push(self.take(&message));
         }
     }
 
     /// Takes a push.
-    fn take(&mut self, message: &Value) -> i64 {
-        assert_eq!(message["event"], "diffyne.event", "{message}");
-        let offset = message["data"]["offset"].as_u64().unwrap();
+    fn take(&mut self, message: &ServerMessage) -> i64 {
+        assert_eq!(message.event(), "diffyne.event", "{message}");
+        let offset = message["offset"].as_u64().unwrap();
         assert_eq!(offset, self.place["offset"].as_u64().unwrap() + 1, "dense: {message}");
         self.place["offset"] = json!(offset);
-        message["data"]["events"][0]["params"][0]["n"].as_i64().unwrap()
+        message.number().unwrap()
     }
 }
 
@@ -67,16 +67,13 @@ async fn announce(sender: &mut Client, numbers: std::ops::Range<i64>) -> anyhow:
 }
 
 /// Waits until a gateway has delivered this many broadcasts.
-async fn delivered(url: &str, offset: u64) -> anyhow::Result<()> {
+async fn wait_until_delivered(url: &str, offset: u64) -> anyhow::Result<()> {
     let mut client = Client::connect(url).await?;
-    for _ in 0..500 {
-        client.send("diffyne.ping", json!({})).await?;
-        if client.receive().await?["data"]["offset"].as_u64() >= Some(offset) {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    anyhow::bail!("offset {offset} never came")
+    eventually_async(&format!("the gateway has delivered offset {offset}"), async || {
+        let pong = client.request("diffyne.ping", json!({})).await?;
+        Ok(pong["offset"].as_u64() >= Some(offset))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +88,7 @@ async fn exactly_what_was_missed_is_replayed_on_any_gateway() -> anyhow::Result<
     }
     page.client.socket.close(None).await?;
     announce(&mut sender, 3..8).await?;
-    delivered(&cluster.url(1), 8).await?;
+    wait_until_delivered(&cluster.url(1), 8).await?;
     assert_eq!(page.resume(&cluster.url(1), None).await?, ((3..8).collect(), true));
     announce(&mut sender, 8..9).await?;
     let push = page.client.receive().await?;
@@ -109,8 +106,8 @@ async fn exactly_what_was_missed_is_replayed_on_any_gateway() -> anyhow::Result<
         json!({"epoch": page.place["epoch"], "offset": 0, "events": [{"name": "message-sent", "match": {"n": 5}}]});
     page.client.send("diffyne.resume", wanted).await?;
     let push = page.client.receive().await?;
-    assert_eq!(push["data"]["events"][0]["params"], json!([{"n": 5}]));
-    let resumed = page.client.receive().await?["data"].clone();
+    assert_eq!(*push.params(), json!([{"n": 5}]));
+    let resumed = page.client.receive().await?;
     assert_eq!((&resumed["recovered"], &resumed["offset"]), (&json!(true), &json!(9)));
     // Nothing missed, nothing replayed.
     assert_eq!(page.resume(&cluster.url(0), None).await?, (vec![], true));
@@ -119,7 +116,7 @@ async fn exactly_what_was_missed_is_replayed_on_any_gateway() -> anyhow::Result<
         .send("diffyne.resume", json!({"epoch": 1, "offset": -1, "events": [{"name": "x"}], "requestId": "q"}))
         .await?;
     let answer = page.client.receive().await?;
-    assert_eq!((&answer["event"], &answer["data"]["type"]), (&json!("diffyne.error"), &json!("subscribe_error")));
+    assert_eq!((answer.event(), answer.error_type()), ("diffyne.error", "subscribe_error"));
     Ok(())
 }
 
@@ -129,7 +126,7 @@ async fn a_client_that_was_away_too_long_is_told() -> anyhow::Result<()> {
     let mut sender = Client::connect(&cluster.url(0)).await?;
     let mut page = Page::open(&cluster.url(0)).await?;
     announce(&mut sender, 0..15).await?;
-    delivered(&cluster.url(1), 15).await?;
+    wait_until_delivered(&cluster.url(1), 15).await?;
     assert_eq!(page.resume(&cluster.url(1), None).await?, (vec![], false), "15 missed, 10 kept");
     page.place["offset"] = json!(5);
     assert_eq!(page.resume(&cluster.url(1), None).await?, ((5..15).collect(), true));
@@ -143,7 +140,7 @@ async fn a_client_that_was_away_too_long_is_told() -> anyhow::Result<()> {
     announce(&mut sender, 0..4).await?;
     // On each of the gateway's threads, whichever the page comes back to.
     for _ in 0..4 {
-        delivered(&alone.url(0), 4).await?;
+        wait_until_delivered(&alone.url(0), 4).await?;
     }
     page.client.socket.close(None).await?;
     assert_eq!(page.resume(&alone.url(0), None).await?, ((0..4).collect(), true), "without Redis as well");
@@ -213,7 +210,7 @@ async fn two_hundred_clients_of_a_killed_gateway_miss_nothing() -> anyhow::Resul
     announce(&mut sender, 0..10).await?;
     cluster.gateways[0].process.signal(Signal::Kill)?;
     announce(&mut sender, 10..40).await?;
-    delivered(&cluster.url(2), 40).await?;
+    wait_until_delivered(&cluster.url(2), 40).await?;
     let mut resumes = Vec::new();
     for (number, mut page) in pages.into_iter().enumerate() {
         let url = cluster.url(1 + number % 2);

@@ -7,181 +7,180 @@ use std::time::{Duration, SystemTime};
 
 use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::{Cluster, http_post};
-use diffyne_tests::laravel::{Laravel, Way};
-use diffyne_tests::process::eventually;
-use diffyne_tests::ways;
+use diffyne_tests::for_runtimes;
+use diffyne_tests::laravel::{Laravel, Runtime};
+use diffyne_tests::laravel_probe::{call_probe, probe_call};
+use diffyne_tests::message::ServerMessage;
+use diffyne_tests::process::{Signal, eventually};
 use serde_json::{Value, json};
 
-const PROBE: &str = "App\\Diffyne\\Probe";
+/// How long the application's cache keeps the status of the gateways.
+const STATUS_LIFE: Duration = Duration::from_secs(6);
 
-fn data(id: &str, method: &str, params: Value) -> Value {
-    call(PROBE, id, method, params, json!({"text": "", "user": null, "seen": []}), id)
-}
-
-async fn probe(client: &mut Client, method: &str, params: Value) -> anyhow::Result<Value> {
-    client.send("diffyne.call", data("diffyne-probe", method, params)).await?;
-    Ok(client.receive().await?["data"].clone())
-}
-
-fn files(laravel: &Laravel) -> Vec<PathBuf> {
+fn session_files(laravel: &Laravel) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(laravel.path("storage/framework/sessions")).unwrap();
     entries.flatten().map(|entry| entry.path()).collect()
 }
 
-ways!(a_session_that_ends_in_a_call_stays_ended: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn a_session_that_ends_in_a_call_stays_ended(way: Way) -> anyhow::Result<()> {
+for_runtimes!(a_session_that_ends_in_a_call_stays_ended: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn a_session_that_ends_in_a_call_stays_ended(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    probe(&mut client, "login", json!(["ada"])).await?;
-    assert!(files(&laravel).iter().any(|file| std::fs::read_to_string(file).unwrap().contains("ada")));
-    client.send("diffyne.call", data("slow", "slowlyWrite", json!(["late", 400]))).await?;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    call_probe(&mut client, "login", json!(["ada"])).await?;
+    assert!(session_files(&laravel).iter().any(|file| std::fs::read_to_string(file).unwrap().contains("ada")));
+    client.send("diffyne.call", probe_call("slow", "writeWhenReleased", json!(["late"]))).await?;
+    laravel.wait_until_begun("late")?;
     // A logout in another tab.
-    for file in files(&laravel) {
+    for file in session_files(&laravel) {
         std::fs::remove_file(file)?;
     }
-    let answer = client.receive().await?["data"].clone();
-    assert_eq!(
-        (&answer["s"], &answer["c"]["st"]["user"]),
-        (&json!(true), &json!("ada")),
-        "it ran as the user: {answer}"
-    );
+    laravel.release("late")?;
+    let answer = client.receive().await?;
+    assert!(answer.is_ok() && answer.state()["user"] == "ada", "it ran as the user: {answer}");
     let goodbye = client.receive().await?;
-    assert_eq!(goodbye["event"], "diffyne.disconnect", "the client is told: {goodbye}");
-    for file in files(&laravel) {
+    assert_eq!(goodbye.event(), "diffyne.disconnect", "the client is told: {goodbye}");
+    for file in session_files(&laravel) {
         let text = std::fs::read_to_string(&file)?;
         assert!(!text.contains("ada") && !text.contains("late"), "revived: {text}");
     }
     Ok(())
 }
 
-ways!(what_two_calls_write_into_one_session_is_there_afterwards: short = Short, kernel = Kernel);
-async fn what_two_calls_write_into_one_session_is_there_afterwards(way: Way) -> anyhow::Result<()> {
+for_runtimes!(what_two_calls_write_into_one_session_is_there_afterwards: fast_path = FastPath, kernel = Kernel);
+async fn what_two_calls_write_into_one_session_is_there_afterwards(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    probe(&mut client, "login", json!(["ada"])).await?;
-    // Two components: side by side, in two processes.
-    client.send("diffyne.call", data("one", "slowlyWrite", json!(["one", 300]))).await?;
-    client.send("diffyne.call", data("two", "slowlyWrite", json!(["two", 150]))).await?;
-    for _ in 0..2 {
-        assert_eq!(client.receive().await?["data"]["s"], true);
+    call_probe(&mut client, "login", json!(["ada"])).await?;
+    // Two components: side by side, in two processes. Both have read the session before either writes.
+    for component in ["one", "two"] {
+        client.send("diffyne.call", probe_call(component, "writeWhenReleased", json!([component]))).await?;
+        laravel.wait_until_begun(component)?;
     }
-    let answer = probe(&mut client, "readSession", json!([])).await?;
+    for component in ["two", "one"] {
+        laravel.release(component)?;
+        let reply = client.receive().await?;
+        assert!(reply.is_ok() && reply.state()["text"] == component, "{reply}");
+    }
+    let answer = call_probe(&mut client, "readSession", json!([])).await?;
     let expected = json!({"uid": "ada", "one": "written", "two": "written"});
-    assert_eq!(answer["c"]["st"]["seen"], expected, "{answer}");
+    assert_eq!(answer.state()["seen"], expected, "{answer}");
     Ok(())
 }
 
-ways!(logins_of_the_framework_hold_and_end: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn logins_of_the_framework_hold_and_end(way: Way) -> anyhow::Result<()> {
+for_runtimes!(logins_by_the_framework_persist_and_end: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn logins_by_the_framework_persist_and_end(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
-    let cluster = Cluster::start(served.shape.clone().gateway("--app-key", diffyne_tests::recorded::APP_KEY))?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone().gateway("--app-key", diffyne_tests::recorded::APP_KEY))?;
     let port = cluster.gateways[0].port;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    let who = |answer: &Value| answer["c"]["st"]["seen"]["auth"].clone();
-    let answer = probe(&mut client, "look", json!([])).await?;
+    let who = |answer: &ServerMessage| answer.state()["seen"]["auth"].clone();
+    let answer = call_probe(&mut client, "look", json!([])).await?;
     assert_eq!(who(&answer), Value::Null);
-    let answer = probe(&mut client, "enter", json!([2])).await?;
+    let answer = call_probe(&mut client, "enter", json!([2])).await?;
     let session = answer["session"].clone();
-    assert_eq!(who(&probe(&mut client, "look", json!([])).await?), 2, "the connection knows: {answer}");
+    assert_eq!(who(&call_probe(&mut client, "look", json!([])).await?), 2, "the connection knows: {answer}");
     let body = json!({"token": session["token"]}).to_string();
     let cookies = http_post(port, session["url"].as_str().unwrap(), &[], &body)?;
-    let lines = cookies.head.lines().filter_map(|line| line.strip_prefix("set-cookie: "));
-    let pairs: Vec<&str> = lines.filter_map(|line| line.split(';').next()).collect();
+    let cookies = cookies.cookies();
+    let pairs: Vec<&str> = cookies.split("; ").collect();
     assert!(pairs.iter().any(|pair| pair.starts_with("remember_web_")), "{cookies:?}");
     // Remembered beyond the session.
     let remembered: Vec<&str> = pairs.iter().filter(|pair| pair.starts_with("remember_web_")).copied().collect();
     let mut again = Client::connect_with(&cluster.url(0), &[("Cookie", &remembered.join("; "))]).await?;
-    assert_eq!(who(&probe(&mut again, "look", json!([])).await?), 2);
+    assert_eq!(who(&call_probe(&mut again, "look", json!([])).await?), 2);
     let mut stranger = Client::connect(&cluster.url(0)).await?;
-    assert_eq!(who(&probe(&mut stranger, "look", json!([])).await?), Value::Null);
-    probe(&mut client, "exitUser", json!([])).await?;
-    assert_eq!(who(&probe(&mut client, "look", json!([])).await?), Value::Null, "logged out");
+    assert_eq!(who(&call_probe(&mut stranger, "look", json!([])).await?), Value::Null);
+    call_probe(&mut client, "exitUser", json!([])).await?;
+    assert_eq!(who(&call_probe(&mut client, "look", json!([])).await?), Value::Null, "logged out");
     Ok(())
 }
 
-ways!(what_a_page_has_left_for_the_next_request_arrives: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn what_a_page_has_left_for_the_next_request_arrives(way: Way) -> anyhow::Result<()> {
+for_runtimes!(flashed_data_and_queued_cookies_reach_the_next_call: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn flashed_data_and_queued_cookies_reach_the_next_call(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    probe(&mut client, "flashErrors", json!([])).await?;
-    let answer = probe(&mut client, "readErrors", json!([])).await?;
-    assert_eq!(answer["c"]["st"]["text"], "from before|1|dark", "errors and a queued cookie: {answer}");
-    let answer = probe(&mut client, "readErrors", json!([])).await?;
-    assert_eq!(answer["c"]["st"]["text"], "|0|dark", "once: {answer}");
+    call_probe(&mut client, "flashErrors", json!([])).await?;
+    let answer = call_probe(&mut client, "readErrors", json!([])).await?;
+    assert_eq!(answer.state()["text"], "from before|1|dark", "errors and a queued cookie: {answer}");
+    let answer = call_probe(&mut client, "readErrors", json!([])).await?;
+    assert_eq!(answer.state()["text"], "|0|dark", "once: {answer}");
     Ok(())
+}
+
+/// Replaces all PHP processes of the worker, and waits until the older ones have ended.
+fn replace_processes(cluster: &Cluster) -> anyhow::Result<()> {
+    let worker = &cluster.workers[0];
+    let ended = || worker.metric("diffyne_worker_php_processes_ended_total{reason=\"replaced\"}");
+    eventually("two processes and a spare one are ready", || {
+        worker.metric("diffyne_worker_php_processes_ready").is_ok_and(|ready| ready >= 3.0)
+    })?;
+    let before = ended()?;
+    worker.process.signal(Signal::Hup)?;
+    eventually("the older processes have ended", || ended().is_ok_and(|ended| ended >= before + 3.0))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_uses_no_session_makes_none_and_keeps_the_users_alive() -> anyhow::Result<()> {
+async fn a_call_that_uses_no_session_creates_none_and_keeps_the_users_alive() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(Way::Short, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
-    eventually("two processes and a spare one", || {
-        cluster.workers[0].metric("diffyne_worker_php_processes_ready").is_ok_and(|ready| ready >= 3.0)
-    })?;
+    let deployment = laravel.deploy(Runtime::FastPath, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut guest = Client::connect(&cluster.url(0)).await?;
     for _ in 0..5 {
-        probe(&mut guest, "say", json!(["hello"])).await?;
+        call_probe(&mut guest, "say", json!(["hello"])).await?;
     }
-    assert_eq!(files(&laravel), Vec::<PathBuf>::new(), "a guest's calls leave nothing behind");
+    assert_eq!(session_files(&laravel), Vec::<PathBuf>::new(), "a guest's calls leave nothing behind");
     let mut client = Client::connect(&cluster.url(0)).await?;
-    probe(&mut client, "login", json!(["ada"])).await?;
+    call_probe(&mut client, "login", json!(["ada"])).await?;
     // A session that was written an hour ago, and processes that have not seen it.
     let age = |file: &PathBuf| file.metadata().unwrap().modified().unwrap().elapsed().unwrap_or_default();
-    let [file] = &files(&laravel)[..] else { panic!("one session") };
+    let [file] = &session_files(&laravel)[..] else { panic!("one session") };
     let before = std::fs::read(file)?;
-    cluster.workers[0].process.signal(diffyne_tests::process::Signal::Hup)?;
-    eventually("the processes are new", || {
-        cluster.workers[0].metric("diffyne_worker_php_processes_ended_total{reason=\"replaced\"}").unwrap() >= 3.0
-    })?;
+    replace_processes(&cluster)?;
     let long_ago = SystemTime::now() - Duration::from_hours(1);
     std::fs::File::options().write(true).open(file)?.set_modified(long_ago)?;
-    probe(&mut client, "say", json!(["still here"])).await?;
+    call_probe(&mut client, "say", json!(["still here"])).await?;
     eventually("it is kept alive", || age(file) < Duration::from_mins(1))?;
     assert_eq!(std::fs::read(file)?, before, "and is what it was");
     // Once a minute is enough.
     std::fs::File::options().write(true).open(file)?.set_modified(long_ago)?;
     for _ in 0..6 {
-        probe(&mut client, "say", json!(["and again"])).await?;
+        call_probe(&mut client, "say", json!(["and again"])).await?;
     }
     let mut touched = 0;
     for _ in 0..3 {
         touched += usize::from(age(file) < Duration::from_mins(1));
         std::fs::File::options().write(true).open(file)?.set_modified(long_ago)?;
-        probe(&mut client, "say", json!(["and again"])).await?;
+        call_probe(&mut client, "say", json!(["and again"])).await?;
     }
     assert!(touched <= 2, "each of three processes once at most: {touched}");
     // One that has expired is not brought back, and neither is one that is gone.
     let expired = SystemTime::now() - Duration::from_hours(3);
     std::fs::File::options().write(true).open(file)?.set_modified(expired)?;
-    cluster.workers[0].process.signal(diffyne_tests::process::Signal::Hup)?;
-    eventually("the processes are new again", || {
-        cluster.workers[0].metric("diffyne_worker_php_processes_ended_total{reason=\"replaced\"}").unwrap() >= 6.0
-    })?;
-    probe(&mut client, "say", json!(["too late"])).await?;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    replace_processes(&cluster)?;
+    call_probe(&mut client, "say", json!(["too late"])).await?;
+    // Whatever a process does after its answer, it has done when it has ended.
+    replace_processes(&cluster)?;
     // Now and then the framework sweeps expired sessions out.
     let is_old = |file: &PathBuf| !file.exists() || age(file) > Duration::from_hours(2);
     assert!(is_old(file), "an expired session stays expired");
     if file.exists() {
         std::fs::remove_file(file)?;
     }
-    probe(&mut client, "say", json!(["gone"])).await?;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(files(&laravel), Vec::<PathBuf>::new());
+    call_probe(&mut client, "say", json!(["gone"])).await?;
+    replace_processes(&cluster)?;
+    assert_eq!(session_files(&laravel), Vec::<PathBuf>::new());
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_in_a_database_are_kept_and_ended_as_well() -> anyhow::Result<()> {
+async fn sessions_in_a_database_persist_and_end() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.change(".env", "SESSION_DRIVER=file", "SESSION_DRIVER=database")?;
     let sql = |statement: &str| {
@@ -196,34 +195,38 @@ async fn sessions_in_a_database_are_kept_and_ended_as_well() -> anyhow::Result<(
     sql(
         "create table sessions (id text primary key, user_id integer, ip_address text, user_agent text, payload text, last_activity integer)",
     )?;
-    let served = laravel.served(Way::Short, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(Runtime::FastPath, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    probe(&mut client, "login", json!(["ada"])).await?;
-    assert_eq!(probe(&mut client, "look", json!([])).await?["c"]["st"]["user"], "ada");
+    call_probe(&mut client, "login", json!(["ada"])).await?;
+    assert_eq!(call_probe(&mut client, "look", json!([])).await?.state()["user"], "ada");
     let rows: Value = serde_json::from_str(&sql("select ip_address, last_activity from sessions")?)?;
     assert_eq!((rows.as_array().unwrap().len(), &rows[0]["ip_address"]), (1, &json!("127.0.0.1")), "{rows}");
     sql("delete from sessions")?;
-    probe(&mut client, "say", json!(["x"])).await?;
+    call_probe(&mut client, "say", json!(["x"])).await?;
     assert_eq!(sql("select id from sessions")?, "[]", "a call that does not use it brings it not back");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_application_in_maintenance_refuses_calls_either_way() -> anyhow::Result<()> {
+async fn an_application_in_maintenance_mode_refuses_calls_by_both_transports() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(Way::Short, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(Runtime::FastPath, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    assert_eq!(probe(&mut client, "say", json!(["open"])).await?["s"], true);
+    assert!(call_probe(&mut client, "say", json!(["open"])).await?.is_ok());
     std::fs::write(laravel.path("storage/framework/down"), "{}")?;
-    let answer = probe(&mut client, "say", json!(["closed?"])).await?;
-    assert_eq!((&answer["s"], &answer["type"]), (&json!(false), &json!("server_error")), "{answer}");
-    let status =
-        http_post(cluster.gateways[0].port, "/_diffyne/update", &[], &data("a", "say", json!(["x"])).to_string())?;
+    let answer = call_probe(&mut client, "say", json!(["closed?"])).await?;
+    assert_eq!((answer.is_ok(), answer.error_type()), (false, "server_error"), "{answer}");
+    let status = http_post(
+        cluster.gateways[0].port,
+        "/_diffyne/update",
+        &[],
+        &probe_call("a", "say", json!(["x"])).to_string(),
+    )?;
     assert_eq!(status.status, 503);
     std::fs::remove_file(laravel.path("storage/framework/down"))?;
-    assert_eq!(probe(&mut client, "say", json!(["open again"])).await?["s"], true);
+    assert!(call_probe(&mut client, "say", json!(["open again"])).await?.is_ok());
     Ok(())
 }
 
@@ -240,23 +243,23 @@ async fn listeners_that_reset_for_octane_run_for_each_call() -> anyhow::Result<(
          if ($event->app === $event->sandbox) { throw new \\LogicException('no sandbox'); } \
          \\App\\Diffyne\\Probe::$leak = []; $event->sandbox['config']->set('app.name', 'set for '.$event->request->userAgent()); }); }";
     laravel.change("app/Providers/AppServiceProvider.php", provider, &format!("{provider} {register}"))?;
-    for way in [Way::Short, Way::Kernel] {
-        let served = laravel.served(way, 1)?;
-        let cluster = Cluster::start(served.shape.clone())?;
+    for runtime in [Runtime::FastPath, Runtime::Kernel] {
+        let deployment = laravel.deploy(runtime, 1)?;
+        let cluster = Cluster::start(deployment.shape.clone())?;
         for agent in ["one", "two", "three"] {
             let mut client = Client::connect_with(&cluster.url(0), &[("User-Agent", agent)]).await?;
-            let answer = probe(&mut client, "look", json!([])).await?;
-            assert_eq!(answer["c"]["st"]["seen"]["config"], format!("set for {agent}"), "{way:?}: {answer}");
+            let answer = call_probe(&mut client, "look", json!([])).await?;
+            assert_eq!(answer.state()["seen"]["config"], format!("set for {agent}"), "{runtime:?}: {answer}");
         }
     }
     Ok(())
 }
 
-ways!(a_component_sees_the_request_as_over_ajax: short = Short, kernel = Kernel, http = Http, fastcgi = FastCgi);
-async fn a_component_sees_the_request_as_over_ajax(way: Way) -> anyhow::Result<()> {
+for_runtimes!(a_component_sees_the_request_as_over_ajax: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
+async fn a_component_sees_the_request_as_over_ajax(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let served = laravel.served(way, 1)?;
-    let cluster = Cluster::start(served.shape.clone())?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone())?;
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let parent = format!("00-{trace}-00f067aa0ba902b7-01");
     let headers = [
@@ -269,7 +272,7 @@ async fn a_component_sees_the_request_as_over_ajax(way: Way) -> anyhow::Result<(
         ("traceparent", parent.as_str()),
     ];
     let mut client = Client::connect_with(&cluster.url(0), &headers).await?;
-    let seen = probe(&mut client, "headers", json!([])).await?["c"]["st"]["seen"].clone();
+    let seen = call_probe(&mut client, "headers", json!([])).await?.state()["seen"].clone();
     for (name, value) in [
         ("x-diffyne-transport", "websocket"),
         ("x-diffyne-client-id", client.id.as_str()),
@@ -283,10 +286,10 @@ async fn a_component_sees_the_request_as_over_ajax(way: Way) -> anyhow::Result<(
     assert_eq!(seen["secure"], true, "{seen}");
     assert!(seen["traceparent"].as_str().unwrap().starts_with(&format!("00-{trace}-")), "{seen}");
     let first = seen["x-request-id"].as_str().unwrap().to_owned();
-    let second = probe(&mut client, "headers", json!([])).await?["c"]["st"]["seen"]["x-request-id"].clone();
+    let second = call_probe(&mut client, "headers", json!([])).await?.state()["seen"]["x-request-id"].clone();
     assert!(!first.is_empty() && second != first.as_str(), "each call has its own: {first} {second}");
     // A failure's line in the worker's log names the request.
-    let body = data("a", "end", json!(["throw"])).to_string();
+    let body = probe_call("a", "end", json!(["throw"])).to_string();
     http_post(cluster.gateways[0].port, "/_diffyne/update", &[("X-Request-Id", "from-the-proxy")], &body)?;
     eventually("the log names the request", || {
         cluster.workers[0].process.output().contains("request=\"from-the-proxy\"")
@@ -297,19 +300,19 @@ async fn a_component_sees_the_request_as_over_ajax(way: Way) -> anyhow::Result<(
 #[tokio::test(flavor = "multi_thread")]
 async fn the_applications_cache_knows_whether_gateways_are_connected() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    let shape = laravel.served(Way::Short, 1)?.shape.worker("--status-ttl", "6s");
+    let shape =
+        laravel.deploy(Runtime::FastPath, 1)?.shape.worker("--status-ttl", &format!("{}s", STATUS_LIFE.as_secs()));
     let mut cluster = Cluster::start(shape)?;
     let cached = || laravel.tinker(&[], "echo cache()->get('diffyne:websocket:status', 'nothing');").unwrap();
     eventually("connected", || cached() == "connected")?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    let seen = probe(&mut client, "health", json!([])).await?["c"]["st"]["seen"].clone();
+    let seen = call_probe(&mut client, "health", json!([])).await?.state()["seen"].clone();
     assert_eq!((&seen["status"], &seen["healthy"]), (&json!("connected"), &json!(true)), "{seen}");
-    // It is told again before it is forgotten.
-    tokio::time::sleep(Duration::from_secs(7)).await;
+    // The gateway tells it again before the cache forgets it: the entry's whole life has to pass.
+    tokio::time::sleep(STATUS_LIFE + Duration::from_secs(1)).await;
     assert_eq!(cached(), "connected");
     let mut gateway = cluster.gateways.remove(0);
-    gateway.process.signal(diffyne_tests::process::Signal::Kill)?;
-    gateway.process.wait()?;
+    gateway.process.kill()?;
     eventually("the last gateway is gone", || cached() == "disconnected")?;
     Ok(())
 }
@@ -373,7 +376,7 @@ async fn states_signed_by_php_verify_here_and_the_reverse() -> anyhow::Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ajax_call_that_no_worker_has_seen_is_heard_by_the_cluster() -> anyhow::Result<()> {
+async fn an_ajax_call_that_bypasses_the_workers_is_broadcast_by_the_cluster() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.load_bridge()?;
     let (_fpm, socket) = laravel.serve_fpm(2)?;
@@ -405,15 +408,15 @@ async fn an_ajax_call_that_no_worker_has_seen_is_heard_by_the_cluster() -> anyho
         let answer = plain_call(how, Value::Null)?;
         assert_eq!(answer.status, 200, "{answer:?}");
         let push = other.receive().await?;
-        assert_eq!(push["data"]["events"][0]["params"], json!([{"what": how}]), "{push}");
-        assert_eq!(push["data"]["depth"], 0);
+        assert_eq!(*push.params(), json!([{"what": how}]), "{push}");
+        assert_eq!(push["depth"], 0);
         // A reaction to a push tells how deep it is, and ends where the cluster says.
         plain_call("deeper", json!({"id": "x", "depth": 0}))?;
-        assert_eq!(other.receive().await?["data"]["depth"], 1);
+        assert_eq!(other.receive().await?["depth"], 1);
         plain_call("too deep", json!({"id": "x", "depth": 2}))?;
-        assert_eq!(other.barrier().await?, Vec::<Value>::new());
+        assert_eq!(other.barrier().await?, []);
     }
-    assert_eq!(sender.barrier().await?, Vec::<Value>::new(), "the sender has it in its answer");
+    assert_eq!(sender.barrier().await?, [], "the sender has it in its answer");
     let errors = laravel.log();
     assert!(!errors.contains("ERROR"), "{errors}");
     Ok(())
@@ -424,7 +427,7 @@ async fn a_deploy_by_command_replaces_every_process() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let cluster = Cluster::start(laravel.shape(1, 2).worker("--admin-token", "let-me"))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    assert_eq!(probe(&mut client, "ask", json!([])).await?["c"]["st"]["text"], "VERSION-1");
+    assert_eq!(call_probe(&mut client, "ask", json!([])).await?.state()["text"], "VERSION-1");
     laravel.change("app/Diffyne/Probe.php", "VERSION-1", "VERSION-2")?;
     let admin = format!("127.0.0.1:{}", cluster.workers[0].admin);
     let reload = |token: &str| {
@@ -441,7 +444,7 @@ async fn a_deploy_by_command_replaces_every_process() -> anyhow::Result<()> {
         "{done:?}"
     );
     for _ in 0..20 {
-        assert_eq!(probe(&mut client, "ask", json!([])).await?["c"]["st"]["text"], "VERSION-2");
+        assert_eq!(call_probe(&mut client, "ask", json!([])).await?.state()["text"], "VERSION-2");
     }
     let ended = || cluster.workers[0].metric("diffyne_worker_php_processes_ended_total{reason=\"replaced\"}");
     // Those that were let go take a moment to end; the spare one may still have been on its way.

@@ -7,7 +7,7 @@ use diffyne_tests::client::{Client, increment, probe};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::process::eventually;
 use diffyne_tests::redis::{Certificates, RedisCluster, Sentinels, with_tls};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// A cluster whose gateways and workers find each other in this Redis.
 fn over(url: &str, shape: Shape) -> Shape {
@@ -16,17 +16,12 @@ fn over(url: &str, shape: Shape) -> Shape {
 }
 
 async fn announce(sender: &mut Client, n: i64) -> anyhow::Result<()> {
-    sender.send("diffyne.call", probe("p", "announce", json!([n]), "r")).await?;
-    let answer = sender.receive().await?;
-    anyhow::ensure!(answer["data"]["s"] == true, "{answer}");
+    let answer = sender.call(probe("p", "announce", json!([n]), "r")).await?;
+    anyhow::ensure!(answer.is_ok(), "{answer}");
     Ok(())
 }
 
-fn number(push: &Value) -> i64 {
-    push["data"]["events"][0]["params"][0]["n"].as_i64().unwrap_or(-1)
-}
-
-fn up(cluster: &Cluster, workers: usize) -> anyhow::Result<()> {
+fn wait_until_connected(cluster: &Cluster, workers: usize) -> anyhow::Result<()> {
     for gateway in &cluster.gateways {
         eventually("the gateway has Redis and its workers", || {
             gateway.health().is_ok_and(|health| health["redis"] == "up" && health["workers"] == workers)
@@ -35,7 +30,7 @@ fn up(cluster: &Cluster, workers: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn a_broadcast_crosses(cluster: &Cluster) -> anyhow::Result<()> {
+async fn check_that_broadcasts_cross(cluster: &Cluster) -> anyhow::Result<()> {
     let mut sender = Client::connect(&cluster.url(0)).await?;
     let mut other = Client::connect(&cluster.url(1)).await?;
     other.subscribe("message-sent").await?;
@@ -43,7 +38,7 @@ async fn a_broadcast_crosses(cluster: &Cluster) -> anyhow::Result<()> {
         announce(&mut sender, n).await?;
     }
     for n in 0..20 {
-        assert_eq!(number(&other.receive().await?), n);
+        assert_eq!(other.receive().await?.number(), Some(n));
     }
     Ok(())
 }
@@ -56,22 +51,22 @@ async fn a_redis_cluster_carries_broadcasts_registry_status_and_ingress() -> any
     let shape =
         over(&redis.url(), Shape::new(2, 1)).gateway("--workers", "127.0.0.1:1").gateway("--status-key", "app:status");
     let cluster = Cluster::start_unready(shape)?;
-    up(&cluster, 1)?;
-    a_broadcast_crosses(&cluster).await?;
+    wait_until_connected(&cluster, 1)?;
+    check_that_broadcasts_cross(&cluster).await?;
     let mut listener = Client::connect(&cluster.url(1)).await?;
     listener.subscribe("message-sent").await?;
     let port = redis.url().rsplit(':').next().unwrap().to_owned();
     let cli =
         |arguments: &[&str]| std::process::Command::new("redis-cli").args(["-c", "-p", &port]).args(arguments).output();
     cli(&["rpush", "{diffyne}:ingress", r#"{"name":"message-sent","params":[{"n":99}]}"#])?;
-    assert_eq!(number(&listener.receive().await?), 99);
+    assert_eq!(listener.receive().await?.number(), Some(99));
     let status = || String::from_utf8_lossy(&cli(&["get", "app:status"]).unwrap().stdout).trim().to_owned();
     eventually("Laravel's key is in its own slot", || status() == r#"s:9:"connected";"#)?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_over_tls_wants_the_right_authority_user_and_password() -> anyhow::Result<()> {
+async fn redis_over_tls_requires_the_right_authority_user_and_password() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let certificates = Certificates::make(directory.path())?;
     let (_redis, port) = with_tls(directory.path(), &certificates)?;
@@ -79,8 +74,8 @@ async fn redis_over_tls_wants_the_right_authority_user_and_password() -> anyhow:
     let url = format!("rediss://diffyne:s3cret@127.0.0.1:{port}");
     let shape = over(&url, Shape::new(2, 1)).gateway("--workers", "127.0.0.1:1");
     let cluster = Cluster::start_unready(shape.gateway("--redis-ca", &authority).worker("--redis-ca", &authority))?;
-    up(&cluster, 1)?;
-    a_broadcast_crosses(&cluster).await?;
+    wait_until_connected(&cluster, 1)?;
+    check_that_broadcasts_cross(&cluster).await?;
     let wrong = [(url.clone(), None), (url.replace("s3cret", "guess"), Some(&authority))];
     for (url, authority) in wrong {
         let mut shape = over(&url, Shape::new(1, 0));
@@ -98,6 +93,9 @@ async fn redis_over_tls_wants_the_right_authority_user_and_password() -> anyhow:
     Ok(())
 }
 
+/// Pacing: the broadcasts go on for as long as the failover takes.
+const PAUSE: Duration = Duration::from_millis(20);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_of_sentinels_while_broadcasting_loses_nothing_that_the_replica_had() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
@@ -105,7 +103,7 @@ async fn a_failover_of_sentinels_while_broadcasting_loses_nothing_that_the_repli
     assert_eq!(redis.count(), 3);
     let shape = over(&redis.url(), Shape::new(2, 1)).gateway("--workers", "127.0.0.1:1");
     let cluster = Cluster::start_unready(shape)?;
-    up(&cluster, 1)?;
+    wait_until_connected(&cluster, 1)?;
     let mut sender = Client::connect(&cluster.url(0)).await?;
     let mut other = Client::connect(&cluster.url(1)).await?;
     other.subscribe("message-sent").await?;
@@ -113,25 +111,27 @@ async fn a_failover_of_sentinels_while_broadcasting_loses_nothing_that_the_repli
     let sending = tokio::spawn(async move {
         for n in 0..total {
             announce(&mut sender, n).await?;
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(PAUSE).await;
         }
         anyhow::Ok(())
     });
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (mut heard, mut gaps) = (Vec::new(), 0);
+    while heard.len() < 40 {
+        heard.push(other.receive_event("diffyne.event").await?.number());
+    }
     // It lives on until the end of the test.
     let redis = tokio::task::spawn_blocking(move || redis.fail_over().map(|()| redis)).await??;
     redis.primary()?;
-    let (mut heard, mut gaps) = (Vec::new(), 0);
-    while heard.last() != Some(&(total - 1)) {
+    while heard.last() != Some(&Some(total - 1)) {
         let message = other.receive().await?;
-        match message["event"].as_str() {
-            Some("diffyne.event") => heard.push(number(&message)),
-            Some("diffyne.gap") => gaps += 1,
+        match message.event() {
+            "diffyne.event" => heard.push(message.number()),
+            "diffyne.gap" => gaps += 1,
             _ => {}
         }
     }
     sending.await??;
-    let distinct: std::collections::BTreeSet<i64> = heard.iter().copied().collect();
+    let distinct: std::collections::BTreeSet<Option<i64>> = heard.iter().copied().collect();
     println!(
         "sent {total}, delivered {}, doubled {}, told of a gap {gaps}",
         distinct.len(),
@@ -143,7 +143,7 @@ async fn a_failover_of_sentinels_while_broadcasting_loses_nothing_that_the_repli
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_beyond_this_host_speak_tls_and_take_the_token() -> anyhow::Result<()> {
+async fn workers_on_other_hosts_require_tls_and_the_token() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let certificates = Certificates::make(directory.path())?;
     let path = |path: &std::path::Path| path.display().to_string();
@@ -157,7 +157,7 @@ async fn workers_beyond_this_host_speak_tls_and_take_the_token() -> anyhow::Resu
     let mut client = Client::connect(&cluster.url(0)).await?;
     for n in 0..50 {
         client.send("diffyne.call", increment("c", n, "r")).await?;
-        assert_eq!(client.receive().await?["data"]["c"]["st"]["count"], n + 1);
+        assert_eq!(client.receive().await?.state()["count"], n + 1);
     }
     // In the clear, and with another authority, nobody gets through.
     let other = tempfile::tempdir()?;

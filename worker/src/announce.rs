@@ -1,4 +1,4 @@
-//! Tells gateways through Redis that this worker is there.
+//! Announces this worker in Redis, where gateways look for workers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,26 +6,26 @@ use std::time::Duration;
 use diffyne_shared::bus::{WorkerEntry, WorkerRegistry};
 use tokio_util::sync::CancellationToken;
 
-const EVERY: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Announces until draining begins, then takes the entry back.
-pub async fn run(registry: Arc<WorkerRegistry>, entry: WorkerEntry, drain: CancellationToken) {
-    let mut news = true;
-    let mut told = false;
+/// Announces the worker until it drains, and then withdraws the entry.
+pub(crate) async fn run(registry: Arc<WorkerRegistry>, entry: WorkerEntry, drain: CancellationToken) {
+    let mut is_first = true;
+    let mut is_failing = false;
     loop {
-        let wait = match registry.announce(&entry, news).await {
+        let wait = match registry.announce(&entry, is_first).await {
             Ok(()) => {
-                if told || news {
+                if is_failing || is_first {
                     tracing::info!(address = entry.address, "announced in redis");
                 }
-                (news, told) = (false, false);
-                EVERY
+                (is_first, is_failing) = (false, false);
+                INTERVAL
             }
             Err(error) => {
-                if !told {
+                if !is_failing {
                     tracing::warn!(error, "cannot announce this worker in redis; trying again");
-                    told = true;
+                    is_failing = true;
                 }
                 RETRY
             }
@@ -36,6 +36,6 @@ pub async fn run(registry: Arc<WorkerRegistry>, entry: WorkerEntry, drain: Cance
         }
     }
     if let Err(error) = registry.withdraw(&entry.id).await {
-        tracing::warn!(error, "cannot take the announcement back; it ends by itself");
+        tracing::warn!(error, "cannot withdraw the announcement; it expires by itself");
     }
 }

@@ -16,20 +16,19 @@ use diffyne_shared::telemetry::Logs;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backend::Backend;
-use crate::backend::application::ApplicationBackend;
 use crate::backend::native::NativeBackend;
 use crate::backend::php::PhpBackend;
-use crate::component::Registry;
-use crate::component::context::App;
+use crate::backend::upstream::UpstreamBackend;
 use crate::component::engine::Engine;
+use crate::component::{App, Registry};
 use crate::demo;
 use crate::server::Worker;
 
 /// How long a reload may take: each process boots the application once.
-const RELOAD_LIMIT: Duration = Duration::from_mins(10);
-const RELOAD_STEP: Duration = Duration::from_millis(200);
+const RELOAD_TIMEOUT: Duration = Duration::from_mins(10);
+const RELOAD_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-const AFTER: &str = "Example: diffyne-worker serve --env-file /path/to/app/.env --redis-url redis://127.0.0.1
+const HELP: &str = "Example: diffyne-worker serve --env-file /path/to/app/.env --redis-url redis://127.0.0.1
 Every setting can be given as a flag, in the environment, in a .env file or in a TOML file; later ones in
 this list lose. Signals: SIGTERM finishes running calls, hands back the others and stops; SIGHUP reloads
 signing keys, worker tokens and the log level, and replaces all PHP processes one by one (after a deploy);
@@ -52,7 +51,7 @@ fn command() -> Command {
         .args(settings::arguments(&worker::specs()));
     Command::new("diffyne-worker")
         .about("Runs Diffyne components for the gateways")
-        .after_help(AFTER)
+        .after_help(HELP)
         .version(diffyne_shared::VERSION)
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -72,8 +71,9 @@ pub fn main_with(register: impl FnOnce(&mut Registry, &WorkerSettings) -> anyhow
     main_with_site(register, |_engine| std::future::pending())
 }
 
-/// The same, with something beside the worker: a web server that renders pages with the components ([`crate::page`]).
-/// When it ends, the worker does.
+/// As [`main_with`], with a web server beside the worker that renders pages with its components ([`crate::page`]).
+///
+/// The worker stops when `site` returns.
 pub fn main_with_site<F: Future<Output = anyhow::Result<()>>>(
     register: impl FnOnce(&mut Registry, &WorkerSettings) -> anyhow::Result<App>,
     site: impl FnOnce(Arc<Engine>) -> F,
@@ -81,7 +81,7 @@ pub fn main_with_site<F: Future<Output = anyhow::Result<()>>>(
     let matches = command().get_matches();
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches, register, site),
-        Some(("reload", matches)) => ask_to_reload(matches),
+        Some(("reload", matches)) => request_reload(matches),
         Some(("check-config", matches)) => check_config(matches),
         _ => {
             print!("{}", settings::markdown(&worker::specs()));
@@ -102,7 +102,7 @@ fn layers(matches: &ArgMatches) -> anyhow::Result<Layers> {
     let (mut files, flags) = settings::from_matches(matches, &specs);
     let environment: HashMap<String, String> = std::env::vars().collect();
     if files.env_file.is_none() {
-        // An application's own settings, its key first of all.
+        // The application's own settings, above all its key.
         let app = flags.get("DIFFYNE_APP").or_else(|| environment.get("DIFFYNE_APP"));
         files.env_file = app.map(|app| Path::new(app).join(".env")).filter(|file| file.is_file());
     }
@@ -116,38 +116,38 @@ fn check_config(matches: &ArgMatches) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks a running worker to take the application's newest code, and waits until it has.
-fn ask_to_reload(matches: &ArgMatches) -> anyhow::Result<()> {
+/// Asks a running worker to load the application's newest code, and waits until it has.
+fn request_reload(matches: &ArgMatches) -> anyhow::Result<()> {
     let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
     let address = settings.admin_listen.context("the worker has no admin address: set DIFFYNE_WORKER_ADMIN_LISTEN")?;
     let token = settings.admin_token.context("DIFFYNE_ADMIN_TOKEN is not set; without it, send the worker a SIGHUP")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut told = None;
+        let mut printed = None;
         let mut path = "/api/reload";
-        let until = std::time::Instant::now() + RELOAD_LIMIT;
+        let until = std::time::Instant::now() + RELOAD_TIMEOUT;
         loop {
-            let answer = admin::ask(&address, &token, path, "{}").await.map_err(anyhow::Error::msg)?;
-            let left = answer["left"].as_u64().unwrap_or_default();
+            let response = admin::ask(&address, &token, path, "{}").await.map_err(anyhow::Error::msg)?;
+            let left = response["left"].as_u64().unwrap_or_default();
             if left == 0 && path != "/api/reload" {
                 println!("done: all PHP processes run the newest code");
                 return Ok(());
             }
-            if told != Some(left) && left > 0 {
+            if printed != Some(left) && left > 0 {
                 println!("{left} PHP processes are to be replaced");
-                told = Some(left);
+                printed = Some(left);
             }
             anyhow::ensure!(
                 std::time::Instant::now() < until,
                 "{left} PHP processes still run older code: see the worker's log"
             );
             path = "/api/reload/left";
-            tokio::time::sleep(RELOAD_STEP).await;
+            tokio::time::sleep(RELOAD_CHECK_INTERVAL).await;
         }
     })
 }
 
-/// The engine of these settings.
+/// The component engine by these settings.
 pub fn engine(settings: &WorkerSettings, registry: Registry, app: App) -> Arc<Engine> {
     let signer = ArcSwap::from_pointee(settings.signer.clone());
     Arc::new(Engine { registry, signer, app, debug: settings.debug })
@@ -199,7 +199,7 @@ fn backend(settings: &WorkerSettings, engine: &Arc<Engine>) -> anyhow::Result<Ar
         Components::Native => Arc::new(NativeBackend::new(Arc::clone(engine))),
         Components::Php(php) => PhpBackend::start(php, settings.status_ttl, signer(), settings.debug)
             .context("cannot start the pool of PHP processes")?,
-        Components::Application(application) => ApplicationBackend::start(application, signer(), settings.debug),
+        Components::Application(application) => UpstreamBackend::start(application, signer(), settings.debug),
     })
 }
 

@@ -1,4 +1,4 @@
-//! What a worker counts. Labels are names of its components, in their own spelling: never those of clients.
+//! The worker's metrics. Labels are names of its components in the application's spelling, never a client's.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,41 +6,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 use diffyne_shared::metrics::Table;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 
-use crate::backend::Finished;
+use crate::call::CallResult;
 
-/// Components with their methods that get labels of their own; the rest share [`UNKNOWN`].
+/// Methods that get labels of their own; the rest share [`UNKNOWN`].
 const METHODS_MAX: usize = 2_000;
-/// Bytes of such a name.
+/// The longest name that becomes a label.
 const NAME_BYTES_MAX: usize = 255;
-/// What calls are counted under that found no component or method.
+/// The label of calls without a known component or method.
 const UNKNOWN: &str = "unknown";
 
 /// Counters and gauges of one worker process.
-pub struct Metrics {
-    /// Where they are registered.
-    pub registry: Registry,
+pub(crate) struct WorkerMetrics {
+    pub(crate) registry: Registry,
     calls: IntCounterVec,
-    /// Those that have labels.
+    /// Methods that have labels of their own.
     methods: Mutex<HashSet<String>>,
     /// From a call's start to its end.
-    pub duration: Histogram,
+    pub(crate) duration: Histogram,
     /// Calls that run.
-    pub running: IntGauge,
-    /// Calls that wait for a place.
-    pub queued: IntGauge,
-    /// Calls that may run side by side.
-    pub concurrency: IntGauge,
+    pub(crate) running: IntGauge,
+    /// Calls that wait for a slot.
+    pub(crate) queued: IntGauge,
+    /// Calls that may run at once.
+    pub(crate) concurrency: IntGauge,
     /// Calls handed back.
-    pub busy: IntCounter,
-    /// Connected gateways' threads.
-    pub connections: IntGauge,
+    pub(crate) busy: IntCounter,
+    /// Connections of gateways' threads.
+    pub(crate) connections: IntGauge,
     /// Gateways turned away.
-    pub refused: IntCounter,
+    pub(crate) refused: IntCounter,
 }
 
-impl Metrics {
-    /// A fresh set, with the process's own figures.
-    pub fn new() -> Arc<Self> {
+impl WorkerMetrics {
+    /// A new set, with the process's own metrics.
+    pub(crate) fn new() -> Arc<Self> {
         let table = Table::new("diffyne_worker");
         let (counter, gauge) = (|name, help| table.counter(name, help), |name, help| table.gauge(name, help));
         let seconds = [0.000_1, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -60,11 +59,11 @@ impl Metrics {
     }
 
     /// Counts a call that has ended.
-    pub fn finished(&self, call: &Finished) {
-        fn known(name: &str) -> &str {
+    pub(crate) fn count_call(&self, call: &CallResult) {
+        fn label(name: &str) -> &str {
             if name.is_empty() || name.len() > NAME_BYTES_MAX { UNKNOWN } else { name }
         }
-        let (class, method) = (known(&call.class), known(&call.method));
+        let (class, method) = (label(&call.class), label(&call.method));
         let (class, method) = if self.has_labels(class, method) { (class, method) } else { (UNKNOWN, UNKNOWN) };
         self.calls.with_label_values(&[class, method, call.outcome.label()]).inc();
     }
@@ -82,17 +81,17 @@ mod tests {
 
     #[test]
     fn every_metric_registers() {
-        assert!(Metrics::new().registry.gather().len() >= 6);
+        assert!(WorkerMetrics::new().registry.gather().len() >= 6);
     }
 
     #[test]
     fn components_and_methods_are_bounded() {
-        let metrics = Metrics::new();
+        let metrics = WorkerMetrics::new();
         for number in 0..3 * METHODS_MAX {
             let method = format!("m{number}");
-            metrics.finished(&Finished { class: "C".to_owned(), method, ..Finished::default() });
+            metrics.count_call(&CallResult { class: "C".to_owned(), method, ..CallResult::default() });
         }
-        metrics.finished(&Finished { class: "x".repeat(400_000), ..Finished::default() });
+        metrics.count_call(&CallResult { class: "x".repeat(400_000), ..CallResult::default() });
         let families = metrics.registry.gather();
         let calls = families.iter().find(|family| family.name() == "diffyne_worker_calls_total");
         assert_eq!(calls.map(|calls| calls.get_metric().len()), Some(METHODS_MAX + 1));

@@ -1,9 +1,9 @@
-//! Components on a page that a Rust program serves: their wrappers, and the tag of the script that drives them.
+//! Components on a page that a Rust program serves: their wrapper elements, and the tag of the client script.
 //!
 //! ```no_run
 //! # use serde_json::json;
-//! # use diffyne_worker::{component::{ClientInfo, Failure, engine::Engine}, page::{Page, Script, script_tag}};
-//! # async fn example(engine: &Engine, request_headers: String, query: &str) -> Result<String, Failure> {
+//! # use diffyne_worker::{component::{ClientInfo, CallError, engine::Engine}, page::{Page, Script, script_tag}};
+//! # async fn example(engine: &Engine, request_headers: String, query: &str) -> Result<String, CallError> {
 //! let client = ClientInfo { headers: request_headers, ..ClientInfo::default() };
 //! let page = Page::new(engine, client, query);
 //! let counter = page.component("App\\Diffyne\\Counter", json!({"count": 5})).await?;
@@ -14,11 +14,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::component::engine::{Engine, Mounted, new_component_id};
-use crate::component::{ClientInfo, Failure};
-use crate::vdom::node::escape_html;
+use crate::component::engine::{Engine, MountedComponent, new_component_id};
+use crate::component::{CallError, ClientInfo};
+use crate::vdom::escape_html;
 
-/// A page under construction: who asked for it, and with which address.
+/// A page under construction: who requested it, and its address.
 pub struct Page<'a> {
     engine: &'a Engine,
     client: ClientInfo,
@@ -26,19 +26,20 @@ pub struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// A page for this client; `query` is what stands behind the `?` of its address.
+    /// A page for this client. `query` is the query string of its address, without the `?`.
     pub fn new(engine: &'a Engine, client: ClientInfo, query: &str) -> Self {
         let pairs = form_urlencoded::parse(query.as_bytes());
         let query = pairs.map(|(name, value)| (name.into_owned(), Value::from(value))).collect();
         Self { engine, client, query }
     }
 
-    /// A component in its wrapper, with parameters by name (`json!({"count": 5})`); a lazy one as its placeholder.
-    pub async fn component(&self, class: &str, params: Value) -> Result<String, Failure> {
+    /// The HTML of a component in its wrapper, with parameters by name (`json!({"count": 5})`). A lazy component is
+    /// its placeholder.
+    pub async fn component(&self, class: &str, params: Value) -> Result<String, CallError> {
         let params = match params {
             Value::Object(params) => params,
             Value::Null => Map::new(),
-            _ => return Err(Failure::Exception(format!("the parameters of {class} must be an object"))),
+            _ => return Err(CallError::Exception(format!("the parameters of {class} must be an object"))),
         };
         let component = self.engine.registry.get(class);
         if let Some(placeholder) = component.and_then(|component| component.placeholder()) {
@@ -67,9 +68,9 @@ fn short_name(class: &str) -> &str {
     class.rsplit('\\').next().unwrap_or(class)
 }
 
-/// The wrapper of a mounted component.
-pub fn wrapper(mounted: &Mounted) -> String {
-    // A component without listeners prints a list, as PHP does.
+/// A mounted component in its wrapper element.
+fn wrapper(mounted: &MountedComponent) -> String {
+    // PHP encodes an empty array as a list, and clients expect that.
     let listeners = match &mounted.listeners {
         Value::Object(map) if map.is_empty() => "[]".to_owned(),
         listeners => listeners.to_string(),
@@ -97,13 +98,13 @@ fn lazy_wrapper(class: &str, params: &Map<String, Value>, placeholder: &str) -> 
 /// The tag of a client script, for [`script_tag`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Script<'a> {
-    /// Where it is served: `/_diffyne/client.js`, or `/_diffyne/companion.js` beside diffyne.js.
+    /// The script's address: `/_diffyne/client.js`, or `/_diffyne/companion.js` beside diffyne.js.
     pub source: &'a str,
-    /// Address of the WebSocket, with its key; none: AJAX only.
+    /// Address of the WebSocket, with its key. `None`: AJAX only.
     pub socket: Option<&'a str>,
-    /// Where the HTTP twin is; default `/_diffyne`.
+    /// Address of the AJAX endpoint; `/_diffyne` by default.
     pub endpoint: Option<&'a str>,
-    /// Names of components that use AJAX.
+    /// Names of components that call over AJAX.
     pub ajax: Option<&'a str>,
 }
 

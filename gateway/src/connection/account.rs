@@ -40,7 +40,7 @@ const KINDS: usize = Held::Unfinished as usize + 1;
 #[derive(Debug, Default)]
 pub struct Account {
     held: [Cell<u32>; KINDS],
-    work: rate::Account,
+    work: rate::CostLimiter,
     frames: Bucket,
     messages: Bucket,
     calls: Bucket,

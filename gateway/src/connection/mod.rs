@@ -1,32 +1,40 @@
 //! One WebSocket client: what waits to be written to it, its calls, and how it ends.
 //!
-//! * [`account`]: what it costs, in memory and in work
-//! * [`replay`]: what it missed, when it comes back
-//! * [`session`]: reads messages and answers or relays them
-//! * [`subscription`]: what it hears, and whether it may
-//! * [`lanes`]: one call at a time per component
-//! * [`reply`]: a worker's answer on its way back
+//! * [`session`]: reads messages
+//! * [`component_call`]: calls on their way to a worker; [`component_queues`]: one at a time per component; [`reply`]:
+//!   their results
+//! * [`subscription_messages`]: subscribe, unsubscribe, resume; [`subscription`], [`grant_request`] and [`replay`]: what
+//!   these do; [`subscription_requests`]: those under way
+//! * [`account`]: what a client costs, in memory and in work
+//! * [`selector`]: which connections an operator means
 
 pub mod account;
-pub mod lanes;
+mod component_call;
+pub mod component_queues;
+pub mod grant_request;
 mod replay;
 pub mod reply;
+pub mod selector;
 pub mod session;
-pub mod subscription;
+mod subscription;
+mod subscription_messages;
+mod subscription_requests;
 
 use std::cell::{Cell, RefCell};
 use std::net::Shutdown;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use serde_json::{Value, json};
 
-use crate::grant::Wish;
-use crate::metrics::ThreadMetrics;
+use crate::auth::grant::EventSubscription;
+use crate::metrics::ShardMetrics;
 use crate::quota::Ticket;
 use crate::relay::Caller;
 use crate::socket::{Close, Flushed, IoWriter, Outbox, frame};
 use account::{Account, Held};
-use lanes::Lanes;
+use component_queues::ComponentQueues;
+use subscription_requests::SubscriptionRequests;
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +53,7 @@ pub enum Phase {
 
 /// How long a connection may live, and what it may do to the server. In seconds; zero: no limit.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// Bytes that may wait to be written.
     pub outbox_bytes_max: usize,
     /// Bytes that may be held for it in all.
@@ -61,11 +69,11 @@ pub struct Limits {
 }
 
 /// What a connection comes in with.
-pub struct Terms {
+pub struct ConnectionTerms {
     /// Its place.
     pub ticket: Ticket,
     /// Its limits.
-    pub limits: Limits,
+    pub limits: ConnectionLimits,
 }
 
 /// A connected client.
@@ -73,26 +81,22 @@ pub struct Connection {
     /// Who it is, as workers are told.
     pub caller: Rc<Caller>,
     /// Its calls.
-    pub lanes: RefCell<Lanes>,
+    pub component_queues: RefCell<ComponentQueues>,
     /// Its place in the hub.
     pub key: Cell<usize>,
     /// Whether the hub holds subscriptions of it.
     pub subscriptions: RefCell<Vec<Rc<str>>>,
     /// What it was granted to hear, where that is asked for.
-    pub granted: RefCell<Vec<Wish>>,
-    /// Questions about that which a worker has not answered.
-    pub questions: Cell<u32>,
+    pub granted: RefCell<Vec<EventSubscription>>,
+    /// Its subscribe and resume messages that have no answer yet.
+    pub requests: SubscriptionRequests,
     /// What it costs.
     pub account: Account,
-    /// It comes back, and has not been told that it is there.
-    pub returning: Cell<bool>,
-    /// A replay runs: what is broadcast meanwhile is found in the history.
-    pub replaying: Cell<bool>,
     /// The hub's second of its last message.
     pub acted: Cell<u32>,
     io: IoWriter,
     outbox: RefCell<Outbox>,
-    terms: Terms,
+    terms: ConnectionTerms,
     phase: Cell<Phase>,
     /// The hub's second of its handshake.
     born: u32,
@@ -113,21 +117,25 @@ pub struct Connection {
     closing_since: Cell<u32>,
 }
 
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Connection").field(&self.caller.id).finish()
+    }
+}
+
 impl Connection {
     /// A connection whose handshake is done.
-    pub fn new(io: IoWriter, caller: Caller, terms: Terms, now: u32) -> Rc<Self> {
+    pub fn new(io: IoWriter, caller: Caller, terms: ConnectionTerms, now: u32) -> Rc<Self> {
         let account = Account::default();
         account.set(Held::Headers, caller.headers.len());
         Rc::new(Self {
             caller: Rc::new(caller),
-            lanes: RefCell::default(),
+            component_queues: RefCell::default(),
             key: Cell::new(usize::MAX),
             subscriptions: RefCell::default(),
             granted: RefCell::default(),
-            questions: Cell::new(0),
+            requests: SubscriptionRequests::default(),
             account,
-            returning: Cell::new(false),
-            replaying: Cell::new(false),
             unfinished_since: Cell::new(None),
             acted: Cell::new(now),
             io,
@@ -156,7 +164,7 @@ impl Connection {
     }
 
     /// Lets a frame wait for the next flush; `true` when the caller has to list this connection for it.
-    pub fn push(&self, frame: Bytes, metrics: &Rc<ThreadMetrics>) -> bool {
+    pub fn push(&self, frame: Bytes, metrics: &Rc<ShardMetrics>) -> bool {
         if !self.takes_messages() {
             return false;
         }
@@ -176,7 +184,7 @@ impl Connection {
     }
 
     /// Ends a connection that does not read. Its receive window is full: no close frame would arrive.
-    pub fn give_up(&self, why: &Close, metrics: &ThreadMetrics) {
+    pub fn give_up(&self, why: &Close, metrics: &ShardMetrics) {
         let held = self.held();
         self.outbox.borrow_mut().clear();
         if *why == Close::SLOW_CONSUMER {
@@ -200,6 +208,18 @@ impl Connection {
     /// Whether so much more may be held for it.
     pub fn has_room_for(&self, bytes: usize) -> bool {
         self.held().saturating_add(bytes) <= self.terms.limits.held_bytes_max
+    }
+
+    /// What operators see of it.
+    pub fn describe(&self) -> Value {
+        let events: Vec<String> = self.subscriptions.borrow().iter().map(ToString::to_string).collect();
+        json!({
+            "client": self.caller.id,
+            "address": self.caller.ip,
+            "events": events,
+            "calls": self.component_queues.borrow().len(),
+            "waiting_bytes": self.waiting_bytes(),
+        })
     }
 
     /// The hub's second of its handshake.
@@ -226,7 +246,7 @@ impl Connection {
     }
 
     /// Writes what waits. A task of its own goes on when the peer has to read first.
-    pub fn flush(self: &Rc<Self>, metrics: &Rc<ThreadMetrics>, now: u32) {
+    pub fn flush(self: &Rc<Self>, metrics: &Rc<ShardMetrics>, now: u32) {
         self.dirty.set(false);
         if self.flushing.get() {
             return;
@@ -246,7 +266,7 @@ impl Connection {
         }
     }
 
-    fn flush_once(&self, metrics: &ThreadMetrics) -> std::io::Result<Flushed> {
+    fn flush_once(&self, metrics: &ShardMetrics) -> std::io::Result<Flushed> {
         let mut outbox = self.outbox.borrow_mut();
         let before = outbox.bytes();
         let flushed = outbox.flush(&self.io);
@@ -258,7 +278,7 @@ impl Connection {
         flushed
     }
 
-    async fn flush_slowly(self: Rc<Self>, metrics: &ThreadMetrics) {
+    async fn flush_slowly(self: Rc<Self>, metrics: &ShardMetrics) {
         loop {
             if self.phase.get() == Phase::Gone || self.io.writable().await.is_err() {
                 break;
@@ -285,7 +305,7 @@ impl Connection {
     }
 
     /// Sends a close frame behind what waits; what arrives from now on is dropped.
-    pub fn close(self: &Rc<Self>, close: &Close, metrics: &Rc<ThreadMetrics>, now: u32) {
+    pub fn close(self: &Rc<Self>, close: &Close, metrics: &Rc<ShardMetrics>, now: u32) {
         if self.takes_messages() {
             metrics.close(close.code);
             self.close_with(frame::close(close), metrics, now);
@@ -293,14 +313,14 @@ impl Connection {
     }
 
     /// Answers the peer's close frame.
-    pub fn close_back(self: &Rc<Self>, code: Option<u16>, metrics: &Rc<ThreadMetrics>, now: u32) {
+    pub fn close_back(self: &Rc<Self>, code: Option<u16>, metrics: &Rc<ShardMetrics>, now: u32) {
         if self.takes_messages() {
             let frame = code.map_or_else(frame::close_empty, |code| frame::close(&Close::new(code, "")));
             self.close_with(frame, metrics, now);
         }
     }
 
-    fn close_with(self: &Rc<Self>, frame: Bytes, metrics: &Rc<ThreadMetrics>, now: u32) {
+    fn close_with(self: &Rc<Self>, frame: Bytes, metrics: &Rc<ShardMetrics>, now: u32) {
         self.outbox.borrow_mut().push(frame);
         self.phase.set(Phase::Closing);
         self.closing_since.set(now);
@@ -329,15 +349,12 @@ impl Connection {
 
     /// Whether it neither calls nor hears anything.
     fn is_idle(&self) -> bool {
-        self.subscriptions.borrow().is_empty()
-            && self.lanes.borrow().is_empty()
-            && self.questions.get() == 0
-            && !self.returning.get()
+        self.subscriptions.borrow().is_empty() && self.component_queues.borrow().is_empty() && self.requests.is_empty()
     }
 
     /// Whether an answer is still to come or to be written.
     pub fn owes_answers(&self) -> bool {
-        self.takes_messages() && !(self.lanes.borrow().is_empty() && self.outbox.borrow().is_empty())
+        self.takes_messages() && !(self.component_queues.borrow().is_empty() && self.outbox.borrow().is_empty())
     }
 
     /// It is over; nothing is written any more.
@@ -353,7 +370,7 @@ impl Connection {
     }
 
     /// What the heartbeat has to do with this connection in this second.
-    pub fn pulse(&self, now: u32, ping_seconds: u32, close_seconds: u32) -> Pulse {
+    pub fn check_liveness(&self, now: u32, ping_seconds: u32, close_seconds: u32) -> LivenessAction {
         self.seen.set(now);
         let limits = &self.terms.limits;
         let is_over = |limit: u32, since: u32| limit > 0 && now.saturating_sub(since) >= limit;
@@ -361,34 +378,34 @@ impl Connection {
             Phase::Open | Phase::Draining
                 if self.flushing.get() && is_over(limits.outbox_seconds, self.progress.get()) =>
             {
-                Pulse::Stuck
+                LivenessAction::Stuck
             }
             Phase::Open | Phase::Draining
                 if self.unfinished_since.get().is_some_and(|since| is_over(limits.message_seconds, since)) =>
             {
-                Pulse::Unfinished
+                LivenessAction::Unfinished
             }
-            Phase::Open if is_over(limits.age_seconds, self.born) => Pulse::Old,
-            Phase::Open if is_over(limits.idle_seconds, self.acted.get()) && self.is_idle() => Pulse::Idle,
-            Phase::Closing if now.saturating_sub(self.closing_since.get()) >= close_seconds => Pulse::Overdue,
+            Phase::Open if is_over(limits.age_seconds, self.born) => LivenessAction::Old,
+            Phase::Open if is_over(limits.idle_seconds, self.acted.get()) && self.is_idle() => LivenessAction::Idle,
+            Phase::Closing if now.saturating_sub(self.closing_since.get()) >= close_seconds => LivenessAction::Overdue,
             Phase::Open | Phase::Draining => {
                 let silence = now.saturating_sub(self.heard.get());
                 if silence >= 2 * ping_seconds {
-                    Pulse::Dead
+                    LivenessAction::Dead
                 } else if silence >= ping_seconds && !self.pinged.replace(true) {
-                    Pulse::Ping
+                    LivenessAction::Ping
                 } else {
-                    Pulse::Fine
+                    LivenessAction::Fine
                 }
             }
-            _ => Pulse::Fine,
+            _ => LivenessAction::Fine,
         }
     }
 }
 
-/// The heartbeat's verdict.
+/// What the heartbeat does with a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pulse {
+pub enum LivenessAction {
     /// Nothing to do.
     Fine,
     /// Ask whether it is there.

@@ -1,7 +1,7 @@
 //! What a client missed while it was away, sent again from the thread's history.
 //!
-//! One replay at a time a connection, in parts: after each of them others get their turn, and the client's account has
-//! to be paid. What is broadcast meanwhile is not pushed to it, since the replay will come to it: order holds.
+//! A connection has one replay at a time, sent in batches: after each of them other connections get their turn, and the
+//! client's account has to be paid. What is broadcast meanwhile is left to the replay, so the order holds.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -11,116 +11,133 @@ use diffyne_shared::bus::Position;
 
 use super::Connection;
 use super::account::FILTER_COST;
-use super::subscription::tell_resumed;
-use crate::hub::Missed;
-use crate::reactor::Reactor;
+use crate::protocol::{self, Confirmation};
+use crate::shard::hub::Missed;
+use crate::shard::state::Shard;
 
-/// How long a client may be ahead of this gateway when it comes from another.
+/// How long a client may be ahead of this gateway when it comes from another one.
 pub(super) const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the gateway checks whether it has caught up.
 pub(super) const CATCH_UP_STEP: Duration = Duration::from_millis(5);
 
-/// A replay on its way.
+/// A replay under way.
 struct Replay {
-    place: Position,
+    position: Position,
     grant: Option<String>,
     request_id: Option<String>,
     /// Bytes sent so far.
     bytes: usize,
 }
 
-/// How a part of a replay ended.
-enum Step {
-    /// All was sent, or cannot be: the client was told.
-    Over,
-    /// More comes after this.
-    Wait(Duration),
+/// What comes after a batch.
+enum Next {
+    /// Nothing: the client has been told how the resume ended.
+    Done,
+    /// Another batch, after this time.
+    Batch(Duration),
 }
 
-/// Sends what came after a place, then says so.
+/// Sends what was broadcast after a position, then confirms the resume.
 pub(super) fn start(
-    reactor: &Rc<Reactor>,
+    shard: &Rc<Shard>,
     connection: &Rc<Connection>,
-    place: Position,
+    position: Position,
     grant: Option<String>,
     request_id: Option<&str>,
 ) {
-    let here = reactor.hub.position();
-    let is_ahead = here.is_some_and(|here| here.epoch == place.epoch && here.offset < place.offset);
-    let mut replay = Replay { place, grant, request_id: request_id.map(str::to_owned), bytes: 0 };
+    let is_ahead = is_behind(shard, &position);
+    let mut replay = Replay { position, grant, request_id: request_id.map(str::to_owned), bytes: 0 };
     if is_ahead {
-        // Another gateway was faster by a moment: what the client has from there is not repeated.
-        reactor.hub.set_floor(connection, &replay.place);
-        let (reactor, connection) = (Rc::clone(reactor), Rc::clone(connection));
-        tokio::task::spawn_local(async move { replay.catch_up(&reactor, &connection).await });
+        // Another gateway was faster by a moment: what the client received there is not sent again.
+        shard.hub.set_floor(connection, &replay.position);
+        let (shard, connection) = (Rc::clone(shard), Rc::clone(connection));
+        tokio::task::spawn_local(async move { replay.catch_up(&shard, &connection).await });
         return;
     }
-    connection.replaying.set(true);
-    // Most have missed little: it is sent at once.
-    if let Step::Wait(wait) = replay.step(reactor, connection) {
-        let (reactor, connection) = (Rc::clone(reactor), Rc::clone(connection));
-        tokio::task::spawn_local(async move { replay.go_on(&reactor, &connection, wait).await });
+    connection.requests.begin_replay();
+    // Most clients have missed little: one batch sends it at once.
+    if let Next::Batch(wait) = replay.send_batch(shard, connection) {
+        let (shard, connection) = (Rc::clone(shard), Rc::clone(connection));
+        tokio::task::spawn_local(async move { replay.run(&shard, &connection, wait).await });
     }
 }
 
+/// Whether this thread has not delivered yet what a client has received elsewhere.
+fn is_behind(shard: &Shard, client: &Position) -> bool {
+    shard.hub.position().is_some_and(|here| here.epoch == client.epoch && here.offset < client.offset)
+}
+
+/// Tells the client how its resume ended. It is the last message of a resume: a connection that breaks before it has
+/// not moved on.
+pub(super) fn confirm(
+    shard: &Shard,
+    connection: &Rc<Connection>,
+    recovered: bool,
+    grant: Option<&str>,
+    request_id: Option<&str>,
+) {
+    connection.requests.end_resume();
+    shard.metrics.resumes.with_label_values(&[if recovered { "recovered" } else { "lost" }]).inc();
+    let confirmation = Confirmation { position: shard.position(), grant, request_id };
+    shard.hub.send(connection, &protocol::resumed(recovered, &confirmation));
+}
+
 impl Replay {
-    async fn go_on(mut self, reactor: &Rc<Reactor>, connection: &Rc<Connection>, mut wait: Duration) {
+    async fn run(mut self, shard: &Rc<Shard>, connection: &Rc<Connection>, mut wait: Duration) {
         while connection.takes_messages() {
-            reactor.hub.flush();
+            shard.hub.flush();
             if wait.is_zero() {
                 tokio::task::yield_now().await;
             } else {
-                reactor.metrics.limited.with_label_values(&["replay"]).inc();
+                shard.metrics.limited.with_label_values(&["replay"]).inc();
                 tokio::time::sleep(wait).await;
             }
-            match self.step(reactor, connection) {
-                Step::Over => break,
-                Step::Wait(next) => wait = next,
+            match self.send_batch(shard, connection) {
+                Next::Done => break,
+                Next::Batch(next) => wait = next,
             }
         }
-        reactor.hub.flush();
+        shard.hub.flush();
     }
 
-    /// Sends the next part. Nothing is awaited between the last part and the end of the replay: no broadcast falls
+    /// Sends the next batch. Nothing is awaited between the last batch and the end of the replay, so no broadcast falls
     /// between them.
-    fn step(&mut self, reactor: &Rc<Reactor>, connection: &Rc<Connection>) -> Step {
-        let part = match reactor.hub.missed(connection, &self.place) {
-            Missed::Part(part) => part,
-            Missed::Unknown => return self.end(reactor, connection, false),
+    fn send_batch(&mut self, shard: &Rc<Shard>, connection: &Rc<Connection>) -> Next {
+        let batch = match shard.hub.missed(connection, &self.position) {
+            Missed::Batch(batch) => batch,
+            Missed::Unrecoverable => return self.end(shard, connection, false),
         };
-        let bytes = part.frames.iter().map(Bytes::len).sum::<usize>();
+        let bytes = batch.frames.iter().map(Bytes::len).sum::<usize>();
         self.bytes += bytes;
-        // Half of what may wait: the other half is for what comes meanwhile.
-        if self.bytes > reactor.settings.outbox_bytes_max / 2 {
-            return self.end(reactor, connection, false);
+        // Half of what may wait: the other half is for what is broadcast meanwhile.
+        if self.bytes > shard.settings.outbox_bytes_max / 2 {
+            return self.end(shard, connection, false);
         }
-        for frame in part.frames {
-            reactor.metrics.replayed.inc();
-            reactor.hub.push(connection, frame);
+        for frame in batch.frames {
+            shard.metrics.replayed.inc();
+            shard.hub.push(connection, frame);
         }
-        self.place = part.place;
-        let cost = bytes as u64 + part.filters as u64 * FILTER_COST;
-        let wait = connection.account.charge(&reactor.rates, cost, Instant::now());
-        if part.is_last { self.end(reactor, connection, true) } else { Step::Wait(wait) }
+        self.position = batch.position;
+        let cost = bytes as u64 + batch.filters as u64 * FILTER_COST;
+        let wait = connection.account.charge(&shard.rates, cost, Instant::now());
+        if batch.is_last { self.end(shard, connection, true) } else { Next::Batch(wait) }
     }
 
-    fn end(&self, reactor: &Rc<Reactor>, connection: &Rc<Connection>, recovered: bool) -> Step {
-        connection.replaying.set(false);
-        tell_resumed(reactor, connection, recovered, self.grant.as_deref(), self.request_id.as_deref());
-        Step::Over
+    fn end(&self, shard: &Rc<Shard>, connection: &Rc<Connection>, recovered: bool) -> Next {
+        confirm(shard, connection, recovered, self.grant.as_deref(), self.request_id.as_deref());
+        Next::Done
     }
 
-    /// Waits until this thread has delivered what the client has from another gateway.
-    async fn catch_up(self, reactor: &Rc<Reactor>, connection: &Rc<Connection>) {
+    /// Waits until this thread has delivered what the client received from another gateway.
+    async fn catch_up(self, shard: &Rc<Shard>, connection: &Rc<Connection>) {
         let limit = Instant::now() + CATCH_UP_TIMEOUT;
-        let place = &self.place;
-        let behind =
-            || reactor.hub.position().is_some_and(|here| here.epoch == place.epoch && here.offset < place.offset);
-        while behind() && Instant::now() < limit && connection.takes_messages() {
+        let client = &self.position;
+        while is_behind(shard, client) && Instant::now() < limit && connection.takes_messages() {
             tokio::time::sleep(CATCH_UP_STEP).await;
         }
-        // What came since has been delivered live.
-        let here = reactor.position().filter(|here| here.epoch == place.epoch && here.offset >= place.offset);
-        self.end(reactor, connection, here.is_some());
-        reactor.hub.flush();
+        // What was broadcast since has been delivered live.
+        let here = shard.position().filter(|here| here.epoch == client.epoch && here.offset >= client.offset);
+        self.end(shard, connection, here.is_some());
+        shard.hub.flush();
     }
 }

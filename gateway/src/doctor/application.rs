@@ -17,10 +17,10 @@ pub(super) fn check(directory: &Path, report: &mut Report) {
         .filter_map(|file| Some((file.strip_prefix(directory).ok()?.to_owned(), std::fs::read_to_string(&file).ok()?)))
         .collect();
     if sources.is_empty() {
-        report.bad("application", format!("{} has no PHP files in app/", directory.display()));
+        report.fail("application", format!("{} has no PHP files in app/", directory.display()));
         return;
     }
-    report.well("application", format!("{}: {} files in app/", directory.display(), sources.len()));
+    report.ok("application", format!("{}: {} files in app/", directory.display(), sources.len()));
     let loads_bridge = sources.iter().any(|(_, text)| text.contains("Cluster\\Bridge::install"));
     let listeners: Vec<String> = sources
         .iter()
@@ -29,7 +29,7 @@ pub(super) fn check(directory: &Path, report: &mut Report) {
         })
         .collect();
     if !listeners.is_empty() && !loads_bridge {
-        report.note(
+        report.warn(
             "listeners",
             format!(
                 "{} with #[On] and without #[Invokable]: {}. They work through workers with --app; over AJAX to the application \
@@ -39,7 +39,7 @@ pub(super) fn check(directory: &Path, report: &mut Report) {
             ),
         );
     } else {
-        report.well(
+        report.ok(
             "listeners",
             format!("{} that need the bridge{}", listeners.len(), if loads_bridge { ", which is loaded" } else { "" }),
         );
@@ -47,7 +47,7 @@ pub(super) fn check(directory: &Path, report: &mut Report) {
     let locking: Vec<String> =
         sources.iter().filter(|(_, text)| has_locked(text)).map(|(file, _)| file.display().to_string()).collect();
     if !locking.is_empty() && !loads_bridge {
-        report.note(
+        report.warn(
             "locked",
             format!(
                 "{} have locked properties. Their first call with edited fields is refused on pages that have neither companion.js nor \
@@ -66,7 +66,7 @@ pub(super) fn check(directory: &Path, report: &mut Report) {
         .map(|(file, _)| file.display().to_string())
         .collect();
     if !users.is_empty() && !loads_bridge {
-        report.bad(
+        report.fail(
             "bridge",
             format!(
                 "{} use classes of the bridge, which php-fpm has to load too: copy deploy/php/diffyne-bridge.php into the application, \
@@ -76,7 +76,7 @@ pub(super) fn check(directory: &Path, report: &mut Report) {
             ),
         );
     } else if loads_bridge {
-        report.well("bridge", "the application loads it by itself");
+        report.ok("bridge", "the application loads it by itself");
     }
 }
 

@@ -1,5 +1,5 @@
-//! `diffyne-gateway doctor`: looks at a set-up from its settings to a real call, and says of each part that it is well
-//! or what to do.
+//! `diffyne-gateway doctor`: checks a set-up from its settings to a real call, and says of each part that it is ok or
+//! what to do.
 //!
 //! * [`page`]: what pages and their users depend on: key, origins, signing key
 //! * [`redis`]: whether the bus's server is there and keeps what it is given
@@ -15,73 +15,73 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command};
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
 use diffyne_shared::settings::{self, SettingsError};
 
-use crate::cli;
+use crate::process;
 
-/// How a part of the set-up is.
+/// The state of a part of the set-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Well,
+enum Status {
+    Ok,
     /// It works, and somebody should know.
-    Note,
+    Warn,
     /// It does not work, or it is not safe.
-    Bad,
+    Fail,
 }
 
 /// One line of the report.
 #[derive(Debug)]
 struct Finding {
-    state: State,
+    status: Status,
     part: &'static str,
     text: String,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = match self.state {
-            State::Well => "ok  ",
-            State::Note => "note",
-            State::Bad => "BAD ",
+        let mark = match self.status {
+            Status::Ok => "ok  ",
+            Status::Warn => "note",
+            Status::Fail => "BAD ",
         };
         write!(f, "{mark}  {:<12} {}", self.part, self.text)
     }
 }
 
-/// What was found so far; each line is shown at once, as some take a while.
+/// The findings so far. Each is printed at once, as some checks take a while.
 #[derive(Debug, Default)]
 struct Report {
     findings: Vec<Finding>,
 }
 
 impl Report {
-    fn add(&mut self, state: State, part: &'static str, text: impl Into<String>) {
-        let finding = Finding { state, part, text: text.into() };
+    fn add(&mut self, status: Status, part: &'static str, text: impl Into<String>) {
+        let finding = Finding { status, part, text: text.into() };
         println!("{finding}");
         self.findings.push(finding);
     }
 
-    fn well(&mut self, part: &'static str, text: impl Into<String>) {
-        self.add(State::Well, part, text);
+    fn ok(&mut self, part: &'static str, text: impl Into<String>) {
+        self.add(Status::Ok, part, text);
     }
 
-    fn note(&mut self, part: &'static str, text: impl Into<String>) {
-        self.add(State::Note, part, text);
+    fn warn(&mut self, part: &'static str, text: impl Into<String>) {
+        self.add(Status::Warn, part, text);
     }
 
-    fn bad(&mut self, part: &'static str, text: impl Into<String>) {
-        self.add(State::Bad, part, text);
+    fn fail(&mut self, part: &'static str, text: impl Into<String>) {
+        self.add(Status::Fail, part, text);
     }
 
-    fn count(&self, state: State) -> usize {
-        self.findings.iter().filter(|finding| finding.state == state).count()
+    fn count(&self, status: Status) -> usize {
+        self.findings.iter().filter(|finding| finding.status == status).count()
     }
 }
 
-/// What the checks look at.
-struct Patient {
+/// What is checked.
+struct Target {
     settings: GatewaySettings,
     /// The application's `.env`, whole: Laravel's own names are in it.
     environment: Vec<(String, String)>,
@@ -91,7 +91,7 @@ struct Patient {
     call: Option<(String, String)>,
 }
 
-impl Patient {
+impl Target {
     /// A value of the application's `.env`.
     fn env(&self, name: &str) -> Option<&str> {
         let found = self.environment.iter().find(|(other, _)| other == name);
@@ -102,7 +102,7 @@ impl Patient {
 /// The command line of `doctor`.
 pub fn command() -> Command {
     Command::new("doctor")
-        .about("Check a set-up, from its settings to a real call; each line says what is well or what to do")
+        .about("Check a set-up, from its settings to a real call; each line says that a part is ok, or what to do")
         .after_help(
             "Example: diffyne-gateway doctor --env-file /var/www/app/.env --redis-url redis://127.0.0.1\n\
              Give it the settings that the gateway has. It changes nothing: the call that it makes is one of a component\n\
@@ -123,29 +123,30 @@ pub fn command() -> Command {
         .args(settings::arguments(&gateway::specs()))
 }
 
-/// Runs all checks; an error when something is bad.
+/// Runs all checks; the error says how many failed.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
-    let patient = patient(matches)?;
+    let target = target(matches)?;
     let mut report = Report::default();
-    page::check(&patient, &mut report);
-    port(&patient.settings, &mut report);
-    if let Some(directory) = &patient.directory {
+    page::check(&target, &mut report);
+    port(&target.settings, &mut report);
+    if let Some(directory) = &target.directory {
         application::check(directory, &mut report);
     } else {
-        report.note("application", "its code was not looked at: name its directory with --app");
+        report.warn("application", "its code was not looked at: name its directory with --app");
     }
-    cli::control_runtime()?.block_on(async {
-        redis::check(&patient, &mut report).await;
-        workers::check(&patient, &mut report).await;
+    process::control_runtime()?.block_on(async {
+        redis::check(&target, &mut report).await;
+        workers::check(&target, &mut report).await;
     });
-    let (well, notes, bad) = (report.count(State::Well), report.count(State::Note), report.count(State::Bad));
-    println!("\n{well} well, {notes} to note, {bad} bad");
-    anyhow::ensure!(bad == 0, "{bad} of the lines above need something done");
+    let (ok, warnings, failures) = (report.count(Status::Ok), report.count(Status::Warn), report.count(Status::Fail));
+    println!("\n{ok} ok, {warnings} to note, {failures} bad");
+    let problems = if failures == 1 { "1 problem".to_owned() } else { format!("{failures} problems") };
+    anyhow::ensure!(failures == 0, "{problems} found; see above");
     Ok(())
 }
 
-fn patient(matches: &ArgMatches) -> anyhow::Result<Patient> {
-    let settings = GatewaySettings::read(&cli::layers(matches)?)?;
+fn target(matches: &ArgMatches) -> anyhow::Result<Target> {
+    let settings = GatewaySettings::read(&process::layers(matches, &gateway::specs())?)?;
     let (files, _) = settings::from_matches(matches, &gateway::specs());
     let environment = match &files.env_file {
         Some(file) => read_env(file)?,
@@ -158,7 +159,7 @@ fn patient(matches: &ArgMatches) -> anyhow::Result<Patient> {
     let named = matches.get_one::<String>("app").map(PathBuf::from);
     let directory = named.or_else(|| beside.filter(|folder| folder.join("artisan").is_file()));
     let text = |name: &str| matches.get_one::<String>(name).cloned();
-    Ok(Patient { settings, environment, directory, call: text("component").zip(text("method")) })
+    Ok(Target { settings, environment, directory, call: text("component").zip(text("method")) })
 }
 
 fn read_env(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
@@ -171,18 +172,18 @@ fn read_env(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
 fn port(settings: &GatewaySettings, report: &mut Report) {
     let address = &settings.listen;
     match address {
-        PeerAddress::Tcp { host, port } => match std::net::TcpListener::bind((host.as_str(), *port)) {
-            Ok(_) => report.well("port", format!("{address} is free")),
-            Err(_) if workers::is_ours(address) => report.well("port", format!("{address}: a gateway runs there")),
-            Err(error) => report.bad(
+        Endpoint::Tcp { host, port } => match std::net::TcpListener::bind((host.as_str(), *port)) {
+            Ok(_) => report.ok("port", format!("{address} is free")),
+            Err(_) if workers::is_ours(address) => report.ok("port", format!("{address}: a gateway runs there")),
+            Err(error) => report.fail(
                 "port",
                 format!("{address} cannot be had: {error}. Stop what listens there (the old diffyne:websocket?), or set DIFFYNE_LISTEN"),
             ),
         },
-        PeerAddress::Unix(path) => match path.parent().filter(|folder| folder.is_dir()) {
-            Some(_) => report.well("port", format!("{address}: its directory is there")),
-            None => report.bad("port", format!("{address}: its directory does not exist")),
+        Endpoint::Unix(path) => match path.parent().filter(|folder| folder.is_dir()) {
+            Some(_) => report.ok("port", format!("{address}: its directory is there")),
+            None => report.fail("port", format!("{address}: its directory does not exist")),
         },
-        PeerAddress::Memory(_) => {}
+        Endpoint::Memory(_) => {}
     }
 }

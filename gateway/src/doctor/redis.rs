@@ -3,41 +3,41 @@
 use diffyne_shared::bus::Inspection;
 use diffyne_shared::settings::mask_url;
 
-use super::{Patient, Report};
+use super::{Report, Target};
 
-pub(super) async fn check(patient: &Patient, report: &mut Report) {
-    let redis = &patient.settings.redis;
+pub(super) async fn check(target: &Target, report: &mut Report) {
+    let redis = &target.settings.redis;
     let Some(url) = &redis.url else {
-        report.note("redis", "DIFFYNE_REDIS_URL is not set: this gateway is alone, and its history ends with it");
+        report.warn("redis", "DIFFYNE_REDIS_URL is not set: this gateway is alone, and its history ends with it");
         return;
     };
     match Inspection::of(url, redis).await {
         Err(error) => {
-            report.bad("redis", format!("{} does not answer: {error}", mask_url(url)));
+            report.fail("redis", format!("{} does not answer: {error}", mask_url(url)));
             return;
         }
         Ok(found) => server(url, &found, report),
     }
-    prefix(patient, report);
+    prefix(target, report);
 }
 
 fn server(url: &str, found: &Inspection, report: &mut Report) {
-    report.well("redis", format!("{} answers, version {}", mask_url(url), found.version));
+    report.ok("redis", format!("{} answers, version {}", mask_url(url), found.version));
     match found.eviction.as_deref() {
-        Some("noeviction") => report.well("eviction", "noeviction"),
-        Some(policy) if policy.starts_with("volatile-") => report.note(
+        Some("noeviction") => report.ok("eviction", "noeviction"),
+        Some(policy) if policy.starts_with("volatile-") => report.warn(
             "eviction",
             format!("{policy}: when memory is short, marks against doubled broadcasts go first. noeviction is better"),
         ),
-        Some(policy) => report.bad(
+        Some(policy) => report.fail(
             "eviction",
             format!("{policy}: Redis may drop the history and the registry of workers. Set maxmemory-policy noeviction, or use a server apart from the cache"),
         ),
-        None => report.note("eviction", "the server does not tell its maxmemory-policy; it should be noeviction"),
+        None => report.warn("eviction", "the server does not tell its maxmemory-policy; it should be noeviction"),
     }
     match found.persistent {
-        Some(true) => report.well("persistence", "on: a restart of Redis keeps the history"),
-        Some(false) => report.note(
+        Some(true) => report.ok("persistence", "on: a restart of Redis keeps the history"),
+        Some(false) => report.warn(
             "persistence",
             "off: after a restart of Redis every page fetches itself anew (appendonly yes avoids it)",
         ),
@@ -46,22 +46,22 @@ fn server(url: &str, found: &Inspection, report: &mut Report) {
 }
 
 /// What an application that publishes by itself writes to is what Laravel makes of the name `{diffyne}:ingress`.
-fn prefix(patient: &Patient, report: &mut Report) {
-    let ours = patient.settings.redis.prefix.as_str();
-    let expected: Vec<String> = match patient.env("REDIS_PREFIX") {
+fn prefix(target: &Target, report: &mut Report) {
+    let ours = target.settings.redis.prefix.as_str();
+    let expected: Vec<String> = match target.env("REDIS_PREFIX") {
         Some(prefix) => vec![prefix.to_owned()],
-        None if patient.environment.is_empty() => return,
+        None if target.environment.is_empty() => return,
         None => {
-            let name = patient.env("APP_NAME").unwrap_or("Laravel");
+            let name = target.env("APP_NAME").unwrap_or("Laravel");
             // Laravel 12 and 13, and the older ones.
             vec![format!("{}-database-", slug(name, '-')), format!("{}_database_", slug(name, '_'))]
         }
     };
     if expected.iter().any(|prefix| prefix == ours) {
-        report.well("prefix", format!("`{ours}`, as Laravel's"));
+        report.ok("prefix", format!("`{ours}`, as Laravel's"));
     } else {
         let expected = expected.join("` or `");
-        report.note(
+        report.warn(
             "prefix",
             format!("DIFFYNE_REDIS_PREFIX is `{ours}` and Laravel's is `{expected}`: set it so if the application publishes by Redis::rpush"),
         );

@@ -2,18 +2,20 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diffyne_shared::bus::{Doubted, WorkerRegistry};
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::bus::{RejectedWorker, WorkerRegistry};
+use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
 use diffyne_shared::token::Tokens;
 use serde_json::{Value, json};
 
-use super::{Patient, Report};
-use crate::pages::ServePages;
+use super::{Report, Target};
+use crate::http::pages::Pages;
 use crate::relay;
-use crate::server::{Extras, Gateway};
+use crate::scripts::ScriptPages;
+use crate::server::Gateway;
 
 /// How long a gateway that runs may take to answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -24,70 +26,70 @@ const SLOW_CALL: Duration = Duration::from_secs(1);
 /// A class that no application has: the answer tells that the call came through, and nothing was run.
 const NOBODY: &str = "Diffyne\\Doctor\\Nobody";
 
-pub(super) async fn check(patient: &Patient, report: &mut Report) {
-    let addresses = addresses(patient, report).await;
+pub(super) async fn check(target: &Target, report: &mut Report) {
+    let addresses = addresses(target, report).await;
     if addresses.is_empty() {
-        report.bad("workers", "none is known: start one (diffyne-worker serve --app DIR), and name it in DIFFYNE_WORKERS or give both the same Redis");
+        report.fail("workers", "none is known: start one (diffyne-worker serve --app DIR), and name it in DIFFYNE_WORKERS or give both the same Redis");
         return;
     }
     let mut reached = false;
     for address in &addresses {
-        reached |= greet(patient, address, report).await;
+        reached |= greet(target, address, report).await;
     }
     if reached {
-        Box::pin(call(patient, &addresses, report)).await;
+        Box::pin(call(target, &addresses, report)).await;
     }
 }
 
 /// Workers by address and those in the registry.
-async fn addresses(patient: &Patient, report: &mut Report) -> Vec<PeerAddress> {
-    let mut addresses = patient.settings.workers.clone();
-    if let Some(url) = &patient.settings.redis.url
+async fn addresses(target: &Target, report: &mut Report) -> Vec<Endpoint> {
+    let mut addresses = target.settings.workers.clone();
+    if let Some(url) = &target.settings.redis.url
         && let Ok(registry) =
-            WorkerRegistry::open(url, &patient.settings.redis, Tokens::shared(&patient.settings.worker_tokens))
+            WorkerRegistry::open(url, &target.settings.redis, Tokens::shared(&target.settings.worker_tokens))
     {
         match registry.list().await {
             Ok(listing) => {
-                for Doubted { address, why } in &listing.doubted {
-                    report.bad("workers", format!("the registration of {address:?} in Redis is ignored: {why}"));
+                for RejectedWorker { address, why } in &listing.rejected {
+                    report.fail("workers", format!("the registration of {address:?} in Redis is ignored: {why}"));
                 }
                 for entry in listing.workers.iter().filter(|entry| !entry.draining) {
                     match entry.address.parse() {
                         Ok(address) if !addresses.contains(&address) => addresses.push(address),
                         Ok(_) => {}
-                        Err(_) => report.bad(
+                        Err(_) => report.fail(
                             "workers",
                             format!("one has announced itself as {}, which is no address", entry.address),
                         ),
                     }
                 }
             }
-            Err(error) => report.bad("workers", format!("the registry cannot be read: {error}")),
+            Err(error) => report.fail("workers", format!("the registry cannot be read: {error}")),
         }
     }
     addresses
 }
 
 /// Says hello to a worker.
-async fn greet(patient: &Patient, address: &PeerAddress, report: &mut Report) -> bool {
-    let hello = match relay::greet_once(address, &patient.settings).await {
+async fn greet(target: &Target, address: &Endpoint, report: &mut Report) -> bool {
+    let hello = match relay::greet_once(address, &target.settings).await {
         Ok(hello) => hello,
         Err(error) => {
-            report.bad("worker", format!("{address}: {error}"));
+            report.fail("worker", format!("{address}: {error}"));
             return false;
         }
     };
     let who = format!("{address}: {} runs calls on {}, {} at once", hello.id, hello.backend, hello.capacity);
     if hello.faulty {
-        report.bad("worker", format!("{who}; it cannot run calls now: its own /ready and log say why"));
+        report.fail("worker", format!("{who}; it cannot run calls now: its own /ready and log say why"));
         return false;
     }
-    report.well("worker", who);
+    report.ok("worker", who);
     let has = |feature: &str| hello.features.iter().any(|name| name == feature);
     if has("bridge") {
-        report.well("bridge", format!("{address} has it"));
+        report.ok("bridge", format!("{address} has it"));
     } else if has("endpoint") {
-        report.bad(
+        report.fail(
             "bridge",
             format!(
                 "{address} calls the package's own endpoint: typed text is trimmed, a cleared field fails, listeners and empty states are \
@@ -97,7 +99,7 @@ async fn greet(patient: &Patient, address: &PeerAddress, report: &mut Report) ->
         );
     }
     if has("locked-upstream") {
-        report.note(
+        report.warn(
             "locked",
             format!(
                 "{address} takes locked properties as the package does (DIFFYNE_LOCKED=upstream): in calls, whatever a client says. \
@@ -109,11 +111,11 @@ async fn greet(patient: &Patient, address: &PeerAddress, report: &mut Report) ->
 }
 
 /// Whether a gateway of ours answers there.
-pub(super) fn is_ours(address: &PeerAddress) -> bool {
+pub(super) fn is_ours(address: &Endpoint) -> bool {
     get_health(address).is_some_and(|health| health.contains("\"gateway\""))
 }
 
-fn get_health(address: &PeerAddress) -> Option<String> {
+fn get_health(address: &Endpoint) -> Option<String> {
     let (host, port) = address.host_port()?;
     let mut stream = TcpStream::connect((host, port)).ok()?;
     stream.set_read_timeout(Some(ASK_TIMEOUT)).ok()?;
@@ -124,9 +126,9 @@ fn get_health(address: &PeerAddress) -> Option<String> {
 }
 
 /// A call through a gateway made for it, with these settings and these workers, to a worker and its application.
-async fn call(patient: &Patient, addresses: &[PeerAddress], report: &mut Report) {
-    let mut settings = patient.settings.clone();
-    settings.listen = PeerAddress::tcp("127.0.0.1", 0);
+async fn call(target: &Target, addresses: &[Endpoint], report: &mut Report) {
+    let mut settings = target.settings.clone();
+    settings.listen = Endpoint::tcp("127.0.0.1", 0);
     settings.admin_listen = None;
     settings.redis.url = None;
     settings.status_key = None;
@@ -134,13 +136,10 @@ async fn call(patient: &Patient, addresses: &[PeerAddress], report: &mut Report)
     settings.workers = addresses.to_vec();
     let prefix = settings.route_prefix.clone();
     let pages_prefix = prefix.clone();
-    let extras = Extras {
-        memory: None,
-        pages: Box::new(move |health| std::sync::Arc::new(ServePages::new(health, &pages_prefix))),
-    };
-    let gateway = match Gateway::start(settings, extras) {
+    let pages = Box::new(move |health| -> Arc<dyn Pages> { Arc::new(ScriptPages::new(health, &pages_prefix)) });
+    let gateway = match Gateway::start(settings, pages) {
         Ok(gateway) => gateway,
-        Err(error) => return report.bad("call", format!("no gateway could be started for it: {error}")),
+        Err(error) => return report.fail("call", format!("no gateway could be started for it: {error}")),
     };
     let address = gateway.address.clone();
     let reached = async {
@@ -150,36 +149,36 @@ async fn call(patient: &Patient, addresses: &[PeerAddress], report: &mut Report)
         }
     };
     reached.await;
-    let (class, method) = patient.call.clone().unwrap_or_else(|| (NOBODY.to_owned(), String::new()));
-    let body = message(patient, &class, &method);
+    let (class, method) = target.call.clone().unwrap_or_else(|| (NOBODY.to_owned(), String::new()));
+    let body = message(target, &class, &method);
     let path = format!("{prefix}/update");
-    let timeout = patient.settings.call_timeout;
+    let timeout = target.settings.call_timeout;
     let started = Instant::now();
     let answer = tokio::task::spawn_blocking(move || post(&address, &path, &body, timeout)).await;
     let took = started.elapsed();
     gateway.stop().await;
     match answer {
-        Ok(Ok((status, answer))) => judge(patient, &class, status, &answer, took, report),
-        Ok(Err(error)) => report.bad("call", error),
-        Err(error) => report.bad("call", error.to_string()),
+        Ok(Ok((status, answer))) => judge(target, &class, status, &answer, took, report),
+        Ok(Err(error)) => report.fail("call", error),
+        Err(error) => report.fail("call", error.to_string()),
     }
 }
 
 /// A call, or an update of nobody's property: the latter has to be signed, so that the keys are compared as well.
-fn message(patient: &Patient, class: &str, method: &str) -> String {
-    if patient.call.is_some() {
+fn message(target: &Target, class: &str, method: &str) -> String {
+    if target.call.is_some() {
         let call = json!({"type": "call", "componentId": "diffyne-doctor", "componentClass": class, "method": method, "params": [], "state": {"doctor": true}});
         return call.to_string();
     }
     let state = json!({"doctor": true});
-    let keys = patient.settings.signing_keys.iter().filter_map(|key| SigningKey::from_bytes(key)).collect();
+    let keys = target.settings.signing_keys.iter().filter_map(|key| SigningKey::from_bytes(key)).collect();
     let signature = Signer::new(keys, VerifyState::Strict, false).map(|signer| signer.sign(&state, "diffyne-doctor"));
     json!({"type": "update", "componentId": "diffyne-doctor", "componentClass": class, "property": "doctor", "value": true,
         "state": state, "fingerprint": "", "signature": signature.unwrap_or_default()})
     .to_string()
 }
 
-fn post(address: &PeerAddress, path: &str, body: &str, timeout: Duration) -> Result<(u16, Value), String> {
+fn post(address: &Endpoint, path: &str, body: &str, timeout: Duration) -> Result<(u16, Value), String> {
     fn words(error: impl std::fmt::Display) -> String {
         error.to_string()
     }
@@ -198,30 +197,30 @@ fn post(address: &PeerAddress, path: &str, body: &str, timeout: Duration) -> Res
     Ok((status, serde_json::from_str(body).unwrap_or_default()))
 }
 
-fn judge(patient: &Patient, class: &str, status: u16, answer: &Value, took: Duration, report: &mut Report) {
+fn judge(target: &Target, class: &str, status: u16, answer: &Value, took: Duration, report: &mut Report) {
     let error = answer["error"].as_str().unwrap_or_default();
     let millis = took.as_millis();
     // A call of a component with locked properties needs a state that the component itself has signed.
-    let is_locked = patient.call.is_some() && error.starts_with("No signature covers");
+    let is_locked = target.call.is_some() && error.starts_with("No signature covers");
     if !is_locked && (answer["type"] == "security_error" || status == 403) {
-        return report.bad(
+        return report.fail(
             "call",
             "the worker's signing key is not the gateway's: give both the same DIFFYNE_SIGNING_KEY or APP_KEY",
         );
     }
-    let came_through = match patient.call {
+    let came_through = match target.call {
         Some(_) => is_locked || answer["s"] == true,
         None => error == "Component class not found",
     };
     if !came_through {
-        return report.bad("call", format!("{class} answered {status}: {error}; the worker's log has more"));
+        return report.fail("call", format!("{class} answered {status}: {error}; the worker's log has more"));
     }
     if is_locked {
         let text = "through gateway, worker and application; it was not run, as the component has locked properties and nobody has signed these";
-        return report.well("call", text);
+        return report.ok("call", text);
     }
     if took > SLOW_CALL {
-        return report.note("call", format!("through gateway, worker and application in {millis} ms, which is slow"));
+        return report.warn("call", format!("through gateway, worker and application in {millis} ms, which is slow"));
     }
-    report.well("call", format!("through gateway, worker and application in {millis} ms"));
+    report.ok("call", format!("through gateway, worker and application in {millis} ms"));
 }

@@ -13,9 +13,9 @@ use tokio::time::{Instant, Sleep};
 
 /// What answers hold that have not been written: their places among the requests.
 #[derive(Clone, Default)]
-pub(super) struct Unwritten(Arc<Mutex<Vec<Arc<dyn Any + Send + Sync>>>>);
+pub(super) struct UnflushedResponses(Arc<Mutex<Vec<Arc<dyn Any + Send + Sync>>>>);
 
-impl Unwritten {
+impl UnflushedResponses {
     /// Keeps something until what was written so far has left.
     pub(super) fn keep(&self, held: Arc<dyn Any + Send + Sync>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(held);
@@ -32,12 +32,12 @@ pub(super) struct HttpStream<S> {
     write_timeout: Duration,
     /// When the write that waits for the client gives up.
     deadline: Option<Pin<Box<Sleep>>>,
-    unwritten: Unwritten,
+    unflushed: UnflushedResponses,
 }
 
 impl<S> HttpStream<S> {
-    pub(super) fn new(stream: S, write_timeout: Duration, unwritten: Unwritten) -> Self {
-        Self { stream, write_timeout, deadline: None, unwritten }
+    pub(super) fn new(stream: S, write_timeout: Duration, unflushed: UnflushedResponses) -> Self {
+        Self { stream, write_timeout, deadline: None, unflushed }
     }
 
     pub(super) fn into_inner(self) -> S {
@@ -87,7 +87,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HttpStream<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
         if polled.is_ready() {
-            self.unwritten.written();
+            self.unflushed.written();
         }
         polled
     }

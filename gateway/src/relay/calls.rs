@@ -7,28 +7,28 @@ use std::time::{Duration, Instant};
 use diffyne_shared::rpc::{Call, Client, Frame};
 use slab::Slab;
 
-use super::Request;
-use super::peer::{Handed, Peer};
+use super::call::CallRequest;
+use super::upstream::{SendResult, Upstream};
 
 /// Where a call is.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
+pub(super) enum CallState {
     New,
     Waiting,
-    Sent(Rc<Peer>),
+    Sent(Rc<Upstream>),
 }
 
 struct Entry<O> {
-    request: Request,
+    request: CallRequest,
     origin: O,
-    place: Place,
+    state: CallState,
     generation: u32,
     /// When it began to wait, or was sent.
     since: Instant,
     /// Nobody waits for it: it is not to move on.
     cancelled: bool,
     /// Workers that handed it back; they are asked again when they tell of room.
-    refused_by: Vec<Rc<Peer>>,
+    refused_by: Vec<Rc<Upstream>>,
 }
 
 /// All calls by id. An id is a place in the slab and a generation, so that a late reply finds nobody.
@@ -52,12 +52,20 @@ impl<O> CallTable<O> {
         self.entries.len()
     }
 
-    pub(super) fn insert(&mut self, request: Request, origin: O) -> u64 {
+    pub(super) fn insert(&mut self, request: CallRequest, origin: O) -> u64 {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let entry = {
             let since = request.arrived;
-            Entry { request, origin, place: Place::New, generation, since, cancelled: false, refused_by: Vec::new() }
+            Entry {
+                request,
+                origin,
+                state: CallState::New,
+                generation,
+                since,
+                cancelled: false,
+                refused_by: Vec::new(),
+            }
         };
         (u64::from(generation) << 32) | self.entries.insert(entry) as u64
     }
@@ -74,23 +82,23 @@ impl<O> CallTable<O> {
         (u64::from(self.entries[slot].generation) << 32) | slot as u64
     }
 
-    pub(super) fn place(&self, key: u64) -> Option<Place> {
-        self.get(key).map(|entry| entry.place.clone())
+    pub(super) fn state(&self, key: u64) -> Option<CallState> {
+        self.get(key).map(|entry| entry.state.clone())
     }
 
-    pub(super) fn was_refused(&self, key: u64, peer: &Rc<Peer>) -> bool {
-        self.get(key).is_some_and(|entry| entry.refused_by.iter().any(|other| Rc::ptr_eq(other, peer)))
+    pub(super) fn was_refused(&self, key: u64, upstream: &Rc<Upstream>) -> bool {
+        self.get(key).is_some_and(|entry| entry.refused_by.iter().any(|other| Rc::ptr_eq(other, upstream)))
     }
 
     /// Writes the call into the worker's buffer. A call that does not fit there stays where it is.
-    pub(super) fn send(&mut self, key: u64, peer: &Rc<Peer>) -> Handed {
-        let Some(entry) = self.get_mut(key) else { return Handed::Over };
+    pub(super) fn send(&mut self, key: u64, upstream: &Rc<Upstream>) -> SendResult {
+        let Some(entry) = self.get_mut(key) else { return SendResult::Queued };
         let request = &entry.request;
         // A call that never waited has its whole budget, and needs no look at the clock.
-        let waited = matches!(entry.place, Place::Waiting) || !entry.refused_by.is_empty();
+        let waited = matches!(entry.state, CallState::Waiting) || !entry.refused_by.is_empty();
         let now = if waited { Instant::now() } else { entry.since };
         let budget = request.deadline.saturating_duration_since(now);
-        let handed = request.caller.jar.with(|jar| {
+        let handed = request.caller.cookies.with(|cookies| {
             let call = Call {
                 id: key,
                 budget_ms: u32::try_from(budget.as_millis()).unwrap_or(u32::MAX),
@@ -99,16 +107,16 @@ impl<O> CallTable<O> {
                     ip: &request.caller.ip,
                     transport: request.transport,
                     headers: &request.caller.headers,
-                    jar,
+                    jar: cookies,
                 },
                 kind: request.kind,
                 cause: request.cause.clone(),
                 payload: request.payload.as_bytes(),
             };
-            peer.send_call(key, &Frame::Call(call))
+            upstream.send_call(key, &Frame::Call(call))
         });
-        if handed == Handed::Over {
-            entry.place = Place::Sent(Rc::clone(peer));
+        if handed == SendResult::Queued {
+            entry.state = CallState::Sent(Rc::clone(upstream));
             entry.since = now;
         }
         handed
@@ -130,7 +138,7 @@ impl<O> CallTable<O> {
             return false;
         }
         let Some(entry) = self.get_mut(key) else { return false };
-        entry.place = Place::Waiting;
+        entry.state = CallState::Waiting;
         entry.since = Instant::now();
         self.waiting.push_back(key);
         true
@@ -139,7 +147,7 @@ impl<O> CallTable<O> {
     /// The call that has waited longest. It may be asked of workers again that refused it before.
     pub(super) fn first_waiting(&mut self) -> Option<u64> {
         while let Some(&key) = self.waiting.front() {
-            if let Some(entry) = self.get_mut(key).filter(|entry| matches!(entry.place, Place::Waiting)) {
+            if let Some(entry) = self.get_mut(key).filter(|entry| matches!(entry.state, CallState::Waiting)) {
                 entry.refused_by.clear();
                 return Some(key);
             }
@@ -167,21 +175,21 @@ impl<O> CallTable<O> {
     pub(super) fn remove(&mut self, key: u64) -> Option<O> {
         self.get(key)?;
         let entry = self.entries.remove(slot(key));
-        match &entry.place {
-            Place::Sent(peer) => peer.one_less(),
-            Place::Waiting => self.waiting.retain(|waiting| *waiting != key),
-            Place::New => {}
+        match &entry.state {
+            CallState::Sent(upstream) => upstream.call_ended(),
+            CallState::Waiting => self.waiting.retain(|waiting| *waiting != key),
+            CallState::New => {}
         }
         Some(entry.origin)
     }
 
-    fn is_with(&self, key: u64, peer: &Rc<Peer>) -> bool {
-        self.get(key).is_some_and(|entry| matches!(&entry.place, Place::Sent(at) if Rc::ptr_eq(at, peer)))
+    fn is_with(&self, key: u64, upstream: &Rc<Upstream>) -> bool {
+        self.get(key).is_some_and(|entry| matches!(&entry.state, CallState::Sent(at) if Rc::ptr_eq(at, upstream)))
     }
 
     /// Ends a call that this worker answered, and tells how long it had it; `None` when it has no such call.
-    pub(super) fn take_sent(&mut self, key: u64, peer: &Rc<Peer>, now: Instant) -> Option<(O, Duration)> {
-        if !self.is_with(key, peer) {
+    pub(super) fn take_sent(&mut self, key: u64, upstream: &Rc<Upstream>, now: Instant) -> Option<(O, Duration)> {
+        if !self.is_with(key, upstream) {
             return None;
         }
         let took = self.get(key).map(|entry| now.saturating_duration_since(entry.since))?;
@@ -189,35 +197,35 @@ impl<O> CallTable<O> {
     }
 
     /// A worker handed the call back.
-    pub(super) fn refused(&mut self, key: u64, peer: &Rc<Peer>) -> bool {
-        if !self.is_with(key, peer) {
+    pub(super) fn refused(&mut self, key: u64, upstream: &Rc<Upstream>) -> bool {
+        if !self.is_with(key, upstream) {
             return false;
         }
-        peer.one_less();
+        upstream.call_ended();
         if let Some(entry) = self.get_mut(key) {
-            entry.place = Place::New;
-            entry.refused_by.push(Rc::clone(peer));
+            entry.state = CallState::New;
+            entry.refused_by.push(Rc::clone(upstream));
         }
         true
     }
 
     /// The calls of a lost worker: those it never got, and the others.
-    pub(super) fn of_peer(&mut self, peer: &Rc<Peer>, unsent: &[u64]) -> (Vec<u64>, Vec<u64>) {
-        let with_peer: Vec<u64> =
-            self.entries.iter().map(|(slot, _)| self.key(slot)).filter(|key| self.is_with(*key, peer)).collect();
-        let (again, lost): (Vec<u64>, Vec<u64>) = with_peer.into_iter().partition(|key| unsent.contains(key));
+    pub(super) fn of_upstream(&mut self, upstream: &Rc<Upstream>, unsent: &[u64]) -> (Vec<u64>, Vec<u64>) {
+        let with_upstream: Vec<u64> =
+            self.entries.iter().map(|(slot, _)| self.key(slot)).filter(|key| self.is_with(*key, upstream)).collect();
+        let (again, lost): (Vec<u64>, Vec<u64>) = with_upstream.into_iter().partition(|key| unsent.contains(key));
         for key in &again {
-            peer.one_less();
+            upstream.call_ended();
             if let Some(entry) = self.get_mut(*key) {
-                entry.place = Place::New;
+                entry.state = CallState::New;
             }
         }
         (again, lost)
     }
 
-    pub(super) fn late(&self, now: Instant) -> Vec<(u64, Place)> {
+    pub(super) fn late(&self, now: Instant) -> Vec<(u64, CallState)> {
         let late = self.entries.iter().filter(|(_, entry)| entry.request.deadline <= now);
-        late.map(|(slot, entry)| (self.key(slot), entry.place.clone())).collect()
+        late.map(|(slot, entry)| (self.key(slot), entry.state.clone())).collect()
     }
 
     pub(super) fn waiting_since_before(&self, now: Instant, limit: Duration) -> Vec<u64> {
@@ -239,15 +247,15 @@ mod tests {
     use std::collections::BTreeMap;
     use std::rc::Rc;
 
-    use diffyne_shared::rpc::{CallKind, Hello, PeerAddress, Transport};
+    use diffyne_shared::rpc::{CallKind, Endpoint, Hello, Transport};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::jar::Jar;
+    use crate::auth::cookie_store::CookieStore;
     use crate::relay::Caller;
 
     const QUEUE: usize = 3;
-    const PEERS: usize = 2;
+    const UPSTREAMS: usize = 2;
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -268,15 +276,15 @@ mod tests {
     }
 
     fn step() -> impl Strategy<Value = Step> {
-        let (peer, call) = (0..PEERS, 0..12usize);
+        let (upstream, call) = (0..UPSTREAMS, 0..12usize);
         prop_oneof![
-            3 => proptest::option::of(peer.clone()).prop_map(Step::Arrive),
-            2 => peer.clone().prop_map(Step::Send),
-            3 => (peer.clone(), call.clone()).prop_map(|(peer, call)| Step::Answer(peer, call)),
-            2 => (peer.clone(), call.clone()).prop_map(|(peer, call)| Step::Busy(peer, call)),
-            1 => (peer.clone(), 0..4usize).prop_map(|(peer, unsent)| Step::Lost(peer, unsent)),
+            3 => proptest::option::of(upstream.clone()).prop_map(Step::Arrive),
+            2 => upstream.clone().prop_map(Step::Send),
+            3 => (upstream.clone(), call.clone()).prop_map(|(upstream, call)| Step::Answer(upstream, call)),
+            2 => (upstream.clone(), call.clone()).prop_map(|(upstream, call)| Step::Busy(upstream, call)),
+            1 => (upstream.clone(), 0..4usize).prop_map(|(upstream, unsent)| Step::Lost(upstream, unsent)),
             1 => call.clone().prop_map(Step::Cancel),
-            1 => peer.prop_map(Step::Stale),
+            1 => upstream.prop_map(Step::Stale),
         ]
     }
 
@@ -287,10 +295,11 @@ mod tests {
         With(usize),
     }
 
-    fn request() -> Request {
-        let caller = Caller { id: "c".to_owned(), ip: String::new(), headers: Box::default(), jar: Jar::default() };
+    fn request() -> CallRequest {
+        let caller =
+            Caller { id: "c".to_owned(), ip: String::new(), headers: Box::default(), cookies: CookieStore::default() };
         let now = Instant::now();
-        Request {
+        CallRequest {
             caller: Rc::new(caller),
             transport: Transport::Ws,
             kind: CallKind::Call,
@@ -301,21 +310,22 @@ mod tests {
         }
     }
 
-    fn peers() -> Vec<Rc<Peer>> {
-        let hello = Hello { id: "w".to_owned(), capacity: 4, ..Hello::default() };
-        let peers: Vec<Rc<Peer>> = (0..PEERS).map(|port| Peer::new(PeerAddress::tcp("h", port as u16))).collect();
-        for peer in &peers {
-            peer.connected(&hello, usize::MAX);
+    fn upstreams() -> Vec<Rc<Upstream>> {
+        let hello = Hello::worker("w", 4);
+        let upstreams: Vec<Rc<Upstream>> =
+            (0..UPSTREAMS).map(|port| Upstream::new(Endpoint::tcp("h", port as u16))).collect();
+        for upstream in &upstreams {
+            upstream.connected(&hello, usize::MAX);
         }
-        peers
+        upstreams
     }
 
-    fn check(table: &CallTable<u64>, peers: &[Rc<Peer>], model: &BTreeMap<u64, At>) {
+    fn check(table: &CallTable<u64>, upstreams: &[Rc<Upstream>], model: &BTreeMap<u64, At>) {
         assert_eq!(table.len(), model.len());
         for (key, at) in model {
-            match (table.place(*key).unwrap(), at) {
-                (Place::New, At::New) | (Place::Waiting, At::Waiting) => {}
-                (Place::Sent(peer), At::With(index)) => assert!(Rc::ptr_eq(&peer, &peers[*index])),
+            match (table.state(*key).unwrap(), at) {
+                (CallState::New, At::New) | (CallState::Waiting, At::Waiting) => {}
+                (CallState::Sent(upstream), At::With(index)) => assert!(Rc::ptr_eq(&upstream, &upstreams[*index])),
                 (place, at) => panic!("{place:?} instead of {at:?}"),
             }
         }
@@ -327,7 +337,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(400))]
         #[test]
         fn every_call_is_in_one_place_and_ends_once(steps in proptest::collection::vec(step(), 1..80)) {
-            let (mut table, peers) = (CallTable::new(QUEUE), peers());
+            let (mut table, upstreams) = (CallTable::new(QUEUE), upstreams());
             let mut model: BTreeMap<u64, At> = BTreeMap::new();
             let (mut ended, mut number) = (Vec::new(), 0u64);
             let nth = |model: &BTreeMap<u64, At>, n: usize| model.keys().nth(n % model.len().max(1)).copied();
@@ -338,7 +348,7 @@ mod tests {
                         let key = table.insert(request(), number);
                         prop_assert!(!model.contains_key(&key) && !ended.contains(&key), "an id is used again");
                         let at = match to {
-                            Some(peer) => { prop_assert_eq!(table.send(key, &peers[peer]), Handed::Over); At::With(peer) }
+                            Some(upstream) => { prop_assert_eq!(table.send(key, &upstreams[upstream]), SendResult::Queued); At::With(upstream) }
                             None if table.wait(key) => At::Waiting,
                             None => {
                                 prop_assert!(table.waiting() >= QUEUE, "there was room");
@@ -349,38 +359,38 @@ mod tests {
                         };
                         model.insert(key, at);
                     }
-                    Step::Send(peer) => {
+                    Step::Send(upstream) => {
                         if let Some(key) = table.first_waiting() {
                             prop_assert_eq!(model[&key], At::Waiting);
-                            prop_assert_eq!(table.send(key, &peers[peer]), Handed::Over);
+                            prop_assert_eq!(table.send(key, &upstreams[upstream]), SendResult::Queued);
                             table.left_queue();
-                            model.insert(key, At::With(peer));
+                            model.insert(key, At::With(upstream));
                         } else {
                             prop_assert!(!model.values().any(|at| *at == At::Waiting), "somebody waits and is not found");
                         }
                     }
-                    Step::Answer(peer, n) => {
+                    Step::Answer(upstream, n) => {
                         let Some(key) = nth(&model, n) else { continue };
-                        let taken = table.take_sent(key, &peers[peer], Instant::now());
-                        prop_assert_eq!(taken.is_some(), model[&key] == At::With(peer), "only who has it answers it");
+                        let taken = table.take_sent(key, &upstreams[upstream], Instant::now());
+                        prop_assert_eq!(taken.is_some(), model[&key] == At::With(upstream), "only who has it answers it");
                         if taken.is_some() {
                             model.remove(&key);
                             ended.push(key);
                         }
                     }
-                    Step::Busy(peer, n) => {
+                    Step::Busy(upstream, n) => {
                         let Some(key) = nth(&model, n) else { continue };
-                        let handed_back = table.refused(key, &peers[peer]);
-                        prop_assert_eq!(handed_back, model[&key] == At::With(peer));
+                        let handed_back = table.refused(key, &upstreams[upstream]);
+                        prop_assert_eq!(handed_back, model[&key] == At::With(upstream));
                         if handed_back {
-                            prop_assert!(table.was_refused(key, &peers[peer]));
+                            prop_assert!(table.was_refused(key, &upstreams[upstream]));
                             model.insert(key, At::New);
                         }
                     }
-                    Step::Lost(peer, unsent) => {
-                        let its: Vec<u64> = model.iter().filter(|(_, at)| **at == At::With(peer)).map(|(key, _)| *key).collect();
+                    Step::Lost(upstream, unsent) => {
+                        let its: Vec<u64> = model.iter().filter(|(_, at)| **at == At::With(upstream)).map(|(key, _)| *key).collect();
                         let unsent: Vec<u64> = its.iter().rev().take(unsent).copied().collect();
-                        let (again, lost) = table.of_peer(&peers[peer], &unsent);
+                        let (again, lost) = table.of_upstream(&upstreams[upstream], &unsent);
                         let sorted = |mut keys: Vec<u64>| { keys.sort_unstable(); keys };
                         prop_assert_eq!(sorted(again.clone()), sorted(unsent), "what never left is not lost");
                         prop_assert_eq!(sorted([again.clone(), lost.clone()].concat()), its, "and nothing else is touched");
@@ -402,14 +412,14 @@ mod tests {
                             ended.push(key);
                         }
                     }
-                    Step::Stale(peer) => {
+                    Step::Stale(upstream) => {
                         for key in &ended {
-                            prop_assert!(table.take_sent(*key, &peers[peer], Instant::now()).is_none(), "it had ended");
-                            prop_assert!(!table.refused(*key, &peers[peer]) && table.remove(*key).is_none());
+                            prop_assert!(table.take_sent(*key, &upstreams[upstream], Instant::now()).is_none(), "it had ended");
+                            prop_assert!(!table.refused(*key, &upstreams[upstream]) && table.remove(*key).is_none());
                         }
                     }
                 }
-                check(&table, &peers, &model);
+                check(&table, &upstreams, &model);
             }
         }
     }

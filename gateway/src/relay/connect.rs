@@ -1,50 +1,22 @@
 //! Opening a connection to a worker, and the first words on it.
 
-use std::collections::HashMap;
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::proof::{GatewayGreeting, GatewayStep, GreetError, HELLO_BYTES_MAX};
-use diffyne_shared::rpc::{self, Frame, FrameReader, Hello, PeerAddress};
+use diffyne_shared::rpc::handshake::{GatewayHandshake, GatewayStep, HELLO_BYTES_MAX, HandshakeError};
+use diffyne_shared::rpc::{self, Endpoint, Frame, FrameReader, Hello};
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::token::Tokens;
 use thiserror::Error;
-use tokio::io::{AsyncWriteExt as _, DuplexStream};
-use tokio::sync::mpsc;
+use tokio::io::AsyncWriteExt as _;
 
-use super::RelaySettings;
+use super::settings::RelaySettings;
 
 /// How long connecting and the hello may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Unacknowledged bytes for so long: the worker's host is gone.
 const UNACKED_MAX: Duration = Duration::from_secs(1);
-/// Bytes on their way within the process.
-const MEMORY_BYTES: usize = 256 * 1024;
-
-/// Workers within this process, by name (`dev`).
-#[derive(Clone, Default)]
-pub struct MemoryConnector {
-    workers: Arc<Mutex<HashMap<String, mpsc::Sender<Stream>>>>,
-}
-
-impl MemoryConnector {
-    /// A place where a worker in this process takes connections.
-    pub fn listen(&self, name: &str) -> mpsc::Receiver<Stream> {
-        let (sender, receiver) = mpsc::channel(64);
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), sender);
-        receiver
-    }
-
-    async fn connect(&self, name: &str) -> io::Result<Stream> {
-        let worker = self.workers.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        let (here, there): (DuplexStream, DuplexStream) = tokio::io::duplex(MEMORY_BYTES);
-        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        worker.ok_or_else(refused)?.send(Stream::Memory(there)).await.map_err(|_| refused())?;
-        Ok(Stream::Memory(here))
-    }
-}
 
 /// A worker that has proved what it has to, and said hello.
 pub(super) struct Connected {
@@ -61,7 +33,7 @@ pub enum ConnectError {
     Unreachable(String),
     /// It is not let in here, or we are not let in there.
     #[error("{0}")]
-    Untrusted(GreetError),
+    Untrusted(HandshakeError),
 }
 
 impl ConnectError {
@@ -71,39 +43,31 @@ impl ConnectError {
 
     /// Whether somebody listens there who has not proved to be a worker of ours.
     pub fn is_unproved(&self) -> bool {
-        matches!(self, Self::Untrusted(GreetError::Unproved(_)))
+        matches!(self, Self::Untrusted(HandshakeError::Unproved(_)))
     }
 }
 
-impl From<GreetError> for ConnectError {
-    fn from(error: GreetError) -> Self {
+impl From<HandshakeError> for ConnectError {
+    fn from(error: HandshakeError) -> Self {
         Self::Untrusted(error)
     }
 }
 
 /// Connects, proves who this is, has the worker prove the same, and exchanges hellos.
-pub(super) async fn connect(
-    address: &PeerAddress,
-    settings: &RelaySettings,
-    memory: Option<&MemoryConnector>,
-) -> Result<Connected, ConnectError> {
+pub(super) async fn connect(address: &Endpoint, settings: &RelaySettings) -> Result<Connected, ConnectError> {
     let tokens = settings.tokens.load_full();
     if tokens.is_empty() && !address.is_local() {
         let why = "it is beyond this machine, and DIFFYNE_WORKER_TOKEN is not set: it is not called";
         return Err(ConnectError::Unreachable(why.to_owned()));
     }
     let work = async {
-        let stream = match (address, memory) {
-            (PeerAddress::Memory(name), Some(memory)) => memory.connect(name).await,
-            _ => Stream::connect(address).await,
-        };
-        let mut stream = stream.map_err(ConnectError::words)?;
+        let mut stream = Stream::connect(address).await.map_err(ConnectError::words)?;
         if let Stream::Tcp(tcp) = &stream {
             // Not every kernel knows it; without it a vanished host is noticed later.
             let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(UNACKED_MAX));
         }
         match (&settings.tls, address) {
-            (Some(tls), PeerAddress::Tcp { host, .. }) => {
+            (Some(tls), Endpoint::Tcp { host, .. }) => {
                 let secured = tls.connect(host, stream).await;
                 stream = secured.map_err(|error| ConnectError::Unreachable(format!("no TLS: {error}")))?;
             }
@@ -119,14 +83,14 @@ pub(super) async fn connect(
 }
 
 /// Says hello to a worker and hangs up: what it is, or why it does not answer.
-pub async fn greet_once(address: &PeerAddress, settings: &GatewaySettings) -> Result<Hello, ConnectError> {
+pub async fn greet_once(address: &Endpoint, settings: &GatewaySettings) -> Result<Hello, ConnectError> {
     let tokens = Tokens::shared(&settings.worker_tokens);
     let settings = RelaySettings::new(settings, "doctor".to_owned(), tokens).map_err(ConnectError::Unreachable)?;
-    connect(address, &settings, None).await.map(|connected| connected.hello)
+    connect(address, &settings).await.map(|connected| connected.hello)
 }
 
 async fn greet(mut stream: Stream, settings: &RelaySettings, tokens: Arc<Tokens>) -> Result<Connected, ConnectError> {
-    let (mut greeting, first) = GatewayGreeting::new(tokens, &settings.gateway_id, settings.frame_bytes_max)?;
+    let (mut greeting, first) = GatewayHandshake::new(tokens, &settings.gateway_id, settings.frame_bytes_max)?;
     send(&mut stream, &first).await?;
     let mut reader = FrameReader::new(HELLO_BYTES_MAX);
     loop {

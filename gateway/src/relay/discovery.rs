@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diffyne_shared::bus::WorkerRegistry;
-use diffyne_shared::rpc::PeerAddress;
+use diffyne_shared::rpc::Endpoint;
 use tokio::sync::watch;
 
 /// The addresses of all workers.
-pub type Workers = Arc<Vec<PeerAddress>>;
+pub type Workers = Arc<Vec<Endpoint>>;
 
 /// How often the registry is read without being told of a change.
 const READ_EVERY: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ const READ_EVERY: Duration = Duration::from_secs(1);
 const EMPTY_GRACE: Duration = Duration::from_secs(10);
 
 /// Keeps the list up to date until the program ends.
-pub async fn run(fixed: Vec<PeerAddress>, registry: Option<WorkerRegistry>, list: watch::Sender<Workers>) {
+pub async fn run(fixed: Vec<Endpoint>, registry: Option<WorkerRegistry>, list: watch::Sender<Workers>) {
     publish(&list, &fixed, &BTreeSet::new());
     let Some(registry) = registry else { return list.closed().await };
     let mut empty_since = None;
@@ -26,7 +26,7 @@ pub async fn run(fixed: Vec<PeerAddress>, registry: Option<WorkerRegistry>, list
         if let Ok(listing) = registry.list().await {
             let entries = listing.workers;
             let there = entries.iter().filter(|entry| !entry.draining);
-            let found: BTreeSet<PeerAddress> = there.filter_map(|entry| entry.address.parse().ok()).collect();
+            let found: BTreeSet<Endpoint> = there.filter_map(|entry| entry.address.parse().ok()).collect();
             if found.is_empty() && entries.is_empty() {
                 let since = *empty_since.get_or_insert_with(tokio::time::Instant::now);
                 if since.elapsed() > EMPTY_GRACE {
@@ -45,8 +45,8 @@ pub async fn run(fixed: Vec<PeerAddress>, registry: Option<WorkerRegistry>, list
     }
 }
 
-fn publish(list: &watch::Sender<Workers>, fixed: &[PeerAddress], found: &BTreeSet<PeerAddress>) {
-    let mut all: Vec<PeerAddress> = fixed.to_vec();
+fn publish(list: &watch::Sender<Workers>, fixed: &[Endpoint], found: &BTreeSet<Endpoint>) {
+    let mut all: Vec<Endpoint> = fixed.to_vec();
     all.extend(found.iter().filter(|address| !fixed.contains(address)).cloned());
     list.send_if_modified(|now| {
         let differs = **now != all;

@@ -15,7 +15,7 @@ const FIRST_BYTES: usize = 1024;
 
 /// What a connection may send.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct DecoderLimits {
     /// Largest message, assembled, that size included.
     pub message_bytes_max: usize,
     /// Whether binary messages are taken.
@@ -74,7 +74,7 @@ struct Partial {
 /// Reads one connection's frames.
 #[derive(Debug)]
 pub struct Decoder {
-    limits: Limits,
+    limits: DecoderLimits,
     head: [u8; HEAD_MAX],
     head_length: u8,
     frame: Option<FrameState>,
@@ -88,7 +88,7 @@ pub struct Decoder {
 
 impl Decoder {
     /// A decoder for a new connection.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: DecoderLimits) -> Self {
         Self {
             limits,
             head: [0; HEAD_MAX],
@@ -329,7 +329,7 @@ impl Partial {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { message_bytes_max: 1000, binary: false };
+    const LIMITS: DecoderLimits = DecoderLimits { message_bytes_max: 1000, binary: false };
 
     /// A client frame, masked.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -352,7 +352,7 @@ mod tests {
     }
 
     /// Feeds bytes in chunks; what was seen, and how it ended.
-    fn run(limits: Limits, bytes: &[u8], chunk: usize) -> (Vec<String>, Option<u16>) {
+    fn run(limits: DecoderLimits, bytes: &[u8], chunk: usize) -> (Vec<String>, Option<u16>) {
         let mut decoder = Decoder::new(limits);
         let mut seen = Vec::new();
         for part in bytes.chunks(chunk) {
@@ -439,7 +439,7 @@ mod tests {
         head.extend_from_slice(&(60u64 << 20).to_be_bytes());
         head.extend_from_slice(&[0; 4]);
         assert_eq!(run(LIMITS, &head, 1).1, Some(1009));
-        let mut decoder = Decoder::new(Limits { message_bytes_max: 64 << 20, binary: false });
+        let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 64 << 20, binary: false });
         let mut used = 0;
         assert_eq!(decoder.next(&mut head, &mut used), Ok(None));
         assert!(decoder.partial.bytes.capacity() <= FIRST_BYTES);
@@ -467,7 +467,7 @@ mod tests {
 
     #[test]
     fn binary_is_taken_where_it_is_allowed() {
-        let limits = Limits { binary: true, ..LIMITS };
+        let limits = DecoderLimits { binary: true, ..LIMITS };
         assert_eq!(run(limits, &frame(0x82, &[0xff]), 100).0, ["Binary([255])"]);
     }
 }

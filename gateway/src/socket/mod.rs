@@ -15,6 +15,6 @@ pub mod io;
 pub mod outbox;
 
 pub use close::Close;
-pub use decoder::{Decoder, Event, Limits};
+pub use decoder::{Decoder, DecoderLimits, Event};
 pub use io::{IoReader, IoWriter};
 pub use outbox::{Flushed, Outbox};

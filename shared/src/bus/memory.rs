@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::{BusEvent, Incoming, Outgoing, Position, QueueFull, Shared, random_bits};
+use super::event::{Broadcast, BusEvent, Position, Publication, QueueFull};
+use super::shared::{Shared, random_bits};
 
 pub(super) struct MemoryBus {
     shared: Arc<Shared>,
@@ -25,7 +26,7 @@ impl MemoryBus {
         Self { shared, sender, epoch, offset: Mutex::new(0) }
     }
 
-    pub(super) fn publish(&self, event: Outgoing) -> Result<String, QueueFull> {
+    pub(super) fn publish(&self, event: Publication) -> Result<String, QueueFull> {
         let mut offset = self.offset.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(place) = self.sender.try_reserve() else {
             self.shared.counters.overflowed.fetch_add(1, Relaxed);
@@ -36,7 +37,7 @@ impl MemoryBus {
         let position = Position { epoch: self.epoch.clone(), offset: *offset };
         self.shared.position.store(Arc::new(Some(position.clone())));
         self.shared.counters.published.fetch_add(1, Relaxed);
-        place.send(BusEvent::Broadcast(Incoming { id: id.clone(), position: Some(position), event }));
+        place.send(BusEvent::Broadcast(Broadcast { id: id.clone(), position: Some(position), event }));
         Ok(id)
     }
 }
@@ -44,10 +45,10 @@ impl MemoryBus {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use crate::bus::{Bus, BusEvent, GatewayIdentity, Outgoing, Position};
+    use crate::bus::{Bus, BusEvent, GatewayIdentity, Position, Publication};
 
-    fn event(name: &str) -> Outgoing {
-        Outgoing { name: name.to_owned(), params: "[]".to_owned(), except: None, depth: 0 }
+    fn event(name: &str) -> Publication {
+        Publication { name: name.to_owned(), params: "[]".to_owned(), except: None, depth: 0 }
     }
 
     #[tokio::test]
@@ -56,9 +57,9 @@ mod tests {
         assert!(matches!(events.recv().await, Some(BusEvent::Start { .. })));
         let ids: Vec<String> = (0..5).map(|_| bus.publish(event("e")).unwrap()).collect();
         for (index, id) in ids.iter().enumerate() {
-            let Some(BusEvent::Broadcast(incoming)) = events.recv().await else { panic!("no broadcast") };
-            assert_eq!(&incoming.id, id);
-            assert_eq!(incoming.position.unwrap().offset, index as u64 + 1);
+            let Some(BusEvent::Broadcast(broadcast)) = events.recv().await else { panic!("no broadcast") };
+            assert_eq!(&broadcast.id, id);
+            assert_eq!(broadcast.position.unwrap().offset, index as u64 + 1);
         }
         assert!(matches!(bus.position(), Some(Position { offset: 5, .. })));
     }

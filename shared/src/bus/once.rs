@@ -1,18 +1,18 @@
-//! Names that are good once, as one process remembers them.
+//! Names that are valid once, as one process remembers them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Names that are remembered; while there are so many, a new one is refused, as a name that is forgotten would be good
+/// Names that are remembered. While there are so many, a new one is refused: a name that is forgotten would be valid
 /// again.
 const NAMES_MAX: usize = 50_000;
 /// How often names whose time is over are taken out.
 const CLEAN_EVERY: Duration = Duration::from_secs(1);
 
-/// What has been heard, and until when it counts.
+/// The names that were seen, each until its life is over.
 #[derive(Default)]
-pub(super) struct Once(Mutex<Names>);
+pub(super) struct SeenNames(Mutex<Names>);
 
 #[derive(Default)]
 struct Names {
@@ -29,8 +29,9 @@ impl Names {
     }
 }
 
-impl Once {
-    pub(super) fn first(&self, name: &str, life: Duration) -> bool {
+impl SeenNames {
+    /// Remembers a name; `false` when it is known, or when no more names can be remembered.
+    pub(super) fn insert(&self, name: &str, life: Duration) -> bool {
         let now = Instant::now();
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         names.clean(now);
@@ -49,20 +50,20 @@ mod tests {
 
     #[test]
     fn a_name_is_good_once_within_its_life() {
-        let once = Once::default();
-        assert!(once.first("a", Duration::from_mins(1)));
-        assert!(!once.first("a", Duration::from_mins(1)));
-        assert!(once.first("b", Duration::ZERO));
-        assert!(once.first("b", Duration::ZERO), "its life is over");
+        let seen = SeenNames::default();
+        assert!(seen.insert("a", Duration::from_mins(1)));
+        assert!(!seen.insert("a", Duration::from_mins(1)));
+        assert!(seen.insert("b", Duration::ZERO));
+        assert!(seen.insert("b", Duration::ZERO), "its life is over");
     }
 
     #[test]
     fn no_number_of_other_names_makes_a_name_good_again() {
-        let once = Once::default();
-        assert!(once.first("a", Duration::from_mins(1)));
+        let seen = SeenNames::default();
+        assert!(seen.insert("a", Duration::from_mins(1)));
         for other in 0..NAMES_MAX * 2 {
-            once.first(&other.to_string(), Duration::from_mins(1));
+            seen.insert(&other.to_string(), Duration::from_mins(1));
         }
-        assert!(!once.first("a", Duration::from_mins(1)));
+        assert!(!seen.insert("a", Duration::from_mins(1)));
     }
 }

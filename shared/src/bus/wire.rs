@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Incoming, Outgoing, Position};
+use super::event::{Broadcast, Position, Publication, is_event_name};
 
 #[derive(Serialize, Deserialize)]
 struct WireEvent<'a> {
@@ -17,32 +17,37 @@ struct WireEvent<'a> {
 }
 
 /// The event as it is handed to the publish script.
-pub(super) fn encode_event(event: &Outgoing) -> Option<String> {
+pub(super) fn encode_event(event: &Publication) -> Option<String> {
     let params: &RawValue = serde_json::from_str(&event.params).ok()?;
     let wire = WireEvent { name: event.name.clone(), params, except: event.except.clone(), depth: event.depth };
     serde_json::to_string(&wire).ok()
 }
 
 /// The event as it stands in the history.
-pub(super) fn decode_event(text: &str) -> Option<Outgoing> {
+pub(super) fn decode_event(text: &str) -> Option<Publication> {
     let wire: WireEvent<'_> = serde_json::from_str(text).ok()?;
     if !wire.params.get().starts_with('[') {
         return None;
     }
-    Some(Outgoing { name: wire.name, params: wire.params.get().to_owned(), except: wire.except, depth: wire.depth })
+    Some(Publication { name: wire.name, params: wire.params.get().to_owned(), except: wire.except, depth: wire.depth })
+}
+
+/// Reads an event as applications write it: `{"name", "params": [...], "except"?}`.
+pub fn read_event(text: &str) -> Option<Publication> {
+    decode_event(text).filter(|event| is_event_name(&event.name))
 }
 
 /// One message of the events channel.
 #[derive(Debug)]
-pub(super) enum Published {
+pub(super) enum EventsMessage {
     /// A broadcast, and the id of the one before.
-    Broadcast { incoming: Incoming, prev: String },
+    Broadcast { broadcast: Broadcast, prev: String },
     /// The epoch was renewed.
     Renewed,
 }
 
 #[derive(Deserialize)]
-struct Envelope<'a> {
+struct WireBroadcast<'a> {
     epoch: String,
     offset: u64,
     #[serde(default)]
@@ -54,12 +59,12 @@ struct Envelope<'a> {
 }
 
 /// Reads a message of the events channel; `None` for what is none of ours.
-pub(super) fn decode_published(bytes: &[u8]) -> Option<Published> {
-    let envelope: Envelope<'_> = serde_json::from_slice(bytes).ok()?;
+pub(super) fn decode_message(bytes: &[u8]) -> Option<EventsMessage> {
+    let envelope: WireBroadcast<'_> = serde_json::from_slice(bytes).ok()?;
     let position = Position { epoch: envelope.epoch, offset: envelope.offset };
-    let Some(id) = envelope.id else { return Some(Published::Renewed) };
+    let Some(id) = envelope.id else { return Some(EventsMessage::Renewed) };
     let event = decode_event(envelope.event?.get())?;
-    Some(Published::Broadcast { incoming: Incoming { id, position: Some(position), event }, prev: envelope.prev })
+    Some(EventsMessage::Broadcast { broadcast: Broadcast { id, position: Some(position), event }, prev: envelope.prev })
 }
 
 #[cfg(test)]
@@ -70,20 +75,21 @@ mod tests {
     #[test]
     fn parameters_pass_through_untouched() {
         let params = r#"[{"room_id":1, "f": 1.0,"big":12345678901234567890,"e":[],"o":{}}]"#.to_owned();
-        let event = Outgoing { name: "a".to_owned(), params: params.clone(), except: Some("c".to_owned()), depth: 1 };
+        let event =
+            Publication { name: "a".to_owned(), params: params.clone(), except: Some("c".to_owned()), depth: 1 };
         let text = encode_event(&event).unwrap();
         let message = format!(r#"{{"epoch":"e","offset":3,"id":"g-3","prev":"g-2","event":{text}}}"#);
-        let Some(Published::Broadcast { incoming, prev }) = decode_published(message.as_bytes()) else {
+        let Some(EventsMessage::Broadcast { broadcast, prev }) = decode_message(message.as_bytes()) else {
             panic!("{message}")
         };
-        assert_eq!((incoming.event.params, prev.as_str()), (params, "g-2"));
-        assert_eq!(incoming.event.except.as_deref(), Some("c"));
+        assert_eq!((broadcast.event.params, prev.as_str()), (params, "g-2"));
+        assert_eq!(broadcast.event.except.as_deref(), Some("c"));
     }
 
     #[test]
     fn strangers_messages_are_none_of_ours() {
         for text in ["", "7", "{}", r#"{"epoch":"e","offset":1,"id":"x"}"#, r#"{"epoch":"e","offset":-1}"#] {
-            assert!(decode_published(text.as_bytes()).is_none(), "{text}");
+            assert!(decode_message(text.as_bytes()).is_none(), "{text}");
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize as _, Serialize as _};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::{Frame, tag};
+use super::frame::{Frame, tag};
 
 const LENGTH_BYTES: usize = 4;
 /// What is asked of the kernel in one read.
@@ -31,7 +31,7 @@ pub enum CodecError {
     TooLarge(usize, usize),
     /// A frame over the limit arrived and is read past; the reader goes on behind it.
     #[error("a frame of {} bytes is too large and was read past", .0.bytes)]
-    Oversized(Oversized),
+    Oversized(OversizedFrame),
     /// Not MessagePack, or not of the frame's shape.
     #[error("not a frame: {0}")]
     Malformed(#[from] rmp_serde::decode::Error),
@@ -42,39 +42,39 @@ pub enum CodecError {
 
 /// What is known of a frame that was read past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Oversized {
+pub struct OversizedFrame {
     /// Its length.
     pub bytes: usize,
-    /// What it was about.
-    pub about: Option<About>,
+    /// The call that it was about.
+    pub call: Option<CallRef>,
 }
 
-/// A frame about a call.
+/// A call, and the frame of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum About {
+pub enum CallRef {
     /// The call with this id.
     Call(u64),
     /// The reply to this id.
     Reply(u64),
 }
 
-impl Oversized {
+impl OversizedFrame {
     /// Reads type and id of the frame that begins so.
     fn read(bytes: usize, mut head: &[u8]) -> Self {
         use rmp::decode::{read_array_len, read_int, read_map_len, read_str_from_slice};
-        let mut about = || {
+        let mut call = || {
             read_array_len(&mut head).ok()?;
             let tag: u8 = read_int(&mut head).ok()?;
             read_map_len(&mut head).ok()?;
             let (name, mut rest) = read_str_from_slice(head).ok()?;
             let id: u64 = read_int(&mut rest).ok()?;
             match (name, tag) {
-                ("id", tag::CALL) => Some(About::Call(id)),
-                ("id", tag::REPLY) => Some(About::Reply(id)),
+                ("id", tag::CALL) => Some(CallRef::Call(id)),
+                ("id", tag::REPLY) => Some(CallRef::Reply(id)),
                 _ => None,
             }
         };
-        Self { bytes, about: about() }
+        Self { bytes, call: call() }
     }
 }
 
@@ -148,7 +148,7 @@ impl FrameReader {
             let Some(head) = self.buffer.get(LENGTH_BYTES..LENGTH_BYTES + length.min(FRAME_HEAD_BYTES)) else {
                 return Ok(None);
             };
-            let oversized = Oversized::read(length, head);
+            let oversized = OversizedFrame::read(length, head);
             self.given = LENGTH_BYTES + length;
             return Err(CodecError::Oversized(oversized));
         }
@@ -173,7 +173,7 @@ impl FrameReader {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::rpc::{Call, CallKind, Client, EventOut, Outcome, Pong, Reply, SessionFate, Transport};
+    use crate::rpc::{Call, CallKind, Client, Outcome, Pong, Reply, ResponseEvent, SessionChange, Transport};
     use serde::Serialize;
 
     fn call(payload: &[u8]) -> Frame<'_> {
@@ -203,9 +203,9 @@ mod tests {
             status: 200,
             data: br#"{"s":true}"#,
             event_count: 1,
-            broadcasts: vec![EventOut { index: 0, name: "message-sent", params }],
+            broadcasts: vec![ResponseEvent { index: 0, name: "message-sent", params }],
             set_cookie: vec!["a=b".to_owned()],
-            session: SessionFate::Same,
+            session: SessionChange::Same,
             listeners: None,
             component: None,
             load: 3,
@@ -261,7 +261,7 @@ mod tests {
                         Ok(Some(Frame::Pong(pong))) => seen.push(format!("pong {}", pong.load)),
                         Ok(Some(other)) => panic!("{other:?}"),
                         Ok(None) => break,
-                        Err(CodecError::Oversized(oversized)) => seen.push(format!("past {:?}", oversized.about)),
+                        Err(CodecError::Oversized(oversized)) => seen.push(format!("past {:?}", oversized.call)),
                         Err(error) => panic!("{error}"),
                     }
                 }

@@ -5,33 +5,14 @@ use std::path::PathBuf;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
-use super::common::at_least_one;
-use super::{Layers, SettingsError, Spec};
-use crate::rpc::PeerAddress;
-
-pub(super) static APPLICATION: [Spec; 8] = [
-    Spec::optional(
-        "DIFFYNE_BACKEND_URL",
-        "Base URL of an application behind an HTTP server, http://127.0.0.1:8000 for example, whose components are run instead",
-    ),
-    Spec::optional("DIFFYNE_BACKEND_SOCKET", "Unix socket of that HTTP server; the URL then says host and path only"),
-    Spec::new("DIFFYNE_BACKEND_CONNECTIONS", "32", "Connections to that HTTP server that stay open"),
-    Spec::optional(
-        "DIFFYNE_FASTCGI",
-        "host:port or unix:PATH of php-fpm, whose application's components are run instead",
-    ),
-    Spec::optional(
-        "DIFFYNE_FASTCGI_SCRIPT",
-        "The application's front controller as php-fpm sees it, /var/www/app/public/index.php for example; its folder is the document root",
-    ),
-    Spec::new("DIFFYNE_FASTCGI_CONNECTIONS", "16", "Connections to php-fpm at once, no more than its pm.max_children"),
-    Spec::new(
-        "DIFFYNE_FASTCGI_KEEP_ALIVE",
-        "false",
-        "Keep connections to php-fpm open: each then holds one of its children for this worker alone",
-    ),
-    Spec::new("DIFFYNE_BACKEND_PREFIX", "/_diffyne", "Where that application serves the package's AJAX endpoint"),
-];
+use super::checks::at_least_one;
+use super::common::key_setting;
+use super::declare::settings;
+use super::error::SettingsError;
+use super::layers::Layers;
+use super::spec::Spec;
+use crate::rpc::Endpoint;
+use crate::signing::SigningKey;
 
 /// What the bridge's secret is derived for.
 const PURPOSE: &[u8] = b"diffyne bridge 1";
@@ -56,52 +37,57 @@ pub enum ServerSettings {
     FastCgi(FastCgiSettings),
 }
 
-/// An HTTP server.
-#[derive(Debug, Clone)]
-pub struct HttpSettings {
-    /// Base URL, without a slash at the end.
-    pub url: String,
-    /// A Unix socket to connect to instead of the URL's host.
-    pub socket: Option<PathBuf>,
-    /// Connections that stay open.
-    pub connections_max: usize,
+settings! {
+    /// An HTTP server.
+    pub struct HttpSettings {
+        "Application behind an HTTP server" {
+            /// Base URL of an application behind an HTTP server, http://127.0.0.1:8000 for example, whose components are run instead
+            DIFFYNE_BACKEND_URL = none => url: String, url;
+            /// Unix socket of that HTTP server; the URL then gives host and path only
+            DIFFYNE_BACKEND_SOCKET = none => socket: Option<PathBuf>;
+            /// Connections to that HTTP server that stay open
+            DIFFYNE_BACKEND_CONNECTIONS = "32" => connections_max: usize, at_least_one;
+        }
+    }
 }
 
-/// php-fpm.
-#[derive(Debug, Clone)]
-pub struct FastCgiSettings {
-    /// Where it listens.
-    pub address: PeerAddress,
-    /// The front controller, as php-fpm sees it.
-    pub script: String,
-    /// Connections at once.
-    pub connections_max: usize,
-    /// Whether they stay open.
-    pub keep_alive: bool,
+settings! {
+    /// php-fpm.
+    pub struct FastCgiSettings {
+        "Application in php-fpm" {
+            /// host:port or unix:PATH of php-fpm, whose application's components are run instead
+            DIFFYNE_FASTCGI = none => address: Endpoint;
+            /// The application's front controller as php-fpm sees it, /var/www/app/public/index.php for example; its folder is the document root
+            DIFFYNE_FASTCGI_SCRIPT = none => script: String, script;
+            /// Connections to php-fpm at once, no more than its pm.max_children
+            DIFFYNE_FASTCGI_CONNECTIONS = "16" => connections_max: usize, at_least_one;
+            /// Keep connections to php-fpm open: each then holds one of its children for this worker alone
+            DIFFYNE_FASTCGI_KEEP_ALIVE = "false" => keep_alive: bool;
+        }
+    }
+}
+
+settings! {
+    "Application behind an HTTP server or in php-fpm" {
+        /// Where that application serves the package's AJAX endpoint
+        DIFFYNE_BACKEND_PREFIX = "/_diffyne";
+    }
 }
 
 impl ApplicationSettings {
-    /// Checks the layers; `None` when there is no such application. `key` is the first signing key.
-    pub(super) fn read(layers: &Layers, key: &[u8]) -> Result<Option<Self>, SettingsError> {
-        let server = match (http(layers)?, fast_cgi(layers)?) {
+    /// Reads and checks the settings; `None` when there is no such application.
+    pub(super) fn read(layers: &Layers) -> Result<Option<Self>, SettingsError> {
+        let server = match (HttpSettings::read(layers)?, FastCgiSettings::read(layers)?) {
             (Some(_), Some(_)) => {
-                return Err(layers.invalid("DIFFYNE_FASTCGI", "left out when DIFFYNE_BACKEND_URL is set"));
+                return Err(layers.invalid(&DIFFYNE_FASTCGI, "left out when DIFFYNE_BACKEND_URL is set"));
             }
             (Some(http), None) => ServerSettings::Http(http),
             (None, Some(fast_cgi)) => ServerSettings::FastCgi(fast_cgi),
             (None, None) => return Ok(None),
         };
-        let prefix: String = layers.get("DIFFYNE_BACKEND_PREFIX")?;
-        // HMAC takes a key of any length, so this does not fail.
-        let secret = Hmac::<Sha256>::new_from_slice(key).map(|mut mac| {
-            mac.update(PURPOSE);
-            hex::encode(mac.finalize().into_bytes())
-        });
-        Ok(Some(Self {
-            server,
-            prefix: format!("/{}", prefix.trim_matches('/')),
-            bridge_secret: secret.unwrap_or_default(),
-        }))
+        let prefix: String = layers.get(&DIFFYNE_BACKEND_PREFIX)?;
+        let prefix = format!("/{}", prefix.trim_matches('/'));
+        Ok(Some(Self { server, prefix, bridge_secret: bridge_secret(layers)? }))
     }
 
     /// Calls that make sense at once, where the server sets a limit.
@@ -113,35 +99,52 @@ impl ApplicationSettings {
     }
 }
 
-fn http(layers: &Layers) -> Result<Option<HttpSettings>, SettingsError> {
-    let socket = layers.optional::<String>("DIFFYNE_BACKEND_SOCKET")?.map(PathBuf::from);
-    let Some(url) = layers.optional::<String>("DIFFYNE_BACKEND_URL")? else {
-        return match socket {
-            Some(_) => Err(layers.invalid("DIFFYNE_BACKEND_SOCKET", "given together with DIFFYNE_BACKEND_URL")),
-            None => Ok(None),
-        };
-    };
-    let rest = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-    let Some(rest) = rest.filter(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace)) else {
-        return Err(layers.invalid("DIFFYNE_BACKEND_URL", "an address that begins with http://"));
-    };
-    let connections_max = at_least_one(layers, "DIFFYNE_BACKEND_CONNECTIONS")?;
-    Ok(Some(HttpSettings { url: format!("http://{rest}"), socket, connections_max }))
+/// The secret is derived from the first signing key. A key that cannot be read is an error of the signer's.
+fn bridge_secret(layers: &Layers) -> Result<String, SettingsError> {
+    let keys: Vec<String> = layers.get(key_setting(layers))?;
+    let key = keys.first().and_then(|key| SigningKey::bytes(key).ok()).unwrap_or_default();
+    // HMAC takes a key of any length, so this does not fail.
+    let secret = Hmac::<Sha256>::new_from_slice(&key).map(|mut mac| {
+        mac.update(PURPOSE);
+        hex::encode(mac.finalize().into_bytes())
+    });
+    Ok(secret.unwrap_or_default())
 }
 
-fn fast_cgi(layers: &Layers) -> Result<Option<FastCgiSettings>, SettingsError> {
-    let Some(address) = layers.optional::<PeerAddress>("DIFFYNE_FASTCGI")? else { return Ok(None) };
-    let Some(script) = layers.optional::<String>("DIFFYNE_FASTCGI_SCRIPT")? else {
+impl HttpSettings {
+    fn read(layers: &Layers) -> Result<Option<Self>, SettingsError> {
+        if layers.is_set(&DIFFYNE_BACKEND_URL) {
+            return Self::from_layers(layers).map(Some);
+        }
+        if layers.is_set(&DIFFYNE_BACKEND_SOCKET) {
+            return Err(layers.invalid(&DIFFYNE_BACKEND_SOCKET, "given together with DIFFYNE_BACKEND_URL"));
+        }
+        Ok(None)
+    }
+}
+
+/// A base URL, without a slash at the end.
+fn url(layers: &Layers, spec: &'static Spec) -> Result<String, SettingsError> {
+    let url: String = layers.get(spec)?;
+    match url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) {
+        Some(rest) if !rest.is_empty() && !rest.contains(char::is_whitespace) => Ok(format!("http://{rest}")),
+        _ => Err(layers.invalid(spec, "an address that begins with http://")),
+    }
+}
+
+impl FastCgiSettings {
+    fn read(layers: &Layers) -> Result<Option<Self>, SettingsError> {
+        if layers.is_set(&DIFFYNE_FASTCGI) { Self::from_layers(layers).map(Some) } else { Ok(None) }
+    }
+}
+
+fn script(layers: &Layers, spec: &'static Spec) -> Result<String, SettingsError> {
+    let Some(script) = layers.get::<Option<String>>(spec)? else {
         let why = "php-fpm has to be told which file to run, /var/www/app/public/index.php for example".to_owned();
-        return Err(SettingsError::Missing { name: "DIFFYNE_FASTCGI_SCRIPT", why });
+        return Err(SettingsError::Missing { name: spec.name, why });
     };
     if !script.starts_with('/') || script.ends_with('/') {
-        return Err(layers.invalid("DIFFYNE_FASTCGI_SCRIPT", "the whole path of a file"));
+        return Err(layers.invalid(spec, "the whole path of a file"));
     }
-    Ok(Some(FastCgiSettings {
-        address,
-        script,
-        connections_max: at_least_one(layers, "DIFFYNE_FASTCGI_CONNECTIONS")?,
-        keep_alive: layers.get("DIFFYNE_FASTCGI_KEEP_ALIVE")?,
-    }))
+    Ok(script)
 }

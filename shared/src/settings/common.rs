@@ -1,103 +1,119 @@
-//! Settings that gateways and workers share: Redis, logs, the token between them.
+//! Settings that gateways and workers share: Redis, logs, keys and tokens.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::{ByteSize, FromSetting, List, LogFormat};
-use super::{Layers, SettingsError, Spec};
-use crate::rpc::PeerAddress;
+use super::checks::{at_least_one, bytes, positive};
+use super::declare::settings;
+use super::error::SettingsError;
+use super::layers::Layers;
+use super::spec::Spec;
+use super::value::LogFormat;
+use crate::rpc::Endpoint;
 use crate::token::TOKENS_MAX;
 
-pub(super) static WORKER_TOKEN: Spec = Spec::secret(
-    "DIFFYNE_WORKER_TOKEN",
-    "Shared by gateways and workers, which prove it to each other and never send it; needed for whatever is beyond loopback; two in force during a rotation (comma list)",
-);
-pub(super) static MAX_MESSAGE: Spec = Spec::new(
-    "DIFFYNE_WS_MAX_MESSAGE_SIZE",
-    "1048576",
-    "Largest message from a browser in bytes; one of exactly this size is accepted",
-);
-pub(super) static APP_KEY: Spec = Spec::secret(
-    "APP_KEY",
-    "Laravel's key: signs states when DIFFYNE_SIGNING_KEY is not set; gateways tell sessions apart by it (grants)",
-);
-pub(super) static SIGNING_KEY: Spec =
-    Spec::secret("DIFFYNE_SIGNING_KEY", "Signs states; the first of a comma list signs, all verify");
-pub(super) static DEBUG: Spec =
-    Spec::new("DIFFYNE_DEBUG", "false", "Tell clients the exception, file and line of a failure; never in production");
-pub(super) static ADMIN_LISTEN: Spec = Spec::optional(
-    "DIFFYNE_ADMIN_LISTEN",
-    "Where /metrics and /ready are served; default: loopback, own TCP port + 10000",
-);
+settings! {
+    "Keys and tokens" {
+        /// Signs states; the first of a comma list signs, all verify
+        DIFFYNE_SIGNING_KEY = secret, worker_reload;
+        /// Laravel's key: signs states when DIFFYNE_SIGNING_KEY is not set; gateways tell sessions apart by it (grants)
+        APP_KEY = secret, worker_reload;
+        /// Shared by gateways and workers, which prove it to each other and never send it; needed for every address beyond loopback; a comma list holds the old and the new one during a rotation
+        DIFFYNE_WORKER_TOKEN = secret, reload;
+        /// Bearer token for admin requests that change something; not set: they are refused
+        DIFFYNE_ADMIN_TOKEN = secret;
+    }
+    "Messages and failures" {
+        /// Largest message from a browser in bytes; one of exactly this size is accepted
+        DIFFYNE_WS_MAX_MESSAGE_SIZE = "1048576";
+        /// Tell clients the exception, file and line of a failure; never in production
+        DIFFYNE_DEBUG = "false";
+    }
+    "Connection status" {
+        /// How long cache()->get('diffyne:websocket:status') remains after the last gateway or worker has died
+        DIFFYNE_STATUS_TTL = "30s";
+    }
+}
 
-pub(super) static ADMIN_TOKEN: Spec = Spec::secret(
-    "DIFFYNE_ADMIN_TOKEN",
-    "Bearer token for admin requests that change something; not set: they are refused",
-);
-pub(super) static STATUS_TTL: Spec = Spec::new(
-    "DIFFYNE_STATUS_TTL",
-    "30s",
-    "How long cache()->get('diffyne:websocket:status') stays when every gateway or worker dies",
-);
+/// Tokens of gateways and workers.
+pub(super) fn worker_tokens(layers: &Layers, spec: &'static Spec) -> Result<Vec<String>, SettingsError> {
+    let tokens: Vec<String> = layers.get(spec)?;
+    if tokens.len() > TOKENS_MAX {
+        return Err(layers.invalid(spec, &format!("a comma list of at most {TOKENS_MAX}")));
+    }
+    Ok(tokens)
+}
 
-pub(super) static REDIS: [Spec; 9] = [
-    Spec::optional(
-        "DIFFYNE_REDIS_URL",
-        "redis://[user:password@]host:port[/db], rediss:// for TLS, redis+sentinel://host:26379,host2/name[/db], redis+cluster://host:port,host2; not set: no cluster, an in-memory bus",
-    ),
-    Spec::optional(
-        "DIFFYNE_REDIS_CA",
-        "PEM file of the authority that signed Redis's certificate; default: the system's",
-    ),
-    Spec::secret("DIFFYNE_REDIS_SENTINEL_PASSWORD", "Password of the Sentinels themselves, if they ask for one"),
-    Spec::optional(
-        "DIFFYNE_REDIS_PREFIX",
-        "Put before every Redis key and channel; set it to Laravel's to share a server",
-    ),
-    Spec::new("DIFFYNE_REDIS_TIMEOUT", "1s", "How long one Redis command or connect may take"),
-    Spec::new(
-        "DIFFYNE_REDIS_QUEUE",
-        "10000",
-        "Broadcasts that wait while Redis is away; beyond it clients are told of a gap",
-    ),
-    Spec::new(
-        "DIFFYNE_HISTORY_LENGTH",
-        "10000",
-        "Broadcasts kept, in Redis and in each gateway, to close gaps and for clients that come back",
-    ),
-    Spec::new("DIFFYNE_HISTORY_AGE", "5m", "How old a kept broadcast may be"),
-    Spec::new("DIFFYNE_HISTORY_BYTES", "64MiB", "How large all kept broadcasts may be together"),
+/// The setting that holds the signing keys: `DIFFYNE_SIGNING_KEY` if it is set, else `APP_KEY`.
+pub(super) fn key_setting(layers: &Layers) -> &'static Spec {
+    if layers.is_set(&DIFFYNE_SIGNING_KEY) { &DIFFYNE_SIGNING_KEY } else { &APP_KEY }
+}
+
+settings! {
+    /// How to reach Redis and what to keep there.
+    pub struct RedisSettings {
+        "Redis" {
+            /// redis://[user:password@]host:port[/db], rediss:// for TLS, redis+sentinel://host:26379,host2/name[/db], redis+cluster://host:port,host2; not set: no cluster, an in-memory bus
+            DIFFYNE_REDIS_URL = none => url: Option<String>, redis_url;
+            /// PEM file of the authority that signed Redis's certificate; default: the system's
+            DIFFYNE_REDIS_CA = none => ca: Option<PathBuf>;
+            /// Password of the Sentinels themselves, if they ask for one
+            DIFFYNE_REDIS_SENTINEL_PASSWORD = secret => sentinel_password: Option<String>;
+            /// Put before every Redis key and channel; set it to Laravel's to share a server
+            DIFFYNE_REDIS_PREFIX = none => prefix: String, prefix;
+            /// How long one Redis command or connect may take
+            DIFFYNE_REDIS_TIMEOUT = "1s" => timeout: Duration, positive;
+            /// How many broadcasts may wait while Redis is away; beyond it clients are told of a gap
+            DIFFYNE_REDIS_QUEUE = "10000" => queue_max: usize, at_least_one;
+        }
+        "History" {
+            /// How many broadcasts are kept, in Redis and in each gateway, to close gaps and for clients that come back
+            DIFFYNE_HISTORY_LENGTH = "10000" => history_length: usize, at_least_one;
+            /// How old a kept broadcast may be
+            DIFFYNE_HISTORY_AGE = "5m" => history_age: Duration, positive;
+            /// How large all kept broadcasts may be together
+            DIFFYNE_HISTORY_BYTES = "64MiB" => history_bytes: usize, bytes;
+        }
+    }
+    computed {
+        /// Whether only this machine can reach Redis, or Redis is not used.
+        is_local: bool = is_local_redis;
+    }
+}
+
+impl RedisSettings {
+    pub(super) fn read(layers: &Layers) -> Result<Self, SettingsError> {
+        Self::from_layers(layers)
+    }
+}
+
+const REDIS_SCHEMES: [&str; 8] = [
+    "redis://",
+    "rediss://",
+    "redis+unix://",
+    "unix://",
+    "redis+sentinel://",
+    "rediss+sentinel://",
+    "redis+cluster://",
+    "rediss+cluster://",
 ];
 
-pub(super) static LOG: [Spec; 3] = [
-    Spec::new("DIFFYNE_LOG", "info", "Log level, or tracing directives such as info,diffyne_gateway=debug"),
-    Spec::new("DIFFYNE_LOG_FORMAT", "text", "text or json"),
-    Spec::optional("DIFFYNE_LOG_DIR", "Directory for daily log files; not set: standard error"),
-];
+fn redis_url(layers: &Layers, spec: &'static Spec) -> Result<Option<String>, SettingsError> {
+    let url: Option<String> = layers.get(spec)?;
+    if url.as_ref().is_some_and(|url| !REDIS_SCHEMES.iter().any(|scheme| url.starts_with(scheme))) {
+        let allowed =
+            "a URL that starts with redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster://";
+        return Err(layers.invalid(spec, allowed));
+    }
+    Ok(url)
+}
 
-/// How to reach Redis and what to keep there.
-#[derive(Debug, Clone)]
-pub struct RedisSettings {
-    /// `redis://...`; `None`: memory bus.
-    pub url: Option<String>,
-    /// The authority of its certificate, beside the system's.
-    pub ca: Option<PathBuf>,
-    /// What Sentinels ask for.
-    pub sentinel_password: Option<String>,
-    /// Before every key and channel.
-    pub prefix: String,
-    /// Limit of one command.
-    pub timeout: Duration,
-    /// Broadcasts that wait while Redis is away.
-    pub queue_max: usize,
-    /// Broadcasts kept.
-    pub history_length: usize,
-    /// Age of a kept broadcast.
-    pub history_age: Duration,
-    /// Bytes of all kept broadcasts.
-    pub history_bytes: usize,
-    /// Only this machine can reach it, or it is not used.
-    pub is_local: bool,
+fn prefix(layers: &Layers, spec: &'static Spec) -> Result<String, SettingsError> {
+    Ok(layers.get::<Option<String>>(spec)?.unwrap_or_default())
+}
+
+fn is_local_redis(layers: &Layers) -> Result<bool, SettingsError> {
+    Ok(layers.get::<Option<String>>(&DIFFYNE_REDIS_URL)?.is_none_or(|url| is_local(&url)))
 }
 
 /// Whether a Redis URL names this machine alone.
@@ -112,93 +128,36 @@ fn is_local(url: &str) -> bool {
         // Without a port as well.
         [host.to_owned(), format!("{host}:0")]
             .iter()
-            .any(|text| text.parse::<PeerAddress>().is_ok_and(|address| address.is_local()))
+            .any(|text| text.parse::<Endpoint>().is_ok_and(|address| address.is_local()))
     })
 }
 
-/// The tokens of gateways and workers.
-pub(super) fn worker_tokens(layers: &Layers) -> Result<Vec<String>, SettingsError> {
-    let tokens = layers.optional::<List<String>>("DIFFYNE_WORKER_TOKEN")?.map(|list| list.0).unwrap_or_default();
-    if tokens.len() > TOKENS_MAX {
-        return Err(layers.invalid("DIFFYNE_WORKER_TOKEN", &format!("a comma list of at most {TOKENS_MAX}")));
-    }
-    Ok(tokens)
-}
-
-impl RedisSettings {
-    pub(super) fn read(layers: &Layers) -> Result<Self, SettingsError> {
-        let url: Option<String> = layers.optional("DIFFYNE_REDIS_URL")?;
-        let known = [
-            "redis://",
-            "rediss://",
-            "redis+unix://",
-            "unix://",
-            "redis+sentinel://",
-            "rediss+sentinel://",
-            "redis+cluster://",
-            "rediss+cluster://",
-        ];
-        if url.as_ref().is_some_and(|url| !known.iter().any(|scheme| url.starts_with(scheme))) {
-            return Err(layers.invalid(
-                "DIFFYNE_REDIS_URL",
-                "a URL that starts with redis://, rediss://, redis+unix://, redis+sentinel:// or redis+cluster://",
-            ));
+settings! {
+    /// Where log lines go.
+    pub struct LogSettings {
+        "Logs" {
+            /// Log level, or tracing directives such as info,diffyne_gateway=debug
+            DIFFYNE_LOG = "info", reload => filter: String, log_filter;
+            /// text or json
+            DIFFYNE_LOG_FORMAT = "text" => format: LogFormat;
+            /// Directory for daily log files; not set: standard error
+            DIFFYNE_LOG_DIR = none => directory: Option<PathBuf>;
         }
-        Ok(Self {
-            is_local: url.as_deref().is_none_or(is_local),
-            url,
-            ca: layers.optional::<String>("DIFFYNE_REDIS_CA")?.map(PathBuf::from),
-            sentinel_password: layers.optional("DIFFYNE_REDIS_SENTINEL_PASSWORD")?,
-            prefix: layers.optional("DIFFYNE_REDIS_PREFIX")?.unwrap_or_default(),
-            timeout: positive(layers, "DIFFYNE_REDIS_TIMEOUT")?,
-            queue_max: at_least_one(layers, "DIFFYNE_REDIS_QUEUE")?,
-            history_length: at_least_one(layers, "DIFFYNE_HISTORY_LENGTH")?,
-            history_age: positive(layers, "DIFFYNE_HISTORY_AGE")?,
-            history_bytes: layers.get::<ByteSize>("DIFFYNE_HISTORY_BYTES")?.0,
-        })
     }
-}
-
-/// Where log lines go.
-#[derive(Debug, Clone)]
-pub struct LogSettings {
-    /// Level or directives.
-    pub filter: String,
-    /// Text or JSON.
-    pub format: LogFormat,
-    /// Daily files here instead of standard error.
-    pub directory: Option<PathBuf>,
 }
 
 impl LogSettings {
     pub(super) fn read(layers: &Layers) -> Result<Self, SettingsError> {
-        let filter: String = layers.get("DIFFYNE_LOG")?;
-        if tracing_subscriber::EnvFilter::try_new(&filter).is_err() {
-            return Err(
-                layers.invalid("DIFFYNE_LOG", "a level (error, warn, info, debug, trace) or tracing directives")
-            );
-        }
-        Ok(Self {
-            filter,
-            format: layers.get("DIFFYNE_LOG_FORMAT")?,
-            directory: layers.optional::<String>("DIFFYNE_LOG_DIR")?.map(PathBuf::from),
-        })
+        Self::from_layers(layers)
     }
 }
 
-/// A duration that is not zero.
-pub(super) fn positive(layers: &Layers, name: &'static str) -> Result<Duration, SettingsError> {
-    let value: Duration = layers.get(name)?;
-    if value.is_zero() {
-        return Err(layers.invalid(name, &format!("{}, longer than nothing", Duration::allowed())));
+fn log_filter(layers: &Layers, spec: &'static Spec) -> Result<String, SettingsError> {
+    let filter: String = layers.get(spec)?;
+    if tracing_subscriber::EnvFilter::try_new(&filter).is_err() {
+        return Err(layers.invalid(spec, "a level (error, warn, info, debug, trace) or tracing directives"));
     }
-    Ok(value)
-}
-
-/// A number that is not zero.
-pub(super) fn at_least_one(layers: &Layers, name: &'static str) -> Result<usize, SettingsError> {
-    let value: usize = layers.get(name)?;
-    if value == 0 { Err(layers.invalid(name, "a whole number, 1 or more")) } else { Ok(value) }
+    Ok(filter)
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! How the text of a setting becomes a value.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use ipnet::IpNet;
 
 use crate::rate::Rate;
-use crate::rpc::PeerAddress;
-use crate::rpc::proof::LegacyToken;
+use crate::rpc::Endpoint;
+use crate::rpc::handshake::LegacyToken;
 use crate::signing::{LockedValues, VerifyState};
 
 /// A type that a setting can have.
@@ -16,6 +18,36 @@ pub trait FromSetting: Sized {
     fn allowed() -> String;
     /// The value, or `None` when the text is not of this type.
     fn from_setting(text: &str) -> Option<Self>;
+    /// The value of a setting that has neither a text nor a default; `None`: there has to be one.
+    fn absent() -> Option<Self> {
+        None
+    }
+}
+
+/// A setting that may be absent.
+impl<T: FromSetting> FromSetting for Option<T> {
+    fn allowed() -> String {
+        T::allowed()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        T::from_setting(text).map(Some)
+    }
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+}
+
+/// A list, separated by commas; empty items are dropped.
+impl<T: FromSetting> FromSetting for Vec<T> {
+    fn allowed() -> String {
+        format!("a comma list, each item {}", T::allowed())
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(T::from_setting).collect()
+    }
+    fn absent() -> Option<Self> {
+        Some(Self::new())
+    }
 }
 
 impl FromSetting for String {
@@ -24,6 +56,15 @@ impl FromSetting for String {
     }
     fn from_setting(text: &str) -> Option<Self> {
         Some(text.to_owned())
+    }
+}
+
+impl FromSetting for PathBuf {
+    fn allowed() -> String {
+        "a path".to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        Some(Self::from(text))
     }
 }
 
@@ -54,61 +95,41 @@ impl FromSetting for bool {
     }
 }
 
-/// `28s`, `500ms`, `5m`, `1h`.
+/// Longest duration of a setting: a year.
+const DURATION_MAX: Duration = Duration::from_hours(366 * 24);
+
+/// `28s`, `500ms`, `5m`, `1h 30m`. Months are refused: they differ in length, and `5M` is likely a mistyped `5m`.
 impl FromSetting for Duration {
     fn allowed() -> String {
         "a duration such as 500ms, 28s, 5m or 1h".to_owned()
     }
     fn from_setting(text: &str) -> Option<Self> {
-        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let number: u64 = text[..digits].parse().ok()?;
-        let millis = match text[digits..].trim() {
-            "ms" => 1,
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return None,
-        };
-        number.checked_mul(millis).filter(|millis| *millis <= 366 * 24 * 3_600_000).map(Duration::from_millis)
-    }
-}
-
-impl FromSetting for LegacyToken {
-    fn allowed() -> String {
-        "refuse or accept".to_owned()
-    }
-    fn from_setting(text: &str) -> Option<Self> {
-        match text {
-            "refuse" => Some(Self::Refuse),
-            "accept" => Some(Self::Accept),
-            _ => None,
+        if text.contains('M') || text.contains("month") {
+            return None;
         }
+        humantime::parse_duration(text).ok().filter(|duration| *duration <= DURATION_MAX)
     }
 }
 
-/// A number of bytes: `1048576`, `64KiB`, `1MiB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ByteSize(pub usize);
+/// Largest size of a setting: 1 TiB.
+const SIZE_MAX: ByteSize = ByteSize::tib(1);
 
+/// A number of bytes: `1048576`, `64KiB`, `1MiB`, or `64KB`, which is 64000. A bare `K` or `M` is refused: it means
+/// 1000 to some programs and 1024 to others.
 impl FromSetting for ByteSize {
     fn allowed() -> String {
         "a number of bytes such as 1048576, 64KiB or 1MiB".to_owned()
     }
     fn from_setting(text: &str) -> Option<Self> {
-        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let number: usize = text[..digits].parse().ok()?;
-        let unit = match text[digits..].trim() {
-            "" | "B" => 1,
-            "KiB" => 1 << 10,
-            "MiB" => 1 << 20,
-            "GiB" => 1 << 30,
-            _ => return None,
-        };
-        number.checked_mul(unit).filter(|bytes| *bytes <= 1 << 40).map(ByteSize)
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number && !text.ends_with(['b', 'B']) {
+            return None;
+        }
+        text.parse().ok().filter(|size| *size <= SIZE_MAX)
     }
 }
 
-impl FromSetting for PeerAddress {
+impl FromSetting for Endpoint {
     fn allowed() -> String {
         "host:port or unix:PATH".to_owned()
     }
@@ -157,48 +178,6 @@ impl FromSetting for ByteRate {
     }
 }
 
-/// A list, separated by commas; empty items are dropped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct List<T>(pub Vec<T>);
-
-impl<T: FromSetting> FromSetting for List<T> {
-    fn allowed() -> String {
-        format!("a comma list, each item {}", T::allowed())
-    }
-    fn from_setting(text: &str) -> Option<Self> {
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        items.map(T::from_setting).collect::<Option<_>>().map(List)
-    }
-}
-
-impl FromSetting for VerifyState {
-    fn allowed() -> String {
-        "property-updates, strict or none".to_owned()
-    }
-    fn from_setting(text: &str) -> Option<Self> {
-        match text {
-            // Laravel's configuration allows booleans here.
-            "property-updates" | "true" => Some(Self::PropertyUpdates),
-            "strict" => Some(Self::Strict),
-            "none" | "false" => Some(Self::None),
-            _ => None,
-        }
-    }
-}
-
-impl FromSetting for LockedValues {
-    fn allowed() -> String {
-        "signed or upstream".to_owned()
-    }
-    fn from_setting(text: &str) -> Option<Self> {
-        match text {
-            "signed" => Some(Self::Signed),
-            "upstream" => Some(Self::Upstream),
-            _ => None,
-        }
-    }
-}
-
 /// An address, or a range of them as `10.0.0.0/8`.
 impl FromSetting for IpNet {
     fn allowed() -> String {
@@ -209,56 +188,72 @@ impl FromSetting for IpNet {
     }
 }
 
-/// Proxies whose word counts; `none` are these: an empty value means the default.
+/// Trusted proxies. `none` is the empty list, since an empty value means the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxies(pub Vec<IpNet>);
 
 impl FromSetting for Proxies {
     fn allowed() -> String {
-        format!("none or {}", List::<IpNet>::allowed())
+        format!("none or {}", Vec::<IpNet>::allowed())
     }
     fn from_setting(text: &str) -> Option<Self> {
-        if text == "none" { Some(Self(Vec::new())) } else { List::from_setting(text).map(|list| Self(list.0)) }
+        if text == "none" { Some(Self(Vec::new())) } else { Vec::from_setting(text).map(Self) }
     }
 }
 
-/// A value from a fixed set of words.
+/// A type whose values are words.
 macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),* $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($(#[$doc])* $variant),* }
-
-        impl FromSetting for $name {
+    ($type:ty { $first:literal => $first_value:ident $(, $word:literal => $value:ident)* } $(also $alias:literal => $alias_value:ident)*) => {
+        impl $crate::settings::value::FromSetting for $type {
             fn allowed() -> String {
-                format!("one of {}", [$($word),*].join(", "))
+                $crate::settings::value::alternatives(&[$first $(, $word)*])
             }
             fn from_setting(text: &str) -> Option<Self> {
-                match text { $($word => Some(Self::$variant),)* _ => None }
+                match text {
+                    $first => Some(Self::$first_value),
+                    $($word => Some(Self::$value),)*
+                    $($alias => Some(Self::$alias_value),)*
+                    _ => None,
+                }
             }
         }
     };
 }
+pub(super) use words;
 
-words! {
-    /// How log lines look.
-    LogFormat {
-        /// Text on a terminal, JSON otherwise is not assumed: text everywhere unless asked.
-        Text = "text",
-        /// One JSON object a line.
-        Json = "json",
+/// `a or b`, `a, b or c`.
+pub(super) fn alternatives(words: &[&str]) -> String {
+    match words {
+        [words @ .., last] if !words.is_empty() => format!("{} or {last}", words.join(", ")),
+        words => words.concat(),
     }
 }
 
-words! {
-    /// Who may subscribe (`granted` comes with the next release).
-    Subscribe {
-        /// Anyone who may connect.
-        Open = "open",
-        /// Those whom a worker grants it, in their own session.
-        Granted = "granted",
-    }
+words!(LegacyToken { "refuse" => Refuse, "accept" => Accept });
+words!(LockedValues { "signed" => Signed, "upstream" => Upstream });
+// Laravel's configuration allows booleans here.
+words!(VerifyState { "property-updates" => PropertyUpdates, "strict" => Strict, "none" => None }
+    also "true" => PropertyUpdates also "false" => None);
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text, also where standard error is no terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
+words!(LogFormat { "text" => Text, "json" => Json });
+
+/// Who may subscribe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subscribe {
+    /// Anyone who may connect.
+    Open,
+    /// Those to whom a worker grants it, in their own session.
+    Granted,
+}
+words!(Subscribe { "open" => Open, "granted" => Granted });
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -281,7 +276,7 @@ mod tests {
         let rate = |per_second, burst| Some(ByteRate(Rate { per_second, burst }));
         assert_eq!(ByteRate::from_setting("4MiB/s:16MiB"), rate(4 << 20, 16 << 20));
         assert_eq!((ByteRate::from_setting("1KiB/s"), ByteRate::from_setting("off")), (rate(1024, 2048), rate(0, 0)));
-        for text in ["", "x", "4MB/s", "1MiB/m", "1MiB/s:", "1MiB/s:0", "4GiB/s"] {
+        for text in ["", "x", "4M/s", "1MiB/m", "1MiB/s:", "1MiB/s:0", "4GiB/s"] {
             assert_eq!(ByteRate::from_setting(text), None, "{text}");
         }
     }
@@ -290,12 +285,17 @@ mod tests {
     fn durations_and_sizes_have_units() {
         assert_eq!(Duration::from_setting("28s"), Some(Duration::from_secs(28)));
         assert_eq!(Duration::from_setting("500ms"), Some(Duration::from_millis(500)));
-        assert_eq!(ByteSize::from_setting("64KiB"), Some(ByteSize(65_536)));
-        assert_eq!(ByteSize::from_setting("1048576"), Some(ByteSize(1 << 20)));
-        for text in ["", "s", "28", "28 days", "-1s", "99999999999999999999s"] {
+        assert_eq!(Duration::from_setting("1h 30m"), Some(Duration::from_mins(90)));
+        assert_eq!(Duration::from_setting("0s"), Some(Duration::ZERO));
+        assert_eq!(Duration::from_setting("0"), Some(Duration::ZERO));
+        for text in ["", "s", "28", "5M", "2 months", "2 years", "-1s", "99999999999999999999s"] {
             assert_eq!(Duration::from_setting(text), None, "{text}");
         }
-        for text in ["", "KiB", "1KB", "-1", "99999999999GiB"] {
+        let sizes = [("64KiB", 65_536), ("64 KiB", 65_536), ("1048576", 1 << 20), ("7B", 7), ("0", 0), ("1KB", 1000)];
+        for (text, size) in sizes {
+            assert_eq!(ByteSize::from_setting(text), Some(ByteSize(size)), "{text}");
+        }
+        for text in ["", "KiB", "64K", "1M", "1.5", "-1", "-1KiB", "1e3", "99999999999GiB", "2TiB"] {
             assert_eq!(ByteSize::from_setting(text), None, "{text}");
         }
     }

@@ -22,48 +22,12 @@ use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
 use super::canonical::{Escaping, print_number, print_string};
-use super::{Signer, SigningKey, to_hex};
+use super::key::SigningKey;
+use super::signature::to_hex;
+use super::signer::{LockedValues, Signer};
 
-/// What the key of locks is derived with. PHP's bridge has the same text.
-const LABEL: &[u8] = b"diffyne locked values 1";
 /// Names that one lock may cover; a class has fewer properties.
 const NAMES_MAX: usize = 256;
-
-/// Whose values of locked and hidden properties are taken (`DIFFYNE_LOCKED`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LockedValues {
-    /// Those that a signature covers, for the class and the component that they are sent for.
-    #[default]
-    Signed,
-    /// Those that the package takes: any, where the verification of states lets them pass.
-    Upstream,
-}
-
-/// The parts of what a client sends as its signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SignatureParts<'a> {
-    /// The package's own.
-    pub state: &'a str,
-    /// Ours, with its names; a page of the unmodified package has none.
-    pub lock: Option<&'a str>,
-}
-
-impl<'a> SignatureParts<'a> {
-    /// Splits a signature; one of the package has no second part.
-    pub fn of(text: &'a str) -> Self {
-        match text.split_once('.') {
-            Some((state, lock)) => Self { state, lock: Some(lock) },
-            None => Self { state: text, lock: None },
-        }
-    }
-}
-
-/// The key of the locks that belong to a signing key.
-pub(super) fn lock_key(key: &Hmac<Sha256>) -> Option<Hmac<Sha256>> {
-    let mut mac = key.clone();
-    mac.update(LABEL);
-    Hmac::new_from_slice(&mac.finalize().into_bytes()).ok()
-}
 
 fn mac(key: &SigningKey, class: &str, component_id: &str, values: &Map<String, Value>) -> Hmac<Sha256> {
     let mut document = String::with_capacity(256);
@@ -158,7 +122,8 @@ impl Signer {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::VerifyState;
+    use super::super::signature::SignatureParts;
+    use super::super::signer::VerifyState;
     use super::*;
 
     const CLASS: &str = "App\\Diffyne\\Counter";

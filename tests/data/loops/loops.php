@@ -5,7 +5,7 @@
  *
  *   A  the package's endpoint through the kernel, nothing reset between calls
  *   R  the bridge through the kernel, in a fresh sandbox for each call
- *   S  the bridge the short way, in a fresh sandbox for each call
+ *   S  the bridge on the fast path, in a fresh sandbox for each call
  *   D  the package's classes alone
  *
  * Prints calls and seconds. The bridge and its loop come first on standard input, without their last statement.
@@ -63,8 +63,8 @@ namespace Diffyne\Cluster\Loop {
                 $renderer->clearAllSnapshots();
             },
         };
-        if ($loop === 'S' && $application->closed !== null) {
-            throw new \RuntimeException($application->closed);
+        if ($loop === 'S' && $application->kernelReason !== null) {
+            throw new \RuntimeException($application->kernelReason);
         }
         for ($n = 0; $n < 200; $n++) {
             $one();

@@ -3,14 +3,18 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use diffyne_tests::{gallery, recorded, vault};
-use diffyne_worker::component::{Definition, Failure, Registry};
+use diffyne_tests::{gallery, protected_components, recorded};
+use diffyne_worker::component::{CallError, Definition, Registry};
 use diffyne_worker::{cli, demo};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+/// How often a held call looks whether it may go on.
+const RELEASE_STEP: Duration = Duration::from_millis(5);
 
 #[derive(Default, Serialize, Deserialize)]
 struct Silent {
@@ -44,11 +48,21 @@ struct Page {
 }
 
 /// One line a run, in the file that the test names: what ran, even when its answer was lost.
-fn note(tag: &str) -> Result<(), Failure> {
-    let path = std::env::var("DIFFYNE_PROBE_FILE").map_err(Failure::exception)?;
-    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(Failure::exception)?;
+fn note(tag: &str) -> Result<(), CallError> {
+    let path = std::env::var("DIFFYNE_PROBE_FILE").map_err(CallError::exception)?;
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(CallError::exception)?;
     // One write a line: two workers share the file.
-    file.write_all(format!("{tag}\n").as_bytes()).map_err(Failure::exception)
+    file.write_all(format!("{tag}\n").as_bytes()).map_err(CallError::exception)
+}
+
+/// Waits until the test releases the calls that wait for this.
+async fn wait_for_release(name: &str) -> Result<(), CallError> {
+    let path = std::env::var("DIFFYNE_PROBE_FILE").map_err(CallError::exception)?;
+    let release = PathBuf::from(path).with_extension(format!("release-{name}"));
+    while !release.exists() {
+        tokio::time::sleep(RELEASE_STEP).await;
+    }
+    Ok(())
 }
 
 fn register(registry: &mut Registry) {
@@ -58,7 +72,7 @@ fn register(registry: &mut Registry) {
         demo::register(registry);
     }
     gallery::components::register(registry);
-    vault::register(registry);
+    protected_components::register(registry);
     registry.add(
         Definition::<Silent>::new("App\\Tests\\Silent").method("touch", [], |silent, _context, ()| silent.count += 1),
     );
@@ -96,7 +110,16 @@ fn register(registry: &mut Registry) {
                     Ok(())
                 })
             })
-            .method("fail", [], |_probe, _context, ()| Err(Failure::Exception("it failed on purpose".to_owned())))
+            .async_method("hold", ["release", "tag"], |probe, _context, (release, tag): (String, String)| {
+                Box::pin(async move {
+                    note(&format!("begin {tag}"))?;
+                    wait_for_release(&release).await?;
+                    note(&format!("end {tag}"))?;
+                    probe.runs += 1;
+                    Ok(())
+                })
+            })
+            .method("fail", [], |_probe, _context, ()| Err(CallError::Exception("it failed on purpose".to_owned())))
             .method("panic", [], |_probe, _context, ()| -> () { panic!("it panicked on purpose") })
             .method("blast", ["n", "bytes"], |_probe, context, (n, bytes): (i64, i64)| {
                 let text = "x".repeat(usize::try_from(bytes).unwrap_or(0).min(2_000_000));

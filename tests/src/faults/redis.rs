@@ -22,7 +22,7 @@ pub async fn publish_by_calls(url: &str, numbers: std::ops::Range<u64>, every: D
         let started = Instant::now();
         sender.send("diffyne.call", probe("p", "announce", json!([n]), "r")).await?;
         let answer = sender.receive().await?;
-        ensure!(answer["data"]["s"] == true, "{answer}");
+        ensure!(answer.is_ok(), "{answer}");
         slowest = slowest.max(started.elapsed());
     }
     Ok(slowest)

@@ -6,9 +6,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use diffyne_gateway::socket::{Decoder, Limits};
+use diffyne_gateway::socket::{Decoder, DecoderLimits};
 use diffyne_shared::envelope::{self, DataHead};
-use diffyne_shared::rpc::proof::{GatewayGreeting, GatewayStep, LegacyToken, WorkerGreeting, WorkerStep};
+use diffyne_shared::rpc::handshake::{GatewayHandshake, GatewayStep, LegacyToken, WorkerHandshake, WorkerStep};
 use diffyne_shared::rpc::{self, CallKind, FrameReader, Transport};
 use diffyne_shared::settings::worker::{MissingKey, WorkerSettings};
 use diffyne_shared::settings::{Files, Layers, gateway, worker};
@@ -16,9 +16,10 @@ use diffyne_shared::signing::{
     EmptyStrings, Purpose, Signer, SigningKey, Verdict, VerifyState, canonical_json, fingerprint,
 };
 use diffyne_shared::token::Tokens;
-use diffyne_worker::backend::application::ApplicationBackend;
-use diffyne_worker::backend::translation::from_endpoint;
-use diffyne_worker::backend::{Backend, Job};
+use diffyne_worker::backend::Backend;
+use diffyne_worker::backend::upstream::UpstreamBackend;
+use diffyne_worker::backend::upstream::endpoint::read_response;
+use diffyne_worker::call::Job;
 use diffyne_worker::component::engine::Engine;
 use diffyne_worker::component::{ClientInfo, Registry};
 use diffyne_worker::vdom::{Node, Patch, diff, parse};
@@ -38,7 +39,7 @@ pub struct Runner {
     target: Target,
     runtime: tokio::runtime::Runtime,
     /// A worker's backend whose application answers with the input.
-    backend: Option<Arc<ApplicationBackend>>,
+    backend: Option<Arc<UpstreamBackend>>,
     /// The application's answer.
     input: Input,
     /// Components in Rust.
@@ -133,7 +134,7 @@ impl Runner {
 
 fn feed_envelope(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let usual = envelope::parse_usual(&text).map(|(message, _)| message.data.to_owned());
+    let usual = envelope::parse_canonical(&text).map(|(message, _)| message.data.to_owned());
     let parsed = envelope::parse(&text);
     if let Some(data) = usual {
         assert!(parsed.is_ok_and(|message| message.data == data), "the quick parser takes what the full one refuses");
@@ -143,7 +144,7 @@ fn feed_envelope(input: &[u8]) {
 }
 
 fn feed_socket(input: &[u8]) {
-    let mut decoder = Decoder::new(Limits { message_bytes_max: 4096, binary: false });
+    let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 4096, binary: false });
     let (mut bytes, mut used) = (input.to_vec(), 0);
     while let Ok(Some(_)) = decoder.next(&mut bytes, &mut used) {}
     assert!(used <= input.len());
@@ -153,8 +154,8 @@ fn feed_socket(input: &[u8]) {
 async fn feed_relay(mut input: &[u8]) {
     let mut reader = FrameReader::new(1 << 20);
     let tokens = Arc::new(Tokens::new(&["nobody-knows".to_owned()]));
-    let mut worker = WorkerGreeting::new(Arc::clone(&tokens), LegacyToken::Accept, rpc::Hello::default());
-    let greeting = GatewayGreeting::new(tokens, "g", 1 << 20);
+    let mut worker = WorkerHandshake::new(Arc::clone(&tokens), LegacyToken::Accept, rpc::Hello::default());
+    let greeting = GatewayHandshake::new(tokens, "g", 1 << 20);
     let (mut gateway, _) = greeting.unwrap_or_else(|error| panic!("no greeting: {error}"));
     loop {
         while let Ok(Some(frame)) = reader.next_frame() {
@@ -234,6 +235,6 @@ fn file_with(input: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
 
 fn feed_endpoint(input: &[u8]) {
     let status = [200, 400, 403, 404, 422, 500][input.len() % 6];
-    let (_, body) = from_endpoint(status, input);
+    let (_, body) = read_response(status, input);
     assert!(body.is_empty() || serde_json::from_slice::<Value>(&body).is_ok());
 }

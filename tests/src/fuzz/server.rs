@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use diffyne_shared::settings::worker::{Components, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{Files, Layers, worker};
-use diffyne_worker::backend::application::ApplicationBackend;
+use diffyne_worker::backend::upstream::UpstreamBackend;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -15,7 +15,7 @@ use super::Target;
 pub type Input = Arc<Mutex<Vec<u8>>>;
 
 /// Starts the server, and the backend for HTTP or FastCGI.
-pub async fn start(target: Target, input: Input) -> anyhow::Result<Arc<ApplicationBackend>> {
+pub async fn start(target: Target, input: Input) -> anyhow::Result<Arc<UpstreamBackend>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
     tokio::spawn(async move {
@@ -33,7 +33,7 @@ pub async fn start(target: Target, input: Input) -> anyhow::Result<Arc<Applicati
     let layers = Layers::read(&worker::specs(), &Files::default(), &HashMap::new(), &flags)?;
     let settings = WorkerSettings::read(&layers, MissingKey::Refuse)?;
     let Components::Application(application) = settings.components else { anyhow::bail!("no application") };
-    Ok(ApplicationBackend::start(application, settings.signer, false))
+    Ok(UpstreamBackend::start(application, settings.signer, false))
 }
 
 /// Reads once, whatever is asked, and writes the input. The backend may hang up at any time.

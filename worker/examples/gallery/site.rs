@@ -1,4 +1,4 @@
-//! The gallery's pages, served by hyper. Any Rust web server would do: all it takes is [`Page`] and a script tag.
+//! The gallery's pages, served by hyper. Any Rust web server can do it: it needs [`Page`] and a script tag.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -20,10 +20,10 @@ use super::components::SHOWN;
 
 const LAYOUT: &str = include_str!("layout.html");
 
-/// What the pages are made of.
+/// The gallery's web server.
 pub struct Site {
     pub engine: Arc<Engine>,
-    /// Script tags, at the end of every page.
+    /// The script tags at the end of every page.
     pub scripts: String,
 }
 
@@ -42,8 +42,8 @@ impl Site {
                     let (_, shown, class, about) =
                         SHOWN.iter().find(|(path, ..)| path.trim_start_matches('/') == name)?;
                     title = shown;
-                    let component = page.component(class, Value::Null).await.unwrap_or_else(|failure| {
-                        eprintln!("{class} cannot be shown: {failure:?}");
+                    let component = page.component(class, Value::Null).await.unwrap_or_else(|error| {
+                        eprintln!("{class} cannot be shown: {error:?}");
                         "<p>This component cannot be shown.</p>".to_owned()
                     });
                     // Writing into a String cannot fail.
@@ -64,16 +64,16 @@ impl Site {
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
                     let site = Arc::clone(&site);
-                    async move { Ok::<_, Infallible>(site.answer(&request).await) }
+                    async move { Ok::<_, Infallible>(site.respond(&request).await) }
                 });
-                // A browser that goes away is no fault of ours.
+                // The connection fails when the browser goes away.
                 let _ =
                     hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let mut headers = String::new();
         for (name, value) in request.headers() {
             if let Ok(value) = value.to_str() {

@@ -1,37 +1,37 @@
-//! Names of classes and methods: those that strangers write, and those that an application has said exist.
+//! Names of classes and methods: checks those that clients send, and remembers those that the application confirmed.
 //!
-//! PHP does not mind the case of such names, so that each can be spelt in many ways. Labels, logs and caches take the
-//! application's own spelling, or nothing.
+//! PHP ignores the case of such names, so a client can spell each in many ways. Labels, logs and caches use the
+//! application's own spelling, or none.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use diffyne_shared::rpc::CallKind;
 
-use crate::component::Failure;
-use crate::component::message::Verified;
+use crate::call::CallError;
+use crate::call::message::VerifiedCall;
 
 /// Bytes of a name of a class, a method or a property.
 const NAME_BYTES_MAX: usize = 255;
-/// Names that are remembered.
+/// Number of names that are remembered.
 const NAMES_MAX: usize = 5_000;
-/// Laravel writes a file for each class of this namespace that somebody asks for.
-const MADE_BY_ASKING: &str = "facades\\";
+/// Laravel generates a file for each class of this namespace on its first use.
+const REAL_TIME_FACADES: &str = "facades\\";
 
-/// A call's class and method as they are written in the application.
+/// A call's class and method in the application's own spelling.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Names {
+pub(super) struct CallNames {
     pub(super) class: String,
     pub(super) method: String,
 }
 
-/// The names that answers have told, for calls that end without an answer.
+/// Names from earlier replies, for calls that end without a reply.
 #[derive(Debug, Default)]
-pub struct KnownNames(Mutex<HashMap<String, String>>);
+pub(super) struct KnownNames(Mutex<HashMap<String, String>>);
 
 impl KnownNames {
-    /// Remembers names, as long as there is room.
-    pub(super) fn learn(&self, names: &Names) {
+    /// Remembers names, up to [`NAMES_MAX`].
+    pub(super) fn learn(&self, names: &CallNames) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, name) in [(key(&names.class, ""), &names.class), (key(&names.class, &names.method), &names.method)] {
             if !name.is_empty() && !known.contains_key(&key) && known.len() < NAMES_MAX {
@@ -40,12 +40,12 @@ impl KnownNames {
         }
     }
 
-    /// The application's spelling of names, as far as they are known.
-    pub(super) fn find(&self, class: &str, method: &str) -> Names {
+    /// The application's spelling of names; empty where it is not known.
+    pub(super) fn find(&self, class: &str, method: &str) -> CallNames {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let class = class.trim_start_matches('\\');
         let find = |key: String| known.get(&key).cloned().unwrap_or_default();
-        Names { class: find(key(class, "")), method: find(key(class, method)) }
+        CallNames { class: find(key(class, "")), method: find(key(class, method)) }
     }
 }
 
@@ -53,21 +53,21 @@ fn key(class: &str, method: &str) -> String {
     format!("{class}::{method}").to_ascii_lowercase()
 }
 
-/// A name as an application tells it, if it is one.
-pub(super) fn told(name: &str) -> &str {
+/// A class or method name from the application's reply; empty where it is not a valid name.
+pub(super) fn valid_or_empty(name: &str) -> &str {
     if is_class(name) { name } else { "" }
 }
 
-/// Refuses names that PHP has no place for, before PHP is woken: it would look for the class's file, and remember
+/// Refuses names that PHP cannot have, before a process sees them: PHP would look for the class's file, and remember
 /// that there is none.
-pub(super) fn check(verified: &Verified<'_>, kind: CallKind) -> Result<(), Failure> {
+pub(super) fn check(verified: &VerifiedCall<'_>, kind: CallKind) -> Result<(), CallError> {
     let (class, member) = (&*verified.class, &*verified.member);
-    let is_made_by_asking = class.trim_start_matches('\\').to_ascii_lowercase().starts_with(MADE_BY_ASKING);
+    let is_facade = class.trim_start_matches('\\').to_ascii_lowercase().starts_with(REAL_TIME_FACADES);
     match kind {
         CallKind::Grant => Ok(()),
-        _ if !is_class(class) || is_made_by_asking => Err(Failure::UnknownComponent(class.to_owned())),
-        CallKind::Call if !is_word(member) => Err(Failure::UnknownMethod(member.to_owned())),
-        CallKind::Update if !is_word(member) => Err(Failure::UnknownProperty(member.to_owned())),
+        _ if !is_class(class) || is_facade => Err(CallError::UnknownComponent(class.to_owned())),
+        CallKind::Call if !is_word(member) => Err(CallError::UnknownMethod(member.to_owned())),
+        CallKind::Update if !is_word(member) => Err(CallError::UnknownProperty(member.to_owned())),
         _ => Ok(()),
     }
 }
@@ -90,13 +90,13 @@ fn is_word(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn verified<'a>(class: &'a str, member: &'a str) -> Verified<'a> {
-        let trust = crate::component::message::Trust::Nothing;
-        Verified { id: "c".into(), class: class.into(), member: member.into(), method: member.into(), trust }
+    fn verified<'a>(class: &'a str, member: &'a str) -> VerifiedCall<'a> {
+        let coverage = crate::call::message::LockCoverage::Nothing;
+        VerifiedCall { id: "c".into(), class: class.into(), member: member.into(), method: member.into(), coverage }
     }
 
     #[test]
-    fn names_that_php_has_no_place_for_wake_nobody() {
+    fn names_that_php_cannot_have_reach_no_process() {
         let long = "x".repeat(400_000);
         for class in ["Counter", "App\\Diffyne\\Counter", "\\App\\Counter", "Größe\\Zähler_2"] {
             assert_eq!(check(&verified(class, "increment"), CallKind::Call), Ok(()), "{class}");
@@ -104,26 +104,26 @@ mod tests {
         let wrong = ["", "\\", "App\\", "App\\\\B", "2App", "App/Counter", "a b", "../x", "a\0b", "Facades\\App\\X"];
         for class in wrong.into_iter().chain(["\\facades\\X", &long]) {
             let refused = check(&verified(class, "increment"), CallKind::Mount);
-            assert!(matches!(refused, Err(Failure::UnknownComponent(_))), "{class:.40}");
+            assert!(matches!(refused, Err(CallError::UnknownComponent(_))), "{class:.40}");
         }
         for member in ["", "a-b", "1", "a::b", &long] {
             let refused = check(&verified("A", member), CallKind::Call);
-            assert!(matches!(refused, Err(Failure::UnknownMethod(_))), "{member:.40}");
+            assert!(matches!(refused, Err(CallError::UnknownMethod(_))), "{member:.40}");
             let refused = check(&verified("A", member), CallKind::Update);
-            assert!(matches!(refused, Err(Failure::UnknownProperty(_))), "{member:.40}");
+            assert!(matches!(refused, Err(CallError::UnknownProperty(_))), "{member:.40}");
         }
     }
 
     #[test]
     fn names_are_known_by_any_spelling_and_bounded() {
         let known = KnownNames::default();
-        let names = Names { class: "App\\Counter".to_owned(), method: "addOne".to_owned() };
+        let names = CallNames { class: "App\\Counter".to_owned(), method: "addOne".to_owned() };
         known.learn(&names);
         assert_eq!(known.find("\\APP\\counter", "ADDONE"), names);
-        assert_eq!(known.find("App\\Counter", "other"), Names { method: String::new(), ..names });
-        assert_eq!(known.find("Other", "addOne"), Names::default());
+        assert_eq!(known.find("App\\Counter", "other"), CallNames { method: String::new(), ..names });
+        assert_eq!(known.find("Other", "addOne"), CallNames::default());
         for number in 0..2 * NAMES_MAX {
-            known.learn(&Names { class: format!("C{number}"), method: "m".to_owned() });
+            known.learn(&CallNames { class: format!("C{number}"), method: "m".to_owned() });
         }
         assert!(known.0.lock().is_ok_and(|known| known.len() <= NAMES_MAX));
     }

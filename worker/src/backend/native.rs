@@ -1,16 +1,20 @@
 //! Components written in Rust, in this process.
 
-use super::{Backend, FinishedFuture, Job};
+use std::sync::Arc;
+
+use super::Backend;
+use super::verification::locked_feature;
+use crate::call::{BoxFuture, CallResult, Job};
 use crate::component::engine::Engine;
 
-/// The backend over an engine.
+/// The backend over a component engine.
 pub struct NativeBackend {
-    engine: std::sync::Arc<Engine>,
+    engine: Arc<Engine>,
 }
 
 impl NativeBackend {
     /// Runs calls on this engine.
-    pub fn new(engine: std::sync::Arc<Engine>) -> Self {
+    pub fn new(engine: Arc<Engine>) -> Self {
         Self { engine }
     }
 }
@@ -21,10 +25,10 @@ impl Backend for NativeBackend {
     }
 
     fn features(&self) -> Vec<String> {
-        super::locked_feature(&self.engine.signer.load()).into_iter().collect()
+        locked_feature(&self.engine.signer.load()).into_iter().collect()
     }
 
-    fn run(&self, job: Job) -> FinishedFuture<'_> {
+    fn run(&self, job: Job) -> BoxFuture<'_, CallResult> {
         Box::pin(async move { self.engine.run(job.kind, job.client, &job.payload).await })
     }
 }

@@ -1,5 +1,6 @@
-//! What a method can do besides changing its component's state: events, redirects, validation, a look at the client
-//! and at the application.
+//! The context of a call: what a method can do besides changing its component's state.
+//!
+//! It sends events, redirects, sets cookies and validates, and it knows the client and the application.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -7,45 +8,42 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::client::ClientInfo;
-use super::failure::Failure;
 use super::validation::{self, Rules};
+use crate::call::{CallError, ClientInfo};
 
-/// An event on its way to components.
+/// An event for components.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Event {
-    /// Name.
-    pub name: String,
+pub(super) struct ComponentEvent {
+    pub(super) name: String,
     /// Positional parameters.
-    pub params: Vec<Value>,
-    /// Component ids; none: all that listen.
-    pub to: Option<Vec<String>>,
+    pub(super) params: Vec<Value>,
+    /// Component ids; `None`: all that listen.
+    pub(super) to: Option<Vec<String>>,
     /// For the component itself.
     #[serde(rename = "self")]
-    pub to_self: bool,
+    pub(super) to_self: bool,
 }
 
 /// A redirect that ends the call.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Redirect {
-    /// Where to.
-    pub url: String,
+pub(super) struct Redirect {
+    pub(super) url: String,
     /// Without a page load.
-    pub spa: bool,
+    pub(super) spa: bool,
 }
 
 /// The state of the application that all components share.
 pub type App = Arc<dyn Any + Send + Sync>;
 
-/// The surroundings of one call.
+/// The context of one call.
 pub struct Context {
     /// The component's id on the page.
     pub component_id: String,
     /// Who calls.
     pub client: ClientInfo,
-    /// The parameters of a mount, by name; those that are properties are set already.
+    /// The parameters of a mount, by name. Those that are properties have been set already.
     pub params: Map<String, Value>,
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<ComponentEvent>,
     pub(super) browser_events: Vec<Value>,
     pub(super) redirect: Option<Redirect>,
     pub(super) errors: Map<String, Value>,
@@ -55,8 +53,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Surroundings for a call.
-    pub fn new(component_id: String, client: ClientInfo, app: App) -> Self {
+    pub(super) fn new(component_id: String, client: ClientInfo, app: App) -> Self {
         Self {
             component_id,
             client,
@@ -71,88 +68,86 @@ impl Context {
         }
     }
 
-    /// The application's shared state.
-    ///
-    /// An error when it is of another type than the one that was registered.
-    pub fn app<T: Any + Send + Sync>(&self) -> Result<Arc<T>, Failure> {
+    /// The application's shared state. Fails when it was registered with another type.
+    pub fn app<T: Any + Send + Sync>(&self) -> Result<Arc<T>, CallError> {
         Arc::clone(&self.app)
             .downcast()
-            .map_err(|_other| Failure::Exception(format!("the shared state is no {}", std::any::type_name::<T>())))
+            .map_err(|_other| CallError::Exception(format!("the shared state is not a {}", std::any::type_name::<T>())))
     }
 
-    /// Runs what blocks (a query, a file) beside the serving thread.
+    /// Runs blocking work (a query, a file) on another thread.
     pub async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        tokio::task::spawn_blocking(work).await.map_err(Failure::exception)?
+        work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
+    ) -> Result<T, CallError> {
+        tokio::task::spawn_blocking(work).await.map_err(CallError::exception)?
     }
 
-    /// Tells every listening component, in the whole cluster where the name is one of the broadcast events.
+    /// Sends an event to all listening components: on the page, and in the whole cluster if it is a broadcast event.
     pub fn dispatch(&mut self, name: &str, params: Vec<Value>) {
-        self.events.push(Event { name: name.to_owned(), params, to: None, to_self: false });
+        self.events.push(ComponentEvent { name: name.to_owned(), params, to: None, to_self: false });
     }
 
-    /// Tells these components on the page.
+    /// Sends an event to these components on the page.
     pub fn dispatch_to(&mut self, ids: &[&str], name: &str, params: Vec<Value>) {
         let to = Some(ids.iter().map(|id| (*id).to_owned()).collect());
-        self.events.push(Event { name: name.to_owned(), params, to, to_self: false });
+        self.events.push(ComponentEvent { name: name.to_owned(), params, to, to_self: false });
     }
 
-    /// Tells this component itself.
+    /// Sends an event to this component itself.
     pub fn dispatch_self(&mut self, name: &str, params: Vec<Value>) {
         let to = Some(vec![self.component_id.clone()]);
-        self.events.push(Event { name: name.to_owned(), params, to, to_self: true });
+        self.events.push(ComponentEvent { name: name.to_owned(), params, to, to_self: true });
     }
 
-    /// A browser event for the page's scripts: `window.addEventListener(name, ...)` finds the data in `detail`.
+    /// Sends a browser event to the page's scripts: `window.addEventListener(name, ...)` gets the data in `detail`.
     pub fn browser_event(&mut self, name: &str, data: Value) {
         self.browser_events.push(json!({"name": name, "data": data}));
     }
 
-    /// Sends the page elsewhere. Nothing is rendered any more: `return context.redirect(...)`.
-    pub fn redirect(&mut self, url: &str) -> Result<(), Failure> {
+    /// Redirects the page. Nothing more is rendered: `return context.redirect(...)`.
+    pub fn redirect(&mut self, url: &str) -> Result<(), CallError> {
         self.redirect = Some(Redirect { url: url.to_owned(), spa: true });
         Ok(())
     }
 
-    /// Sends the browser elsewhere with a page load, to another site for example.
-    pub fn redirect_with_load(&mut self, url: &str) -> Result<(), Failure> {
+    /// Redirects the browser with a page load, to another site for example.
+    pub fn redirect_with_load(&mut self, url: &str) -> Result<(), CallError> {
         self.redirect = Some(Redirect { url: url.to_owned(), spa: false });
         Ok(())
     }
 
-    /// A `Set-Cookie` value for the browser, over HTTP; later calls of the same connection see the cookie.
+    /// Sets a cookie in the browser by a `Set-Cookie` value. Later calls of the same connection see the cookie.
     pub fn set_cookie(&mut self, value: impl Into<String>) {
         self.set_cookie.push(value.into());
     }
 
-    /// Checks a component by the rules of its definition. A fault ends the call and is shown beside its field.
-    pub fn validate(&mut self, component: &impl Serialize) -> Result<(), Failure> {
+    /// Validates a component by the rules of its definition. An error ends the call and is shown beside its field.
+    pub fn validate(&mut self, component: &impl Serialize) -> Result<(), CallError> {
         let rules = Arc::clone(&self.rules);
         self.validate_by(component, &rules)
     }
 
-    /// Checks a component by these rules.
-    pub fn validate_by(&mut self, component: &impl Serialize, rules: &Rules) -> Result<(), Failure> {
+    /// Validates a component by these rules.
+    pub fn validate_by(&mut self, component: &impl Serialize, rules: &Rules) -> Result<(), CallError> {
         let errors = rules.check(&validation::values(component)?);
         if !errors.is_empty() {
-            return Err(Failure::Validation(errors));
+            return Err(CallError::Validation(errors));
         }
         self.errors.clear();
         Ok(())
     }
 
-    /// Checks one property by the rules of the definition, while the user still fills in the others: a fault goes
+    /// Validates one property by the rules of the definition, while the user still fills in the others. An error goes
     /// into the error bag, and the call goes on.
-    pub fn validate_only(&mut self, component: &impl Serialize, property: &str) -> Result<(), Failure> {
+    pub fn validate_only(&mut self, component: &impl Serialize, property: &str) -> Result<(), CallError> {
         let errors = self.rules.check_only(&validation::values(component)?, property);
         self.reset_validation(property);
         self.errors.extend(errors);
         Ok(())
     }
 
-    /// Adds a fault to the error bag; it is shown beside the field.
+    /// Adds an error to the error bag; it is shown beside the field.
     pub fn add_error(&mut self, property: &str, text: &str) {
         let texts = self.errors.entry(property.to_owned()).or_insert_with(|| Value::Array(Vec::new()));
         if let Value::Array(texts) = texts {
@@ -160,7 +155,7 @@ impl Context {
         }
     }
 
-    /// Takes a property's faults out of the error bag.
+    /// Removes a property's errors from the error bag.
     pub fn reset_validation(&mut self, property: &str) {
         self.errors.shift_remove(property);
     }

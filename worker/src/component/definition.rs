@@ -8,35 +8,35 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::context::Context;
-use super::failure::Failure;
-use super::grant::MayHear;
-use super::hook::{BoxFuture, Hook, Rendered, Returned};
+use super::grant::EventPolicy;
+use super::hook::{Hook, IntoHtml, IntoResult};
 use super::params::FromParams;
-use super::properties::{Properties, Query};
+use super::properties::{Properties, QueryProperty};
 use super::validation::Rules;
 use super::view::{Computed, View};
+use crate::call::{BoxFuture, CallError};
 
-/// What stands on the page until a lazy component is loaded, unless it says otherwise.
+/// The default placeholder of lazy components.
 const PLACEHOLDER: &str = r#"<div class="diffyne-lazy" aria-busy="true"></div>"#;
 
-/// The property that is about to change, and its new value.
-type Change = (String, Value);
+/// A property's name and the new value that a client sent.
+type PropertyUpdate = (String, Value);
 
 /// A component class under construction, and then in use.
 ///
 /// Methods take the component, the [`Context`] of the call and their parameters as a tuple. They return nothing, or a
-/// `Result` whose error is a [`Failure`]; any other error becomes one by `?`.
+/// `Result` whose error is a [`CallError`]; any other error becomes one by `?`.
 pub struct Definition<T> {
     pub(super) class: String,
     pub(super) properties: Properties,
     pub(super) methods: HashMap<&'static str, Hook<T, Vec<Value>>>,
     pub(super) listeners: BTreeMap<&'static str, Vec<&'static str>>,
-    pub(super) may_hear: Option<MayHear>,
+    pub(super) may_hear: Option<EventPolicy>,
     pub(super) rules: Arc<Rules>,
     pub(super) placeholder: Option<String>,
     pub(super) mount: Option<Hook<T, ()>>,
     pub(super) hydrate: Option<Hook<T, ()>>,
-    pub(super) updating: Option<Hook<T, Change>>,
+    pub(super) updating: Option<Hook<T, PropertyUpdate>>,
     pub(super) updated: Option<Hook<T, String>>,
     pub(super) dehydrate: Option<Hook<T, ()>>,
     pub(super) computed: Vec<Computed<T>>,
@@ -47,11 +47,12 @@ impl<T> Definition<T>
 where
     T: Default + Serialize + DeserializeOwned + Send + 'static,
 {
-    /// A component of this class name, without methods and with an empty view. Its properties are the fields of `T`
-    /// as serde names them; the default value of each tells its type.
+    /// A component of this class name, without methods and with an empty view.
+    ///
+    /// Its properties are the fields of `T` as serde names them. The type of each is that of its default value.
     ///
     /// # Panics
-    /// When `T` does not serialize as an object: it could not travel as a state.
+    /// When `T` does not serialize as an object, so that it cannot be a state.
     pub fn new(class: &str) -> Self {
         let defaults = match serde_json::to_value(T::default()) {
             Ok(Value::Object(map)) => map,
@@ -75,43 +76,45 @@ where
         }
     }
 
-    /// The view as a minijinja template, HTML-escaped. It sees the properties, the computed ones, `errors` (texts by
-    /// field) and `id`, the component's id.
+    /// Sets the view as a minijinja template, HTML-escaped.
+    ///
+    /// Its variables are the properties, the computed values, `errors` (texts by field) and `id`, the component's id.
     ///
     /// # Panics
-    /// When the template does not compile: the program cannot serve this component.
+    /// When the template does not compile.
     #[must_use]
     pub fn template(mut self, source: &'static str) -> Self {
         self.view = View::template(&self.class, source);
         self
     }
 
-    /// The view as a function that returns HTML, or a `Result` of it. It has to escape what it prints.
+    /// Sets the view as a function that returns HTML or a `Result` of it. The function has to escape texts itself.
     #[must_use]
-    pub fn render<R: Rendered>(mut self, render: impl Fn(&T) -> R + Send + Sync + 'static) -> Self {
+    pub fn render<R: IntoHtml>(mut self, render: impl Fn(&T) -> R + Send + Sync + 'static) -> Self {
         self.view = View::Function(Box::new(move |component| render(component).into_html()));
         self
     }
 
-    /// Properties that clients see and may not set: their values are taken only where a signature covers them. One
-    /// that is hidden as well stays hidden.
+    /// Locks properties: clients see them and may not set them, so a signature has to cover their values.
+    ///
+    /// A property that is also hidden stays hidden.
     #[must_use]
     pub fn locked<const N: usize>(mut self, names: [&'static str; N]) -> Self {
-        self.known(&names);
+        self.assert_properties(&names);
         self.properties.locked.extend(names.into_iter().filter(|name| !self.properties.hidden.contains(name)));
         self
     }
 
-    /// Properties that never leave the server; each call begins with their default.
+    /// Hides properties: they never leave the server, and each call begins with their default.
     #[must_use]
     pub fn hidden<const N: usize>(mut self, names: [&'static str; N]) -> Self {
-        self.known(&names);
+        self.assert_properties(&names);
         self.properties.locked.retain(|name| !names.contains(name));
         self.properties.hidden.extend(names);
         self
     }
 
-    /// A value that the view sees and that follows from the others; no part of the state.
+    /// Adds a computed value for the view. It is not part of the state.
     #[must_use]
     pub fn computed<V: Serialize>(
         mut self,
@@ -124,57 +127,68 @@ where
         self
     }
 
-    /// A property that is also in the page's address; left out there while it is empty.
+    /// Keeps a property in the page's query string while it is not empty.
     #[must_use]
     pub fn query(self, property: &'static str) -> Self {
-        self.query_as(property, property, false)
+        self.query_as(property, property)
     }
 
-    /// A property that is in the page's address under another name, even empty if `keep` says so.
+    /// Keeps a property in the page's query string by another name, while it is not empty.
     #[must_use]
-    pub fn query_as(mut self, property: &'static str, name: &'static str, keep: bool) -> Self {
-        self.known(&[property]);
-        self.properties.query.push(Query { property, name, keep });
+    pub fn query_as(self, property: &'static str, name: &'static str) -> Self {
+        self.add_query(QueryProperty { property, name, keep_empty: false })
+    }
+
+    /// Keeps a property in the page's query string by another name, even while it is empty.
+    #[must_use]
+    pub fn query_always_as(self, property: &'static str, name: &'static str) -> Self {
+        self.add_query(QueryProperty { property, name, keep_empty: true })
+    }
+
+    fn add_query(mut self, query: QueryProperty) -> Self {
+        self.assert_properties(&[query.property]);
+        self.properties.query.push(query);
         self
     }
 
-    /// What [`Context::validate`] and [`Context::validate_only`] check.
+    /// Sets the rules for [`Context::validate`] and [`Context::validate_only`].
     #[must_use]
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = Arc::new(rules);
         self
     }
 
-    /// A method that clients may call; `names` are those of its parameters, for errors.
+    /// Adds a method that clients may call. `names` are those of its parameters, for error texts.
     #[must_use]
-    pub fn method<P: FromParams + 'static, R: Returned, const N: usize>(
+    pub fn method<P: FromParams + 'static, R: IntoResult, const N: usize>(
         mut self,
         name: &'static str,
         names: [&'static str; N],
         run: impl Fn(&mut T, &mut Context, P) -> R + Send + Sync + 'static,
     ) -> Self {
         const { assert!(N == P::COUNT, "as many names as parameters") };
-        let hook = Hook::now(move |component: &mut T, context, values: Vec<Value>| {
+        let hook = Hook::new(move |component: &mut T, context, values: Vec<Value>| {
             run(component, context, P::from_params(name, &names, &values)?).into_result()
         });
         self.methods.insert(name, hook);
         self
     }
 
-    /// A method that waits for something: a query, another service. `Box::pin(async move { .. })`.
+    /// Adds an asynchronous method, for queries or other services: `Box::pin(async move { .. })`.
     #[must_use]
     pub fn async_method<P: FromParams + Send + 'static, const N: usize>(
         mut self,
         name: &'static str,
         names: [&'static str; N],
-        run: impl for<'a> Fn(&'a mut T, &'a mut Context, P) -> BoxFuture<'a, Result<(), Failure>> + Send + Sync + 'static,
+        run: impl for<'a> Fn(&'a mut T, &'a mut Context, P) -> BoxFuture<'a, Result<(), CallError>> + Send + Sync + 'static,
     ) -> Self {
         const { assert!(N == P::COUNT, "as many names as parameters") };
-        let hook =
-            Hook::later(move |component, context, values: Vec<Value>| match P::from_params(name, &names, &values) {
+        let hook = Hook::new_async(move |component, context, values: Vec<Value>| {
+            match P::from_params(name, &names, &values) {
                 Ok(params) => run(component, context, params),
-                Err(failure) => Box::pin(async move { Err(failure) }),
-            });
+                Err(error) => Box::pin(std::future::ready(Err(error))),
+            }
+        });
         self.methods.insert(name, hook);
         self
     }
@@ -182,16 +196,18 @@ where
     /// Calls a method when an event arrives; its parameters are the event's.
     ///
     /// # Panics
-    /// When there is no such method yet: define it first.
+    /// When the method has not been added before.
     #[must_use]
     pub fn listen(mut self, event: &'static str, method: &'static str) -> Self {
-        assert!(self.methods.contains_key(method), "{} listens with {method}, which is no method of it", self.class);
+        assert!(self.methods.contains_key(method), "{} has no method {method} to listen with", self.class);
         self.listeners.entry(event).or_default().push(method);
         self
     }
 
-    /// Whether the user of this context may hear an event: its name, and the fields of its first parameter that the
-    /// page subscribes by. Asked only where subscriptions are granted (`DIFFYNE_SUBSCRIBE=granted`).
+    /// Decides whether the context's user may hear an event, by its name and the fields of its first parameter that the
+    /// page subscribes to.
+    ///
+    /// Called only where subscriptions need grants (`DIFFYNE_SUBSCRIBE=granted`).
     #[must_use]
     pub fn may_hear(
         mut self,
@@ -203,11 +219,11 @@ where
         self
     }
 
-    /// The same, where it has to wait for something.
+    /// As [`Self::may_hear`], asynchronous.
     #[must_use]
     pub fn async_may_hear(
         mut self,
-        decide: impl for<'a> Fn(&'a mut Context, String, Map<String, Value>) -> BoxFuture<'a, Result<bool, Failure>>
+        decide: impl for<'a> Fn(&'a mut Context, String, Map<String, Value>) -> BoxFuture<'a, Result<bool, CallError>>
         + Send
         + Sync
         + 'static,
@@ -216,107 +232,108 @@ where
         self
     }
 
-    /// What happens when the component comes to a page, after its parameters are set.
+    /// Runs when the component is mounted on a page, after its parameters were set.
     #[must_use]
-    pub fn mount<R: Returned>(mut self, run: impl Fn(&mut T, &mut Context) -> R + Send + Sync + 'static) -> Self {
-        self.mount = Some(Hook::now(move |component, context, ()| run(component, context).into_result()));
+    pub fn mount<R: IntoResult>(mut self, run: impl Fn(&mut T, &mut Context) -> R + Send + Sync + 'static) -> Self {
+        self.mount = Some(Hook::new(move |component, context, ()| run(component, context).into_result()));
         self
     }
 
-    /// The same, where it has to wait for something.
+    /// As [`Self::mount`], asynchronous.
     #[must_use]
     pub fn async_mount(
         mut self,
-        run: impl for<'a> Fn(&'a mut T, &'a mut Context) -> BoxFuture<'a, Result<(), Failure>> + Send + Sync + 'static,
+        run: impl for<'a> Fn(&'a mut T, &'a mut Context) -> BoxFuture<'a, Result<(), CallError>> + Send + Sync + 'static,
     ) -> Self {
-        self.mount = Some(Hook::later(move |component, context, ()| run(component, context)));
+        self.mount = Some(Hook::new_async(move |component, context, ()| run(component, context)));
         self
     }
 
-    /// What happens in each call when the state has been restored, before anything is rendered.
+    /// Runs in each call after the state was restored, before anything is rendered.
     #[must_use]
-    pub fn hydrate<R: Returned>(mut self, run: impl Fn(&mut T, &mut Context) -> R + Send + Sync + 'static) -> Self {
-        self.hydrate = Some(Hook::now(move |component, context, ()| run(component, context).into_result()));
+    pub fn hydrate<R: IntoResult>(mut self, run: impl Fn(&mut T, &mut Context) -> R + Send + Sync + 'static) -> Self {
+        self.hydrate = Some(Hook::new(move |component, context, ()| run(component, context).into_result()));
         self
     }
 
-    /// The same, where it has to wait for something.
+    /// As [`Self::hydrate`], asynchronous.
     #[must_use]
     pub fn async_hydrate(
         mut self,
-        run: impl for<'a> Fn(&'a mut T, &'a mut Context) -> BoxFuture<'a, Result<(), Failure>> + Send + Sync + 'static,
+        run: impl for<'a> Fn(&'a mut T, &'a mut Context) -> BoxFuture<'a, Result<(), CallError>> + Send + Sync + 'static,
     ) -> Self {
-        self.hydrate = Some(Hook::later(move |component, context, ()| run(component, context)));
+        self.hydrate = Some(Hook::new_async(move |component, context, ()| run(component, context)));
         self
     }
 
-    /// What happens before a client's update of a property: its name and the new value as sent. An error refuses it.
+    /// Runs before a client's update of a property, with its name and the new value as sent. An error refuses the update.
     #[must_use]
-    pub fn updating<R: Returned>(
+    pub fn updating<R: IntoResult>(
         mut self,
         run: impl Fn(&mut T, &mut Context, &str, &Value) -> R + Send + Sync + 'static,
     ) -> Self {
-        self.updating = Some(Hook::now(move |component, context, (property, value): Change| {
+        self.updating = Some(Hook::new(move |component, context, (property, value): PropertyUpdate| {
             run(component, context, &property, &value).into_result()
         }));
         self
     }
 
-    /// What happens after a client's update of a property.
+    /// Runs after a client's update of a property.
     #[must_use]
-    pub fn updated<R: Returned>(
+    pub fn updated<R: IntoResult>(
         mut self,
         run: impl Fn(&mut T, &mut Context, &str) -> R + Send + Sync + 'static,
     ) -> Self {
-        self.updated = Some(Hook::now(move |component, context, property: String| {
+        self.updated = Some(Hook::new(move |component, context, property: String| {
             run(component, context, &property).into_result()
         }));
         self
     }
 
-    /// The same, where it has to wait for something.
+    /// As [`Self::updated`], asynchronous.
     #[must_use]
     pub fn async_updated(
         mut self,
-        run: impl for<'a> Fn(&'a mut T, &'a mut Context, String) -> BoxFuture<'a, Result<(), Failure>>
+        run: impl for<'a> Fn(&'a mut T, &'a mut Context, String) -> BoxFuture<'a, Result<(), CallError>>
         + Send
         + Sync
         + 'static,
     ) -> Self {
-        self.updated = Some(Hook::later(run));
+        self.updated = Some(Hook::new_async(run));
         self
     }
 
-    /// What happens at the end of each call and mount, before the component is rendered and its state taken.
+    /// Runs at the end of each call and mount, before the component is rendered and its state is read.
     #[must_use]
-    pub fn dehydrate<R: Returned>(mut self, run: impl Fn(&mut T, &mut Context) -> R + Send + Sync + 'static) -> Self {
-        self.dehydrate = Some(Hook::now(move |component, context, ()| run(component, context).into_result()));
+    pub fn dehydrate<R: IntoResult>(mut self, run: impl Fn(&mut T, &mut Context) -> R + Send + Sync + 'static) -> Self {
+        self.dehydrate = Some(Hook::new(move |component, context, ()| run(component, context).into_result()));
         self
     }
 
-    /// The page shows a placeholder first, and asks for the component when it is there. Only lazy components can be
-    /// asked for by a page; their parameters then are a stranger's word, and those of locked, hidden and computed
-    /// properties are dropped.
+    /// Makes the component lazy: the page shows a placeholder first, and mounts the component by itself.
+    ///
+    /// Anybody can choose the parameters of such a mount, so those of locked, hidden and computed properties are
+    /// dropped.
     #[must_use]
     pub fn lazy(self) -> Self {
         self.lazy_with(PLACEHOLDER)
     }
 
-    /// The same, with a placeholder of your own.
+    /// As [`Self::lazy`], with a placeholder of your own.
     #[must_use]
     pub fn lazy_with(mut self, placeholder: &str) -> Self {
         self.placeholder = Some(placeholder.to_owned());
         self
     }
 
-    fn known(&self, names: &[&str]) {
+    fn assert_properties(&self, names: &[&str]) {
         for name in names {
             assert!(self.properties.defaults.contains_key(*name), "{} has no property {name}", self.class);
         }
     }
 
-    pub(super) fn restore(&self, state: &Map<String, Value>) -> Result<T, Failure> {
-        // The usual case: what the server itself has sent.
+    pub(super) fn restore(&self, state: &Map<String, Value>) -> Result<T, CallError> {
+        // The usual case: a state as the server sent it.
         if self.properties.fits(state)
             && let Ok(component) = T::deserialize(state)
         {
@@ -324,6 +341,6 @@ where
         }
         let properties = self.properties.restore(state)?;
         serde_json::from_value(properties)
-            .map_err(|error| Failure::Property(format!("The state does not fit: {error}")))
+            .map_err(|error| CallError::Property(format!("The state does not fit: {error}")))
     }
 }

@@ -1,4 +1,4 @@
-//! Who may hear an event: its class has to listen to it, and may have a say.
+//! Decides which events a user may hear: the class has to listen to the event, and may have a policy.
 
 use std::sync::Arc;
 
@@ -7,26 +7,23 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Registry;
-use super::client::ClientInfo;
 use super::context::{App, Context};
-use super::failure::Failure;
-use super::hook::BoxFuture;
-use crate::backend::Finished;
+use crate::call::message::invalid;
+use crate::call::{BoxFuture, CallError, CallResult, ClientInfo};
 
 /// Whether a user may hear an event whose first parameter has these fields.
-pub(super) type MayHear = Box<
-    dyn for<'a> Fn(&'a mut Context, String, Map<String, Value>) -> BoxFuture<'a, Result<bool, Failure>> + Send + Sync,
+pub(super) type EventPolicy = Box<
+    dyn for<'a> Fn(&'a mut Context, String, Map<String, Value>) -> BoxFuture<'a, Result<bool, CallError>> + Send + Sync,
 >;
 
-/// What is asked.
 #[derive(Deserialize)]
-struct Question {
-    events: Vec<Wish>,
+struct GrantRequest {
+    events: Vec<RequestedEvent>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Wish {
+struct RequestedEvent {
     name: String,
     #[serde(default)]
     r#match: Map<String, Value>,
@@ -34,22 +31,21 @@ struct Wish {
     component_class: String,
 }
 
-/// Answers for each event in turn.
-pub(super) async fn answer(
+/// Decides for each requested event in turn.
+pub(super) async fn decide(
     registry: &Registry,
     app: &App,
     client: &ClientInfo,
     payload: &[u8],
-) -> Result<Finished, Failure> {
-    let question: Question =
-        serde_json::from_slice(payload).map_err(|_| Failure::Invalid("Invalid request".to_owned()))?;
+) -> Result<CallResult, CallError> {
+    let request: GrantRequest = serde_json::from_slice(payload).map_err(|_| invalid())?;
     let mut granted = Vec::new();
-    for Wish { name, r#match, component_class } in question.events {
-        let component = registry.get(&component_class).ok_or(Failure::UnknownComponent(component_class))?;
+    for RequestedEvent { name, r#match, component_class } in request.events {
+        let component = registry.get(&component_class).ok_or(CallError::UnknownComponent(component_class))?;
         let listens = component.listeners().contains_key(name.as_str());
         let mut context = Context::new(String::new(), client.clone(), Arc::clone(app));
         granted.push(listens && component.may_hear(name, r#match, &mut context).await?);
     }
     let data = json!({"granted": granted}).to_string().into_bytes();
-    Ok(Finished { outcome: Outcome::Ok, status: 200, data, ..Finished::default() })
+    Ok(CallResult { outcome: Outcome::Ok, status: 200, data, ..CallResult::default() })
 }

@@ -1,76 +1,71 @@
-//! What a definition keeps of its closures: a piece of work on a component, now or later.
-
-use std::future::Future;
-use std::pin::Pin;
+//! The closures of a definition, synchronous or not.
 
 use super::context::Context;
-use super::failure::Failure;
+use crate::call::{BoxFuture, CallError};
 
-/// A future that a method returns.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// What a method may return: nothing, or nothing and why not.
-pub trait Returned {
-    /// As a result.
-    fn into_result(self) -> Result<(), Failure>;
+/// What a method may return: `()` or a `Result` of it.
+pub trait IntoResult {
+    /// Converts to a `Result`.
+    fn into_result(self) -> Result<(), CallError>;
 }
 
-impl Returned for () {
-    fn into_result(self) -> Result<(), Failure> {
+impl IntoResult for () {
+    fn into_result(self) -> Result<(), CallError> {
         Ok(())
     }
 }
 
-impl Returned for Result<(), Failure> {
-    fn into_result(self) -> Result<(), Failure> {
+impl IntoResult for Result<(), CallError> {
+    fn into_result(self) -> Result<(), CallError> {
         self
     }
 }
 
-/// What a view may return: HTML, or why there is none.
-pub trait Rendered {
-    /// As a result.
-    fn into_html(self) -> Result<String, Failure>;
+/// What a view may return: HTML or a `Result` of it.
+pub trait IntoHtml {
+    /// Converts to a `Result`.
+    fn into_html(self) -> Result<String, CallError>;
 }
 
-impl Rendered for String {
-    fn into_html(self) -> Result<String, Failure> {
+impl IntoHtml for String {
+    fn into_html(self) -> Result<String, CallError> {
         Ok(self)
     }
 }
 
-impl Rendered for Result<String, Failure> {
-    fn into_html(self) -> Result<String, Failure> {
+impl IntoHtml for Result<String, CallError> {
+    fn into_html(self) -> Result<String, CallError> {
         self
     }
 }
 
-type Now<T, A> = dyn Fn(&mut T, &mut Context, A) -> Result<(), Failure> + Send + Sync;
-type Later<T, A> = dyn for<'a> Fn(&'a mut T, &'a mut Context, A) -> BoxFuture<'a, Result<(), Failure>> + Send + Sync;
+type SyncHook<T, A> = dyn Fn(&mut T, &mut Context, A) -> Result<(), CallError> + Send + Sync;
+type AsyncHook<T, A> =
+    dyn for<'a> Fn(&'a mut T, &'a mut Context, A) -> BoxFuture<'a, Result<(), CallError>> + Send + Sync;
 
-/// Work on a component, with an argument.
+/// A closure over a component, the call's context and an argument.
 pub(super) enum Hook<T, A> {
-    Now(Box<Now<T, A>>),
-    Later(Box<Later<T, A>>),
+    Sync(Box<SyncHook<T, A>>),
+    Async(Box<AsyncHook<T, A>>),
 }
 
 impl<T, A> Hook<T, A> {
-    pub(super) fn now(work: impl Fn(&mut T, &mut Context, A) -> Result<(), Failure> + Send + Sync + 'static) -> Self {
-        Self::Now(Box::new(work))
+    pub(super) fn new(work: impl Fn(&mut T, &mut Context, A) -> Result<(), CallError> + Send + Sync + 'static) -> Self {
+        Self::Sync(Box::new(work))
     }
 
-    /// Also names the closure's lifetimes for the compiler.
-    pub(super) fn later<F>(work: F) -> Self
+    /// Its bound also tells the compiler the closure's lifetimes.
+    pub(super) fn new_async<F>(work: F) -> Self
     where
-        F: for<'a> Fn(&'a mut T, &'a mut Context, A) -> BoxFuture<'a, Result<(), Failure>> + Send + Sync + 'static,
+        F: for<'a> Fn(&'a mut T, &'a mut Context, A) -> BoxFuture<'a, Result<(), CallError>> + Send + Sync + 'static,
     {
-        Self::Later(Box::new(work))
+        Self::Async(Box::new(work))
     }
 
-    pub(super) async fn run(&self, component: &mut T, context: &mut Context, argument: A) -> Result<(), Failure> {
+    pub(super) async fn run(&self, component: &mut T, context: &mut Context, argument: A) -> Result<(), CallError> {
         match self {
-            Self::Now(work) => work(component, context, argument),
-            Self::Later(work) => work(component, context, argument).await,
+            Self::Sync(work) => work(component, context, argument),
+            Self::Async(work) => work(component, context, argument).await,
         }
     }
 }

@@ -8,9 +8,8 @@ use serde_json::{Map, Value};
 
 use super::context::Context;
 use super::definition::Definition;
-use super::failure::Failure;
-use super::hook::BoxFuture;
 use super::{state, validation};
+use crate::call::{BoxFuture, CallError};
 
 /// What a call does to a component.
 #[derive(Debug)]
@@ -31,16 +30,16 @@ pub enum Action<'a> {
     },
 }
 
-/// A component after a call: its state, and its view before and after.
+/// A component's state after a call, and its view before and after.
 #[derive(Debug)]
-pub struct Ran {
-    /// The state.
+pub struct Transition {
+    /// The state after the call.
     pub state: Value,
-    /// HTML before the call; none at a mount.
+    /// HTML before the call; `None` at a mount.
     pub before: Option<String>,
-    /// HTML after it; none when a redirect ended the call.
+    /// HTML after the call; `None` when a redirect ended it.
     pub after: Option<String>,
-    /// What the page's address has to say.
+    /// The page's query string.
     pub query: BTreeMap<&'static str, Value>,
 }
 
@@ -50,8 +49,6 @@ pub trait Component: Send + Sync {
     fn class(&self) -> &str;
     /// Whether clients may call this method.
     fn has_method(&self, name: &str) -> bool;
-    /// Whether this is a property that clients may set.
-    fn has_property(&self, name: &str) -> bool;
     /// `{event: [methods]}`.
     fn listeners(&self) -> &BTreeMap<&'static str, Vec<&'static str>>;
     /// Whether this user may hear an event of these fields.
@@ -60,35 +57,35 @@ pub trait Component: Send + Sync {
         event: String,
         fields: Map<String, Value>,
         context: &'a mut Context,
-    ) -> BoxFuture<'a, Result<bool, Failure>>;
-    /// What stands on a page until the component is asked for; none: it is not lazy.
+    ) -> BoxFuture<'a, Result<bool, CallError>>;
+    /// The placeholder of a lazy component; `None`: it is not lazy.
     fn placeholder(&self) -> Option<&str>;
-    /// Properties that clients see and must not change.
+    /// Properties that clients see and may not change.
     fn locked(&self) -> &[&str];
     /// Every property that clients see.
     fn visible(&self) -> Vec<&str>;
-    /// Takes those parameters away whose values a page must not choose when it asks for the component.
+    /// Removes the parameters whose values a page must not choose when it mounts the component.
     fn drop_protected(&self, params: &mut Map<String, Value>);
-    /// Restores, acts, renders.
+    /// Restores the component from a state, runs the action and renders.
     fn call<'a>(
         &'a self,
         state: &'a Map<String, Value>,
         action: Action<'a>,
         context: &'a mut Context,
-    ) -> BoxFuture<'a, Result<Ran, Failure>>;
-    /// Makes a new one and renders it; its parameters are in the context.
+    ) -> BoxFuture<'a, Result<Transition, CallError>>;
+    /// Makes a new component and renders it; its parameters are in the context.
     fn mount<'a>(
         &'a self,
         query: &'a Map<String, Value>,
         context: &'a mut Context,
-    ) -> BoxFuture<'a, Result<Ran, Failure>>;
+    ) -> BoxFuture<'a, Result<Transition, CallError>>;
 }
 
 impl<T> Definition<T>
 where
     T: Default + Serialize + DeserializeOwned + Send + 'static,
 {
-    fn html(&self, component: &T, context: &Context) -> Result<String, Failure> {
+    fn html(&self, component: &T, context: &Context) -> Result<String, CallError> {
         self.view.html(component, &self.computed, context)
     }
 
@@ -98,15 +95,15 @@ where
         context: &mut Context,
         property: &str,
         value: &Value,
-    ) -> Result<(), Failure> {
-        self.properties.writable(property)?;
+    ) -> Result<(), CallError> {
+        self.properties.check_writable(property)?;
         if let Some(hook) = &self.updating {
             hook.run(component, context, (property.to_owned(), value.clone())).await?;
         }
         let mut properties = validation::values(component)?;
         state::set(&mut properties, &self.properties.defaults, property, value)?;
         *component = serde_json::from_value(Value::Object(properties))
-            .map_err(|error| Failure::Property(format!("Property [{property}] does not take this value: {error}")))?;
+            .map_err(|error| CallError::Property(format!("Property [{property}] does not take this value: {error}")))?;
         match &self.updated {
             Some(hook) => hook.run(component, context, property.to_owned()).await,
             None => Ok(()),
@@ -119,7 +116,7 @@ where
         before: Option<String>,
         old: &Map<String, Value>,
         context: &mut Context,
-    ) -> Result<Ran, Failure> {
+    ) -> Result<Transition, CallError> {
         if let Some(hook) = &self.dehydrate {
             hook.run(&mut component, context, ()).await?;
         }
@@ -128,7 +125,7 @@ where
         self.properties.hide(&mut state);
         let state = Value::Object(state);
         let query = self.properties.query_string(old, &state);
-        Ok(Ran { state, before, after, query })
+        Ok(Transition { state, before, after, query })
     }
 }
 
@@ -144,10 +141,6 @@ where
         self.methods.contains_key(name)
     }
 
-    fn has_property(&self, name: &str) -> bool {
-        self.properties.writable(name).is_ok()
-    }
-
     fn listeners(&self) -> &BTreeMap<&'static str, Vec<&'static str>> {
         &self.listeners
     }
@@ -157,7 +150,7 @@ where
         event: String,
         fields: Map<String, Value>,
         context: &'a mut Context,
-    ) -> BoxFuture<'a, Result<bool, Failure>> {
+    ) -> BoxFuture<'a, Result<bool, CallError>> {
         match &self.may_hear {
             Some(may_hear) => may_hear(context, event, fields),
             None => Box::pin(std::future::ready(Ok(true))),
@@ -185,7 +178,7 @@ where
         state: &'a Map<String, Value>,
         action: Action<'a>,
         context: &'a mut Context,
-    ) -> BoxFuture<'a, Result<Ran, Failure>> {
+    ) -> BoxFuture<'a, Result<Transition, CallError>> {
         Box::pin(async move {
             context.rules = std::sync::Arc::clone(&self.rules);
             let mut component = self.restore(state)?;
@@ -196,7 +189,7 @@ where
             match action {
                 Action::Call { method, params } => match self.methods.get(method) {
                     Some(hook) => hook.run(&mut component, context, params).await?,
-                    None => return Err(Failure::UnknownMethod(method.to_owned())),
+                    None => return Err(CallError::UnknownMethod(method.to_owned())),
                 },
                 Action::Update { property, value } => self.update(&mut component, context, property, value).await?,
             }
@@ -208,12 +201,12 @@ where
         &'a self,
         query: &'a Map<String, Value>,
         context: &'a mut Context,
-    ) -> BoxFuture<'a, Result<Ran, Failure>> {
+    ) -> BoxFuture<'a, Result<Transition, CallError>> {
         Box::pin(async move {
             context.rules = std::sync::Arc::clone(&self.rules);
             let properties = self.properties.mount(query, &context.params)?;
             let mut component: T = serde_json::from_value(Value::Object(properties))
-                .map_err(|error| Failure::Property(format!("The parameters do not fit: {error}")))?;
+                .map_err(|error| CallError::Property(format!("The parameters do not fit: {error}")))?;
             if let Some(hook) = &self.mount {
                 hook.run(&mut component, context, ()).await?;
             }

@@ -35,42 +35,39 @@
 //! registry.add(guestbook);
 //! ```
 //!
-//! * [`definition`]: the builder
-//! * [`lifecycle`]: what a definition does in a call
-//! * [`engine`]: the life of a call, from the client's message to its answer
-//! * [`context`], [`client`]: what a method can do besides changing state, and who calls
-//! * [`params`]: positional parameters, typed as PHP would coerce them
-//! * [`validation`]: rules and messages
-//! * [`failure`]: how a call can fail
-//! * `trust`: which values of a client's state are believed
-//! * `properties`, `state`, `view`, `hook`, `message`: what these are made of
+//! * `definition`: the builder, and `lifecycle`: what a definition does in a call
+//! * [`engine`]: runs calls, from the client's message to the response (`response`)
+//! * `context`: what a method can do besides changing state
+//! * `params`: positional parameters, typed as PHP would coerce them
+//! * `validation`: rules and their texts
+//! * `locked_state`: accepts the values of locked properties only where a signature covers them
+//! * `grant`: which events a user may hear
+//! * `properties`, `state`, `view`, `hook`: parts of a definition
 
-pub mod client;
-pub mod context;
-pub mod definition;
+mod context;
+mod definition;
 pub mod engine;
-pub mod failure;
 mod grant;
-pub mod hook;
-pub mod lifecycle;
-pub(crate) mod message;
-pub mod params;
+mod hook;
+mod lifecycle;
+mod locked_state;
+mod params;
 mod properties;
+mod response;
 mod state;
-mod trust;
-pub mod validation;
+mod validation;
 mod view;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use client::ClientInfo;
+pub use crate::call::{BoxFuture, CallError, ClientInfo};
 pub use context::{App, Context};
 pub use definition::Definition;
-pub use failure::Failure;
+pub use hook::{IntoHtml, IntoResult};
+pub use lifecycle::Component;
+pub use params::{FromParam, FromParams};
 pub use validation::Rules;
-
-use lifecycle::Component;
 
 /// The components that a worker runs, by class.
 #[derive(Default, Clone)]
@@ -79,23 +76,18 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Adds a component; a second one of the same class takes the place of the first.
+    /// Adds a component. It replaces an earlier one of the same class.
     pub fn add(&mut self, component: impl Component + 'static) {
         self.components.insert(component.class().to_owned(), Arc::new(component));
     }
 
     /// The component of a class.
-    pub fn get(&self, class: &str) -> Option<&Arc<dyn Component>> {
+    pub(crate) fn get(&self, class: &str) -> Option<&Arc<dyn Component>> {
         self.components.get(class)
     }
 
     /// All components.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &dyn Component> {
+    fn all(&self) -> impl Iterator<Item = &dyn Component> {
         self.components.values().map(|component| &**component)
-    }
-
-    /// The classes that are known.
-    pub fn classes(&self) -> impl Iterator<Item = &str> {
-        self.components.keys().map(String::as_str)
     }
 }

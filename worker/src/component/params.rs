@@ -1,8 +1,8 @@
-//! Positional parameters as PHP's weak typing would take them; what it would not take is told by name.
+//! Positional parameters, coerced as PHP's weak typing does. Errors name the parameter that cannot be coerced.
 
 use serde_json::Value;
 
-use super::failure::Failure;
+use crate::call::CallError;
 
 /// A type that a parameter or property can have.
 pub trait FromParam: Sized {
@@ -10,7 +10,7 @@ pub trait FromParam: Sized {
     const TYPE: &'static str;
     /// The value, if PHP would accept it for this type.
     fn from_param(value: &Value) -> Option<Self>;
-    /// What stands for a parameter that was not given.
+    /// The value of a missing parameter, if the type has one.
     fn absent() -> Option<Self> {
         None
     }
@@ -116,26 +116,26 @@ pub(super) fn type_of(value: &Value) -> &'static str {
     }
 }
 
-/// All parameters of a method, as a tuple.
+/// All parameters of a method as a tuple.
 pub trait FromParams: Sized {
     /// Number of parameters.
     const COUNT: usize;
-    /// Reads them; `names` are those of the method's parameters.
-    fn from_params(method: &str, names: &[&str], values: &[Value]) -> Result<Self, Failure>;
+    /// Reads the parameters; `names` are for error texts.
+    fn from_params(method: &str, names: &[&str], values: &[Value]) -> Result<Self, CallError>;
 }
 
-fn param<T: FromParam>(method: &str, names: &[&str], values: &[Value], at: usize) -> Result<T, Failure> {
+fn param<T: FromParam>(method: &str, names: &[&str], values: &[Value], at: usize) -> Result<T, CallError> {
     let name = names.get(at).copied().unwrap_or("?");
     match values.get(at) {
         Some(value) => T::from_param(value).ok_or_else(|| {
             let given = type_of(value);
-            Failure::Method(format!(
+            CallError::Method(format!(
                 "Parameter [{name}] of method [{method}] must be of type {}, {given} given.",
                 T::TYPE
             ))
         }),
         None => {
-            T::absent().ok_or_else(|| Failure::Method(format!("Parameter [{name}] of method [{method}] is missing.")))
+            T::absent().ok_or_else(|| CallError::Method(format!("Parameter [{name}] of method [{method}] is missing.")))
         }
     }
 }
@@ -145,7 +145,7 @@ macro_rules! tuples {
         impl<$($type: FromParam),*> FromParams for ($($type,)*) {
             const COUNT: usize = $count;
             #[allow(unused_variables)]
-            fn from_params(method: &str, names: &[&str], values: &[Value]) -> Result<Self, Failure> {
+            fn from_params(method: &str, names: &[&str], values: &[Value]) -> Result<Self, CallError> {
                 Ok(($(param::<$type>(method, names, values, $at)?,)*))
             }
         }
@@ -183,9 +183,9 @@ mod tests {
     fn a_wrong_or_missing_parameter_is_named() {
         let error = <(i64,)>::from_params("add", &["n"], &[json!("x")]).unwrap_err();
         let text = "Parameter [n] of method [add] must be of type int, string given.";
-        assert_eq!(error, Failure::Method(text.to_owned()));
+        assert_eq!(error, CallError::Method(text.to_owned()));
         let error = <(i64,)>::from_params("add", &["n"], &[]).unwrap_err();
-        assert_eq!(error, Failure::Method("Parameter [n] of method [add] is missing.".to_owned()));
+        assert_eq!(error, CallError::Method("Parameter [n] of method [add] is missing.".to_owned()));
         assert_eq!(<(i64, Option<i64>)>::from_params("m", &["a", "b"], &[json!(1)]), Ok((1, None)));
     }
 }

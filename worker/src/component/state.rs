@@ -1,12 +1,12 @@
-//! The state on its way in: unknown keys are ignored, missing ones have their default, values are coerced to the
-//! type that the default has, as PHP's typed properties do.
+//! Restores a client's state: unknown keys are ignored, missing ones get their default, and values are coerced to the
+//! type of the default, as PHP's typed properties do.
 
 use serde_json::{Map, Number, Value};
 
-use super::failure::Failure;
 use super::params::{FromParam as _, type_of};
+use crate::call::CallError;
 
-/// What a property has to be, judged by its default.
+/// A value in the type of a property's default, if PHP would coerce it.
 fn coerce(default: &Value, value: &Value) -> Option<Value> {
     match default {
         // Untyped, or nullable without a value: anything goes.
@@ -15,7 +15,7 @@ fn coerce(default: &Value, value: &Value) -> Option<Value> {
         Value::Number(number) if number.is_f64() => {
             f64::from_param(value).and_then(Number::from_f64).map(Value::Number)
         }
-        // PHP cuts a fraction off (and deprecates it).
+        // PHP truncates fractions (a deprecated conversion).
         Value::Number(_) => match value {
             Value::Number(number) if number.is_f64() => {
                 number.as_f64().filter(|float| float.abs() < 9.2e18).map(|float| Value::from(float as i64))
@@ -30,7 +30,7 @@ fn coerce(default: &Value, value: &Value) -> Option<Value> {
     }
 }
 
-/// The zero value of a type: what null becomes when a state is restored.
+/// The zero value of a type. Null becomes it when a state is restored.
 fn zero(default: &Value) -> Value {
     match default {
         Value::Null => Value::Null,
@@ -43,11 +43,11 @@ fn zero(default: &Value) -> Value {
     }
 }
 
-fn wrong_type(name: &str, default: &Value, value: &Value) -> Failure {
-    Failure::Property(format!("Property [{name}] must be of type {}, {} given.", type_of(default), type_of(value)))
+fn wrong_type(name: &str, default: &Value, value: &Value) -> CallError {
+    CallError::Property(format!("Property [{name}] must be of type {}, {} given.", type_of(default), type_of(value)))
 }
 
-/// Whether a state needs no help: every property is there, in the type that its default has.
+/// Whether a state needs no coercion: every property is present, in the type of its default.
 pub(super) fn fits(defaults: &Map<String, Value>, state: &Map<String, Value>) -> bool {
     defaults.iter().all(|(name, default)| match (default, state.get(name)) {
         (Value::Number(default), Some(Value::Number(value))) => {
@@ -62,8 +62,8 @@ pub(super) fn fits(defaults: &Map<String, Value>, state: &Map<String, Value>) ->
     })
 }
 
-/// Takes one value of a client's state over; a name that the class does not have is ignored.
-pub(super) fn restore(properties: &mut Map<String, Value>, name: &str, value: &Value) -> Result<(), Failure> {
+/// Restores one value of a client's state. A name that the class does not have is ignored.
+pub(super) fn restore(properties: &mut Map<String, Value>, name: &str, value: &Value) -> Result<(), CallError> {
     let Some(property) = properties.get_mut(name) else { return Ok(()) };
     *property = match value {
         Value::Null => zero(property),
@@ -72,14 +72,14 @@ pub(super) fn restore(properties: &mut Map<String, Value>, name: &str, value: &V
     Ok(())
 }
 
-/// Sets one property, as an update does. A value that is no list is wrapped for a list property.
+/// Sets one property, as an update does. A list property wraps a value that is not a list.
 pub(super) fn set(
     properties: &mut Map<String, Value>,
     defaults: &Map<String, Value>,
     name: &str,
     value: &Value,
-) -> Result<(), Failure> {
-    let default = defaults.get(name).ok_or_else(|| Failure::UnknownProperty(name.to_owned()))?;
+) -> Result<(), CallError> {
+    let default = defaults.get(name).ok_or_else(|| CallError::UnknownProperty(name.to_owned()))?;
     let value = match (default, value) {
         (Value::Array(_), Value::Null | Value::Array(_) | Value::Object(_)) => value.clone(),
         (Value::Array(_), single) => Value::Array(vec![single.clone()]),
@@ -124,10 +124,10 @@ mod tests {
         assert_eq!(set("label", json!(true)), Ok(()));
         assert_eq!(set("items", json!(7)), Ok(()));
         let text = "Property [count] must be of type int, string given.";
-        assert_eq!(set("count", json!("x")), Err(Failure::Property(text.to_owned())));
+        assert_eq!(set("count", json!("x")), Err(CallError::Property(text.to_owned())));
         let text = "Property [label] must be of type string, null given.";
-        assert_eq!(set("label", json!(null)), Err(Failure::Property(text.to_owned())));
-        assert_eq!(set("nope", json!(1)), Err(Failure::UnknownProperty("nope".to_owned())));
+        assert_eq!(set("label", json!(null)), Err(CallError::Property(text.to_owned())));
+        assert_eq!(set("nope", json!(1)), Err(CallError::UnknownProperty("nope".to_owned())));
         assert_eq!(
             (&properties["count"], &properties["label"], &properties["items"]),
             (&json!(1), &json!("1"), &json!([7]))

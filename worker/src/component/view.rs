@@ -1,4 +1,4 @@
-//! How a component becomes HTML.
+//! Renders components.
 
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment};
@@ -6,70 +6,74 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::context::Context;
-use super::failure::Failure;
+use crate::call::CallError;
 
-type Function<T> = dyn Fn(&T) -> Result<String, Failure> + Send + Sync;
+type RenderFunction<T> = dyn Fn(&T) -> Result<String, CallError> + Send + Sync;
 
-/// A value that follows from the component's properties.
+/// A value that is computed from the component's properties.
 pub(super) struct Computed<T> {
     pub(super) name: &'static str,
     pub(super) compute: Box<dyn Fn(&T) -> Value + Send + Sync>,
 }
 
-/// What a template asks for beside the properties.
+/// The variables that a template uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asks {
-    /// Nothing: the properties can be handed to it as they are.
+pub(super) enum TemplateVariables {
+    /// Properties only: the component itself can be the template's data.
     Properties,
-    /// Computed properties, errors or the id.
-    More,
+    /// Also the errors or the id.
+    All,
 }
 
 /// A component's view.
 pub(super) enum View<T> {
     Empty,
-    Template { environment: Box<Environment<'static>>, asks: Asks },
-    Function(Box<Function<T>>),
+    Template { environment: Box<Environment<'static>>, variables: TemplateVariables },
+    Function(Box<RenderFunction<T>>),
 }
 
-const NAME: &str = "view";
+const TEMPLATE_NAME: &str = "view";
 
 impl<T: Serialize> View<T> {
     pub(super) fn template(class: &str, source: &'static str) -> Self {
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
-        if let Err(error) = environment.add_template(NAME, source) {
+        if let Err(error) = environment.add_template(TEMPLATE_NAME, source) {
             panic!("the template of {class} does not compile: {error:#}");
         }
-        let names = environment.get_template(NAME).map(|view| view.undeclared_variables(false)).unwrap_or_default();
-        // Whatever the properties do not give has to come from elsewhere; looked at again when rendering.
-        let asks = if names.contains("errors") || names.contains("id") { Asks::More } else { Asks::Properties };
-        Self::Template { environment: Box::new(environment), asks }
+        let names =
+            environment.get_template(TEMPLATE_NAME).map(|view| view.undeclared_variables(false)).unwrap_or_default();
+        let variables = if names.contains("errors") || names.contains("id") {
+            TemplateVariables::All
+        } else {
+            TemplateVariables::Properties
+        };
+        Self::Template { environment: Box::new(environment), variables }
     }
 
-    pub(super) fn html(&self, component: &T, computed: &[Computed<T>], context: &Context) -> Result<String, Failure> {
+    pub(super) fn html(&self, component: &T, computed: &[Computed<T>], context: &Context) -> Result<String, CallError> {
         match self {
             Self::Empty => Ok(String::new()),
             Self::Function(render) => render(component),
-            Self::Template { environment, asks } => {
-                let view = environment.get_template(NAME)?;
-                let rendered = if *asks == Asks::Properties && computed.is_empty() {
+            Self::Template { environment, variables } => {
+                let view = environment.get_template(TEMPLATE_NAME)?;
+                let rendered = if *variables == TemplateVariables::Properties && computed.is_empty() {
                     view.render(Serde(component))
                 } else {
-                    view.render(Serde(everything(component, computed, context)?))
+                    view.render(Serde(all_variables(component, computed, context)?))
                 };
-                rendered.map_err(|error| Failure::Exception(format!("{error:#}")))
+                rendered.map_err(|error| CallError::Exception(format!("{error:#}")))
             }
         }
     }
 }
 
-/// The properties, which win, and the rest.
-fn everything<T: Serialize>(
+/// The id, the errors, the properties and the computed values; a later one replaces an earlier one of its name.
+fn all_variables<T: Serialize>(
     component: &T,
     computed: &[Computed<T>],
     context: &Context,
-) -> Result<Map<String, Value>, Failure> {
+) -> Result<Map<String, Value>, CallError> {
     let mut values = Map::new();
     values.insert("id".to_owned(), context.component_id.clone().into());
     values.insert("errors".to_owned(), Value::Object(context.errors().clone()));

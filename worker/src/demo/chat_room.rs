@@ -1,17 +1,17 @@
-//! A chat room: whoever is in it hears of new messages, whichever gateway they are connected to.
+//! A chat room: every visitor gets new messages, whichever gateway they are connected to.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::store::{Message, Store};
-use crate::component::{Context, Definition, Failure, Rules};
+use super::store::{ChatMessage, Store};
+use crate::component::{CallError, Context, Definition, Rules};
 
 /// The state.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChatRoom {
     room_id: i64,
-    messages: Vec<Message>,
+    messages: Vec<ChatMessage>,
     new_message: String,
 }
 
@@ -21,6 +21,7 @@ impl Default for ChatRoom {
     }
 }
 
+pub(super) const CLASS: &str = "App\\Diffyne\\ChatRoom";
 const VIEW: &str = r#"<section class="chat">
   <ul>{% for message in messages %}<li diff:key="m{{ message.id }}">{{ message.content }}</li>{% endfor %}</ul>
   <form diff:submit="sendMessage">
@@ -31,22 +32,22 @@ const VIEW: &str = r#"<section class="chat">
 </section>"#;
 
 impl ChatRoom {
-    async fn load_messages(&mut self, context: &Context) -> Result<(), Failure> {
+    async fn load_messages(&mut self, context: &Context) -> Result<(), CallError> {
         let (store, room) = (context.app::<Store>()?, self.room_id);
-        self.messages = context.blocking(move || store.messages(room).map_err(Failure::exception)).await?;
+        self.messages = context.blocking(move || store.messages(room).map_err(CallError::exception)).await?;
         Ok(())
     }
 
-    async fn send_message(&mut self, context: &mut Context) -> Result<(), Failure> {
+    async fn send_message(&mut self, context: &mut Context) -> Result<(), CallError> {
         context.validate(self)?;
         let (store, room, content) = (context.app::<Store>()?, self.room_id, std::mem::take(&mut self.new_message));
-        context.blocking(move || store.add(room, &content).map_err(Failure::exception)).await?;
+        context.blocking(move || store.add(room, &content).map_err(CallError::exception)).await?;
         self.load_messages(context).await?;
         context.dispatch("message-sent", vec![json!({"room_id": self.room_id})]);
         Ok(())
     }
 
-    async fn handle_new_message(&mut self, context: &Context, data: &Map<String, Value>) -> Result<(), Failure> {
+    async fn handle_new_message(&mut self, context: &Context, data: &Map<String, Value>) -> Result<(), CallError> {
         if data.get("room_id") == Some(&json!(self.room_id)) {
             self.load_messages(context).await?;
         }
@@ -55,7 +56,7 @@ impl ChatRoom {
 }
 
 pub(super) fn definition() -> Definition<ChatRoom> {
-    Definition::<ChatRoom>::new(super::CHAT_ROOM)
+    Definition::<ChatRoom>::new(CLASS)
         .template(VIEW)
         .rules(Rules::new([("newMessage", "required|string|max:500")]))
         .async_mount(|room, context| Box::pin(room.load_messages(context)))

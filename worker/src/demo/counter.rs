@@ -1,4 +1,4 @@
-//! A number, and three ways to change it.
+//! A number and three buttons that change it.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ pub struct Counter {
     count: i64,
 }
 
+pub(super) const CLASS: &str = "App\\Diffyne\\Counter";
 const VIEW: &str = r#"<div class="counter">
   <button type="button" diff:click="decrement" aria-label="one less">&minus;</button>
   <output>{{ count }}</output>
@@ -18,7 +19,7 @@ const VIEW: &str = r#"<div class="counter">
 </div>"#;
 
 pub(super) fn definition() -> Definition<Counter> {
-    Definition::<Counter>::new(super::COUNTER)
+    Definition::<Counter>::new(CLASS)
         .template(VIEW)
         .method("increment", [], |counter, _context, ()| counter.count = counter.count.saturating_add(1))
         .method("decrement", [], |counter, _context, ()| counter.count = counter.count.saturating_sub(1))

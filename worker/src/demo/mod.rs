@@ -1,4 +1,4 @@
-//! The components of the tour, named as PHP ones are on the wire: a counter, and a chat room over SQLite.
+//! The components of the tour, with class names as in PHP: a counter, and a chat room over SQLite.
 
 mod chat_room;
 mod counter;
@@ -13,10 +13,10 @@ pub use chat_room::ChatRoom;
 pub use counter::Counter;
 pub use store::Store;
 
-/// The class of the counter.
-pub const COUNTER: &str = "App\\Diffyne\\Counter";
-/// The class of the chat room.
-pub const CHAT_ROOM: &str = "App\\Diffyne\\ChatRoom";
+/// The counter's class.
+pub const COUNTER: &str = counter::CLASS;
+/// The chat room's class.
+pub const CHAT_ROOM: &str = chat_room::CLASS;
 
 /// Adds the demo components.
 pub fn register(registry: &mut Registry) {
@@ -24,7 +24,7 @@ pub fn register(registry: &mut Registry) {
     registry.add(chat_room::definition());
 }
 
-/// The demo's shared state: its messages, in a file that all workers of the machine share.
+/// The demo's shared state: its messages, in one file for all workers of the machine.
 pub fn app(database: &Path) -> anyhow::Result<App> {
     Ok(Arc::new(Store::open(database)?))
 }

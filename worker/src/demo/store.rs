@@ -8,15 +8,15 @@ use anyhow::Context as _;
 use rusqlite::{Connection, ErrorCode, params};
 use serde::{Deserialize, Serialize};
 
-/// How long to wait for another worker's write.
+/// How long a write waits for another worker's.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Messages of a room that a page shows, and that travel in its state.
+/// The newest messages of a room, which a page shows and has in its state.
 const MESSAGES_SHOWN: i64 = 50;
 
-/// One message.
+/// A message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// Number.
+pub struct ChatMessage {
+    /// Id.
     pub id: i64,
     /// Text.
     pub content: String,
@@ -30,10 +30,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the file, and makes it where it is missing.
+    /// Opens the file, and creates it if it is missing.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+            std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
         }
         let connection = Connection::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -58,12 +58,12 @@ impl Store {
     }
 
     /// The newest messages of a room, oldest first. Blocks.
-    pub fn messages(&self, room: i64) -> rusqlite::Result<Vec<Message>> {
+    pub fn messages(&self, room: i64) -> rusqlite::Result<Vec<ChatMessage>> {
         let connection = self.connection();
         let mut select = connection
             .prepare_cached("SELECT id, content, room_id FROM messages WHERE room_id = ? ORDER BY id DESC LIMIT ?")?;
         let rows = select.query_map(params![room, MESSAGES_SHOWN], |row| {
-            Ok(Message { id: row.get(0)?, content: row.get(1)?, room_id: row.get(2)? })
+            Ok(ChatMessage { id: row.get(0)?, content: row.get(1)?, room_id: row.get(2)? })
         })?;
         let mut messages = rows.collect::<rusqlite::Result<Vec<_>>>()?;
         messages.reverse();
@@ -71,7 +71,7 @@ impl Store {
     }
 }
 
-/// Several workers may open a new file at the same moment; the change to WAL does not wait for the others by itself.
+/// Switches to WAL. Several workers may open a new file at once, and the switch does not wait for a lock by itself.
 fn set_wal(connection: &Connection) -> rusqlite::Result<()> {
     let until = Instant::now() + BUSY_TIMEOUT;
     loop {
@@ -79,7 +79,7 @@ fn set_wal(connection: &Connection) -> rusqlite::Result<()> {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            done => return done,
+            result => return result,
         }
     }
 }

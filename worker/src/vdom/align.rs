@@ -1,66 +1,67 @@
-//! Which children of an element are the same before and after.
+//! Pairs the children of an element before and after a call.
 
 use std::collections::HashMap;
 
 use super::node::Node;
 
-/// Beyond this product of lengths, the middle of two lists of children is matched without the table.
+/// Beyond this product of lengths, the middle of two lists is matched without the quadratic table.
 const LCS_CELLS_MAX: usize = 40_000;
-/// Beyond this product of moves and children, what changed places is made anew.
+/// Beyond this product of moves and children, moved children are created anew.
 const MOVE_STEPS_MAX: usize = 4_000_000;
 
-/// What is kept of a list of children.
+/// The children that are kept.
 #[derive(Debug)]
 pub(super) struct Alignment {
-    /// Old and new indexes of what is kept, growing by the old ones.
+    /// Old and new indexes of kept children, sorted by the old ones.
     pub(super) pairs: Vec<(usize, usize)>,
-    /// New indexes of what is kept and need not move, growing.
-    pub(super) stays: Vec<usize>,
+    /// Sorted new indexes of kept children that need not move.
+    pub(super) unmoved: Vec<usize>,
 }
 
-/// What two nodes have to share to count as the same one.
+/// What two nodes must have in common to be paired.
 #[derive(PartialEq, Eq, Hash, Clone, Copy)]
-enum Identity<'a> {
+enum NodeIdentity<'a> {
     Element(&'a str, Option<&'a str>),
     Text,
     Comment,
 }
 
-fn identity(node: &Node) -> Identity<'_> {
+fn identity(node: &Node) -> NodeIdentity<'_> {
     match node {
-        Node::Element(element) => Identity::Element(&element.tag, element.key()),
-        Node::Text(_) => Identity::Text,
-        Node::Comment(_) => Identity::Comment,
+        Node::Element(element) => NodeIdentity::Element(&element.tag, element.key()),
+        Node::Text(_) => NodeIdentity::Text,
+        Node::Comment(_) => NodeIdentity::Comment,
     }
 }
 
+/// Pairs two lists of children: first their common start and end, then the middle.
 pub(super) fn align(old: &[Node], new: &[Node]) -> Alignment {
     let (a, b): (Vec<_>, Vec<_>) = (old.iter().map(identity).collect(), new.iter().map(identity).collect());
     let start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
     let end = a[start..].iter().rev().zip(b[start..].iter().rev()).take_while(|(x, y)| x == y).count();
     let (middle_a, middle_b) = (&a[start..a.len() - end], &b[start..b.len() - end]);
     let middle = match_middle(middle_a, middle_b);
-    let chain = longest_growing(&middle);
+    let chain = longest_increasing(&middle);
     let too_many = (middle.len() - chain.len()).saturating_mul(new.len()) > MOVE_STEPS_MAX;
     let middle = if too_many { &chain } else { &middle };
 
     let mut pairs: Vec<_> = (0..start).map(|index| (index, index)).collect();
-    let mut stays: Vec<_> = (0..start).collect();
+    let mut unmoved: Vec<_> = (0..start).collect();
     pairs.extend(middle.iter().map(|(x, y)| (x + start, y + start)));
-    stays.extend(chain.iter().map(|(_, y)| y + start));
+    unmoved.extend(chain.iter().map(|(_, y)| y + start));
     pairs.extend((0..end).rev().map(|back| (a.len() - 1 - back, b.len() - 1 - back)));
-    stays.extend((0..end).rev().map(|back| b.len() - 1 - back));
-    Alignment { pairs, stays }
+    unmoved.extend((0..end).rev().map(|back| b.len() - 1 - back));
+    Alignment { pairs, unmoved }
 }
 
-/// Pairs by old index: what has a key of its own wherever it is now, the rest in its order.
-fn match_middle(a: &[Identity<'_>], b: &[Identity<'_>]) -> Vec<(usize, usize)> {
+/// Pairs sorted by old index: children with a unique key wherever they are now, the others in order.
+fn match_middle(a: &[NodeIdentity<'_>], b: &[NodeIdentity<'_>]) -> Vec<(usize, usize)> {
     if a.is_empty() || b.is_empty() {
         return Vec::new();
     }
-    let (keyed_a, keyed_b) = (only_ones(a), only_ones(b));
+    let (keyed_a, keyed_b) = (unique_keys(a), unique_keys(b));
     let partner = |index: usize| match a[index] {
-        Identity::Element(_, Some(_)) if keyed_a.get(&a[index]) == Some(&Some(index)) => {
+        NodeIdentity::Element(_, Some(_)) if keyed_a.get(&a[index]) == Some(&Some(index)) => {
             keyed_b.get(&a[index]).copied().flatten()
         }
         _ => None,
@@ -77,26 +78,26 @@ fn match_middle(a: &[Identity<'_>], b: &[Identity<'_>]) -> Vec<(usize, usize)> {
     let rest = if left.len() * right.len() <= LCS_CELLS_MAX {
         longest_common(&left, &right)
     } else {
-        longest_growing(&nth_to_nth(&left, &right))
+        longest_increasing(&nth_to_nth(&left, &right))
     };
     pairs.extend(rest.into_iter().map(|(x, y)| (rest_a[x], rest_b[y])));
     pairs.sort_unstable();
     pairs
 }
 
-/// Where each keyed identity is, unless it is there twice.
-fn only_ones<'a>(list: &[Identity<'a>]) -> HashMap<Identity<'a>, Option<usize>> {
-    let mut places = HashMap::new();
+/// The index of each keyed identity; `None` where it occurs twice.
+fn unique_keys<'a>(list: &[NodeIdentity<'a>]) -> HashMap<NodeIdentity<'a>, Option<usize>> {
+    let mut indexes = HashMap::new();
     for (index, identity) in list.iter().enumerate() {
-        if matches!(identity, Identity::Element(_, Some(_))) {
-            places.entry(*identity).and_modify(|place| *place = None).or_insert(Some(index));
+        if matches!(identity, NodeIdentity::Element(_, Some(_))) {
+            indexes.entry(*identity).and_modify(|index| *index = None).or_insert(Some(index));
         }
     }
-    places
+    indexes
 }
 
-/// A longest common subsequence, by the table.
-fn longest_common(a: &[Identity<'_>], b: &[Identity<'_>]) -> Vec<(usize, usize)> {
+/// A longest common subsequence, by the quadratic table.
+fn longest_common(a: &[NodeIdentity<'_>], b: &[NodeIdentity<'_>]) -> Vec<(usize, usize)> {
     let width = b.len() + 1;
     let mut lengths = vec![0u32; (a.len() + 1) * width];
     for i in (0..a.len()).rev() {
@@ -123,17 +124,20 @@ fn longest_common(a: &[Identity<'_>], b: &[Identity<'_>]) -> Vec<(usize, usize)>
     pairs
 }
 
-/// For long lists: the n-th of an identity pairs with the n-th of the same.
-fn nth_to_nth(a: &[Identity<'_>], b: &[Identity<'_>]) -> Vec<(usize, usize)> {
-    let mut places: HashMap<Identity<'_>, std::collections::VecDeque<usize>> = HashMap::new();
+/// For long lists: pairs the n-th node of an identity with the n-th of the same identity.
+fn nth_to_nth(a: &[NodeIdentity<'_>], b: &[NodeIdentity<'_>]) -> Vec<(usize, usize)> {
+    let mut indexes: HashMap<NodeIdentity<'_>, std::collections::VecDeque<usize>> = HashMap::new();
     for (index, identity) in b.iter().enumerate() {
-        places.entry(*identity).or_default().push_back(index);
+        indexes.entry(*identity).or_default().push_back(index);
     }
-    a.iter().enumerate().filter_map(|(index, identity)| Some((index, places.get_mut(identity)?.pop_front()?))).collect()
+    a.iter()
+        .enumerate()
+        .filter_map(|(index, identity)| Some((index, indexes.get_mut(identity)?.pop_front()?)))
+        .collect()
 }
 
-/// Of pairs that grow on the left, a longest chain that grows on the right as well (patience sorting).
-fn longest_growing(candidates: &[(usize, usize)]) -> Vec<(usize, usize)> {
+/// A longest chain of pairs that increase on both sides; the candidates increase on the left (patience sorting).
+fn longest_increasing(candidates: &[(usize, usize)]) -> Vec<(usize, usize)> {
     let mut tails: Vec<usize> = Vec::new();
     let mut previous = vec![None; candidates.len()];
     for (index, (_, to)) in candidates.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! Two trees to a list of patches that is right under the order in which clients apply it.
+//! Compares two trees and makes patches that are correct in the order in which clients apply them.
 //!
-//! diffyne.js applies removes first, then everything else deepest path first (stable). So paths of the second group
-//! are written as they are after the removes and before the creates of the same list; within one list of children,
-//! changes of kept nodes come before creates, and moves, whose path is the parent's, after both. The client's order of
-//! removes is not transitive over mixed depths: all removes of a list have one depth here, and a parent whose removes
-//! would have another is replaced.
+//! diffyne.js applies removes first and then everything else, deepest path first (a stable sort). So the paths of the
+//! second group are those after the removes and before the creates of the same list. Within one list of children,
+//! changes of kept nodes come before creates; moves come last, as their path is the parent's. The client's order of
+//! removes is not transitive for different depths. So all removes have one depth here, and a parent whose removes would
+//! have another is replaced.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,11 +12,11 @@ use super::align::{Alignment, align};
 use super::node::{Element, Node};
 use super::patch::{Move, Patch, Path};
 
-/// Indexes in the paths of a list of patches: beyond it the root is made anew, as the paths of deep and wide trees
-/// would be many times as large as the page.
-const PATH_STEPS_MAX: usize = 1_000_000;
-/// Attributes beyond which they are compared through a table.
-const ATTRIBUTES_FEW: usize = 16;
+/// The most indexes in all paths of a list of patches. Beyond it the root is replaced: the paths of a deep and wide tree
+/// could be many times as large as the page.
+const PATH_INDEXES_MAX: usize = 1_000_000;
+/// Elements with more attributes compare them through a hash table.
+const LINEAR_ATTRIBUTES_MAX: usize = 16;
 
 /// The patches that turn one tree into the other.
 pub fn diff<'a>(old: &'a Node, new: &'a Node) -> Vec<Patch<'a>> {
@@ -36,43 +36,44 @@ pub fn diff<'a>(old: &'a Node, new: &'a Node) -> Vec<Patch<'a>> {
     }
 }
 
-/// What is left to do, the last first: a stack of our own, as trees may be deep.
+/// The rest of the comparison, as a stack: deep trees must not overflow the thread's.
 enum Task<'a> {
-    /// Compare two children; the first is at this place in the page.
+    /// Compare a child before and after; its index on the page.
     Child(usize, &'a Node, &'a Node),
-    /// Leave the child.
-    Up,
+    /// Return from a child to its parent.
+    Leave,
     /// Create and move children of the node.
-    Arrange { pairs: Vec<(usize, usize)>, stays: Vec<usize>, new: &'a [Node] },
+    Arrange { pairs: Vec<(usize, usize)>, unmoved: Vec<usize>, new: &'a [Node] },
 }
 
 struct Differ<'a> {
     patches: Vec<Patch<'a>>,
     /// Indexes in all paths so far.
-    steps: usize,
+    path_indexes: usize,
     tasks: Vec<Task<'a>>,
-    /// Where we are.
+    /// The path of the node that is compared now.
     path: Path,
-    /// The only depth at which removes are allowed, once it is known that several are wanted.
+    /// The only depth at which removes are allowed, where there would be several.
     remove_depth: Option<usize>,
 }
 
 impl<'a> Differ<'a> {
-    /// All patches; `None` when their paths would be too many.
+    /// All patches; `None` when their paths have too many indexes.
     fn run(old: &'a Node, new: &'a Node, remove_depth: Option<usize>) -> Option<Vec<Patch<'a>>> {
-        let mut differ = Self { patches: Vec::new(), steps: 0, tasks: Vec::new(), path: Path::new(), remove_depth };
-        differ.node(old, new);
+        let mut differ =
+            Self { patches: Vec::new(), path_indexes: 0, tasks: Vec::new(), path: Path::new(), remove_depth };
+        differ.compare(old, new);
         while let Some(task) = differ.tasks.pop() {
             match task {
-                Task::Child(place, old, new) => {
-                    differ.path.push(place);
-                    differ.tasks.push(Task::Up);
-                    differ.node(old, new);
+                Task::Child(index, old, new) => {
+                    differ.path.push(index);
+                    differ.tasks.push(Task::Leave);
+                    differ.compare(old, new);
                 }
-                Task::Up => drop(differ.path.pop()),
-                Task::Arrange { pairs, stays, new } => differ.arrange(&pairs, &stays, new),
+                Task::Leave => drop(differ.path.pop()),
+                Task::Arrange { pairs, unmoved, new } => differ.arrange(&pairs, &unmoved, new),
             }
-            if differ.steps > PATH_STEPS_MAX {
+            if differ.path_indexes > PATH_INDEXES_MAX {
                 return None;
             }
         }
@@ -80,15 +81,15 @@ impl<'a> Differ<'a> {
     }
 
     fn add(&mut self, patch: Patch<'a>) {
-        self.steps += patch.path().len() + 1;
+        self.path_indexes += patch.path().len() + 1;
         self.patches.push(patch);
     }
 
-    fn node(&mut self, old: &'a Node, new: &'a Node) {
+    fn compare(&mut self, old: &'a Node, new: &'a Node) {
         match (old, new) {
             (Node::Element(a), Node::Element(b)) => {
-                self.attributes(a, b);
-                self.children(a, b, new);
+                self.compare_attributes(a, b);
+                self.compare_children(a, b, new);
             }
             (Node::Text(a), Node::Text(b)) if a == b => {}
             (Node::Text(_), Node::Text(b)) => self.add(Patch::Text(self.path.clone(), b)),
@@ -97,11 +98,11 @@ impl<'a> Differ<'a> {
         }
     }
 
-    fn attributes(&mut self, old: &'a Element, new: &'a Element) {
+    fn compare_attributes(&mut self, old: &'a Element, new: &'a Element) {
         if old.attributes == new.attributes {
             return;
         }
-        let (before, after) = (Values::of(old), Values::of(new));
+        let (before, after) = (AttributeTable::of(old), AttributeTable::of(new));
         let all = |element: &'a Element| element.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let set: Vec<_> = all(new).filter(|(name, value)| before.get(name) != Some(*value)).collect();
         let remove: Vec<_> = all(old).map(|(name, _)| name).filter(|name| after.get(name).is_none()).collect();
@@ -110,11 +111,11 @@ impl<'a> Differ<'a> {
         }
     }
 
-    fn children(&mut self, old: &'a Element, new: &'a Element, node: &'a Node) {
-        let Alignment { pairs, stays } = align(&old.children, &new.children);
+    fn compare_children(&mut self, old: &'a Element, new: &'a Element, node: &'a Node) {
+        let Alignment { pairs, unmoved } = align(&old.children, &new.children);
         let removes = old.children.len() > pairs.len();
         if removes && self.remove_depth.is_some_and(|allowed| allowed != self.path.len() + 1) {
-            // The attributes are part of the new node.
+            // The new node has the attributes already.
             if matches!(self.patches.last(), Some(Patch::Attributes { path: last, .. }) if *last == self.path) {
                 self.patches.pop();
             }
@@ -124,52 +125,52 @@ impl<'a> Differ<'a> {
         let mut kept = pairs.iter().peekable();
         for index in 0..old.children.len() {
             if kept.next_if(|(at, _)| *at == index).is_none() {
-                self.add(Patch::Remove(joined(&self.path, index)));
+                self.add(Patch::Remove(child_path(&self.path, index)));
             }
         }
         let children = pairs.iter().enumerate().rev();
         let children: Vec<_> =
             children.map(|(at, (from, to))| Task::Child(at, &old.children[*from], &new.children[*to])).collect();
-        if pairs.len() < new.children.len() || stays.len() < pairs.len() {
-            self.tasks.push(Task::Arrange { pairs, stays, new: &new.children });
+        if pairs.len() < new.children.len() || unmoved.len() < pairs.len() {
+            self.tasks.push(Task::Arrange { pairs, unmoved, new: &new.children });
         }
         self.tasks.extend(children);
     }
 
-    /// Creates what is new beside what stays, and then moves the rest to its place.
-    fn arrange(&mut self, pairs: &[(usize, usize)], stays: &[usize], new: &'a [Node]) {
-        let mut kinds = vec![Kind::New; new.len()];
+    /// Creates new children beside unmoved ones, and then moves the others.
+    fn arrange(&mut self, pairs: &[(usize, usize)], unmoved: &[usize], new: &'a [Node]) {
+        let mut changes = vec![ChildChange::Created; new.len()];
         for (place, (_, to)) in pairs.iter().enumerate() {
-            kinds[*to] = Kind::Moves(place);
+            changes[*to] = ChildChange::Moved(place);
         }
-        for to in stays {
-            if let Kind::Moves(place) = kinds[*to] {
-                kinds[*to] = Kind::Stays(place);
+        for to in unmoved {
+            if let ChildChange::Moved(place) = changes[*to] {
+                changes[*to] = ChildChange::Unmoved(place);
             }
         }
-        // Behind what was created last, or behind what stays: before that are as many more as were created.
+        // The index after the last created or unmoved child; created ones shift the kept ones.
         let (mut at, mut created) = (0, Vec::new());
         for (index, node) in new.iter().enumerate() {
-            match kinds[index] {
-                Kind::New => {
-                    self.add(Patch::Create(joined(&self.path, at), node));
+            match changes[index] {
+                ChildChange::Created => {
+                    self.add(Patch::Create(child_path(&self.path, at), node));
                     created.push((at, index));
                     at += 1;
                 }
-                Kind::Stays(place) => at = place + created.len() + 1,
-                Kind::Moves(_) => {}
+                ChildChange::Unmoved(place) => at = place + created.len() + 1,
+                ChildChange::Moved(_) => {}
             }
         }
-        if stays.len() < pairs.len() {
-            let page = page(pairs, &created);
-            let moves = moves(page, (0..new.len()).filter(|index| matches!(kinds[*index], Kind::Moves(_))));
+        if unmoved.len() < pairs.len() {
+            let page = order_on_page(pairs, &created);
+            let moves = moves(page, (0..new.len()).filter(|index| matches!(changes[*index], ChildChange::Moved(_))));
             self.add(Patch::Reorder(self.path.clone(), moves));
         }
     }
 }
 
-/// The children in the order of the page, each by its place in the new list: what was kept, and what was created.
-fn page(pairs: &[(usize, usize)], created: &[(usize, usize)]) -> Vec<usize> {
+/// The children in the page's order after the creates, each by its index in the new list.
+fn order_on_page(pairs: &[(usize, usize)], created: &[(usize, usize)]) -> Vec<usize> {
     let mut page = Vec::with_capacity(pairs.len() + created.len());
     let (mut kept, mut created) = (pairs.iter().map(|(_, to)| *to), created.iter().peekable());
     loop {
@@ -184,7 +185,7 @@ fn page(pairs: &[(usize, usize)], created: &[(usize, usize)]) -> Vec<usize> {
     }
 }
 
-/// Each child that is to move goes behind the one before it.
+/// Moves each moving child behind its predecessor in the new list.
 fn moves(mut page: Vec<usize>, moving: impl Iterator<Item = usize>) -> Vec<Move> {
     let place = |page: &[usize], child: usize| page.iter().position(|other| *other == child);
     let mut moves = Vec::new();
@@ -199,232 +200,43 @@ fn moves(mut page: Vec<usize>, moving: impl Iterator<Item = usize>) -> Vec<Move>
     moves
 }
 
-/// An element's attributes by name: through a table where they are many.
-enum Values<'a> {
-    Few(&'a Element),
-    Many(HashMap<&'a str, &'a str>),
+/// An element's attributes by name: in a hash table where they are many.
+enum AttributeTable<'a> {
+    Linear(&'a Element),
+    Hashed(HashMap<&'a str, &'a str>),
 }
 
-impl<'a> Values<'a> {
+impl<'a> AttributeTable<'a> {
     fn of(element: &'a Element) -> Self {
-        if element.attributes.len() <= ATTRIBUTES_FEW {
-            return Self::Few(element);
+        if element.attributes.len() <= LINEAR_ATTRIBUTES_MAX {
+            return Self::Linear(element);
         }
-        Self::Many(element.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect())
+        Self::Hashed(element.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect())
     }
 
     fn get(&self, name: &str) -> Option<&'a str> {
         match self {
-            Self::Few(element) => element.attribute(name),
-            Self::Many(values) => values.get(name).copied(),
+            Self::Linear(element) => element.attribute(name),
+            Self::Hashed(values) => values.get(name).copied(),
         }
     }
 }
 
-/// What becomes of a child; and its place among those that are kept.
+/// What happens to a child, and its index among the kept children.
 #[derive(Clone, Copy)]
-enum Kind {
-    New,
-    Stays(usize),
-    Moves(usize),
+enum ChildChange {
+    Created,
+    Unmoved(usize),
+    Moved(usize),
 }
 
-fn joined(path: &Path, index: usize) -> Path {
-    let mut joined = Path::with_capacity(path.len() + 1);
-    joined.extend(path);
-    joined.push(index);
-    joined
+fn child_path(path: &Path, index: usize) -> Path {
+    let mut child = Path::with_capacity(path.len() + 1);
+    child.extend(path);
+    child.push(index);
+    child
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn parse(html: &str) -> Node {
-        crate::vdom::parse(html).unwrap()
-    }
-
-    fn patches(old: &str, new: &str) -> String {
-        serde_json::to_string(&diff(&parse(old), &parse(new))).unwrap()
-    }
-
-    #[test]
-    fn patches_are_small_and_in_upstreams_form() {
-        assert_eq!(patches("<p>a</p>", "<p>a</p>"), "[]");
-        assert_eq!(patches("<p>a</p>", "<p>b</p>"), r#"[{"t":"t","p":[0],"d":{"x":"b"}}]"#);
-        assert_eq!(
-            patches("<p class=a id=x>a</p>", "<p class=b>a</p>"),
-            r#"[{"t":"a","p":[],"d":{"s":{"class":"b"},"r":["id"]}}]"#
-        );
-        assert_eq!(
-            patches("<ul><li key=1>1</ul>", "<ul><li key=2>2<li key=1>1</ul>"),
-            r#"[{"t":"c","p":[0],"d":{"node":{"t":"li","a":{"key":"2"},"c":[{"x":"2"}],"k":"2"}}}]"#
-        );
-        assert_eq!(patches("<ul><li key=1>1<li key=2>2</ul>", "<ul><li key=2>2</ul>"), r#"[{"t":"r","p":[0]}]"#);
-        assert_eq!(patches("<p>a</p>", "<b>a</b>"), r#"[{"t":"c","p":[],"d":{"node":{"t":"b","c":[{"x":"a"}]}}}]"#);
-    }
-
-    /// Applies a list as the protocol page says clients do; independent of how it was made.
-    mod client {
-        use super::*;
-
-        fn children(node: &mut Node) -> &mut Vec<Node> {
-            match node {
-                Node::Element(element) => &mut element.children,
-                _ => panic!("no children here"),
-            }
-        }
-
-        fn at<'a>(root: &'a mut Node, path: &[usize]) -> &'a mut Node {
-            path.iter().fold(root, |node, index| &mut children(node)[*index])
-        }
-
-        fn removes_order(a: &[usize], b: &[usize]) -> std::cmp::Ordering {
-            for index in (0..a.len().min(b.len())).rev() {
-                if a[index] != b[index] {
-                    return b[index].cmp(&a[index]);
-                }
-            }
-            b.len().cmp(&a.len())
-        }
-
-        pub fn apply(root: &Node, list: &[Patch<'_>]) -> Node {
-            if let [Patch::Create(path, node)] = list
-                && path.is_empty()
-            {
-                return (*node).clone();
-            }
-            let mut root = root.clone();
-            let mut removes: Vec<&[usize]> = list
-                .iter()
-                .filter_map(|patch| if let Patch::Remove(path) = patch { Some(path.as_slice()) } else { None })
-                .collect();
-            removes.sort_by(|a, b| removes_order(a, b));
-            for path in removes {
-                let (last, parent) = path.split_last().unwrap();
-                children(at(&mut root, parent)).remove(*last);
-            }
-            let mut rest: Vec<&Patch<'_>> = list.iter().filter(|patch| !matches!(patch, Patch::Remove(_))).collect();
-            rest.sort_by_key(|patch| std::cmp::Reverse(patch.path().len()));
-            for patch in rest {
-                match patch {
-                    Patch::Remove(_) => {}
-                    Patch::Reorder(path, moves) => {
-                        let list = children(at(&mut root, path));
-                        for Move { from, to } in moves {
-                            // The sibling it goes before is looked up first.
-                            let node = list.remove(*from);
-                            list.insert(if to > from { to - 1 } else { *to }, node);
-                        }
-                    }
-                    Patch::Create(path, node) => {
-                        let (last, parent) = path.split_last().unwrap();
-                        children(at(&mut root, parent)).insert(*last, (*node).clone());
-                    }
-                    Patch::Replace(path, node) => *at(&mut root, path) = (*node).clone(),
-                    Patch::Text(path, text) => *at(&mut root, path) = Node::Text((*text).to_owned()),
-                    Patch::Attributes { path, set, remove } => {
-                        let Node::Element(element) = at(&mut root, path) else { panic!("no element") };
-                        element.attributes.retain(|(name, _)| !remove.contains(&name.as_str()));
-                        for (name, value) in set {
-                            element.attributes.retain(|(known, _)| known != name);
-                            element.attributes.push(((*name).to_owned(), (*value).to_owned()));
-                        }
-                    }
-                }
-            }
-            root
-        }
-    }
-
-    /// Attribute order means nothing.
-    fn normal(node: &Node) -> Node {
-        let mut node = node.clone();
-        if let Node::Element(element) = &mut node {
-            element.attributes.sort();
-            element.children = element.children.iter().map(normal).collect();
-        }
-        node
-    }
-
-    fn tree() -> impl Strategy<Value = Node> {
-        let leaf = prop_oneof![
-            (0..4u8).prop_map(|n| Node::Text(format!("t{n}"))),
-            (0..3u8).prop_map(|n| Node::Comment(n.to_string())),
-        ];
-        leaf.prop_recursive(4, 60, 7, |inner| {
-            let tag = prop_oneof![Just("div"), Just("p"), Just("b")];
-            let key = proptest::option::of(0..6u8);
-            let class = proptest::option::of(0..3u8);
-            (tag, key, class, proptest::collection::vec(inner, 0..7)).prop_map(|(tag, key, class, children)| {
-                let named = |name: &str, value: Option<u8>| value.map(|value| (name.to_owned(), value.to_string()));
-                let attributes = named("key", key).into_iter().chain(named("class", class)).collect();
-                Node::Element(Element { tag: tag.to_owned(), attributes, children })
-            })
-        })
-    }
-
-    fn keyed_list(keys: &[usize]) -> Node {
-        let items: String = keys.iter().map(|key| format!("<li key={key}>{key}</li>")).collect();
-        parse(&format!("<ul>{items}</ul>"))
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(10_000))]
-        #[test]
-        fn any_tree_becomes_any_other_under_the_clients_order(old in tree(), new in tree()) {
-            let list = diff(&old, &new);
-            prop_assert_eq!(normal(&client::apply(&old, &list)), normal(&new), "{:?}", list);
-        }
-
-        #[test]
-        fn a_shuffled_list_is_moved_and_nothing_made_anew(
-            (old, new) in Just((0..20usize).collect::<Vec<_>>()).prop_flat_map(|keys| (Just(keys.clone()), Just(keys).prop_shuffle()))
-        ) {
-            let (old, new) = (keyed_list(&old), keyed_list(&new));
-            let list = diff(&old, &new);
-            prop_assert!(list.iter().all(|patch| matches!(patch, Patch::Reorder(..))), "{:?}", list);
-            prop_assert_eq!(client::apply(&old, &list), new);
-        }
-    }
-
-    #[test]
-    fn one_changed_cell_of_a_large_table_is_one_patch() {
-        let table = |changed: &str| {
-            let row = |n: usize| {
-                let text = if n == 57 { changed } else { "same" };
-                format!("<tr diff:key=r{n}><td>{n}</td><td>{text}</td><td><b>x</b></td></tr>")
-            };
-            parse(&format!("<table><tbody>{}</tbody></table>", (0..100).map(row).collect::<String>()))
-        };
-        let (old, new) = (table("same"), table("changed"));
-        let list = diff(&old, &new);
-        assert_eq!(serde_json::to_string(&list).unwrap(), r#"[{"t":"t","p":[0,57,1,0],"d":{"x":"changed"}}]"#);
-    }
-
-    #[test]
-    fn one_moved_item_is_one_move() {
-        let (old, new) = (keyed_list(&[1, 2, 3, 4, 5]), keyed_list(&[1, 5, 2, 3, 4]));
-        let list = diff(&old, &new);
-        assert_eq!(serde_json::to_string(&list).unwrap(), r#"[{"t":"o","p":[],"d":{"moves":[{"from":4,"to":1}]}}]"#);
-        let (old, new) = (keyed_list(&[1, 2, 3]), keyed_list(&[2, 3, 1]));
-        let list = diff(&old, &new);
-        assert_eq!(serde_json::to_string(&list).unwrap(), r#"[{"t":"o","p":[],"d":{"moves":[{"from":0,"to":3}]}}]"#);
-    }
-
-    #[test]
-    fn long_lists_are_matched_without_the_table() {
-        let old: Vec<usize> = (0..1000).collect();
-        let mut new: Vec<usize> = (1..1000).filter(|key| key % 7 != 3).collect();
-        new.insert(10, 5000);
-        let (old, new) = (keyed_list(&old), keyed_list(&new));
-        let patches = diff(&old, &new);
-        assert_eq!(normal(&client::apply(&old, &patches)), normal(&new));
-        assert!(patches.len() < 150, "{}", patches.len());
-        let turned: Vec<usize> = (0..5000).rev().collect();
-        let (old, new) = (keyed_list(&(0..5000).collect::<Vec<_>>()), keyed_list(&turned));
-        assert_eq!(client::apply(&old, &diff(&old, &new)), new, "too many moves: made anew");
-    }
-}
+mod tests;

@@ -1,20 +1,22 @@
-//! What a component's HTML means: a tree of nodes, and the patches that turn one tree into another.
+//! A component's HTML as a tree of nodes, and the patches that turn one tree into another.
 //!
-//! * [`node`]: the tree, and its JSON and HTML
-//! * [`mod@parse`]: HTML to a tree, as a browser parses a fragment
-//! * [`mod@diff`]: two trees to patches; `align`: which children are the same before and after
-//! * [`patch`]: the patches and their JSON
+//! * `node`: the tree, its JSON and its HTML
+//! * `parse`: parses HTML as a browser parses a fragment, into the nodes of `tree_sink`
+//! * `diff`: compares two trees; `align`: pairs the children of two elements
+//! * `patch`: the patches and their JSON
 
 mod align;
+mod diff;
+mod node;
+mod parse;
+mod patch;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod bounds;
-pub mod diff;
-pub mod node;
-pub mod parse;
-pub mod patch;
+mod tests;
+mod tree_sink;
 
 pub use diff::diff;
-pub use node::Node;
+pub(crate) use node::escape_html;
+pub use node::{Element, Node};
 pub use parse::{ParseError, parse};
-pub use patch::{Move, Patch};
+pub use patch::{Move, Patch, Path};

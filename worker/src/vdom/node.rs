@@ -1,20 +1,20 @@
-//! A tree of elements, texts and comments, as clients count them: text that is only white space does not exist.
+//! A tree of elements, texts and comments as clients count them: without text of white space only.
 
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
-/// HTML elements that have no end tag.
+/// HTML elements without an end tag.
 const VOID: [&str; 18] = [
     "area", "base", "basefont", "bgsound", "br", "col", "embed", "frame", "hr", "img", "input", "keygen", "link",
     "meta", "param", "source", "track", "wbr",
 ];
 
-/// HTML elements whose text is no markup: escapes would stay in it. In SVG and MathML there are none.
+/// HTML elements whose text is not parsed, so that escapes would stay in it. SVG and MathML have none.
 const RAW: [&str; 8] = ["iframe", "noembed", "noframes", "noscript", "plaintext", "script", "style", "xmp"];
-/// HTML elements whose first line break a parser drops.
+/// HTML elements whose leading line break a parser drops.
 const DROPS_LINE_BREAK: [&str; 3] = ["listing", "pre", "textarea"];
 /// SVG elements whose content is HTML.
 const SVG_WITH_HTML: [&str; 3] = ["desc", "foreignObject", "title"];
-/// MathML elements whose content is HTML, but for [`MATH_IN_TEXT`].
+/// MathML elements whose content is HTML, except [`MATH_IN_TEXT`].
 const MATH_WITH_HTML: [&str; 5] = ["mi", "mn", "mo", "ms", "mtext"];
 const MATH_IN_TEXT: [&str; 2] = ["malignmark", "mglyph"];
 
@@ -23,7 +23,7 @@ const MATH_IN_TEXT: [&str; 2] = ["malignmark", "mglyph"];
 pub enum Node {
     /// An element.
     Element(Element),
-    /// Text with something to see.
+    /// Text that is not only white space.
     Text(String),
     /// A comment.
     Comment(String),
@@ -46,13 +46,13 @@ impl Element {
         self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// What tells this element from its siblings: `diff:key`, else `key`.
+    /// The key among its siblings: `diff:key`, otherwise `key`.
     pub fn key(&self) -> Option<&str> {
         self.attribute("diff:key").or_else(|| self.attribute("key"))
     }
 }
 
-/// As patches carry it: `{t, a?, c?, k?}`, `{x}` or `{m}`.
+/// The form in patches: `{t, a?, c?, k?}`, `{x}` or `{m}`.
 impl Serialize for Node {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -84,61 +84,61 @@ impl Serialize for Attributes<'_> {
     }
 }
 
-/// Where an element stands, as a parser of the printed HTML sees it: that decides what its tag means.
+/// The content that an element is part of, for a parser of the printed HTML. It decides what a tag means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ContentModel {
     Html,
     Svg,
     Math,
-    /// In a MathML element whose text is HTML.
+    /// A MathML element whose text is HTML.
     MathText,
-    /// In an `annotation-xml` whose content is MathML, or SVG by an element of its own.
+    /// An `annotation-xml` whose content is MathML, or SVG in an `svg` element.
     MathAnnotation,
 }
 
-/// The language that an element belongs to.
+/// The namespace of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Language {
+enum Namespace {
     Html,
     Svg,
     Math,
 }
 
-impl Place {
-    fn language(self, tag: &str) -> Language {
+impl ContentModel {
+    fn namespace(self, tag: &str) -> Namespace {
         match (self, tag) {
-            (Self::Html | Self::MathText | Self::MathAnnotation, "svg") | (Self::Svg, _) => Language::Svg,
-            (Self::Html | Self::MathText, "math") | (Self::Math | Self::MathAnnotation, _) => Language::Math,
-            (Self::MathText, tag) if MATH_IN_TEXT.contains(&tag) => Language::Math,
-            (Self::Html | Self::MathText, _) => Language::Html,
+            (Self::Html | Self::MathText | Self::MathAnnotation, "svg") | (Self::Svg, _) => Namespace::Svg,
+            (Self::Html | Self::MathText, "math") | (Self::Math | Self::MathAnnotation, _) => Namespace::Math,
+            (Self::MathText, tag) if MATH_IN_TEXT.contains(&tag) => Namespace::Math,
+            (Self::Html | Self::MathText, _) => Namespace::Html,
         }
     }
 }
 
-impl Language {
-    /// Where the children of an element of this language stand.
-    fn inside(self, element: &Element) -> Place {
+impl Namespace {
+    /// The content model for the children of an element of this namespace.
+    fn content(self, element: &Element) -> ContentModel {
         let tag = element.tag.as_str();
         match self {
-            Self::Html => Place::Html,
-            Self::Svg if SVG_WITH_HTML.contains(&tag) => Place::Html,
-            Self::Svg => Place::Svg,
-            Self::Math if MATH_WITH_HTML.contains(&tag) => Place::MathText,
+            Self::Html => ContentModel::Html,
+            Self::Svg if SVG_WITH_HTML.contains(&tag) => ContentModel::Html,
+            Self::Svg => ContentModel::Svg,
+            Self::Math if MATH_WITH_HTML.contains(&tag) => ContentModel::MathText,
             Self::Math if tag == "annotation-xml" => {
                 let encoding = element.attribute("encoding").unwrap_or_default();
                 let is_html =
                     ["text/html", "application/xhtml+xml"].iter().any(|html| encoding.eq_ignore_ascii_case(html));
-                if is_html { Place::Html } else { Place::MathAnnotation }
+                if is_html { ContentModel::Html } else { ContentModel::MathAnnotation }
             }
-            Self::Math => Place::Math,
+            Self::Math => ContentModel::Math,
         }
     }
 }
 
-/// What is left to print.
-enum Step<'a> {
-    /// A node; the flag says that text is printed as it is.
-    Node(&'a Node, Place, bool),
+/// A piece of HTML that is still to be printed.
+enum PrintStep<'a> {
+    /// A node; the flag says that its text is printed without escapes.
+    Node(&'a Node, ContentModel, bool),
     End(&'a str),
 }
 
@@ -146,19 +146,19 @@ impl Node {
     /// The HTML that parses to this node.
     pub fn to_html(&self) -> String {
         let mut out = String::new();
-        // No recursion: the tree may be as deep as the stack is small.
-        let mut steps = vec![Step::Node(self, Place::Html, false)];
+        // Not recursive: the tree may be deeper than the stack allows.
+        let mut steps = vec![PrintStep::Node(self, ContentModel::Html, false)];
         while let Some(step) = steps.pop() {
             match step {
-                Step::Node(Self::Text(text), _, true) => out.push_str(text),
-                Step::Node(Self::Text(text), _, false) => escape_html(text, &mut out),
-                Step::Node(Self::Comment(text), ..) => {
+                PrintStep::Node(Self::Text(text), _, true) => out.push_str(text),
+                PrintStep::Node(Self::Text(text), _, false) => escape_html(text, &mut out),
+                PrintStep::Node(Self::Comment(text), ..) => {
                     out.push_str("<!--");
                     out.push_str(text);
                     out.push_str("-->");
                 }
-                Step::Node(Self::Element(element), place, _) => element.begin(&mut out, place, &mut steps),
-                Step::End(tag) => {
+                PrintStep::Node(Self::Element(element), parent, _) => element.print_start(&mut out, parent, &mut steps),
+                PrintStep::End(tag) => {
                     out.push_str("</");
                     out.push_str(tag);
                     out.push('>');
@@ -170,11 +170,11 @@ impl Node {
 }
 
 impl Element {
-    /// Prints the start tag, and adds what comes after it to the steps.
-    fn begin<'a>(&'a self, out: &mut String, place: Place, steps: &mut Vec<Step<'a>>) {
+    /// Prints the start tag, and adds the children and the end tag to the steps.
+    fn print_start<'a>(&'a self, out: &mut String, parent: ContentModel, steps: &mut Vec<PrintStep<'a>>) {
         let tag = self.tag.as_str();
-        let language = place.language(tag);
-        let is_one_of = |tags: &[&str]| language == Language::Html && tags.contains(&tag);
+        let namespace = parent.namespace(tag);
+        let is_one_of = |tags: &[&str]| namespace == Namespace::Html && tags.contains(&tag);
         out.push('<');
         out.push_str(tag);
         for (name, value) in &self.attributes {
@@ -193,13 +193,13 @@ impl Element {
         {
             out.push('\n');
         }
-        let (place, raw) = (language.inside(self), is_one_of(&RAW));
-        steps.push(Step::End(tag));
-        steps.extend(self.children.iter().rev().map(|child| Step::Node(child, place, raw)));
+        let (content, raw) = (namespace.content(self), is_one_of(&RAW));
+        steps.push(PrintStep::End(tag));
+        steps.extend(self.children.iter().rev().map(|child| PrintStep::Node(child, content, raw)));
     }
 }
 
-/// Nodes are dropped one after the other: a deep tree must not need a deep stack.
+/// Drops nodes one after the other: a deep tree must not overflow the stack.
 impl Drop for Element {
     fn drop(&mut self) {
         if self.children.is_empty() {
@@ -214,8 +214,8 @@ impl Drop for Element {
     }
 }
 
-/// Text with what HTML would take for markup escaped, in attributes and outside.
-pub fn escape_html(text: &str, out: &mut String) {
+/// Appends text, escaped for HTML and for attribute values.
+pub(crate) fn escape_html(text: &str, out: &mut String) {
     for c in text.chars() {
         match c {
             '&' => out.push_str("&amp;"),
@@ -223,7 +223,7 @@ pub fn escape_html(text: &str, out: &mut String) {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#039;"),
-            // A parser takes it for a line feed.
+            // A parser would read a line feed.
             '\r' => out.push_str("&#13;"),
             c => out.push(c),
         }

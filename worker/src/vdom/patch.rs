@@ -1,49 +1,49 @@
-//! Patches, in the short form that diffyne.js reads.
+//! Patches in the short form that diffyne.js reads.
 
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, SerializeStruct as _, Serializer};
 
-use super::Node;
+use super::node::Node;
 
-/// Child indexes from the component's root, over meaningful children.
+/// Child indexes from the component's root. Text of white space only does not count.
 pub type Path = Vec<usize>;
 
-/// One child's way to another place among its siblings.
+/// A child's move to another position among its siblings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Move {
-    /// Where it is.
+    /// Its index.
     pub from: usize,
-    /// Which sibling it goes before; one past the last: to the end.
+    /// The index of the sibling that it moves before; one past the last: to the end.
     pub to: usize,
 }
 
-/// What a client is to do.
+/// A change for a client to apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Patch<'a> {
-    /// Insert before the last index of the path; an empty path alone replaces everything.
+    /// Insert the node at the last index of the path. A single patch with an empty path replaces everything.
     Create(Path, &'a Node),
-    /// Take the node away.
+    /// Remove the node.
     Remove(Path),
-    /// Put another node in its place.
+    /// Replace the node.
     Replace(Path, &'a Node),
-    /// Move children of the node, one after the other: `from` a place to before the one at `to`, as the places are then.
+    /// Move children of the node, one after the other. Indexes are those before the single move.
     Reorder(Path, Vec<Move>),
-    /// Another text.
+    /// Change the text.
     Text(Path, &'a str),
-    /// Attributes to set and to take away.
+    /// Change attributes.
     Attributes {
         /// The element.
         path: Path,
-        /// To set.
+        /// Attributes to set.
         set: Vec<(&'a str, &'a str)>,
-        /// To take away.
+        /// Names of attributes to remove.
         remove: Vec<&'a str>,
     },
 }
 
 impl Patch<'_> {
-    /// Where.
-    pub fn path(&self) -> &Path {
+    /// The node that the patch is about.
+    pub(super) fn path(&self) -> &Path {
         match self {
             Self::Create(path, _)
             | Self::Remove(path)
@@ -56,9 +56,9 @@ impl Patch<'_> {
 }
 
 /// `{field: value}`.
-struct Single<'a, T: ?Sized>(&'static str, &'a T);
+struct SingleField<'a, T: ?Sized>(&'static str, &'a T);
 
-impl<T: Serialize + ?Sized> Serialize for Single<'_, T> {
+impl<T: Serialize + ?Sized> Serialize for SingleField<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map([(self.0, self.1)])
     }
@@ -99,9 +99,9 @@ impl Serialize for Patch<'_> {
         out.serialize_field("t", kind)?;
         out.serialize_field("p", self.path())?;
         match self {
-            Self::Create(_, node) | Self::Replace(_, node) => out.serialize_field("d", &Single("node", *node))?,
-            Self::Reorder(_, moves) => out.serialize_field("d", &Single("moves", moves))?,
-            Self::Text(_, text) => out.serialize_field("d", &Single("x", *text))?,
+            Self::Create(_, node) | Self::Replace(_, node) => out.serialize_field("d", &SingleField("node", *node))?,
+            Self::Reorder(_, moves) => out.serialize_field("d", &SingleField("moves", moves))?,
+            Self::Text(_, text) => out.serialize_field("d", &SingleField("x", *text))?,
             Self::Attributes { set, remove, .. } => out.serialize_field("d", &AttributeChange(set, remove))?,
             Self::Remove(_) => {}
         }

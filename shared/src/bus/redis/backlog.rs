@@ -1,39 +1,47 @@
-//! What waits for Redis, and what of it has been delivered locally meanwhile. No I/O.
+//! The broadcasts that wait for Redis, and whether they were delivered locally meanwhile. No I/O.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::publisher::Waiting;
+use crate::bus::event::Publication;
+
+/// A broadcast on its way to Redis.
+#[derive(Debug)]
+pub(super) struct QueuedBroadcast {
+    pub(super) id: String,
+    pub(super) event: Publication,
+    pub(super) json: String,
+}
 
 /// Broadcasts in the order in which they are published.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    queue: VecDeque<Arc<Waiting>>,
-    most: usize,
+    queue: VecDeque<Arc<QueuedBroadcast>>,
+    len_max: usize,
     /// Everything in the queue was delivered locally already.
     away: bool,
-    /// Some never left: everybody has to know that something is missing.
+    /// Some broadcasts found the queue full: everybody has to know that something is missing.
     overflowed: bool,
 }
 
-/// What becomes of a broadcast that was just taken in.
+/// Where a new broadcast goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
-    /// It waits for its turn with Redis, and is delivered when it comes back from there.
-    InTurn,
-    /// Redis is away: it is to be delivered locally now, and waits as well.
-    LocallyNow,
-    /// The same, but there is no place to wait.
-    LocallyOnly,
+pub(super) enum Placement {
+    /// To Redis in its turn; it is delivered when it comes back from there.
+    Queued,
+    /// To this gateway's own connections now, and to Redis when it is back.
+    QueuedAndLocal,
+    /// To this gateway's own connections only: the queue is full.
+    LocalOnly,
 }
 
 impl Backlog {
-    pub(super) fn new(most: usize) -> Self {
-        Self { queue: VecDeque::new(), most, away: false, overflowed: false }
+    pub(super) fn new(len_max: usize) -> Self {
+        Self { queue: VecDeque::new(), len_max, away: false, overflowed: false }
     }
 
     /// The next for Redis.
-    pub(super) fn front(&self) -> Option<Arc<Waiting>> {
+    pub(super) fn front(&self) -> Option<Arc<QueuedBroadcast>> {
         self.queue.front().cloned()
     }
 
@@ -45,16 +53,16 @@ impl Backlog {
         self.overflowed
     }
 
-    pub(super) fn take(&mut self, item: &Arc<Waiting>) -> Taken {
-        if self.queue.len() >= self.most && self.away {
+    pub(super) fn push(&mut self, item: &Arc<QueuedBroadcast>) -> Placement {
+        if self.queue.len() >= self.len_max && self.away {
             self.overflowed = true;
-            return Taken::LocallyOnly;
+            return Placement::LocalOnly;
         }
         self.queue.push_back(Arc::clone(item));
-        if self.away { Taken::LocallyNow } else { Taken::InTurn }
+        if self.away { Placement::QueuedAndLocal } else { Placement::Queued }
     }
 
-    /// Redis took the first; `true` when it had been away and has everything now.
+    /// Redis took the first. Returns `true` when Redis had been away and has everything now.
     pub(super) fn published(&mut self) -> bool {
         self.queue.pop_front();
         self.overflowed = false;
@@ -64,8 +72,8 @@ impl Backlog {
         }
     }
 
-    /// Redis did not take the first, or nobody knows: what is to be delivered locally now.
-    pub(super) fn failed(&mut self) -> Vec<Arc<Waiting>> {
+    /// Redis did not take the first, or nobody knows whether it did. Returns what is to be delivered locally now.
+    pub(super) fn failed(&mut self) -> Vec<Arc<QueuedBroadcast>> {
         if std::mem::replace(&mut self.away, true) { Vec::new() } else { self.queue.iter().cloned().collect() }
     }
 }
@@ -80,7 +88,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::bus::Outgoing;
 
     const MOST: usize = 5;
 
@@ -125,9 +132,9 @@ mod tests {
         }
     }
 
-    fn item(number: usize) -> Arc<Waiting> {
-        let event = Outgoing { name: "e".to_owned(), params: "[]".to_owned(), except: None, depth: 0 };
-        Arc::new(Waiting { id: number.to_string(), event, json: String::new() })
+    fn item(number: usize) -> Arc<QueuedBroadcast> {
+        let event = Publication { name: "e".to_owned(), params: "[]".to_owned(), except: None, depth: 0 };
+        Arc::new(QueuedBroadcast { id: number.to_string(), event, json: String::new() })
     }
 
     proptest! {
@@ -148,10 +155,10 @@ mod tests {
                     Step::Publish => {
                         number += 1;
                         let item = item(number);
-                        match backlog.take(&item) {
-                            Taken::InTurn => prop_assert!(!backlog.is_away()),
-                            Taken::LocallyNow => deliver(&item.id),
-                            Taken::LocallyOnly => {
+                        match backlog.push(&item) {
+                            Placement::Queued => prop_assert!(!backlog.is_away()),
+                            Placement::QueuedAndLocal => deliver(&item.id),
+                            Placement::LocalOnly => {
                                 deliver(&item.id);
                                 dropped.insert(item.id.clone());
                                 overflows += 1;

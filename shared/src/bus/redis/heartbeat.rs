@@ -1,5 +1,5 @@
-//! Presence: each gateway tells its number of connections, and hears those of the others. A gateway that is killed
-//! is gone after its TTL. Laravel's status key is kept alive here as well.
+//! Presence: each gateway reports its number of connections and reads those of the others. A gateway that is killed
+//! disappears after its TTL. The heartbeat also keeps Laravel's status key alive.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,24 +9,24 @@ use std::time::Duration;
 use deadpool_redis::redis::{self, RedisError, Script};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::Health;
 use super::connector::Connector;
+use super::health::RedisHealth;
 use super::keys::Keys;
-use crate::bus::{Presence, Shared};
+use crate::bus::shared::{Presence, Shared};
 use crate::settings::gateway::StatusKey;
 
 /// A change is told at most this often.
 const CHANGE_EVERY: Duration = Duration::from_millis(100);
 /// Without a change, this often.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
-/// How long a gateway counts that says nothing.
+/// How long a silent gateway counts.
 const LIFE: Duration = Duration::from_secs(5);
 
 pub(super) struct Heartbeat {
     pub(super) connector: Connector,
     pub(super) keys: Keys,
     pub(super) shared: Arc<Shared>,
-    pub(super) health: Arc<Health>,
+    pub(super) health: Arc<RedisHealth>,
     pub(super) connections: Arc<AtomicU64>,
     pub(super) status_key: Option<StatusKey>,
 }
@@ -40,7 +40,7 @@ impl Heartbeat {
         loop {
             tick.tick().await;
             let count = self.connections.load(Relaxed);
-            self.see_ourselves(count, heard_at.elapsed() > LIFE);
+            self.update_own_count(count, heard_at.elapsed() > LIFE);
             if told == Some(count) && told_at.elapsed() < BEAT_EVERY {
                 continue;
             }
@@ -72,18 +72,18 @@ impl Heartbeat {
     }
 
     /// Our own count is always right; the others' only while Redis is heard.
-    fn see_ourselves(&self, count: u64, deaf: bool) {
+    fn update_own_count(&self, count: u64, redis_is_silent: bool) {
         let presence = self.shared.presence.load();
         let own = &self.shared.identity.id;
-        if presence.get(own) == Some(&count) && !(deaf && presence.len() > 1) {
+        if presence.get(own) == Some(&count) && !(redis_is_silent && presence.len() > 1) {
             return;
         }
-        let mut now = if deaf { Presence::new() } else { Presence::clone(&presence) };
+        let mut now = if redis_is_silent { Presence::new() } else { Presence::clone(&presence) };
         now.insert(own.clone(), count);
         self.shared.presence.store(Arc::new(now));
     }
 
-    /// One beat; `value` empty takes this gateway out.
+    /// Sends one heartbeat; an empty `value` takes this gateway out.
     async fn beat(&self, value: &str, tell: bool) -> Result<Presence, RedisError> {
         let own = &self.shared.identity.id;
         let message = match (tell, value) {
@@ -100,7 +100,7 @@ impl Heartbeat {
         call.invoke_async(&mut connection).await
     }
 
-    /// Says goodbye; the last one says so to Laravel.
+    /// Takes this gateway out of the presence; the last one writes the status for Laravel.
     pub(super) async fn leave(&self) {
         match self.connector.limited(self.beat("", true)).await {
             Ok(others) if others.is_empty() => {

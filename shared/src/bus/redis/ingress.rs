@@ -11,7 +11,8 @@ use deadpool_redis::redis::{self, RedisError, Script};
 use super::connector::Connector;
 use super::keys::Keys;
 use crate::backoff::Backoff;
-use crate::bus::{Shared, random_bits, read_event};
+use crate::bus::shared::{Shared, random_bits};
+use crate::bus::wire::read_event;
 use crate::settings::common::RedisSettings;
 
 /// How much of an item that is none is shown in the log.

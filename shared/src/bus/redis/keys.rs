@@ -32,8 +32,8 @@ impl Keys {
     pub(super) fn seen(&self, id: &str) -> String {
         self.named(&format!("seen:{id}"))
     }
-    /// Answers to one gateway's question.
-    pub(super) fn answers(&self, id: &str) -> String {
+    /// Responses to one gateway's query.
+    pub(super) fn responses(&self, id: &str) -> String {
         self.named(&format!("answers:{id}"))
     }
     /// Channel of broadcasts.

@@ -1,10 +1,13 @@
 //! The bus over Redis: pub/sub for speed, a capped stream to close gaps, one ordered publisher, presence with a TTL.
 //!
 //! Four tasks: [`publisher`] hands over one broadcast after another, [`subscriber`] reads them back in offset order,
-//! [`heartbeat`] tells who is connected, [`ingress`] takes what applications publish by themselves. None of them is waited for by a call.
+//! [`heartbeat`] reports how many clients are connected, [`ingress`] takes what applications publish by themselves. No
+//! call waits for any of them.
 
 mod backlog;
+pub(super) mod claim;
 mod connector;
+mod health;
 mod heartbeat;
 mod ingress;
 pub(super) mod inspect;
@@ -14,52 +17,42 @@ pub(super) mod registry;
 mod subscriber;
 mod topology;
 mod tracker;
-pub(super) mod trust;
+mod trust;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{self, RedisError};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
-use super::{BusEvent, Outgoing, QueueFull, RedisState, Shared, random_bits, wire};
+use super::event::{BusEvent, Publication, QueueFull};
+use super::shared::{RedisState, Shared, random_bits};
+use super::wire;
 use crate::settings::common::RedisSettings;
 use crate::settings::gateway::StatusKey;
 use crate::token::SharedTokens;
+use backlog::QueuedBroadcast;
+use claim::Claim;
 use connector::Connector;
+use health::RedisHealth;
 use keys::Keys;
-use publisher::Waiting;
 use registry::WorkerRegistry;
-use trust::{Claim, Trust};
+use trust::Trust;
 
-/// Between two looks for answers of other gateways.
-const ANSWER_STEP: Duration = Duration::from_millis(10);
-/// How long an answer waits to be taken.
-const ANSWER_LIFE: Duration = Duration::from_secs(10);
-
-/// Which parts of the bus work.
-#[derive(Debug)]
-pub(super) struct Health {
-    publisher: AtomicBool,
-    subscriber: AtomicBool,
-    heartbeat: AtomicBool,
-}
-
-impl Health {
-    fn up(&self) -> bool {
-        self.publisher.load(Relaxed) && self.subscriber.load(Relaxed) && self.heartbeat.load(Relaxed)
-    }
-}
+/// Between two looks for responses of other gateways.
+const RESPONSE_STEP: Duration = Duration::from_millis(10);
+/// How long a response waits to be read.
+const RESPONSE_LIFE: Duration = Duration::from_secs(10);
 
 pub(super) struct RedisBus {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::Sender<QueuedBroadcast>,
     sequence: AtomicU64,
     connections: Arc<AtomicU64>,
-    health: Arc<Health>,
+    health: Arc<RedisHealth>,
     heartbeat: Arc<heartbeat::Heartbeat>,
     registry: WorkerRegistry,
     trust: Arc<Trust>,
@@ -80,11 +73,7 @@ impl RedisBus {
         let connector = Connector::new(url, settings)?;
         let trust = Arc::new(Trust::new(tokens, settings));
         let keys = Keys::new(&settings.prefix);
-        let health = Arc::new(Health {
-            publisher: AtomicBool::new(true),
-            subscriber: AtomicBool::new(false),
-            heartbeat: AtomicBool::new(false),
-        });
+        let health = Arc::new(RedisHealth::new());
         let workers_changed = Arc::new(Notify::new());
         let connections = Arc::new(AtomicU64::new(0));
         let (queue, waiting) = mpsc::channel(settings.queue_max);
@@ -143,7 +132,7 @@ impl RedisBus {
         })
     }
 
-    pub(super) fn publish(&self, event: Outgoing) -> Result<String, QueueFull> {
+    pub(super) fn publish(&self, event: Publication) -> Result<String, QueueFull> {
         let refused = || {
             self.shared.counters.overflowed.fetch_add(1, Relaxed);
             QueueFull
@@ -152,7 +141,7 @@ impl RedisBus {
         let json = wire::encode_event(&event).ok_or_else(refused)?;
         let id = format!("{}-{}", self.shared.identity.id, self.sequence.fetch_add(1, Relaxed) + 1);
         self.shared.counters.waiting.fetch_add(1, Relaxed);
-        place.send(Waiting { id: id.clone(), event, json });
+        place.send(QueuedBroadcast { id: id.clone(), event, json });
         Ok(id)
     }
 
@@ -161,15 +150,15 @@ impl RedisBus {
     }
 
     pub(super) fn state(&self) -> RedisState {
-        if self.health.up() { RedisState::Up } else { RedisState::Down }
+        if self.health.is_up() { RedisState::Up } else { RedisState::Down }
     }
 
     pub(super) fn workers(&self) -> WorkerRegistry {
         self.registry.clone()
     }
 
-    pub(super) fn doubted(&self, claim: Claim) -> u64 {
-        self.trust.doubted(claim)
+    pub(super) fn rejected(&self, claim: Claim) -> u64 {
+        self.trust.rejected(claim)
     }
 
     pub(super) async fn once(&self, name: &str, life: Duration) -> Result<bool, RedisError> {
@@ -180,56 +169,58 @@ impl RedisBus {
         Ok(self.connector.limited(set).await?.is_some())
     }
 
-    /// Asks the other gateways; those that answer within the limit.
-    pub(super) async fn ask(&self, question: &str, limit: Duration) -> Vec<String> {
+    /// Sends a query to the other gateways, and returns the responses that come within the limit.
+    pub(super) async fn query(&self, query: &str, limit: Duration) -> Vec<String> {
         let id = format!("{:016x}{:016x}", random_bits(), random_bits());
         let others = self.shared.presence.load().len().saturating_sub(1);
-        let (until, mut answers) = (Instant::now() + limit, Vec::new());
-        let Some(message) = self.trust.sign_order(id.clone(), &self.shared.identity.id, question) else {
-            return answers;
+        let (until, mut responses) = (Instant::now() + limit, Vec::new());
+        let Some(message) = self.trust.sign_command(id.clone(), &self.shared.identity.id, query) else {
+            return responses;
         };
-        let publish = async {
-            let mut connection = self.connector.pooled().await?;
-            redis::cmd("PUBLISH").arg(self.keys.status()).arg(&message).query_async::<i64>(&mut connection).await
-        };
-        if let Err(error) = self.connector.limited(publish).await {
+        if let Err(error) = self.publish_status(&message).await {
             tracing::warn!(%error, "the other gateways could not be asked");
-            return answers;
+            return responses;
         }
-        while answers.len() < others && Instant::now() < until {
-            let take = async {
-                let mut connection = self.connector.pooled().await?;
-                redis::cmd("LPOP")
-                    .arg(self.keys.answers(&id))
-                    .arg(others)
-                    .query_async::<Option<Vec<String>>>(&mut connection)
-                    .await
-            };
-            match self.connector.limited(take).await {
-                Ok(more) => {
-                    let more = more.unwrap_or_default().into_iter();
-                    answers.extend(more.filter_map(|text| self.trust.read_answer(&id, text)));
-                }
+        while responses.len() < others && Instant::now() < until {
+            match self.take_responses(&id, others).await {
+                Ok(more) => responses.extend(more.into_iter().filter_map(|text| self.trust.read_response(&id, text))),
                 Err(error) => {
                     tracing::warn!(%error, "the answers of the other gateways could not be read");
                     break;
                 }
             }
-            tokio::time::sleep(ANSWER_STEP).await;
+            tokio::time::sleep(RESPONSE_STEP).await;
         }
-        answers
+        responses
     }
 
-    pub(super) async fn answer(&self, id: &str, text: &str) {
-        let (key, text) = (self.keys.answers(id), self.trust.sign_answer(id, text));
+    async fn publish_status(&self, message: &str) -> Result<(), RedisError> {
+        let publish = async {
+            let mut connection = self.connector.pooled().await?;
+            redis::cmd("PUBLISH").arg(self.keys.status()).arg(message).query_async::<i64>(&mut connection).await
+        };
+        self.connector.limited(publish).await.map(|_| ())
+    }
+
+    async fn take_responses(&self, id: &str, most: usize) -> Result<Vec<String>, RedisError> {
+        let take = async {
+            let mut connection = self.connector.pooled().await?;
+            let mut pop = redis::cmd("LPOP");
+            pop.arg(self.keys.responses(id)).arg(most);
+            pop.query_async::<Option<Vec<String>>>(&mut connection).await
+        };
+        Ok(self.connector.limited(take).await?.unwrap_or_default())
+    }
+
+    /// Responds to a query of another gateway.
+    pub(super) async fn respond(&self, id: &str, text: &str) {
+        let (key, text) = (self.keys.responses(id), self.trust.sign_response(id, text));
         let push = async {
             let mut connection = self.connector.pooled().await?;
             redis::cmd("RPUSH").arg(&key).arg(text).query_async::<i64>(&mut connection).await?;
-            redis::cmd("PEXPIRE")
-                .arg(&key)
-                .arg(ANSWER_LIFE.as_millis() as u64)
-                .query_async::<i64>(&mut connection)
-                .await
+            let mut expire = redis::cmd("PEXPIRE");
+            expire.arg(&key).arg(RESPONSE_LIFE.as_millis() as u64);
+            expire.query_async::<i64>(&mut connection).await
         };
         if let Err(error) = self.connector.limited(push).await {
             tracing::warn!(%error, "another gateway's question could not be answered");

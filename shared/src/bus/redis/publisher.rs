@@ -1,7 +1,8 @@
-//! One ordered publisher a gateway: a broadcast leaves when the one before it has arrived.
+//! One ordered publisher for each gateway: it sends a broadcast when Redis has taken the one before.
 //!
-//! While Redis is away each broadcast is delivered to this gateway's own connections at once and waits here; the
-//! script answers a second attempt with the first one's offset, so a retry after a time-out never doubles.
+//! While Redis is away, the publisher delivers each broadcast to this gateway's own connections at once and keeps it.
+//! The script answers a second attempt with the offset of the first, so a retry after a time-out publishes nothing
+//! twice.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,12 +12,13 @@ use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{RedisError, Script};
 use tokio::sync::mpsc;
 
-use super::Health;
-use super::backlog::{Backlog, Taken};
+use super::backlog::{Backlog, Placement, QueuedBroadcast};
 use super::connector::Connector;
+use super::health::RedisHealth;
 use super::keys::Keys;
 use crate::backoff::Backoff;
-use crate::bus::{BusEvent, Incoming, Outgoing, Shared, random_bits};
+use crate::bus::event::{Broadcast, BusEvent};
+use crate::bus::shared::{Shared, random_bits};
 use crate::settings::common::RedisSettings;
 
 /// How long an id is remembered: longer than any retry waits.
@@ -24,33 +26,25 @@ const SEEN_LIFE: Duration = Duration::from_mins(15);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(1);
 
-/// A broadcast on its way to Redis.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) id: String,
-    pub(super) event: Outgoing,
-    pub(super) json: String,
-}
-
 pub(super) struct Publisher {
     pub(super) connector: Connector,
     pub(super) keys: Keys,
     pub(super) settings: RedisSettings,
     pub(super) shared: Arc<Shared>,
-    pub(super) health: Arc<Health>,
+    pub(super) health: Arc<RedisHealth>,
     pub(super) events: mpsc::Sender<BusEvent>,
 }
 
 /// The queue and what is known of Redis.
-struct State {
+struct PublisherState {
     backlog: Backlog,
     connection: Option<MultiplexedConnection>,
     backoff: Backoff,
 }
 
 impl Publisher {
-    pub(super) async fn run(self, mut waiting: mpsc::Receiver<Waiting>) {
-        let mut state = State {
+    pub(super) async fn run(self, mut waiting: mpsc::Receiver<QueuedBroadcast>) {
+        let mut state = PublisherState {
             backlog: Backlog::new(self.settings.queue_max),
             connection: None,
             backoff: Backoff::new(RETRY_FIRST, RETRY_LAST),
@@ -58,18 +52,18 @@ impl Publisher {
         loop {
             let Some(front) = state.backlog.front() else {
                 match waiting.recv().await {
-                    Some(item) => self.take(item, &mut state.backlog).await,
+                    Some(item) => self.enqueue(item, &mut state.backlog).await,
                     None => return,
                 }
                 continue;
             };
             let attempt = self.attempt(state.connection.take(), front, state.backlog.has_overflowed());
             tokio::pin!(attempt);
-            // While Redis is away nobody waits for the attempt: what comes in is delivered locally.
+            // While Redis is away nothing waits for the attempt: new broadcasts are delivered locally.
             let result = loop {
                 tokio::select! {
                     result = &mut attempt => break result,
-                    Some(item) = waiting.recv(), if state.backlog.is_away() => self.take(item, &mut state.backlog).await,
+                    Some(item) = waiting.recv(), if state.backlog.is_away() => self.enqueue(item, &mut state.backlog).await,
                 }
             };
             match result {
@@ -86,7 +80,7 @@ impl Publisher {
                     loop {
                         tokio::select! {
                             () = &mut pause => break,
-                            Some(item) = waiting.recv() => self.take(item, &mut state.backlog).await,
+                            Some(item) = waiting.recv() => self.enqueue(item, &mut state.backlog).await,
                         }
                     }
                 }
@@ -97,7 +91,7 @@ impl Publisher {
     async fn attempt(
         &self,
         connection: Option<MultiplexedConnection>,
-        item: Arc<Waiting>,
+        item: Arc<QueuedBroadcast>,
         overflowed: bool,
     ) -> Result<MultiplexedConnection, RedisError> {
         let mut connection = match connection {
@@ -116,7 +110,7 @@ impl Publisher {
         Ok(connection)
     }
 
-    /// Some broadcasts never left: everybody has to know that something is missing.
+    /// Tells everybody that something is missing: some broadcasts never left.
     async fn renew_epoch(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
         let Some(position) = Option::clone(&self.shared.position.load()) else { return Ok(()) };
         let script = Script::new(include_str!("scripts/renew.lua"));
@@ -126,7 +120,7 @@ impl Publisher {
         call.invoke_async::<i64>(connection).await.map(|_| ())
     }
 
-    fn came_back(&self, state: &mut State) {
+    fn came_back(&self, state: &mut PublisherState) {
         state.backoff.reset();
         if state.backlog.published() {
             tracing::info!("redis takes broadcasts again");
@@ -134,7 +128,7 @@ impl Publisher {
         self.health.publisher.store(true, Relaxed);
     }
 
-    async fn went_away(&self, state: &mut State, error: &RedisError) {
+    async fn went_away(&self, state: &mut PublisherState, error: &RedisError) {
         self.health.publisher.store(false, Relaxed);
         if !state.backlog.is_away() {
             tracing::warn!(%error, "redis does not take broadcasts; they are delivered locally and wait");
@@ -144,12 +138,12 @@ impl Publisher {
         }
     }
 
-    async fn take(&self, item: Waiting, backlog: &mut Backlog) {
+    async fn enqueue(&self, item: QueuedBroadcast, backlog: &mut Backlog) {
         let item = Arc::new(item);
-        match backlog.take(&item) {
-            Taken::InTurn => {}
-            Taken::LocallyNow => self.deliver_locally(&item).await,
-            Taken::LocallyOnly => {
+        match backlog.push(&item) {
+            Placement::Queued => {}
+            Placement::QueuedAndLocal => self.deliver_locally(&item).await,
+            Placement::LocalOnly => {
                 self.deliver_locally(&item).await;
                 self.shared.counters.waiting.fetch_sub(1, Relaxed);
                 self.shared.counters.overflowed.fetch_add(1, Relaxed);
@@ -157,9 +151,9 @@ impl Publisher {
         }
     }
 
-    async fn deliver_locally(&self, item: &Waiting) {
-        let incoming = Incoming { id: item.id.clone(), position: None, event: item.event.clone() };
+    async fn deliver_locally(&self, item: &QueuedBroadcast) {
+        let broadcast = Broadcast { id: item.id.clone(), position: None, event: item.event.clone() };
         // The gateway stops: nobody is left to deliver to.
-        let _ = self.events.send(BusEvent::Local(incoming)).await;
+        let _ = self.events.send(BusEvent::Local(broadcast)).await;
     }
 }

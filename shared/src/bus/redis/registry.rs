@@ -1,34 +1,22 @@
-//! The registry of workers in Redis: a worker announces itself with a TTL; gateways read who is there, and believe
-//! what is signed ([`super::trust`]).
+//! The registry of workers in Redis: a worker announces itself with a TTL; gateways read which workers there are, and
+//! accept what is signed ([`super::trust`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_redis::redis::{RedisError, Script};
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::claim::{WorkerEntry, WorkerList};
 use super::connector::Connector;
 use super::keys::Keys;
-use super::trust::{Listing, Trust};
+use super::trust::Trust;
 use crate::settings::common::RedisSettings;
 use crate::token::SharedTokens;
 
-/// How long a worker counts that says nothing.
+/// How long a silent worker counts.
 const LIFE: Duration = Duration::from_secs(6);
-
-/// A worker as it announces itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkerEntry {
-    /// Unique per start.
-    pub id: String,
-    /// Where gateways reach it.
-    pub address: String,
-    /// It takes no new calls.
-    #[serde(default)]
-    pub draining: bool,
-}
 
 /// Reads and writes the registry.
 #[derive(Clone)]
@@ -62,13 +50,13 @@ impl WorkerRegistry {
         self.register(id, "", true).await.map(|_| ())
     }
 
-    /// The workers that are there, and what in the registry is not believed.
-    pub async fn list(&self) -> Result<Listing, String> {
+    /// The workers that are there, and the registrations that are rejected.
+    pub async fn list(&self) -> Result<WorkerList, String> {
         let entries = self.register("", "", false).await?;
         Ok(self.trust.read_entries(entries.values()))
     }
 
-    /// Waits until a gateway's subscription hears of a change.
+    /// Waits until a gateway's subscription reports a change.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }

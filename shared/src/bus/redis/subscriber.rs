@@ -12,14 +12,15 @@ use futures_util::StreamExt as _;
 use serde::Deserialize;
 use tokio::sync::{Notify, mpsc};
 
-use super::Health;
 use super::connector::Connector;
+use super::health::RedisHealth;
 use super::keys::Keys;
-use super::tracker::{Head, Tracker, Verdict};
-use super::trust::{SignedOrder, Trust};
+use super::tracker::{Continuity, Head, Tracker};
+use super::trust::{SignedCommand, Trust};
 use crate::backoff::Backoff;
-use crate::bus::wire::{self, Published};
-use crate::bus::{BusEvent, Incoming, Position, Presence, Shared, random_bits};
+use crate::bus::event::{Broadcast, BusEvent, Position};
+use crate::bus::shared::{Presence, Shared, random_bits};
+use crate::bus::wire::{self, EventsMessage};
 use crate::settings::common::RedisSettings;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -34,19 +35,19 @@ pub(super) struct Subscriber {
     pub(super) keys: Keys,
     pub(super) settings: RedisSettings,
     pub(super) shared: Arc<Shared>,
-    pub(super) health: Arc<Health>,
+    pub(super) health: Arc<RedisHealth>,
     pub(super) workers_changed: Arc<Notify>,
     pub(super) trust: Arc<Trust>,
     pub(super) events: mpsc::Sender<BusEvent>,
 }
 
-/// A word on the status channel.
+/// A message on the status channel.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Status {
     Gateway { gateway: String, connections: u64 },
     Workers { workers: String },
-    Order(SignedOrder),
+    Command(SignedCommand),
 }
 
 impl Subscriber {
@@ -109,20 +110,20 @@ impl Subscriber {
             self.status(message.get_payload_bytes()).await;
             return Ok(());
         }
-        let (incoming, prev) = match wire::decode_published(message.get_payload_bytes()) {
-            Some(Published::Broadcast { incoming, prev }) => (incoming, prev),
-            Some(Published::Renewed) => return self.catch_up(commands, tracker).await,
+        let (broadcast, prev) = match wire::decode_message(message.get_payload_bytes()) {
+            Some(EventsMessage::Broadcast { broadcast, prev }) => (broadcast, prev),
+            Some(EventsMessage::Renewed) => return self.catch_up(commands, tracker).await,
             None => {
                 tracing::warn!("a message on the events channel is none of ours; ignored");
                 return Ok(());
             }
         };
-        let Some(position) = incoming.position.clone() else { return Ok(()) };
-        match tracker.judge(&position, &incoming.id, &prev) {
-            Verdict::Next => self.deliver(tracker, incoming).await,
-            Verdict::Duplicate => {}
-            Verdict::Missing | Verdict::NewEpoch => self.catch_up(commands, tracker).await?,
-            Verdict::OtherPast => self.renew_epoch(commands, tracker).await?,
+        let Some(position) = broadcast.position.clone() else { return Ok(()) };
+        match tracker.check(&position, &broadcast.id, &prev) {
+            Continuity::Next => self.deliver(tracker, broadcast).await,
+            Continuity::Duplicate => {}
+            Continuity::Missing | Continuity::NewEpoch => self.catch_up(commands, tracker).await?,
+            Continuity::Diverged => self.renew_epoch(commands, tracker).await?,
         }
         Ok(())
     }
@@ -130,17 +131,17 @@ impl Subscriber {
     /// Brings this gateway to the head of the history.
     async fn catch_up(&self, commands: &mut MultiplexedConnection, tracker: &mut Tracker) -> Result<(), RedisError> {
         let there = self.head(commands).await?;
-        match tracker.judge_head(&there) {
-            Verdict::Next | Verdict::Duplicate => Ok(()),
-            Verdict::NewEpoch => {
+        match tracker.check_head(&there) {
+            Continuity::Next | Continuity::Duplicate => Ok(()),
+            Continuity::NewEpoch => {
                 if tracker.head().is_none() {
                     return self.start(commands, tracker, there).await;
                 }
                 self.jump(tracker, there, true).await;
                 Ok(())
             }
-            Verdict::OtherPast => self.renew_epoch(commands, tracker).await,
-            Verdict::Missing => self.close_gap(commands, tracker, there).await,
+            Continuity::Diverged => self.renew_epoch(commands, tracker).await,
+            Continuity::Missing => self.close_gap(commands, tracker, there).await,
         }
     }
 
@@ -152,7 +153,7 @@ impl Subscriber {
         there: Head,
     ) -> Result<(), RedisError> {
         let position = there.position();
-        let mut history: VecDeque<Incoming> = VecDeque::new();
+        let mut history: VecDeque<Broadcast> = VecDeque::new();
         let mut bytes = 0;
         let mut newest = position.offset;
         // Backwards, as only the end is of use; it is bounded as the stream is.
@@ -167,13 +168,13 @@ impl Subscriber {
                 .await?;
             let before = history.len();
             for entry in range.ids {
-                let Some((incoming, _)) = self.read_entry(&entry, &position.epoch) else { break };
-                if incoming.position.as_ref().is_none_or(|place| place.offset != newest) {
+                let Some((broadcast, _)) = self.read_entry(&entry, &position.epoch) else { break };
+                if broadcast.position.as_ref().is_none_or(|place| place.offset != newest) {
                     break;
                 }
-                bytes += incoming.event.params.len();
+                bytes += broadcast.event.params.len();
                 newest -= 1;
-                history.push_front(incoming);
+                history.push_front(broadcast);
             }
             if (history.len() - before) < RANGE_MAX {
                 break;
@@ -203,20 +204,20 @@ impl Subscriber {
                 .query_async(commands)
                 .await?;
             for entry in range.ids {
-                let Some((incoming, prev)) = self.read_entry(&entry, &here.epoch) else {
+                let Some((broadcast, prev)) = self.read_entry(&entry, &here.epoch) else {
                     self.jump(tracker, there, true).await;
                     return Ok(());
                 };
-                let Some(position) = incoming.position.clone() else { continue };
-                match tracker.judge(&position, &incoming.id, &prev) {
-                    Verdict::Next => self.deliver(tracker, incoming).await,
-                    Verdict::Duplicate => {}
+                let Some(position) = broadcast.position.clone() else { continue };
+                match tracker.check(&position, &broadcast.id, &prev) {
+                    Continuity::Next => self.deliver(tracker, broadcast).await,
+                    Continuity::Duplicate => {}
                     // The history does not reach back: our own clients have to know.
-                    Verdict::Missing | Verdict::NewEpoch => {
+                    Continuity::Missing | Continuity::NewEpoch => {
                         self.jump(tracker, there, true).await;
                         return Ok(());
                     }
-                    Verdict::OtherPast => return self.renew_epoch(commands, tracker).await,
+                    Continuity::Diverged => return self.renew_epoch(commands, tracker).await,
                 }
             }
             if tracker.head().is_none_or(|now| now.offset == here.offset) {
@@ -228,7 +229,7 @@ impl Subscriber {
     }
 
     /// An entry of the stream; `None` when it is too old or unreadable.
-    fn read_entry(&self, entry: &redis::streams::StreamId, epoch: &str) -> Option<(Incoming, String)> {
+    fn read_entry(&self, entry: &redis::streams::StreamId, epoch: &str) -> Option<(Broadcast, String)> {
         let offset = entry.id.split('-').next()?.parse().ok()?;
         let age_ms = crate::envelope::unix_seconds().saturating_mul(1000).saturating_sub(entry.get::<u64>("t")?);
         if u128::from(age_ms) > self.settings.history_age.as_millis() {
@@ -236,7 +237,7 @@ impl Subscriber {
         }
         let event = wire::decode_event(&entry.get::<String>("e")?)?;
         let position = Some(Position { epoch: epoch.to_owned(), offset });
-        Some((Incoming { id: entry.get("id")?, position, event }, entry.get("prev").unwrap_or_default()))
+        Some((Broadcast { id: entry.get("id")?, position, event }, entry.get("prev").unwrap_or_default()))
     }
 
     /// Another past under the same epoch: nobody may trust the old offsets any more.
@@ -273,11 +274,11 @@ impl Subscriber {
         }
     }
 
-    async fn deliver(&self, tracker: &mut Tracker, incoming: Incoming) {
-        tracker.advance(&incoming);
-        self.shared.position.store(Arc::new(incoming.position.clone()));
+    async fn deliver(&self, tracker: &mut Tracker, broadcast: Broadcast) {
+        tracker.advance(&broadcast);
+        self.shared.position.store(Arc::new(broadcast.position.clone()));
         // The gateway stops: nobody is left to deliver to.
-        let _ = self.events.send(BusEvent::Broadcast(incoming)).await;
+        let _ = self.events.send(BusEvent::Broadcast(broadcast)).await;
     }
 
     async fn status(&self, payload: &[u8]) {
@@ -291,12 +292,12 @@ impl Subscriber {
                 tracing::debug!(worker = workers, "workers changed");
                 self.workers_changed.notify_waiters();
             }
-            Ok(Status::Order(order)) if order.from != self.shared.identity.id && self.trust.believes(&order) => {
-                let SignedOrder { ask, question, .. } = order;
-                // The gateway stops: nobody is left to answer.
-                let _ = self.events.send(BusEvent::Question { id: ask, question }).await;
+            Ok(Status::Command(command)) if command.from != self.shared.identity.id && self.trust.accepts(&command) => {
+                let SignedCommand { id, query, .. } = command;
+                // The gateway stops: nobody is left to respond.
+                let _ = self.events.send(BusEvent::Query { id, query }).await;
             }
-            Ok(Status::Gateway { .. } | Status::Order(_)) | Err(_) => {}
+            Ok(Status::Gateway { .. } | Status::Command(_)) | Err(_) => {}
         }
     }
 }

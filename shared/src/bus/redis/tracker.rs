@@ -1,8 +1,8 @@
-//! Where in the history this gateway is, and what the next broadcast means for it. No I/O.
+//! Where in the history this gateway is, and how the next broadcast continues it. No I/O.
 
 use std::collections::VecDeque;
 
-use crate::bus::{Incoming, Position};
+use crate::bus::event::{Broadcast, Position};
 
 /// Recent ids, by which a second copy is told from another past.
 const RECENT_MAX: usize = 4096;
@@ -22,19 +22,19 @@ impl Head {
     }
 }
 
-/// What to do with what was read.
+/// How a broadcast, or the head in Redis, continues the history that was delivered.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The next one: deliver it.
+pub(super) enum Continuity {
+    /// It is the next one: deliver it.
     Next,
-    /// Seen already.
+    /// It was delivered already.
     Duplicate,
     /// Some are missing before it.
     Missing,
-    /// The epoch is another: the past is lost.
+    /// It has another epoch: the past is lost.
     NewEpoch,
-    /// Same epoch, other past: acknowledged broadcasts were lost.
-    OtherPast,
+    /// It has the same epoch and another past: acknowledged broadcasts were lost.
+    Diverged,
 }
 
 /// Follows the history.
@@ -56,53 +56,53 @@ impl Tracker {
         self.head = Some(head);
     }
 
-    /// Judges one broadcast.
-    pub(super) fn judge(&self, position: &Position, id: &str, prev: &str) -> Verdict {
-        let Some(head) = &self.head else { return Verdict::NewEpoch };
+    /// How a broadcast continues the history.
+    pub(super) fn check(&self, position: &Position, id: &str, prev: &str) -> Continuity {
+        let Some(head) = &self.head else { return Continuity::NewEpoch };
         if position.epoch != head.epoch {
-            return Verdict::NewEpoch;
+            return Continuity::NewEpoch;
         }
         if position.offset <= head.offset {
             // Too old to be remembered counts as seen: pub/sub never runs that far behind the stream.
             let known = self.recent.iter().rev().find(|(offset, _)| *offset == position.offset);
             let same = known.is_none_or(|(_, known)| known == id);
-            return if same { Verdict::Duplicate } else { Verdict::OtherPast };
+            return if same { Continuity::Duplicate } else { Continuity::Diverged };
         }
         if position.offset > head.offset + 1 {
-            return Verdict::Missing;
+            return Continuity::Missing;
         }
-        if prev == head.last { Verdict::Next } else { Verdict::OtherPast }
+        if prev == head.last { Continuity::Next } else { Continuity::Diverged }
     }
 
     /// Compares with the head in Redis: `Next` means that both are at the same place.
-    pub(super) fn judge_head(&self, there: &Head) -> Verdict {
-        let Some(here) = &self.head else { return Verdict::NewEpoch };
+    pub(super) fn check_head(&self, there: &Head) -> Continuity {
+        let Some(here) = &self.head else { return Continuity::NewEpoch };
         if here.epoch != there.epoch {
-            Verdict::NewEpoch
+            Continuity::NewEpoch
         } else if there.offset > here.offset {
-            Verdict::Missing
+            Continuity::Missing
         } else if there.offset < here.offset || there.last != here.last {
-            Verdict::OtherPast
+            Continuity::Diverged
         } else {
-            Verdict::Next
+            Continuity::Next
         }
     }
 
     /// Moves on to a delivered broadcast.
-    pub(super) fn advance(&mut self, incoming: &Incoming) {
-        let Some(position) = &incoming.position else { return };
+    pub(super) fn advance(&mut self, broadcast: &Broadcast) {
+        let Some(position) = &broadcast.position else { return };
         if self.recent.len() == RECENT_MAX {
             self.recent.pop_front();
         }
-        self.recent.push_back((position.offset, incoming.id.clone()));
-        self.head = Some(Head { epoch: position.epoch.clone(), offset: position.offset, last: incoming.id.clone() });
+        self.recent.push_back((position.offset, broadcast.id.clone()));
+        self.head = Some(Head { epoch: position.epoch.clone(), offset: position.offset, last: broadcast.id.clone() });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::Outgoing;
+    use crate::bus::event::Publication;
 
     fn head(epoch: &str, offset: u64, last: &str) -> Head {
         Head { epoch: epoch.to_owned(), offset, last: last.to_owned() }
@@ -115,30 +115,30 @@ mod tests {
     fn tracker() -> Tracker {
         let mut tracker = Tracker::default();
         tracker.start_at(head("e", 5, "a-5"));
-        let event = Outgoing { name: "x".to_owned(), params: "[]".to_owned(), except: None, depth: 0 };
-        tracker.advance(&Incoming { id: "a-6".to_owned(), position: Some(at("e", 6)), event });
+        let event = Publication { name: "x".to_owned(), params: "[]".to_owned(), except: None, depth: 0 };
+        tracker.advance(&Broadcast { id: "a-6".to_owned(), position: Some(at("e", 6)), event });
         tracker
     }
 
     #[test]
     fn the_next_in_the_chain_is_delivered_and_nothing_else() {
         let tracker = tracker();
-        assert_eq!(tracker.judge(&at("e", 7), "b-1", "a-6"), Verdict::Next);
-        assert_eq!(tracker.judge(&at("e", 6), "a-6", "a-5"), Verdict::Duplicate);
-        assert_eq!(tracker.judge(&at("e", 1), "a-1", ""), Verdict::Duplicate);
-        assert_eq!(tracker.judge(&at("e", 9), "b-3", "b-2"), Verdict::Missing);
-        assert_eq!(tracker.judge(&at("f", 7), "b-1", "a-6"), Verdict::NewEpoch);
+        assert_eq!(tracker.check(&at("e", 7), "b-1", "a-6"), Continuity::Next);
+        assert_eq!(tracker.check(&at("e", 6), "a-6", "a-5"), Continuity::Duplicate);
+        assert_eq!(tracker.check(&at("e", 1), "a-1", ""), Continuity::Duplicate);
+        assert_eq!(tracker.check(&at("e", 9), "b-3", "b-2"), Continuity::Missing);
+        assert_eq!(tracker.check(&at("f", 7), "b-1", "a-6"), Continuity::NewEpoch);
     }
 
     #[test]
     fn lost_acknowledged_broadcasts_show() {
         let tracker = tracker();
-        assert_eq!(tracker.judge(&at("e", 6), "b-9", "a-5"), Verdict::OtherPast);
-        assert_eq!(tracker.judge(&at("e", 7), "b-9", "b-8"), Verdict::OtherPast);
-        assert_eq!(tracker.judge_head(&head("e", 5, "a-5")), Verdict::OtherPast);
-        assert_eq!(tracker.judge_head(&head("e", 6, "b-9")), Verdict::OtherPast);
-        assert_eq!(tracker.judge_head(&head("e", 6, "a-6")), Verdict::Next);
-        assert_eq!(tracker.judge_head(&head("e", 8, "b-2")), Verdict::Missing);
-        assert_eq!(tracker.judge_head(&head("f", 0, "")), Verdict::NewEpoch);
+        assert_eq!(tracker.check(&at("e", 6), "b-9", "a-5"), Continuity::Diverged);
+        assert_eq!(tracker.check(&at("e", 7), "b-9", "b-8"), Continuity::Diverged);
+        assert_eq!(tracker.check_head(&head("e", 5, "a-5")), Continuity::Diverged);
+        assert_eq!(tracker.check_head(&head("e", 6, "b-9")), Continuity::Diverged);
+        assert_eq!(tracker.check_head(&head("e", 6, "a-6")), Continuity::Next);
+        assert_eq!(tracker.check_head(&head("e", 8, "b-2")), Continuity::Missing);
+        assert_eq!(tracker.check_head(&head("f", 0, "")), Continuity::NewEpoch);
     }
 }

@@ -1,95 +1,28 @@
-//! What of Redis is believed. Whoever can write there could announce a worker or give an operator's order, so both
-//! carry MACs of the worker token: made for this prefix, with a time, and good once where that matters. No I/O.
+//! Which claims in Redis are accepted. Whoever can write there could announce a worker or send an operator's command,
+//! so both carry MACs of the worker token: made for this prefix, with a time, and valid once where that matters. No
+//! I/O.
 
-use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::once::Once;
-use super::registry::WorkerEntry;
+use super::claim::{CLAIMS, Claim, RejectedWorker, TrustError, WorkerEntry, WorkerList};
+use crate::bus::once::SeenNames;
 use crate::envelope::unix_seconds;
-use crate::rate::Hush;
-use crate::rpc::PeerAddress;
+use crate::rpc::Endpoint;
 use crate::settings::common::RedisSettings;
-use crate::token::{Purpose, SharedTokens};
+use crate::telemetry::LogThrottle;
+use crate::token::{MacPurpose, SharedTokens};
 
 /// How long a registration is good, once it is signed: as much as the clocks of two hosts may differ. In Redis it lives
 /// for some seconds only; this is how long a recorded one can be written there again.
 const REGISTRATION_LIFE: Duration = Duration::from_mins(1);
-/// How old an order may be, and how far ahead.
-const ORDER_AGE_MAX: Duration = Duration::from_mins(1);
+/// How old a command may be, and how far ahead.
+const COMMAND_AGE_MAX: Duration = Duration::from_mins(1);
 /// How much of a stranger's words goes into a log line.
 const SHOWN_CHARS: usize = 80;
-
-/// What a MAC is wanted for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    /// "Here is a worker."
-    Registration,
-    /// "Disconnect these."
-    Order,
-    /// "I have disconnected so many."
-    Answer,
-}
-
-/// All of them.
-pub const CLAIMS: [Claim; 3] = [Claim::Registration, Claim::Order, Claim::Answer];
-
-impl Claim {
-    /// The label of metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Registration => "registration",
-            Self::Order => "order",
-            Self::Answer => "answer",
-        }
-    }
-}
-
-/// Why something in Redis is not believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubt {
-    /// No MAC of a token that we know, or one for something else.
-    Unproved,
-    /// Its time is over, or has yet to come.
-    Untimely,
-    /// It was there before.
-    Repeated,
-    /// There is no token to prove it by, and it concerns more than this machine.
-    NoToken,
-}
-
-impl fmt::Display for Doubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unproved => "it is not signed with DIFFYNE_WORKER_TOKEN: it is a stranger's, of another token, or of an older release",
-            Self::Untimely => "its time does not fit: it is an old one, or the clocks of two hosts differ by a minute",
-            Self::Repeated => "it was there before",
-            Self::NoToken => "it concerns more than this machine, and DIFFYNE_WORKER_TOKEN is not set",
-        })
-    }
-}
-
-/// A registration that is not believed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doubted {
-    /// The address that it names, shortened.
-    pub address: String,
-    /// Why.
-    pub why: Doubt,
-}
-
-/// The workers that have announced themselves.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Listing {
-    /// Those that are believed.
-    pub workers: Vec<WorkerEntry>,
-    /// The others.
-    pub doubted: Vec<Doubted>,
-}
 
 /// A registration as it lies in Redis.
 #[derive(Serialize, Deserialize)]
@@ -102,14 +35,16 @@ struct SignedEntry {
     macs: Vec<String>,
 }
 
-/// An operator's order to all gateways, on the status channel.
+/// An operator's command to all gateways, on the status channel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct SignedOrder {
-    /// Random, and where the answers go.
-    pub(super) ask: String,
-    /// The gateway that asks.
+pub(super) struct SignedCommand {
+    /// Random; names the list for the responses.
+    #[serde(rename = "ask")]
+    pub(super) id: String,
+    /// The gateway that sends it.
     pub(super) from: String,
-    pub(super) question: String,
+    #[serde(rename = "question")]
+    pub(super) query: String,
     /// Unix time.
     #[serde(default)]
     at: u64,
@@ -117,54 +52,55 @@ pub(super) struct SignedOrder {
     macs: Vec<String>,
 }
 
-/// A gateway's answer.
+/// A gateway's response.
 #[derive(Serialize, Deserialize)]
-struct SignedAnswer {
-    answer: String,
+struct SignedResponse {
+    #[serde(rename = "answer")]
+    response: String,
     macs: Vec<String>,
 }
 
-/// Signs what goes to Redis, and judges what comes from there.
+/// Signs what goes to Redis, and checks what comes from there.
 pub(super) struct Trust {
     tokens: SharedTokens,
-    /// Before all keys: what was signed for one cluster is nothing in another.
-    place: String,
-    /// Without a token, orders are taken from a Redis that only this machine can reach.
+    /// The prefix of all keys: a MAC for one cluster is worth nothing in another.
+    prefix: String,
+    /// Without a token, commands are accepted from a Redis that only this machine can reach.
     is_local: bool,
-    /// An order from before this process cannot be known as repeated.
+    /// A command from before this process cannot be known as repeated.
     started: u64,
-    seen: Once,
-    doubted: [AtomicU64; CLAIMS.len()],
-    hush: Hush,
+    seen: SeenNames,
+    rejected: [AtomicU64; CLAIMS.len()],
+    throttle: LogThrottle,
 }
 
-fn parts_of<'a>(place: &'a str, entry: &'a WorkerEntry, until: &'a [u8]) -> [&'a [u8]; 5] {
+fn entry_parts<'a>(prefix: &'a str, entry: &'a WorkerEntry, until: &'a [u8]) -> [&'a [u8]; 5] {
     let draining: &[u8] = if entry.draining { b"draining" } else { b"" };
-    [place.as_bytes(), entry.id.as_bytes(), entry.address.as_bytes(), draining, until]
+    [prefix.as_bytes(), entry.id.as_bytes(), entry.address.as_bytes(), draining, until]
 }
 
 impl Trust {
     pub(super) fn new(tokens: SharedTokens, settings: &RedisSettings) -> Self {
         Self {
             tokens,
-            place: settings.prefix.clone(),
+            prefix: settings.prefix.clone(),
             is_local: settings.is_local,
             started: unix_seconds(),
-            seen: Once::default(),
-            doubted: Default::default(),
-            hush: Hush::default(),
+            seen: SeenNames::default(),
+            rejected: Default::default(),
+            throttle: LogThrottle::default(),
         }
     }
 
-    /// How often a claim was not believed.
-    pub(super) fn doubted(&self, claim: Claim) -> u64 {
-        self.doubted[claim as usize].load(Relaxed)
+    /// How often a claim was rejected.
+    pub(super) fn rejected(&self, claim: Claim) -> u64 {
+        self.rejected[claim as usize].load(Relaxed)
     }
 
-    /// Counts, and tells the log once a second.
-    fn doubt(&self, claim: Claim, who: &str, why: Doubt) {
-        self.doubted[claim as usize].fetch_add(1, Relaxed);
-        if let Some(unsaid) = self.hush.may_say() {
+    /// Counts a rejected claim, and logs one a second.
+    fn reject(&self, claim: Claim, who: &str, why: TrustError) {
+        self.rejected[claim as usize].fetch_add(1, Relaxed);
+        if let Some(unsaid) = self.throttle.allow() {
             let (what, who) = (claim.label(), shorten(who));
             tracing::warn!(what, who, %why, unsaid, "something in redis is not believed and was ignored");
         }
@@ -175,108 +111,111 @@ impl Trust {
         let tokens = self.tokens.load();
         let until = (!tokens.is_empty()).then(|| unix_seconds() + REGISTRATION_LIFE.as_secs());
         let signed_until = until.unwrap_or_default().to_be_bytes();
-        let macs = tokens.seal(Purpose::Registration, &parts_of(&self.place, entry, &signed_until));
+        let macs = tokens.sign(MacPurpose::Registration, &entry_parts(&self.prefix, entry, &signed_until));
         serde_json::to_string(&SignedEntry { entry: entry.clone(), until, macs }).ok()
     }
 
-    /// What is believed of the registry.
-    pub(super) fn read_entries<'a>(&self, values: impl Iterator<Item = &'a String>) -> Listing {
-        let mut listing = Listing::default();
+    /// The registrations that are accepted, and the others.
+    pub(super) fn read_entries<'a>(&self, values: impl Iterator<Item = &'a String>) -> WorkerList {
+        let mut list = WorkerList::default();
         for value in values {
             let Ok(signed) = serde_json::from_str::<SignedEntry>(value) else { continue };
-            match self.judge_entry(&signed, unix_seconds()) {
-                Ok(()) => listing.workers.push(signed.entry),
+            match self.check_entry(&signed, unix_seconds()) {
+                Ok(()) => list.workers.push(signed.entry),
                 Err(why) => {
-                    self.doubt(Claim::Registration, &signed.entry.address, why);
-                    listing.doubted.push(Doubted { address: shorten(&signed.entry.address), why });
+                    self.reject(Claim::Registration, &signed.entry.address, why);
+                    list.rejected.push(RejectedWorker { address: shorten(&signed.entry.address), why });
                 }
             }
         }
-        listing
+        list
     }
 
-    fn judge_entry(&self, signed: &SignedEntry, now: u64) -> Result<(), Doubt> {
+    fn check_entry(&self, signed: &SignedEntry, now: u64) -> Result<(), TrustError> {
         let tokens = self.tokens.load();
         if tokens.is_empty() {
             // One that is no address is nowhere.
-            let far = signed.entry.address.parse::<PeerAddress>().is_ok_and(|address| !address.is_local());
-            return if far { Err(Doubt::NoToken) } else { Ok(()) };
+            let far = signed.entry.address.parse::<Endpoint>().is_ok_and(|address| !address.is_local());
+            return if far { Err(TrustError::NoToken) } else { Ok(()) };
         }
         let until = signed.until.unwrap_or_default();
         let bytes = until.to_be_bytes();
-        if !tokens.opens(Purpose::Registration, &parts_of(&self.place, &signed.entry, &bytes), &signed.macs) {
-            return Err(Doubt::Unproved);
+        if !tokens.verify(MacPurpose::Registration, &entry_parts(&self.prefix, &signed.entry, &bytes), &signed.macs) {
+            return Err(TrustError::Unproved);
         }
         let good = now <= until && until - now <= 2 * REGISTRATION_LIFE.as_secs();
-        if good { Ok(()) } else { Err(Doubt::Untimely) }
+        if good { Ok(()) } else { Err(TrustError::Untimely) }
     }
 
-    /// An order that all gateways believe, as text.
-    pub(super) fn sign_order(&self, ask: String, from: &str, question: &str) -> Option<String> {
-        let mut order =
-            SignedOrder { ask, from: from.to_owned(), question: question.to_owned(), at: unix_seconds(), macs: vec![] };
-        order.macs = self.tokens.load().seal(Purpose::Order, &self.order_parts(&order, &order.at.to_be_bytes()));
-        serde_json::to_string(&order).ok()
+    /// A command that all gateways accept, as text.
+    pub(super) fn sign_command(&self, id: String, from: &str, query: &str) -> Option<String> {
+        let mut command =
+            SignedCommand { id, from: from.to_owned(), query: query.to_owned(), at: unix_seconds(), macs: vec![] };
+        command.macs =
+            self.tokens.load().sign(MacPurpose::Command, &self.command_parts(&command, &command.at.to_be_bytes()));
+        serde_json::to_string(&command).ok()
     }
 
-    fn order_parts<'a>(&'a self, order: &'a SignedOrder, at: &'a [u8]) -> [&'a [u8]; 5] {
-        [self.place.as_bytes(), order.ask.as_bytes(), order.from.as_bytes(), order.question.as_bytes(), at]
+    fn command_parts<'a>(&'a self, command: &'a SignedCommand, at: &'a [u8]) -> [&'a [u8]; 5] {
+        [self.prefix.as_bytes(), command.id.as_bytes(), command.from.as_bytes(), command.query.as_bytes(), at]
     }
 
-    /// Whether to do what an order says.
-    pub(super) fn believes(&self, order: &SignedOrder) -> bool {
-        match self.judge_order(order, unix_seconds()) {
+    /// Whether to run a command.
+    pub(super) fn accepts(&self, command: &SignedCommand) -> bool {
+        match self.check_command(command, unix_seconds()) {
             Ok(()) => true,
             Err(why) => {
-                self.doubt(Claim::Order, &order.from, why);
+                self.reject(Claim::Command, &command.from, why);
                 false
             }
         }
     }
 
-    fn judge_order(&self, order: &SignedOrder, now: u64) -> Result<(), Doubt> {
+    fn check_command(&self, command: &SignedCommand, now: u64) -> Result<(), TrustError> {
         let tokens = self.tokens.load();
         if tokens.is_empty() {
-            return if self.is_local { Ok(()) } else { Err(Doubt::NoToken) };
+            return if self.is_local { Ok(()) } else { Err(TrustError::NoToken) };
         }
-        if !tokens.opens(Purpose::Order, &self.order_parts(order, &order.at.to_be_bytes()), &order.macs) {
-            return Err(Doubt::Unproved);
+        if !tokens.verify(MacPurpose::Command, &self.command_parts(command, &command.at.to_be_bytes()), &command.macs) {
+            return Err(TrustError::Unproved);
         }
-        if order.at < self.started || now.abs_diff(order.at) > ORDER_AGE_MAX.as_secs() {
-            return Err(Doubt::Untimely);
+        if command.at < self.started || now.abs_diff(command.at) > COMMAND_AGE_MAX.as_secs() {
+            return Err(TrustError::Untimely);
         }
         // Until it would be untimely, wherever in that time it was made.
-        if self.seen.first(&order.ask, 2 * ORDER_AGE_MAX + Duration::from_secs(1)) {
+        if self.seen.insert(&command.id, 2 * COMMAND_AGE_MAX + Duration::from_secs(1)) {
             Ok(())
         } else {
-            Err(Doubt::Repeated)
+            Err(TrustError::Repeated)
         }
     }
 
-    /// An answer to the order with this id, as text.
-    pub(super) fn sign_answer(&self, ask: &str, answer: &str) -> String {
-        let macs =
-            self.tokens.load().seal(Purpose::Answer, &[self.place.as_bytes(), ask.as_bytes(), answer.as_bytes()]);
+    /// A response to the command with this id, as text.
+    pub(super) fn sign_response(&self, command_id: &str, response: &str) -> String {
+        let macs = self
+            .tokens
+            .load()
+            .sign(MacPurpose::Response, &[self.prefix.as_bytes(), command_id.as_bytes(), response.as_bytes()]);
         if macs.is_empty() {
-            return answer.to_owned();
+            return response.to_owned();
         }
-        serde_json::to_string(&SignedAnswer { answer: answer.to_owned(), macs }).unwrap_or_default()
+        serde_json::to_string(&SignedResponse { response: response.to_owned(), macs }).unwrap_or_default()
     }
 
-    /// The answer in a text, if it is a gateway's.
-    pub(super) fn read_answer(&self, ask: &str, text: String) -> Option<String> {
+    /// The response in a text, if it is a gateway's.
+    pub(super) fn read_response(&self, command_id: &str, text: String) -> Option<String> {
         let tokens = self.tokens.load();
         if tokens.is_empty() {
             return Some(text);
         }
-        let signed = serde_json::from_str::<SignedAnswer>(&text).ok().filter(|signed| {
-            let parts = [self.place.as_bytes(), ask.as_bytes(), signed.answer.as_bytes()];
-            tokens.opens(Purpose::Answer, &parts, &signed.macs)
+        let signed = serde_json::from_str::<SignedResponse>(&text).ok().filter(|signed| {
+            let parts = [self.prefix.as_bytes(), command_id.as_bytes(), signed.response.as_bytes()];
+            tokens.verify(MacPurpose::Response, &parts, &signed.macs)
         });
         if signed.is_none() {
-            self.doubt(Claim::Answer, ask, Doubt::Unproved);
+            self.reject(Claim::Response, command_id, TrustError::Unproved);
         }
-        signed.map(|signed| signed.answer)
+        signed.map(|signed| signed.response)
     }
 }
 
@@ -320,7 +259,8 @@ mod tests {
     #[test]
     fn a_registration_is_good_for_what_it_says_for_its_time_and_for_its_cluster() {
         let (ours, signed) = (near(&["new", "old"]), near(&["old"]).sign_entry(&entry("10.0.0.1:7001")).unwrap());
-        let doubt = |text: &str| ours.read_entries([text.to_owned()].iter()).doubted.first().map(|doubted| doubted.why);
+        let doubt =
+            |text: &str| ours.read_entries([text.to_owned()].iter()).rejected.first().map(|rejected| rejected.why);
         assert_eq!(doubt(&signed), None);
         let later = unix_seconds() + 3600;
         let elsewhere = trust(&["old"], "redis://127.0.0.1", "other").sign_entry(&entry("10.0.0.1:7001")).unwrap();
@@ -336,14 +276,14 @@ mod tests {
             near(&[]).sign_entry(&entry("127.0.0.1:7001")).unwrap(),
             elsewhere,
         ] {
-            assert_eq!(doubt(&forged), Some(Doubt::Unproved), "{forged}");
+            assert_eq!(doubt(&forged), Some(TrustError::Unproved), "{forged}");
         }
         let signed: SignedEntry = serde_json::from_str(&signed).unwrap();
         let now = unix_seconds();
-        assert_eq!(ours.judge_entry(&signed, now + 50), Ok(()));
-        assert_eq!(ours.judge_entry(&signed, now + 62), Err(Doubt::Untimely));
-        assert_eq!(ours.judge_entry(&signed, now - 62), Err(Doubt::Untimely));
-        assert!(ours.doubted(Claim::Registration) >= 10 && ours.doubted(Claim::Order) == 0);
+        assert_eq!(ours.check_entry(&signed, now + 50), Ok(()));
+        assert_eq!(ours.check_entry(&signed, now + 62), Err(TrustError::Untimely));
+        assert_eq!(ours.check_entry(&signed, now - 62), Err(TrustError::Untimely));
+        assert!(ours.rejected(Claim::Registration) >= 10 && ours.rejected(Claim::Command) == 0);
     }
 
     #[test]
@@ -354,20 +294,23 @@ mod tests {
             assert_eq!(listing(address).workers.len(), 1, "{address}");
         }
         for address in ["10.0.0.1:7001", "worker:7001", "0.0.0.0:7001"] {
-            assert_eq!(listing(address).doubted, [Doubted { address: address.to_owned(), why: Doubt::NoToken }]);
+            assert_eq!(
+                listing(address).rejected,
+                [RejectedWorker { address: address.to_owned(), why: TrustError::NoToken }]
+            );
         }
-        let order =
-            |trust: &Trust| serde_json::from_str(&trust.sign_order("1".to_owned(), "g", "{}").unwrap()).unwrap();
-        assert!(nobody.believes(&order(&nobody)));
+        let command =
+            |trust: &Trust| serde_json::from_str(&trust.sign_command("1".to_owned(), "g", "{}").unwrap()).unwrap();
+        assert!(nobody.accepts(&command(&nobody)));
         let far = trust(&[], "redis://10.0.0.9", "p");
-        assert!(!far.believes(&order(&far)), "whoever reaches that Redis could give orders");
+        assert!(!far.accepts(&command(&far)), "whoever reaches that Redis could give orders");
     }
 
     #[test]
     fn an_order_is_good_once_and_for_a_minute() {
         let (mut ours, theirs) = (near(&["a", "b"]), near(&["b"]));
-        let text = theirs.sign_order("77".to_owned(), "g.2", r#"{"disconnect":{"client":"c"}}"#).unwrap();
-        let order = |text: &str| serde_json::from_str::<SignedOrder>(text).unwrap();
+        let text = theirs.sign_command("77".to_owned(), "g.2", r#"{"disconnect":{"client":"c"}}"#).unwrap();
+        let command = |text: &str| serde_json::from_str::<SignedCommand>(text).unwrap();
         let now = unix_seconds();
         for (name, value) in [
             ("ask", json!("78")),
@@ -376,27 +319,35 @@ mod tests {
             ("at", json!(now + 1)),
             ("macs", json!([])),
         ] {
-            assert_eq!(ours.judge_order(&order(&with(&text, name, value)), now), Err(Doubt::Unproved), "{name}");
+            assert_eq!(
+                ours.check_command(&command(&with(&text, name, value)), now),
+                Err(TrustError::Unproved),
+                "{name}"
+            );
         }
-        assert_eq!(ours.judge_order(&order(&text), now + 62), Err(Doubt::Untimely));
-        assert_eq!(ours.judge_order(&order(&text), now - 62), Err(Doubt::Untimely));
-        assert_eq!(ours.judge_order(&order(&text), now), Ok(()));
+        assert_eq!(ours.check_command(&command(&text), now + 62), Err(TrustError::Untimely));
+        assert_eq!(ours.check_command(&command(&text), now - 62), Err(TrustError::Untimely));
+        assert_eq!(ours.check_command(&command(&text), now), Ok(()));
         for later in [0, 1, 30, 59] {
-            assert_eq!(ours.judge_order(&order(&text), now + later), Err(Doubt::Repeated));
+            assert_eq!(ours.check_command(&command(&text), now + later), Err(TrustError::Repeated));
         }
         ours.started = now + 5;
-        let before = theirs.sign_order("79".to_owned(), "g.2", "{}").unwrap();
-        assert_eq!(ours.judge_order(&order(&before), now), Err(Doubt::Untimely), "it may have been here before");
+        let before = theirs.sign_command("79".to_owned(), "g.2", "{}").unwrap();
+        assert_eq!(
+            ours.check_command(&command(&before), now),
+            Err(TrustError::Untimely),
+            "it may have been here before"
+        );
     }
 
     #[test]
     fn an_answer_is_good_for_its_order() {
         let (ours, theirs) = (near(&["a"]), near(&["a"]));
-        let text = theirs.sign_answer("1", r#"{"closed":3}"#);
-        assert_eq!(ours.read_answer("1", text.clone()).as_deref(), Some(r#"{"closed":3}"#));
-        assert_eq!(ours.read_answer("2", text.clone()), None);
-        assert_eq!(ours.read_answer("1", with(&text, "answer", json!("{}"))), None);
-        assert_eq!(ours.read_answer("1", r#"{"closed":3}"#.to_owned()), None);
-        assert_eq!(near(&[]).read_answer("1", "x".to_owned()).as_deref(), Some("x"));
+        let text = theirs.sign_response("1", r#"{"closed":3}"#);
+        assert_eq!(ours.read_response("1", text.clone()).as_deref(), Some(r#"{"closed":3}"#));
+        assert_eq!(ours.read_response("2", text.clone()), None);
+        assert_eq!(ours.read_response("1", with(&text, "answer", json!("{}"))), None);
+        assert_eq!(ours.read_response("1", r#"{"closed":3}"#.to_owned()), None);
+        assert_eq!(near(&[]).read_response("1", "x".to_owned()).as_deref(), Some("x"));
     }
 }

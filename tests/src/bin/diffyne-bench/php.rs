@@ -438,11 +438,11 @@ fn write_loops(laravel: &Laravel) -> anyhow::Result<()> {
     let end = main.find("    (static function (): void {").context("loop.php has no last statement")?;
     let parts = [
         part("sandbox.php")?,
-        part("short.php")?,
+        part("fast_path.php")?,
         format!("{}}}\n", &main[..end]),
         read("tests/data/loops/loops.php")?,
     ];
-    let mut script = read("worker/src/backend/bridge.php")?;
+    let mut script = read("deploy/php/diffyne-bridge.php")?;
     for part in &parts {
         script += part.trim_start_matches("<?php");
     }

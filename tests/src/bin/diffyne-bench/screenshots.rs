@@ -55,8 +55,8 @@ async fn post_message(tab: &mut Tab, field: &str, text: &str) -> anyhow::Result<
 async fn demo(browser: &Browser, album: &Album) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let [port] = free_ports()?;
-    let _dev = Process::start("dev", directory.path(), &program("diffyne-gateway")?, |command| {
-        command.args(["dev", "--ws-port", &port.to_string(), "--admin-listen", "127.0.0.1:0"]);
+    let _dev = Process::start("dev", directory.path(), &program("diffyne-dev")?, |command| {
+        command.args(["--ws-port", &port.to_string(), "--admin-listen", "127.0.0.1:0"]);
         command.arg("--database").arg(directory.path().join("d.sqlite"));
     })?;
     wait_for_port(port)?;

@@ -1,6 +1,6 @@
-//! Whoever is in the room hears of new messages, whichever gateway they are connected to.
+//! Every visitor of the room gets new messages, whichever gateway they are connected to.
 
-use diffyne_worker::component::{Context, Definition, Failure, Rules};
+use diffyne_worker::component::{CallError, Context, Definition, Rules};
 use diffyne_worker::demo::Store;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -25,14 +25,14 @@ const VIEW: &str = r#"<section class="chat">
 
 impl Chat {
     /// The messages live in a database, which blocks.
-    async fn load(&mut self, context: &Context) -> Result<(), Failure> {
+    async fn load(&mut self, context: &Context) -> Result<(), CallError> {
         let store = context.app::<Store>()?;
         let messages = context.blocking(move || Ok(store.messages(ROOM)?)).await?;
         self.messages = messages.into_iter().map(|message| message.content).collect();
         Ok(())
     }
 
-    async fn send(&mut self, context: &mut Context) -> Result<(), Failure> {
+    async fn send(&mut self, context: &mut Context) -> Result<(), CallError> {
         context.validate(self)?;
         let (store, text) = (context.app::<Store>()?, std::mem::take(&mut self.draft));
         context.blocking(move || Ok(store.add(ROOM, &text)?)).await?;

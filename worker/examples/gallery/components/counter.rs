@@ -1,4 +1,4 @@
-//! The smallest component that does something.
+//! The smallest useful component.
 
 use diffyne_worker::component::Definition;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Polls by itself while somebody looks at it. The figures are the machine's own.
+//! Polls by itself while it is visible. It shows the load of the machine.
 
 use diffyne_worker::component::Definition;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ const KEPT: usize = 24;
 
 #[derive(Default, Serialize, Deserialize)]
 pub struct Dashboard {
-    /// The load of the last polls, in percent of one core.
+    /// The load at the last polls, in percent of one core.
     loads: Vec<u32>,
     polls: u64,
 }

@@ -1,4 +1,4 @@
-//! One component a file, each showing something else.
+//! One component a file, each for another feature.
 
 mod chat;
 mod counter;
@@ -11,7 +11,7 @@ mod wizard;
 
 use diffyne_worker::component::Registry;
 
-/// What the gallery shows: path, title, class, and a sentence about it.
+/// The gallery's pages: path, title, class and description.
 pub const SHOWN: [(&str, &str, &str, &str); 8] = [
     ("/counter", "Counter", counter::CLASS, "Methods with typed parameters."),
     ("/chat", "Chat room", chat::CLASS, "A broadcast that reaches every open page, on every gateway."),
@@ -23,7 +23,7 @@ pub const SHOWN: [(&str, &str, &str, &str); 8] = [
     ("/wizard", "Wizard", wizard::CLASS, "Several steps, and a redirect at the end."),
 ];
 
-/// Adds all of them.
+/// Registers all components.
 pub fn register(registry: &mut Registry) {
     registry.add(counter::definition());
     registry.add(chat::definition());

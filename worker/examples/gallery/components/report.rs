@@ -1,4 +1,4 @@
-//! Takes its time: the page shows a placeholder, and asks for the report when it is there.
+//! A slow component: the page shows a placeholder, and then mounts the report.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A live field: each pause in the typing is an update, and what is looked for is in the page's address.
+//! A live field: each pause in typing sends an update, and the page's address has the query.
 
 use diffyne_worker::component::Definition;
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ impl Search {
 pub fn definition() -> Definition<Search> {
     Definition::<Search>::new(CLASS)
         .template(VIEW)
-        .query_as("query", "q", false)
+        .query_as("query", "q")
         .computed("found", Search::found)
         .computed("total", |search| search.matches().len())
         .computed("more", |search| search.matches().len() > search.found().len())

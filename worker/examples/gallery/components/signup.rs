@@ -1,4 +1,4 @@
-//! A form: each field is checked when it is left, and all of them when it is sent.
+//! A form that validates each field when the user leaves it, and all of them when it is submitted.
 
 use diffyne_worker::component::{Definition, Rules};
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub fn definition() -> Definition<Signup> {
         .template(VIEW)
         .locked(["welcome"])
         .rules(rules())
-        // The state travels with each call, but the faults do not: all fields that say something are looked at again.
+        // The state has no errors: each update validates all fields that are filled in.
         .updated(|form, context, _property| {
             let filled =
                 [("name", !form.name.is_empty()), ("email", !form.email.is_empty()), ("age", form.age.is_some())];

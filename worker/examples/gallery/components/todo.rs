@@ -1,4 +1,4 @@
-//! A list whose items keep their identity: `diff:key` tells them apart, so moving one leaves the others alone.
+//! A list whose items keep their identity by `diff:key`, so that moving one does not change the others.
 
 use diffyne_worker::component::{Definition, Rules};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ struct Item {
 pub struct Todo {
     items: Vec<Item>,
     draft: String,
-    /// The item that is being edited, and its text.
+    /// The item that is edited, and its text.
     editing: Option<i64>,
     text: String,
 }

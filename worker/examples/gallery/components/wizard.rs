@@ -1,4 +1,4 @@
-//! Several steps; what was said in earlier ones stays in the state, and the end leads to another page.
+//! Several steps: earlier inputs stay in the state, and the last step redirects to another page.
 
 use diffyne_worker::component::{Definition, Rules};
 use serde::{Deserialize, Serialize};

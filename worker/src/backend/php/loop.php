@@ -1,8 +1,8 @@
 <?php
 
 /*
- * What a process of the php backend runs: boots the application once, and then one call after the other, over a
- * socket of its own (descriptor 3). Comes over standard input, after short.php.
+ * The main loop of a process of the php backend: boots the application once, and then runs one call after the other,
+ * which come over a socket (descriptor 3). Comes over standard input, after fast_path.php.
  *
  * A frame is two lengths (32 bits, big endian), a JSON head and a body.
  */
@@ -14,7 +14,7 @@ namespace Diffyne\Cluster\Loop {
     use Illuminate\Http\Request;
     use Throwable;
 
-    /** The way to the worker. */
+    /** The socket to the worker. */
     final class Channel
     {
         private const READ_BYTES = 65536;
@@ -33,11 +33,11 @@ namespace Diffyne\Cluster\Loop {
 
         public function read(): ?array
         {
-            if (! $this->has(8)) {
+            if (! $this->fill(8)) {
                 return null;
             }
             [, $head, $body] = unpack('N2', $this->bytes);
-            if (! $this->has(8 + $head + $body)) {
+            if (! $this->fill(8 + $head + $body)) {
                 return null;
             }
             $frame = [json_decode(substr($this->bytes, 8, $head), true), substr($this->bytes, 8 + $head, $body)];
@@ -59,8 +59,8 @@ namespace Diffyne\Cluster\Loop {
             }
         }
 
-        /** Whether something is there to be read, now. */
-        public function holds(): bool
+        /** Whether there is something to read now. */
+        public function hasInput(): bool
         {
             $read = [$this->socket];
             $none = null;
@@ -68,11 +68,11 @@ namespace Diffyne\Cluster\Loop {
             return $this->bytes !== '' || stream_select($read, $none, $none, 0) === 1;
         }
 
-        /** Waits until so many bytes are there, as long as it takes; false at the end. */
-        private function has(int $count): bool
+        /** Waits until the buffer has this many bytes; false at the end of the stream. */
+        private function fill(int $count): bool
         {
             while (strlen($this->bytes) < $count) {
-                // Not fread: that gives up after default_socket_timeout, and asks the system twice.
+                // Not fread(): it times out after default_socket_timeout, and needs two system calls.
                 $read = @stream_socket_recvfrom($this->socket, self::READ_BYTES);
                 if ($read === false || $read === '') {
                     return false;
@@ -84,7 +84,7 @@ namespace Diffyne\Cluster\Loop {
         }
     }
 
-    /** One application, used by one call after the other, none of which may see the others. */
+    /** The booted application, which runs calls that must not affect each other. */
     final class Application
     {
         private object $app;
@@ -95,10 +95,10 @@ namespace Diffyne\Cluster\Loop {
 
         private Sandbox $sandbox;
 
-        private ShortWay $short;
+        private FastPath $fastPath;
 
-        /** Why calls go through the kernel; null when they go the short way. */
-        public readonly ?string $closed;
+        /** Why calls go through the kernel; null when they take the fast path. */
+        public readonly ?string $kernelReason;
 
         public function __construct(string $directory, bool $alwaysKernel, string $classes)
         {
@@ -109,11 +109,11 @@ namespace Diffyne\Cluster\Loop {
                 }
             }
             require "$directory/vendor/autoload.php";
-            // They extend the framework's, which can be found from here on.
+            // These classes extend the framework's, which can be loaded from here on.
             eval($classes);
             $this->app = require "$directory/bootstrap/app.php";
             $this->kernel = $this->app->make(Kernel::class);
-            // Services that are made before the first call want to know one.
+            // Services that are made before the first call need a request.
             $this->app->instance('request', Request::create('http://localhost/'));
             $this->kernel->bootstrap();
             if (! class_exists(\Diffyne\Component::class)) {
@@ -122,9 +122,9 @@ namespace Diffyne\Cluster\Loop {
             $this->bridge = new Bridge();
             $route = $this->bridge->register($this->app);
             $this->sandbox = new Sandbox($this->app);
-            $this->short = new ShortWay($this->app, $this->sandbox, $this->bridge, $route, $this->kernel);
-            $asked = $alwaysKernel || $this->app['config']->get('diffyne.bridge.kernel') === 'always';
-            $this->closed = $asked ? 'bridge.kernel=always' : $this->short->closed;
+            $this->fastPath = new FastPath($this->app, $this->sandbox, $this->bridge, $route, $this->kernel);
+            $isForced = $alwaysKernel || $this->app['config']->get('diffyne.bridge.kernel') === 'always';
+            $this->kernelReason = $isForced ? 'bridge.kernel=always' : $this->fastPath->kernelReason;
         }
 
         public function version(): string
@@ -132,40 +132,40 @@ namespace Diffyne\Cluster\Loop {
             return $this->app->version();
         }
 
-        /** What the bridge has found of the call that runs now. */
+        /** The class and method of the current call, as far as the bridge has found them. */
         public function names(): array
         {
             return $this->bridge->names;
         }
 
-        /** Runs a call; $answer gets it before anything is tidied up. */
-        public function run(array $head, string $payload, callable $answer): void
+        /** Runs a call, and passes its reply to $reply before it cleans up. */
+        public function run(array $head, string $payload, callable $reply): void
         {
             if ($head['kind'] === 'status') {
-                $this->tellStatus($head, $answer);
+                $this->writeStatus($head, $reply);
 
                 return;
             }
-            $short = $this->closed === null && $this->short->isOpen();
-            $sandbox = $this->sandbox->enter($short);
+            $takesFastPath = $this->kernelReason === null && $this->fastPath->isAvailable();
+            $sandbox = $this->sandbox->enter($takesFastPath);
             $head['cookies'] = Cookies::parse($head['cookie'] ?? '');
             $request = $response = null;
             try {
-                if ($short) {
-                    [$result, $request, $response] = $this->short->run($sandbox, $head, $payload, self::server($head));
+                if ($takesFastPath) {
+                    [$result, $request, $response] = $this->fastPath->run($sandbox, $head, $payload, self::serverVariables($head));
                 } else {
-                    $request = new Request([], [], ['diffyne.call' => ['head' => $head, 'payload' => $payload]], $head['cookies'], [], self::server($head));
+                    $request = new Request([], [], ['diffyne.call' => ['head' => $head, 'payload' => $payload]], $head['cookies'], [], self::serverVariables($head));
                     [$result, $response] = $this->throughKernel($sandbox, $request);
                 }
             } catch (Throwable $error) {
-                $result = self::broken($error);
+                $result = self::exceptionReply($error);
             }
-            $answer($result);
+            $reply($result);
             if ($response !== null) {
-                $short
-                    ? $this->short->terminate($sandbox, $head, $request, $response)
+                $takesFastPath
+                    ? $this->fastPath->terminate($sandbox, $head, $request, $response)
                     : guarded(fn () => $this->kernel->terminate($request, $response));
-                $this->sandbox->terminated($sandbox, $request, $response);
+                $this->sandbox->requestTerminated($sandbox, $request, $response);
             }
             $this->kernel->setApplication($this->app);
             $this->sandbox->leave($sandbox);
@@ -174,11 +174,11 @@ namespace Diffyne\Cluster\Loop {
         private function throughKernel(object $sandbox, Request $request): array
         {
             $this->kernel->setApplication($sandbox);
-            $this->bridge->answer = null;
-            $this->sandbox->received($sandbox, $request);
+            $this->bridge->reply = null;
+            $this->sandbox->requestReceived($sandbox, $request);
             $response = $this->kernel->handle($request);
-            $result = $this->bridge->answer ?? self::unexpected($response);
-            if ($this->sandbox->session?->ended) {
+            $result = $this->bridge->reply ?? self::frameworkReply($response);
+            if ($this->sandbox->session?->endedElsewhere) {
                 $result['head']['session'] = 'gone';
             }
             foreach ($response->headers->getCookies() as $cookie) {
@@ -188,37 +188,37 @@ namespace Diffyne\Cluster\Loop {
             return [$result, $response];
         }
 
-        /** Writes the connection's status through the application's own cache. */
-        private function tellStatus(array $head, callable $answer): void
+        /** Writes the connection's status into the application's cache. */
+        private function writeStatus(array $head, callable $reply): void
         {
             $sandbox = $this->sandbox->enter(true);
             $result = ['head' => ['outcome' => 'ok'], 'body' => ''];
             try {
                 $sandbox->make('cache')->put(Bridge::STATUS_KEY, $head['status'], $head['seconds']);
             } catch (Throwable $error) {
-                $result = self::broken($error);
+                $result = self::exceptionReply($error);
             }
-            $answer($result);
+            $reply($result);
             $this->sandbox->leave($sandbox);
         }
 
-        /** The framework answered instead of the bridge: a redirect, a refusal, an error page. */
-        private static function unexpected(object $response): array
+        /** The framework responded instead of the bridge: a redirect, a refusal, an error page. */
+        private static function frameworkReply(object $response): array
         {
             $head = ['outcome' => 'refused', 'status' => $response->getStatusCode(), 'error' => ''];
 
             return ['head' => $head, 'body' => ''];
         }
 
-        private static function broken(Throwable $error): array
+        private static function exceptionReply(Throwable $error): array
         {
             $head = ['outcome' => 'exception', 'error' => $error->getMessage(), 'exception' => $error::class];
 
             return ['head' => $head + ['file' => $error->getFile(), 'line' => $error->getLine()], 'body' => ''];
         }
 
-        /** What a web server would tell PHP of this request. */
-        private static function server(array $head): array
+        /** The request's server variables, as a web server would set them. */
+        private static function serverVariables(array $head): array
         {
             $secure = ($head['scheme'] ?? 'http') === 'https';
             $host = $head['host'] ?? 'localhost';
@@ -255,14 +255,14 @@ namespace Diffyne\Cluster\Loop {
         $channel = new Channel();
         [$start] = $channel->read();
         $running = false;
-        // exit, die, dd, a fatal error: the worker is told which call that was, and starts another process.
+        // After exit, die, dd or a fatal error, this replies to the call, and the worker starts another process.
         $application = null;
         register_shutdown_function(static function () use ($channel, &$running, &$application): void {
             if ($running) {
                 $error = error_get_last();
                 $text = $error === null ? 'the call ended the process (exit, die or dd)' : $error['message'];
-                $answer = ['type' => 'answer', 'outcome' => 'exit', 'error' => $text, 'file' => $error['file'] ?? '', 'line' => $error['line'] ?? 0];
-                $channel->write($answer + $application->names());
+                $reply = ['type' => 'answer', 'outcome' => 'exit', 'error' => $text, 'file' => $error['file'] ?? '', 'line' => $error['line'] ?? 0];
+                $channel->write($reply + $application->names());
             }
         });
         foreach ($start['environment'] as [$name, $value]) {
@@ -279,17 +279,17 @@ namespace Diffyne\Cluster\Loop {
         while (ob_get_level() > 0) {
             ob_end_clean();
         }
-        $channel->write(['type' => 'ready', 'php' => PHP_VERSION, 'laravel' => $application->version(), 'kernel' => $application->closed ?? '']);
+        $channel->write(['type' => 'ready', 'php' => PHP_VERSION, 'laravel' => $application->version(), 'kernel' => $application->kernelReason ?? '']);
         while (($call = $channel->read()) !== null) {
             [$head, $payload] = $call;
             error_clear_last();
             $running = true;
-            $application->run($head, $payload, static function (array $answer) use ($channel, &$running): void {
+            $application->run($head, $payload, static function (array $reply) use ($channel, &$running): void {
                 $running = false;
-                $channel->write(['type' => 'answer'] + $answer['head'], $answer['body']);
+                $channel->write(['type' => 'answer'] + $reply['head'], $reply['body']);
             });
-            // Not when the next call is there: its answer says as much, and the worker need not wake up for it.
-            if (! $channel->holds()) {
+            // Not when the next call is already there: its reply says the same, and the worker need not wake up.
+            if (! $channel->hasInput()) {
                 $channel->write(['type' => 'idle', 'memory' => memory_get_usage(true)]);
             }
         }

@@ -1,19 +1,23 @@
 //! Components of a Laravel application, in a pool of PHP processes that boot it once.
 //!
-//! * `process`: one process, its script and its ends
-//! * `room`: where calls meet processes, on the calls' own threads
-//! * `pool`: how many there are, and what becomes of them, on a thread that they die with
-//! * `cores`: where they run while calls wait
-//! * `frame`: what goes over the socket between
-//! * `figures`: what a pool counts
+//! * `dispatcher`: hands calls to idle processes, on the threads of the calls
+//! * `supervisor`: starts, replaces and ends processes, on a thread that they die with
+//! * `process`: one process: its start, its calls, its exit
+//! * `socket`, `frame`: the socket between worker and process, and its frames
+//! * `affinity`: the CPU cores that processes keep to while calls wait
+//! * `output`: what processes print, in the worker's log
+//! * `metrics`: the pool's counters and gauges
 
-mod cores;
-mod figures;
+mod affinity;
+mod dispatcher;
 mod frame;
-mod pool;
+mod metrics;
+mod output;
 mod process;
-mod room;
+mod socket;
+mod supervisor;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,91 +28,101 @@ use prometheus::Registry;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use super::bridge_reply::CallInfo;
 use super::names::KnownNames;
-use super::translation::Asked;
-use super::{Backend, Finished, FinishedFuture, Job, request};
-use figures::Figures;
-use pool::{Gateways, Pool, SPARE};
-use room::Room;
+use super::verification::{locked_feature, verify};
+use super::{Backend, bridge_request};
+use crate::call::{BoxFuture, CallResult, Job};
+use dispatcher::Dispatcher;
+use metrics::PoolMetrics;
+use supervisor::{GatewayStatus, SPARE_PROCESSES, Supervisor};
 
-pub use room::PoolState;
-
-/// Words for the pool's thread that wait; there are few of them.
+/// Commands that wait for the supervisor's thread; they are rare.
 const COMMANDS_MAX: usize = 1024;
 
-enum Command {
+/// A command for the supervisor's thread.
+enum PoolCommand {
     Reload,
-    Gateways(Gateways),
+    Gateways(GatewayStatus),
 }
 
-/// The backend over a pool.
-pub struct PhpBackend {
-    commands: mpsc::Sender<Command>,
-    room: Arc<Room>,
-    /// Signs and verifies; can be exchanged while calls run.
+/// The backend over a pool of PHP processes.
+pub(crate) struct PhpBackend {
+    commands: mpsc::Sender<PoolCommand>,
+    dispatcher: Arc<Dispatcher>,
+    /// Can be replaced while calls run.
     signer: ArcSwap<Signer>,
     debug: bool,
-    known: KnownNames,
+    known_names: KnownNames,
 }
 
 impl PhpBackend {
     /// Starts the pool, on a thread of its own.
     ///
-    /// The connection's status stays in the application's cache for `status_ttl` after the last word.
-    pub fn start(
+    /// The connection's status stays in the application's cache for `status_ttl` after its last refresh.
+    pub(crate) fn start(
         settings: PhpSettings,
         status_ttl: Duration,
         signer: Signer,
         debug: bool,
     ) -> std::io::Result<Arc<Self>> {
-        let (commands, mut received) = mpsc::channel(COMMANDS_MAX);
-        let room = Room::new(&settings, SPARE, Figures::new());
-        let kept = Arc::clone(&room);
+        let (commands, received) = mpsc::channel(COMMANDS_MAX);
+        let dispatcher = Dispatcher::new(&settings, SPARE_PROCESSES, PoolMetrics::new());
+        let supervised = Arc::clone(&dispatcher);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("php-pool".to_owned()).spawn(move || {
-            LocalSet::new().block_on(&runtime, async move {
-                let pool = Pool::new(settings, status_ttl, kept);
-                let tasks = [
-                    tokio::task::spawn_local(std::rc::Rc::clone(&pool).keep()),
-                    tokio::task::spawn_local(std::rc::Rc::clone(&pool).watch()),
-                ];
-                while let Some(command) = received.recv().await {
-                    match command {
-                        Command::Reload => pool.reload(),
-                        Command::Gateways(gateways) => pool.gateways(gateways),
-                    }
-                }
-                for task in tasks {
-                    task.abort();
-                }
-            });
+            let supervisor = supervise(settings, status_ttl, supervised, received);
+            LocalSet::new().block_on(&runtime, supervisor);
         })?;
         Ok(Arc::new(Self {
             commands,
-            room,
+            dispatcher,
             signer: ArcSwap::from_pointee(signer),
             debug,
-            known: KnownNames::default(),
+            known_names: KnownNames::default(),
         }))
     }
 
-    async fn attempt(&self, job: Job) -> Finished {
-        let verified = match job.verify(&self.signer.load()) {
+    async fn run_call(&self, job: Job) -> CallResult {
+        let verified = match verify(&job, &self.signer.load()) {
             Ok(verified) => verified,
             Err(refused) => return *refused,
         };
-        let head = request::head(&job, &verified.trust);
-        let (told, body) = self.room.run(&head, &job.payload, job.deadline).await;
-        let asked = Asked {
+        let head = bridge_request::head(&job, &verified.coverage);
+        let (reply, body) = self.dispatcher.run(&head, &job.payload, job.deadline).await;
+        let call = CallInfo {
             kind: job.kind,
             transport: job.client.transport,
             class: &verified.class,
             method: &verified.method,
             request_id: &job.request_id,
             debug: self.debug,
-            known: &self.known,
+            known_names: &self.known_names,
         };
-        told.finish(body, &asked)
+        reply.into_result(body, &call)
+    }
+}
+
+/// Runs the supervisor until the backend is dropped.
+async fn supervise(
+    settings: PhpSettings,
+    status_ttl: Duration,
+    dispatcher: Arc<Dispatcher>,
+    mut commands: mpsc::Receiver<PoolCommand>,
+) {
+    let supervisor = Supervisor::new(settings, status_ttl, dispatcher);
+    let tasks = [
+        tokio::task::spawn_local(Rc::clone(&supervisor).start_processes()),
+        tokio::task::spawn_local(Rc::clone(&supervisor).watch()),
+    ];
+    while let Some(command) = commands.recv().await {
+        match command {
+            PoolCommand::Reload => supervisor.reload(),
+            PoolCommand::Gateways(status) => supervisor.set_gateways(status),
+        }
+    }
+    for task in tasks {
+        task.abort();
     }
 }
 
@@ -117,30 +131,30 @@ impl Backend for PhpBackend {
         "php"
     }
 
-    fn run(&self, job: Job) -> FinishedFuture<'_> {
-        Box::pin(self.attempt(job))
+    fn run(&self, job: Job) -> BoxFuture<'_, CallResult> {
+        Box::pin(self.run_call(job))
     }
 
     fn features(&self) -> Vec<String> {
-        std::iter::once("bridge".to_owned()).chain(super::locked_feature(&self.signer.load())).collect()
+        std::iter::once("bridge".to_owned()).chain(locked_feature(&self.signer.load())).collect()
     }
 
     fn register_metrics(&self, registry: &Registry) {
-        self.room.figures.register(registry);
+        self.dispatcher.metrics.register(registry);
     }
 
     fn gateways(&self, connected: usize, draining: bool) {
-        // There is room: few words are said, and the thread has little else to do.
-        let _ = self.commands.try_send(Command::Gateways(Gateways { connected, draining }));
+        // The queue does not fill up: commands are rare, and the thread has little else to do.
+        let _ = self.commands.try_send(PoolCommand::Gateways(GatewayStatus { connected, draining }));
     }
 
-    /// Replaces all processes, one after the other: the application's code may be another.
+    /// Replaces all processes one by one, so that they run the application's newest code.
     fn reload(&self) -> bool {
-        self.commands.try_send(Command::Reload).is_ok()
+        self.commands.try_send(PoolCommand::Reload).is_ok()
     }
 
     fn reloading(&self) -> usize {
-        self.room.state.borrow().older
+        self.dispatcher.state.borrow().outdated
     }
 
     fn set_signer(&self, signer: &Signer) {
@@ -148,10 +162,10 @@ impl Backend for PhpBackend {
     }
 
     fn ready(&self) -> Result<(), String> {
-        let state = self.room.state.borrow();
-        match &state.fault {
+        let state = self.dispatcher.state.borrow();
+        match &state.start_error {
             _ if state.ready > 0 => Ok(()),
-            Some(fault) => Err(format!("PHP does not start: {fault}")),
+            Some(error) => Err(format!("PHP does not start: {error}")),
             None => Err("PHP is starting".to_owned()),
         }
     }

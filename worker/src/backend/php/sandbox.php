@@ -1,8 +1,8 @@
 <?php
 
 /*
- * A container for each call: what the call resolves and changes ends with it. Comes over standard input, after
- * session.php.
+ * A container for each call: everything that a call resolves and changes is dropped with it. Comes over standard
+ * input, after the bridge.
  */
 
 namespace Diffyne\Cluster\Loop {
@@ -19,7 +19,7 @@ namespace Diffyne\Cluster\Loop {
     use Illuminate\Support\Manager;
     use Throwable;
 
-    /** Runs work that may fail without ending the loop. */
+    /** Runs work whose failure must not end the loop. */
     function guarded(callable $work): void
     {
         try {
@@ -31,25 +31,25 @@ namespace Diffyne\Cluster\Loop {
 
     final class Sandbox
     {
-        /** Made anew in each sandbox, by the bindings that the application has. */
-        private const MADE_ANEW = ['auth.driver', 'auth.password', 'session', 'session.store', 'cookie', 'redirect',
+        /** Services that each sandbox makes again from the application's bindings. */
+        private const REBUILT = ['auth.driver', 'auth.password', 'session', 'session.store', 'cookie', 'redirect',
             \Illuminate\Session\Middleware\StartSession::class, \Illuminate\Contracts\Routing\ResponseFactory::class];
 
-        /** What the application has added to these at its start stays; what a call adds does not. */
-        private const COPIED = ['url', 'view', 'translator', 'validator', 'events', Gate::class, 'blade.compiler'];
+        /** Services that each sandbox clones: what the application added at its start stays, what a call adds does not. */
+        private const CLONED = ['url', 'view', 'translator', 'validator', 'events', Gate::class, 'blade.compiler'];
 
-        /** These are told whose container counts. */
-        private const TOLD = ['auth', 'router', 'cache', 'db', 'filesystem', 'log', 'mail.manager', 'queue', 'hash',
+        /** Services that all calls share, which get the sandbox as their container. */
+        private const REBOUND = ['auth', 'router', 'cache', 'db', 'filesystem', 'log', 'mail.manager', 'queue', 'hash',
             \Illuminate\Contracts\Broadcasting\Factory::class, \Illuminate\Notifications\ChannelManager::class,
             \Illuminate\Contracts\Pipeline\Hub::class];
 
         private object $app;
 
         /** @var array<string, object> */
-        private array $copied = [];
+        private array $cloned = [];
 
         /** @var array<array{object, string}> services and their setters */
-        private array $told = [];
+        private array $rebound = [];
 
         private bool $octane;
 
@@ -67,41 +67,41 @@ namespace Diffyne\Cluster\Loop {
 
         private string $carbonLocale = 'en';
 
-        private Closure $has;
+        private Closure $hasInstance;
 
-        private Closure $giveDispatcher;
+        private Closure $setContainerOfEvents;
 
-        /** Whether the session begins at first use, in the call that runs. */
-        private bool $lazy = false;
+        /** Whether the current call opens its session at first use. */
+        private bool $lazySession = false;
 
-        /** The session of the call that runs, once somebody has asked for it. */
+        /** The current call's session, once somebody has asked for it. */
         public ?Store $session = null;
 
         public function __construct(object $app)
         {
             $this->app = $app;
-            // What every call begins with; resolved once, here.
+            // Services that every call uses are resolved once, here.
             foreach (['config', 'router', 'view', 'url', 'events', 'translator', 'validator', 'encrypter', 'db', 'auth', 'hash'] as $name) {
                 $app->bound($name) && $app->make($name);
             }
-            $app->bound('session') && $this->followSessions();
-            foreach (self::COPIED as $name) {
-                $app->resolved($name) && $this->copied[$name] = $app->make($name);
+            $app->bound('session') && $this->wrapSessions();
+            foreach (self::CLONED as $name) {
+                $app->resolved($name) && $this->cloned[$name] = $app->make($name);
             }
-            foreach (self::TOLD as $name) {
+            foreach (self::REBOUND as $name) {
                 $service = $app->resolved($name) ? $app->make($name) : null;
                 foreach (['setApplication', 'setContainer'] as $setter) {
                     if ($service !== null && method_exists($service, $setter)) {
-                        $this->told[] = [$service, $setter];
+                        $this->rebound[] = [$service, $setter];
                         break;
                     }
                 }
             }
             $this->database = $app->resolved('db') ? $app->make('db') : null;
-            // Its listeners reset what they know of; they are registered with the application's events.
+            // Octane's listeners, which an application may have, reset services that they know of.
             $this->octane = class_exists('Laravel\Octane\Events\RequestReceived');
-            $this->has = Closure::bind(static fn ($container, $name) => isset($container->instances[$name]), null, Container::class);
-            $this->giveDispatcher = Closure::bind(static function ($dispatcher, $container): void {
+            $this->hasInstance = Closure::bind(static fn ($container, $name) => isset($container->instances[$name]), null, Container::class);
+            $this->setContainerOfEvents = Closure::bind(static function ($dispatcher, $container): void {
                 $dispatcher->container = $container;
             }, null, Dispatcher::class);
             [$this->server, $this->environment] = [$_SERVER, $_ENV];
@@ -111,8 +111,8 @@ namespace Diffyne\Cluster\Loop {
             $this->carbonLocale = (string) $app['config']->get('app.locale', 'en');
         }
 
-        /** From now on, sessions are ours: as the application has set them up, and aware of their use. */
-        private function followSessions(): void
+        /** Replaces the framework's sessions by lazy ones with the same configuration. */
+        private function wrapSessions(): void
         {
             $original = $this->app->make('session');
             if (! $original instanceof SessionManager) {
@@ -130,13 +130,13 @@ namespace Diffyne\Cluster\Loop {
                 $renew($manager, $app);
                 $name = $manager->getDefaultDriver();
                 $store = $name === null ? null : $manager->driver();
-                $ours = match ($store === null ? '' : $store::class) {
+                $lazyClass = match ($store === null ? '' : $store::class) {
                     Store::class => PlainSession::class,
                     EncryptedStore::class => EncryptedSession::class,
                     default => null,
                 };
-                if ($ours !== null) {
-                    $this->session = $ours::over($store, $this->lazy ? static fn (Store $store) => self::begin($store, $app['request']) : null);
+                if ($lazyClass !== null) {
+                    $this->session = $lazyClass::replacing($store, $this->lazySession ? static fn (Store $store) => self::open($store, $app['request']) : null);
                     $replace($manager, $name, $this->session);
                 }
 
@@ -144,45 +144,45 @@ namespace Diffyne\Cluster\Loop {
             });
         }
 
-        private static function begin(Store $store, Request $request): void
+        private static function open(Store $store, Request $request): void
         {
             $store->setId($request->cookies->get($store->getName()));
             $store->setRequestOnHandler($request);
             $store->start();
         }
 
-        /** Whether a container has made this, and not only knows how to. */
-        public function has(object $container, string $name): bool
+        /** Whether a container has already made a service. */
+        public function isResolved(object $container, string $name): bool
         {
-            return ($this->has)($container, $name);
+            return ($this->hasInstance)($container, $name);
         }
 
-        /** Whether sessions can begin at first use. */
-        public function followsSessions(): bool
+        /** Whether sessions can be opened at first use. */
+        public function supportsLazySessions(): bool
         {
             $sandbox = $this->enter(false);
             guarded(static fn () => $sandbox->bound('session') && $sandbox->make('session'));
-            $follows = $this->session !== null;
+            $isLazy = $this->session !== null;
             $this->leave($sandbox);
 
-            return $follows;
+            return $isLazy;
         }
 
-        /** A container for one call. */
-        public function enter(bool $lazy): object
+        /** Makes the container for one call. */
+        public function enter(bool $lazySession): object
         {
-            [$this->lazy, $this->session] = [$lazy, null];
+            [$this->lazySession, $this->session] = [$lazySession, null];
             $sandbox = clone $this->app;
-            self::makeCurrent($sandbox);
+            self::setCurrent($sandbox);
             $sandbox->instance('config', clone $this->app['config']);
             $sandbox->forgetScopedInstances();
-            foreach (self::MADE_ANEW as $name) {
+            foreach (self::REBUILT as $name) {
                 $sandbox->forgetInstance($name);
             }
-            foreach ($this->copied as $name => $original) {
+            foreach ($this->cloned as $name => $original) {
                 $copy = clone $original;
                 match ($name) {
-                    'events' => $copy instanceof Dispatcher && ($this->giveDispatcher)($copy, $sandbox),
+                    'events' => $copy instanceof Dispatcher && ($this->setContainerOfEvents)($copy, $sandbox),
                     'url' => $copy->setSessionResolver(static fn () => $sandbox['session'] ?? null),
                     'view' => [$copy->setContainer($sandbox), $copy->share('app', $sandbox)],
                     'validator', Gate::class => method_exists($copy, 'setContainer') && $copy->setContainer($sandbox),
@@ -190,17 +190,17 @@ namespace Diffyne\Cluster\Loop {
                 };
                 $sandbox->instance($name, $copy);
             }
-            foreach ($this->told as [$service, $setter]) {
+            foreach ($this->rebound as [$service, $setter]) {
                 $service->{$setter}($sandbox);
             }
-            $this->has($sandbox, 'auth') && $sandbox['auth']->forgetGuards();
+            $this->isResolved($sandbox, 'auth') && $sandbox['auth']->forgetGuards();
             ob_start();
 
             return $sandbox;
         }
 
-        /** The request is known: Octane's own listeners, where the application has them, reset what they know of. */
-        public function received(object $sandbox, Request $request): void
+        /** Tells Octane's listeners, where the application has them, that a request begins. */
+        public function requestReceived(object $sandbox, Request $request): void
         {
             if ($this->octane) {
                 $class = 'Laravel\Octane\Events\RequestReceived';
@@ -208,7 +208,8 @@ namespace Diffyne\Cluster\Loop {
             }
         }
 
-        public function terminated(object $sandbox, Request $request, object $response): void
+        /** Tells Octane's listeners that the request has ended. */
+        public function requestTerminated(object $sandbox, Request $request, object $response): void
         {
             if ($this->octane) {
                 $class = 'Laravel\Octane\Events\RequestTerminated';
@@ -216,7 +217,7 @@ namespace Diffyne\Cluster\Loop {
             }
         }
 
-        private static function makeCurrent(object $app): void
+        private static function setCurrent(object $app): void
         {
             $app->instance('app', $app);
             $app->instance(Container::class, $app);
@@ -225,7 +226,7 @@ namespace Diffyne\Cluster\Loop {
             Facade::setFacadeApplication($app);
         }
 
-        /** Ends a call: nothing of it is left that another could see. */
+        /** Ends a call, and resets what the next call could see of it. */
         public function leave(object $sandbox): void
         {
             guarded(function (): void {
@@ -246,26 +247,30 @@ namespace Diffyne\Cluster\Loop {
             });
             guarded(static fn () => $sandbox->flush());
             $this->session = null;
-            guarded(function (): void {
-                [$_SERVER, $_ENV, $_GET, $_POST, $_COOKIE, $_FILES, $_REQUEST] = [$this->server, $this->environment, [], [], [], [], []];
-                self::makeCurrent($this->app);
-                foreach ($this->told as [$service, $setter]) {
-                    $service->{$setter}($this->app);
-                }
-                date_default_timezone_get() !== $this->timeZone && date_default_timezone_set($this->timeZone);
-                error_reporting($this->reporting);
-                getcwd() !== $this->directory && chdir($this->directory);
-                setlocale(LC_ALL, 'C');
-                mb_internal_encoding('UTF-8');
-                if (class_exists(\Carbon\Carbon::class, false)) {
-                    \Carbon\Carbon::setTestNow();
-                    \Carbon\Carbon::getLocale() !== $this->carbonLocale && \Carbon\Carbon::setLocale($this->carbonLocale);
-                }
-                if (class_exists(\Illuminate\Database\Eloquent\Model::class, false)) {
-                    \Illuminate\Database\Eloquent\Model::reguard();
-                }
-                error_clear_last();
-            });
+            guarded(fn () => $this->resetProcess());
+        }
+
+        /** Resets what a call may have changed outside its container. */
+        private function resetProcess(): void
+        {
+            [$_SERVER, $_ENV, $_GET, $_POST, $_COOKIE, $_FILES, $_REQUEST] = [$this->server, $this->environment, [], [], [], [], []];
+            self::setCurrent($this->app);
+            foreach ($this->rebound as [$service, $setter]) {
+                $service->{$setter}($this->app);
+            }
+            date_default_timezone_get() !== $this->timeZone && date_default_timezone_set($this->timeZone);
+            error_reporting($this->reporting);
+            getcwd() !== $this->directory && chdir($this->directory);
+            setlocale(LC_ALL, 'C');
+            mb_internal_encoding('UTF-8');
+            if (class_exists(\Carbon\Carbon::class, false)) {
+                \Carbon\Carbon::setTestNow();
+                \Carbon\Carbon::getLocale() !== $this->carbonLocale && \Carbon\Carbon::setLocale($this->carbonLocale);
+            }
+            if (class_exists(\Illuminate\Database\Eloquent\Model::class, false)) {
+                \Illuminate\Database\Eloquent\Model::reguard();
+            }
+            error_clear_last();
         }
     }
 }

@@ -1,8 +1,9 @@
 <?php
 
 /*
- * Sessions, cookies and errors that come to life when a call uses them, and are written back only when it has
- * changed them. Comes with the order to start: it is evaluated once the classes of the framework can be found.
+ * Sessions, cookies and errors that are read when a call uses them, and written only when it has changed them.
+ *
+ * This file comes with the start message: the loop evaluates it once the framework's classes can be loaded.
  */
 
 namespace Diffyne\Cluster\Loop {
@@ -18,35 +19,36 @@ namespace Diffyne\Cluster\Loop {
     use SessionHandlerInterface;
 
     /**
-     * What both of the framework's stores get: they begin at first use, know whether they have been changed, and do
-     * not undo what another request has written meanwhile.
+     * Opens a session store at its first use, knows whether it was changed, and keeps what another request has written
+     * meanwhile.
      *
-     * Laziness is by properties that are not there until somebody asks for them.
+     * The store's properties are unset until somebody reads them.
      */
-    trait FollowsUse
+    trait LazySession
     {
-        private ?Closure $opening = null;
+        private ?Closure $opener = null;
 
-        /** What the store held when it was read, and as text. */
-        private array $read = [];
+        /** The stored values when the session was opened. */
+        private array $stored = [];
 
-        private string $readText = '';
+        /** The same values, serialized. */
+        private string $storedText = '';
 
         private string $idAtStart = '';
 
         private string $textAtStart = '';
 
-        /** Whether it has begun, */
-        public bool $begun = false;
+        /** Whether the session was opened. */
+        public bool $opened = false;
 
-        /** held something then, */
-        public bool $known = false;
+        /** Whether it was stored before it was opened. */
+        public bool $existed = false;
 
-        /** and has been ended by somebody else since. */
-        public bool $ended = false;
+        /** Whether another request has ended it since it was opened. */
+        public bool $endedElsewhere = false;
 
-        /** Takes the place of a store that the framework has made. With $open, which gives it its id, it begins when it is used. */
-        public static function over(Store $store, ?Closure $open): static
+        /** Replaces a store of the framework. $opener gives it its id at first use; without $opener it is opened by the framework. */
+        public static function replacing(Store $store, ?Closure $opener): static
         {
             $copy = (new \ReflectionClass(static::class))->newInstanceWithoutConstructor();
             $fields = Closure::bind(static fn () => get_object_vars($store), null, $store::class)();
@@ -54,10 +56,10 @@ namespace Diffyne\Cluster\Loop {
             foreach ($fields as $name => $value) {
                 $copy->{$name} = $value;
             }
-            if ($open === null) {
+            if ($opener === null) {
                 $copy->setId(null);
             } else {
-                $copy->opening = $open;
+                $copy->opener = $opener;
                 unset($copy->id, $copy->attributes, $copy->started);
             }
 
@@ -66,12 +68,12 @@ namespace Diffyne\Cluster\Loop {
 
         private function open(): void
         {
-            if ($this->opening === null) {
+            if ($this->opener === null) {
                 return;
             }
-            [$open, $this->opening] = [$this->opening, null];
+            [$opener, $this->opener] = [$this->opener, null];
             [$this->id, $this->attributes, $this->started] = ['', [], false];
-            $open($this);
+            $opener($this);
         }
 
         public function &__get(string $name): mixed
@@ -96,60 +98,60 @@ namespace Diffyne\Cluster\Loop {
 
         public function start(): bool
         {
-            $this->read = parent::readFromHandler();
-            $this->readText = serialize($this->read);
+            $this->stored = parent::readFromHandler();
+            $this->storedText = serialize($this->stored);
             parent::start();
-            $this->begun = true;
-            $this->known = $this->read !== [];
+            $this->opened = true;
+            $this->existed = $this->stored !== [];
             $this->idAtStart = $this->getId();
             $this->textAtStart = serialize($this->attributes);
 
             return true;
         }
 
-        /** The framework reads a session once a start; so does this. */
+        /** The framework reads a session at each start; this reads what was read then. */
         protected function readFromHandler()
         {
-            return $this->read;
+            return $this->stored;
         }
 
         public function hasNewId(): bool
         {
-            return $this->begun && $this->getId() !== $this->idAtStart;
+            return $this->opened && $this->getId() !== $this->idAtStart;
         }
 
-        /** Whether there is something to write. */
+        /** Whether the session has to be written. */
         public function isChanged(): bool
         {
-            return $this->begun && (! $this->known || $this->hasNewId() || $this->get('_flash.old') || $this->get('_flash.new')
+            return $this->opened && (! $this->existed || $this->hasNewId() || $this->get('_flash.old') || $this->get('_flash.new')
                 || serialize($this->attributes) !== $this->textAtStart);
         }
 
-        /** Writes it; into what others have written since it was read, and not if one of them has ended it. */
+        /** Writes the session, merged into what others have written since, unless one of them has ended it. */
         public function save(): void
         {
-            if ($this->begun && $this->known && ! $this->hasNewId()) {
+            if ($this->opened && $this->existed && ! $this->hasNewId()) {
                 $now = parent::readFromHandler();
                 if ($now === []) {
-                    [$this->ended, $this->started] = [true, false];
+                    [$this->endedElsewhere, $this->started] = [true, false];
 
                     return;
                 }
-                if (serialize($now) !== $this->readText) {
-                    $this->attributes = $this->onTopOf($now);
+                if (serialize($now) !== $this->storedText) {
+                    $this->attributes = $this->mergedInto($now);
                 }
             }
             parent::save();
         }
 
-        private function onTopOf(array $now): array
+        private function mergedInto(array $now): array
         {
-            foreach ($this->attributes + $this->read as $name => $_) {
+            foreach ($this->attributes + $this->stored as $name => $_) {
                 $mine = array_key_exists($name, $this->attributes);
-                $old = array_key_exists($name, $this->read);
+                $old = array_key_exists($name, $this->stored);
                 if (! $mine) {
                     unset($now[$name]);
-                } elseif (! $old || serialize($this->read[$name]) !== serialize($this->attributes[$name])) {
+                } elseif (! $old || serialize($this->stored[$name]) !== serialize($this->attributes[$name])) {
                     $now[$name] = $this->attributes[$name];
                 }
             }
@@ -160,15 +162,15 @@ namespace Diffyne\Cluster\Loop {
 
     final class PlainSession extends Store
     {
-        use FollowsUse;
+        use LazySession;
     }
 
     final class EncryptedSession extends EncryptedStore
     {
-        use FollowsUse;
+        use LazySession;
     }
 
-    /** A `Cookie` header as PHP itself reads it into $_COOKIE. */
+    /** Parses a `Cookie` header as PHP itself does for $_COOKIE. */
     final class Cookies
     {
         /** @return array<array-key, string|array> */
@@ -185,10 +187,10 @@ namespace Diffyne\Cluster\Loop {
                 $plain = $plain && strpbrk($name, '. [') === false;
             }
 
-            return $plain ? self::first($pairs) : self::mangled($pairs);
+            return $plain ? self::firstOfEach($pairs) : self::withPhpNames($pairs);
         }
 
-        private static function first(array $pairs): array
+        private static function firstOfEach(array $pairs): array
         {
             $cookies = [];
             foreach ($pairs as [$name, $value]) {
@@ -198,8 +200,8 @@ namespace Diffyne\Cluster\Loop {
             return $cookies;
         }
 
-        /** PHP changes these names, and makes arrays of some: parse_str() does the same, except that the last one counts. */
-        private static function mangled(array $pairs): array
+        /** PHP changes these names, and makes arrays of some. parse_str() does the same, except that the last one counts. */
+        private static function withPhpNames(array $pairs): array
         {
             $known = $kept = [];
             foreach ($pairs as [$name, $value]) {
@@ -218,16 +220,16 @@ namespace Diffyne\Cluster\Loop {
         }
     }
 
-    /** A request whose cookies are decrypted, and whose session is made, when somebody asks. */
+    /** A request that decrypts its cookies and makes its session at first use. */
     final class LazyRequest extends Request
     {
-        private ?Closure $cookiesLater = null;
+        private ?Closure $cookieResolver = null;
 
-        private ?Closure $sessionLater = null;
+        private ?Closure $sessionResolver = null;
 
-        public function later(Closure $cookies, ?Closure $session): void
+        public function resolveLater(Closure $cookies, ?Closure $session): void
         {
-            [$this->cookiesLater, $this->sessionLater] = [$cookies, $session];
+            [$this->cookieResolver, $this->sessionResolver] = [$cookies, $session];
             unset($this->cookies);
             if ($session !== null) {
                 unset($this->session);
@@ -236,16 +238,16 @@ namespace Diffyne\Cluster\Loop {
 
         public function &__get($key)
         {
-            if ($key === 'cookies' && $this->cookiesLater !== null) {
-                [$later, $this->cookiesLater] = [$this->cookiesLater, null];
+            if ($key === 'cookies' && $this->cookieResolver !== null) {
+                [$resolver, $this->cookieResolver] = [$this->cookieResolver, null];
                 $this->cookies = new \Symfony\Component\HttpFoundation\InputBag();
-                $later($this);
+                $resolver($this);
 
                 return $this->cookies;
             }
-            if ($key === 'session' && $this->sessionLater !== null) {
-                [$later, $this->sessionLater] = [$this->sessionLater, null];
-                $this->setLaravelSession($later($this));
+            if ($key === 'session' && $this->sessionResolver !== null) {
+                [$resolver, $this->sessionResolver] = [$this->sessionResolver, null];
+                $this->setLaravelSession($resolver($this));
 
                 return $this->session;
             }
@@ -257,33 +259,33 @@ namespace Diffyne\Cluster\Loop {
         public function __set(string $name, mixed $value): void
         {
             if ($name === 'cookies') {
-                $this->cookiesLater = null;
+                $this->cookieResolver = null;
             } elseif ($name === 'session') {
-                $this->sessionLater = null;
+                $this->sessionResolver = null;
             }
             $this->{$name} = $value;
         }
 
-        /** The framework's own asks its inputs, and these are none. */
+        /** The framework's own method looks for inputs only. */
         public function __isset($key)
         {
             return in_array($key, ['cookies', 'session'], true) || parent::__isset($key);
         }
     }
 
-    /** The errors that a page has left in the session. */
+    /** The errors that a page left in the session, read at first use. */
     final class LazyErrors extends ViewErrorBag
     {
-        public function __construct(private ?Closure $later)
+        public function __construct(private ?Closure $resolver)
         {
             unset($this->bags);
         }
 
         public function &__get($key)
         {
-            if ($key === 'bags' && $this->later !== null) {
-                [$later, $this->later] = [$this->later, null];
-                $found = $later();
+            if ($key === 'bags' && $this->resolver !== null) {
+                [$resolver, $this->resolver] = [$this->resolver, null];
+                $found = $resolver();
                 $this->bags = $found instanceof ViewErrorBag ? $found->getBags() : [];
 
                 return $this->bags;
@@ -303,48 +305,48 @@ namespace Diffyne\Cluster\Loop {
         }
     }
 
-    /** Keeps sessions from expiring that are used by sockets only. */
-    final class Touch
+    /** Keeps sessions from expiring that only WebSockets use. */
+    final class SessionKeepAlive
     {
-        private const EVERY_SECONDS = 60;
+        private const INTERVAL_SECONDS = 60;
 
-        private const REMEMBERED = 10_000;
+        private const SESSIONS_MAX = 10_000;
 
-        /** @var array<string, int> when a session was last used, by the cookie that names it */
-        private array $at = [];
+        /** @var array<string, int> when a session was last used, by the hash of its cookie */
+        private array $usedAt = [];
 
-        /** Whether a minute has gone since the session of this cookie was used the last time. */
+        /** Whether the session of this cookie was not used for a minute. */
         public function isDue(string $cookie, int $now): bool
         {
-            return $now - ($this->at[$cookie] ?? 0) >= self::EVERY_SECONDS;
+            return $now - ($this->usedAt[$cookie] ?? 0) >= self::INTERVAL_SECONDS;
         }
 
-        public function note(string $cookie, int $now): void
+        public function markUsed(string $cookie, int $now): void
         {
-            unset($this->at[$cookie]);
-            if (count($this->at) >= self::REMEMBERED) {
-                unset($this->at[array_key_first($this->at)]);
+            unset($this->usedAt[$cookie]);
+            if (count($this->usedAt) >= self::SESSIONS_MAX) {
+                unset($this->usedAt[array_key_first($this->usedAt)]);
             }
-            $this->at[$cookie] = $now;
+            $this->usedAt[$cookie] = $now;
         }
 
-        /** Lets a session live on that is there; one that has ended stays ended. */
-        public static function session(SessionHandlerInterface $handler, string $id): void
+        /** Renews a stored session; one that has ended stays ended. */
+        public static function renew(SessionHandlerInterface $handler, string $id): void
         {
             $data = $handler->read($id);
             if (! is_string($data) || $data === '') {
                 return;
             }
-            $of = static fn (string $class, Closure $work) => Closure::bind($work, $handler, $class)();
+            $inside = static fn (string $class, Closure $work) => Closure::bind($work, $handler, $class)();
             if ($handler instanceof FileSessionHandler) {
-                $file = $of(FileSessionHandler::class, fn () => $this->path).'/'.$id;
-                // Not through touch(), which would make the file again.
+                $file = $inside(FileSessionHandler::class, fn () => $this->path).'/'.$id;
+                // Not touch(): it would create the file of a session that has just ended.
                 if (($stream = @fopen($file, 'r+')) !== false) {
                     fwrite($stream, $data[0]);
                     fclose($stream);
                 }
             } elseif ($handler instanceof DatabaseSessionHandler) {
-                $of(DatabaseSessionHandler::class, fn () => $this->getQuery()->where('id', $id)->update(['last_activity' => time()]));
+                $inside(DatabaseSessionHandler::class, fn () => $this->getQuery()->where('id', $id)->update(['last_activity' => time()]));
             } elseif (! $handler instanceof CookieSessionHandler) {
                 $handler->write($id, $data);
             }

@@ -1,41 +1,41 @@
-//! What a broken rule says: Laravel's English texts.
+//! The error texts of rules: Laravel's in English.
 
-use super::rule::{Kind, Rule, Size, Unit};
+use super::rule::{Rule, RuleKind, Size, Unit};
 
-/// The text for a field that breaks a rule; `own` takes the place of Laravel's.
-pub(super) fn text(rule: &Rule, path: &str, called: Option<&str>, size: &Size, own: Option<&str>) -> String {
-    let template = own.unwrap_or_else(|| template(&rule.kind, size.unit));
-    let called = called.map_or_else(|| human_name(path), str::to_owned);
+/// The text for a field that breaks a rule; `custom` replaces Laravel's.
+pub(super) fn text(rule: &Rule, path: &str, attribute: Option<&str>, size: &Size, custom: Option<&str>) -> String {
+    let template = custom.unwrap_or_else(|| template(&rule.kind, size.unit));
+    let attribute = attribute.map_or_else(|| human_name(path), str::to_owned);
     let argument = |at: usize| rule.arguments.get(at).map_or("", String::as_str);
     let (least, most) = match rule.kind {
-        Kind::Between(..) => (argument(0), argument(1)),
+        RuleKind::Between(..) => (argument(0), argument(1)),
         _ => (argument(0), argument(0)),
     };
-    template.replace(":attribute", &called).replace(":min", least).replace(":max", most)
+    template.replace(":attribute", &attribute).replace(":min", least).replace(":max", most)
 }
 
-fn template(kind: &Kind, unit: Unit) -> &'static str {
+fn template(kind: &RuleKind, unit: Unit) -> &'static str {
     match (kind, unit) {
         // These never fail.
-        (Kind::Nullable | Kind::Bail, _) => "",
-        (Kind::Required, _) => "The :attribute field is required.",
-        (Kind::String, _) => "The :attribute field must be a string.",
-        (Kind::Integer, _) => "The :attribute field must be an integer.",
-        (Kind::Numeric, _) => "The :attribute field must be a number.",
-        (Kind::Boolean, _) => "The :attribute field must be true or false.",
-        (Kind::Array, _) => "The :attribute field must be an array.",
-        (Kind::Email, _) => "The :attribute field must be a valid email address.",
-        (Kind::Url, _) => "The :attribute field must be a valid URL.",
-        (Kind::In(_), _) => "The selected :attribute is invalid.",
-        (Kind::Min(_), Unit::Number) => "The :attribute field must be at least :min.",
-        (Kind::Min(_), Unit::Characters) => "The :attribute field must be at least :min characters.",
-        (Kind::Min(_), Unit::Items) => "The :attribute field must have at least :min items.",
-        (Kind::Max(_), Unit::Number) => "The :attribute field must not be greater than :max.",
-        (Kind::Max(_), Unit::Characters) => "The :attribute field must not be greater than :max characters.",
-        (Kind::Max(_), Unit::Items) => "The :attribute field must not have more than :max items.",
-        (Kind::Between(..), Unit::Number) => "The :attribute field must be between :min and :max.",
-        (Kind::Between(..), Unit::Characters) => "The :attribute field must be between :min and :max characters.",
-        (Kind::Between(..), Unit::Items) => "The :attribute field must have between :min and :max items.",
+        (RuleKind::Nullable | RuleKind::Bail, _) => "",
+        (RuleKind::Required, _) => "The :attribute field is required.",
+        (RuleKind::String, _) => "The :attribute field must be a string.",
+        (RuleKind::Integer, _) => "The :attribute field must be an integer.",
+        (RuleKind::Numeric, _) => "The :attribute field must be a number.",
+        (RuleKind::Boolean, _) => "The :attribute field must be true or false.",
+        (RuleKind::Array, _) => "The :attribute field must be an array.",
+        (RuleKind::Email, _) => "The :attribute field must be a valid email address.",
+        (RuleKind::Url, _) => "The :attribute field must be a valid URL.",
+        (RuleKind::In(_), _) => "The selected :attribute is invalid.",
+        (RuleKind::Min(_), Unit::Number) => "The :attribute field must be at least :min.",
+        (RuleKind::Min(_), Unit::Characters) => "The :attribute field must be at least :min characters.",
+        (RuleKind::Min(_), Unit::Items) => "The :attribute field must have at least :min items.",
+        (RuleKind::Max(_), Unit::Number) => "The :attribute field must not be greater than :max.",
+        (RuleKind::Max(_), Unit::Characters) => "The :attribute field must not be greater than :max characters.",
+        (RuleKind::Max(_), Unit::Items) => "The :attribute field must not have more than :max items.",
+        (RuleKind::Between(..), Unit::Number) => "The :attribute field must be between :min and :max.",
+        (RuleKind::Between(..), Unit::Characters) => "The :attribute field must be between :min and :max characters.",
+        (RuleKind::Between(..), Unit::Items) => "The :attribute field must have between :min and :max items.",
     }
 }
 

@@ -1,7 +1,7 @@
-//! Validation by the rules that Laravel's users know, in Laravel's words.
+//! Validation by Laravel's rules, with Laravel's error texts.
 //!
 //! * [`rule`]: what a rule means
-//! * [`message`]: what it says
+//! * [`message`]: its error texts
 
 mod message;
 mod rule;
@@ -9,12 +9,12 @@ mod rule;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::failure::Failure;
-use rule::{Kind, Rule};
+use crate::call::CallError;
+use rule::{Rule, RuleKind};
 
 /// The rules of one field.
 #[derive(Debug, Default)]
-struct Field {
+struct FieldRules {
     name: String,
     rules: Vec<Rule>,
 }
@@ -34,10 +34,10 @@ struct Field {
 /// ```
 #[derive(Debug, Default)]
 pub struct Rules {
-    fields: Vec<Field>,
-    /// What a field is called in messages.
+    fields: Vec<FieldRules>,
+    /// Names of fields in error texts.
     attributes: Map<String, Value>,
-    /// Messages by `field.rule`.
+    /// Custom error texts by `field.rule`.
     messages: Map<String, Value>,
 }
 
@@ -46,47 +46,47 @@ impl Rules {
     /// numeric, boolean, array, email, url, in, min, max, between.
     ///
     /// # Panics
-    /// When a rule is unknown or lacks its argument: the program cannot validate as it was meant to.
+    /// When a rule is unknown or lacks its argument.
     pub fn new<const N: usize>(rules: [(&str, &str); N]) -> Self {
         let fields = rules.iter().map(|(name, text)| {
             let rules = text.split('|').map(|rule| match Rule::parse(rule) {
                 Ok(rule) => rule,
                 Err(error) => panic!("the rules of {name}: {error}"),
             });
-            Field { name: (*name).to_owned(), rules: rules.collect() }
+            FieldRules { name: (*name).to_owned(), rules: rules.collect() }
         });
         Self { fields: fields.collect(), ..Self::default() }
     }
 
-    /// What a field is called in messages; without it, `newMessage` is called `new message`.
+    /// Sets a field's name in error texts; the default for `newMessage` is `new message`.
     #[must_use]
-    pub fn attribute(mut self, field: &str, called: &str) -> Self {
-        self.attributes.insert(field.to_owned(), called.into());
+    pub fn attribute(mut self, field: &str, name: &str) -> Self {
+        self.attributes.insert(field.to_owned(), name.into());
         self
     }
 
-    /// A message of your own for a field's rule; `:attribute` and the rule's arguments (`:min`, `:max`) are filled in.
+    /// Sets the error text of a field's rule. `:attribute` and the rule's arguments (`:min`, `:max`) are replaced.
     #[must_use]
     pub fn message(mut self, field: &str, rule: &str, text: &str) -> Self {
         self.messages.insert(format!("{field}.{rule}"), text.into());
         self
     }
 
-    /// The faults of all fields, as texts by field; empty when everything is fine.
+    /// The errors of all fields, as texts by field; empty when all values are valid.
     pub fn check(&self, values: &Map<String, Value>) -> Map<String, Value> {
-        self.faults(values, |_| true)
+        self.errors(values, |_| true)
     }
 
-    /// The faults of one field.
+    /// The errors of one field.
     pub fn check_only(&self, values: &Map<String, Value>, field: &str) -> Map<String, Value> {
-        self.faults(values, |name| name == field)
+        self.errors(values, |name| name == field)
     }
 
-    fn faults(&self, values: &Map<String, Value>, wanted: impl Fn(&str) -> bool) -> Map<String, Value> {
+    fn errors(&self, values: &Map<String, Value>, wanted: impl Fn(&str) -> bool) -> Map<String, Value> {
         let mut errors = Map::new();
         for field in self.fields.iter().filter(|field| wanted(&field.name)) {
             for (path, value) in resolve(values, &field.name) {
-                let texts = self.field_faults(field, &path, value);
+                let texts = self.field_errors(field, &path, value);
                 if !texts.is_empty() {
                     errors.insert(path, texts.into());
                 }
@@ -95,22 +95,22 @@ impl Rules {
         errors
     }
 
-    fn field_faults(&self, field: &Field, path: &str, value: &Value) -> Vec<Value> {
+    fn field_errors(&self, field: &FieldRules, path: &str, value: &Value) -> Vec<Value> {
         let mut texts = Vec::new();
-        let has = |kind: &Kind| field.rules.iter().any(|rule| rule.kind == *kind);
+        let has = |kind: &RuleKind| field.rules.iter().any(|rule| rule.kind == *kind);
         let size = rule::Size::of(value, &field.rules);
         for rule in &field.rules {
-            // Laravel looks at empty text only to see whether it is required, and at null unless it is allowed.
-            let skipped =
-                rule.kind != Kind::Required && (rule::is_blank(value) || value.is_null() && has(&Kind::Nullable));
-            if skipped || rule.passes(value, &size) {
+            // Of empty text Laravel checks only whether it is required; null passes where it is allowed.
+            let is_skipped = rule.kind != RuleKind::Required
+                && (rule::is_blank(value) || value.is_null() && has(&RuleKind::Nullable));
+            if is_skipped || rule.passes(value, &size) {
                 continue;
             }
-            let own = self.messages.get(&format!("{}.{}", field.name, rule.name)).and_then(Value::as_str);
-            let called = self.attributes.get(&field.name).and_then(Value::as_str);
-            texts.push(message::text(rule, path, called, &size, own).into());
-            // Nothing else is of interest about what is not there.
-            if rule.kind == Kind::Required || has(&Kind::Bail) {
+            let custom = self.messages.get(&format!("{}.{}", field.name, rule.name)).and_then(Value::as_str);
+            let attribute = self.attributes.get(&field.name).and_then(Value::as_str);
+            texts.push(message::text(rule, path, attribute, &size, custom).into());
+            // The other rules say nothing about a missing value.
+            if rule.kind == RuleKind::Required || has(&RuleKind::Bail) {
                 break;
             }
         }
@@ -147,11 +147,11 @@ fn step<'a>(path: &str, value: &'a Value, part: &str) -> Vec<(String, &'a Value)
     }
 }
 
-/// The properties of a component, to be checked.
-pub(super) fn values(component: &impl Serialize) -> Result<Map<String, Value>, Failure> {
+/// The properties of a component.
+pub(super) fn values(component: &impl Serialize) -> Result<Map<String, Value>, CallError> {
     match serde_json::to_value(component)? {
         Value::Object(map) => Ok(map),
-        _ => Err(Failure::Exception("a component's state must be an object".to_owned())),
+        _ => Err(CallError::Exception("a component's state must be an object".to_owned())),
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn faults(rules: &str, value: Value) -> Vec<String> {
+    fn errors_of(rules: &str, value: Value) -> Vec<String> {
         let rules = Rules::new([("newMessage", rules)]);
         let state = json!({"newMessage": value});
         let errors = rules.check(state.as_object().unwrap());
@@ -209,15 +209,15 @@ mod tests {
         ];
         for (rules, value, expected) in rows {
             let expected: Vec<String> = expected.iter().map(|text| format!("The new message field {text}")).collect();
-            assert_eq!(faults(rules, value.clone()), expected, "{rules} on {value}");
+            assert_eq!(errors_of(rules, value.clone()), expected, "{rules} on {value}");
         }
-        assert_eq!(faults("in:a,b", json!("b")), Vec::<String>::new());
-        assert_eq!(faults("in:a,b", json!("c")), ["The selected new message is invalid."]);
-        assert_eq!(faults("in:1,2", json!(2)), Vec::<String>::new());
+        assert_eq!(errors_of("in:a,b", json!("b")), Vec::<String>::new());
+        assert_eq!(errors_of("in:a,b", json!("c")), ["The selected new message is invalid."]);
+        assert_eq!(errors_of("in:1,2", json!(2)), Vec::<String>::new());
     }
 
     #[test]
-    fn messages_and_names_can_be_ones_own() {
+    fn texts_and_names_can_be_customised() {
         let rules = Rules::new([("items.*.text", "required|max:3"), ("age", "integer|min:18")])
             .attribute("items.*.text", "task")
             .message("age", "min", "Be :min, not just :attribute.");

@@ -1,10 +1,10 @@
-//! What each rule means, as Laravel's validator takes it.
+//! What each rule means to Laravel's validator.
 
 use serde_json::Value;
 
-/// A kind of rule, with its arguments.
+/// A rule's meaning, with its arguments.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum RuleKind {
     Required,
     Nullable,
     Bail,
@@ -21,13 +21,13 @@ pub(super) enum Kind {
     Between(f64, f64),
 }
 
-/// A rule as it was written.
+/// A rule as it was written, and its meaning.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
     pub(super) name: String,
     /// The arguments, as the messages print them.
     pub(super) arguments: Vec<String>,
-    pub(super) kind: Kind,
+    pub(super) kind: RuleKind,
 }
 
 impl Rule {
@@ -39,20 +39,20 @@ impl Rule {
             argument.and_then(|text| text.trim().parse().ok()).ok_or(format!("`{text}` needs a number"))
         };
         let kind = match name {
-            "required" => Kind::Required,
-            "nullable" => Kind::Nullable,
-            "bail" => Kind::Bail,
-            "string" => Kind::String,
-            "integer" => Kind::Integer,
-            "numeric" => Kind::Numeric,
-            "boolean" => Kind::Boolean,
-            "array" => Kind::Array,
-            "email" => Kind::Email,
-            "url" => Kind::Url,
-            "in" if !arguments.is_empty() => Kind::In(arguments.clone()),
-            "min" => Kind::Min(number(0)?),
-            "max" => Kind::Max(number(0)?),
-            "between" => Kind::Between(number(0)?, number(1)?),
+            "required" => RuleKind::Required,
+            "nullable" => RuleKind::Nullable,
+            "bail" => RuleKind::Bail,
+            "string" => RuleKind::String,
+            "integer" => RuleKind::Integer,
+            "numeric" => RuleKind::Numeric,
+            "boolean" => RuleKind::Boolean,
+            "array" => RuleKind::Array,
+            "email" => RuleKind::Email,
+            "url" => RuleKind::Url,
+            "in" if !arguments.is_empty() => RuleKind::In(arguments.clone()),
+            "min" => RuleKind::Min(number(0)?),
+            "max" => RuleKind::Max(number(0)?),
+            "between" => RuleKind::Between(number(0)?, number(1)?),
             _ => return Err(format!("unknown rule `{text}`")),
         };
         Ok(Self { name: name.to_owned(), arguments, kind })
@@ -60,32 +60,32 @@ impl Rule {
 
     pub(super) fn passes(&self, value: &Value, size: &Size) -> bool {
         match &self.kind {
-            Kind::Nullable | Kind::Bail => true,
-            Kind::Required => !(value.is_null() || is_blank(value) || value.as_array().is_some_and(Vec::is_empty)),
-            Kind::String => value.is_string(),
-            Kind::Integer => is_integer(value),
-            Kind::Numeric => number(value).is_some(),
-            Kind::Boolean => is_boolean(value),
-            Kind::Array => value.is_array() || value.is_object(),
-            Kind::Email => value.as_str().is_some_and(is_email),
-            Kind::Url => value.as_str().is_some_and(is_url),
-            Kind::In(allowed) => match value {
+            RuleKind::Nullable | RuleKind::Bail => true,
+            RuleKind::Required => !(value.is_null() || is_blank(value) || value.as_array().is_some_and(Vec::is_empty)),
+            RuleKind::String => value.is_string(),
+            RuleKind::Integer => is_integer(value),
+            RuleKind::Numeric => number(value).is_some(),
+            RuleKind::Boolean => is_boolean(value),
+            RuleKind::Array => value.is_array() || value.is_object(),
+            RuleKind::Email => value.as_str().is_some_and(is_email),
+            RuleKind::Url => value.as_str().is_some_and(is_url),
+            RuleKind::In(allowed) => match value {
                 Value::Array(items) => items.iter().all(|item| allowed.contains(&text(item))),
                 value => allowed.contains(&text(value)),
             },
-            Kind::Min(least) => size.value >= *least,
-            Kind::Max(most) => size.value <= *most,
-            Kind::Between(least, most) => (*least..=*most).contains(&size.value),
+            RuleKind::Min(least) => size.value >= *least,
+            RuleKind::Max(most) => size.value <= *most,
+            RuleKind::Between(least, most) => (*least..=*most).contains(&size.value),
         }
     }
 }
 
-/// Text that is there but says nothing.
+/// Whether a value is text of white space only.
 pub(super) fn is_blank(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.trim().is_empty())
 }
 
-/// What a size counts, which the messages name.
+/// The unit of a size, which error texts name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     Number,
@@ -93,7 +93,7 @@ pub(super) enum Unit {
     Items,
 }
 
-/// The size of a value: which one depends on the field's other rules.
+/// The size of a value. Its unit depends on the field's other rules.
 #[derive(Debug)]
 pub(super) struct Size {
     pub(super) value: f64,
@@ -102,8 +102,8 @@ pub(super) struct Size {
 
 impl Size {
     pub(super) fn of(value: &Value, rules: &[Rule]) -> Self {
-        let has = |kind: &Kind| rules.iter().any(|rule| rule.kind == *kind);
-        let numeric = has(&Kind::Numeric) || has(&Kind::Integer);
+        let has = |kind: &RuleKind| rules.iter().any(|rule| rule.kind == *kind);
+        let numeric = has(&RuleKind::Numeric) || has(&RuleKind::Integer);
         let counted = match (value, number(value)) {
             (_, Some(number)) if numeric => number,
             (Value::Array(items), _) => items.len() as f64,
@@ -112,14 +112,14 @@ impl Size {
         };
         let unit = match () {
             () if numeric => Unit::Number,
-            () if has(&Kind::Array) => Unit::Items,
+            () if has(&RuleKind::Array) => Unit::Items,
             () => Unit::Characters,
         };
         Self { value: counted, unit }
     }
 }
 
-/// As PHP turns a value into a string.
+/// A value as PHP converts it to a string.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -134,7 +134,7 @@ fn number(value: &Value) -> Option<f64> {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => {
             let digits = text.trim();
-            // Rust also reads words, such as `inf`.
+            // Rust also parses words such as `inf`.
             let plain = digits.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
             digits.parse().ok().filter(|_| plain)
         }

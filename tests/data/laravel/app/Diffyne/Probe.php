@@ -75,12 +75,21 @@ class Probe extends Plain
         session()->invalidate();
     }
 
-    /** Reads the session, takes its time, and writes. */
+    /** Tells the test that the call runs, and waits until the test releases it. */
+    private function holdUntilReleased(string $tag): void
+    {
+        touch(base_path("begun-$tag"));
+        while (! file_exists(base_path("released-$tag"))) {
+            usleep(5_000);
+        }
+    }
+
+    /** Reads the session, waits for the test, and writes. */
     #[Invokable]
-    public function slowlyWrite(string $key, int $ms): void
+    public function writeWhenReleased(string $key): void
     {
         $this->user = session('uid');
-        usleep($ms * 1000);
+        $this->holdUntilReleased($key);
         session([$key => 'written']);
         $this->text = $key;
     }
@@ -188,7 +197,7 @@ class Probe extends Plain
         $this->text = 'spoilt';
     }
 
-    /** Answers after a while; what comes after the answer takes its time as well, and ends the process. */
+    /** Answers when the test releases it; what comes after the answer takes its time, and ends the process. */
     #[Invokable]
     public function depart(string $how): void
     {
@@ -196,7 +205,7 @@ class Probe extends Plain
             usleep(300_000);
             $how === 'exit' ? exit() : posix_kill(getmypid(), SIGKILL);
         });
-        usleep(300_000);
+        $this->holdUntilReleased($how);
         $this->text = (string) getmypid();
     }
 

@@ -1,0 +1,153 @@
+//! The gateway's side of the admin listener: metrics, readiness, and the API for operators and applications.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use diffyne_shared::admin::{AdminSource, ApiFuture, ApiRequest};
+use diffyne_shared::bus::{Bus, CLAIMS, RedisState, read_event};
+use hyper::{Method, StatusCode};
+use prometheus::Registry;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use crate::connection::selector::ConnectionSelector;
+use crate::http::health::{HealthSource, WorkerCounts};
+use crate::metrics::{Metrics, advance};
+use crate::operator::{self, ClusterCommand};
+use crate::quota::Quota;
+use crate::shard::command::ShardHandle;
+
+/// Whether the gateway stops, and an operator's request that it do.
+#[derive(Debug, Default)]
+pub struct DrainState {
+    /// The gateway is stopping.
+    pub draining: AtomicBool,
+    /// An operator asked for a stop.
+    pub requested: Notify,
+}
+
+/// What the admin listener of a gateway serves.
+pub struct GatewayAdmin {
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The bus.
+    pub bus: Bus,
+    /// How the workers are.
+    pub health: Arc<HealthSource>,
+    /// Whether the gateway stops.
+    pub drain: Arc<DrainState>,
+    /// Counts connections.
+    pub quota: Arc<Quota>,
+    /// The serving threads.
+    pub shards: Vec<ShardHandle>,
+    /// `DIFFYNE_ADMIN_TOKEN`.
+    pub token: Option<String>,
+}
+
+/// Status and JSON of an API response.
+type ApiResponse = (StatusCode, Value);
+
+impl GatewayAdmin {
+    async fn route(&self, request: ApiRequest<'_>) -> Option<ApiResponse> {
+        Some(match (request.method, request.path) {
+            (&Method::POST, "/api/broadcast") => self.broadcast(request.body),
+            (&Method::POST, "/api/disconnect") => {
+                let body = serde_json::from_str(request.body).unwrap_or_default();
+                self.run_everywhere(&body, ClusterCommand::Disconnect).await
+            }
+            (&Method::GET, "/api/connections") => {
+                self.run_everywhere(&query_object(request.query), ClusterCommand::Find).await
+            }
+            (&Method::GET, "/api/presence") => self.presence(),
+            (&Method::POST, "/api/drain") => self.request_drain(),
+            _ => return None,
+        })
+    }
+
+    /// Publishes an event for an application: from a queue job or a cron job, for example.
+    fn broadcast(&self, body: &str) -> ApiResponse {
+        let Some(event) = read_event(body) else {
+            let error = "The body must be {\"name\": \"...\", \"params\": [...], \"except\"?: client id}.";
+            return (StatusCode::UNPROCESSABLE_ENTITY, json!({"error": error}));
+        };
+        match self.bus.publish(event) {
+            Ok(id) => {
+                self.metrics.broadcasts_published.inc();
+                (StatusCode::ACCEPTED, json!({"id": id}))
+            }
+            Err(full) => (StatusCode::SERVICE_UNAVAILABLE, json!({"error": full.to_string()})),
+        }
+    }
+
+    async fn run_everywhere(&self, selector: &Value, command: fn(ConnectionSelector) -> ClusterCommand) -> ApiResponse {
+        let Some(selector) = ConnectionSelector::read(selector) else {
+            let error = "Name either a client (its id) or an address.";
+            return (StatusCode::UNPROCESSABLE_ENTITY, json!({"error": error}));
+        };
+        (StatusCode::OK, operator::run_everywhere(&self.bus, &self.shards, &command(selector)).await)
+    }
+
+    fn presence(&self) -> ApiResponse {
+        let presence = self.bus.presence();
+        let total: u64 = presence.values().sum();
+        (StatusCode::OK, json!({"connections": total, "gateways": *presence}))
+    }
+
+    fn request_drain(&self) -> ApiResponse {
+        self.drain.requested.notify_one();
+        let left = self.quota.connections.load(Ordering::Relaxed);
+        (StatusCode::ACCEPTED, json!({"connections": left}))
+    }
+
+    fn refresh_bus(&self) {
+        let counters = self.bus.counters();
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        self.metrics.redis_up.set(i64::from(self.bus.redis_state() == RedisState::Up));
+        self.metrics.broadcasts_waiting.set(value(&counters.waiting) as i64);
+        advance(&self.metrics.redis_reconnects, value(&counters.reconnects));
+        advance(&self.metrics.broadcasts_overflowed, value(&counters.overflowed));
+        advance(&self.metrics.gaps.with_label_values(&["closed"]), value(&counters.gaps_closed));
+        advance(&self.metrics.gaps.with_label_values(&["told"]), value(&counters.gaps_told));
+        for claim in CLAIMS {
+            advance(&self.metrics.unproved.with_label_values(&[claim.label()]), self.bus.rejected(claim));
+        }
+    }
+}
+
+/// The parameters of a query, as a JSON object.
+fn query_object(query: &str) -> Value {
+    form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (name.into_owned(), Value::from(value))).collect()
+}
+
+impl AdminSource for GatewayAdmin {
+    fn registry(&self) -> &Registry {
+        &self.metrics.registry
+    }
+
+    fn refresh(&self) {
+        self.metrics.connections.set(self.quota.connections.load(Ordering::Relaxed) as i64);
+        self.refresh_bus();
+        let WorkerCounts { known, reachable, faulty } = self.health.workers();
+        self.metrics.workers.with_label_values(&["reachable"]).set(reachable as i64);
+        self.metrics.workers.with_label_values(&["faulty"]).set(faulty as i64);
+        self.metrics.workers.with_label_values(&["unreachable"]).set(known.saturating_sub(reachable) as i64);
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.drain.draining.load(Ordering::Relaxed) {
+            return Err("this gateway is stopping".to_owned());
+        }
+        if self.health.workers().reachable == 0 {
+            return Err("no worker is reachable".to_owned());
+        }
+        Ok(())
+    }
+
+    fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    fn api<'a>(&'a self, request: ApiRequest<'a>) -> ApiFuture<'a> {
+        Box::pin(self.route(request))
+    }
+}

@@ -1,0 +1,263 @@
+//! Grants: the right to hear events, given by a worker in the user's own session and signed by the gateway, so that
+//! a client that comes back in that session shows it to any gateway and no worker has to be asked again.
+//!
+//! `base64url(JSON {events, exp, ses}) . base64url(HMAC-SHA256)`, with a key derived from the signing key. `ses` is a MAC
+//! of the session ([`crate::auth::session_identity`]); a grant without it is of an older release and fits no session.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use diffyne_shared::envelope::unix_seconds;
+use hmac::{Hmac, Mac as _};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+
+use crate::auth::session_identity::{SessionIdentity, Sessions};
+use crate::relay::Caller;
+
+const LABEL: &[u8] = b"diffyne grant 1";
+const SESSION_LABEL: &[u8] = b"diffyne grant session 1";
+/// Of a session's MAC, as many bytes are in a grant.
+const SESSION_BYTES: usize = 16;
+/// A longer text is no grant of ours.
+const GRANT_BYTES_MAX: usize = 64 * 1024;
+
+/// An event that may be heard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventSubscription {
+    /// Its name.
+    pub name: String,
+    /// Fields of its first parameter; none: all of them.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Map<String, Value>>,
+    /// The component that listens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component_class: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    events: Vec<EventSubscription>,
+    exp: u64,
+    #[serde(default)]
+    ses: String,
+}
+
+/// Why a grant is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantError {
+    /// Not ours, changed, or for other events.
+    Invalid,
+    /// Its time is over.
+    Expired,
+    /// It was given to another session: a worker is asked about this one.
+    OtherSession,
+}
+
+/// A grant that covers what it is shown for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ValidGrant {
+    /// More than half of its life is over.
+    pub needs_renewal: bool,
+}
+
+/// Signs grants and knows them again.
+pub struct Grants {
+    /// The first signs, all are known.
+    keys: Vec<Keys>,
+    sessions: Sessions,
+    life: Duration,
+}
+
+/// Both derived from one signing key.
+struct Keys {
+    signature: Hmac<Sha256>,
+    session: Hmac<Sha256>,
+}
+
+impl Keys {
+    fn derive(key: &[u8]) -> Option<Self> {
+        // HMAC takes keys of any length: none of these fails.
+        let derive = |label: &[u8]| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+            mac.update(label);
+            Hmac::new_from_slice(&mac.finalize().into_bytes()).ok()
+        };
+        Some(Self { signature: derive(LABEL)?, session: derive(SESSION_LABEL)? })
+    }
+
+    fn session(&self, session: &SessionIdentity) -> String {
+        let mut mac = self.session.clone();
+        mac.update(session.digest());
+        URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..SESSION_BYTES])
+    }
+}
+
+impl Grants {
+    /// Grants signed with keys derived from these. `cookie_keys` are those with which the application encrypts its cookies.
+    pub fn new(signing_keys: &[Vec<u8>], cookie_keys: &[Vec<u8>], life: Duration) -> Self {
+        let keys = signing_keys.iter().filter_map(|key| Keys::derive(key)).collect();
+        Self { keys, sessions: Sessions::new(cookie_keys), life }
+    }
+
+    /// The session of a connection as it is now.
+    pub fn session(&self, caller: &Caller) -> SessionIdentity {
+        self.sessions.of(caller)
+    }
+
+    /// A grant for these events in this session; none without a key.
+    pub fn sign(&self, events: Vec<EventSubscription>, session: &SessionIdentity) -> Option<String> {
+        let keys = self.keys.first()?;
+        let exp = unix_seconds() + self.life.as_secs().max(1);
+        let content = Content { events, exp, ses: keys.session(session) };
+        let content = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&content).ok()?);
+        let mut mac = keys.signature.clone();
+        mac.update(content.as_bytes());
+        let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+        Some(format!("{content}.{signature}"))
+    }
+
+    /// Whether a grant covers all that is wished for in this session.
+    pub fn verify(
+        &self,
+        grant: &str,
+        events: &[EventSubscription],
+        session: &SessionIdentity,
+    ) -> Result<ValidGrant, GrantError> {
+        let (keys, content) = self.open(grant).ok_or(GrantError::Invalid)?;
+        let now = unix_seconds();
+        if content.exp <= now {
+            return Err(GrantError::Expired);
+        }
+        let fits: bool = keys.session(session).as_bytes().ct_eq(content.ses.as_bytes()).into();
+        if !fits {
+            return Err(GrantError::OtherSession);
+        }
+        if !events.iter().all(|event| content.events.contains(event)) {
+            return Err(GrantError::Invalid);
+        }
+        Ok(ValidGrant { needs_renewal: content.exp - now <= self.life.as_secs() / 2 })
+    }
+
+    /// What a grant says, and the keys by which it was made.
+    fn open(&self, grant: &str) -> Option<(&Keys, Content)> {
+        if grant.len() > GRANT_BYTES_MAX {
+            return None;
+        }
+        let (content, signature) = grant.split_once('.')?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        let keys = self.keys.iter().find(|keys| {
+            let mut mac = keys.signature.clone();
+            mac.update(content.as_bytes());
+            // In constant time.
+            mac.verify_slice(&signature).is_ok()
+        })?;
+        Some((keys, serde_json::from_slice(&URL_SAFE_NO_PAD.decode(content).ok()?).ok()?))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn event(name: &str, room: Option<i64>) -> EventSubscription {
+        let filter = room.map(|room| Map::from_iter([("room_id".to_owned(), room.into())]));
+        EventSubscription { name: name.to_owned(), filter, component_class: Some("App\\Diffyne\\ChatRoom".to_owned()) }
+    }
+
+    fn session(cookie: &str) -> SessionIdentity {
+        let headers = format!("cookie: {cookie}\n").into_bytes().into_boxed_slice();
+        let caller = Caller {
+            id: "c".to_owned(),
+            ip: String::new(),
+            headers,
+            cookies: crate::auth::cookie_store::CookieStore::default(),
+        };
+        Sessions::new(&[]).of(&caller)
+    }
+
+    fn ada() -> SessionIdentity {
+        session("session=ada")
+    }
+
+    #[test]
+    fn a_grant_is_good_in_its_session_alone() {
+        let grants = Grants::new(&[b"new".to_vec(), b"old".to_vec()], &[], Duration::from_hours(1));
+        let earlier = Grants::new(&[b"old".to_vec()], &[], Duration::from_hours(1));
+        for giver in [&grants, &earlier] {
+            let given = giver.sign(vec![event("a", None)], &ada()).unwrap();
+            assert_eq!(grants.verify(&given, &[event("a", None)], &ada()), Ok(ValidGrant { needs_renewal: false }));
+            for other in ["session=eve", "", "session=ada; admin=1"] {
+                assert_eq!(
+                    grants.verify(&given, &[event("a", None)], &session(other)),
+                    Err(GrantError::OtherSession),
+                    "{other}"
+                );
+            }
+        }
+        // Of an older release: signed, and given to nobody.
+        let exp = unix_seconds() + 100;
+        let content = URL_SAFE_NO_PAD.encode(format!(r#"{{"events":[{{"name":"a"}}],"exp":{exp}}}"#));
+        let mut mac = grants.keys[0].signature.clone();
+        mac.update(content.as_bytes());
+        let unbound = format!("{content}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
+        assert_eq!(grants.verify(&unbound, &[], &ada()), Err(GrantError::OtherSession));
+    }
+
+    #[test]
+    fn a_grant_is_good_for_what_it_names_and_for_its_time() {
+        let grants = Grants::new(&[b"new".to_vec(), b"old".to_vec()], &[], Duration::from_hours(1));
+        let given = grants.sign(vec![event("a", Some(1)), event("b", None)], &ada()).unwrap();
+        assert_eq!(
+            grants.verify(&given, &[event("b", None), event("a", Some(1))], &ada()),
+            Ok(ValidGrant { needs_renewal: false })
+        );
+        assert_eq!(grants.verify(&given, &[event("a", Some(2))], &ada()), Err(GrantError::Invalid));
+        assert_eq!(
+            grants.verify(&given, &[event("a", None)], &ada()),
+            Err(GrantError::Invalid),
+            "all is more than a part"
+        );
+        let other_class = EventSubscription { component_class: None, ..event("b", None) };
+        assert_eq!(grants.verify(&given, &[other_class], &ada()), Err(GrantError::Invalid));
+        let earlier =
+            Grants::new(&[b"old".to_vec()], &[], Duration::from_hours(1)).sign(vec![event("b", None)], &ada()).unwrap();
+        assert_eq!(
+            grants.verify(&earlier, &[event("b", None)], &ada()),
+            Ok(ValidGrant { needs_renewal: false }),
+            "a key that was rotated out signs no more"
+        );
+        let brief =
+            Grants::new(&[b"new".to_vec()], &[], Duration::from_secs(1)).sign(vec![event("b", None)], &ada()).unwrap();
+        assert_eq!(grants.verify(&brief, &[event("b", None)], &ada()), Ok(ValidGrant { needs_renewal: true }));
+    }
+
+    #[test]
+    fn forged_and_outlived_grants_are_told_apart() {
+        let grants = Grants::new(&[b"key".to_vec()], &[], Duration::from_hours(1));
+        let given = grants.sign(vec![event("a", None)], &ada()).unwrap();
+        let (content, signature) = given.split_once('.').unwrap();
+        let more = URL_SAFE_NO_PAD.encode(r#"{"events":[{"name":"a"}],"exp":99999999999}"#);
+        let stranger = Grants::new(&[b"other".to_vec()], &[], Duration::from_hours(1))
+            .sign(vec![event("a", None)], &ada())
+            .unwrap();
+        for forged in ["", ".", "x.y", content, &format!("{more}.{signature}"), &format!("{content}."), &stranger] {
+            assert_eq!(grants.verify(forged, &[event("a", None)], &ada()), Err(GrantError::Invalid), "{forged}");
+        }
+        let exp = URL_SAFE_NO_PAD.encode(r#"{"events":[{"name":"a"}],"exp":1000}"#);
+        let mut mac = grants.keys[0].signature.clone();
+        mac.update(exp.as_bytes());
+        let outlived = format!("{exp}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
+        assert_eq!(grants.verify(&outlived, &[], &ada()), Err(GrantError::Expired));
+        assert_eq!(
+            Grants::new(&[], &[], Duration::from_hours(1)).sign(vec![], &ada()),
+            None,
+            "nobody signs without a key"
+        );
+    }
+}

@@ -1,0 +1,268 @@
+//! Which pages may connect, and which of them may act as their user: the application's own, and those that are listed
+//! by name. Hosts, ports and schemes are compared.
+
+use super::authority::{Authority, Origin, Scheme};
+use super::proxy::Route;
+
+/// One configured origin.
+#[derive(Debug, PartialEq, Eq)]
+enum OriginPattern {
+    Any,
+    Exact(String),
+    /// `https://*.example.com`: scheme and the end of the host.
+    Subdomains(String, String),
+}
+
+impl OriginPattern {
+    fn parse(text: &str) -> Self {
+        let text = text.trim().trim_end_matches('/').to_ascii_lowercase();
+        match text.split_once("://*.") {
+            _ if text == "*" => Self::Any,
+            Some((scheme, domain)) => Self::Subdomains(format!("{scheme}://"), format!(".{domain}")),
+            None => Self::Exact(text),
+        }
+    }
+
+    fn matches(&self, origin: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => exact == origin,
+            Self::Subdomains(scheme, domain) => {
+                let host = origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_suffix(domain.as_str()));
+                host.is_some_and(|name| !name.is_empty() && !name.contains('/'))
+            }
+        }
+    }
+}
+
+/// What a page may do here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageTrust {
+    /// No page, or one of the host that the request was for, or one that is listed: it acts as its user.
+    Own,
+    /// A page of the application at `APP_URL`: the same, and that is where it is.
+    Application,
+    /// It gets no cookies.
+    Guest(ForeignReason),
+}
+
+/// In what a page is not the application's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForeignReason {
+    /// Another host, or none.
+    Host,
+    /// The same host by another scheme.
+    Scheme,
+    /// Another port of the same host.
+    Port,
+}
+
+impl ForeignReason {
+    /// For logs.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Host => "another host",
+            Self::Scheme => "another scheme",
+            Self::Port => "another port",
+        }
+    }
+}
+
+/// The pages that may come, and those that may act as their users.
+#[derive(Debug)]
+pub struct OriginPolicy {
+    listed: Vec<OriginPattern>,
+    application: Option<Origin>,
+}
+
+impl OriginPolicy {
+    /// `DIFFYNE_WS_CORS_ORIGINS` and `APP_URL`.
+    pub fn new(listed: &[String], app_url: Option<&str>) -> Self {
+        Self {
+            listed: listed.iter().map(|text| OriginPattern::parse(text)).collect(),
+            application: app_url.and_then(Origin::parse),
+        }
+    }
+
+    /// Whether pages of this origin may connect at all.
+    pub fn allows(&self, origin: &str) -> bool {
+        let origin = origin.to_ascii_lowercase();
+        self.listed.iter().any(|pattern| pattern.matches(&origin))
+    }
+
+    /// What a page may do that asks for this host; `None` is no page.
+    pub fn trust(&self, origin: Option<&str>, route: &Route) -> PageTrust {
+        let Some(origin) = origin.map(str::to_ascii_lowercase) else { return PageTrust::Own };
+        let page = Origin::parse(&origin);
+        if page.is_some() && page == self.application {
+            return PageTrust::Application;
+        }
+        if self.listed.iter().any(|pattern| *pattern != OriginPattern::Any && pattern.matches(&origin)) {
+            return PageTrust::Own;
+        }
+        let (Some(page), Some(host)) = (page, &route.host) else { return PageTrust::Guest(ForeignReason::Host) };
+        let known = route.scheme.or_else(|| self.scheme_of(host));
+        if !page.is_on(host) {
+            // `APP_URL` by another scheme or port, behind a proxy that names no host?
+            let near =
+                self.application.as_ref().filter(|application| application.authority.host == page.authority.host);
+            return PageTrust::Guest(near.map_or(ForeignReason::Host, |application| {
+                if application.scheme == page.scheme { ForeignReason::Port } else { ForeignReason::Scheme }
+            }));
+        }
+        if known.is_some_and(|known| known != page.scheme) {
+            return PageTrust::Guest(ForeignReason::Scheme);
+        }
+        let same_port = host.port_by(page.scheme) == page.authority.port_by(page.scheme);
+        if same_port { PageTrust::Own } else { PageTrust::Guest(ForeignReason::Port) }
+    }
+
+    /// The scheme of a host, where it is that of `APP_URL`.
+    pub fn scheme_of(&self, host: &Authority) -> Option<Scheme> {
+        let application = self.application.as_ref().filter(|application| application.is_on(host))?;
+        let port = application.authority.port_by(application.scheme);
+        (host.port_by(application.scheme) == port).then_some(application.scheme)
+    }
+
+    /// Scheme and host as the application is to see them.
+    pub fn resolve(&self, trust: PageTrust, origin: Option<&str>, route: Route) -> (Scheme, Option<Authority>) {
+        if let (PageTrust::Application, Some(application)) = (trust, &self.application) {
+            return (application.scheme, Some(application.authority.clone()));
+        }
+        let host = route.host.or_else(|| self.application.as_ref().map(|application| application.authority.clone()));
+        let by_setting = || host.as_ref().and_then(|host| self.scheme_of(host));
+        let by_page = || {
+            let page = Origin::parse(origin?)?;
+            (trust == PageTrust::Own && page.is_on(host.as_ref()?)).then_some(page.scheme)
+        };
+        let scheme = route.scheme.or_else(by_setting).or_else(by_page);
+        (scheme.unwrap_or(Scheme::Http), host)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn origins(listed: &str, app_url: Option<&str>) -> OriginPolicy {
+        OriginPolicy::new(&listed.split(',').map(str::to_owned).collect::<Vec<_>>(), app_url)
+    }
+
+    fn route(scheme: Option<Scheme>, host: &str) -> Route {
+        Route { address: [127, 0, 0, 1].into(), scheme, host: Authority::parse(host) }
+    }
+
+    #[test]
+    fn origins_match_whatever_the_case_or_slash_of_the_setting() {
+        let listed = origins("HTTPS://App.Test/, https://*.example.com", None);
+        assert!(
+            ["https://app.test", "https://x.example.com", "https://a.b.example.com"].iter().all(|o| listed.allows(o))
+        );
+        for other in ["https://example.com", "http://x.example.com", "null", "https://evil.com/.example.com"] {
+            assert!(!listed.allows(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_what_laravel_takes_as_one() {
+        let read = |text: &str| Authority::parse(text).map(|authority| authority.to_string());
+        for (text, expected) in
+            [("Shop.test:8080", "shop.test:8080"), ("a_b.test.", "a_b.test."), ("[::1]:81", "[::1]:81"), ("h:", "h")]
+        {
+            assert_eq!(read(text).as_deref(), Some(expected));
+        }
+        assert_eq!(read(&"a".repeat(256)), None, "too long");
+        for text in [
+            "",
+            "a b",
+            "ev/il",
+            "user@shop.test",
+            "shop.test:port",
+            "shop.test:99999",
+            "a..b",
+            ".a",
+            "[1.2.3.4]",
+            "::1",
+            "a,b",
+            "ä.test",
+        ] {
+            assert_eq!(read(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_acts_as_its_user_by_scheme_host_and_port_or_by_name() {
+        use ForeignReason::{Host, Port, Scheme as Other};
+        use PageTrust::{Application, Guest, Own};
+        let (http, https) = (Some(Scheme::Http), Some(Scheme::Https));
+        let shop = Some("https://shop.test/base");
+        for (listed, app_url, scheme, host, origin, expected) in [
+            // The page's own host.
+            ("*", None, None, "a.test", "http://a.test", Own),
+            ("*", None, None, "a.test", "https://A.test", Own),
+            ("*", None, None, "a.test:8080", "http://a.test:8080", Own),
+            ("*", None, https, "a.test", "https://a.test", Own),
+            ("*", None, https, "a.test:443", "https://a.test", Own),
+            ("*", None, None, "[::1]:8080", "http://[::1]:8080", Own),
+            // Another scheme, where it is known.
+            ("*", None, https, "shop.test", "http://shop.test", Guest(Other)),
+            ("*", None, http, "shop.test", "https://shop.test", Guest(Other)),
+            ("*", shop, None, "shop.test", "http://shop.test", Guest(Other)),
+            ("*", shop, None, "shop.test:443", "http://shop.test", Guest(Other)),
+            ("*", shop, https, "shop.test:8443", "http://shop.test:8443", Guest(Other)),
+            // Another port.
+            ("*", None, None, "a.test:6001", "http://a.test:8000", Guest(Port)),
+            ("*", None, None, "a.test:8080", "http://a.test", Guest(Port)),
+            ("*", None, https, "a.test", "https://a.test:8443", Guest(Port)),
+            ("*", shop, https, "shop.test", "https://shop.test:8443", Guest(Port)),
+            ("*", Some("http://localhost"), None, "localhost:6001", "http://localhost:8000", Guest(Port)),
+            // By `APP_URL`, whatever the host that the proxy names.
+            ("*", Some("http://a.test:8000"), None, "a.test:6001", "http://a.test:8000", Application),
+            ("*", shop, None, "diffyne_websocket", "https://shop.test", Application),
+            ("*", shop, http, "inner", "https://shop.test:443", Application),
+            ("*", shop, None, "diffyne_websocket", "http://shop.test", Guest(Other)),
+            ("*", shop, None, "diffyne_websocket", "https://shop.test:8443", Guest(Port)),
+            // By the list; not by its star.
+            ("http://a.test:8000", None, None, "a.test:6001", "http://a.test:8000", Own),
+            ("https://*.a.test", None, None, "b.test", "https://x.a.test", Own),
+            ("*,https://b.test", None, None, "a.test", "https://b.test", Own),
+            ("*", None, None, "a.test", "https://evil.test", Guest(Host)),
+            ("*", shop, None, "a.test", "https://shop.test.evil.test", Guest(Host)),
+            ("*", shop, None, "shop.test", "null", Guest(Host)),
+            ("*", shop, None, "shop.test", "chrome-extension://shop.test", Guest(Host)),
+            ("*", None, None, "", "https://a.test", Guest(Host)),
+        ] {
+            let found = origins(listed, app_url).trust(Some(origin), &route(scheme, host));
+            assert_eq!(found, expected, "{listed} {app_url:?} {scheme:?} {host} {origin}");
+        }
+        assert_eq!(origins("*", None).trust(None, &route(None, "a.test")), Own, "no page");
+    }
+
+    #[test]
+    fn the_application_sees_its_users_scheme_and_host() {
+        let seen = |app_url: Option<&str>, scheme, host: &str, origin: Option<&str>| {
+            let (origins, route) = (origins("*", app_url), route(scheme, host));
+            let trust = origins.trust(origin, &route);
+            let (scheme, host) = origins.resolve(trust, origin, route);
+            format!("{}://{}", scheme.as_str(), host.map_or("-".to_owned(), |host| host.to_string()))
+        };
+        let shop = Some("https://shop.test");
+        assert_eq!(seen(None, Some(Scheme::Https), "a.test", Some("https://a.test")), "https://a.test");
+        assert_eq!(seen(None, None, "a.test:81", None), "http://a.test:81");
+        assert_eq!(seen(None, None, "a.test", Some("https://a.test")), "https://a.test", "as its own page came");
+        assert_eq!(
+            seen(None, None, "a.test", Some("https://evil.test")),
+            "http://a.test",
+            "a foreign page says nothing"
+        );
+        assert_eq!(seen(shop, None, "diffyne_websocket", Some("https://shop.test")), "https://shop.test");
+        assert_eq!(seen(shop, None, "shop.test", None), "https://shop.test");
+        assert_eq!(seen(shop, None, "", None), "https://shop.test");
+        assert_eq!(
+            seen(Some("http://a.test:8000"), None, "a.test:6001", Some("http://a.test:8000")),
+            "http://a.test:8000"
+        );
+        assert_eq!(seen(None, None, "", None), "http://-");
+    }
+}

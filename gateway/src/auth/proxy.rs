@@ -1,0 +1,184 @@
+//! What trusted proxies say of a request: whose it is, by which scheme it came, which host it was for. This is the only
+//! place that reads `X-Forwarded-*`. `Forwarded` (RFC 7239) and every other such header are not read and not passed on.
+
+use std::net::IpAddr;
+
+use hyper::header::{self, HeaderMap};
+use ipnet::IpNet;
+
+use super::authority::{Authority, Scheme};
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_HOST: &str = "x-forwarded-host";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+/// The address of a client behind a Unix socket whose proxy names none.
+const UNNAMED: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// Proxies whose word counts (`DIFFYNE_TRUSTED_PROXIES`).
+#[derive(Debug)]
+pub struct Proxies(Vec<IpNet>);
+
+/// A request as it left the browser.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The browser's address: the first, from here, that is not a trusted proxy's.
+    pub address: IpAddr,
+    /// What the trusted proxy that is nearest says.
+    pub scheme: Option<Scheme>,
+    /// The host that the request was for, unless it is none.
+    pub host: Option<Authority>,
+}
+
+impl Proxies {
+    /// These networks.
+    pub fn new(trusted: &[IpNet]) -> Self {
+        Self(trusted.to_vec())
+    }
+
+    /// Reads a request's headers; `peer` is `None` behind a Unix socket, where only a proxy can be.
+    pub fn route(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Route {
+        let peer = peer.map(|peer| peer.to_canonical());
+        let host = last(headers, header::HOST.as_str()).and_then(Authority::parse);
+        if let Some(address) = peer.filter(|peer| !self.trusts(*peer)) {
+            return Route { address, scheme: None, host };
+        }
+        Route {
+            address: self.client(headers, peer.unwrap_or(UNNAMED)),
+            scheme: last(headers, FORWARDED_PROTO).and_then(Scheme::parse),
+            host: last(headers, FORWARDED_HOST).and_then(Authority::parse).or(host),
+        }
+    }
+
+    /// Whether this is one of them.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Follows `X-Forwarded-For` from its end, where the nearest proxy has written, as far as proxies are trusted. What
+    /// is no address says nothing about who stands before it, so it ends the way.
+    fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+        let mut address = peer;
+        for entry in entries(headers, FORWARDED_FOR) {
+            let Some(hop) = hop(entry) else { break };
+            address = hop;
+            if !self.trusts(address) {
+                break;
+            }
+        }
+        address
+    }
+}
+
+/// Entries of a comma list, from the end of the last header to the start of the first. Empty ones are none.
+fn entries<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).into_iter().rev();
+    let parts = values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
+    // What is not text is an entry, too: one that means nothing.
+    parts.map(|part| std::str::from_utf8(part).unwrap_or("?").trim_matches([' ', '\t'])).filter(|part| !part.is_empty())
+}
+
+/// The nearest proxy's word: it adds to what it got, or replaces it.
+fn last<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    entries(headers, name).next()
+}
+
+/// An address with or without port, brackets and zone: `203.0.113.5`, `203.0.113.5:4711`, `2001:db8::1`,
+/// `[2001:db8::1]`, `[2001:db8::1]:443`, `fe80::1%eth0`.
+fn hop(entry: &str) -> Option<IpAddr> {
+    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let address = match entry.strip_prefix('[') {
+        Some(rest) => {
+            let (inside, after) = rest.split_once(']')?;
+            let is_end = after.is_empty() || after.strip_prefix(':').is_some_and(is_port);
+            return if is_end { ipv6(inside) } else { None };
+        }
+        None => match entry.split_once(':') {
+            Some((v4, port)) if v4.contains('.') && is_port(port) => v4,
+            _ => entry,
+        },
+    };
+    address.parse().ok().map(|address: IpAddr| address.to_canonical()).or_else(|| ipv6(address))
+}
+
+fn ipv6(text: &str) -> Option<IpAddr> {
+    // A zone names an interface of the proxy's host; it says nothing here.
+    let address = text.split_once('%').map_or(text, |(address, _zone)| address);
+    Some(IpAddr::V6(address.parse().ok()?).to_canonical())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use hyper::header::{HeaderName, HeaderValue};
+
+    fn route(headers: &[(&str, &str)], peer: Option<&str>) -> Route {
+        let proxies = Proxies::new(&["127.0.0.1/32".parse().unwrap(), "10.0.0.0/8".parse().unwrap()]);
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        proxies.route(&map, peer.map(|peer| peer.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_client_is_found_however_its_proxy_writes_the_address() {
+        for (forwarded, expected) in [
+            ("1.2.3.4", "1.2.3.4"),
+            ("203.0.113.5:4711", "203.0.113.5"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("2001:DB8:0::1", "2001:db8::1"),
+            ("[fe80::1%eth0]:443", "fe80::1"),
+            ("fe80::1%25eth0", "fe80::1"),
+            ("::ffff:1.2.3.4", "1.2.3.4"),
+            ("[::ffff:1.2.3.4]:80", "1.2.3.4"),
+            ("1.2.3.4,", "1.2.3.4"),
+            (" , 1.2.3.4 ,\t, ", "1.2.3.4"),
+            ("6.6.6.6, 1.2.3.4, 10.0.0.7", "1.2.3.4"),
+            ("6.6.6.6, 1.2.3.4:80, 10.0.0.7:443", "1.2.3.4"),
+            ("10.1.1.1, 10.0.0.7", "10.1.1.1"),
+            // Nobody knows who stands before these.
+            ("garbage", "127.0.0.1"),
+            ("1.2.3.4, unknown", "127.0.0.1"),
+            ("1.2.3.4, unix:", "127.0.0.1"),
+            ("1.2.3.4, _hidden, 10.0.0.7", "10.0.0.7"),
+            ("1.2.3.4, \u{a0}", "127.0.0.1"),
+            ("[2001:db8::1", "127.0.0.1"),
+            ("[2001:db8::1]x", "127.0.0.1"),
+            ("[1.2.3.4]", "127.0.0.1"),
+            ("1.2.3.4:x", "127.0.0.1"),
+            ("01.2.3.4", "127.0.0.1"),
+            ("", "127.0.0.1"),
+        ] {
+            let found = route(&[(FORWARDED_FOR, forwarded)], Some("127.0.0.1")).address.to_string();
+            assert_eq!(found, expected, "{forwarded:?}");
+        }
+        let two = [(FORWARDED_FOR, "6.6.6.6"), (FORWARDED_FOR, "1.2.3.4")];
+        assert_eq!(route(&two, Some("::ffff:127.0.0.1")).address.to_string(), "1.2.3.4");
+        assert_eq!(route(&two, None).address.to_string(), "1.2.3.4", "behind a Unix socket");
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_who_and_where() {
+        let said = [
+            (FORWARDED_FOR, "1.2.3.4"),
+            (FORWARDED_HOST, "shop.test"),
+            (FORWARDED_PROTO, "https"),
+            ("host", "inner:6001"),
+            ("forwarded", "for=6.6.6.6;host=evil.test;proto=https"),
+            ("x-real-ip", "6.6.6.6"),
+        ];
+        let of = |route: Route| (route.address.to_string(), route.scheme, route.host.map(|host| host.to_string()));
+        let stranger = ("9.9.9.9".to_owned(), None, Some("inner:6001".to_owned()));
+        assert_eq!(of(route(&said, Some("9.9.9.9"))), stranger);
+        let trusted = ("1.2.3.4".to_owned(), Some(Scheme::Https), Some("shop.test".to_owned()));
+        assert_eq!(of(route(&said, Some("127.0.0.1"))), trusted);
+        let silent = ("127.0.0.1".to_owned(), None, Some("inner:6001".to_owned()));
+        assert_eq!(of(route(&said[3..], Some("127.0.0.1"))), silent, "no other header is read");
+        // Of several the nearest proxy's; a host that is none is not taken.
+        let several =
+            [(FORWARDED_PROTO, "https, http"), (FORWARDED_HOST, "a.test"), (FORWARDED_HOST, "ev/il"), said[3]];
+        assert_eq!(of(route(&several, None)), ("127.0.0.1".to_owned(), Some(Scheme::Http), silent.2));
+    }
+}

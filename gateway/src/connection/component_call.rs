@@ -1,0 +1,110 @@
+//! The messages `diffyne.call`, `diffyne.update` and `diffyne.mount`: checked, counted, and handed to the relay.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use diffyne_shared::envelope::{DataHead, FailureKind, TextField};
+use diffyne_shared::rpc::{CallKind, Transport};
+
+use super::Connection;
+use super::account::Held;
+use super::component_queues::{CALL_BYTES, PendingCall, Pushed, Span};
+use crate::protocol;
+use crate::relay::CallRequest;
+use crate::shard::state::Shard;
+
+/// Takes in one call; a client whose call is refused is told why.
+pub(super) fn receive(
+    shard: &Rc<Shard>,
+    connection: &Rc<Connection>,
+    kind: CallKind,
+    data: &str,
+    head: DataHead<'_>,
+    started: Instant,
+) {
+    let component = match check_fields(kind, &head) {
+        Ok(component) => component,
+        Err(message) => {
+            shard.metrics.call(None, FailureKind::Invalid.label());
+            return shard.hub.send(connection, &message);
+        }
+    };
+    if let Err((failure, text)) = check_limits(shard, connection, data, started) {
+        shard.metrics.call(None, failure.label());
+        return shard.hub.send(connection, &protocol::failure(failure, text, head.request_id()));
+    }
+    let whole: Rc<str> = data.into();
+    let pending = PendingCall {
+        component: Span::of(data, component),
+        request_id: head.request_id().map(|id| Span::of(data, id)),
+        data: Rc::clone(&whole),
+        kind,
+        cause_depth: head.cause.as_ref().map(|cause| cause.depth),
+        started,
+    };
+    let request = CallRequest {
+        caller: Rc::clone(&connection.caller),
+        transport: Transport::Ws,
+        kind,
+        cause: head.cause,
+        payload: whole,
+        arrived: started,
+        deadline: started + shard.settings.call_timeout,
+    };
+    shard.metrics.in_flight(1);
+    connection.account.hold(Held::Calls, pending.held_bytes());
+    let pushed = connection.component_queues.borrow_mut().push(request, pending);
+    if let Pushed::Ready(request, pending) = pushed {
+        shard.submit(connection, request, pending);
+    }
+}
+
+/// The component's id as JSON, or the message that refuses the call.
+fn check_fields<'a>(kind: CallKind, head: &DataHead<'a>) -> Result<&'a str, String> {
+    let member = match kind {
+        CallKind::Call => ("method", &head.method),
+        CallKind::Update => ("property", &head.property),
+        // Nothing more is needed.
+        CallKind::Mount | CallKind::Grant => ("componentId", &head.component_id),
+    };
+    let fields = [("componentId", &head.component_id), ("componentClass", &head.component_class), member];
+    let request_id = head.request_id();
+    let invalid = |text: &str| Err(protocol::failure(FailureKind::Invalid, text, request_id));
+    if let Err(text) = head.check_lengths() {
+        return invalid(&text);
+    }
+    if fields.iter().any(|(_, field)| **field == TextField::Missing) {
+        return invalid(protocol::MISSING_PARAMETERS);
+    }
+    if let Some((name, _)) = fields.iter().find(|(_, field)| **field == TextField::WrongType) {
+        return match request_id {
+            Some(_) => invalid(&format!("{name} must be a string")),
+            None => Err(protocol::error(protocol::INTERNAL_ERROR)),
+        };
+    }
+    head.component_id.json().ok_or_else(|| protocol::error(protocol::INTERNAL_ERROR))
+}
+
+/// Why a call is over a limit of its connection, if it is.
+fn check_limits(
+    shard: &Shard,
+    connection: &Connection,
+    data: &str,
+    now: Instant,
+) -> Result<(), (FailureKind, &'static str)> {
+    let limited = |what: &str| shard.metrics.limited.with_label_values(&[what]).inc();
+    if connection.component_queues.borrow().len() >= shard.settings.calls_per_connection_max {
+        let text = "Too many calls of this connection are waiting. The call was not run.";
+        return Err((FailureKind::Overloaded, text));
+    }
+    if !connection.has_room_for(data.len() + CALL_BYTES) {
+        limited("held");
+        let text = "Too much is held for this connection already. The call was not run.";
+        return Err((FailureKind::Overloaded, text));
+    }
+    if !connection.account.may_call(&shard.rates, now) {
+        limited("calls");
+        return Err((FailureKind::RateLimited, "Too many calls in a short time. The call was not run."));
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! One call at a time per component: the next one waits until the one before it has its result. Calls of different
+//! components run side by side.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Instant;
+
+use diffyne_shared::rpc::CallKind;
+
+use crate::relay::CallRequest;
+
+/// Bytes that a call takes beside its message.
+pub const CALL_BYTES: usize = 512;
+
+/// A part of a call's JSON, by its range: a call is copied once, and its names are not copied again.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    start: usize,
+    end: usize,
+}
+
+impl Span {
+    /// The range of `part` in `whole`, of which it must be a slice.
+    pub fn of(whole: &str, part: &str) -> Self {
+        let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+        Self { start, end: start + part.len() }
+    }
+
+    /// The part itself.
+    pub fn within(self, whole: &str) -> &str {
+        whole.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+/// A call as its connection knows it.
+#[derive(Debug)]
+pub struct PendingCall {
+    /// The client's `data`.
+    pub data: Rc<str>,
+    /// JSON of the component's id on the page.
+    pub component: Span,
+    /// As sent, JSON of any type.
+    pub request_id: Option<Span>,
+    /// What it asks for.
+    pub kind: CallKind,
+    /// Depth of the push that it reacts to.
+    pub cause_depth: Option<u32>,
+    /// When it arrived.
+    pub started: Instant,
+}
+
+/// The calls of one component: the one that runs, and those that wait for it.
+#[derive(Debug)]
+struct ComponentQueue {
+    data: Rc<str>,
+    component: Span,
+    waiting: VecDeque<(CallRequest, PendingCall)>,
+}
+
+impl PendingCall {
+    /// JSON of the component's id.
+    pub fn component(&self) -> &str {
+        self.component.within(&self.data)
+    }
+
+    /// Bytes on the connection's account while the call has no result.
+    pub fn held_bytes(&self) -> usize {
+        self.data.len() + CALL_BYTES
+    }
+
+    /// The request id as sent.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.map(|part| part.within(&self.data))
+    }
+}
+
+/// The calls of one connection.
+#[derive(Debug, Default)]
+pub struct ComponentQueues {
+    queues: Vec<ComponentQueue>,
+    calls: usize,
+}
+
+impl ComponentQueue {
+    fn component(&self) -> &str {
+        self.component.within(&self.data)
+    }
+}
+
+/// Whether a call can go to a worker now.
+#[derive(Debug)]
+pub enum Pushed {
+    /// It can.
+    Ready(CallRequest, PendingCall),
+    /// It waits for the component's call before it.
+    Queued,
+}
+
+impl ComponentQueues {
+    /// Calls that run or wait.
+    pub fn len(&self) -> usize {
+        self.calls
+    }
+
+    /// Whether nothing runs or waits.
+    pub fn is_empty(&self) -> bool {
+        self.calls == 0
+    }
+
+    /// Adds a call.
+    pub fn push(&mut self, request: CallRequest, pending: PendingCall) -> Pushed {
+        self.calls += 1;
+        if let Some(queue) = self.queues.iter_mut().find(|queue| queue.component() == pending.component()) {
+            queue.waiting.push_back((request, pending));
+            return Pushed::Queued;
+        }
+        self.queues.push(ComponentQueue {
+            data: Rc::clone(&pending.data),
+            component: pending.component,
+            waiting: VecDeque::new(),
+        });
+        Pushed::Ready(request, pending)
+    }
+
+    /// The running call of a component has its result. Returns the next one, if one waits.
+    pub fn complete(&mut self, component: &str) -> Option<(CallRequest, PendingCall)> {
+        let at = self.queues.iter().position(|queue| queue.component() == component)?;
+        self.calls -= 1;
+        let next = self.queues[at].waiting.pop_front();
+        if next.is_none() {
+            self.queues.swap_remove(at);
+            if self.queues.is_empty() {
+                self.queues = Vec::new();
+            }
+        }
+        next
+    }
+
+    /// Drops the calls that wait, since their client is gone. Returns how many they were.
+    pub fn drop_waiting(&mut self) -> usize {
+        let before = self.calls;
+        for queue in &mut self.queues {
+            self.calls -= queue.waiting.len();
+            queue.waiting.clear();
+        }
+        before - self.calls
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::relay::Caller;
+    use diffyne_shared::rpc::Transport;
+
+    fn call(component: &str, id: &str) -> (CallRequest, PendingCall) {
+        let caller = Rc::new(Caller {
+            id: String::new(),
+            ip: String::new(),
+            headers: Box::default(),
+            cookies: crate::auth::cookie_store::CookieStore::default(),
+        });
+        let now = Instant::now();
+        let request = CallRequest {
+            caller,
+            transport: Transport::Ws,
+            kind: CallKind::Call,
+            cause: None,
+            payload: "".into(),
+            arrived: now,
+            deadline: now,
+        };
+        let data: Rc<str> = format!("{component} {id}").into();
+        let (component, id) = data.split_once(' ').unwrap();
+        let pending = PendingCall {
+            component: Span::of(&data, component),
+            request_id: Some(Span::of(&data, id)),
+            data: Rc::clone(&data),
+            kind: CallKind::Call,
+            cause_depth: None,
+            started: now,
+        };
+        (request, pending)
+    }
+
+    #[test]
+    fn calls_of_one_component_wait_for_each_other_and_others_do_not() {
+        let mut component_queues = ComponentQueues::default();
+        let enter = |component_queues: &mut ComponentQueues, component, id| {
+            let (request, pending) = call(component, id);
+            matches!(component_queues.push(request, pending), Pushed::Ready(..))
+        };
+        assert!(enter(&mut component_queues, "a", "1"));
+        assert!(!enter(&mut component_queues, "a", "2"));
+        assert!(enter(&mut component_queues, "b", "3"));
+        assert!(!enter(&mut component_queues, "a", "4"));
+        assert_eq!(component_queues.complete("a").unwrap().1.request_id(), Some("2"));
+        assert!(component_queues.complete("b").is_none());
+        assert_eq!(component_queues.complete("a").unwrap().1.request_id(), Some("4"));
+        assert!(component_queues.complete("a").is_none());
+        assert!(component_queues.is_empty());
+        assert!(component_queues.complete("a").is_none());
+    }
+}

@@ -1,0 +1,142 @@
+//! The messages `diffyne.subscribe`, `diffyne.unsubscribe` and `diffyne.resume`.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use diffyne_shared::bus::{Position, is_event_name};
+use diffyne_shared::envelope::{CLASS_BYTES_MAX, DataHead, FailureKind};
+use diffyne_shared::settings::value::Subscribe;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Connection;
+use super::grant_request::{self, count};
+use super::subscription::{self, fail, set_granted};
+use crate::auth::grant::{EventSubscription, GrantError};
+use crate::protocol::{self, Confirmation};
+use crate::shard::state::Shard;
+
+/// The most bytes of a message's `events`, as JSON: their filters are kept, and travel in grants.
+const EVENTS_BYTES_MAX: usize = 64 * 1024;
+
+const EVENTS_FORMAT: &str = "events must be a list of {name, match?, componentClass?} with names of 1 to 128 printable characters, in at most 64 KiB";
+
+/// What a client sends of its last connection when it resumes.
+#[derive(Deserialize)]
+struct ResumeFields<'a> {
+    #[serde(borrow)]
+    epoch: Cow<'a, str>,
+    offset: u64,
+    #[serde(borrow, default)]
+    grant: Option<Cow<'a, str>>,
+}
+
+/// `diffyne.subscribe`.
+pub(super) fn subscribe(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &str) {
+    let head = DataHead::read(data);
+    let Some(events) = checked_events(shard, connection, &head) else { return };
+    let request_id = head.request_id();
+    match shard.settings.subscribe {
+        Subscribe::Open => subscription::begin(shard, connection, events, None, request_id),
+        Subscribe::Granted => grant_request::send(shard, connection, events, None, false, request_id),
+    }
+}
+
+/// `diffyne.unsubscribe`.
+pub(super) fn unsubscribe(shard: &Shard, connection: &Rc<Connection>, data: &str) {
+    let head = DataHead::read(data);
+    let Some(events) = checked_events(shard, connection, &head) else { return };
+    for event in &events {
+        shard.hub.unsubscribe(connection, &event.name, &event.filter);
+    }
+    connection.granted.borrow_mut().retain(|known| {
+        !events.iter().any(|event| event.name == known.name && (event.filter.is_none() || event.filter == known.filter))
+    });
+    let json = head.events.map_or("[]", RawValue::get);
+    let confirmation = Confirmation { position: shard.position(), grant: None, request_id: head.request_id() };
+    shard.hub.send(connection, &protocol::unsubscribed(json, &confirmation));
+}
+
+/// `diffyne.resume`: subscribes again, after a replay of exactly what was broadcast since. A client that cannot be
+/// recovered is told so, and refreshes.
+pub(super) fn resume(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &str) {
+    let head = DataHead::read(data);
+    let request_id = head.request_id();
+    let Ok(fields) = serde_json::from_str::<ResumeFields<'_>>(data) else {
+        let text = "epoch must be a string and offset a whole number";
+        return fail(shard, connection, FailureKind::Subscribe, text, request_id);
+    };
+    let Some(events) = checked_events(shard, connection, &head) else { return };
+    let position = Position { epoch: fields.epoch.into_owned(), offset: fields.offset };
+    match (shard.settings.subscribe, fields.grant) {
+        (Subscribe::Open, _) => subscription::resume(shard, connection, events, position, None, request_id),
+        (Subscribe::Granted, None) => {
+            grant_request::send(shard, connection, events, Some(position), false, request_id);
+        }
+        (Subscribe::Granted, Some(grant)) => {
+            resume_with_grant(shard, connection, events, position, &grant, request_id);
+        }
+    }
+}
+
+fn resume_with_grant(
+    shard: &Rc<Shard>,
+    connection: &Rc<Connection>,
+    events: Vec<EventSubscription>,
+    position: Position,
+    grant: &str,
+    request_id: Option<&str>,
+) {
+    match shard.grants.verify(grant, &events, &shard.grants.session(&connection.caller)) {
+        Ok(grant) if grant.needs_renewal => {
+            grant_request::send(shard, connection, events, Some(position), true, request_id);
+        }
+        Ok(_) => {
+            count(shard, "shown");
+            set_granted(connection, events.clone());
+            subscription::resume(shard, connection, events, position, None, request_id);
+        }
+        Err(GrantError::OtherSession) => {
+            // Another user's grant, or the user has logged in or out since: this session has none.
+            count(shard, "other_session");
+            grant_request::send(shard, connection, events, Some(position), false, request_id);
+        }
+        Err(GrantError::Expired) => {
+            count(shard, "expired");
+            let text = "The grant's time is over: subscribe or resume without it";
+            fail(shard, connection, FailureKind::GrantExpired, text, request_id);
+        }
+        Err(GrantError::Invalid) => {
+            count(shard, "forged");
+            fail(shard, connection, FailureKind::Subscribe, "The grant is not good for these events", request_id);
+        }
+    }
+}
+
+/// The events of a message; `None` when the client was told what is wrong with them.
+fn checked_events(shard: &Shard, connection: &Rc<Connection>, head: &DataHead<'_>) -> Option<Vec<EventSubscription>> {
+    let request_id = head.request_id();
+    let Some(events) = read_events(head) else {
+        fail(shard, connection, FailureKind::Subscribe, EVENTS_FORMAT, request_id);
+        return None;
+    };
+    let most = shard.settings.subscriptions_max;
+    if events.len() > most {
+        let text = format!("A connection may have at most {most} subscriptions");
+        fail(shard, connection, FailureKind::Subscribe, &text, request_id);
+        return None;
+    }
+    Some(events)
+}
+
+fn read_events(head: &DataHead<'_>) -> Option<Vec<EventSubscription>> {
+    let json = head.events?.get();
+    if json.len() > EVENTS_BYTES_MAX {
+        return None;
+    }
+    let events: Vec<EventSubscription> = serde_json::from_str(json).ok()?;
+    let class_fits =
+        |event: &EventSubscription| event.component_class.as_ref().is_none_or(|class| class.len() <= CLASS_BYTES_MAX);
+    let fits = |event: &EventSubscription| is_event_name(&event.name) && class_fits(event);
+    (!events.is_empty() && events.iter().all(fits)).then_some(events)
+}

@@ -1,0 +1,161 @@
+//! The AJAX endpoint: component calls as HTTP requests, where a WebSocket does not work or is not wanted.
+//!
+//! A call takes the same way to a worker as one by WebSocket, and its broadcasts leave for the cluster as well.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::ajax_response::{refused, to_http};
+use super::request_slot::with_slot;
+use super::response::{JSON, not_found, respond};
+use super::{ajax_call, cors};
+use crate::auth::cookie_store::CookieStore;
+use crate::auth::sealed_cookies;
+use crate::relay::Caller;
+use crate::shard::call::AjaxResponse;
+use crate::shard::state::Shard;
+
+/// The header in which a page names its WebSocket connection, which does not get the broadcasts of the call.
+const CLIENT_ID: &str = "x-diffyne-client-id";
+
+/// What is served below the prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// `update`: calls and property updates.
+    Update,
+    /// `update/lazy`, and `lazy` as diffyne.js asks: a lazy component.
+    Lazy,
+    /// `session`: the cookies of a login over the socket.
+    Session,
+    /// `health`.
+    Health,
+}
+
+/// The route of a path, if it is below the prefix.
+pub fn route(prefix: &str, path: &str) -> Option<Route> {
+    match path.strip_prefix(prefix)?.strip_prefix('/')? {
+        "update" => Some(Route::Update),
+        "update/lazy" | "lazy" => Some(Route::Lazy),
+        "session" => Some(Route::Session),
+        "health" => Some(Route::Health),
+        _ => None,
+    }
+}
+
+/// Serves a request below the prefix.
+pub(super) async fn serve(
+    shard: &Rc<Shard>,
+    route: Route,
+    request: Request<Incoming>,
+    peer: Option<IpAddr>,
+) -> Response<Full<Bytes>> {
+    let (parts, body) = request.into_parts();
+    if shard.admission.check_origin(&parts).is_err() {
+        shard.metrics.requests.with_label_values(&["origin"]).inc();
+        return respond(StatusCode::FORBIDDEN, "text/plain; charset=utf-8", "Origin not allowed");
+    }
+    let identity = shard.admission.identify(&parts, peer);
+    let (guest, address) = (identity.guest, identity.ip);
+    let expected = if route == Route::Health { Method::GET } else { Method::POST };
+    let mut response = match (&parts.method, route) {
+        (&Method::OPTIONS, _) => preflight(shard),
+        (method, _) if *method != expected => method_not_allowed(),
+        (_, Route::Health) => health(),
+        (_, Route::Session) => with_slot(shard, address, set_cookies(shard, body, guest)).await,
+        (_, Route::Update | Route::Lazy) => {
+            let caller = Caller {
+                id: client_id(&parts.headers).unwrap_or_default().to_owned(),
+                ip: address.to_string(),
+                headers: identity.headers,
+                cookies: CookieStore::default(),
+            };
+            with_slot(shard, address, ajax_call::serve(shard, route == Route::Lazy, caller, body)).await
+        }
+    };
+    cors::allow(response.headers_mut(), parts.headers.get(header::ORIGIN), guest);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn preflight(shard: &Shard) -> Response<Full<Bytes>> {
+    let mut response = respond(StatusCode::NO_CONTENT, JSON, Bytes::new());
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    cors::preflight(response.headers_mut(), &shard.settings);
+    response
+}
+
+fn method_not_allowed() -> Response<Full<Bytes>> {
+    let mut response = not_found();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));
+    response
+}
+
+fn health() -> Response<Full<Bytes>> {
+    let health = json!({"status": "ok", "version": diffyne_shared::VERSION, "transport": "websocket"});
+    respond(StatusCode::OK, JSON, health.to_string())
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: String,
+}
+
+/// Sets the cookies of a sealed token, which is valid once.
+async fn set_cookies(shard: &Shard, body: Incoming, guest: bool) -> Response<Full<Bytes>> {
+    let body = Limited::new(body, shard.settings.request_bytes_max).collect();
+    let body = tokio::time::timeout(shard.settings.header_timeout, body).await;
+    let body = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let token = serde_json::from_slice::<Token>(&body).ok().filter(|_| !guest);
+    let cookies = token.and_then(|token| shard.sealed_cookies.open(&token.token));
+    match cookies {
+        Some(cookies) if shard.bus.once(&cookies.id, sealed_cookies::MARK_LIFE).await => {
+            let body = r#"{"success":true}"#.into();
+            to_http(AjaxResponse { status: StatusCode::OK, body, set_cookie: cookies.lines })
+        }
+        _ => refused(StatusCode::GONE, "The token is not good, or not any more."),
+    }
+}
+
+/// The client id that a page names, if it looks like one of ours.
+fn client_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get(CLIENT_ID)?.to_str().ok()?;
+    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_below_the_prefix_have_routes() {
+        assert_eq!(route("/_diffyne", "/_diffyne/update"), Some(Route::Update));
+        assert_eq!(route("/_diffyne", "/_diffyne/update/lazy"), Some(Route::Lazy));
+        assert_eq!(route("/_diffyne", "/_diffyne/lazy"), Some(Route::Lazy));
+        assert_eq!(route("/a/b", "/a/b/health"), Some(Route::Health));
+        for path in ["/_diffyne", "/_diffyne/", "/_diffynex/update", "/update", "/_diffyne/update/"] {
+            assert_eq!(route("/_diffyne", path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_ids_of_ours_are_taken_from_a_request() {
+        let headers = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CLIENT_ID, HeaderValue::from_static(value));
+            headers
+        };
+        let id = "0123456789abcdef0123456789abcdef";
+        assert_eq!(client_id(&headers(id)), Some(id));
+        assert_eq!(client_id(&headers("0123")), None);
+        assert_eq!(client_id(&headers("0123456789abcdef0123456789abcde\"")), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! Slots of AJAX calls: a limited number in all and per address, each held until its response has been written.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use diffyne_shared::envelope::FailureKind;
+use http_body_util::Full;
+use hyper::Response;
+
+use super::ajax_response::{failed, to_http};
+use crate::quota::HttpTicket;
+use crate::shard::call::AjaxResponse;
+use crate::shard::state::Shard;
+
+/// A slot among the AJAX calls; released when it is dropped.
+pub(super) struct RequestSlot {
+    _all: RequestCount,
+    _address: Option<HttpTicket>,
+}
+
+/// One of all AJAX calls.
+struct RequestCount(Arc<AtomicUsize>);
+
+impl Drop for RequestCount {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl RequestSlot {
+    /// A slot for a call from this address, or the response that says why there is none.
+    fn take(shard: &Shard, address: IpAddr) -> Result<Arc<Self>, AjaxResponse> {
+        let refused = |label: &str, failure, text| {
+            shard.metrics.requests.with_label_values(&[label]).inc();
+            failed(failure, text)
+        };
+        if shard.quota.shedding.load(Ordering::Relaxed) {
+            return Err(refused(
+                "memory",
+                FailureKind::Overloaded,
+                "The server is short of memory. The call was not run.",
+            ));
+        }
+        let most = shard.settings.requests_max;
+        let taken =
+            shard.requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
+        if taken.is_err() {
+            let text = "Too many requests are waiting. The call was not run.";
+            return Err(refused("full", FailureKind::Overloaded, text));
+        }
+        // From here on, dropping it releases the slot.
+        let all = RequestCount(Arc::clone(&shard.requests));
+        // Behind a proxy that does not name its clients, all of them would share the proxy's address.
+        let of_address = if shard.admission.is_trusted(address) {
+            None
+        } else {
+            shard.quota.enter_request(address).map_err(|_| {
+                let text = "Too many requests of this address are waiting. The call was not run.";
+                refused("address", FailureKind::RateLimited, text)
+            })?
+        };
+        Ok(Arc::new(Self { _all: all, _address: of_address }))
+    }
+}
+
+/// Serves a request in a slot, which the response keeps until it has been written.
+pub(super) async fn with_slot(
+    shard: &Shard,
+    address: IpAddr,
+    serve: impl Future<Output = Response<Full<Bytes>>>,
+) -> Response<Full<Bytes>> {
+    match RequestSlot::take(shard, address) {
+        Ok(slot) => {
+            let mut response = serve.await;
+            response.extensions_mut().insert(slot);
+            response
+        }
+        Err(refused) => to_http(refused),
+    }
+}

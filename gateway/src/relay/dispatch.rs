@@ -1,0 +1,209 @@
+//! Gives calls to workers, lets them wait, cancels them, and ends those whose time is over.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use diffyne_shared::envelope::FailureKind;
+use diffyne_shared::rpc::{CallId, Endpoint, Frame};
+
+use super::call::{CallHandler, CallRequest, RelayObserver, RelayResult};
+use super::calls::{CallState, CallTable};
+use super::health::Health;
+use super::selection;
+use super::settings::RelaySettings;
+use super::throughput::Throughput;
+use super::upstream::{SendResult, Upstream};
+
+const TOO_LARGE: &str = "The message is larger than a worker takes. The call was not run.";
+const OVERLOADED: &str = "The server is overloaded. The call was not run.";
+const TIMED_OUT: &str = "The call took too long. It may or may not have run.";
+const NOT_FREE_IN_TIME: &str = "No worker became free in time. The call was not run.";
+const NO_WORKER: &str = "No worker is available. The call was not run.";
+/// With fewer waiting calls than this, the time that they take is not estimated.
+const ESTIMATE_FROM_WAITING: usize = 16;
+/// How often deadlines are checked.
+pub(super) const SWEEP_EVERY: Duration = Duration::from_millis(50);
+
+/// One thread's relay. `O` is what the caller gets back with the result of a call.
+pub struct Relay<O> {
+    pub(super) settings: RelaySettings,
+    pub(super) calls: RefCell<CallTable<O>>,
+    pub(super) upstreams: RefCell<Vec<Rc<Upstream>>>,
+    pub(super) handler: Rc<dyn CallHandler<O>>,
+    pub(super) observer: Rc<dyn RelayObserver>,
+    pub(super) throughput: Throughput,
+    /// Since when no worker is connected.
+    alone_since: Cell<Option<Instant>>,
+}
+
+impl<O: 'static> Relay<O> {
+    /// A relay without workers. It must live on a `LocalSet`.
+    pub fn new(settings: RelaySettings, observer: Rc<dyn RelayObserver>, handler: Rc<dyn CallHandler<O>>) -> Rc<Self> {
+        Rc::new(Self {
+            calls: RefCell::new(CallTable::new(settings.queue_max)),
+            settings,
+            upstreams: RefCell::default(),
+            handler,
+            observer,
+            throughput: Throughput::default(),
+            alone_since: Cell::new(Some(Instant::now())),
+        })
+    }
+
+    /// Gives a call to a worker, or lets it wait for one.
+    pub fn submit(&self, request: CallRequest, origin: O) {
+        let key = self.calls.borrow_mut().insert(request, origin);
+        match self.try_send(key) {
+            Some(SendResult::Queued) => {}
+            Some(SendResult::TooLarge) => self.fail(key, FailureKind::TooLarge, TOO_LARGE),
+            None if self.would_be_late(key) => self.fail(key, FailureKind::Overloaded, OVERLOADED),
+            None => self.wait(key),
+        }
+    }
+
+    /// Cancels the calls of a client that has left: those that have not started need not run. Returns how many calls will
+    /// have no result any more.
+    pub fn cancel(&self, matches: impl Fn(&O) -> bool) -> usize {
+        let cancelled = self.calls.borrow().keys_where(matches);
+        let mut dropped = 0;
+        for key in cancelled {
+            let state = self.calls.borrow().state(key);
+            match state {
+                Some(CallState::Sent(upstream)) => {
+                    self.calls.borrow_mut().cancel(key);
+                    upstream.send(&Frame::Cancel(CallId { id: key }));
+                }
+                Some(CallState::Waiting) => {
+                    self.calls.borrow_mut().remove(key);
+                    self.observer.waiting(-1);
+                    dropped += 1;
+                }
+                Some(CallState::New) | None => {}
+            }
+        }
+        dropped
+    }
+
+    /// Addresses of the workers, and their health.
+    pub fn workers(&self) -> Vec<(Endpoint, Health)> {
+        self.upstreams.borrow().iter().map(|upstream| (upstream.address.clone(), upstream.health())).collect()
+    }
+
+    /// Gives a call that was handed back to another worker, or lets it wait for one.
+    pub(super) fn dispatch(&self, key: u64) {
+        match self.try_send(key) {
+            Some(SendResult::Queued) => {}
+            Some(SendResult::TooLarge) => self.fail(key, FailureKind::TooLarge, TOO_LARGE),
+            None => self.wait(key),
+        }
+    }
+
+    /// Gives waiting calls to workers that have room, the oldest first.
+    pub(super) fn dispatch_waiting(&self) {
+        loop {
+            let next = self.calls.borrow_mut().first_waiting();
+            let Some(key) = next else { return };
+            match self.try_send(key) {
+                Some(SendResult::Queued) => self.calls.borrow_mut().left_queue(),
+                // Its end takes it out of the queue.
+                Some(SendResult::TooLarge) => self.fail(key, FailureKind::TooLarge, TOO_LARGE),
+                None => return,
+            }
+            self.observer.waiting(-1);
+        }
+    }
+
+    fn wait(&self, key: u64) {
+        let waits = self.calls.borrow_mut().wait(key);
+        if waits {
+            self.observer.waiting(1);
+        } else {
+            self.fail(key, FailureKind::Overloaded, OVERLOADED);
+        }
+    }
+
+    /// Whether the calls that wait already take longer than this call has time.
+    fn would_be_late(&self, key: u64) -> bool {
+        let calls = self.calls.borrow();
+        let ahead = calls.waiting();
+        if ahead < ESTIMATE_FROM_WAITING {
+            return false;
+        }
+        let now = Instant::now();
+        self.throughput.time_for(ahead, now).zip(calls.budget(key, now)).is_some_and(|(wait, left)| wait > left)
+    }
+
+    /// Sends a call to the worker that is chosen for it; `None` when no worker takes calls now.
+    fn try_send(&self, key: u64) -> Option<SendResult> {
+        let upstream = {
+            let (upstreams, calls) = (self.upstreams.borrow(), self.calls.borrow());
+            selection::choose(&upstreams, |upstream| calls.was_refused(key, upstream)).cloned()
+        };
+        let upstream = upstream?;
+        let sent = self.calls.borrow_mut().send(key, &upstream);
+        if sent == SendResult::Queued {
+            upstream.breaker.sent();
+        }
+        Some(sent)
+    }
+
+    pub(super) fn fail(&self, key: u64, failure: FailureKind, text: &'static str) {
+        let call = self.calls.borrow_mut().remove(key);
+        if let Some(origin) = call {
+            self.handler.complete(origin, &RelayResult::Failed(failure, text));
+        }
+    }
+
+    /// Ends calls whose time is over, and tries again those that wait.
+    pub(super) fn sweep(&self) {
+        let now = Instant::now();
+        self.throughput.update(now, self.calls.borrow().waiting());
+        let is_alone = self.is_alone(now);
+        if self.calls.borrow().len() == 0 {
+            return;
+        }
+        for upstream in self.upstreams.borrow().iter() {
+            upstream.assume_room();
+        }
+        self.dispatch_waiting();
+        self.fail_late(now);
+        if is_alone {
+            let waited_long = self.calls.borrow().waiting_since_before(now, self.settings.worker_wait);
+            for key in waited_long {
+                self.observer.waiting(-1);
+                self.fail(key, FailureKind::NoWorker, NO_WORKER);
+            }
+        }
+        self.handler.batch_complete();
+    }
+
+    /// Whether no worker has been connected for `DIFFYNE_WORKER_WAIT`.
+    fn is_alone(&self, now: Instant) -> bool {
+        if self.upstreams.borrow().iter().any(|upstream| upstream.is_connected()) {
+            self.alone_since.set(None);
+            return false;
+        }
+        let since = self.alone_since.get().unwrap_or(now);
+        self.alone_since.set(Some(since));
+        now.duration_since(since) >= self.settings.worker_wait
+    }
+
+    /// Ends the calls whose deadline has passed.
+    fn fail_late(&self, now: Instant) {
+        let late = self.calls.borrow().late(now);
+        for (key, state) in late {
+            match state {
+                CallState::Sent(upstream) => {
+                    upstream.send(&Frame::Cancel(CallId { id: key }));
+                    upstream.failed("a call ran out of time");
+                    self.fail(key, FailureKind::Timeout, TIMED_OUT);
+                }
+                CallState::Waiting | CallState::New => {
+                    self.observer.waiting(-1);
+                    self.fail(key, FailureKind::Overloaded, NOT_FREE_IN_TIME);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! One worker as this thread sees it: its connection's state, its load, its health, and what waits to be sent to it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Instant;
+
+use diffyne_shared::rpc::{self, Endpoint, Frame, Hello};
+use tokio::sync::Notify;
+
+use super::breaker::{Breaker, Change};
+use super::health::Health;
+use super::latency::Latency;
+
+/// What may wait to be written to a worker before it counts as busy.
+const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// No connection.
+    Disconnected,
+    /// Takes calls.
+    Ready,
+    /// Finishes what it has.
+    Draining,
+}
+
+/// What became of a call that was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SendResult {
+    /// It waits to be written.
+    Queued,
+    /// Its frame is longer than the worker takes.
+    TooLarge,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) address: Endpoint,
+    pub(super) state: Cell<State>,
+    /// It handed a call back and has not reported room since.
+    busy: Cell<bool>,
+    /// It has sent nothing for the health interval.
+    pub(super) silent: Cell<bool>,
+    /// Its backend cannot run calls.
+    faulty: Cell<bool>,
+    capacity: Cell<u32>,
+    /// Longest frame that it takes, in bytes.
+    frame_bytes_max: Cell<usize>,
+    /// The most calls that it takes, running and waiting, if its hello says so.
+    room: Cell<Option<u32>>,
+    load: Cell<u32>,
+    in_flight: Cell<u32>,
+    /// Calls sent since it reported its load.
+    sent_since_load: Cell<u32>,
+    pub(super) out: RefCell<Vec<u8>>,
+    /// Calls in `out`: no byte of them has been handed to the kernel.
+    unsent: RefCell<Vec<u64>>,
+    pub(super) wake: Notify,
+    pub(super) retired: Cell<bool>,
+    pub(super) retire: Notify,
+    pub(super) heard: Cell<Instant>,
+    pub(super) breaker: Breaker,
+    pub(super) latency: Latency,
+}
+
+impl Upstream {
+    pub(super) fn new(address: Endpoint) -> Rc<Self> {
+        Rc::new(Self {
+            address,
+            state: Cell::new(State::Disconnected),
+            busy: Cell::new(false),
+            silent: Cell::new(false),
+            faulty: Cell::new(false),
+            capacity: Cell::new(1),
+            frame_bytes_max: Cell::new(usize::MAX),
+            room: Cell::new(None),
+            load: Cell::new(0),
+            in_flight: Cell::new(0),
+            sent_since_load: Cell::new(0),
+            out: RefCell::default(),
+            unsent: RefCell::default(),
+            wake: Notify::new(),
+            retired: Cell::new(false),
+            retire: Notify::new(),
+            heard: Cell::new(Instant::now()),
+            breaker: Breaker::default(),
+            latency: Latency::new(),
+        })
+    }
+
+    /// It is connected and has said hello. A worker that does not tell its longest frame is taken to have this gateway's
+    /// own limit.
+    pub(super) fn connected(&self, hello: &Hello, frame_bytes_assumed: usize) {
+        self.frame_bytes_max.set(hello.frame_bytes_max.map_or(frame_bytes_assumed, |bytes| bytes as usize));
+        self.state.set(if hello.draining { State::Draining } else { State::Ready });
+        self.faulty.set(hello.faulty);
+        self.busy.set(false);
+        self.silent.set(false);
+        self.capacity.set(hello.capacity.max(1));
+        self.room.set(hello.queue.map(|queue| hello.capacity.max(1).saturating_add(queue)));
+        self.load.set(0);
+        self.sent_since_load.set(0);
+        self.heard.set(Instant::now());
+    }
+
+    /// Connected, answering, and not about to leave.
+    pub(super) fn is_connected(&self) -> bool {
+        self.state.get() == State::Ready && !self.silent.get()
+    }
+
+    /// Its health.
+    pub(super) fn health(&self) -> Health {
+        match self.is_connected() {
+            false => Health::Unreachable,
+            true if self.faulty.get() || !self.breaker.is_closed() => Health::Degraded,
+            true => Health::Healthy,
+        }
+    }
+
+    pub(super) fn is_faulty(&self) -> bool {
+        self.faulty.get()
+    }
+
+    pub(super) fn set_faulty(&self, faulty: bool) {
+        if self.faulty.replace(faulty) != faulty {
+            let state = if faulty { "it cannot run calls now; its own log says why" } else { "it can run calls again" };
+            tracing::warn!(worker = %self.address, state, "a worker's backend changed");
+        }
+    }
+
+    pub(super) fn takes_calls(&self) -> bool {
+        self.is_connected()
+            && !self.busy.get()
+            && self.has_room()
+            && self.breaker.allows()
+            && self.out.borrow().len() < OUT_BYTES_MAX
+    }
+
+    /// Whether it has room; it would hand back any call beyond that.
+    fn has_room(&self) -> bool {
+        self.room.get().is_none_or(|room| self.load.get().saturating_add(self.sent_since_load.get()) < room)
+    }
+
+    /// Roughly how long a call would take here: load relative to capacity, times the usual duration. Smaller is better.
+    pub(super) fn score(&self, now: Instant) -> f64 {
+        let load = f64::from(self.load.get()) + f64::from(self.sent_since_load.get());
+        (load + 1.0) / f64::from(self.capacity.get()) * self.latency.at(now)
+    }
+
+    pub(super) fn failed(&self, why: &str) {
+        if let Change::Opened(pause) = self.breaker.failed() {
+            tracing::warn!(worker = %self.address, why, ?pause, "the worker fails again and again; it gets no calls for a while");
+        }
+    }
+
+    pub(super) fn succeeded(&self) {
+        if self.breaker.succeeded() == Change::Closed {
+            tracing::info!(worker = %self.address, "the worker answers well again");
+        }
+    }
+
+    pub(super) fn set_load(&self, load: u32) {
+        self.load.set(load);
+        self.sent_since_load.set(0);
+        self.busy.set(false);
+    }
+
+    pub(super) fn set_busy(&self) {
+        self.busy.set(true);
+    }
+
+    /// Assumes room for one call, since a busy worker may have room without having reported it.
+    pub(super) fn assume_room(&self) {
+        self.busy.set(false);
+        if let Some(room) = self.room.get().filter(|_| !self.has_room()) {
+            self.load.set(room.saturating_sub(1));
+            self.sent_since_load.set(0);
+        }
+    }
+
+    pub(super) fn call_ended(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        if self.state.get() == State::Draining && self.in_flight.get() == 0 {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The worker takes no more calls; its connection ends when it has answered all that it has.
+    pub(super) fn drain(&self) {
+        if self.state.get() == State::Ready {
+            self.state.set(State::Draining);
+            self.wake.notify_one();
+        }
+    }
+
+    /// It is no longer in the list of workers: its connection ends for good when it has answered all.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        self.drain();
+        self.retire.notify_one();
+    }
+
+    pub(super) fn send(&self, frame: &Frame<'_>) {
+        if self.state.get() != State::Disconnected && rpc::encode(frame, &mut self.out.borrow_mut()).is_ok() {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(super) fn send_call(&self, key: u64, frame: &Frame<'_>) -> SendResult {
+        if rpc::encode_within(frame, &mut self.out.borrow_mut(), self.frame_bytes_max.get()).is_err() {
+            return SendResult::TooLarge;
+        }
+        self.unsent.borrow_mut().push(key);
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.sent_since_load.set(self.sent_since_load.get() + 1);
+        self.wake.notify_one();
+        SendResult::Queued
+    }
+
+    pub(super) fn take_unsent(&self) -> Vec<u64> {
+        self.out.borrow_mut().clear();
+        std::mem::take(&mut self.unsent.borrow_mut())
+    }
+
+    /// Takes what is to be written now. From here on it may reach the worker.
+    pub(super) fn take_out(&self) -> Vec<u8> {
+        self.unsent.borrow_mut().clear();
+        std::mem::take(&mut self.out.borrow_mut())
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.state.get() == State::Draining && self.in_flight.get() == 0 && self.out.borrow().is_empty()
+    }
+}

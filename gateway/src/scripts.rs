@@ -1,0 +1,136 @@
+//! What `diffyne-gateway serve` serves beside the WebSocket and the AJAX endpoint: `/health` and the client scripts.
+//!
+//! A script is served under two names: a plain one for script tags, which browsers check each time, and one with the
+//! hash of its content, which they keep. Scripts name each other by the second.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::http::health::HealthSource;
+use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
+
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The scripts by file name; each names only those before it.
+const SCRIPTS: [(&str, &str); 11] = [
+    ("backoff.js", include_str!("client/backoff.js")),
+    ("socket.js", include_str!("client/socket.js")),
+    ("signature.js", include_str!("client/signature.js")),
+    ("queue.js", include_str!("client/queue.js")),
+    ("typing.js", include_str!("client/typing.js")),
+    ("page.js", include_str!("client/page.js")),
+    ("transport.js", include_str!("client/transport.js")),
+    ("patches.js", include_str!("client/patches.js")),
+    ("feedback.js", include_str!("client/feedback.js")),
+    ("companion.js", include_str!("client/companion.js")),
+    ("client.js", include_str!("client/diffyne-client.js")),
+];
+
+fn hash(body: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// A page of this content, which browsers check each time.
+pub fn page(content_type: &'static str, body: impl Into<Bytes>) -> Page {
+    let body = body.into();
+    Page { content_type, etag: format!("\"{}\"", hash(&body)), body, cache: CachePolicy::Revalidate }
+}
+
+/// The scripts by path below the prefix.
+pub struct Scripts {
+    pages: HashMap<String, Page>,
+    hashed: HashMap<&'static str, String>,
+}
+
+impl Scripts {
+    /// All scripts, for this prefix.
+    pub fn new(prefix: &str) -> Self {
+        let mut scripts = Self { pages: HashMap::new(), hashed: HashMap::new() };
+        for (name, source) in SCRIPTS {
+            let mut source = source.to_owned();
+            for (other, hashed) in &scripts.hashed {
+                source = source.replace(&format!("'./{other}'"), &format!("'./{hashed}'"));
+            }
+            let page = page(JAVASCRIPT, source);
+            let hashed = format!("{}.{}.js", name.trim_end_matches(".js"), page.etag.trim_matches('"'));
+            scripts.pages.insert(format!("{prefix}/{hashed}"), Page { cache: CachePolicy::Immutable, ..page.clone() });
+            scripts.pages.insert(format!("{prefix}/{name}"), page);
+            scripts.hashed.insert(name, hashed);
+        }
+        scripts
+    }
+
+    /// The script at a path. CallContext for the content of another release, as happens during a deploy, it is ours.
+    pub fn at(&self, path: &str) -> Option<&Page> {
+        self.pages.get(path).or_else(|| {
+            let (name, hash) = path.strip_suffix(".js")?.rsplit_once('.')?;
+            let is_hash = hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+            self.pages.get(&format!("{name}.js")).filter(|_| is_hash)
+        })
+    }
+
+    /// The name of a script that tells its content.
+    pub fn hashed(&self, name: &str) -> Option<&str> {
+        self.hashed.get(name).map(String::as_str)
+    }
+}
+
+/// The pages of a gateway in production.
+pub struct ScriptPages {
+    health: Arc<HealthSource>,
+    scripts: Scripts,
+}
+
+impl ScriptPages {
+    /// Pages over these figures, with the scripts below this prefix.
+    pub fn new(health: Arc<HealthSource>, prefix: &str) -> Self {
+        Self { health, scripts: Scripts::new(prefix) }
+    }
+}
+
+impl Pages for ScriptPages {
+    fn page<'a>(&'a self, path: &'a str) -> PageFuture<'a> {
+        Box::pin(async move { self.scripts.at(path).cloned() })
+    }
+
+    fn health(&self) -> String {
+        self.health.json()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_name_each_other_by_content() {
+        let scripts = Scripts::new("/_diffyne");
+        for (name, _) in SCRIPTS {
+            let plain = scripts.at(&format!("/_diffyne/{name}")).unwrap();
+            let hashed = scripts.at(&format!("/_diffyne/{}", scripts.hashed(name).unwrap())).unwrap();
+            assert_eq!((plain.cache, hashed.cache), (CachePolicy::Revalidate, CachePolicy::Immutable));
+            assert_eq!(plain.body, hashed.body);
+            let other = format!("/_diffyne/{}.0123456789abcdef.js", name.trim_end_matches(".js"));
+            assert_eq!(
+                scripts.at(&other).unwrap().cache,
+                CachePolicy::Revalidate,
+                "another release's name is not kept"
+            );
+            let text = std::str::from_utf8(&plain.body).unwrap();
+            for imported in text.split("from './").skip(1).filter_map(|rest| rest.split('\'').next()) {
+                assert!(
+                    scripts
+                        .at(&format!("/_diffyne/{imported}"))
+                        .is_some_and(|page| page.cache == CachePolicy::Immutable)
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What the result of every call goes through, by WebSocket or AJAX: it is counted, and its broadcasts leave.
+
+use std::time::Instant;
+
+use diffyne_shared::bus::Publication;
+use diffyne_shared::rpc::{Outcome, Reply, ResponseEvent};
+
+use super::state::Shard;
+use crate::relay::RelayResult;
+
+/// What is known of a call that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct CallContext<'a> {
+    /// Id of the client that gets the response, and so does not get its broadcasts again; empty: none.
+    pub client: &'a str,
+    /// Depth of the push that the call reacts to.
+    pub cause_depth: Option<u32>,
+    /// When it arrived.
+    pub started: Instant,
+}
+
+/// The ids of a reply's broadcasts, by their index among its events.
+pub type EventIds = Vec<(u32, String)>;
+
+/// Counts a call that has ended, and publishes what may leave.
+pub fn complete(shard: &Shard, context: &CallContext<'_>, result: &RelayResult<'_>) -> EventIds {
+    shard.metrics.in_flight(-1);
+    shard.metrics.call_duration.observe(context.started.elapsed().as_secs_f64());
+    match result {
+        RelayResult::Reply(reply) => {
+            shard.metrics.call(reply.component, reply.outcome.label());
+            broadcast(shard, context, reply)
+        }
+        RelayResult::Failed(failure, _) => {
+            shard.metrics.call(None, failure.label());
+            EventIds::new()
+        }
+    }
+}
+
+fn broadcast(shard: &Shard, context: &CallContext<'_>, reply: &Reply<'_>) -> EventIds {
+    let mut ids = EventIds::new();
+    if reply.outcome != Outcome::Ok {
+        return ids;
+    }
+    for event in reply.broadcasts.iter().filter(|event| is_broadcast(shard, event.name)) {
+        let depth = context.cause_depth.map_or(0, |depth| depth.saturating_add(1));
+        if depth > shard.settings.broadcast_depth_max {
+            shard.metrics.broadcasts_held.with_label_values(&["depth"]).inc();
+            continue;
+        }
+        if !shard.quota.may_broadcast(event.name) {
+            shard.metrics.broadcasts_held.with_label_values(&["rate"]).inc();
+            continue;
+        }
+        match publish(shard, context.client, event, depth) {
+            Some(id) => {
+                shard.metrics.broadcasts_published.inc();
+                ids.push((event.index, id));
+            }
+            None => shard.metrics.broadcasts_held.with_label_values(&["queue_full"]).inc(),
+        }
+    }
+    ids
+}
+
+fn publish(shard: &Shard, client: &str, event: &ResponseEvent<'_>, depth: u32) -> Option<String> {
+    let params = std::str::from_utf8(event.params).ok()?.to_owned();
+    let except = (!client.is_empty()).then(|| client.to_owned());
+    shard.bus.publish(Publication { name: event.name.to_owned(), params, except, depth }).ok()
+}
+
+/// Whether events of this name leave for the whole cluster.
+fn is_broadcast(shard: &Shard, name: &str) -> bool {
+    shard.settings.broadcast_events.iter().any(|pattern| matches_pattern(pattern, name))
+}
+
+/// Compares a name with a pattern in which `*` stands for any text.
+fn matches_pattern(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => {
+            let Some(name) = name.strip_prefix(start) else { return false };
+            (0..=name.len()).filter(|at| name.is_char_boundary(*at)).any(|at| matches_pattern(rest, &name[at..]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches_pattern;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        assert!(matches_pattern("message-sent", "message-sent"));
+        assert!(!matches_pattern("message-sent", "message-sent-2"));
+        assert!(matches_pattern("*", "") && matches_pattern("*", "x"));
+        assert!(matches_pattern("chat.*.sent", "chat.7.sent") && !matches_pattern("chat.*.sent", "chat.7.read"));
+    }
+}

@@ -1,0 +1,148 @@
+//! How connections end: the heartbeat, draining at a stop, and shedding when memory is short.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::hub::{FAN_OUT_TURN, Hub};
+use crate::connection::{Connection, LivenessAction, Phase};
+use crate::protocol;
+use crate::socket::{Close, frame};
+
+/// Seconds that the peer of a closed connection has to end its side.
+const CLOSE_SECONDS: u32 = 3;
+
+/// Ending a connection that holds less would not free enough memory.
+const SHED_BYTES_MIN: usize = 64 * 1024;
+/// Connections that one thread offers for shedding at once.
+const LARGEST_MAX: usize = 256;
+/// How long a client that was sent away has to leave by itself.
+pub const LEAVE_GRACE: Duration = Duration::from_millis(500);
+
+/// Whether and when a client that is sent away reconnects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReconnectPolicy {
+    /// It does not reconnect by itself.
+    Never,
+    /// It reconnects after so many milliseconds.
+    AfterMs(u64),
+}
+
+/// A connection that holds much memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LargeConnection {
+    /// Bytes held for it.
+    pub bytes: usize,
+    /// The hub's second of its handshake.
+    pub born: u32,
+    /// Its key in its hub.
+    pub key: usize,
+}
+
+impl Hub {
+    /// One second has passed: pings silent connections, and ends those that are dead, stuck, idle or too old.
+    pub fn heartbeat(&self) {
+        let now = self.second.get() + 1;
+        self.second.set(now);
+        for connection in self.all() {
+            match connection.check_liveness(now, self.ping_seconds, CLOSE_SECONDS) {
+                LivenessAction::Fine => {}
+                LivenessAction::Ping => self.push(&connection, frame::ping()),
+                LivenessAction::Dead => {
+                    self.metrics.dead_peers.inc();
+                    self.metrics.close(1006);
+                    tracing::debug!(client = connection.caller.id, "dropped: no answer to a ping");
+                    connection.abort();
+                }
+                LivenessAction::Overdue => connection.abort(),
+                LivenessAction::Stuck => connection.give_up(&Close::SLOW_CONSUMER, &self.metrics),
+                LivenessAction::Unfinished => {
+                    self.metrics.limited.with_label_values(&["message_time"]).inc();
+                    self.close(&connection, &Close::UNFINISHED);
+                }
+                LivenessAction::Idle => {
+                    self.send_disconnect(&connection, "idle", ReconnectPolicy::Never);
+                    self.close(&connection, &Close::IDLE);
+                }
+                LivenessAction::Old => {
+                    self.send_disconnect(&connection, "age", ReconnectPolicy::AfterMs(0));
+                    connection.drain();
+                    self.close_if_drained(&connection);
+                }
+            }
+        }
+        self.flush();
+    }
+
+    /// Closes a connection, for this reason.
+    pub fn close(&self, connection: &Rc<Connection>, reason: &Close) {
+        connection.close(reason, &self.metrics, self.now());
+    }
+
+    /// Tells a client that its connection ends, and whether to reconnect.
+    pub fn send_disconnect(&self, connection: &Rc<Connection>, reason: &str, policy: ReconnectPolicy) {
+        let after_ms = match policy {
+            ReconnectPolicy::Never => None,
+            ReconnectPolicy::AfterMs(ms) => Some(ms),
+        };
+        self.push(connection, protocol::disconnect(reason, after_ms));
+    }
+
+    /// The server stops: tells each client when to reconnect elsewhere, so many a second.
+    ///
+    /// A client works on until its time has come. Then the page's scripts leave by themselves, between two calls; the
+    /// connection of a client that stays is closed as soon as it has no running call. Returns when all were sent away.
+    pub async fn drain(&self, per_second: f64) {
+        let (started, all) = (Instant::now(), self.all());
+        let due = |index: usize| Duration::from_secs_f64(index as f64 / per_second);
+        for turn in all.iter().enumerate().collect::<Vec<_>>().chunks(FAN_OUT_TURN) {
+            for (index, connection) in turn {
+                let ms = u64::try_from(due(*index).as_millis()).unwrap_or(u64::MAX);
+                self.send_disconnect(connection, "the server stops", ReconnectPolicy::AfterMs(ms));
+            }
+            self.flush();
+            tokio::task::yield_now().await;
+        }
+        for (index, connection) in all.iter().enumerate() {
+            if let Some(wait) = (due(index) + LEAVE_GRACE).checked_sub(started.elapsed()) {
+                tokio::time::sleep(wait).await;
+            }
+            connection.drain();
+            self.close_if_drained(connection);
+        }
+    }
+
+    /// The connections that hold most memory: the largest first, and of equal ones the oldest.
+    pub fn largest(&self) -> Vec<LargeConnection> {
+        let connections = self.connections.borrow();
+        let all = connections.iter().filter(|(_, connection)| connection.takes_messages());
+        let large =
+            all.map(|(key, connection)| LargeConnection { bytes: connection.held(), born: connection.born(), key });
+        let mut large: Vec<LargeConnection> = large.filter(|large| large.bytes >= SHED_BYTES_MIN).collect();
+        large.sort_unstable_by_key(|large| (std::cmp::Reverse(large.bytes), large.born));
+        large.truncate(LARGEST_MAX);
+        large
+    }
+
+    /// Ends these connections because memory is short, unless they have released it meanwhile.
+    pub fn shed(&self, chosen: &[LargeConnection]) {
+        for large in chosen {
+            let connection = self.connections.borrow().get(large.key).cloned();
+            let still =
+                connection.filter(|connection| connection.born() == large.born && connection.held() >= SHED_BYTES_MIN);
+            if let Some(connection) = still {
+                self.metrics.shed.inc();
+                connection.give_up(&Close::SHEDDING, &self.metrics);
+            }
+        }
+    }
+
+    /// Closes a draining connection that has no running call.
+    pub fn close_if_drained(&self, connection: &Rc<Connection>) {
+        if !connection.component_queues.borrow().is_empty() {
+            return;
+        }
+        if connection.phase() == Phase::Draining {
+            self.close(connection, &Close::GOING_AWAY);
+        }
+    }
+}

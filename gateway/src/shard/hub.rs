@@ -1,0 +1,296 @@
+//! The connections of one thread: their subscriptions, the fan-out of broadcasts, and what waits to be written.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use diffyne_shared::bus::Position;
+use slab::Slab;
+
+use super::delivery::{Clock, Delivery, Filter};
+use super::history::{History, HistoryLimits};
+use super::subscription_index::{Insertion, SubscriptionIndex, filter_bytes};
+use crate::connection::Connection;
+use crate::connection::account::Held;
+use crate::metrics::ShardMetrics;
+use crate::socket::frame;
+
+/// Connections that are served in a row before other tasks get their turn.
+pub(super) const FAN_OUT_TURN: usize = 32;
+/// Bytes that a subscription takes beside its filters.
+const SUBSCRIPTION_BYTES: usize = 256;
+/// Broadcasts that one batch of a replay looks at.
+const BATCH_BROADCASTS_MAX: usize = 256;
+/// Filters that one batch of a replay compares.
+const BATCH_FILTERS_MAX: usize = 2048;
+/// Bytes that one batch of a replay sends.
+const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Why a subscription is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscribeError {
+    /// The connection has as many subscriptions as it may.
+    TooMany,
+    /// They would take more memory than the connection may hold.
+    TooLarge,
+}
+
+/// What a client missed, as the history knows it.
+#[derive(Debug)]
+pub enum Missed {
+    /// The history does not reach back to the position, or is of another epoch.
+    Unrecoverable,
+    /// As much as is sent before other connections get their turn.
+    Batch(ReplayBatch),
+}
+
+/// A part of what a client missed.
+#[derive(Debug)]
+pub struct ReplayBatch {
+    /// The frames to send.
+    pub frames: Vec<Bytes>,
+    /// How many filters were compared to find them.
+    pub filters: usize,
+    /// The position behind this batch.
+    pub position: Position,
+    /// The history ends with this batch.
+    pub is_last: bool,
+}
+
+/// One thread's connections.
+pub struct Hub {
+    pub(super) connections: RefCell<Slab<Rc<Connection>>>,
+    indexes: RefCell<HashMap<Rc<str>, SubscriptionIndex>>,
+    dirty: RefCell<Vec<Rc<Connection>>>,
+    history: RefCell<History>,
+    clock: Clock,
+    pub(super) second: Cell<u32>,
+    pub(super) ping_seconds: u32,
+    pub(super) metrics: Rc<ShardMetrics>,
+}
+
+impl Hub {
+    /// An empty hub.
+    pub fn new(clock: Clock, limits: HistoryLimits, ping_seconds: u32, metrics: Rc<ShardMetrics>) -> Self {
+        Self {
+            history: RefCell::new(History::new(limits)),
+            connections: RefCell::default(),
+            indexes: RefCell::default(),
+            dirty: RefCell::default(),
+            clock,
+            second: Cell::new(0),
+            ping_seconds,
+            metrics,
+        }
+    }
+
+    /// Seconds since this hub began, as the heartbeat counts them.
+    pub fn now(&self) -> u32 {
+        self.second.get()
+    }
+
+    /// Adds a connection.
+    pub fn insert(&self, connection: &Rc<Connection>) {
+        let key = self.connections.borrow_mut().insert(Rc::clone(connection));
+        connection.key.set(key);
+    }
+
+    /// Removes a connection and its subscriptions.
+    pub fn remove(&self, connection: &Rc<Connection>) {
+        connection.gone();
+        let key = connection.key.replace(usize::MAX);
+        let mut connections = self.connections.borrow_mut();
+        if connections.get(key).is_some_and(|other| Rc::ptr_eq(other, connection)) {
+            connections.remove(key);
+            if connections.is_empty() {
+                *connections = Slab::new();
+            }
+            for name in connection.subscriptions.take() {
+                self.remove_filters(&name, key, None);
+            }
+        }
+    }
+
+    /// Removes a connection's subscription to an event: one filter of it, or all. Returns the bytes that they took, and
+    /// whether no filter is left.
+    fn remove_filters(&self, name: &str, key: usize, filter: Option<&Filter>) -> (usize, bool) {
+        let mut indexes = self.indexes.borrow_mut();
+        let Some(index) = indexes.get_mut(name) else { return (0, false) };
+        let gone = index.remove(key, filter);
+        if index.is_empty() {
+            indexes.remove(name);
+        }
+        gone
+    }
+
+    /// All connections.
+    pub fn all(&self) -> Vec<Rc<Connection>> {
+        self.connections.borrow().iter().map(|(_, connection)| Rc::clone(connection)).collect()
+    }
+
+    /// Subscribes a connection. It may have `most` event names, and `most` filters of each.
+    pub fn subscribe(
+        &self,
+        connection: &Connection,
+        name: &str,
+        filter: &Filter,
+        most: usize,
+    ) -> Result<(), SubscribeError> {
+        let key = connection.key.get();
+        let mut names = connection.subscriptions.borrow_mut();
+        let mut indexes = self.indexes.borrow_mut();
+        let is_new = !names.iter().any(|known| **known == *name);
+        if is_new && names.len() >= most {
+            return Err(SubscribeError::TooMany);
+        }
+        let bytes = filter_bytes(filter) + if is_new { SUBSCRIPTION_BYTES + name.len() } else { 0 };
+        if !connection.has_room_for(bytes) {
+            return Err(SubscribeError::TooLarge);
+        }
+        let known = indexes.get_key_value(name).map(|(known, _)| Rc::clone(known));
+        let name = known.unwrap_or_else(|| Rc::from(name));
+        match indexes.entry(Rc::clone(&name)).or_default().add(key, filter, most, || self.clock.tick()) {
+            Insertion::Full => return Err(SubscribeError::TooMany),
+            Insertion::Known => return Ok(()),
+            Insertion::New => {}
+        }
+        connection.account.hold(Held::Subscriptions, bytes);
+        if is_new {
+            names.push(name);
+        }
+        Ok(())
+    }
+
+    /// Ends a connection's subscription; without a filter, all filters of that event.
+    pub fn unsubscribe(&self, connection: &Connection, name: &str, filter: &Filter) {
+        let (bytes, was_last) = self.remove_filters(name, connection.key.get(), Some(filter));
+        connection.account.release(Held::Subscriptions, bytes);
+        if was_last {
+            connection.account.release(Held::Subscriptions, SUBSCRIPTION_BYTES + name.len());
+            connection.subscriptions.borrow_mut().retain(|known| &**known != name);
+        }
+    }
+
+    /// Connections that subscribe to something.
+    pub fn subscribed(&self) -> Vec<Rc<Connection>> {
+        let connections = self.connections.borrow();
+        let subscribed = connections.iter().filter(|(_, connection)| !connection.subscriptions.borrow().is_empty());
+        subscribed.map(|(_, connection)| Rc::clone(connection)).collect()
+    }
+
+    /// Queues a frame for a connection; it leaves with the next [`Hub::flush`].
+    pub fn push(&self, connection: &Rc<Connection>, frame: Bytes) {
+        if connection.push(frame, &self.metrics) {
+            self.dirty.borrow_mut().push(Rc::clone(connection));
+        }
+    }
+
+    /// Queues a text message for a connection.
+    pub fn send(&self, connection: &Rc<Connection>, text: &str) {
+        self.push(connection, frame::text(text));
+    }
+
+    /// Writes what was queued.
+    pub fn flush(&self) {
+        let (mut dirty, now) = (self.dirty.take(), self.now());
+        for connection in dirty.drain(..) {
+            connection.flush(&self.metrics, now);
+        }
+        let mut now = self.dirty.borrow_mut();
+        if now.is_empty() && dirty.capacity() <= 1024 {
+            *now = dirty;
+        }
+    }
+
+    /// Up to where this thread has delivered the history.
+    pub fn position(&self) -> Option<Position> {
+        self.history.borrow().position().cloned()
+    }
+
+    /// Begins the history at a position, with what came before it.
+    pub fn start_history(&self, position: Position, before: &[Arc<Delivery>]) {
+        self.history.borrow_mut().start(position, before);
+    }
+
+    /// Notes that a client has everything up to a position that this thread has not reached yet.
+    pub fn set_floor(&self, connection: &Connection, position: &Position) {
+        let mut indexes = self.indexes.borrow_mut();
+        for name in connection.subscriptions.borrow().iter() {
+            if let Some(index) = indexes.get_mut(name) {
+                index.set_floor(connection.key.get(), position);
+            }
+        }
+    }
+
+    /// The next batch of what a connection has missed since a position, as far as it subscribes to it now.
+    pub fn missed(&self, connection: &Connection, position: &Position) -> Missed {
+        let mut history = self.history.borrow_mut();
+        let indexes = self.indexes.borrow();
+        let Some(missed) = history.since(position) else { return Missed::Unrecoverable };
+        let mut batch = ReplayBatch { frames: Vec::new(), filters: 0, position: position.clone(), is_last: true };
+        let mut bytes = 0;
+        for (looked_at, delivery) in missed.enumerate() {
+            if looked_at >= BATCH_BROADCASTS_MAX || batch.filters >= BATCH_FILTERS_MAX || bytes >= BATCH_BYTES_MAX {
+                batch.is_last = false;
+                break;
+            }
+            if let Some(index) = indexes.get(delivery.name.as_str()) {
+                let (wanted, filters) = index.missed(connection.key.get(), delivery);
+                batch.filters += filters;
+                if wanted {
+                    bytes += delivery.frame.len();
+                    batch.frames.push(delivery.frame.clone());
+                }
+            }
+            if let Some(here) = &delivery.position {
+                batch.position.offset = here.offset;
+            }
+        }
+        Missed::Batch(batch)
+    }
+
+    /// Delivers a broadcast to all connections that subscribe to it, in turns with everything else on this thread. A
+    /// connection that subscribes from now on finds it in the history.
+    pub async fn fan_out(&self, delivery: &Arc<Delivery>) {
+        let started = Instant::now();
+        self.history.borrow_mut().push(delivery);
+        let moment = self.clock.tick();
+        let keys = self.indexes.borrow().get(delivery.name.as_str()).map(|index| index.wanting(delivery));
+        let Some(keys) = keys else { return };
+        let mut delivered = 0;
+        let mut others_had_their_turn = false;
+        for turn in keys.chunks(FAN_OUT_TURN) {
+            for key in turn {
+                let connection = self.connections.borrow().get(*key).cloned();
+                let Some(connection) = connection else { continue };
+                // The key may belong to another connection by now.
+                if others_had_their_turn && !self.still_wants(*key, delivery, moment) {
+                    continue;
+                }
+                if delivery.except.as_ref() == Some(&connection.caller.id) {
+                    continue;
+                }
+                // Its replay will find the broadcast in the history.
+                if delivery.position.is_some() && connection.requests.is_replaying() {
+                    continue;
+                }
+                if connection.push(delivery.frame.clone(), &self.metrics) {
+                    connection.flush(&self.metrics, self.now());
+                }
+                delivered += 1;
+            }
+            tokio::task::yield_now().await;
+            others_had_their_turn = true;
+        }
+        self.metrics.deliveries.inc_by(delivered);
+        self.metrics.fan_out.observe(started.elapsed().as_secs_f64());
+    }
+
+    fn still_wants(&self, key: usize, delivery: &Delivery, moment: u64) -> bool {
+        let indexes = self.indexes.borrow();
+        indexes.get(delivery.name.as_str()).is_some_and(|index| index.wants(key, delivery, moment))
+    }
+}

@@ -1,0 +1,172 @@
+//! A shard: one serving thread with its own connections, its own connections to workers, and its own buffers.
+//!
+//! Shards share nothing on the hot path: they meet only at the bus and at the counters.
+//!
+//! * [`command`]: what other threads tell a shard
+//! * [`state`]: what it owns
+//! * [`call`]: where a call came from; [`completion`]: what every result of a call goes through
+//! * [`hub`]: its connections; [`departures`]: how they end; [`subscription_index`]: who subscribes to an event
+//! * [`delivery`]: a broadcast; [`history`]: the last of them
+
+pub mod call;
+pub mod command;
+pub mod completion;
+pub mod delivery;
+pub mod departures;
+pub mod history;
+pub mod hub;
+pub mod state;
+pub mod subscription_index;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diffyne_shared::bus::Position;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, LocalSet};
+
+use crate::connection::selector::ConnectionSelector;
+use crate::connection::{Connection, grant_request, reply};
+use crate::http::{self, ajax_call};
+use crate::protocol;
+use crate::relay::RelayResult;
+use crate::relay::discovery::Workers;
+use crate::socket::Close;
+
+use call::CallOrigin;
+use command::{Command, Inbox, ShardHandle};
+use departures::ReconnectPolicy;
+use state::{GatewayContext, Shard};
+
+/// How often this thread's counters are added to the shared ones.
+const FLUSH_METRICS_EVERY: Duration = Duration::from_millis(100);
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// Starts a serving thread.
+pub fn spawn(
+    index: usize,
+    context: Arc<GatewayContext>,
+) -> std::io::Result<(ShardHandle, std::thread::JoinHandle<()>)> {
+    let (handle, inbox) = ShardHandle::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name(format!("gateway-{index}")).spawn(move || {
+        let local = LocalSet::new();
+        let shard = Shard::new(&context, complete);
+        local.block_on(&runtime, run(&shard, inbox, context.workers.clone()));
+        // Tasks that are left (a slow flush, a retrying connection to a worker) end with the runtime.
+    })?;
+    Ok((handle, thread))
+}
+
+/// Hands the result of a call to whoever made the call.
+fn complete(shard: &Rc<Shard>, origin: CallOrigin, result: &RelayResult<'_>) {
+    match origin {
+        CallOrigin::Socket(connection, pending) => reply::complete(shard, &connection, &pending, result),
+        CallOrigin::Ajax(pending) => ajax_call::complete(shard, pending, result),
+        CallOrigin::Grant(connection, request) => grant_request::complete(shard, &connection, *request, result),
+    }
+}
+
+async fn run(shard: &Rc<Shard>, mut inbox: Inbox, workers: watch::Receiver<Workers>) {
+    let background = [
+        tokio::task::spawn_local(Rc::clone(&shard.relay).run(workers)),
+        spawn_heartbeat(shard),
+        spawn_metrics_flush(shard),
+        spawn_http(shard, inbox.accepted),
+    ];
+    while let Some(command) = inbox.commands.recv().await {
+        execute(shard, command).await;
+    }
+    for task in background {
+        task.abort();
+    }
+}
+
+fn spawn_heartbeat(shard: &Rc<Shard>) -> JoinHandle<()> {
+    let shard = Rc::clone(shard);
+    tokio::task::spawn_local(async move {
+        let mut tick = tokio::time::interval(HEARTBEAT_EVERY);
+        loop {
+            tick.tick().await;
+            shard.hub.heartbeat();
+        }
+    })
+}
+
+fn spawn_metrics_flush(shard: &Rc<Shard>) -> JoinHandle<()> {
+    let metrics = Rc::clone(&shard.metrics);
+    tokio::task::spawn_local(async move {
+        let mut tick = tokio::time::interval(FLUSH_METRICS_EVERY);
+        loop {
+            tick.tick().await;
+            metrics.flush();
+        }
+    })
+}
+
+fn spawn_http(
+    shard: &Rc<Shard>,
+    mut accepted: tokio::sync::mpsc::Receiver<diffyne_shared::listener::AcceptedStream>,
+) -> JoinHandle<()> {
+    let shard = Rc::clone(shard);
+    tokio::task::spawn_local(async move {
+        while let Some(connection) = accepted.recv().await {
+            http::serve(&shard, connection);
+        }
+    })
+}
+
+async fn execute(shard: &Rc<Shard>, command: Command) {
+    // Whoever waits for an answer here may be gone: then it is dropped.
+    match command {
+        Command::Deliver(delivery) => shard.hub.fan_out(&delivery).await,
+        Command::StartHistory(position, before) => shard.hub.start_history(position, &before),
+        Command::Gap(position) => report_gap(shard, position),
+        Command::Drain(per_second) => {
+            shard.set_draining();
+            let shard = Rc::clone(shard);
+            tokio::task::spawn_local(async move { shard.hub.drain(per_second).await });
+        }
+        Command::Close => close_all(shard),
+        Command::Largest(reply) => drop(reply.send(shard.hub.largest())),
+        Command::Shed(chosen) => shard.hub.shed(&chosen),
+        Command::Find(selector, reply) => {
+            drop(reply.send(selected(shard, &selector).iter().map(|connection| connection.describe()).collect()));
+        }
+        Command::Disconnect(selector, reply) => drop(reply.send(disconnect(shard, &selector))),
+        Command::Workers(reply) => drop(reply.send(shard.relay.workers())),
+    }
+}
+
+/// Tells those who subscribe that broadcasts are missing; the history begins anew.
+fn report_gap(shard: &Shard, position: Position) {
+    let frame = protocol::gap(&position);
+    shard.hub.start_history(position, &[]);
+    for connection in shard.hub.subscribed() {
+        shard.hub.push(&connection, frame.clone());
+    }
+    shard.hub.flush();
+}
+
+fn close_all(shard: &Shard) {
+    for connection in shard.hub.all() {
+        connection.close(&Close::GOING_AWAY, &shard.metrics, shard.hub.now());
+    }
+}
+
+/// The connections that a selector names, without those that are closing already.
+fn selected(shard: &Shard, selector: &ConnectionSelector) -> Vec<Rc<Connection>> {
+    let is_selected = |connection: &Rc<Connection>| connection.takes_messages() && selector.matches(connection);
+    shard.hub.all().into_iter().filter(is_selected).collect()
+}
+
+/// Closes connections that an operator names, and tells how many.
+fn disconnect(shard: &Shard, selector: &ConnectionSelector) -> usize {
+    let found = selected(shard, selector);
+    for connection in &found {
+        shard.hub.send_disconnect(connection, "disconnected", ReconnectPolicy::Never);
+        connection.close(&Close::DISCONNECTED, &shard.metrics, shard.hub.now());
+    }
+    found.len()
+}

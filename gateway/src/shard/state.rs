@@ -1,0 +1,246 @@
+//! What one serving thread owns, and what all of them share.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use diffyne_shared::bus::{Bus, Position};
+use diffyne_shared::settings::gateway::GatewaySettings;
+use diffyne_shared::token::SharedTokens;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::call::CallOrigin;
+use super::delivery::Clock;
+use super::history::HistoryLimits;
+use super::hub::Hub;
+use crate::auth::admission::Admission;
+use crate::auth::grant::Grants;
+use crate::auth::sealed_cookies::SealedCookies;
+use crate::connection::account::Rates;
+use crate::connection::component_queues::PendingCall;
+use crate::connection::{Connection, ConnectionLimits, ConnectionTerms};
+use crate::http::idle::IdleConnections;
+use crate::http::pages::Pages;
+use crate::metrics::{Metrics, ShardMetrics};
+use crate::quota::{Quota, Ticket};
+use crate::relay::discovery::Workers;
+use crate::relay::{CallHandler, CallRequest, Relay, RelayObserver, RelayResult, RelaySettings};
+use crate::socket::DecoderLimits;
+
+/// Bytes of one read from a connection.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// What all shards of a gateway share.
+pub struct GatewayContext {
+    /// The settings of this start.
+    pub settings: Arc<GatewaySettings>,
+    /// The bus.
+    pub bus: Bus,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Who may connect; its keys can be exchanged.
+    pub admission: Arc<Admission>,
+    /// The worker token, which proves this gateway to workers and other gateways; can be exchanged.
+    pub tokens: SharedTokens,
+    /// Seals cookies for browsers.
+    pub sealed_cookies: Arc<SealedCookies>,
+    /// Pages beside the WebSocket.
+    pub pages: Arc<dyn Pages>,
+    /// Orders subscriptions and deliveries.
+    pub clock: Clock,
+    /// Limits of this process.
+    pub quota: Arc<Quota>,
+    /// Signs and verifies grants.
+    pub grants: Arc<Grants>,
+    /// Connections that are no WebSocket yet.
+    pub handshakes: Arc<AtomicUsize>,
+    /// AJAX calls that have no response yet.
+    pub requests: Arc<AtomicUsize>,
+    /// The server stops: HTTP connections are not kept alive.
+    pub stopping: CancellationToken,
+    /// Settings of each shard's relay.
+    pub relay: RelaySettings,
+    /// The addresses of all workers.
+    pub workers: watch::Receiver<Workers>,
+}
+
+/// What to do with the result of a call. A function, since `connection` and `http`, which know, import this file.
+pub(super) type CompleteCall = fn(&Rc<Shard>, CallOrigin, &RelayResult<'_>);
+
+/// One serving thread.
+pub struct Shard {
+    /// The settings of this start.
+    pub settings: Arc<GatewaySettings>,
+    /// Who may connect.
+    pub admission: Arc<Admission>,
+    /// This thread's connections.
+    pub hub: Hub,
+    /// This thread's connections to workers.
+    pub relay: Rc<Relay<CallOrigin>>,
+    /// The bus.
+    pub bus: Bus,
+    /// This thread's counters.
+    pub metrics: Rc<ShardMetrics>,
+    /// Seals cookies for browsers.
+    pub sealed_cookies: Arc<SealedCookies>,
+    /// Pages beside the WebSocket.
+    pub pages: Arc<dyn Pages>,
+    /// How fast each connection may cause work.
+    pub rates: Rates,
+    /// The buffer of every read.
+    pub scratch: RefCell<Box<[u8]>>,
+    /// Limits of this process.
+    pub quota: Arc<Quota>,
+    /// Signs and verifies grants.
+    pub grants: Arc<Grants>,
+    /// HTTP connections of this thread that have sent no request.
+    pub idle: Rc<IdleConnections>,
+    /// Connections that are no WebSocket yet, of all threads.
+    pub handshakes: Arc<AtomicUsize>,
+    /// AJAX calls that have no response yet, of all threads.
+    pub requests: Arc<AtomicUsize>,
+    /// The server stops: HTTP connections are not kept alive.
+    pub stopping: CancellationToken,
+    draining: Cell<bool>,
+    request_numbers: Cell<u64>,
+}
+
+struct RelayMetrics(Rc<ShardMetrics>);
+
+impl RelayObserver for RelayMetrics {
+    fn busy(&self) {
+        self.0.busy.inc();
+    }
+    fn stray_reply(&self) {
+        self.0.stray_replies.inc();
+    }
+    fn cancelled(&self) {
+        self.0.in_flight(-1);
+    }
+    fn worker_connection(&self, up: bool) {
+        self.0.worker_connections.add(if up { 1 } else { -1 });
+    }
+    fn waiting(&self, delta: i64) {
+        self.0.calls_waiting.add(delta);
+    }
+    fn unproved(&self) {
+        self.0.unproved.with_label_values(&["worker"]).inc();
+    }
+}
+
+/// Takes results from the relay for a shard.
+struct Completions {
+    shard: Weak<Shard>,
+    complete: CompleteCall,
+}
+
+impl CallHandler<CallOrigin> for Completions {
+    fn complete(&self, origin: CallOrigin, result: &RelayResult<'_>) {
+        if let Some(shard) = self.shard.upgrade() {
+            (self.complete)(&shard, origin, result);
+        }
+    }
+
+    fn batch_complete(&self) {
+        if let Some(shard) = self.shard.upgrade() {
+            shard.hub.flush();
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn new(context: &GatewayContext, complete: CompleteCall) -> Rc<Self> {
+        let settings = Arc::clone(&context.settings);
+        let metrics = Rc::new(ShardMetrics::new(Arc::clone(&context.metrics)));
+        let ping_seconds = u32::try_from(settings.ping_interval.as_secs()).unwrap_or(25);
+        let hub = Hub::new(context.clock.clone(), history_limits(&settings), ping_seconds, Rc::clone(&metrics));
+        Rc::new_cyclic(|shard| {
+            let handler = Rc::new(Completions { shard: Weak::clone(shard), complete });
+            let observer = Rc::new(RelayMetrics(Rc::clone(&metrics)));
+            Self {
+                admission: Arc::clone(&context.admission),
+                hub,
+                relay: Relay::new(context.relay.clone(), observer, handler),
+                bus: context.bus.clone(),
+                metrics,
+                sealed_cookies: Arc::clone(&context.sealed_cookies),
+                pages: Arc::clone(&context.pages),
+                rates: rates(&settings),
+                scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+                quota: Arc::clone(&context.quota),
+                grants: Arc::clone(&context.grants),
+                idle: Rc::default(),
+                handshakes: Arc::clone(&context.handshakes),
+                requests: Arc::clone(&context.requests),
+                stopping: context.stopping.clone(),
+                draining: Cell::new(false),
+                request_numbers: Cell::new(0),
+                settings,
+            }
+        })
+    }
+
+    /// Up to where this thread has delivered the history; before it has delivered anything, the bus's position.
+    pub fn position(&self) -> Option<Position> {
+        self.hub.position().or_else(|| self.bus.position())
+    }
+
+    /// Limits of what a connection may send.
+    pub fn decoder_limits(&self) -> DecoderLimits {
+        DecoderLimits { message_bytes_max: self.settings.message_bytes_max, binary: false }
+    }
+
+    /// Whether the server stops.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    pub(super) fn set_draining(&self) {
+        self.draining.set(true);
+    }
+
+    /// A number that no other AJAX request of this thread has.
+    pub fn next_request_number(&self) -> u64 {
+        self.request_numbers.replace(self.request_numbers.get() + 1)
+    }
+
+    /// Hands a connection's call to the relay.
+    pub fn submit(&self, connection: &Rc<Connection>, request: CallRequest, pending: PendingCall) {
+        self.relay.submit(request, CallOrigin::Socket(Rc::clone(connection), pending));
+    }
+
+    /// The terms for a new connection.
+    pub fn terms(&self, ticket: Ticket) -> ConnectionTerms {
+        let seconds = |limit: std::time::Duration| limit.as_secs_f64().ceil() as u32;
+        // Spread, so that connections that came together do not leave together.
+        let age = self.settings.connection_age_max.mul_f64(0.9 + fastrand::f64() / 5.0);
+        let limits = ConnectionLimits {
+            outbox_bytes_max: self.settings.outbox_bytes_max,
+            held_bytes_max: self.settings.connection_bytes_max,
+            message_seconds: seconds(self.settings.message_timeout),
+            outbox_seconds: seconds(self.settings.outbox_timeout),
+            idle_seconds: seconds(self.settings.idle_timeout),
+            age_seconds: seconds(age),
+        };
+        ConnectionTerms { ticket, limits }
+    }
+}
+
+fn history_limits(settings: &GatewaySettings) -> HistoryLimits {
+    HistoryLimits {
+        length: settings.redis.history_length,
+        bytes: settings.redis.history_bytes,
+        age: settings.redis.history_age,
+    }
+}
+
+fn rates(settings: &GatewaySettings) -> Rates {
+    Rates {
+        work: settings.connection_rate,
+        frames: settings.frame_rate,
+        messages: settings.message_rate,
+        calls: settings.call_rate,
+    }
+}

@@ -1,0 +1,74 @@
+//! What gateways publish, and what the bus delivers to them.
+
+use thiserror::Error;
+
+/// An event to publish.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// Event name.
+    pub name: String,
+    /// The `params` list as JSON.
+    pub params: String,
+    /// The client that has the event already.
+    pub except: Option<String>,
+    /// How many broadcasts caused this one.
+    pub depth: u32,
+}
+
+/// Where in the history something is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The history's name; another one means that the past is lost.
+    pub epoch: String,
+    /// Dense count of broadcasts.
+    pub offset: u64,
+}
+
+/// A broadcast to deliver.
+#[derive(Debug, Clone)]
+pub struct Broadcast {
+    /// Unique; clients drop one that they have seen.
+    pub id: String,
+    /// Its place; `None` when it was delivered while Redis was away.
+    pub position: Option<Position>,
+    /// What was published.
+    pub event: Publication,
+}
+
+/// What the bus tells its gateway, in order.
+#[derive(Debug)]
+pub enum BusEvent {
+    /// Deliver to all subscribed.
+    Broadcast(Broadcast),
+    /// Redis is away: deliver to those who are subscribed now, and remember it under the id.
+    Local(Broadcast),
+    /// The first word: where the history is, and what came before, oldest first.
+    Start {
+        /// The head.
+        position: Position,
+        /// As far back as it reaches.
+        history: Vec<Broadcast>,
+    },
+    /// Something was missed that cannot be replayed.
+    Gap(Position),
+    /// A query of another gateway; see [`Bus::respond`](super::Bus::respond).
+    Query {
+        /// Names the query for the response.
+        id: String,
+        /// The query.
+        query: String,
+    },
+}
+
+/// Why a broadcast was not taken.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("the queue of broadcasts is full")]
+pub struct QueueFull;
+
+/// The most that an event name may have.
+const EVENT_NAME_MAX: usize = 128;
+
+/// Whether this can be an event's name: printable, and not long.
+pub fn is_event_name(name: &str) -> bool {
+    (1..=EVENT_NAME_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}

@@ -1,0 +1,24 @@
+//! Which tasks of the bus reach Redis.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Whether each task reaches Redis.
+#[derive(Debug)]
+pub(super) struct RedisHealth {
+    pub(super) publisher: AtomicBool,
+    pub(super) subscriber: AtomicBool,
+    pub(super) heartbeat: AtomicBool,
+}
+
+impl RedisHealth {
+    /// At the start only the publisher counts as well: it has nothing to send.
+    pub(super) fn new() -> Self {
+        Self { publisher: AtomicBool::new(true), subscriber: AtomicBool::new(false), heartbeat: AtomicBool::new(false) }
+    }
+
+    /// Whether all tasks do.
+    pub(super) fn is_up(&self) -> bool {
+        self.publisher.load(Relaxed) && self.subscriber.load(Relaxed) && self.heartbeat.load(Relaxed)
+    }
+}

@@ -1,0 +1,93 @@
+//! What the bus keeps for its gateway, whatever carries it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use arc_swap::ArcSwap;
+
+use super::event::Position;
+use super::once::SeenNames;
+
+/// Connections by gateway id.
+pub type Presence = BTreeMap<String, u64>;
+
+/// What the bus has counted since the start.
+#[derive(Debug, Default)]
+pub struct BusCounters {
+    /// Broadcasts that Redis or the memory bus took.
+    pub published: AtomicU64,
+    /// Broadcasts waiting for Redis.
+    pub waiting: AtomicU64,
+    /// Broadcasts that found the queue full.
+    pub overflowed: AtomicU64,
+    /// Gaps closed from the history.
+    pub gaps_closed: AtomicU64,
+    /// Gaps that had to be told to clients.
+    pub gaps_told: AtomicU64,
+    /// Times that Redis came back.
+    pub reconnects: AtomicU64,
+}
+
+/// What a gateway says about itself.
+#[derive(Debug, Clone)]
+pub struct GatewayIdentity {
+    /// Name and 64 random bits: another start is another gateway.
+    pub id: String,
+}
+
+impl GatewayIdentity {
+    /// The identity of this start of the gateway called `name`.
+    pub fn new(name: &str) -> Self {
+        Self { id: format!("{name}.{:016x}", random_bits()) }
+    }
+}
+
+/// Whether Redis answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisState {
+    /// Not used.
+    Off,
+    /// It answers.
+    Up,
+    /// It does not, or the subscription is lost.
+    Down,
+}
+
+impl RedisState {
+    /// As `/health` says it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// What both variants keep for readers.
+pub(super) struct Shared {
+    pub(super) identity: GatewayIdentity,
+    pub(super) position: ArcSwap<Option<Position>>,
+    pub(super) presence: ArcSwap<Presence>,
+    pub(super) counters: BusCounters,
+    pub(super) seen: SeenNames,
+}
+
+impl Shared {
+    pub(super) fn new(identity: GatewayIdentity) -> Arc<Self> {
+        let presence = Presence::from([(identity.id.clone(), 0)]);
+        Arc::new(Self {
+            identity,
+            position: ArcSwap::from_pointee(None),
+            presence: ArcSwap::from_pointee(presence),
+            counters: BusCounters::default(),
+            seen: SeenNames::default(),
+        })
+    }
+}
+
+/// 64 random bits from the system.
+pub fn random_bits() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
+}

@@ -1,0 +1,307 @@
+//! The bodies of frames.
+
+use serde::{Deserialize, Serialize};
+pub use serde_bytes::ByteBuf as Bytes;
+
+use super::version::VersionRange;
+
+/// The first frame of a gateway, and a worker's when it takes calls.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Hello {
+    /// Protocol versions spoken.
+    pub versions: VersionRange,
+    /// Names of optional features.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// Who this is: a gateway's or a worker's id.
+    pub id: String,
+    /// The token itself: from gateways of version 1 only. See [`handshake`](super::handshake).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Calls that the worker runs side by side; 0 from a gateway.
+    #[serde(default)]
+    pub capacity: u32,
+    /// What the worker runs calls on, for people.
+    #[serde(default)]
+    pub backend: String,
+    /// The worker takes no new calls.
+    #[serde(default)]
+    pub draining: bool,
+    /// The worker's backend cannot run calls now; its log and its `/ready` give the reason.
+    #[serde(default)]
+    pub faulty: bool,
+    /// Longest frame that this side takes, in bytes; older releases do not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame_bytes_max: Option<u32>,
+    /// Calls that may wait in the worker beyond its capacity, so that gateways send no more; older releases do not
+    /// tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<u32>,
+    /// A gateway's random bytes, so that the worker's proof is made for this connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<Bytes>,
+    /// A worker's MAC, after it has seen the gateway's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Bytes>,
+}
+
+impl Hello {
+    /// The hello of a gateway.
+    pub fn gateway(id: &str, nonce: Bytes, frame_bytes_max: usize) -> Self {
+        let frame_bytes_max = u32::try_from(frame_bytes_max).ok();
+        Self { id: id.to_owned(), nonce: Some(nonce), frame_bytes_max, ..Self::default() }
+    }
+
+    /// The hello of a worker that runs `capacity` calls side by side.
+    pub fn worker(id: &str, capacity: u32) -> Self {
+        Self { id: id.to_owned(), capacity, ..Self::default() }
+    }
+}
+
+/// A worker's challenge to a gateway that connects.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Challenge {
+    /// Protocol versions spoken.
+    pub versions: VersionRange,
+    /// The worker's id.
+    pub id: String,
+    /// Random bytes for this connection.
+    pub nonce: Bytes,
+}
+
+/// A gateway's answer to a challenge.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Proof {
+    /// A MAC by each of its tokens.
+    pub macs: Vec<Bytes>,
+}
+
+/// How a call came to the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Over a WebSocket.
+    Ws,
+    /// As an HTTP request.
+    Ajax,
+}
+
+/// What a call asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CallKind {
+    /// `diffyne.call`: run a method.
+    Call,
+    /// `diffyne.update`: set a property.
+    Update,
+    /// A lazy component's first state.
+    Mount,
+    /// May this user hear these events?
+    Grant,
+}
+
+/// The client that calls.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Client<'a> {
+    /// The client id of the connection.
+    #[serde(borrow)]
+    pub id: &'a str,
+    /// The address of the browser, as far as proxies are trusted.
+    #[serde(borrow)]
+    pub ip: &'a str,
+    /// How the call came.
+    pub transport: Transport,
+    /// `name: value` lines of the handshake, one blob made once a connection.
+    #[serde(borrow, with = "serde_bytes", default)]
+    pub headers: &'a [u8],
+    /// Cookies set since the handshake.
+    #[serde(borrow, with = "serde_bytes", default)]
+    pub jar: &'a [u8],
+}
+
+/// The push that a call reacts to.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Cause {
+    /// Id of the broadcast.
+    pub id: String,
+    /// Its depth.
+    pub depth: u32,
+}
+
+/// One component call on its way to a worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Call<'a> {
+    /// Unique on this relay connection.
+    pub id: u64,
+    /// What is left of the time for this call.
+    pub budget_ms: u32,
+    /// Who calls.
+    #[serde(borrow)]
+    pub client: Client<'a>,
+    /// What is asked for.
+    pub kind: CallKind,
+    /// The push that this call reacts to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// The client's `data` object, as it came.
+    #[serde(borrow, with = "serde_bytes")]
+    pub payload: &'a [u8],
+}
+
+/// How a call ended; the label of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Ran; patches, or a redirect.
+    Ok,
+    /// The component's validation refused its state, or the message its shape.
+    ValidationError,
+    /// Unknown or not invokable method, or a parameter of the wrong type.
+    MethodError,
+    /// Unknown, hidden, locked or computed property, or a value of the wrong type.
+    PropertyError,
+    /// The signature does not fit the state.
+    SecurityError,
+    /// The component threw.
+    Exception,
+    /// The backend failed.
+    ServerError,
+    /// No such component.
+    UnknownComponent,
+    /// From a newer worker.
+    #[serde(other)]
+    Other,
+}
+
+impl Outcome {
+    /// The label of metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ValidationError => "validation_error",
+            Self::MethodError => "method_error",
+            Self::PropertyError => "property_error",
+            Self::SecurityError => "security_error",
+            Self::Exception => "exception",
+            Self::ServerError => "server_error",
+            Self::UnknownComponent => "unknown_component",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// An event of a response that may leave for the whole cluster: its `to` is null.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResponseEvent<'a> {
+    /// Place in the response's `events`.
+    pub index: u32,
+    /// Event name.
+    #[serde(borrow)]
+    pub name: &'a str,
+    /// The `params` list as JSON.
+    #[serde(borrow, with = "serde_bytes")]
+    pub params: &'a [u8],
+}
+
+/// What a call did to the user's session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionChange {
+    /// As before, or no session at all.
+    #[default]
+    Same,
+    /// Another id: login, logout.
+    Changed,
+    /// It had ended.
+    Gone,
+}
+
+/// The answer to a call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reply<'a> {
+    /// The call's id.
+    pub id: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The status code of the response to an AJAX call.
+    #[serde(default)]
+    pub status: u16,
+    /// The finished JSON object, without `requestId` and `eventIds`.
+    #[serde(borrow, with = "serde_bytes")]
+    pub data: &'a [u8],
+    /// Number of the response's events: `eventIds` is as long.
+    #[serde(default)]
+    pub event_count: u32,
+    /// Events that may be broadcast.
+    #[serde(borrow, default)]
+    pub broadcasts: Vec<ResponseEvent<'a>>,
+    /// `Set-Cookie` values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_cookie: Vec<String>,
+    /// What became of the session.
+    #[serde(default)]
+    pub session: SessionChange,
+    /// The class's listeners, as JSON, when a mount or grant asked.
+    #[serde(borrow, default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
+    pub listeners: Option<&'a [u8]>,
+    /// The component's class as the worker spells it; older workers do not tell it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<&'a str>,
+    /// Calls running and waiting in the worker now.
+    #[serde(default)]
+    pub load: u32,
+    /// Its backend cannot run calls now.
+    #[serde(default)]
+    pub faulty: bool,
+}
+
+impl<'a> Reply<'a> {
+    /// An answer without events, cookies or listeners.
+    pub fn new(id: u64, outcome: Outcome, status: u16, data: &'a [u8]) -> Self {
+        Self {
+            id,
+            outcome,
+            status,
+            data,
+            event_count: 0,
+            broadcasts: Vec::new(),
+            set_cookie: Vec::new(),
+            session: SessionChange::Same,
+            listeners: None,
+            component: None,
+            load: 0,
+            faulty: false,
+        }
+    }
+}
+
+/// A worker's load: the answer to `Ping`, or sent when the load changes.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Pong {
+    /// Calls running and waiting in the worker now.
+    pub load: u32,
+    /// The worker takes no new calls.
+    #[serde(default)]
+    pub draining: bool,
+    /// The worker's backend cannot run calls now; its log and its `/ready` give the reason.
+    #[serde(default)]
+    pub faulty: bool,
+}
+
+/// The id of a call, alone.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct CallId {
+    /// The call's id.
+    pub id: u64,
+}
+
+/// Why a peer is refused, before the connection closes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Refuse {
+    /// Words for the other side's log.
+    pub reason: String,
+}
+
+/// A frame without fields.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Empty {}

@@ -1,0 +1,173 @@
+//! Reading the layers: flags, the environment, a `.env` file and a TOML file.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::error::SettingsError;
+use super::layers::{Entry, Layers};
+use super::source::Source;
+use super::spec::Spec;
+use super::{gateway, worker};
+
+/// The files to read, as the command line names them.
+#[derive(Debug, Clone, Default)]
+pub struct Files {
+    /// `--config`: a TOML file.
+    pub toml: Option<PathBuf>,
+    /// `--env-file`: a `.env` file.
+    pub env_file: Option<PathBuf>,
+}
+
+impl Layers {
+    /// Reads the layers for a program's settings. An empty value counts as not set.
+    pub fn read(
+        specs: &[&'static Spec],
+        files: &Files,
+        environment: &HashMap<String, String>,
+        flags: &HashMap<String, String>,
+    ) -> Result<Self, SettingsError> {
+        let toml = files.toml.as_deref().map(|path| read_toml(path, specs)).transpose()?.unwrap_or_default();
+        let env_file = files.env_file.as_deref().map(read_env_file).transpose()?.unwrap_or_default();
+        let entries = specs.iter().map(|&spec| {
+            let layers = [
+                (flags.get(spec.name), Source::Flag),
+                (environment.get(spec.name), Source::Environment),
+                (env_file.get(spec.name), Source::EnvFile(files.env_file.clone().unwrap_or_default())),
+                (toml.get(spec.name), Source::Toml(files.toml.clone().unwrap_or_default())),
+            ];
+            let set = layers.into_iter().find_map(|(value, source)| {
+                value.filter(|text| !text.trim().is_empty()).map(|text| (text.trim().to_owned(), source))
+            });
+            match set {
+                Some((text, source)) => Entry { spec, text: Some(text), source },
+                None => Entry { spec, text: spec.default.map(str::to_owned), source: Source::Default },
+            }
+        });
+        Ok(Self { entries: entries.collect() })
+    }
+}
+
+fn file_error(path: &Path, error: &dyn fmt::Display) -> SettingsError {
+    SettingsError::File { path: path.display().to_string(), error: error.to_string() }
+}
+
+fn read_toml(path: &Path, specs: &[&'static Spec]) -> Result<HashMap<String, String>, SettingsError> {
+    let text = std::fs::read_to_string(path).map_err(|error| file_error(path, &error))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| file_error(path, &error))?;
+    let mut values = HashMap::new();
+    for (key, value) in table {
+        // One file may serve both programs: a setting of the other one is no mistake.
+        if gateway::specs().iter().chain(&worker::specs()).all(|spec| spec.toml_key() != key) {
+            let hint = nearest(&key, specs).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            return Err(SettingsError::Unknown { path: path.display().to_string(), key, hint });
+        }
+        let Some(spec) = specs.iter().find(|spec| spec.toml_key() == key) else { continue };
+        let text = toml_text(&value).ok_or_else(|| {
+            file_error(path, &format_args!("`{key}` must be a string, a number, a boolean or a list"))
+        })?;
+        values.insert(spec.name.to_owned(), text);
+    }
+    Ok(values)
+}
+
+fn toml_text(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Float(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        toml::Value::Array(items) => Some(items.iter().map(toml_text).collect::<Option<Vec<_>>>()?.join(",")),
+        _ => None,
+    }
+}
+
+/// The setting whose key shares the longest beginning with a mistyped one.
+fn nearest(key: &str, specs: &[&'static Spec]) -> Option<String> {
+    let shared = |other: &str| key.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    specs.iter().map(|spec| spec.toml_key()).max_by_key(|other| shared(other)).filter(|other| shared(other) >= 3)
+}
+
+fn read_env_file(path: &Path) -> Result<HashMap<String, String>, SettingsError> {
+    dotenvy::from_path_iter(path)
+        .map_err(|error| file_error(path, &error))?
+        .collect::<Result<_, _>>()
+        .map_err(|error| file_error(path, &error))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::gateway::{DIFFYNE_WS_KEY as KEY, DIFFYNE_WS_PORT as PORT, GatewaySettings};
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn files(dir: &Path, toml: &str, env: &str) -> Files {
+        let (a, b) = (dir.join("c.toml"), dir.join("app.env"));
+        std::fs::write(&a, toml).unwrap();
+        std::fs::write(&b, env).unwrap();
+        Files { toml: Some(a), env_file: Some(b) }
+    }
+
+    #[test]
+    fn a_later_layer_wins_and_its_place_is_known() {
+        let dir = std::env::temp_dir().join(format!("diffyne-settings-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let files = files(&dir, "ws_port = 1\n", "DIFFYNE_WS_PORT=2\nDIFFYNE_WS_KEY=\"from the file\"\n");
+        let (env, flag) = (map(&[("DIFFYNE_WS_PORT", "3")]), map(&[("DIFFYNE_WS_PORT", "4")]));
+        let none = HashMap::new();
+        let steps = [
+            (Files::default(), &none, &none, "6001", Source::Default),
+            (Files { env_file: None, ..files.clone() }, &none, &none, "1", Source::Toml(dir.join("c.toml"))),
+            (files.clone(), &none, &none, "2", Source::EnvFile(dir.join("app.env"))),
+            (files.clone(), &env, &none, "3", Source::Environment),
+            (files, &env, &flag, "4", Source::Flag),
+        ];
+        for (files, env, flags, text, source) in steps {
+            let layers = Layers::read(&[&PORT, &KEY], &files, env, flags).unwrap();
+            let entry = &layers.entries[0];
+            assert_eq!((entry.text.as_deref(), &entry.source), (Some(text), &source));
+            assert!(!layers.table().contains("from the file"));
+        }
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_with_name_place_and_what_is_allowed() {
+        let flags = map(&[("DIFFYNE_WS_PORT", "many")]);
+        let layers = Layers::read(&[&PORT], &Files::default(), &HashMap::new(), &flags).unwrap();
+        let error = layers.get::<u16>(&PORT).unwrap_err().to_string();
+        assert_eq!(error, "DIFFYNE_WS_PORT = `many` (flag) is not allowed: it must be a whole number from 0 to 65535");
+    }
+
+    #[test]
+    fn an_unknown_toml_key_is_told_with_the_nearest_one() {
+        let path = std::env::temp_dir().join(format!("diffyne-unknown-{}.toml", std::process::id()));
+        std::fs::write(&path, "ws_prot = 1\n").unwrap();
+        let files = Files { toml: Some(path.clone()), env_file: None };
+        let error = Layers::read(&[&PORT], &files, &HashMap::new(), &HashMap::new()).unwrap_err().to_string();
+        assert!(error.contains("`ws_prot` is no setting; did you mean `ws_port`?"), "{error}");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn an_empty_value_counts_as_not_set() {
+        let env = map(&[("DIFFYNE_WS_KEY", " ")]);
+        let layers = Layers::read(&[&KEY], &Files::default(), &env, &HashMap::new()).unwrap();
+        assert_eq!(layers.get::<Option<String>>(&KEY).unwrap(), None);
+    }
+
+    #[test]
+    fn the_example_files_are_accepted() {
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+        let files = Files {
+            toml: Some(deploy.join("diffyne.toml.example")),
+            env_file: Some(deploy.join("diffyne.env.example")),
+        };
+        let layers = Layers::read(&gateway::specs(), &files, &HashMap::new(), &HashMap::new()).unwrap();
+        GatewaySettings::read(&layers).unwrap();
+    }
+}

@@ -1,0 +1,276 @@
+//! The bridge's reply to a call, and the result that it becomes. Every backend that calls PHP ends here.
+
+use std::borrow::Cow;
+
+use diffyne_shared::rpc::{CallKind, Outcome, SessionChange, Transport};
+use diffyne_shared::telemetry::{self, LogThrottle};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::names::{self, CallNames, KnownNames};
+use crate::call::{BroadcastEvent, CallError, CallResult, redirect};
+
+/// Limits log lines about failed and refused calls: anybody can cause them.
+static LINES: LogThrottle = LogThrottle::new(10, 50);
+
+/// The head of a reply: how a call ended, as the bridge reports it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct BridgeReply {
+    outcome: String,
+    error: String,
+    /// The class, method or property that an outcome is about.
+    name: String,
+    /// The class in the application's spelling.
+    component: String,
+    /// The method in the application's spelling.
+    method: String,
+    /// Texts by field. PHP encodes an empty array as a list.
+    errors: Value,
+    exception: String,
+    file: String,
+    line: u64,
+    /// Status of a response that the framework gave instead of the bridge.
+    status: u16,
+    events: Vec<BridgeEvent>,
+    event_count: u32,
+    set_cookie: Vec<String>,
+    session: Option<SessionChange>,
+    listeners: Option<String>,
+    /// Length of the body in bytes, where the body does not come in a frame.
+    length: Option<usize>,
+}
+
+/// An event that may go to the whole cluster.
+#[derive(Debug, Deserialize)]
+pub(super) struct BridgeEvent {
+    pub(super) index: u32,
+    pub(super) name: String,
+    /// The `params` list as JSON.
+    pub(super) params: String,
+}
+
+/// The call that a reply belongs to.
+#[derive(Clone, Copy)]
+pub(super) struct CallInfo<'a> {
+    pub(super) kind: CallKind,
+    pub(super) transport: Transport,
+    /// The component's class as the client spelled it.
+    pub(super) class: &'a str,
+    /// The method as the client spelled it; `update` or `mount` for those.
+    pub(super) method: &'a str,
+    pub(super) request_id: &'a str,
+    /// Whether clients may see exceptions.
+    pub(super) debug: bool,
+    pub(super) known_names: &'a KnownNames,
+}
+
+impl BridgeReply {
+    /// The program that was called failed without a reply of its own.
+    pub(super) fn broken(error: String) -> Self {
+        Self { outcome: "exception".to_owned(), error, ..Self::default() }
+    }
+
+    /// The application's framework responded instead of the component.
+    pub(super) fn refused(status: u16) -> Self {
+        Self { outcome: "refused".to_owned(), status, ..Self::default() }
+    }
+
+    /// The call ran until its deadline and was ended.
+    pub(super) fn timed_out() -> Self {
+        Self { outcome: "timed_out".to_owned(), ..Self::default() }
+    }
+
+    /// The call succeeded with these events.
+    pub(super) fn succeeded(event_count: u32, events: Vec<BridgeEvent>) -> Self {
+        Self { outcome: "ok".to_owned(), event_count, events, ..Self::default() }
+    }
+
+    /// The call failed with one of the bridge's outcomes.
+    pub(super) fn failed(outcome: &str, error: String, errors: Value) -> Self {
+        Self { outcome: outcome.to_owned(), error, errors, ..Self::default() }
+    }
+
+    /// Takes the cookies from the response's headers.
+    pub(super) fn set_cookies(&mut self, lines: Vec<String>) {
+        self.set_cookie = lines;
+    }
+
+    /// Names what the outcome is about, where the reply does not.
+    pub(super) fn default_name(&mut self, class: &str, member: &str) {
+        if self.name.is_empty() {
+            self.name = if self.outcome == "unknown_component" { class } else { member }.to_owned();
+        }
+    }
+
+    /// Takes the client's spelling of class and method after a successful call.
+    ///
+    /// The package's endpoint reports no names, but success shows that they exist in some spelling.
+    pub(super) fn default_spelling(&mut self, class: &str, method: &str) {
+        if self.is_ok() {
+            self.component = class.trim_start_matches('\\').to_ascii_lowercase();
+            self.method = method.to_ascii_lowercase();
+        }
+    }
+
+    /// Why the call failed, if it did.
+    pub(super) fn error(&self) -> Option<&str> {
+        (!self.is_ok()).then_some(&self.error)
+    }
+
+    /// Whether the body is complete.
+    pub(super) fn has_length_of(&self, body: &[u8]) -> bool {
+        self.length.is_none_or(|length| length == body.len())
+    }
+
+    /// Whether the process exits after this reply.
+    pub(super) fn is_last(&self) -> bool {
+        self.outcome == "exit"
+    }
+
+    fn is_ok(&self) -> bool {
+        self.outcome == "ok"
+    }
+
+    /// The call's result. `body` is the client's JSON of a successful call.
+    pub(super) fn into_result(self, body: Vec<u8>, call: &CallInfo<'_>) -> CallResult {
+        if !self.is_ok() {
+            return self.into_failure(call);
+        }
+        match body_error(&body) {
+            Some(error) => {
+                let Self { component, method, .. } = self;
+                Self { component, method, ..Self::broken(error) }.into_failure(call)
+            }
+            None => self.into_success(body, call),
+        }
+    }
+
+    fn into_success(self, body: Vec<u8>, call: &CallInfo<'_>) -> CallResult {
+        let CallNames { class, method } = self.names(call);
+        let broadcast =
+            |event: BridgeEvent| BroadcastEvent { index: event.index, name: event.name, params: event.params.into() };
+        CallResult {
+            class,
+            method,
+            outcome: Outcome::Ok,
+            status: 200,
+            data: body,
+            event_count: self.event_count,
+            broadcasts: self.events.into_iter().map(broadcast).collect(),
+            set_cookie: self.set_cookie,
+            listeners: self.listeners.map(String::into_bytes),
+            session: self.session.unwrap_or_default(),
+        }
+    }
+
+    fn into_failure(self, call: &CallInfo<'_>) -> CallResult {
+        let names = self.names(call);
+        let (error, place) = (self.call_error(), self.place(&names));
+        error.warn_if_unsigned(&names.class);
+        log(&error, &names, &place, call.request_id);
+        CallResult {
+            class: names.class,
+            method: names.method,
+            outcome: error.outcome(),
+            status: error.status(),
+            data: error.response(call.kind, call.transport, call.debug, &place).to_string().into_bytes(),
+            set_cookie: self.set_cookie,
+            session: self.session.unwrap_or_default(),
+            ..CallResult::default()
+        }
+    }
+
+    fn call_error(&self) -> CallError {
+        let (name, error) = (self.name.clone(), self.error.clone());
+        match self.outcome.as_str() {
+            "invalid" => CallError::Invalid(error),
+            "validation" => CallError::Validation(match &self.errors {
+                Value::Object(errors) => errors.clone(),
+                _ => Map::new(),
+            }),
+            "unknown_method" => CallError::UnknownMethod(name),
+            "method" => CallError::Method(error),
+            "unknown_property" => CallError::UnknownProperty(name),
+            "property" => CallError::Property(error),
+            "unknown_component" => CallError::UnknownComponent(name),
+            "unsigned" => CallError::Unsigned,
+            "not_lazy" => CallError::NotLazy(name),
+            "refused" => CallError::Refused(self.status),
+            "timed_out" => CallError::TimedOut,
+            _ => CallError::Exception(error),
+        }
+    }
+
+    fn place(&self, names: &CallNames) -> String {
+        let Self { exception, file, line, .. } = self;
+        if exception.is_empty() && file.is_empty() {
+            return format!("{}::{}", names.class, names.method);
+        }
+        format!("{exception} in {file}:{line}")
+    }
+
+    /// The class and method in the application's spelling, where they are known to exist.
+    fn names(&self, call: &CallInfo<'_>) -> CallNames {
+        if call.kind == CallKind::Grant {
+            // A grant request is about several classes.
+            return CallNames { class: String::new(), method: call.method.to_owned() };
+        }
+        let class = names::valid_or_empty(&self.component);
+        if class.is_empty() {
+            return call.known_names.find(call.class, call.method);
+        }
+        // `update` and `mount` are no methods of the class.
+        let method = if call.kind == CallKind::Call { names::valid_or_empty(&self.method) } else { call.method };
+        let names = CallNames { class: class.to_owned(), method: method.to_owned() };
+        call.known_names.learn(&names);
+        names
+    }
+}
+
+/// The part of a client's JSON that the worker checks.
+#[derive(Deserialize)]
+struct CheckedBody<'a> {
+    #[serde(borrow, default)]
+    redirect: Option<RedirectTarget<'a>>,
+}
+
+#[derive(Deserialize)]
+struct RedirectTarget<'a> {
+    #[serde(borrow, default)]
+    url: Cow<'a, str>,
+}
+
+/// Why no page may get this body: it is not exactly one JSON object, or its redirect is refused.
+fn body_error(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok().filter(|text| text.starts_with('{'));
+    match text.map(serde_json::from_str::<CheckedBody<'_>>) {
+        Some(Ok(CheckedBody { redirect: Some(target) })) => {
+            redirect::check(&target.url).err().map(|error| error.to_string())
+        }
+        Some(Ok(_)) => None,
+        // Invalid JSON would break the whole message for the page.
+        Some(Err(_)) | None => Some("the answer is no JSON object".to_owned()),
+    }
+}
+
+/// Logs errors of the application and refusals of its framework for operators.
+fn log(error: &CallError, CallNames { class, method }: &CallNames, place: &str, request: &str) {
+    if !matches!(error, CallError::Exception(_) | CallError::Refused(_)) {
+        return;
+    }
+    let Some(left_out) = LINES.allow() else { return };
+    if let CallError::Exception(error) = error {
+        let (error, place) = (telemetry::error(error), telemetry::error(place));
+        tracing::error!(component = class, method, %error, %place, request, left_out, "a component failed");
+    } else if let CallError::Refused(status) = error {
+        tracing::warn!(
+            component = class,
+            method,
+            status,
+            request,
+            left_out,
+            "the application answered instead of the component"
+        );
+    }
+}

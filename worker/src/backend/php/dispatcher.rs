@@ -1,0 +1,387 @@
+//! Hands calls to PHP processes.
+//!
+//! A call takes a slot and the process that ran last, talks to the process on its own thread, and leaves it to clean up.
+//! No other thread has to wake up for a call.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use diffyne_shared::settings::php::{Affinity, PhpSettings};
+use serde::Serialize;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+
+use super::affinity::{CoreReservation, CpuCores};
+use super::metrics::PoolMetrics;
+use super::process::{CallOutcome, ExitReason, PhpProcess};
+use crate::backend::bridge_reply::BridgeReply;
+
+/// The pool's state for readiness checks and reloads.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PoolState {
+    /// Processes that are ready.
+    pub(super) ready: usize,
+    /// Processes of an older generation, which newer ones will replace.
+    pub(super) outdated: usize,
+    /// Why the last start failed, if it did.
+    pub(super) start_error: Option<String>,
+}
+
+/// Calls that wait for a slot or a process.
+pub(super) struct QueueLength {
+    pub(super) calls: usize,
+    pub(super) longest_wait: Duration,
+}
+
+/// The slots for running calls.
+pub(super) struct SlotCounts {
+    pub(super) total: usize,
+    pub(super) free: usize,
+    /// Whether all processes for them are ready or starting.
+    pub(super) have_processes: bool,
+}
+
+#[derive(Default)]
+struct ProcessTable {
+    /// Processes that wait for a call. The last one is taken, even while it may be cleaning up: its memory is warm in
+    /// the caches, and a third working set beside two costs more than the wait.
+    idle: Vec<PhpProcess>,
+    /// Calls that wait, by number, and since when.
+    queue: VecDeque<(u64, Instant)>,
+    last_queued: u64,
+    /// Grows with each reload. Older processes exit as newer ones get ready.
+    generation: u32,
+    /// Processes of this generation that are ready or starting.
+    current: usize,
+    /// Slots, free or not.
+    slots: usize,
+}
+
+/// Hands calls to processes.
+pub(super) struct Dispatcher {
+    table: Mutex<ProcessTable>,
+    slots: Arc<Semaphore>,
+    freed: Notify,
+    pub(super) state: watch::Sender<PoolState>,
+    pub(super) metrics: PoolMetrics,
+    memory_max: u64,
+    spare: usize,
+    /// `None` when the system decides where processes run.
+    cores: Option<Arc<CpuCores>>,
+}
+
+/// The permission to run one call: held while the call runs and while its process cleans up.
+struct CallSlot {
+    /// Declared before the permit, so dropped first: whoever gets the permit finds the core free.
+    core: Option<CoreReservation>,
+    _permit: OwnedSemaphorePermit,
+    /// Whether the call waited for the slot or the process.
+    has_waited: bool,
+}
+
+impl CallSlot {
+    fn new(permit: OwnedSemaphorePermit, has_waited: bool) -> Self {
+        Self { core: None, _permit: permit, has_waited }
+    }
+}
+
+/// A waiting call's entry in the queue, removed on drop.
+struct QueueEntry<'a> {
+    dispatcher: &'a Dispatcher,
+    number: u64,
+}
+
+impl Drop for QueueEntry<'_> {
+    fn drop(&mut self) {
+        let number = self.number;
+        self.dispatcher.lock().queue.retain(|(other, _)| *other != number);
+    }
+}
+
+impl Dispatcher {
+    pub(super) fn new(settings: &PhpSettings, spare: usize, metrics: PoolMetrics) -> Arc<Self> {
+        let slots = settings.processes_min;
+        Arc::new(Self {
+            table: Mutex::new(ProcessTable { slots, ..ProcessTable::default() }),
+            slots: Arc::new(Semaphore::new(slots)),
+            freed: Notify::new(),
+            state: watch::channel(PoolState::default()).0,
+            metrics,
+            memory_max: settings.memory_max,
+            spare,
+            cores: (settings.affinity == Affinity::Auto).then(CpuCores::of_this_worker),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ProcessTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a call. Its process cleans up afterwards, which the call does not wait for.
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        head: &impl Serialize,
+        payload: &[u8],
+        deadline: Instant,
+    ) -> (BridgeReply, Vec<u8>) {
+        let began = Instant::now();
+        loop {
+            let (mut process, mut slot) = match self.acquire(deadline).await {
+                Ok(acquired) => acquired,
+                Err(reply) => return (reply, Vec::new()),
+            };
+            self.metrics.wait.observe(began.elapsed().as_secs_f64());
+            self.bind_to_core(&mut process, &mut slot);
+            let (reply, reason) = match process.run(head, payload, deadline).await {
+                CallOutcome::Replied(reply, body) => {
+                    self.release(process, slot);
+                    return (reply, body);
+                }
+                CallOutcome::NotRun => {
+                    // The process exited without having read the call: another one runs it.
+                    process.exit(ExitReason::CleanUpFailed);
+                    continue;
+                }
+                // Not a crash, so the pool does not slow down: users can cause this at will.
+                CallOutcome::RepliedLast(reply) => (reply, ExitReason::LastCall),
+                CallOutcome::Died(how) => {
+                    tracing::error!(process = process.id, how, "a PHP process died in a call");
+                    (BridgeReply::broken("the PHP process died".to_owned()), ExitReason::Died)
+                }
+                CallOutcome::TimedOut => {
+                    tracing::error!(process = process.id, "a call took too long, so its PHP process was killed");
+                    (BridgeReply::timed_out(), ExitReason::CallTimedOut)
+                }
+            };
+            process.exit(reason);
+            return (reply, Vec::new());
+        }
+    }
+
+    /// Binds the process to a core of its own while calls wait; otherwise the system moves it freely.
+    fn bind_to_core(&self, process: &mut PhpProcess, slot: &mut CallSlot) {
+        let Some(cores) = &self.cores else { return };
+        if slot.has_waited && self.lock().slots == cores.count() {
+            slot.core = cores.reserve(process.core);
+        }
+        let core = slot.core.as_ref().map(CoreReservation::number);
+        if process.core != core {
+            process.core = core;
+            if let Err(error) = cores.bind(process.id, core) {
+                // The process has just exited, or runs as another user.
+                tracing::debug!(process = process.id, %error, "a PHP process is not bound to a core");
+            }
+        }
+    }
+
+    /// Waits for a slot and a process; the error is the reply when there is none.
+    async fn acquire(self: &Arc<Self>, deadline: Instant) -> Result<(PhpProcess, CallSlot), BridgeReply> {
+        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned()
+            && let Some(process) = self.lock().idle.pop()
+        {
+            return Ok((process, CallSlot::new(permit, false)));
+        }
+        let _entry = self.enqueue();
+        tokio::select! {
+            acquired = self.next_free() => acquired,
+            error = self.start_error() => Err(not_started(&error)),
+            () = tokio::time::sleep_until(deadline.into()) => Err(BridgeReply::timed_out()),
+        }
+    }
+
+    fn enqueue(&self) -> QueueEntry<'_> {
+        let mut table = self.lock();
+        table.last_queued += 1;
+        let number = table.last_queued;
+        table.queue.push_back((number, Instant::now()));
+        QueueEntry { dispatcher: self, number }
+    }
+
+    async fn next_free(&self) -> Result<(PhpProcess, CallSlot), BridgeReply> {
+        let permit = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| not_started("the pool is closed"))?;
+        loop {
+            let freed = self.freed.notified();
+            if let Some(process) = self.lock().idle.pop() {
+                return Ok((process, CallSlot::new(permit, true)));
+            }
+            freed.await;
+        }
+    }
+
+    /// Returns when no process is ready and the last start failed.
+    async fn start_error(&self) -> String {
+        let mut state = self.state.subscribe();
+        loop {
+            let error = {
+                let now = state.borrow_and_update();
+                now.start_error.clone().filter(|_| now.ready == 0)
+            };
+            if let Some(error) = error {
+                return error;
+            }
+            if state.changed().await.is_err() {
+                return "its thread has ended".to_owned();
+            }
+        }
+    }
+
+    /// Releases a process that has replied. A waiting call gets it at once: the process reads the call when it has
+    /// cleaned up.
+    fn release(self: &Arc<Self>, process: PhpProcess, slot: CallSlot) {
+        let is_reusable = process.calls < process.calls_max && process.memory() <= self.memory_max;
+        if is_reusable && !self.lock().queue.is_empty() {
+            self.put_back(process);
+            drop(slot);
+        } else {
+            tokio::spawn(Arc::clone(self).clean_up(process, slot));
+        }
+    }
+
+    /// Waits until a process has cleaned up after its reply, and puts it back or replaces it.
+    async fn clean_up(self: Arc<Self>, mut process: PhpProcess, slot: CallSlot) {
+        if !process.clean_up().await {
+            process.exit(ExitReason::CleanUpFailed);
+        } else if process.calls >= process.calls_max {
+            process.exit(ExitReason::MaxCalls);
+        } else {
+            let memory = process.memory();
+            self.metrics.memory.set(memory as i64);
+            if memory > self.memory_max {
+                process.exit(ExitReason::MaxMemory);
+            } else {
+                self.put_back(process);
+            }
+        }
+        drop(slot);
+    }
+
+    /// Makes a process available for the next call, or ends it when it is surplus.
+    fn put_back(&self, process: PhpProcess) {
+        {
+            let mut table = self.lock();
+            if self.is_surplus(&table, process.generation) {
+                self.uncount(&mut table, process.generation);
+                drop(table);
+                return process.exit(ExitReason::Replaced);
+            }
+            table.idle.push(process);
+        }
+        self.freed.notify_one();
+    }
+
+    /// Whether there are more processes than wanted: of all generations for an outdated process, of its own for a
+    /// current one.
+    fn is_surplus(&self, table: &ProcessTable, generation: u32) -> bool {
+        let is_outdated = generation < table.generation;
+        let processes = if is_outdated { self.state.borrow().ready } else { table.current };
+        processes > table.slots + self.spare
+    }
+
+    fn uncount(&self, table: &mut ProcessTable, generation: u32) {
+        let is_outdated = generation < table.generation;
+        if !is_outdated {
+            table.current = table.current.saturating_sub(1);
+        }
+        self.metrics.ready.dec();
+        self.state.send_modify(|state| {
+            state.ready = state.ready.saturating_sub(1);
+            state.outdated = state.outdated.saturating_sub(usize::from(is_outdated));
+        });
+    }
+
+    /// Removes a process that has exited; `true` when it was idle, so that no call knows the reason.
+    pub(super) fn remove(&self, id: u32, generation: u32, is_counted: bool) -> bool {
+        let mut table = self.lock();
+        if is_counted {
+            self.uncount(&mut table, generation);
+        }
+        let before = table.idle.len();
+        table.idle.retain(|process| process.id != id);
+        table.idle.len() < before
+    }
+
+    /// Counts a process that is about to start, if one is missing; its generation.
+    pub(super) fn reserve_process(&self) -> Option<u32> {
+        let mut table = self.lock();
+        (table.current < table.slots + self.spare).then(|| {
+            table.current += 1;
+            table.generation
+        })
+    }
+
+    /// Uncounts a reserved process that did not start.
+    pub(super) fn start_failed(&self, generation: u32, error: String) {
+        let mut table = self.lock();
+        if generation == table.generation {
+            table.current = table.current.saturating_sub(1);
+        }
+        self.metrics.start_failures.inc();
+        self.state.send_modify(|state| state.start_error = Some(error));
+    }
+
+    /// Adds a process that is ready. Outdated ones may exit now.
+    pub(super) fn started(&self, process: PhpProcess) {
+        self.metrics.ready.inc();
+        self.state.send_modify(|state| {
+            state.ready += 1;
+            state.start_error = None;
+        });
+        self.put_back(process);
+        self.end_surplus();
+    }
+
+    fn end_surplus(&self) {
+        loop {
+            let mut table = self.lock();
+            let surplus = table.idle.iter().position(|process| self.is_surplus(&table, process.generation));
+            let Some(at) = surplus else { return };
+            let process = table.idle.remove(at);
+            self.uncount(&mut table, process.generation);
+            drop(table);
+            process.exit(ExitReason::Replaced);
+        }
+    }
+
+    /// Begins a new generation: all processes are outdated from now on.
+    pub(super) fn begin_generation(&self) {
+        let mut table = self.lock();
+        table.generation += 1;
+        table.current = 0;
+        self.state.send_modify(|state| state.outdated = state.ready);
+    }
+
+    pub(super) fn queue(&self) -> QueueLength {
+        let table = self.lock();
+        let longest_wait = table.queue.front().map_or(Duration::ZERO, |(_, since)| since.elapsed());
+        QueueLength { calls: table.queue.len(), longest_wait }
+    }
+
+    pub(super) fn slots(&self) -> SlotCounts {
+        let table = self.lock();
+        SlotCounts {
+            total: table.slots,
+            free: self.slots.available_permits(),
+            have_processes: table.current >= table.slots + self.spare,
+        }
+    }
+
+    /// Adds a slot.
+    pub(super) fn grow(&self) {
+        self.lock().slots += 1;
+        self.slots.add_permits(1);
+    }
+
+    /// Removes a slot, if one is free.
+    pub(super) fn shrink(&self) -> bool {
+        if self.slots.forget_permits(1) == 0 {
+            return false;
+        }
+        self.lock().slots -= 1;
+        self.end_surplus();
+        true
+    }
+}
+
+fn not_started(error: &str) -> BridgeReply {
+    BridgeReply::broken(format!("the application does not start: {error}"))
+}

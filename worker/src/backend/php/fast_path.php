@@ -1,0 +1,267 @@
+<?php
+
+/*
+ * The fast path: runs a call on the package's classes without the HTTP kernel, where everything that the kernel would
+ * do can be done at first use. Comes over standard input, after sandbox.php.
+ */
+
+namespace Diffyne\Cluster\Loop {
+
+    use Closure;
+    use Diffyne\Cluster\Bridge;
+    use Illuminate\Contracts\Http\Kernel;
+    use Illuminate\Cookie\Middleware\AddQueuedCookiesToResponse;
+    use Illuminate\Cookie\Middleware\EncryptCookies;
+    use Illuminate\Foundation\Http\Events\RequestHandled;
+    use Illuminate\Foundation\Events\Terminating;
+    use Illuminate\Http\Middleware\TrustProxies;
+    use Illuminate\Http\Request;
+    use Illuminate\Http\Response;
+    use Illuminate\Routing\Events\RouteMatched;
+    use Illuminate\Routing\Route;
+    use Illuminate\Routing\Router;
+    use Illuminate\Session\Middleware\StartSession;
+    use Illuminate\Session\Store;
+    use Illuminate\View\Middleware\ShareErrorsFromSession;
+
+    final class FastPath
+    {
+        /** The framework's middleware that does nothing here, or whose work is done at first use. */
+        private const KNOWN_MIDDLEWARE = [
+            TrustProxies::class,
+            'Illuminate\Http\Middleware\HandleCors',
+            'Illuminate\Foundation\Http\Middleware\PreventRequestsDuringMaintenance',
+            'Illuminate\Foundation\Http\Middleware\ValidatePostSize',
+            'Illuminate\Http\Middleware\ValidatePostSize',
+            'Illuminate\Http\Middleware\ValidatePathEncoding',
+            'Illuminate\Foundation\Http\Middleware\TrimStrings',
+            'Illuminate\Foundation\Http\Middleware\ConvertEmptyStringsToNull',
+            'Illuminate\Foundation\Http\Middleware\InvokeDeferredCallbacks',
+            EncryptCookies::class,
+            AddQueuedCookiesToResponse::class,
+            StartSession::class,
+            ShareErrorsFromSession::class,
+            'Illuminate\Routing\Middleware\SubstituteBindings',
+        ];
+
+        /** @var array<string, string> the application's class for each middleware of the framework */
+        private array $middleware = [];
+
+        private SessionKeepAlive $keepAlive;
+
+        private object $maintenance;
+
+        private Response $response;
+
+        private Closure $decrypt;
+
+        private Closure $encrypt;
+
+        private Closure $addCookie;
+
+        private Closure $collectGarbage;
+
+        private Closure $makeCurrent;
+
+        /** Why calls have to go through the kernel; null when they do not have to. */
+        public readonly ?string $kernelReason;
+
+        public function __construct(private object $app, private Sandbox $sandbox, private Bridge $bridge, private Route $route, Kernel $kernel)
+        {
+            $this->kernelReason = $this->findKernelReason($kernel);
+            $this->maintenance = $app->maintenanceMode();
+            $this->response = new Response('', 204);
+            $this->keepAlive = new SessionKeepAlive();
+            $this->decrypt = Closure::bind(static fn ($cookies, $request) => $cookies->decrypt($request), null, EncryptCookies::class);
+            $this->encrypt = Closure::bind(static fn ($cookies, $response) => $cookies->encrypt($response), null, EncryptCookies::class);
+            $this->addCookie = Closure::bind(static fn ($start, $response, $session) => $start->addCookieToResponse($response, $session), null, StartSession::class);
+            $this->collectGarbage = Closure::bind(static fn ($start, $session) => $start->collectGarbage($session), null, StartSession::class);
+            $this->makeCurrent = Closure::bind(static function ($router, $route, $request): void {
+                [$router->current, $router->currentRequest] = [$route, $request];
+            }, null, Router::class);
+        }
+
+        private function findKernelReason(Kernel $kernel): ?string
+        {
+            $base = 'Illuminate\Foundation\Http\Kernel';
+            if (! $kernel instanceof $base || (new \ReflectionMethod($kernel, 'handle'))->getDeclaringClass()->getName() !== $base) {
+                return 'the kernel is one of the application\'s own';
+            }
+            $inKernel = Closure::bind(static fn () => [$kernel->middleware, $kernel->requestLifecycleDurationHandlers ?? []], null, $base);
+            [$global, $handlers] = $inKernel();
+            if ($handlers !== []) {
+                return 'the kernel measures requests';
+            }
+            if ($this->app['config']->get('session.block')) {
+                return 'session.block is on';
+            }
+            if (! $this->sandbox->supportsLazySessions()) {
+                return 'the session store is one of the application\'s own';
+            }
+            foreach ([...$global, ...$this->app['router']->gatherRouteMiddleware($this->route)] as $middleware) {
+                $known = is_string($middleware) ? self::frameworkClass($middleware) : null;
+                if ($known === null) {
+                    return 'of the middleware '.(is_string($middleware) ? $middleware : 'in a closure');
+                }
+                $this->middleware[$known] = $middleware;
+            }
+
+            return null;
+        }
+
+        /** The framework's middleware that this class is, or that it extends without adding methods. */
+        private static function frameworkClass(string $middleware): ?string
+        {
+            foreach (self::KNOWN_MIDDLEWARE as $known) {
+                if ($middleware === $known) {
+                    return $known;
+                }
+                if (! class_exists($middleware) || ! class_exists($known) || ! is_subclass_of($middleware, $known)) {
+                    continue;
+                }
+                foreach ((new \ReflectionClass($middleware))->getMethods() as $method) {
+                    if (! str_starts_with($method->getDeclaringClass()->getName(), 'Illuminate\\')) {
+                        return null;
+                    }
+                }
+
+                return $known;
+            }
+
+            return null;
+        }
+
+        /** Whether a call may take the fast path now. */
+        public function isAvailable(): bool
+        {
+            return $this->kernelReason === null && ! $this->maintenance->active();
+        }
+
+        /** Runs a call in a sandbox. Returns the reply, and the request and response for terminate(). */
+        public function run(object $sandbox, array $head, string $payload, array $server): array
+        {
+            $request = new LazyRequest([], [], ['diffyne.call' => true], $head['cookies'], [], $server);
+            $cookies = $request->cookies;
+            $withSession = isset($this->middleware[StartSession::class]);
+            $request->resolveLater(
+                function (Request $request) use ($cookies, $sandbox): void {
+                    $request->cookies = $cookies;
+                    if (isset($this->middleware[EncryptCookies::class])) {
+                        ($this->decrypt)($sandbox->make($this->middleware[EncryptCookies::class]), $request);
+                    }
+                },
+                $withSession ? static fn () => $sandbox['session']->driver() : null,
+            );
+            $sandbox->instance('request', $request);
+            if (isset($this->middleware[TrustProxies::class])) {
+                $sandbox->make($this->middleware[TrustProxies::class])->handle($request, static fn () => null);
+            }
+            $this->sandbox->requestReceived($sandbox, $request);
+            $route = clone $this->route;
+            $route->bind($request);
+            $request->setRouteResolver(static fn () => $route);
+            ($this->makeCurrent)($sandbox['router'], $route, $request);
+            $events = $sandbox['events'];
+            $events->hasListeners(RouteMatched::class) && $events->dispatch(new RouteMatched($route, $request));
+            if (isset($this->middleware[ShareErrorsFromSession::class])) {
+                $sandbox['view']->share('errors', new LazyErrors(static fn () => $sandbox['session']->get('errors')));
+            }
+            $reply = $this->bridge->run($head, $payload);
+            // Hardly any call sets a cookie, and only then does anybody need a response of its own.
+            $response = clone $this->response;
+            if ($this->sandbox->session?->opened || $this->sandbox->isResolved($sandbox, 'cookie')) {
+                $response = new Response('', 204);
+                $this->endSession($sandbox, $head, $request, $response, $reply);
+                $this->setCookies($sandbox, $response, $reply);
+            }
+            $events->hasListeners(RequestHandled::class) && $events->dispatch(new RequestHandled($request, $response));
+
+            return [$reply, $request, $response];
+        }
+
+        private function setCookies(object $sandbox, Response $response, array &$reply): void
+        {
+            if ($this->sandbox->isResolved($sandbox, 'cookie') && isset($this->middleware[AddQueuedCookiesToResponse::class])) {
+                foreach ($sandbox['cookie']->getQueuedCookies() as $cookie) {
+                    $response->headers->setCookie($cookie);
+                }
+            }
+            $set = $response->headers->getCookies();
+            if ($set !== [] && isset($this->middleware[EncryptCookies::class])) {
+                ($this->encrypt)($sandbox->make($this->middleware[EncryptCookies::class]), $response);
+                $set = $response->headers->getCookies();
+            }
+            foreach ($set as $cookie) {
+                $reply['head']['set_cookie'][] = (string) $cookie;
+            }
+        }
+
+        private function endSession(object $sandbox, array $head, Request $request, Response $response, array &$reply): void
+        {
+            $session = $this->sandbox->session;
+            if ($session === null || ! $session->opened) {
+                return;
+            }
+            $changed = $session->hasNewId();
+            $brought = $this->storesSessions($sandbox) && $request->cookies->has($session->getName());
+            $gone = $brought && ! $session->existed && ! $changed;
+            if ($session->isChanged()) {
+                $this->addCookieIfNew($sandbox, $session, $response);
+                $session->save();
+                $this->markUsed($session, $head);
+            }
+            $reply['head']['session'] = $changed ? 'changed' : ($gone || $session->endedElsewhere ? 'gone' : 'same');
+        }
+
+        private function addCookieIfNew(object $sandbox, Store $session, Response $response): void
+        {
+            if (! $session->existed || $session->hasNewId()) {
+                ($this->addCookie)($sandbox->make($this->middleware[StartSession::class]), $response, $session);
+            }
+        }
+
+        /** Whether the session driver stores anything. */
+        private function storesSessions(object $sandbox): bool
+        {
+            return ! in_array($sandbox['config']->get('session.driver'), ['array', 'null', null], true);
+        }
+
+        private function markUsed(Store $session, array $head): void
+        {
+            $cookie = $head['cookies'][$session->getName()] ?? null;
+            is_string($cookie) && $this->keepAlive->markUsed(md5($cookie, true), time());
+        }
+
+        /** Does the rest of a call's work after its reply was sent. */
+        public function terminate(object $sandbox, array $head, Request $request, Response $response): void
+        {
+            guarded(fn () => $this->renewSession($sandbox, $head));
+            guarded(static function () use ($sandbox): void {
+                $class = Terminating::class;
+                $sandbox['events']->hasListeners($class) && class_exists($class) && $sandbox['events']->dispatch(new $class());
+            });
+            $deferred = 'Illuminate\Foundation\Http\Middleware\InvokeDeferredCallbacks';
+            if (isset($this->middleware[$deferred]) && $this->sandbox->isResolved($sandbox, 'Illuminate\Support\Defer\DeferredCallbackCollection')) {
+                guarded(fn () => $sandbox->make($this->middleware[$deferred])->terminate($request, $response));
+            }
+            guarded(static fn () => $sandbox->terminate());
+        }
+
+        /** Once a minute, renews a session that only a WebSocket uses. */
+        private function renewSession(object $sandbox, array $head): void
+        {
+            if (! isset($this->middleware[StartSession::class])) {
+                return;
+            }
+            $cookie = $head['cookies'][(string) $sandbox['config']->get('session.cookie')] ?? null;
+            if (! is_string($cookie) || ! $this->storesSessions($sandbox) || ! $this->keepAlive->isDue($key = md5($cookie, true), time())) {
+                return;
+            }
+            $this->keepAlive->markUsed($key, time());
+            $session = $sandbox['session']->driver();
+            $id = $session->getId();
+            SessionKeepAlive::renew($session->getHandler(), $id);
+            ($this->collectGarbage)($sandbox->make($this->middleware[StartSession::class]), $session);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The client's message, and the check of its signatures.
+
+use std::borrow::Cow;
+
+use diffyne_shared::rpc::{CallKind, Transport};
+use diffyne_shared::signing::{LockedValues, Purpose, SignatureParts, Signer, Verdict};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::error::CallError;
+
+/// How deep a message may nest lists and objects: `serde_json`'s own limit. Work on a state that is no deeper, such as
+/// signing it, needs little stack.
+const JSON_DEPTH_MAX: usize = 128;
+
+/// The `data` of a call, an update or a lazy mount.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CallMessage<'a> {
+    #[serde(borrow, default)]
+    pub(crate) component_id: TextField<'a>,
+    #[serde(borrow, default)]
+    pub(crate) component_class: TextField<'a>,
+    #[serde(borrow, default)]
+    pub(crate) method: TextField<'a>,
+    #[serde(default)]
+    pub(crate) params: Value,
+    #[serde(borrow, default)]
+    pub(crate) property: TextField<'a>,
+    #[serde(default)]
+    pub(crate) value: Value,
+    #[serde(default)]
+    pub(crate) state: Value,
+    #[serde(borrow, default)]
+    pub(crate) signature: TextField<'a>,
+    /// The original values of the state's edited fields, where a client script of this project kept them.
+    #[serde(default)]
+    pub(crate) base: Value,
+    /// The signature's second part, over locked values, where a client script split it off: the package's own endpoint
+    /// accepts the first part only.
+    #[serde(borrow, default)]
+    pub(crate) lock: TextField<'a>,
+    #[serde(default)]
+    pub(crate) query_params: Value,
+}
+
+pub(crate) fn invalid() -> CallError {
+    CallError::Invalid("Invalid request".to_owned())
+}
+
+impl<'a> CallMessage<'a> {
+    pub(crate) fn read(payload: &'a [u8]) -> Result<Self, CallError> {
+        serde_json::from_slice(payload).map_err(|error| {
+            // serde_json has no code for this error.
+            if error.to_string().starts_with("recursion limit exceeded") {
+                CallError::Invalid(format!("The message nests more than {JSON_DEPTH_MAX} lists and objects."))
+            } else {
+                invalid()
+            }
+        })
+    }
+
+    /// The state as the client says the server sent it; unproven until a signature covers it.
+    pub(crate) fn base(&self) -> Cow<'_, Value> {
+        let Value::Object(edited) = &self.base else { return Cow::Borrowed(&self.state) };
+        let mut base = object(&self.state).unwrap_or_default().into_owned();
+        base.extend(edited.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Cow::Owned(Value::Object(base))
+    }
+
+    /// Positional parameters. An object's values are taken in order: its keys must not become PHP's named arguments.
+    pub(crate) fn positional(&self) -> Result<Vec<Value>, CallError> {
+        match &self.params {
+            Value::Null => Ok(Vec::new()),
+            Value::Array(items) => Ok(items.clone()),
+            Value::Object(map) => Ok(map.values().cloned().collect()),
+            _ => Err(CallError::Invalid("params must be an array".to_owned())),
+        }
+    }
+}
+
+/// What the verifier knows of a class's locked properties.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LockedProperties<'a> {
+    /// The class locks these.
+    Known(&'a [&'a str]),
+    /// Only the application knows them.
+    Unknown,
+}
+
+/// Which locked values of a message its signatures cover.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum LockCoverage {
+    /// No signature covers them.
+    #[default]
+    Nothing,
+    /// The package's signature covers the whole state as it was sent to the page. It names no class.
+    WholeState,
+    /// The second signature covers the values of these names, for this class and component.
+    Names(Vec<String>),
+    /// The operator accepts whatever the package's own rules accept.
+    Upstream,
+    /// As `Upstream`, for a message that those rules accept as a submitted form.
+    UpstreamForm,
+}
+
+impl LockCoverage {
+    fn of(message: &CallMessage<'_>, id: &str, signer: &Signer) -> Self {
+        let class = message.component_class.get().unwrap_or_default();
+        let Some(signature) = message.signature.get() else { return Self::Nothing };
+        let lock = message.lock.get().or(SignatureParts::of(signature).lock);
+        let state = object(&message.state);
+        if let (Some(lock), Some(state)) = (lock, &state)
+            && let Some(names) = signer.locked_names(class, id, state, lock)
+        {
+            return Self::Names(names);
+        }
+        if signer.covers(&message.base(), id, signature) { Self::WholeState } else { Self::Nothing }
+    }
+
+    fn names(&self) -> &[String] {
+        if let Self::Names(names) = self { names } else { &[] }
+    }
+}
+
+/// The form that the bridge reads.
+impl Serialize for LockCoverage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Nothing => serializer.collect_seq([""; 0]),
+            Self::Names(names) => serializer.collect_seq(names),
+            Self::WholeState => serializer.serialize_str("base"),
+            Self::Upstream => serializer.serialize_str("upstream"),
+            Self::UpstreamForm => serializer.serialize_str("upstream form"),
+        }
+    }
+}
+
+/// A message that may be run: it is complete, and its state is signed where that is required.
+#[derive(Debug)]
+pub(crate) struct VerifiedCall<'a> {
+    pub(crate) id: Cow<'a, str>,
+    pub(crate) class: Cow<'a, str>,
+    /// The method or property; `mount` for a mount.
+    pub(crate) member: Cow<'a, str>,
+    /// The method, or `update` or `mount`: the label in logs and metrics.
+    pub(crate) method: Cow<'a, str>,
+    /// Which locked values the message's signatures cover.
+    pub(crate) coverage: LockCoverage,
+}
+
+impl<'a> VerifiedCall<'a> {
+    /// Checks a message. Of the component this needs the locked properties only.
+    pub(crate) fn of(
+        message: &'a CallMessage<'_>,
+        kind: CallKind,
+        transport: Transport,
+        signer: &Signer,
+        locked: LockedProperties<'_>,
+    ) -> Result<Self, CallError> {
+        let id = message.component_id.get().ok_or_else(invalid)?;
+        let class = message.component_class.get().ok_or_else(invalid)?;
+        let missing = |what: &str| match transport {
+            Transport::Ajax => CallError::Invalid(format!("{what} not specified")),
+            Transport::Ws => invalid(),
+        };
+        let (purpose, member, method) = match kind {
+            CallKind::Call => {
+                let method = message.method.get().ok_or_else(|| missing("Method"))?;
+                (Purpose::Call, method, method)
+            }
+            CallKind::Update => (Purpose::Update, message.property.get().ok_or_else(|| missing("Property"))?, "update"),
+            CallKind::Mount => {
+                let (member, method) = ("mount".into(), "mount".into());
+                return Ok(Self {
+                    id: id.into(),
+                    class: class.into(),
+                    member,
+                    method,
+                    coverage: LockCoverage::Nothing,
+                });
+            }
+            CallKind::Grant => return Ok(VerifiedCall::grant()),
+        };
+        if object(&message.state).is_none() {
+            return Err(match transport {
+                Transport::Ajax => invalid(),
+                Transport::Ws => CallError::Invalid("state must be an object".to_owned()),
+            });
+        }
+        if signer.wants(purpose) && message.signature.get().is_none() {
+            return Err(CallError::Invalid("Missing state signature".to_owned()));
+        }
+        let coverage = verified_coverage(message, purpose, signer, locked)?;
+        Ok(Self { id: id.into(), class: class.into(), member: member.into(), method: method.into(), coverage })
+    }
+
+    /// A grant request: it names its classes itself and has no state.
+    pub(crate) fn grant() -> VerifiedCall<'static> {
+        VerifiedCall {
+            id: "".into(),
+            class: "".into(),
+            member: "grant".into(),
+            method: "grant".into(),
+            coverage: LockCoverage::Nothing,
+        }
+    }
+
+    pub(crate) fn into_owned(self) -> VerifiedCall<'static> {
+        let owned = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
+        VerifiedCall {
+            id: owned(self.id),
+            class: owned(self.class),
+            member: owned(self.member),
+            method: owned(self.method),
+            coverage: self.coverage,
+        }
+    }
+}
+
+/// Verifies the state's signature, and tells which locked values the message's signatures cover.
+fn verified_coverage(
+    message: &CallMessage<'_>,
+    purpose: Purpose,
+    signer: &Signer,
+    locked: LockedProperties<'_>,
+) -> Result<LockCoverage, CallError> {
+    let id = message.component_id.get().unwrap_or_default();
+    let coverage = match (signer.locked_values(), locked) {
+        (LockedValues::Upstream, _) => LockCoverage::Upstream,
+        (LockedValues::Signed, LockedProperties::Known([])) => LockCoverage::Nothing,
+        (LockedValues::Signed, _) => LockCoverage::of(message, id, signer),
+    };
+    let signature = message.signature.get();
+    let verdict = match locked {
+        LockedProperties::Known(names) => signer.judge(purpose, &message.state, id, signature, names),
+        LockedProperties::Unknown => signer.judge(purpose, &message.state, id, signature, coverage.names()),
+    };
+    match (verdict, coverage) {
+        (Verdict::Refused, _) => Err(CallError::Security),
+        (Verdict::Lenient, LockCoverage::Upstream) => Ok(LockCoverage::UpstreamForm),
+        (Verdict::Accepted | Verdict::Lenient, coverage) => Ok(coverage),
+    }
+}
+
+/// A JSON object; PHP encodes an empty one as a list.
+pub(crate) fn object(value: &Value) -> Option<Cow<'_, Map<String, Value>>> {
+    match value {
+        Value::Object(map) => Some(Cow::Borrowed(map)),
+        Value::Array(items) if items.is_empty() => Some(Cow::Owned(Map::new())),
+        _ => None,
+    }
+}
+
+/// A text field, borrowed where possible; `None` where the JSON value is not a string.
+#[derive(Default)]
+pub(crate) struct TextField<'a>(Option<Cow<'a, str>>);
+
+impl TextField<'_> {
+    /// The text, unless it is empty.
+    pub(crate) fn get(&self) -> Option<&str> {
+        self.0.as_deref().filter(|text| !text.is_empty())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for TextField<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The raw JSON: a string without escapes needs no copy.
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let Some(inner) = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+            return Ok(Self(None));
+        };
+        if inner.contains('\\') {
+            return Ok(Self(serde_json::from_str(raw).ok().map(Cow::Owned)));
+        }
+        Ok(Self(Some(Cow::Borrowed(inner))))
+    }
+}

@@ -1,0 +1,105 @@
+//! A call and its result: what backends and the component engine share.
+//!
+//! * `client`: who calls
+//! * `message`: the client's message, read and verified
+//! * `error`: how a call can fail
+//! * `cookies`, `redirect`: cookies of a request, addresses that pages may be sent to
+
+pub(crate) mod client;
+pub(crate) mod cookies;
+pub(crate) mod error;
+pub(crate) mod message;
+pub(crate) mod redirect;
+
+use std::time::Instant;
+
+use diffyne_shared::rpc::{CallKind, Cause, Outcome, SessionChange, Transport};
+
+pub use client::ClientInfo;
+pub use error::CallError;
+
+/// A future that can move between threads.
+pub type BoxFuture<'a, T> = futures_util::future::BoxFuture<'a, T>;
+
+/// A call as a backend gets it.
+#[derive(Debug)]
+pub struct Job {
+    /// What the client asks for.
+    pub kind: CallKind,
+    /// Who calls.
+    pub client: ClientInfo,
+    /// The broadcast that the call reacts to.
+    pub cause: Option<Cause>,
+    /// The client's `data`.
+    pub payload: Vec<u8>,
+    /// The gateway waits for the result until then.
+    pub deadline: Instant,
+    /// The request's id in the logs of the worker and of the application.
+    pub request_id: String,
+}
+
+/// An event in a call's response that may go to the whole cluster.
+#[derive(Debug, Clone)]
+pub struct BroadcastEvent {
+    /// Index among the response's events.
+    pub index: u32,
+    /// Event name.
+    pub name: String,
+    /// The `params` list as JSON.
+    pub params: Vec<u8>,
+}
+
+/// The result of a call, successful or not.
+#[derive(Debug)]
+pub struct CallResult {
+    /// The class as the backend spells it; empty when the backend does not know it.
+    pub class: String,
+    /// The method as the class spells it; empty when the class does not have it.
+    pub method: String,
+    /// How the call ended.
+    pub outcome: Outcome,
+    /// Status of the AJAX response.
+    pub status: u16,
+    /// The client's JSON object.
+    pub data: Vec<u8>,
+    /// Number of events in the response.
+    pub event_count: u32,
+    /// The events that may go to the whole cluster.
+    pub broadcasts: Vec<BroadcastEvent>,
+    /// `Set-Cookie` values for the browser.
+    pub set_cookie: Vec<String>,
+    /// The class's listeners as JSON, after a mount.
+    pub listeners: Option<Vec<u8>>,
+    /// What happened to the user's session.
+    pub session: SessionChange,
+}
+
+impl CallResult {
+    /// The result of a call that was not run.
+    pub fn refused(error: &CallError, kind: CallKind, transport: Transport) -> Self {
+        Self {
+            outcome: error.outcome(),
+            status: error.status(),
+            data: error.response(kind, transport, false, "").to_string().into_bytes(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for CallResult {
+    /// A server error without a body.
+    fn default() -> Self {
+        Self {
+            class: String::new(),
+            method: String::new(),
+            outcome: Outcome::ServerError,
+            status: 500,
+            data: Vec::new(),
+            event_count: 0,
+            broadcasts: Vec::new(),
+            set_cookie: Vec::new(),
+            listeners: None,
+            session: SessionChange::Same,
+        }
+    }
+}

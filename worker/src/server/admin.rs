@@ -1,0 +1,52 @@
+//! The worker's admin pages: metrics, readiness, and the reload of PHP processes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use diffyne_shared::admin::{AdminSource, ApiFuture, ApiRequest};
+use hyper::StatusCode;
+use prometheus::Registry;
+use serde_json::json;
+
+use super::state::WorkerState;
+
+/// The source of the admin pages.
+pub(super) struct WorkerAdmin(pub(super) Arc<WorkerState>);
+
+impl AdminSource for WorkerAdmin {
+    fn registry(&self) -> &Registry {
+        &self.0.metrics.registry
+    }
+
+    fn refresh(&self) {
+        let queued = self.0.queued.load(Ordering::Relaxed) as i64;
+        self.0.metrics.queued.set(queued);
+        self.0.metrics.running.set(i64::from(self.0.load.load(Ordering::Relaxed)) - queued);
+        self.0.metrics.concurrency.set(self.0.concurrency as i64);
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.0.drain.is_cancelled() {
+            return Err("this worker is stopping".to_owned());
+        }
+        self.0.backend.ready()
+    }
+
+    fn token(&self) -> Option<&str> {
+        self.0.admin_token.as_deref()
+    }
+
+    fn api<'a>(&'a self, request: ApiRequest<'a>) -> ApiFuture<'a> {
+        let backend = &self.0.backend;
+        let response = match request.path {
+            "/api/reload" if backend.reload() => Some((StatusCode::ACCEPTED, json!({"left": backend.reloading()}))),
+            "/api/reload" => {
+                let error = "This worker runs no PHP processes.";
+                Some((StatusCode::CONFLICT, json!({"error": error})))
+            }
+            "/api/reload/left" => Some((StatusCode::OK, json!({"left": backend.reloading()}))),
+            _ => None,
+        };
+        Box::pin(std::future::ready(response))
+    }
+}

@@ -1,0 +1,87 @@
+//! A call on its way through the worker: from the gateway's frame, through the queue, to its result.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use diffyne_shared::rpc::Call;
+use tokio_util::sync::CancellationToken;
+
+use super::state::WorkerState;
+use crate::call::{CallError, CallResult, ClientInfo, Job, cookies};
+
+/// How a call ended.
+pub(super) enum CallEnd {
+    Ran(CallResult),
+    /// The worker began to drain, or the call's time was up, before it ran.
+    NotRun,
+    /// The gateway cancelled the call before it ran.
+    Cancelled,
+}
+
+/// The job that a gateway's frame asks for.
+pub(super) fn job(call: &Call<'_>) -> Job {
+    let mut headers = String::from_utf8_lossy(call.client.headers).into_owned();
+    if !call.client.jar.is_empty() {
+        headers = cookies::override_with(&headers, &String::from_utf8_lossy(call.client.jar));
+    }
+    let client = ClientInfo {
+        id: call.client.id.to_owned(),
+        ip: call.client.ip.to_owned(),
+        transport: call.client.transport,
+        headers,
+    };
+    Job {
+        kind: call.kind,
+        request_id: client.request_id(),
+        client,
+        cause: call.cause.clone(),
+        payload: call.payload.to_vec(),
+        deadline: Instant::now() + Duration::from_millis(call.budget_ms.into()),
+    }
+}
+
+/// Runs a call on the backend.
+pub(super) async fn run(worker: &WorkerState, job: Job) -> CallResult {
+    let started = Instant::now();
+    let (kind, transport) = (job.kind, job.client.transport);
+    let mut result = worker.backend.run(job).await;
+    let size = result.data.len() + result.broadcasts.iter().map(|event| event.params.len()).sum::<usize>();
+    let limit = worker.reply_bytes_max;
+    if size > limit {
+        // The gateway would refuse the frame and end the connection with all its other calls.
+        tracing::error!(component = result.class, method = result.method, size, limit, "an answer is too large");
+        let error = CallError::Exception("the answer is too large".to_owned());
+        let CallResult { class, method, .. } = result;
+        result = CallResult { class, method, ..CallResult::refused(&error, kind, transport) };
+    }
+    worker.metrics.duration.observe(started.elapsed().as_secs_f64());
+    result
+}
+
+/// Waits for a slot and runs a call; does not run it when the worker drains before.
+pub(super) async fn wait_and_run(
+    worker: Arc<WorkerState>,
+    job: Job,
+    budget: Duration,
+    cancel: CancellationToken,
+) -> CallEnd {
+    let slot = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(CallEnd::Cancelled),
+        () = worker.drain.cancelled() => Err(CallEnd::NotRun),
+        slot = tokio::time::timeout(budget, Arc::clone(&worker.slots).acquire_owned()) => match slot {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) | Err(_) => Err(CallEnd::NotRun),
+        },
+    };
+    worker.queued.fetch_sub(1, Ordering::Relaxed);
+    match slot {
+        Ok(slot) => {
+            let result = run(&worker, job).await;
+            drop(slot);
+            CallEnd::Ran(result)
+        }
+        Err(end) => end,
+    }
+}

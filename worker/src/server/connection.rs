@@ -1,0 +1,324 @@
+//! A connection of one thread of a gateway: reads its calls, writes their replies.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use diffyne_shared::listener::Stream;
+use diffyne_shared::rpc::handshake::AdmittedGateway;
+use diffyne_shared::rpc::{
+    self, Call, CallId, CallRef, CodecError, Frame, FrameReader, Outcome, OversizedFrame, Pong, Reply, ResponseEvent,
+};
+use diffyne_shared::telemetry::{self, LogThrottle};
+use futures_util::StreamExt as _;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
+
+use super::calls::{self, CallEnd};
+use super::handshake;
+use super::state::WorkerState;
+use crate::call::CallResult;
+
+/// Bytes of replies that wait to be written. Beyond it the worker reads no further calls.
+const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// A larger write buffer is released after use.
+const IDLE_OUT_BYTES_MAX: usize = 256 * 1024;
+
+/// The response to a call whose frame was too large to be read.
+const TOO_LARGE: &[u8] =
+    br#"{"s":false,"error":"The message is larger than this worker takes. The call was not run.","type":"too_large"}"#;
+/// The response to a call whose own response is too large for the gateway.
+const RESPONSE_TOO_LARGE: &[u8] =
+    br#"{"s":false,"error":"The answer is larger than the gateway takes. The call was run.","type":"server_error"}"#;
+
+/// Limits log lines about refused gateways: anybody may connect.
+static LINES: LogThrottle = LogThrottle::new(1, 10);
+
+/// A call that has left this connection, by the gateway's id.
+struct EndedCall {
+    id: u64,
+    end: CallEnd,
+}
+
+/// An admitted gateway's connection.
+struct GatewayConnection {
+    worker: Arc<WorkerState>,
+    /// The longest frame that the gateway accepts.
+    frame_bytes_max: usize,
+    /// Frames to be written.
+    out: Vec<u8>,
+    /// The part of `out` that has been written.
+    written: usize,
+    running: FuturesUnordered<LocalBoxFuture<'static, EndedCall>>,
+    /// Calls that wait for a slot, and how to cancel them.
+    queued: HashMap<u64, CancellationToken>,
+}
+
+/// Serves a connection until the gateway hangs up.
+pub(super) async fn serve(worker: Arc<WorkerState>, stream: Stream) {
+    let Some((stream, reader, admitted)) = admit(&worker, stream).await else { return };
+    let gateway = telemetry::name(&admitted.id);
+    if admitted.legacy {
+        tracing::warn!(%gateway, "a gateway showed its token in the clear (DIFFYNE_WORKER_TOKEN_LEGACY=accept)");
+    }
+    tracing::info!(%gateway, "gateway connected");
+    worker.count_gateways(|count| count.fetch_add(1, Ordering::Relaxed) + 1);
+    let mut connection = GatewayConnection::new(&worker, admitted.frame_bytes_max);
+    let why = connection.exchange_frames(stream, reader).await;
+    tracing::info!(%gateway, why = %telemetry::error(&why), "gateway disconnected");
+    connection.finish_calls().await;
+    worker.count_gateways(|count| count.fetch_sub(1, Ordering::Relaxed) - 1);
+}
+
+/// Waits for the gateway's hello and proof; `None` when the connection was refused or evicted.
+async fn admit(worker: &WorkerState, stream: Stream) -> Option<(Stream, FrameReader, AdmittedGateway)> {
+    let pending = worker.pending.add();
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout(handshake::HELLO_TIMEOUT, handshake::accept(worker, stream)) => accepted,
+        () = pending.evicted() => {
+            worker.metrics.refused.inc();
+            tracing::debug!("a connection without a hello was evicted");
+            return None;
+        }
+    };
+    match accepted {
+        Ok(Ok(accepted)) => return Some(accepted),
+        Ok(Err(why)) => {
+            worker.metrics.refused.inc();
+            if let Some(left_out) = LINES.allow() {
+                tracing::warn!(why = %telemetry::error(&why), left_out, "a gateway was turned away");
+            }
+        }
+        Err(_elapsed) => tracing::debug!("a connection without a hello was closed"),
+    }
+    None
+}
+
+impl GatewayConnection {
+    fn new(worker: &Arc<WorkerState>, frame_bytes_max: Option<u32>) -> Self {
+        // A gateway that does not tell its limit accepts what this worker's own limit lets through.
+        let assumed = worker.reply_bytes_max + rpc::FRAME_OVERHEAD_MAX;
+        Self {
+            worker: Arc::clone(worker),
+            frame_bytes_max: frame_bytes_max.map_or(assumed, |bytes| bytes as usize),
+            out: Vec::new(),
+            written: 0,
+            running: FuturesUnordered::new(),
+            queued: HashMap::new(),
+        }
+    }
+
+    /// Reads calls and writes replies until the connection ends; why it ended.
+    async fn exchange_frames(&mut self, stream: Stream, mut reader: FrameReader) -> String {
+        let (mut read, mut write) = tokio::io::split(stream);
+        let drain = self.worker.drain.clone();
+        let drained = drain.cancelled();
+        tokio::pin!(drained);
+        let mut has_sent_draining = false;
+        loop {
+            if let Err(error) = self.handle_frames(&mut reader) {
+                return format!("it sent an invalid frame: {error}");
+            }
+            if let Err(error) = self.write_available(&mut write).await {
+                return error.to_string();
+            }
+            tokio::select! {
+                filled = reader.fill(&mut read), if self.out.len() < OUT_BYTES_MAX => match filled {
+                    Ok(0) => return "closed by the gateway".to_owned(),
+                    Ok(_) => {}
+                    Err(error) => return error.to_string(),
+                },
+                Some(ended) = self.running.next(), if !self.running.is_empty() => self.end_call(&ended),
+                written = write.write(&self.out[self.written..]), if self.written < self.out.len() => match written {
+                    Ok(count) => self.advance(count),
+                    Err(error) => return error.to_string(),
+                },
+                () = &mut drained, if !has_sent_draining => {
+                    has_sent_draining = true;
+                    self.send_load();
+                }
+            }
+        }
+    }
+
+    /// Handles everything that was read.
+    fn handle_frames(&mut self, reader: &mut FrameReader) -> Result<(), CodecError> {
+        loop {
+            match reader.next_frame() {
+                Ok(Some(frame)) => self.handle_frame(frame),
+                Ok(None) => return Ok(()),
+                Err(CodecError::Oversized(oversized)) => self.refuse_oversized(oversized),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn handle_frame(&mut self, frame: Frame<'_>) {
+        match frame {
+            Frame::Call(call) => self.start_call(&call),
+            Frame::Cancel(CallId { id }) => {
+                if let Some(cancel) = self.queued.get(&id) {
+                    cancel.cancel();
+                }
+            }
+            Frame::Ping(_) => self.send_load(),
+            _ => {}
+        }
+    }
+
+    /// Replies to the call of a frame that was too large to be read, if it was a call.
+    fn refuse_oversized(&mut self, frame: OversizedFrame) {
+        let limit = self.worker.frame_bytes_max;
+        tracing::warn!(bytes = frame.bytes, limit, "a gateway's frame is too large and was dropped");
+        if let Some(CallRef::Call(id)) = frame.call {
+            let (load, faulty) = (self.load(), self.faulty());
+            let failed = Reply::new(id, Outcome::ValidationError, 413, TOO_LARGE);
+            self.send(&Frame::Reply(Reply { load, faulty, ..failed }));
+        }
+    }
+
+    /// Runs a call, queues it, or hands it back where the queue is full.
+    fn start_call(&mut self, call: &Call<'_>) {
+        if self.worker.drain.is_cancelled() {
+            return self.hand_back(call.id);
+        }
+        let worker = Arc::clone(&self.worker);
+        let id = call.id;
+        let mut running: LocalBoxFuture<'static, EndedCall> =
+            if let Ok(slot) = Arc::clone(&worker.slots).try_acquire_owned() {
+                let job = calls::job(call);
+                worker.load.fetch_add(1, Ordering::Relaxed);
+                Box::pin(async move {
+                    let result = calls::run(&worker, job).await;
+                    drop(slot);
+                    EndedCall { id, end: CallEnd::Ran(result) }
+                })
+            } else {
+                if worker.queued.fetch_add(1, Ordering::Relaxed) >= worker.queue_max {
+                    worker.queued.fetch_sub(1, Ordering::Relaxed);
+                    return self.hand_back(id);
+                }
+                let cancel = CancellationToken::new();
+                self.queued.insert(id, cancel.clone());
+                worker.load.fetch_add(1, Ordering::Relaxed);
+                let (job, budget) = (calls::job(call), Duration::from_millis(call.budget_ms.into()));
+                Box::pin(async move { EndedCall { id, end: calls::wait_and_run(worker, job, budget, cancel).await } })
+            };
+        // Most calls end at the first poll and need no wake-up.
+        match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(ended) => self.end_call(&ended),
+            Poll::Pending => self.running.push(running),
+        }
+    }
+
+    fn end_call(&mut self, ended: &EndedCall) {
+        self.queued.remove(&ended.id);
+        self.count(&ended.end);
+        match &ended.end {
+            CallEnd::Ran(result) => self.reply(ended.id, result),
+            // A cancelled call is handed back as well, so that the gateway forgets it.
+            CallEnd::NotRun | CallEnd::Cancelled => self.hand_back(ended.id),
+        }
+    }
+
+    /// After the gateway has gone: cancels queued calls, and lets running ones finish what they may have begun to
+    /// change.
+    async fn finish_calls(&mut self) {
+        for cancel in self.queued.values() {
+            cancel.cancel();
+        }
+        while let Some(ended) = self.running.next().await {
+            self.count(&ended.end);
+        }
+    }
+
+    fn count(&mut self, end: &CallEnd) {
+        self.worker.load.fetch_sub(1, Ordering::Relaxed);
+        if let CallEnd::Ran(result) = end {
+            self.worker.metrics.count_call(result);
+        }
+    }
+
+    fn reply(&mut self, id: u64, result: &CallResult) {
+        let broadcasts = result.broadcasts.iter();
+        let reply = Reply {
+            id,
+            outcome: result.outcome,
+            status: result.status,
+            data: &result.data,
+            event_count: result.event_count,
+            broadcasts: broadcasts
+                .map(|event| ResponseEvent { index: event.index, name: &event.name, params: &event.params })
+                .collect(),
+            set_cookie: result.set_cookie.clone(),
+            session: result.session,
+            listeners: result.listeners.as_deref(),
+            component: (!result.class.is_empty()).then_some(result.class.as_str()),
+            load: self.load(),
+            faulty: self.faulty(),
+        };
+        let (load, faulty) = (reply.load, reply.faulty);
+        if let Err(error) = rpc::encode_within(&Frame::Reply(reply), &mut self.out, self.frame_bytes_max) {
+            tracing::error!(%error, "an answer is larger than the gateway takes");
+            let failed = Reply::new(id, Outcome::ServerError, 500, RESPONSE_TOO_LARGE);
+            self.send(&Frame::Reply(Reply { load, faulty, ..failed }));
+        }
+    }
+
+    fn hand_back(&mut self, id: u64) {
+        self.worker.metrics.busy.inc();
+        self.send(&Frame::Busy(CallId { id }));
+    }
+
+    fn send_load(&mut self) {
+        let pong = Pong { load: self.load(), draining: self.worker.drain.is_cancelled(), faulty: self.faulty() };
+        self.send(&Frame::Pong(pong));
+    }
+
+    fn load(&self) -> u32 {
+        self.worker.load.load(Ordering::Relaxed)
+    }
+
+    fn faulty(&self) -> bool {
+        self.worker.backend.ready().is_err()
+    }
+
+    fn send(&mut self, frame: &Frame<'_>) {
+        if let Err(error) = rpc::encode(frame, &mut self.out) {
+            tracing::error!(%error, "a frame was not sent");
+        }
+    }
+
+    /// Writes as much as the socket takes without waiting.
+    async fn write_available(&mut self, write: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+        while self.written < self.out.len() {
+            let written =
+                std::future::poll_fn(|cx| match Pin::new(&mut *write).poll_write(cx, &self.out[self.written..]) {
+                    Poll::Ready(result) => Poll::Ready(result.map(Some)),
+                    Poll::Pending => Poll::Ready(Ok(None)),
+                });
+            match written.await? {
+                Some(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Some(count) => self.advance(count),
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.written += count;
+        if self.written == self.out.len() {
+            self.written = 0;
+            self.out.clear();
+            if self.out.capacity() > IDLE_OUT_BYTES_MAX {
+                self.out = Vec::new();
+            }
+        }
+    }
+}

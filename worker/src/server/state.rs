@@ -1,0 +1,104 @@
+//! What all connections of a worker share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use diffyne_shared::bus::random_bits;
+use diffyne_shared::rpc::handshake::LegacyToken;
+use diffyne_shared::settings::worker::WorkerSettings;
+use diffyne_shared::tls::ServerTls;
+use diffyne_shared::token::{SharedTokens, Tokens};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::pending_connections::PendingConnections;
+use crate::backend::Backend;
+use crate::metrics::WorkerMetrics;
+
+/// What all connections of a worker share.
+pub(super) struct WorkerState {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) id: String,
+    pub(super) admin_token: Option<String>,
+    /// The tokens that gateways have to prove. Can be replaced while the worker runs.
+    pub(super) tokens: SharedTokens,
+    /// Whether gateways may show their token in the clear. Can be replaced while the worker runs.
+    pub(super) legacy_token: ArcSwap<LegacyToken>,
+    /// Connections that have not proved the token yet.
+    pub(super) pending: PendingConnections,
+    /// The certificate for gateways on TCP; without one they connect in the clear. Can be replaced while the worker
+    /// runs.
+    pub(super) tls: ArcSwapOption<ServerTls>,
+    /// Calls that may run at once.
+    pub(super) concurrency: usize,
+    /// Calls that may wait for a slot.
+    pub(super) queue_max: usize,
+    pub(super) frame_bytes_max: usize,
+    pub(super) reply_bytes_max: usize,
+    /// One permit a running call.
+    pub(super) slots: Arc<Semaphore>,
+    /// Calls that run or wait.
+    pub(super) load: AtomicU32,
+    /// Calls that wait.
+    pub(super) queued: AtomicUsize,
+    /// Connections of gateways.
+    pub(super) connections: AtomicUsize,
+    pub(super) drain: CancellationToken,
+    pub(super) metrics: Arc<WorkerMetrics>,
+}
+
+impl WorkerState {
+    pub(super) fn new(settings: &WorkerSettings, backend: Arc<dyn Backend>) -> Result<Self, String> {
+        let metrics = WorkerMetrics::new();
+        backend.register_metrics(&metrics.registry);
+        Ok(Self {
+            backend,
+            id: format!("{}.{:016x}", settings.name, random_bits()),
+            admin_token: settings.admin_token.clone(),
+            tokens: Tokens::shared(&settings.tokens),
+            legacy_token: ArcSwap::from_pointee(settings.legacy_token),
+            pending: PendingConnections::default(),
+            tls: ArcSwapOption::new(read_tls(settings)?),
+            concurrency: settings.concurrency,
+            queue_max: settings.queue_max,
+            frame_bytes_max: settings.message_bytes_max + diffyne_shared::rpc::FRAME_OVERHEAD_MAX,
+            reply_bytes_max: settings.answer_bytes_max,
+            slots: Arc::new(Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS))),
+            load: AtomicU32::new(0),
+            queued: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            drain: CancellationToken::new(),
+            metrics,
+        })
+    }
+
+    /// Replaces the tokens and the certificate. Connected gateways stay connected.
+    pub(super) fn set_secrets(&self, settings: &WorkerSettings) -> Result<(), String> {
+        self.tls.store(read_tls(settings)?);
+        self.tokens.store(Arc::new(Tokens::new(&settings.tokens)));
+        self.legacy_token.store(Arc::new(settings.legacy_token));
+        Ok(())
+    }
+
+    /// Updates the number of connected gateways, and tells the backend.
+    pub(super) fn count_gateways(&self, change: impl FnOnce(&AtomicUsize) -> usize) {
+        let connected = change(&self.connections);
+        self.metrics.connections.set(connected as i64);
+        self.backend.gateways(connected, self.drain.is_cancelled());
+    }
+}
+
+fn read_tls(settings: &WorkerSettings) -> Result<Option<Arc<ServerTls>>, String> {
+    let Some((certificate, key)) = &settings.tls else {
+        if !settings.listen.is_local() {
+            tracing::warn!(
+                listen = %settings.listen,
+                "calls come from other hosts in the clear: set DIFFYNE_WORKER_TLS_CERT and DIFFYNE_WORKER_TLS_KEY"
+            );
+        }
+        return Ok(None);
+    };
+    let tls = ServerTls::read(certificate, key).map_err(|error| format!("DIFFYNE_WORKER_TLS_CERT: {error}"))?;
+    Ok(Some(Arc::new(tls)))
+}
