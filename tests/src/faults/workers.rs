@@ -18,6 +18,9 @@ use crate::client::{Client, call, probe};
 use crate::cluster::{Cluster, Shape};
 use crate::process::{Signal, eventually};
 
+/// An answer that a gateway passes on.
+const GOOD_ANSWER: &[u8] = br#"{"s":true,"c":{"i":"x","p":[],"st":{},"f":"","sig":""}}"#;
+
 /// What is wrong with a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Misbehaviour {
@@ -29,53 +32,56 @@ enum Misbehaviour {
     Noise,
 }
 
-/// A worker that says hello and then misbehaves.
+/// A worker that says hello and then misbehaves. `met` counts the calls that it got.
 async fn misbehave(mut stream: TcpStream, misbehaviour: Misbehaviour, met: Arc<AtomicU64>) -> anyhow::Result<()> {
     let mut reader = FrameReader::new(4 << 20);
     loop {
         let mut out = Vec::new();
-        let mut noise = false;
         while let Some(frame) = reader.next_frame()? {
             match frame {
-                Frame::Hello(_) => {
-                    let hello = Hello {
-                        versions: rpc::VERSIONS,
-                        features: Vec::new(),
-                        id: "mischief".to_owned(),
-                        capacity: 256,
-                        backend: "mischief".to_owned(),
-                        ..Hello::default()
-                    };
-                    rpc::encode(&Frame::Hello(hello), &mut out)?;
-                }
+                Frame::Hello(_) => rpc::encode(&Frame::Hello(hello()), &mut out)?,
                 Frame::Ping(_) => rpc::encode(&Frame::Pong(Pong::default()), &mut out)?,
                 Frame::Call(call) => {
                     met.fetch_add(1, Ordering::Relaxed);
-                    let data: &[u8] = match misbehaviour {
-                        Misbehaviour::Garbage => b"{\"s\":true, this is not JSON \xff",
-                        Misbehaviour::Twice | Misbehaviour::Noise => {
-                            br#"{"s":true,"c":{"i":"x","p":[],"st":{},"f":"","sig":""}}"#
-                        }
-                    };
-                    let reply = |id| Frame::Reply(Reply::new(id, Outcome::Ok, 200, data));
-                    rpc::encode(&reply(call.id), &mut out)?;
-                    if misbehaviour == Misbehaviour::Twice {
-                        for id in [call.id, call.id ^ 0xffff_0000_0000, u64::MAX] {
-                            rpc::encode(&reply(id), &mut out)?;
-                        }
-                    }
-                    noise = misbehaviour == Misbehaviour::Noise;
+                    out.extend(misbehaviour.replies(call.id)?);
                 }
                 _ => {}
             }
-        }
-        if noise {
-            out = vec![0, 0, 0, 9, 0xc1, 0xff, 0xff, 0xff, 1, 2, 3, 4, 5];
         }
         stream.write_all(&out).await?;
         if reader.fill(&mut stream).await? == 0 {
             return Ok(());
         }
+    }
+}
+
+fn hello() -> Hello {
+    Hello {
+        versions: rpc::VERSIONS,
+        features: Vec::new(),
+        id: "mischief".to_owned(),
+        capacity: 256,
+        backend: "mischief".to_owned(),
+        ..Hello::default()
+    }
+}
+
+impl Misbehaviour {
+    /// What the worker sends for a call.
+    fn replies(self, id: u64) -> anyhow::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut reply =
+            |id, data: &[u8]| rpc::encode(&Frame::Reply(Reply::new(id, Outcome::Ok, 200, data)), &mut bytes);
+        match self {
+            Self::Garbage => reply(id, b"{\"s\":true, this is not JSON \xff")?,
+            Self::Twice => {
+                for id in [id, id, id ^ 0xffff_0000_0000, u64::MAX] {
+                    reply(id, GOOD_ANSWER)?;
+                }
+            }
+            Self::Noise => bytes.extend([0, 0, 0, 9, 0xc1, 0xff, 0xff, 0xff, 1, 2, 3, 4, 5]),
+        }
+        Ok(bytes)
     }
 }
 

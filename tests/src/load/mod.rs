@@ -1,11 +1,13 @@
-//! Load: connections that send a message, wait for the answer and send the next; or sit idle; or count pushes.
+//! Load: connections that send a message, wait for the answer and send the next, or that only count what arrives.
 //!
-//! A WebSocket client by hand: masked with zeros, so that a message is written as it was built, and one task a
-//! connection on a current-thread runtime per thread.
+//! The WebSocket client is written by hand, so that it costs little: it masks with zeros, so that a message is written as
+//! it was built, and runs one task a connection on one current-thread runtime a thread.
 
 pub mod hostile;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,30 +16,30 @@ use anyhow::{Context as _, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// What to do, to whom.
+/// A load on one server.
 #[derive(Debug, Clone)]
 pub struct Load {
-    /// Where to connect.
+    /// The server.
     pub target: SocketAddr,
-    /// Connections.
+    /// Connections at once.
     pub connections: usize,
-    /// How long to measure, after everybody is connected.
+    /// How long to measure, once all are connected.
     pub duration: Duration,
-    /// The message.
+    /// The message that each connection sends again and again.
     pub message: String,
-    /// Messages that the server sends by itself at first.
+    /// Messages that the server sends first.
     pub greetings: usize,
     /// More headers for the handshake, each line ended by CR LF.
     pub headers: String,
-    /// Headers of each connection in turn, beside those; none: no others.
+    /// More headers of each connection in turn; may be empty.
     pub own_headers: Vec<String>,
     /// Threads of the generator.
     pub threads: usize,
 }
 
-/// What came of it.
+/// What a load measured.
 #[derive(Debug, Clone, Default)]
-pub struct Measured {
+pub struct Measurement {
     /// Answers within the time.
     pub answers: u64,
     /// Seconds measured.
@@ -46,7 +48,7 @@ pub struct Measured {
     pub micros: Vec<u32>,
 }
 
-impl Measured {
+impl Measurement {
     /// Answers a second.
     pub fn rate(&self) -> f64 {
         self.answers as f64 / self.seconds
@@ -80,10 +82,10 @@ pub fn client_frame(text: &str) -> Vec<u8> {
     frame
 }
 
-/// Connections made so far.
+/// Connections that this process has made.
 static CONNECTED: AtomicU64 = AtomicU64::new(0);
 
-/// One connection.
+/// A WebSocket connection.
 pub struct Socket {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -92,7 +94,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Connects from one of several loopback addresses, so that ports do not run out, and shakes hands.
+    /// Connects and shakes hands. The loopback address changes now and then, so that ports do not run out.
     pub async fn connect(target: SocketAddr, headers: &str) -> anyhow::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         // Each address has some 28 000 ports, and a closed connection keeps its port for a minute.
@@ -121,15 +123,15 @@ impl Socket {
         }
     }
 
-    /// Writes a ready frame.
+    /// Writes a frame, as [`client_frame`] makes it.
     pub async fn send(&mut self, frame: &[u8]) -> anyhow::Result<()> {
         Ok(self.stream.write_all(frame).await?)
     }
 
-    /// Waits for one data frame; its payload.
+    /// Waits for a data frame and returns its payload.
     pub async fn receive(&mut self) -> anyhow::Result<&[u8]> {
         loop {
-            if let Some((head, length)) = self.frame_here() {
+            if let Some((head, length)) = self.whole_frame() {
                 let opcode = self.buffer[self.start] & 15;
                 let payload = self.start + head..self.start + head + length;
                 self.start = payload.end;
@@ -153,20 +155,20 @@ impl Socket {
         }
     }
 
-    /// Head and payload length of a frame that is here as a whole.
-    fn frame_here(&self) -> Option<(usize, usize)> {
-        let here = &self.buffer[self.start..self.end];
-        let (head, length) = match *here.get(1)? & 127 {
-            126 => (4, usize::from(u16::from_be_bytes([*here.get(2)?, *here.get(3)?]))),
-            127 => (10, u64::from_be_bytes(here.get(2..10)?.try_into().ok()?) as usize),
+    /// The lengths of head and payload of the next frame, once all of it has arrived.
+    fn whole_frame(&self) -> Option<(usize, usize)> {
+        let bytes = &self.buffer[self.start..self.end];
+        let (head, length) = match *bytes.get(1)? & 127 {
+            126 => (4, usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
+            127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize),
             short => (2, usize::from(short)),
         };
-        (here.len() >= head + length).then_some((head, length))
+        (bytes.len() >= head + length).then_some((head, length))
     }
 }
 
 /// Runs a load to its end.
-pub fn run(load: &Load) -> anyhow::Result<Measured> {
+pub fn run(load: &Load) -> anyhow::Result<Measurement> {
     let ready = Arc::new(std::sync::Barrier::new(load.threads));
     let threads: Vec<_> = (0..load.threads)
         .map(|thread| {
@@ -174,7 +176,7 @@ pub fn run(load: &Load) -> anyhow::Result<Measured> {
             std::thread::spawn(move || run_thread(&load, thread, &ready))
         })
         .collect();
-    let mut all = Measured::default();
+    let mut all = Measurement::default();
     for thread in threads {
         let part = thread.join().map_err(|_| anyhow::anyhow!("a load thread panicked"))??;
         all.answers += part.answers;
@@ -185,7 +187,7 @@ pub fn run(load: &Load) -> anyhow::Result<Measured> {
     Ok(all)
 }
 
-fn run_thread(load: &Load, thread: usize, ready: &std::sync::Barrier) -> anyhow::Result<Measured> {
+fn run_thread(load: &Load, thread: usize, ready: &std::sync::Barrier) -> anyhow::Result<Measurement> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
@@ -199,13 +201,13 @@ fn run_thread(load: &Load, thread: usize, ready: &std::sync::Barrier) -> anyhow:
             sockets.push(socket);
         }
         ready.wait();
-        let stop = std::rc::Rc::new(std::cell::Cell::new(false));
-        let frame = std::rc::Rc::new(client_frame(&load.message));
+        let stop = Rc::new(Cell::new(false));
+        let frame = Rc::new(client_frame(&load.message));
         let started = Instant::now();
         let tasks: Vec<_> = sockets
             .into_iter()
             .map(|socket| {
-                let (stop, frame) = (std::rc::Rc::clone(&stop), std::rc::Rc::clone(&frame));
+                let (stop, frame) = (Rc::clone(&stop), Rc::clone(&frame));
                 tokio::task::spawn_local(ping_pong(socket, frame, stop))
             })
             .collect();
@@ -216,15 +218,11 @@ fn run_thread(load: &Load, thread: usize, ready: &std::sync::Barrier) -> anyhow:
         for task in tasks {
             micros.extend(task.await.context("a connection's task panicked")??);
         }
-        Ok(Measured { answers: micros.len() as u64, seconds, micros })
+        Ok(Measurement { answers: micros.len() as u64, seconds, micros })
     })
 }
 
-async fn ping_pong(
-    mut socket: Socket,
-    frame: std::rc::Rc<Vec<u8>>,
-    stop: std::rc::Rc<std::cell::Cell<bool>>,
-) -> anyhow::Result<Vec<u32>> {
+async fn ping_pong(mut socket: Socket, frame: Rc<Vec<u8>>, stop: Rc<Cell<bool>>) -> anyhow::Result<Vec<u32>> {
     let mut micros = Vec::with_capacity(4096);
     while !stop.get() {
         let sent = Instant::now();
@@ -235,7 +233,7 @@ async fn ping_pong(
     Ok(micros)
 }
 
-/// Connections that stay open and do nothing but count what arrives.
+/// Connections that stay open and count what arrives. They close when this is dropped.
 pub struct Audience {
     /// Messages that arrived.
     pub received: Arc<AtomicU64>,
@@ -244,7 +242,7 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// Connects everybody; `hello` is sent by each and answered before it counts, if there is one.
+    /// Connects all. Each sends `hello`, if there is one, and waits for its answer, which does not count.
     pub fn connect(
         target: SocketAddr,
         connections: usize,
@@ -254,51 +252,28 @@ impl Audience {
     ) -> anyhow::Result<Self> {
         let received = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
-        let (tell, told) = std::sync::mpsc::channel();
+        let (ready, is_ready) = std::sync::mpsc::channel();
         let (headers, hello) = (headers.to_owned(), hello.map(client_frame));
         let (count, until) = (Arc::clone(&received), Arc::clone(&stop));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::spawn(move || {
-            let work = async {
-                let mut sockets = Vec::new();
-                for _ in 0..connections {
-                    let mut socket = Socket::connect(target, &headers).await?;
-                    for _ in 0..greetings {
-                        socket.receive().await?;
-                    }
-                    if let Some(hello) = &hello {
-                        socket.send(hello).await?;
-                        socket.receive().await?;
-                    }
-                    sockets.push(socket);
-                }
-                anyhow::Ok(sockets)
-            };
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(tell.send(Err(error.into()))),
-            };
-            let local = tokio::task::LocalSet::new();
-            local.block_on(&runtime, async {
-                match work.await {
+            tokio::task::LocalSet::new().block_on(&runtime, async {
+                match connect_all(target, connections, &headers, greetings, hello.as_deref()).await {
                     Ok(sockets) => {
-                        for mut socket in sockets {
-                            let count = Arc::clone(&count);
-                            tokio::task::spawn_local(async move {
-                                while socket.receive().await.is_ok() {
-                                    count.fetch_add(1, Ordering::Relaxed);
-                                }
-                            });
+                        for socket in sockets {
+                            count_messages(socket, Arc::clone(&count));
                         }
-                        drop(tell.send(Ok(())));
+                        // The other side waits.
+                        let _ = ready.send(Ok(()));
                         while !until.load(Ordering::Relaxed) {
                             tokio::time::sleep(Duration::from_millis(20)).await;
                         }
                     }
-                    Err(error) => drop(tell.send(Err(error))),
+                    Err(error) => drop(ready.send(Err(error))),
                 }
             });
         });
-        told.recv().context("the audience ended")??;
+        is_ready.recv().context("the audience's thread panicked")??;
         Ok(Self { received, stop, thread: Some(thread) })
     }
 
@@ -317,8 +292,39 @@ impl Drop for Audience {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // It has nothing left to say.
+            // A drop has no result to return.
             let _ = thread.join();
         }
     }
+}
+
+async fn connect_all(
+    target: SocketAddr,
+    connections: usize,
+    headers: &str,
+    greetings: usize,
+    hello: Option<&[u8]>,
+) -> anyhow::Result<Vec<Socket>> {
+    let mut sockets = Vec::new();
+    for _ in 0..connections {
+        let mut socket = Socket::connect(target, headers).await?;
+        for _ in 0..greetings {
+            socket.receive().await?;
+        }
+        if let Some(hello) = hello {
+            socket.send(hello).await?;
+            socket.receive().await?;
+        }
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// Counts a connection's messages until it ends.
+fn count_messages(mut socket: Socket, count: Arc<AtomicU64>) {
+    tokio::task::spawn_local(async move {
+        while socket.receive().await.is_ok() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
 }

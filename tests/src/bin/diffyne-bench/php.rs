@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::laravel::Laravel;
-use diffyne_tests::load::{self, Load, Measured};
+use diffyne_tests::load::{self, Load, Measurement};
 use diffyne_tests::process::{Process, project};
 use diffyne_tests::recorded::APP_KEY;
 
@@ -340,7 +340,7 @@ impl Bench {
     }
 
     /// Calls through gateway and worker, one after the other on each connection.
-    fn through(&self, cluster: &Cluster, method: &str, connections: usize) -> anyhow::Result<Measured> {
+    fn through(&self, cluster: &Cluster, method: &str, connections: usize) -> anyhow::Result<Measurement> {
         let message = format!(
             r#"{{"event":"diffyne.call","data":{{"type":"call","componentId":"diffyne-bench","componentClass":"App\\Diffyne\\Bench","method":"{method}","params":[],"state":{{"count":1}},"fingerprint":"","signature":"","requestId":"r"}}}}"#
         );
