@@ -1,4 +1,4 @@
-//! The fault suite in full, with a seed that is printed, and the table for `tests/RESILIENCE.md`.
+//! The fault suite in full, with a seed that is printed, and the table for `docs/resilience.md`.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ const FAULTS: [&str; 15] = [
 /// Its arguments.
 pub fn command() -> Command {
     Command::new("chaos")
-        .about("Breaks things on purpose, in full, and prints a table; tests/RESILIENCE.md has the last one")
+        .about("Breaks things on purpose, in full, and prints a table; docs/resilience.md has the last one")
         .after_help("It takes about 25 minutes. A row that lost or doubled a message makes it fail.")
         .arg(seed())
         .arg(
