@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::failure::FailureKind;
 use super::json::json_string;
 
-/// Seconds since 1970, as upstream stamps its messages.
+/// Seconds since 1970: the timestamps of upstream's messages.
 pub fn unix_seconds() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -18,7 +18,7 @@ pub fn connected(client_id: &str) -> String {
     )
 }
 
-/// The answer to `diffyne.ping`, with the place in the history where there is one.
+/// The answer to `diffyne.ping`, with the position in the history if there is one.
 pub fn pong(position: Option<(&str, u64)>) -> String {
     let mut out = format!(r#"{{"event":"diffyne.pong","data":{{"timestamp":{}"#, unix_seconds());
     if let Some((epoch, offset)) = position {
