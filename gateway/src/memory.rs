@@ -1,9 +1,11 @@
-//! The memory budget: above it nobody else comes in, and the connections for which most is held are ended, the largest
-//! and oldest first, until there is room. A gateway that dies takes all of its clients with it.
+//! The memory budget. Above it the gateway takes no new connections and ends those that hold most memory, the largest and
+//! oldest first, until there is room: a gateway that dies takes all of its clients with it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use diffyne_shared::memory::page_bytes;
 
 use crate::metrics::Metrics;
 use crate::quota::Quota;
@@ -33,13 +35,7 @@ fn resident(page_bytes: usize) -> usize {
     text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * page_bytes
 }
 
-/// Bytes of a page of memory, as the system says.
-fn page_bytes() -> usize {
-    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
-    size.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(4096)
-}
-
-/// Looks after the memory until the program ends.
+/// Keeps to the budget until the program ends.
 pub async fn watch(threads: Vec<ShardHandle>, quota: Arc<Quota>, metrics: Arc<Metrics>, most: Option<usize>) {
     let Some(most) = most.or_else(four_fifths) else { return };
     let relief = (most as f64 * RELIEF) as usize;
@@ -49,13 +45,17 @@ pub async fn watch(threads: Vec<ShardHandle>, quota: Arc<Quota>, metrics: Arc<Me
         let now = resident(page_bytes);
         metrics.memory.set(now as i64);
         if now > most && !quota.shedding.swap(true, Ordering::Relaxed) {
-            tracing::warn!(bytes = now, most, "memory is short: nobody else comes in, and the largest connections end");
+            tracing::warn!(
+                bytes = now,
+                most,
+                "memory is short: new connections are refused, and the largest connections end"
+            );
         }
         if quota.shedding.load(Ordering::Relaxed) {
             let is_over = now <= relief || (!shed(&threads, now - relief).await && now <= most);
             if is_over {
                 quota.shedding.store(false, Ordering::Relaxed);
-                tracing::info!(bytes = now, most, "there is memory again: new connections are taken");
+                tracing::info!(bytes = now, most, "memory is no longer short: new connections are taken");
             }
         }
         tokio::time::sleep(LOOK_EVERY).await;

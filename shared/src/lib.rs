@@ -5,7 +5,7 @@
 //! | [`rate`] | rate limits, without I/O | |
 //! | [`token`] | the worker token: MACs by purpose | |
 //! | [`signing`] | the state signature, byte for byte PHP's | |
-//! | [`metrics`], [`backoff`], [`clock`] | making metrics; waiting between attempts; the time of day | |
+//! | [`metrics`], [`backoff`], [`clock`], [`memory`] | making metrics; waiting between attempts; the time of day; the system's page size | |
 //! | [`rpc`] | the protocol between a gateway and a worker: frames, handshake, endpoints | `token` |
 //! | [`envelope`] | the messages that a browser sends | `rpc` |
 //! | [`settings`] | typed settings from defaults, a TOML file, `.env`, the environment and flags | `rate`, `rpc`, `signing`, `token` |
@@ -23,6 +23,7 @@ pub mod bus;
 pub mod clock;
 pub mod envelope;
 pub mod listener;
+pub mod memory;
 pub mod metrics;
 pub mod rate;
 pub mod rpc;

@@ -10,6 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt as _, FdMapping};
+use diffyne_shared::memory::page_bytes;
 use diffyne_shared::settings::php::{Kernel, PhpSettings};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -340,7 +341,7 @@ impl PhpProcess {
     fn private_memory(&self) -> u64 {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.id)).unwrap_or_default();
         let field = |at: usize| statm.split(' ').nth(at).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
-        field(1).saturating_sub(field(2)) * 4096
+        field(1).saturating_sub(field(2)) * page_bytes() as u64
     }
 
     /// Closes the socket, so that the process exits.
