@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::bus::{WorkerEntry, WorkerRegistry};
-use diffyne_shared::listener::{AcceptedStream, Listener, Stream};
+use diffyne_shared::listener::{AcceptedStream, Listener};
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::worker::WorkerSettings;
 use thiserror::Error;
@@ -61,15 +61,11 @@ pub enum WorkerStartError {
     Redis(String),
 }
 
-enum IncomingStream {
-    Accepted(AcceptedStream),
-    Memory(Stream),
-}
-
 /// A running worker.
 pub struct Worker {
     state: Arc<WorkerState>,
-    threads: Vec<mpsc::Sender<IncomingStream>>,
+    /// The serving threads run, with their connections, until the last sender is dropped.
+    threads: Vec<mpsc::Sender<AcceptedStream>>,
     tasks: Vec<JoinHandle<()>>,
     announcement: Option<JoinHandle<()>>,
     drain_timeout: Duration,
@@ -84,7 +80,13 @@ impl Worker {
         let listener = bind(&settings.listen)?;
         let address = listener.address().unwrap_or_else(|_| settings.listen.clone());
         let admin_listener = settings.admin_listen.as_ref().map(bind).transpose()?;
-        let mut worker = Self::without_listener(settings, backend)?;
+        let state = Arc::new(WorkerState::new(settings, backend).map_err(WorkerStartError::Tls)?);
+        let threads = (0..settings.threads)
+            .map(|index| spawn_thread(index, Arc::clone(&state)))
+            .collect::<std::io::Result<_>>()
+            .map_err(WorkerStartError::Thread)?;
+        let drain_timeout = settings.drain_timeout;
+        let mut worker = Self { state, threads, tasks: Vec::new(), announcement: None, drain_timeout };
         if let Some(listener) = admin_listener {
             let source = Arc::new(WorkerAdmin(Arc::clone(&worker.state)));
             worker.tasks.push(tokio::spawn(diffyne_shared::admin::serve(listener, source)));
@@ -105,35 +107,6 @@ impl Worker {
         let drain = self.state.drain.clone();
         self.announcement = Some(tokio::spawn(announce::run(Arc::new(registry), entry, drain)));
         Ok(())
-    }
-
-    /// Starts a worker that accepts connections from within the process.
-    pub fn in_memory(
-        settings: &WorkerSettings,
-        backend: Arc<dyn Backend>,
-        mut connections: mpsc::Receiver<Stream>,
-    ) -> Result<Self, WorkerStartError> {
-        let mut worker = Self::without_listener(settings, backend)?;
-        let threads = worker.threads.clone();
-        worker.tasks.push(tokio::spawn(async move {
-            let mut turn = 0;
-            while let Some(stream) = connections.recv().await {
-                turn = (turn + 1) % threads.len();
-                if threads[turn].send(IncomingStream::Memory(stream)).await.is_err() {
-                    return;
-                }
-            }
-        }));
-        Ok(worker)
-    }
-
-    fn without_listener(settings: &WorkerSettings, backend: Arc<dyn Backend>) -> Result<Self, WorkerStartError> {
-        let state = Arc::new(WorkerState::new(settings, backend).map_err(WorkerStartError::Tls)?);
-        let threads = (0..settings.threads)
-            .map(|index| spawn_thread(index, Arc::clone(&state)))
-            .collect::<std::io::Result<_>>()
-            .map_err(WorkerStartError::Thread)?;
-        Ok(Self { state, threads, tasks: Vec::new(), announcement: None, drain_timeout: settings.drain_timeout })
     }
 
     /// Replaces the tokens that gateways have to prove, and the certificate. Connected gateways stay connected.
@@ -172,7 +145,7 @@ async fn wait_until(limit: Duration, condition: impl Fn() -> bool) {
     }
 }
 
-async fn accept(listener: Listener, threads: Vec<mpsc::Sender<IncomingStream>>, drain: CancellationToken) {
+async fn accept(listener: Listener, threads: Vec<mpsc::Sender<AcceptedStream>>, drain: CancellationToken) {
     let mut turn = 0;
     loop {
         let accepted = tokio::select! {
@@ -182,7 +155,7 @@ async fn accept(listener: Listener, threads: Vec<mpsc::Sender<IncomingStream>>, 
         match accepted {
             Ok(accepted) => {
                 turn = (turn + 1) % threads.len();
-                if threads[turn].send(IncomingStream::Accepted(accepted)).await.is_err() {
+                if threads[turn].send(accepted).await.is_err() {
                     tracing::error!(thread = turn, "a serving thread has ended");
                 }
             }
@@ -194,17 +167,13 @@ async fn accept(listener: Listener, threads: Vec<mpsc::Sender<IncomingStream>>, 
     }
 }
 
-fn spawn_thread(index: usize, state: Arc<WorkerState>) -> std::io::Result<mpsc::Sender<IncomingStream>> {
-    let (sender, mut incoming) = mpsc::channel(ACCEPTED_MAX);
+fn spawn_thread(index: usize, state: Arc<WorkerState>) -> std::io::Result<mpsc::Sender<AcceptedStream>> {
+    let (sender, mut incoming) = mpsc::channel::<AcceptedStream>(ACCEPTED_MAX);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         LocalSet::new().block_on(&runtime, async move {
             while let Some(connection) = incoming.recv().await {
-                let stream = match connection {
-                    IncomingStream::Accepted(accepted) => accepted.into_stream(),
-                    IncomingStream::Memory(stream) => Ok(stream),
-                };
-                match stream {
+                match connection.into_stream() {
                     Ok(stream) => {
                         tokio::task::spawn_local(connection::serve(Arc::clone(&state), stream));
                     }
