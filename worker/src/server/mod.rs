@@ -64,6 +64,7 @@ pub enum WorkerStartError {
 /// A running worker.
 pub struct Worker {
     state: Arc<WorkerState>,
+    /// The serving threads run, with their connections, until the last sender is dropped.
     threads: Vec<mpsc::Sender<AcceptedStream>>,
     tasks: Vec<JoinHandle<()>>,
     announcement: Option<JoinHandle<()>>,
@@ -79,7 +80,13 @@ impl Worker {
         let listener = bind(&settings.listen)?;
         let address = listener.address().unwrap_or_else(|_| settings.listen.clone());
         let admin_listener = settings.admin_listen.as_ref().map(bind).transpose()?;
-        let mut worker = Self::without_listener(settings, backend)?;
+        let state = Arc::new(WorkerState::new(settings, backend).map_err(WorkerStartError::Tls)?);
+        let threads = (0..settings.threads)
+            .map(|index| spawn_thread(index, Arc::clone(&state)))
+            .collect::<std::io::Result<_>>()
+            .map_err(WorkerStartError::Thread)?;
+        let drain_timeout = settings.drain_timeout;
+        let mut worker = Self { state, threads, tasks: Vec::new(), announcement: None, drain_timeout };
         if let Some(listener) = admin_listener {
             let source = Arc::new(WorkerAdmin(Arc::clone(&worker.state)));
             worker.tasks.push(tokio::spawn(diffyne_shared::admin::serve(listener, source)));
@@ -100,15 +107,6 @@ impl Worker {
         let drain = self.state.drain.clone();
         self.announcement = Some(tokio::spawn(announce::run(Arc::new(registry), entry, drain)));
         Ok(())
-    }
-
-    fn without_listener(settings: &WorkerSettings, backend: Arc<dyn Backend>) -> Result<Self, WorkerStartError> {
-        let state = Arc::new(WorkerState::new(settings, backend).map_err(WorkerStartError::Tls)?);
-        let threads = (0..settings.threads)
-            .map(|index| spawn_thread(index, Arc::clone(&state)))
-            .collect::<std::io::Result<_>>()
-            .map_err(WorkerStartError::Thread)?;
-        Ok(Self { state, threads, tasks: Vec::new(), announcement: None, drain_timeout: settings.drain_timeout })
     }
 
     /// Replaces the tokens that gateways have to prove, and the certificate. Connected gateways stay connected.
