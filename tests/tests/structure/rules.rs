@@ -64,10 +64,19 @@ type Layers = &'static [&'static [&'static str]];
 pub const LAYERS: [(&str, Layers); 1] = [(
     "gateway",
     &[
-        &["socket"],
-        &["shard::call"],
-        &["shard::state"],
-        &["shard::completion", "connection", "http"],
+        &["socket", "auth", "relay"],
+        // What a connection is, apart from what it does.
+        &["connection!", "connection::account", "connection::component_queues", "http::idle", "http::response"],
+        &["shard::call", "shard::delivery"],
+        &["shard::state", "shard::hub", "shard::history", "shard::departures"],
+        &[
+            "shard::completion",
+            "connection::session",
+            "connection::subscription",
+            "connection::reply",
+            "http!",
+            "http::ajax",
+        ],
         &["shard!"],
         &["server"],
         &["cli"],
