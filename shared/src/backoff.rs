@@ -1,8 +1,8 @@
-//! Waiting between attempts: exponential, with full jitter, so that many who lost the same peer come back spread.
+//! Waiting between attempts: exponential, with jitter, so that many who lost the same peer do not return at once.
 
 use std::time::Duration;
 
-/// Attempts that grow apart from `first` to `last`.
+/// Pauses that grow from `first` to `last`.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,

@@ -12,10 +12,10 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table with the process's own figures.
+    /// A registry with the metrics of the process itself.
     pub fn new(prefix: &'static str) -> Self {
         let registry = Registry::new();
-        // Without /proc there are no figures of the process, and nothing else is wrong.
+        // Without /proc the metrics of the process are missing, and nothing else is wrong.
         let _ = registry.register(Box::new(ProcessCollector::for_self()));
         Self { prefix, registry }
     }

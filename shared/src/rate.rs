@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 /// So many a second, with a burst. Zero a second means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rate {
-    /// In the long run.
+    /// Tokens a second in the long run.
     pub per_second: u32,
-    /// At once, after a pause.
+    /// Tokens at once, after a pause.
     pub burst: u32,
 }
 
-/// The beginning of time for all buckets of this process.
+/// The instant from which the buckets of this process count time.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 const SECOND: u64 = 1_000_000_000;
 
@@ -22,7 +22,7 @@ const SECOND: u64 = 1_000_000_000;
 pub struct Bucket(AtomicU64);
 
 impl Bucket {
-    /// A full one.
+    /// A full bucket.
     pub const fn new() -> Self {
         Self(AtomicU64::new(0))
     }
@@ -48,15 +48,15 @@ impl Bucket {
     }
 }
 
-/// Limits work whose cost is known only afterwards: what was spent is charged, and whoever is beyond the burst has to
-/// wait until the rate has caught up. One number, like [`Bucket`].
+/// Limits work whose cost is known only afterwards. The cost is charged, and a caller beyond the burst waits until the
+/// rate has caught up. One number, like [`Bucket`].
 #[derive(Debug, Default)]
 pub struct CostLimiter(AtomicU64);
 
 impl CostLimiter {
-    /// Charges `cost`, and tells how long to wait before anything else is spent; zero: not at all.
+    /// Charges `cost`, and returns how long to wait before the next work; zero: not at all.
     ///
-    /// A single cost may be larger than the burst: it is not refused, it is waited for.
+    /// A single cost may be larger than the burst: the caller waits for it.
     pub fn charge(&self, rate: Rate, cost: u64, now: Instant) -> Duration {
         if rate.per_second == 0 || cost == 0 {
             return Duration::ZERO;

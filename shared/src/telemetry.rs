@@ -1,5 +1,5 @@
-//! Logs: structured events to standard error, or to daily files; text, or JSON when asked. The level can change
-//! while the program runs.
+//! Logs: structured events to standard error or to daily files, as text or as JSON. The level can change while the
+//! program runs.
 
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
@@ -19,12 +19,13 @@ use crate::settings::value::LogFormat;
 /// Daily files that are kept.
 const LOG_FILES_MAX: usize = 14;
 
-/// Characters of a name that a stranger has chosen, in log lines and in answers.
-pub const NAME_CHARS_MAX: usize = 128;
-/// Characters of an error's text in log lines: an application may put into it what it was sent.
-pub const ERROR_CHARS_MAX: usize = 2_048;
+/// Characters of a name that a client has chosen, in log lines and in answers.
+const NAME_CHARS_MAX: usize = 128;
+/// Characters of an error's text in log lines: an application may put into it what a client sent.
+const ERROR_CHARS_MAX: usize = 2_048;
 
-/// The beginning of a text from outside, fit for a log line: without control characters, and with a mark where it was cut.
+/// The beginning of a text from outside, safe for a log line: control characters are escaped, and a mark shows where
+/// the text was cut.
 #[derive(Debug, Clone, Copy)]
 pub struct Excerpt<'a> {
     text: &'a str,
@@ -36,7 +37,7 @@ pub fn name(text: &str) -> Excerpt<'_> {
     Excerpt { text, chars_max: NAME_CHARS_MAX }
 }
 
-/// An error's words.
+/// The text of an error.
 pub fn error(text: &str) -> Excerpt<'_> {
     Excerpt { text, chars_max: ERROR_CHARS_MAX }
 }

@@ -1,5 +1,5 @@
-//! TLS between gateways and workers on different hosts: a worker shows its certificate, and a gateway knows the
-//! authority that signed it. Who the gateway is, the token tells.
+//! TLS between gateways and workers on different hosts: a worker presents its certificate, and a gateway knows the
+//! authority that signed it. The token authenticates the gateway.
 
 use std::io;
 use std::path::Path;
@@ -42,7 +42,7 @@ impl ServerTls {
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
-    /// Takes a TCP connection over; one on a Unix socket or within the process stays as it is.
+    /// Accepts TLS on a TCP connection; one on a Unix socket or within the process stays as it is.
     pub async fn accept(&self, stream: Stream) -> io::Result<Stream> {
         match stream {
             Stream::Tcp(tcp) => Ok(Stream::Tls(Box::new(TlsStream::Server(self.0.accept(tcp).await?)))),
@@ -76,7 +76,7 @@ impl ClientTls {
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 
-    /// Takes a TCP connection to `host` over; one on a Unix socket or within the process stays as it is.
+    /// Starts TLS on a TCP connection to `host`; one on a Unix socket or within the process stays as it is.
     pub async fn connect(&self, host: &str, stream: Stream) -> io::Result<Stream> {
         let Stream::Tcp(tcp) = stream else { return Ok(stream) };
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;

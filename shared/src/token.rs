@@ -11,10 +11,10 @@ use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq as _};
 
-/// Tokens in force at once: two during a rotation, and some that nobody has taken out yet.
+/// Tokens in force at once: two during a rotation, and some that nobody has removed yet.
 pub const TOKENS_MAX: usize = 4;
 /// Bytes of a MAC.
-pub const MAC_BYTES: usize = 32;
+const MAC_BYTES: usize = 32;
 
 /// What a MAC is made for. One that was made for another purpose proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +25,9 @@ pub enum MacPurpose {
     WorkerProof,
     /// A worker announces itself in Redis.
     Registration,
-    /// An operator's order to all gateways.
+    /// An operator's command to all gateways.
     Command,
-    /// A gateway's answer to an order.
+    /// A gateway's response to a command.
     Response,
 }
 
@@ -58,7 +58,7 @@ struct Token {
 }
 
 impl Token {
-    /// HMAC takes keys of any length, so this gives a token; the type of the library says otherwise.
+    /// `None` never happens: HMAC takes keys of any length.
     fn new(plain: &str) -> Option<Self> {
         let derive = |purpose: MacPurpose| {
             let mut mac = Hmac::<Sha256>::new_from_slice(plain.as_bytes()).ok()?;
@@ -80,25 +80,25 @@ impl Token {
     }
 }
 
-/// The tokens of this process. A MAC is made with each of them, and one that fits any is good: two programs need one
-/// token in common, and a rotation needs no order.
+/// The tokens of this process. It makes a MAC with each of them and accepts a MAC of any: two programs need one token in
+/// common, so a rotation can visit them in any order.
 #[derive(Default)]
 pub struct Tokens(Vec<Token>);
 
 /// Tokens that can be exchanged while the program runs.
 pub type SharedTokens = Arc<ArcSwap<Tokens>>;
 
-/// A MAC by the token with this number.
+/// The index of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TokenIndex(usize);
+pub(crate) struct TokenIndex(usize);
 
 impl Tokens {
-    /// These tokens; more than [`TOKENS_MAX`] are not used.
+    /// The first [`TOKENS_MAX`] of these tokens.
     pub fn new(tokens: &[String]) -> Self {
         Self(tokens.iter().take(TOKENS_MAX).filter_map(|token| Token::new(token)).collect())
     }
 
-    /// The same, to be exchanged.
+    /// Tokens that can be exchanged.
     pub fn shared(tokens: &[String]) -> SharedTokens {
         Arc::new(ArcSwap::from_pointee(Self::new(tokens)))
     }
@@ -115,13 +115,13 @@ impl Tokens {
     }
 
     /// A MAC by one token.
-    pub fn mac_by(&self, which: TokenIndex, purpose: MacPurpose, parts: &[&[u8]]) -> Option<[u8; MAC_BYTES]> {
+    pub(crate) fn mac_by(&self, which: TokenIndex, purpose: MacPurpose, parts: &[&[u8]]) -> Option<[u8; MAC_BYTES]> {
         Some(self.0.get(which.0)?.mac(purpose, parts)?.finalize().into_bytes().into())
     }
 
-    /// The token by which one of these MACs was made. Each is compared with each, in constant time; of more than
-    /// [`TOKENS_MAX`] none is looked at.
-    pub fn check<M: AsRef<[u8]>>(&self, purpose: MacPurpose, parts: &[&[u8]], macs: &[M]) -> Option<TokenIndex> {
+    /// The token that made one of these MACs. Each MAC is compared with each token's, in constant time; a list of more
+    /// than [`TOKENS_MAX`] is refused.
+    pub(crate) fn check<M: AsRef<[u8]>>(&self, purpose: MacPurpose, parts: &[&[u8]], macs: &[M]) -> Option<TokenIndex> {
         if macs.len() > TOKENS_MAX {
             return None;
         }
@@ -141,7 +141,7 @@ impl Tokens {
         self.macs(purpose, parts).iter().map(|mac| URL_SAFE_NO_PAD.encode(mac)).collect()
     }
 
-    /// Whether one of these texts is a good MAC.
+    /// Whether one of these texts is a valid MAC.
     pub fn verify(&self, purpose: MacPurpose, parts: &[&[u8]], macs: &[String]) -> bool {
         if macs.len() > TOKENS_MAX {
             return false;
@@ -150,8 +150,8 @@ impl Tokens {
         self.check(purpose, parts, &macs).is_some()
     }
 
-    /// Whether a gateway of a release that shows its token in the clear has shown one of these. Each is compared, so
-    /// that the time tells nothing.
+    /// Whether this is one of the tokens: older gateways send theirs in the clear. Each token is compared, so that the
+    /// time tells nothing.
     pub fn contains(&self, shown: Option<&str>) -> bool {
         let shown = shown.unwrap_or_default().as_bytes();
         let known = self.0.iter().fold(Choice::from(0), |known, token| known | token.plain.as_bytes().ct_eq(shown));

@@ -1,6 +1,6 @@
 //! What PHP and Laravel make of a browser's and a proxy's headers is what a component sees: 10 000 generated sets go
 //! through a gateway, a worker and its PHP, and beside that through PHP's own server (`$_COOKIE`) and Laravel's own
-//! request (`ip()`, `isSecure()`, `url()`). Where both differ on purpose, the table says so, and README as well.
+//! request (`ip()`, `isSecure()`, `url()`). Where both differ on purpose, the table says so, and docs/security.md as well.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ struct Seen {
 
 /// A difference that is intended.
 struct IntendedDifference {
-    /// As README says it.
+    /// As docs/security.md says it.
     why: &'static str,
     /// Of which part: `cookies`, `address`, `url`.
     part: &'static str,
@@ -283,10 +283,10 @@ fn ten_thousand_header_sets_mean_the_same_as_in_php_and_laravel_but_for_intended
     for difference in &INTENDED {
         assert!(counted.contains_key(difference.why), "SEED={seed}: no set shows that {}", difference.why);
     }
-    let readme = std::fs::read_to_string(diffyne_tests::process::project().join("README.md"))?;
+    let page = std::fs::read_to_string(diffyne_tests::process::project().join("docs/security.md"))?;
     let words = |text: &str| text.split_whitespace().map(|word| word.replace('`', "")).collect::<Vec<_>>().join(" ");
     for difference in &INTENDED {
-        assert!(words(&readme).contains(&words(difference.why)), "README does not say that {}", difference.why);
+        assert!(words(&page).contains(&words(difference.why)), "docs/security.md does not say that {}", difference.why);
     }
     Ok(())
 }

@@ -5,6 +5,8 @@
 //!   their results
 //! * [`subscription_messages`]: subscribe, unsubscribe, resume; [`subscription`], [`grant_request`] and [`replay`]: what
 //!   these do; [`subscription_requests`]: those under way
+//! * [`slow_consumer`]: what waits to be written, and the end of a client that does not read; [`liveness`]: what the
+//!   heartbeat does with a connection
 //! * [`account`]: what a client costs, in memory and in work
 //! * [`selector`]: which connections an operator means
 
@@ -12,10 +14,12 @@ pub mod account;
 mod component_call;
 pub mod component_queues;
 pub mod grant_request;
+mod liveness;
 mod replay;
 pub mod reply;
 pub mod selector;
 pub mod session;
+mod slow_consumer;
 mod subscription;
 mod subscription_messages;
 mod subscription_requests;
@@ -31,8 +35,10 @@ use crate::auth::grant::EventSubscription;
 use crate::metrics::ShardMetrics;
 use crate::quota::Ticket;
 use crate::relay::Caller;
-use crate::socket::{Close, Flushed, IoWriter, Outbox, frame};
+use crate::socket::{Close, IoWriter, Outbox, frame};
 use account::{Account, Held};
+pub use liveness::LivenessAction;
+
 use component_queues::ComponentQueues;
 use subscription_requests::SubscriptionRequests;
 
@@ -163,38 +169,6 @@ impl Connection {
         matches!(self.phase.get(), Phase::Open | Phase::HalfClosed | Phase::Draining)
     }
 
-    /// Lets a frame wait for the next flush; `true` when the caller has to list this connection for it.
-    pub fn push(&self, frame: Bytes, metrics: &Rc<ShardMetrics>) -> bool {
-        if !self.takes_messages() {
-            return false;
-        }
-        let mut outbox = self.outbox.borrow_mut();
-        outbox.push(frame);
-        let limits = &self.terms.limits;
-        let held = outbox.bytes() + self.account.held();
-        // Until it is known that the peer does not read, what is pushed may be about to leave.
-        let holds_too_much = self.flushing.get() && held > limits.held_bytes_max;
-        if outbox.bytes() > limits.outbox_bytes_max || holds_too_much {
-            drop(outbox);
-            self.give_up(&Close::SLOW_CONSUMER, metrics);
-            return false;
-        }
-        metrics.messages_out.inc();
-        !self.flushing.get() && !self.dirty.replace(true)
-    }
-
-    /// Ends a connection that does not read. Its receive window is full: no close frame would arrive.
-    pub fn give_up(&self, why: &Close, metrics: &ShardMetrics) {
-        let held = self.held();
-        self.outbox.borrow_mut().clear();
-        if *why == Close::SLOW_CONSUMER {
-            metrics.slow_consumers.inc();
-        }
-        metrics.close(why.code);
-        tracing::info!(client = self.caller.id, held, %why.reason, "closed without a word: it does not read, or memory is short");
-        self.abort();
-    }
-
     /// Bytes that wait to be written.
     pub fn waiting_bytes(&self) -> usize {
         self.outbox.borrow().bytes()
@@ -240,70 +214,6 @@ impl Connection {
         self.account.set(Held::Unfinished, 0);
     }
 
-    /// Whether more is held for it than may be.
-    pub fn holds_too_much(&self) -> bool {
-        self.held() > self.terms.limits.held_bytes_max
-    }
-
-    /// Writes what waits. A task of its own goes on when the peer has to read first.
-    pub fn flush(self: &Rc<Self>, metrics: &Rc<ShardMetrics>, now: u32) {
-        self.dirty.set(false);
-        if self.flushing.get() {
-            return;
-        }
-        match self.flush_once(metrics) {
-            Ok(Flushed::All) => self.written(),
-            Ok(Flushed::Blocked) => {
-                if self.holds_too_much() {
-                    return self.give_up(&Close::SLOW_CONSUMER, metrics);
-                }
-                self.flushing.set(true);
-                self.progress.set(now);
-                let (connection, metrics) = (Rc::clone(self), Rc::clone(metrics));
-                tokio::task::spawn_local(async move { connection.flush_slowly(&metrics).await });
-            }
-            Err(_broken) => self.abort(),
-        }
-    }
-
-    fn flush_once(&self, metrics: &ShardMetrics) -> std::io::Result<Flushed> {
-        let mut outbox = self.outbox.borrow_mut();
-        let before = outbox.bytes();
-        let flushed = outbox.flush(&self.io);
-        let written = before - outbox.bytes();
-        metrics.bytes_out.inc_by(written as u64);
-        if written > 0 {
-            self.progress.set(self.progress.get().max(self.seen.get()));
-        }
-        flushed
-    }
-
-    async fn flush_slowly(self: Rc<Self>, metrics: &ShardMetrics) {
-        loop {
-            if self.phase.get() == Phase::Gone || self.io.writable().await.is_err() {
-                break;
-            }
-            match self.flush_once(metrics) {
-                Ok(Flushed::All) => {
-                    self.flushing.set(false);
-                    self.written();
-                    return;
-                }
-                Ok(Flushed::Blocked) => {}
-                Err(_broken) => break,
-            }
-        }
-        self.flushing.set(false);
-        self.abort();
-    }
-
-    /// Nothing waits any more: a closing connection ends its direction.
-    fn written(&self) {
-        if self.phase.get() == Phase::Closing {
-            self.io.shutdown(Shutdown::Write);
-        }
-    }
-
     /// Sends a close frame behind what waits; what arrives from now on is dropped.
     pub fn close(self: &Rc<Self>, close: &Close, metrics: &Rc<ShardMetrics>, now: u32) {
         if self.takes_messages() {
@@ -347,11 +257,6 @@ impl Connection {
         }
     }
 
-    /// Whether it neither calls nor hears anything.
-    fn is_idle(&self) -> bool {
-        self.subscriptions.borrow().is_empty() && self.component_queues.borrow().is_empty() && self.requests.is_empty()
-    }
-
     /// Whether an answer is still to come or to be written.
     pub fn owes_answers(&self) -> bool {
         self.takes_messages() && !(self.component_queues.borrow().is_empty() && self.outbox.borrow().is_empty())
@@ -368,58 +273,4 @@ impl Connection {
         self.heard.set(now);
         self.pinged.set(false);
     }
-
-    /// What the heartbeat has to do with this connection in this second.
-    pub fn check_liveness(&self, now: u32, ping_seconds: u32, close_seconds: u32) -> LivenessAction {
-        self.seen.set(now);
-        let limits = &self.terms.limits;
-        let is_over = |limit: u32, since: u32| limit > 0 && now.saturating_sub(since) >= limit;
-        match self.phase.get() {
-            Phase::Open | Phase::Draining
-                if self.flushing.get() && is_over(limits.outbox_seconds, self.progress.get()) =>
-            {
-                LivenessAction::Stuck
-            }
-            Phase::Open | Phase::Draining
-                if self.unfinished_since.get().is_some_and(|since| is_over(limits.message_seconds, since)) =>
-            {
-                LivenessAction::Unfinished
-            }
-            Phase::Open if is_over(limits.age_seconds, self.born) => LivenessAction::Old,
-            Phase::Open if is_over(limits.idle_seconds, self.acted.get()) && self.is_idle() => LivenessAction::Idle,
-            Phase::Closing if now.saturating_sub(self.closing_since.get()) >= close_seconds => LivenessAction::Overdue,
-            Phase::Open | Phase::Draining => {
-                let silence = now.saturating_sub(self.heard.get());
-                if silence >= 2 * ping_seconds {
-                    LivenessAction::Dead
-                } else if silence >= ping_seconds && !self.pinged.replace(true) {
-                    LivenessAction::Ping
-                } else {
-                    LivenessAction::Fine
-                }
-            }
-            _ => LivenessAction::Fine,
-        }
-    }
-}
-
-/// What the heartbeat does with a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LivenessAction {
-    /// Nothing to do.
-    Fine,
-    /// Ask whether it is there.
-    Ping,
-    /// It did not answer.
-    Dead,
-    /// It does not end its side of a closed connection.
-    Overdue,
-    /// It reads nothing of what waits for it.
-    Stuck,
-    /// It does not finish a message.
-    Unfinished,
-    /// It does nothing, and hears nothing.
-    Idle,
-    /// It is as old as a connection may become.
-    Old,
 }

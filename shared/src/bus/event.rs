@@ -15,12 +15,12 @@ pub struct Publication {
     pub depth: u32,
 }
 
-/// Where in the history something is.
+/// A place in the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     /// The history's name; another one means that the past is lost.
     pub epoch: String,
-    /// Dense count of broadcasts.
+    /// Number of the broadcast in this epoch, without gaps.
     pub offset: u64,
 }
 
@@ -29,7 +29,7 @@ pub struct Position {
 pub struct Broadcast {
     /// Unique; clients drop one that they have seen.
     pub id: String,
-    /// Its place; `None` when it was delivered while Redis was away.
+    /// Its place in the history; `None` when it was delivered while Redis was away.
     pub position: Option<Position>,
     /// What was published.
     pub event: Publication,
@@ -42,11 +42,11 @@ pub enum BusEvent {
     Broadcast(Broadcast),
     /// Redis is away: deliver to those who are subscribed now, and remember it under the id.
     Local(Broadcast),
-    /// The first word: where the history is, and what came before, oldest first.
+    /// Comes first: where the history is, and what is in it, oldest first.
     Start {
         /// The head.
         position: Position,
-        /// As far back as it reaches.
+        /// The broadcasts before the head, as far back as the history reaches.
         history: Vec<Broadcast>,
     },
     /// Something was missed that cannot be replayed.
@@ -60,15 +60,15 @@ pub enum BusEvent {
     },
 }
 
-/// Why a broadcast was not taken.
+/// The bus did not take a broadcast.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("the queue of broadcasts is full")]
 pub struct QueueFull;
 
-/// The most that an event name may have.
+/// Characters of an event name.
 const EVENT_NAME_MAX: usize = 128;
 
-/// Whether this can be an event's name: printable, and not long.
+/// Whether this can be the name of an event: printable, and not too long.
 pub fn is_event_name(name: &str) -> bool {
     (1..=EVENT_NAME_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -12,7 +12,7 @@ pub(super) struct MemoryBus {
     shared: Arc<Shared>,
     sender: mpsc::Sender<BusEvent>,
     epoch: String,
-    /// Held while an offset is drawn and sent, so that the order on the channel is that of the offsets.
+    /// Held while an offset is assigned and sent, so that the channel has the order of the offsets.
     offset: Mutex<u64>,
 }
 

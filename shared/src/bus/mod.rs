@@ -1,4 +1,4 @@
-//! How gateways talk to each other: broadcasts in one order, who is connected where, which workers there are.
+//! How gateways reach each other: broadcasts in one order, presence, and the registry of workers.
 //!
 //! One type, two variants: in memory for a single process, Redis for a cluster. A broadcast has an **id** (who
 //! published it, and its sequence there), an **offset** (dense, the same for all), an **epoch** (a new one when the
@@ -54,8 +54,8 @@ impl Bus {
         (Self { variant, shared }, receiver)
     }
 
-    /// A bus over Redis; starts its tasks on the current runtime. Redis need not be there yet. Who announces a worker or
-    /// sends a command there has to know one of these tokens.
+    /// A bus over Redis; starts its tasks on the current runtime. Redis need not be there yet. Whoever announces a worker
+    /// or sends a command has to know one of these tokens.
     pub fn redis(
         identity: GatewayIdentity,
         url: &str,
@@ -69,7 +69,7 @@ impl Bus {
         Ok((Self { variant: Variant::Redis(Arc::new(bus)), shared }, receiver))
     }
 
-    /// Publishes, and tells the broadcast's id at once. Never waits.
+    /// Publishes an event, and returns the id of its broadcast at once. Never waits.
     pub fn publish(&self, event: Publication) -> Result<String, QueueFull> {
         match &self.variant {
             Variant::Memory(bus) => bus.publish(event),
@@ -92,7 +92,7 @@ impl Bus {
         &self.shared.identity.id
     }
 
-    /// Tells how many connections this gateway has; told on to the others within a tenth of a second.
+    /// Sets the number of this gateway's connections; the others learn it within a tenth of a second.
     pub fn set_connections(&self, count: u64) {
         match &self.variant {
             Variant::Memory(_) => {
@@ -110,7 +110,7 @@ impl Bus {
         }
     }
 
-    /// What was counted.
+    /// The counters.
     pub fn counters(&self) -> &BusCounters {
         &self.shared.counters
     }
@@ -146,8 +146,8 @@ impl Bus {
         }
     }
 
-    /// Whether this is the first time that the cluster hears this name within `life`. While Redis is away, this
-    /// gateway answers for itself; it remembers what it has heard in either case.
+    /// Whether the cluster sees this name for the first time within `life`. While Redis is away, this gateway decides
+    /// by itself. It remembers the names that it has seen in either case.
     pub async fn once(&self, name: &str, life: Duration) -> bool {
         if !self.shared.seen.insert(name, life) {
             return false;

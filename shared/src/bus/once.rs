@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 /// Names that are remembered. While there are so many, a new one is refused: a name that is forgotten would be valid
 /// again.
 const NAMES_MAX: usize = 50_000;
-/// How often names whose time is over are taken out.
+/// How often expired names are removed.
 const CLEAN_EVERY: Duration = Duration::from_secs(1);
 
-/// The names that were seen, each until its life is over.
+/// The names that were seen, each until it expires.
 #[derive(Default)]
 pub(super) struct SeenNames(Mutex<Names>);
 

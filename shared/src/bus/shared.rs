@@ -1,4 +1,4 @@
-//! What the bus keeps for its gateway, whatever carries it.
+//! What both kinds of bus keep for their gateway.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,16 +23,16 @@ pub struct BusCounters {
     pub overflowed: AtomicU64,
     /// Gaps closed from the history.
     pub gaps_closed: AtomicU64,
-    /// Gaps that had to be told to clients.
+    /// Gaps that clients had to be told of.
     pub gaps_told: AtomicU64,
     /// Times that Redis came back.
     pub reconnects: AtomicU64,
 }
 
-/// What a gateway says about itself.
+/// A gateway in the cluster.
 #[derive(Debug, Clone)]
 pub struct GatewayIdentity {
-    /// Name and 64 random bits: another start is another gateway.
+    /// Name and 64 random bits: a gateway that starts again is another one.
     pub id: String,
 }
 
@@ -55,7 +55,7 @@ pub enum RedisState {
 }
 
 impl RedisState {
-    /// As `/health` says it.
+    /// The word in `/health`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Off => "off",
@@ -65,7 +65,7 @@ impl RedisState {
     }
 }
 
-/// What both variants keep for readers.
+/// What both kinds of bus keep for readers.
 pub(super) struct Shared {
     pub(super) identity: GatewayIdentity,
     pub(super) position: ArcSwap<Option<Position>>,

@@ -1,4 +1,4 @@
-//! The JSON in which broadcasts stand in Redis: the event as published, and the envelope that the script puts around.
+//! The JSON of broadcasts in Redis: the event as it was published, and the envelope that the script adds.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -16,14 +16,14 @@ struct WireEvent<'a> {
     depth: u32,
 }
 
-/// The event as it is handed to the publish script.
+/// Encodes an event for the publish script.
 pub(super) fn encode_event(event: &Publication) -> Option<String> {
     let params: &RawValue = serde_json::from_str(&event.params).ok()?;
     let wire = WireEvent { name: event.name.clone(), params, except: event.except.clone(), depth: event.depth };
     serde_json::to_string(&wire).ok()
 }
 
-/// The event as it stands in the history.
+/// Decodes an event of the history.
 pub(super) fn decode_event(text: &str) -> Option<Publication> {
     let wire: WireEvent<'_> = serde_json::from_str(text).ok()?;
     if !wire.params.get().starts_with('[') {
@@ -58,7 +58,7 @@ struct WireBroadcast<'a> {
     event: Option<&'a RawValue>,
 }
 
-/// Reads a message of the events channel; `None` for what is none of ours.
+/// Decodes a message of the events channel; `None` for a message of somebody else.
 pub(super) fn decode_message(bytes: &[u8]) -> Option<EventsMessage> {
     let envelope: WireBroadcast<'_> = serde_json::from_slice(bytes).ok()?;
     let position = Position { epoch: envelope.epoch, offset: envelope.offset };

@@ -1,14 +1,14 @@
 //! Failures that a gateway reports itself.
 
-/// The text of an error for a handler that cannot take what it got.
+/// The text of an error for a message that its handler cannot process.
 pub const INTERNAL_ERROR: &str = "Internal server error processing message";
-/// The text of an error for a call that lacks what every call has.
+/// The text of an error for a call without a field that every call needs.
 pub const MISSING_PARAMETERS: &str = "Missing required parameters";
 
 /// The kinds of failure that a gateway itself reports, beside upstream's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// The message lacks something, or has it in another type.
+    /// A field of the message is missing, or has another type.
     Invalid,
     /// Not run: the queue is full.
     Overloaded,
@@ -20,7 +20,7 @@ pub enum FailureKind {
     NoWorker,
     /// Not run: too many calls in a short time.
     RateLimited,
-    /// A subscription that cannot be, or is not granted.
+    /// A subscription that is malformed or not granted.
     Subscribe,
     /// A grant that has expired; the client can get a new one.
     GrantExpired,

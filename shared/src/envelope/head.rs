@@ -89,7 +89,7 @@ impl<'a> DataHead<'a> {
         serde_json::from_str(data).unwrap_or_default()
     }
 
-    /// The request id as an answer repeats it; one that is too long is not repeated.
+    /// The request id that an answer repeats; `None` if it is too long.
     pub fn request_id(&self) -> Option<&'a str> {
         self.request_id.map(RawValue::get).filter(|id| id.len() <= REQUEST_ID_BYTES_MAX)
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 pub(super) struct CowStr<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// The string that this JSON is, borrowed where it has no escapes.
+/// The string in this JSON, borrowed where it has no escapes.
 pub(super) fn json_str(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }

@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use super::head::DataHead;
 use super::json::{CowStr, json_str};
 
-/// Unknown fields of an envelope that the answer names; the rest is read past.
+/// How many unknown fields of an envelope the answer names.
 const UNKNOWN_FIELDS_MAX: usize = 8;
-/// Characters of a client's own word that an answer repeats.
+/// Characters of a client's text that an answer repeats.
 const ECHO_CHARS_MAX: usize = 64;
 
 /// A well-formed envelope.
@@ -134,7 +134,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
                 Ok(envelope)
             }
 
-            // A list is an array to PHP as well: one with keys 0, 1, ...
+            // To PHP a list is an array with the keys 0, 1, ...
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Envelope<'de>, A::Error> {
                 let mut envelope = Envelope::default();
                 let mut index = 0_usize;
@@ -151,7 +151,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
     }
 }
 
-/// The beginning of a client's own word, as answers repeat it.
+/// The beginning of a client's text, for an answer that repeats it.
 pub fn shortened(word: &str) -> Cow<'_, str> {
     match word.char_indices().nth(ECHO_CHARS_MAX) {
         Some((end, _)) => Cow::Owned(format!("{}...", &word[..end])),

@@ -1,7 +1,7 @@
 //! Frames to bytes and back: a u32 length in network order, then MessagePack.
 //!
-//! A frame is measured before it is sent. One that arrives too large all the same is read past: it costs its own call,
-//! never the connection that others share.
+//! The sender measures a frame before it sends it. The reader skips a frame that arrives too large all the same: its own
+//! call fails, and the connection goes on.
 
 use bytes::{Buf as _, BytesMut};
 use serde::{Deserialize as _, Serialize as _};
@@ -11,16 +11,15 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use super::frame::{Frame, tag};
 
 const LENGTH_BYTES: usize = 4;
-/// What is asked of the kernel in one read.
+/// Bytes that one read asks the kernel for.
 const READ_BYTES: usize = 64 * 1024;
-/// A buffer that grew beyond this goes back when it is empty.
+/// A buffer that grew beyond this is released when it is empty.
 const KEPT_BYTES: usize = 256 * 1024;
-/// A frame that announces more is nonsense: it is not read past.
+/// A frame that announces more than this is not skipped: the stream is broken.
 const SKIPPED_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Lists and maps within each other in a frame. Ours nest four deep; what a newer release adds is read past, and takes
-/// stack.
+/// How deep lists and maps of a frame may nest. Ours nest four deep; skipping what a newer release adds takes stack.
 const DEPTH_MAX: usize = 64;
-/// Bytes of a frame in which its type and its call's id stand.
+/// Bytes at the beginning of a frame that contain its type and the id of its call.
 const FRAME_HEAD_BYTES: usize = 32;
 
 /// Why bytes are no frame, or a frame no bytes.
@@ -29,7 +28,7 @@ pub enum CodecError {
     /// More than the limit (the second number), in bytes.
     #[error("a frame of {0} bytes is over the limit of {1}")]
     TooLarge(usize, usize),
-    /// A frame over the limit arrived and is read past; the reader goes on behind it.
+    /// A frame over the limit arrived and is skipped; the reader goes on behind it.
     #[error("a frame of {} bytes is too large and was read past", .0.bytes)]
     Oversized(OversizedFrame),
     /// Not MessagePack, or not of the frame's shape.
@@ -40,7 +39,7 @@ pub enum CodecError {
     Unencodable(#[from] rmp_serde::encode::Error),
 }
 
-/// What is known of a frame that was read past.
+/// A frame that was skipped because it is too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OversizedFrame {
     /// Its length.
@@ -49,7 +48,7 @@ pub struct OversizedFrame {
     pub call: Option<CallRef>,
 }
 
-/// A call, and the frame of it.
+/// The call that a frame belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallRef {
     /// The call with this id.
@@ -78,12 +77,12 @@ impl OversizedFrame {
     }
 }
 
-/// Appends a frame to what waits to be written. On an error nothing is appended.
+/// Appends a frame to a buffer. On an error nothing is appended.
 pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), CodecError> {
     encode_within(frame, out, u32::MAX as usize)
 }
 
-/// Appends a frame of at most so many bytes to what waits to be written. On an error nothing is appended.
+/// Appends a frame of at most `frame_bytes_max` bytes to a buffer. On an error nothing is appended.
 pub fn encode_within(frame: &Frame<'_>, out: &mut Vec<u8>, frame_bytes_max: usize) -> Result<(), CodecError> {
     let start = out.len();
     out.extend_from_slice(&[0; LENGTH_BYTES]);
@@ -115,12 +114,12 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// A reader that reads past frames longer than `frame_bytes_max`.
+    /// A reader that skips frames longer than `frame_bytes_max`.
     pub fn new(frame_bytes_max: usize) -> Self {
         Self { buffer: BytesMut::new(), given: 0, frame_bytes_max }
     }
 
-    /// Takes frames of another size from now on: small ones until it is known who is there.
+    /// Changes the limit: it is small until the handshake is over.
     pub fn set_frame_bytes_max(&mut self, frame_bytes_max: usize) {
         self.frame_bytes_max = frame_bytes_max;
     }

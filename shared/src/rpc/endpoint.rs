@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// Text that names no place.
+/// A text that is no endpoint.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("neither `host:port` nor `unix:PATH`")]
 pub struct EndpointError;
 
-/// A place to listen on or to connect to.
+/// An address to listen on or to connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Endpoint {
     /// A host name or address, and a port.
@@ -41,7 +41,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether this means every address of this machine: good for listening, and for nothing else.
+    /// Whether this means every address of this machine, on which one can listen but to which nobody can connect.
     pub fn is_anywhere(&self) -> bool {
         self.host_port().is_some_and(|(host, _)| host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified()))
     }

@@ -1,4 +1,4 @@
-//! A frame, and how its type and body stand in MessagePack.
+//! A frame, and its encoding as type and body in MessagePack.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::messages::{Call, CallId, Challenge, Empty, Hello, Pong, Proof, Refuse, Reply};
 
-/// What a frame may add to its payload: names, headers and an error's words fit well within.
+/// Bytes that a frame may add to its payload: names, headers and the text of an error fit well within.
 pub const FRAME_OVERHEAD_MAX: usize = 256 * 1024;
 
 /// One frame.

@@ -1,4 +1,4 @@
-//! How a worker reaches an application that somebody else runs: an HTTP server, or php-fpm.
+//! How a worker reaches an application that another program runs: an HTTP server or php-fpm.
 
 use std::path::PathBuf;
 
@@ -14,17 +14,17 @@ use super::spec::Spec;
 use crate::rpc::Endpoint;
 use crate::signing::SigningKey;
 
-/// What the bridge's secret is derived for.
+/// The label from which the bridge's secret is derived.
 const PURPOSE: &[u8] = b"diffyne bridge 1";
 
-/// An application that somebody else runs.
+/// An application that another program runs.
 #[derive(Debug, Clone)]
 pub struct ApplicationSettings {
     /// How it is reached.
     pub server: ServerSettings,
     /// Where the package's endpoint is.
     pub prefix: String,
-    /// What the bridge asks for: derived from the key that both sides have.
+    /// The secret that the bridge asks for, derived from the key that both sides have.
     pub bridge_secret: String,
 }
 
@@ -99,7 +99,7 @@ impl ApplicationSettings {
     }
 }
 
-/// The secret is derived from the first signing key. A key that cannot be read is an error of the signer's.
+/// Derives the secret from the first signing key. The signer reports a key that cannot be read.
 fn bridge_secret(layers: &Layers) -> Result<String, SettingsError> {
     let keys: Vec<String> = layers.get(key_setting(layers))?;
     let key = keys.first().and_then(|key| SigningKey::bytes(key).ok()).unwrap_or_default();

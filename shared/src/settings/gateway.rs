@@ -299,7 +299,7 @@ fn status_key(layers: &Layers, spec: &'static Spec) -> Read<Option<StatusKey>> {
     Ok(layers.get::<Option<String>>(spec)?.map(|key| StatusKey { key, database, ttl }))
 }
 
-/// A gateway can do without.
+/// A gateway can run without signing keys.
 fn signing_keys(layers: &Layers) -> Read<Vec<Vec<u8>>> {
     keys(layers, common::key_setting(layers))
 }

@@ -69,7 +69,7 @@ fn memory_max(layers: &Layers, spec: &'static Spec) -> Result<u64, SettingsError
 }
 
 fn environment(layers: &Layers, spec: &'static Spec) -> Result<Vec<(String, String)>, SettingsError> {
-    // The application is told that it serves the web: packages behave otherwise on a console.
+    // Packages behave differently on a console, so the application is told that it serves the web.
     let mut environment = vec![("APP_RUNNING_IN_CONSOLE".to_owned(), "false".to_owned())];
     environment.extend(assignments(layers, spec)?);
     Ok(environment)
@@ -110,7 +110,7 @@ words!(Affinity { "auto" => Auto, "off" => Off });
 pub enum Kernel {
     /// They bypass it where that makes no difference.
     Auto,
-    /// They do.
+    /// They always do.
     Always,
 }
 words!(Kernel { "auto" => Auto, "always" => Always });

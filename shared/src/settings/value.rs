@@ -13,7 +13,7 @@ use crate::rpc::handshake::LegacyToken;
 use crate::signing::{LockedValues, VerifyState};
 
 /// A type that a setting can have.
-pub trait FromSetting: Sized {
+pub(super) trait FromSetting: Sized {
     /// What is accepted, to end the sentence "it must be ...".
     fn allowed() -> String;
     /// The value, or `None` when the text is not of this type.
@@ -159,7 +159,7 @@ impl FromSetting for Rate {
 
 /// A rate in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ByteRate(pub Rate);
+pub(super) struct ByteRate(pub(super) Rate);
 
 impl FromSetting for ByteRate {
     fn allowed() -> String {
@@ -190,7 +190,7 @@ impl FromSetting for IpNet {
 
 /// Trusted proxies. `none` is the empty list, since an empty value means the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxies(pub Vec<IpNet>);
+pub(super) struct Proxies(pub(super) Vec<IpNet>);
 
 impl FromSetting for Proxies {
     fn allowed() -> String {

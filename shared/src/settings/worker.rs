@@ -106,7 +106,7 @@ settings! {
     computed {
         /// Certificate chain and key; none: no TLS.
         tls: Option<(PathBuf, PathBuf)> = tls;
-        /// Whose components are run.
+        /// Which components the worker runs.
         components: Components = components;
         /// Signs and verifies states.
         signer: Signer = signer;
@@ -117,21 +117,21 @@ settings! {
     }
 }
 
-/// Whose components are run.
+/// Which components the worker runs.
 #[derive(Debug, Clone)]
 pub enum Components {
-    /// Those in Rust, of the worker itself.
+    /// The worker's own, in Rust.
     Native,
-    /// A PHP application's, in processes of the worker's own.
+    /// Those of a PHP application, in the worker's own processes.
     Php(PhpSettings),
-    /// An application's that somebody else runs.
+    /// Those of an application that another program runs.
     Application(ApplicationSettings),
 }
 
 /// Whether a missing signing key stops the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingKey {
-    /// It does: states that nobody can verify later are worthless.
+    /// It does: nobody could verify the states later.
     Refuse,
     /// `dev`: a random key for this run.
     Random,
@@ -196,7 +196,7 @@ fn threads(layers: &Layers, spec: &'static Spec) -> Read<usize> {
         return Ok(at_least_one(layers, spec)?.min(checks::THREADS_MAX));
     }
     Ok(match components(layers)? {
-        // A process that goes from thread to thread costs more than it brings.
+        // More threads would pass processes to each other, which costs more than it brings.
         Components::Php(php) => php.processes_max.div_ceil(PROCESSES_PER_THREAD),
         Components::Native | Components::Application(_) => checks::cores(),
     })
@@ -208,7 +208,7 @@ fn concurrency(layers: &Layers, spec: &'static Spec) -> Read<usize> {
     }
     // More would only wait, while other workers may be free.
     let sensible = match components(layers)? {
-        // The next call is there when a process has answered.
+        // One call runs, and the next one is there when it ends.
         Components::Php(php) => Some(php.processes_max * 2),
         Components::Application(application) => application.concurrency(),
         Components::Native => None,

@@ -33,7 +33,7 @@ pub fn canonical_json(state: &Value, empty_strings: EmptyStrings) -> String {
 }
 
 /// `json_encode(state)` with PHP's defaults: what the fingerprint is made of.
-pub fn php_json(state: &Value) -> String {
+pub(super) fn php_json(state: &Value) -> String {
     let mut out = String::with_capacity(256);
     Printer { escaping: Escaping::Default, sorted: false, empty_strings: EmptyStrings::Keep }.value(&mut out, state);
     out

@@ -7,7 +7,7 @@ use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use thiserror::Error;
 
-/// What the key of locks is derived with. PHP's bridge has the same text.
+/// The label from which the key of locks is derived. PHP's bridge has the same text.
 const LABEL: &[u8] = b"diffyne locked values 1";
 /// A key that cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl SigningKey {
         Some(Self { state, lock })
     }
 
-    /// The bytes of a key as Laravel writes it, for other uses than signing: derive from them.
+    /// The bytes of a key as Laravel writes it, from which keys for other uses than signing are derived.
     pub fn bytes(text: &str) -> Result<Vec<u8>, KeyError> {
         let bytes = match text.strip_prefix("base64:") {
             Some(encoded) => {

@@ -2,15 +2,15 @@
 //! not change.
 //!
 //! The package's own signature covers the state as a whole and names no class; diffyne.js changes fields of the state
-//! before a call, and then that signature fits no more. A lock stays true under such edits. It stands behind the
-//! package's signature, in the one string that scripts of pages hand back unread:
+//! before a call, and then that signature no longer fits. A lock stays valid under such edits. It follows the package's
+//! signature, in the one string that scripts of pages return unread:
 //!
 //! ```text
 //! SIGNATURE.LOCK.NAMES     64 hexadecimal digits . 64 hexadecimal digits . base64url(JSON list of names)
 //! ```
 //!
 //! `LOCK` is `hex(HMAC-SHA256(lock key, printed({"class": .., "id": .., "values": {name: value}})))`; its key is
-//! `HMAC-SHA256(signing key, LABEL)`, so that no signature of a state can be taken for a lock. The names travel along
+//! `HMAC-SHA256(signing key, LABEL)`, so that no signature of a state can pass for a lock. The names are part of it
 //! because a worker that runs PHP components does not know which properties are locked.
 
 use std::borrow::Cow;
@@ -69,13 +69,13 @@ fn print_entries<'a>(out: &mut String, entries: impl Iterator<Item = (Cow<'a, st
     out.push('}');
 }
 
-/// A class by the one of its names that locks know: PHP's are the same in any case, with or without a backslash before.
+/// The one spelling of a class that locks cover: PHP ignores case and a leading backslash.
 fn folded(class: &str) -> String {
     class.trim_start_matches('\\').to_ascii_lowercase()
 }
 
 impl Signer {
-    /// Whose locked values are taken.
+    /// Which locked values are accepted.
     pub fn locked_values(&self) -> LockedValues {
         self.locked
     }

@@ -55,7 +55,7 @@ pub(super) fn numeric(text: &str) -> Option<Numeric> {
 }
 
 /// The integer that PHP turns an array key into, if it does: canonical decimal within 64 bits.
-pub fn integer_key(key: &str) -> Option<i64> {
+pub(super) fn integer_key(key: &str) -> Option<i64> {
     let digits = key.strip_prefix('-').unwrap_or(key);
     let canonical = match digits.as_bytes() {
         [b'0'] => !key.starts_with('-'),

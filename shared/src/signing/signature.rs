@@ -19,7 +19,7 @@ impl<'a> SignatureParts<'a> {
     }
 }
 
-/// Lower-case hexadecimal digits, without a detour over characters.
+/// Lower-case hexadecimal digits.
 pub(super) fn to_hex(bytes: &[u8]) -> String {
     let mut digits = vec![0; bytes.len() * 2];
     // The length fits, and hexadecimal digits are UTF-8.

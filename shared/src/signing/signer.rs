@@ -7,7 +7,7 @@ use super::canonical::{EmptyStrings, canonical_json};
 use super::key::SigningKey;
 use super::signature::{SignatureParts, to_hex};
 
-/// Most values that a lenient second try may change (the PHP package's own limit).
+/// How many values a lenient second try may change (the PHP package's own limit).
 const LENIENT_CHANGES_MAX: usize = 20;
 
 /// Which messages must carry a valid signature (`DIFFYNE_VERIFY_STATE`).
@@ -31,13 +31,13 @@ pub enum Purpose {
     Update,
 }
 
-/// Whose values of locked and hidden properties are taken (`DIFFYNE_LOCKED`).
+/// Which values of locked and hidden properties are accepted (`DIFFYNE_LOCKED`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LockedValues {
     /// Those that a signature covers, for the class and the component that they are sent for.
     #[default]
     Signed,
-    /// Those that the package takes: any, where the verification of states lets them pass.
+    /// Those that the package accepts: any, where the verification of states lets them pass.
     Upstream,
 }
 
@@ -50,14 +50,14 @@ pub struct Signer {
     pub(super) locked: LockedValues,
 }
 
-/// How a message's state and its signature go together.
+/// Whether a message's signature fits its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It may be run: the signature fits, or none is wanted.
     Accepted,
     /// It may be run: the signature fits once what a form's fields may have added is taken away.
     Lenient,
-    /// It may not.
+    /// It may not be run.
     Refused,
 }
 

@@ -63,18 +63,20 @@ pub async fn redis_is_paused(scale: Scale, seed: u64) -> anyhow::Result<Report> 
     let url = cluster.url(0);
     let sending = tokio::spawn(async move { publish_by_calls(&url, 0..count, Duration::from_millis(20)).await });
     let redis = cluster.redis.as_ref().ok_or_else(|| anyhow::anyhow!("no Redis"))?;
+    let pause = scale.seconds(4, 6);
     for _ in 0..scale.pick(1, 2) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         redis.signal(Signal::Stop)?;
-        tokio::time::sleep(scale.seconds(2, 5)).await;
+        tokio::time::sleep(pause).await;
         redis.signal(Signal::Cont)?;
     }
     let slowest = sending.await??;
     fleet.wait("everybody has the last one", Duration::from_secs(30), |fleet| fleet.have(count - 1) == clients).await?;
-    let away = scale.seconds(2, 5).as_secs();
+    let away = pause.as_secs();
     let mut report = fleet.finish(&format!("Redis paused for {away} s while broadcasts are published"), count).await?;
     report.more = format!("the slowest call meanwhile took {slowest:.1?}; {}", report.more);
-    ensure!(slowest < Duration::from_millis(800), "a call waited for Redis: {report}");
+    // A call that waits for Redis takes the rest of the pause; a slow machine costs less than half of it.
+    ensure!(slowest < pause / 2, "a call waited for Redis: {report}");
     Ok(report)
 }
 

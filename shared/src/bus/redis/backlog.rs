@@ -80,8 +80,8 @@ impl Backlog {
 
 #[cfg(test)]
 mod tests {
-    //! Against a model of Redis that loses answers, is away, and loses what it had acknowledged: the script's promise
-    //! (an id is numbered once as long as Redis remembers it) and this queue's together.
+    //! Runs the queue against a model of Redis that loses answers, is away, and loses what it had acknowledged. The
+    //! model keeps the script's promise: an id gets one number as long as Redis remembers it.
 
     use std::collections::{HashMap, HashSet};
 
@@ -119,7 +119,7 @@ mod tests {
         log: Vec<String>,
         seen: HashSet<String>,
         renewed: usize,
-        /// Acknowledged and lost by a failover: nobody can bring them back, and the epoch tells.
+        /// Acknowledged and lost by a failover: nobody can restore them, and the new epoch tells clients so.
         lost: HashSet<String>,
     }
 
@@ -201,7 +201,7 @@ mod tests {
             }
             prop_assert!(overflows == 0 || redis.renewed > 0, "nobody was told of what never left");
             let order: Vec<usize> = redis.log.iter().filter_map(|id| id.parse().ok()).collect();
-            // What a failover lost and a retry brought back comes later.
+            // A broadcast that a failover lost and a retry restored comes later.
             prop_assert!(!redis.lost.is_empty() || order.is_sorted() || order.len() < number, "{:?}", order);
         }
     }

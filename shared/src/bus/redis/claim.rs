@@ -15,7 +15,7 @@ pub enum Claim {
     Response,
 }
 
-/// All of them.
+/// All claims.
 pub const CLAIMS: [Claim; 3] = [Claim::Registration, Claim::Command, Claim::Response];
 
 impl Claim {
@@ -34,7 +34,7 @@ impl Claim {
 pub enum TrustError {
     /// It has no MAC of a token that we know, or one for another claim.
     Unproved,
-    /// It is too old, or of the future.
+    /// Its time is too far in the past or in the future.
     Untimely,
     /// It was used before.
     Repeated,
@@ -56,9 +56,9 @@ impl fmt::Display for TrustError {
 /// A registration that is rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RejectedWorker {
-    /// The address that it names, shortened.
+    /// The address that it names, truncated.
     pub address: String,
-    /// Why.
+    /// Why it is rejected.
     pub why: TrustError,
 }
 
@@ -74,7 +74,7 @@ pub struct WorkerList {
 /// A worker as it announces itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerEntry {
-    /// Unique per start.
+    /// A new one for each start.
     pub id: String,
     /// Where gateways reach it.
     pub address: String,

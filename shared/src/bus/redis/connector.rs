@@ -1,7 +1,7 @@
 //! How to reach Redis: one server, the primary that Sentinels name, or the node of a Cluster that has our slot.
 //!
-//! All that the bus keeps lies in one slot (the braces in its names), so every connection leads to one server: which
-//! one is asked anew with each dedicated connection, and after each failure.
+//! All keys of the bus are in one slot (by the braces in their names), so all connections lead to one server. The
+//! connector finds out which one for each dedicated connection, and after each failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::settings::common::RedisSettings;
 /// Connections of the pool for commands; each carries many at a time.
 const POOL_SIZE: usize = 4;
 
-/// The server that takes writes, as far as is known.
+/// The last known server that takes writes.
 struct Primary {
     client: Client,
     pool: Pool,
@@ -38,7 +38,7 @@ impl Connector {
         Ok(Self { topology: Arc::new(topology), current: Arc::default(), timeout: settings.timeout })
     }
 
-    /// Whether one server may take the place of another.
+    /// Whether another server may become the primary.
     pub(super) fn may_move(&self) -> bool {
         !matches!(*self.topology, Topology::Single(_))
     }
@@ -52,7 +52,7 @@ impl Connector {
         AsyncConnectionConfig::new().set_connection_timeout(Some(self.timeout)).set_response_timeout(Some(self.timeout))
     }
 
-    /// Where commands go now: asked of Sentinels or Cluster nodes.
+    /// Asks Sentinels or Cluster nodes where commands go now.
     async fn resolve(&self) -> Result<Arc<Primary>, RedisError> {
         let info = self.topology.primary(&self.config(), self.timeout).await?;
         if let Some(known) = self.current.load_full().filter(|known| same_place(&known.client, &info)) {
@@ -72,12 +72,12 @@ impl Connector {
         Ok(primary)
     }
 
-    /// A connection of one's own, whose commands stay in order.
+    /// A connection that the caller has for itself: its commands stay in order.
     pub(super) async fn dedicated(&self) -> Result<MultiplexedConnection, RedisError> {
         self.resolve().await?.client.get_multiplexed_async_connection_with_config(&self.config()).await
     }
 
-    /// A connection for a key of somebody else's: in another database, or in another slot of a Cluster.
+    /// A connection for a key that is not the bus's: in another database, or in another slot of a Cluster.
     pub(super) async fn for_key(&self, key: &str, database: u32) -> Result<MultiplexedConnection, RedisError> {
         if self.is_cluster() {
             let info = self.topology.node_of(key, &self.config(), self.timeout).await?;
@@ -103,7 +103,7 @@ impl Connector {
         primary.pool.get().await.map_err(|error| RedisError::from((ErrorKind::Io, "no connection", error.to_string())))
     }
 
-    /// Ends a wait that takes too long. After a failure the primary is asked for anew.
+    /// Runs `work` within the time limit. After a failure the next caller looks for the primary again.
     pub(super) async fn limited<T>(&self, work: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
         let done = match tokio::time::timeout(self.timeout, work).await {
             Ok(done) => done,
@@ -115,7 +115,7 @@ impl Connector {
         done
     }
 
-    /// Whether the server behind a connection takes writes still: a primary that was voted out becomes a replica.
+    /// Checks that the server of a connection still takes writes: after a failover the old primary is a replica.
     pub(super) async fn check_role(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
         if !self.may_move() {
             return Ok(());

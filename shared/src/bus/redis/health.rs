@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Whether each task reaches Redis.
+/// Whether each task of the bus reaches Redis.
 #[derive(Debug)]
 pub(super) struct RedisHealth {
     pub(super) publisher: AtomicBool,
@@ -12,12 +12,12 @@ pub(super) struct RedisHealth {
 }
 
 impl RedisHealth {
-    /// At the start only the publisher counts as well: it has nothing to send.
+    /// The state at the start: the publisher has nothing to send yet, so nothing is wrong with it.
     pub(super) fn new() -> Self {
         Self { publisher: AtomicBool::new(true), subscriber: AtomicBool::new(false), heartbeat: AtomicBool::new(false) }
     }
 
-    /// Whether all tasks do.
+    /// Whether all tasks reach Redis.
     pub(super) fn is_up(&self) -> bool {
         self.publisher.load(Relaxed) && self.subscriber.load(Relaxed) && self.heartbeat.load(Relaxed)
     }

@@ -9,24 +9,19 @@ use std::time::Duration;
 use deadpool_redis::redis::{self, RedisError, Script};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::connector::Connector;
-use super::health::RedisHealth;
-use super::keys::Keys;
-use crate::bus::shared::{Presence, Shared};
+use super::context::Context;
+use crate::bus::shared::Presence;
 use crate::settings::gateway::StatusKey;
 
-/// A change is told at most this often.
+/// How often a change is reported at most.
 const CHANGE_EVERY: Duration = Duration::from_millis(100);
-/// Without a change, this often.
+/// How often the number is reported without a change.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// How long a silent gateway counts.
 const LIFE: Duration = Duration::from_secs(5);
 
 pub(super) struct Heartbeat {
-    pub(super) connector: Connector,
-    pub(super) keys: Keys,
-    pub(super) shared: Arc<Shared>,
-    pub(super) health: Arc<RedisHealth>,
+    pub(super) context: Context,
     pub(super) connections: Arc<AtomicU64>,
     pub(super) status_key: Option<StatusKey>,
 }
@@ -46,15 +41,15 @@ impl Heartbeat {
             }
             let (value, news) = (count.to_string(), told != Some(count));
             told_at = Instant::now();
-            match self.connector.limited(self.beat(&value, news)).await {
+            match self.context.connector.limited(self.beat(&value, news)).await {
                 Ok(presence) => {
                     told = Some(count);
                     heard_at = Instant::now();
-                    self.shared.presence.store(Arc::new(presence));
-                    self.health.heartbeat.store(true, Relaxed);
+                    self.context.shared.presence.store(Arc::new(presence));
+                    self.context.health.heartbeat.store(true, Relaxed);
                 }
                 Err(error) => {
-                    if self.health.heartbeat.swap(false, Relaxed) {
+                    if self.context.health.heartbeat.swap(false, Relaxed) {
                         tracing::warn!(%error, "redis does not answer; presence is this gateway's own");
                     }
                 }
@@ -71,38 +66,38 @@ impl Heartbeat {
         }
     }
 
-    /// Our own count is always right; the others' only while Redis is heard.
+    /// Updates this gateway's own count, and forgets the others' when Redis is silent.
     fn update_own_count(&self, count: u64, redis_is_silent: bool) {
-        let presence = self.shared.presence.load();
-        let own = &self.shared.identity.id;
+        let presence = self.context.shared.presence.load();
+        let own = &self.context.shared.identity.id;
         if presence.get(own) == Some(&count) && !(redis_is_silent && presence.len() > 1) {
             return;
         }
         let mut now = if redis_is_silent { Presence::new() } else { Presence::clone(&presence) };
         now.insert(own.clone(), count);
-        self.shared.presence.store(Arc::new(now));
+        self.context.shared.presence.store(Arc::new(now));
     }
 
     /// Sends one heartbeat; an empty `value` takes this gateway out.
     async fn beat(&self, value: &str, tell: bool) -> Result<Presence, RedisError> {
-        let own = &self.shared.identity.id;
+        let own = &self.context.shared.identity.id;
         let message = match (tell, value) {
             (false, _) => String::new(),
             (true, "") => format!(r#"{{"gateway":"{own}","connections":0}}"#),
             (true, count) => format!(r#"{{"gateway":"{own}","connections":{count}}}"#),
         };
-        let mut connection = self.connector.pooled().await?;
+        let mut connection = self.context.connector.pooled().await?;
         let script = Script::new(include_str!("scripts/register.lua"));
         let mut call = script.prepare_invoke();
-        let [values, deadlines] = self.keys.gateways();
+        let [values, deadlines] = self.context.keys.gateways();
         call.key(values).key(deadlines);
-        call.arg(own).arg(value).arg(LIFE.as_millis() as u64).arg(self.keys.status()).arg(message);
+        call.arg(own).arg(value).arg(LIFE.as_millis() as u64).arg(self.context.keys.status()).arg(message);
         call.invoke_async(&mut connection).await
     }
 
     /// Takes this gateway out of the presence; the last one writes the status for Laravel.
     pub(super) async fn leave(&self) {
-        match self.connector.limited(self.beat("", true)).await {
+        match self.context.connector.limited(self.beat("", true)).await {
             Ok(others) if others.is_empty() => {
                 if let Some(status) = &self.status_key
                     && let Err(error) = self.write_status(status, "disconnected").await
@@ -115,10 +110,10 @@ impl Heartbeat {
         }
     }
 
-    /// As Laravel's Redis cache stores a string: PHP-serialized.
+    /// Writes a string as Laravel's Redis cache stores it: PHP-serialized.
     async fn write_status(&self, status: &StatusKey, word: &str) -> Result<(), RedisError> {
         let value = format!("s:{}:\"{word}\";", word.len());
-        let mut connection = self.connector.for_key(&status.key, status.database).await?;
+        let mut connection = self.context.connector.for_key(&status.key, status.database).await?;
         let ttl = status.ttl.as_secs().max(1);
         redis::cmd("SET").arg(&status.key).arg(value).arg("EX").arg(ttl).query_async(&mut connection).await
     }

@@ -1,4 +1,4 @@
-//! What an operator should know of a Redis server before relying on it.
+//! What an operator should know about a Redis server before relying on it.
 
 use deadpool_redis::redis::{self, RedisError};
 
@@ -12,7 +12,7 @@ pub struct Inspection {
     pub version: String,
     /// `maxmemory-policy`; `None` when the server does not tell.
     pub eviction: Option<String>,
-    /// Whether what it has survives a restart; `None` when the server does not tell.
+    /// Whether its data survives a restart; `None` when the server does not tell.
     pub persistent: Option<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! The names of what is kept in Redis.
+//! The names of keys and channels in Redis.
 
 /// Names in Redis. The braces are literal: one slot in a Redis Cluster.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ impl Keys {
     pub(super) fn stream(&self) -> String {
         self.named("stream")
     }
-    /// The mark of a name that is good once.
+    /// Marks a name that is valid once.
     pub(super) fn once(&self, name: &str) -> String {
         self.named(&format!("once:{name}"))
     }

@@ -7,6 +7,7 @@
 mod backlog;
 pub(super) mod claim;
 mod connector;
+mod context;
 mod health;
 mod heartbeat;
 mod ingress;
@@ -37,9 +38,14 @@ use crate::token::SharedTokens;
 use backlog::QueuedBroadcast;
 use claim::Claim;
 use connector::Connector;
+use context::Context;
 use health::RedisHealth;
+use heartbeat::Heartbeat;
+use ingress::Ingress;
 use keys::Keys;
+use publisher::Publisher;
 use registry::WorkerRegistry;
+use subscriber::Subscriber;
 use trust::Trust;
 
 /// Between two looks for responses of other gateways.
@@ -48,16 +54,13 @@ const RESPONSE_STEP: Duration = Duration::from_millis(10);
 const RESPONSE_LIFE: Duration = Duration::from_secs(10);
 
 pub(super) struct RedisBus {
-    shared: Arc<Shared>,
+    context: Context,
     queue: mpsc::Sender<QueuedBroadcast>,
     sequence: AtomicU64,
     connections: Arc<AtomicU64>,
-    health: Arc<RedisHealth>,
-    heartbeat: Arc<heartbeat::Heartbeat>,
+    heartbeat: Arc<Heartbeat>,
     registry: WorkerRegistry,
     trust: Arc<Trust>,
-    connector: Connector,
-    keys: Keys,
     tasks: Vec<AbortHandle>,
 }
 
@@ -70,77 +73,48 @@ impl RedisBus {
         status_key: Option<StatusKey>,
         events: mpsc::Sender<BusEvent>,
     ) -> Result<Self, String> {
-        let connector = Connector::new(url, settings)?;
+        let context = Context {
+            connector: Connector::new(url, settings)?,
+            keys: Keys::new(&settings.prefix),
+            settings: Arc::new(settings.clone()),
+            shared,
+            health: Arc::new(RedisHealth::new()),
+        };
         let trust = Arc::new(Trust::new(tokens, settings));
-        let keys = Keys::new(&settings.prefix);
-        let health = Arc::new(RedisHealth::new());
         let workers_changed = Arc::new(Notify::new());
         let connections = Arc::new(AtomicU64::new(0));
-        let (queue, waiting) = mpsc::channel(settings.queue_max);
+        let (queue, queued) = mpsc::channel(settings.queue_max);
 
-        let publisher = publisher::Publisher {
-            connector: connector.clone(),
-            keys: keys.clone(),
-            settings: settings.clone(),
-            shared: Arc::clone(&shared),
-            health: Arc::clone(&health),
-            events: events.clone(),
-        };
-        let subscriber = subscriber::Subscriber {
-            connector: connector.clone(),
-            keys: keys.clone(),
-            settings: settings.clone(),
-            shared: Arc::clone(&shared),
-            health: Arc::clone(&health),
+        let publisher = Publisher { context: context.clone(), events: events.clone() };
+        let subscriber = Subscriber {
+            context: context.clone(),
             workers_changed: Arc::clone(&workers_changed),
             trust: Arc::clone(&trust),
             events,
         };
-        let ingress = ingress::Ingress {
-            connector: connector.clone(),
-            keys: keys.clone(),
-            settings: settings.clone(),
-            shared: Arc::clone(&shared),
-        };
-        let heartbeat = Arc::new(heartbeat::Heartbeat {
-            connector: connector.clone(),
-            keys: keys.clone(),
-            shared: Arc::clone(&shared),
-            health: Arc::clone(&health),
-            connections: Arc::clone(&connections),
-            status_key,
-        });
+        let ingress = Ingress { context: context.clone() };
+        let heartbeat =
+            Arc::new(Heartbeat { context: context.clone(), connections: Arc::clone(&connections), status_key });
         let tasks = vec![
-            tokio::spawn(publisher.run(waiting)).abort_handle(),
+            tokio::spawn(publisher.run(queued)).abort_handle(),
             tokio::spawn(subscriber.run()).abort_handle(),
             tokio::spawn(ingress.run()).abort_handle(),
             tokio::spawn(Arc::clone(&heartbeat).run()).abort_handle(),
         ];
-        let registry = WorkerRegistry::new(connector.clone(), keys.clone(), Arc::clone(&trust), workers_changed);
-        Ok(Self {
-            shared,
-            queue,
-            sequence: AtomicU64::new(0),
-            connections,
-            health,
-            heartbeat,
-            registry,
-            trust,
-            connector,
-            keys,
-            tasks,
-        })
+        let (connector, keys) = (context.connector.clone(), context.keys.clone());
+        let registry = WorkerRegistry::new(connector, keys, Arc::clone(&trust), workers_changed);
+        Ok(Self { context, queue, sequence: AtomicU64::new(0), connections, heartbeat, registry, trust, tasks })
     }
 
     pub(super) fn publish(&self, event: Publication) -> Result<String, QueueFull> {
         let refused = || {
-            self.shared.counters.overflowed.fetch_add(1, Relaxed);
+            self.context.shared.counters.overflowed.fetch_add(1, Relaxed);
             QueueFull
         };
         let place = self.queue.try_reserve().map_err(|_| refused())?;
         let json = wire::encode_event(&event).ok_or_else(refused)?;
-        let id = format!("{}-{}", self.shared.identity.id, self.sequence.fetch_add(1, Relaxed) + 1);
-        self.shared.counters.waiting.fetch_add(1, Relaxed);
+        let id = format!("{}-{}", self.context.shared.identity.id, self.sequence.fetch_add(1, Relaxed) + 1);
+        self.context.shared.counters.waiting.fetch_add(1, Relaxed);
         place.send(QueuedBroadcast { id: id.clone(), event, json });
         Ok(id)
     }
@@ -150,7 +124,7 @@ impl RedisBus {
     }
 
     pub(super) fn state(&self) -> RedisState {
-        if self.health.is_up() { RedisState::Up } else { RedisState::Down }
+        if self.context.health.is_up() { RedisState::Up } else { RedisState::Down }
     }
 
     pub(super) fn workers(&self) -> WorkerRegistry {
@@ -162,19 +136,19 @@ impl RedisBus {
     }
 
     pub(super) async fn once(&self, name: &str, life: Duration) -> Result<bool, RedisError> {
-        let mut connection = self.connector.pooled().await?;
+        let mut connection = self.context.connector.pooled().await?;
         let mut set = redis::cmd("SET");
-        set.arg(self.keys.once(name)).arg(1).arg("NX").arg("PX").arg(life.as_millis() as u64);
+        set.arg(self.context.keys.once(name)).arg(1).arg("NX").arg("PX").arg(life.as_millis() as u64);
         let set = set.query_async::<Option<String>>(&mut connection);
-        Ok(self.connector.limited(set).await?.is_some())
+        Ok(self.context.connector.limited(set).await?.is_some())
     }
 
     /// Sends a query to the other gateways, and returns the responses that come within the limit.
     pub(super) async fn query(&self, query: &str, limit: Duration) -> Vec<String> {
         let id = format!("{:016x}{:016x}", random_bits(), random_bits());
-        let others = self.shared.presence.load().len().saturating_sub(1);
+        let others = self.context.shared.presence.load().len().saturating_sub(1);
         let (until, mut responses) = (Instant::now() + limit, Vec::new());
-        let Some(message) = self.trust.sign_command(id.clone(), &self.shared.identity.id, query) else {
+        let Some(message) = self.trust.sign_command(id.clone(), &self.context.shared.identity.id, query) else {
             return responses;
         };
         if let Err(error) = self.publish_status(&message).await {
@@ -196,33 +170,33 @@ impl RedisBus {
 
     async fn publish_status(&self, message: &str) -> Result<(), RedisError> {
         let publish = async {
-            let mut connection = self.connector.pooled().await?;
-            redis::cmd("PUBLISH").arg(self.keys.status()).arg(message).query_async::<i64>(&mut connection).await
+            let mut connection = self.context.connector.pooled().await?;
+            redis::cmd("PUBLISH").arg(self.context.keys.status()).arg(message).query_async::<i64>(&mut connection).await
         };
-        self.connector.limited(publish).await.map(|_| ())
+        self.context.connector.limited(publish).await.map(|_| ())
     }
 
     async fn take_responses(&self, id: &str, most: usize) -> Result<Vec<String>, RedisError> {
         let take = async {
-            let mut connection = self.connector.pooled().await?;
+            let mut connection = self.context.connector.pooled().await?;
             let mut pop = redis::cmd("LPOP");
-            pop.arg(self.keys.responses(id)).arg(most);
+            pop.arg(self.context.keys.responses(id)).arg(most);
             pop.query_async::<Option<Vec<String>>>(&mut connection).await
         };
-        Ok(self.connector.limited(take).await?.unwrap_or_default())
+        Ok(self.context.connector.limited(take).await?.unwrap_or_default())
     }
 
     /// Responds to a query of another gateway.
     pub(super) async fn respond(&self, id: &str, text: &str) {
-        let (key, text) = (self.keys.responses(id), self.trust.sign_response(id, text));
+        let (key, text) = (self.context.keys.responses(id), self.trust.sign_response(id, text));
         let push = async {
-            let mut connection = self.connector.pooled().await?;
+            let mut connection = self.context.connector.pooled().await?;
             redis::cmd("RPUSH").arg(&key).arg(text).query_async::<i64>(&mut connection).await?;
             let mut expire = redis::cmd("PEXPIRE");
             expire.arg(&key).arg(RESPONSE_LIFE.as_millis() as u64);
             expire.query_async::<i64>(&mut connection).await
         };
-        if let Err(error) = self.connector.limited(push).await {
+        if let Err(error) = self.context.connector.limited(push).await {
             tracing::warn!(%error, "another gateway's question could not be answered");
         }
     }

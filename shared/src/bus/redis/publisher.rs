@@ -13,13 +13,10 @@ use deadpool_redis::redis::{RedisError, Script};
 use tokio::sync::mpsc;
 
 use super::backlog::{Backlog, Placement, QueuedBroadcast};
-use super::connector::Connector;
-use super::health::RedisHealth;
-use super::keys::Keys;
+use super::context::Context;
 use crate::backoff::Backoff;
 use crate::bus::event::{Broadcast, BusEvent};
-use crate::bus::shared::{Shared, random_bits};
-use crate::settings::common::RedisSettings;
+use crate::bus::shared::random_bits;
 
 /// How long an id is remembered: longer than any retry waits.
 const SEEN_LIFE: Duration = Duration::from_mins(15);
@@ -27,15 +24,11 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(1);
 
 pub(super) struct Publisher {
-    pub(super) connector: Connector,
-    pub(super) keys: Keys,
-    pub(super) settings: RedisSettings,
-    pub(super) shared: Arc<Shared>,
-    pub(super) health: Arc<RedisHealth>,
+    pub(super) context: Context,
     pub(super) events: mpsc::Sender<BusEvent>,
 }
 
-/// The queue and what is known of Redis.
+/// The queue and the connection.
 struct PublisherState {
     backlog: Backlog,
     connection: Option<MultiplexedConnection>,
@@ -45,7 +38,7 @@ struct PublisherState {
 impl Publisher {
     pub(super) async fn run(self, mut waiting: mpsc::Receiver<QueuedBroadcast>) {
         let mut state = PublisherState {
-            backlog: Backlog::new(self.settings.queue_max),
+            backlog: Backlog::new(self.context.settings.queue_max),
             connection: None,
             backoff: Backoff::new(RETRY_FIRST, RETRY_LAST),
         };
@@ -69,21 +62,26 @@ impl Publisher {
             match result {
                 Ok(connection) => {
                     state.connection = Some(connection);
-                    self.shared.counters.waiting.fetch_sub(1, Relaxed);
-                    self.shared.counters.published.fetch_add(1, Relaxed);
+                    self.context.shared.counters.waiting.fetch_sub(1, Relaxed);
+                    self.context.shared.counters.published.fetch_add(1, Relaxed);
                     self.came_back(&mut state);
                 }
                 Err(error) => {
                     self.went_away(&mut state, &error).await;
-                    let pause = tokio::time::sleep(state.backoff.wait());
-                    tokio::pin!(pause);
-                    loop {
-                        tokio::select! {
-                            () = &mut pause => break,
-                            Some(item) = waiting.recv() => self.enqueue(item, &mut state.backlog).await,
-                        }
-                    }
+                    self.pause(&mut state, &mut waiting).await;
                 }
+            }
+        }
+    }
+
+    /// Waits before the next attempt, and takes new broadcasts meanwhile.
+    async fn pause(&self, state: &mut PublisherState, waiting: &mut mpsc::Receiver<QueuedBroadcast>) {
+        let pause = tokio::time::sleep(state.backoff.wait());
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => return,
+                Some(item) = waiting.recv() => self.enqueue(item, &mut state.backlog).await,
             }
         }
     }
@@ -96,27 +94,30 @@ impl Publisher {
     ) -> Result<MultiplexedConnection, RedisError> {
         let mut connection = match connection {
             Some(connection) => connection,
-            None => self.connector.dedicated().await?,
+            None => self.context.connector.dedicated().await?,
         };
         if overflowed {
             self.renew_epoch(&mut connection).await?;
         }
-        let script = Script::new(concat!(include_str!("scripts/append.lua"), include_str!("scripts/publish.lua")));
+        let script = Script::new(concat!(include_str!("scripts/assign_offset.lua"), include_str!("scripts/publish.lua")));
         let mut call = script.prepare_invoke();
-        call.key(self.keys.meta()).key(self.keys.stream()).key(self.keys.seen(&item.id));
-        call.arg(&item.id).arg(&item.json).arg(self.settings.history_length).arg(self.settings.history_bytes);
-        call.arg(SEEN_LIFE.as_millis() as u64).arg(format!("{:016x}", random_bits())).arg(self.keys.events());
+        call.key(self.context.keys.meta()).key(self.context.keys.stream()).key(self.context.keys.seen(&item.id));
+        call.arg(&item.id)
+            .arg(&item.json)
+            .arg(self.context.settings.history_length)
+            .arg(self.context.settings.history_bytes);
+        call.arg(SEEN_LIFE.as_millis() as u64).arg(format!("{:016x}", random_bits())).arg(self.context.keys.events());
         call.invoke_async::<(String, i64)>(&mut connection).await?;
         Ok(connection)
     }
 
     /// Tells everybody that something is missing: some broadcasts never left.
     async fn renew_epoch(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
-        let Some(position) = Option::clone(&self.shared.position.load()) else { return Ok(()) };
+        let Some(position) = Option::clone(&self.context.shared.position.load()) else { return Ok(()) };
         let script = Script::new(include_str!("scripts/renew.lua"));
         let mut call = script.prepare_invoke();
-        call.key(self.keys.meta()).key(self.keys.stream());
-        call.arg(position.epoch).arg(format!("{:016x}", random_bits())).arg(self.keys.events());
+        call.key(self.context.keys.meta()).key(self.context.keys.stream());
+        call.arg(position.epoch).arg(format!("{:016x}", random_bits())).arg(self.context.keys.events());
         call.invoke_async::<i64>(connection).await.map(|_| ())
     }
 
@@ -125,11 +126,11 @@ impl Publisher {
         if state.backlog.published() {
             tracing::info!("redis takes broadcasts again");
         }
-        self.health.publisher.store(true, Relaxed);
+        self.context.health.publisher.store(true, Relaxed);
     }
 
     async fn went_away(&self, state: &mut PublisherState, error: &RedisError) {
-        self.health.publisher.store(false, Relaxed);
+        self.context.health.publisher.store(false, Relaxed);
         if !state.backlog.is_away() {
             tracing::warn!(%error, "redis does not take broadcasts; they are delivered locally and wait");
         }
@@ -145,8 +146,8 @@ impl Publisher {
             Placement::QueuedAndLocal => self.deliver_locally(&item).await,
             Placement::LocalOnly => {
                 self.deliver_locally(&item).await;
-                self.shared.counters.waiting.fetch_sub(1, Relaxed);
-                self.shared.counters.overflowed.fetch_add(1, Relaxed);
+                self.context.shared.counters.waiting.fetch_sub(1, Relaxed);
+                self.context.shared.counters.overflowed.fetch_add(1, Relaxed);
             }
         }
     }

@@ -32,20 +32,20 @@ impl WorkerRegistry {
         Self { connector, keys, trust, changed }
     }
 
-    /// A worker's own access; Redis need not be there yet. What it announces is signed with these tokens.
+    /// Opens the registry for a worker; Redis need not be there yet. What it announces is signed with these tokens.
     pub fn open(url: &str, settings: &RedisSettings, tokens: SharedTokens) -> Result<Self, String> {
         let connector = Connector::new(url, settings)?;
         let trust = Arc::new(Trust::new(tokens, settings));
         Ok(Self::new(connector, Keys::new(&settings.prefix), trust, Arc::new(Notify::new())))
     }
 
-    /// Announces a worker for the next seconds; tells gateways at once when `news`.
+    /// Announces a worker for the next seconds; with `news`, gateways learn it at once.
     pub async fn announce(&self, entry: &WorkerEntry, news: bool) -> Result<(), String> {
         let value = self.trust.sign_entry(entry).ok_or("an entry that cannot be written")?;
         self.register(&entry.id, &value, news).await.map(|_| ())
     }
 
-    /// Takes a worker out.
+    /// Removes a worker.
     pub async fn withdraw(&self, id: &str) -> Result<(), String> {
         self.register(id, "", true).await.map(|_| ())
     }

@@ -12,30 +12,23 @@ use futures_util::StreamExt as _;
 use serde::Deserialize;
 use tokio::sync::{Notify, mpsc};
 
-use super::connector::Connector;
-use super::health::RedisHealth;
-use super::keys::Keys;
+use super::context::Context;
 use super::tracker::{Continuity, Head, Tracker};
 use super::trust::{SignedCommand, Trust};
 use crate::backoff::Backoff;
 use crate::bus::event::{Broadcast, BusEvent, Position};
-use crate::bus::shared::{Presence, Shared, random_bits};
+use crate::bus::shared::{Presence, random_bits};
 use crate::bus::wire::{self, EventsMessage};
-use crate::settings::common::RedisSettings;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(1);
-/// How often the head is compared: a dropped message shows at the latest after this.
+/// How often the head is compared. A dropped message shows after this time at the latest.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Entries read from the stream at a time.
 const RANGE_MAX: usize = 500;
 
 pub(super) struct Subscriber {
-    pub(super) connector: Connector,
-    pub(super) keys: Keys,
-    pub(super) settings: RedisSettings,
-    pub(super) shared: Arc<Shared>,
-    pub(super) health: Arc<RedisHealth>,
+    pub(super) context: Context,
     pub(super) workers_changed: Arc<Notify>,
     pub(super) trust: Arc<Trust>,
     pub(super) events: mpsc::Sender<BusEvent>,
@@ -57,7 +50,7 @@ impl Subscriber {
         let mut was_up = true;
         loop {
             let Err(error) = self.session(&mut tracker, &mut backoff).await;
-            if self.health.subscriber.swap(false, Relaxed) || was_up {
+            if self.context.health.subscriber.swap(false, Relaxed) || was_up {
                 tracing::warn!(%error, "the subscription to redis is lost; trying again");
                 was_up = false;
             }
@@ -71,15 +64,15 @@ impl Subscriber {
         tracker: &mut Tracker,
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, RedisError> {
-        let mut pubsub = self.connector.pubsub().await?;
-        self.connector.limited(pubsub.subscribe(self.keys.events())).await?;
-        self.connector.limited(pubsub.subscribe(self.keys.status())).await?;
-        let mut commands = self.connector.dedicated().await?;
-        // What is published from now on arrives; what was before is in the stream.
+        let mut pubsub = self.context.connector.pubsub().await?;
+        self.context.connector.limited(pubsub.subscribe(self.context.keys.events())).await?;
+        self.context.connector.limited(pubsub.subscribe(self.context.keys.status())).await?;
+        let mut commands = self.context.connector.dedicated().await?;
+        // From now on broadcasts arrive; the earlier ones are in the stream.
         self.catch_up(&mut commands, tracker).await?;
         backoff.reset();
-        if !self.health.subscriber.swap(true, Relaxed) {
-            self.shared.counters.reconnects.fetch_add(1, Relaxed);
+        if !self.context.health.subscriber.swap(true, Relaxed) {
+            self.context.shared.counters.reconnects.fetch_add(1, Relaxed);
             tracing::info!("subscribed to redis");
         }
         let (mut sink, mut messages) = pubsub.split();
@@ -92,8 +85,8 @@ impl Subscriber {
                     self.message(&message, &mut commands, tracker).await?;
                 }
                 _ = check.tick() => {
-                    self.connector.limited(sink.ping::<redis::Value>()).await?;
-                    self.connector.check_role(&mut commands).await?;
+                    self.context.connector.limited(sink.ping::<redis::Value>()).await?;
+                    self.context.connector.check_role(&mut commands).await?;
                     self.catch_up(&mut commands, tracker).await?;
                 }
             }
@@ -106,7 +99,7 @@ impl Subscriber {
         commands: &mut MultiplexedConnection,
         tracker: &mut Tracker,
     ) -> Result<(), RedisError> {
-        if message.get_channel_name() == self.keys.status() {
+        if message.get_channel_name() == self.context.keys.status() {
             self.status(message.get_payload_bytes()).await;
             return Ok(());
         }
@@ -145,7 +138,7 @@ impl Subscriber {
         }
     }
 
-    /// Begins at the head, and tells what the stream has before it: clients of other gateways come here to resume.
+    /// Begins at the head, and delivers the stream's history: clients of other gateways come here to resume.
     async fn start(
         &self,
         commands: &mut MultiplexedConnection,
@@ -153,22 +146,29 @@ impl Subscriber {
         there: Head,
     ) -> Result<(), RedisError> {
         let position = there.position();
+        let history = self.read_history(commands, &position).await?;
+        self.jump(tracker, there, false).await;
+        // The gateway stops: nobody is left to tell.
+        let _ = self.events.send(BusEvent::Start { position, history }).await;
+        Ok(())
+    }
+
+    /// Reads the stream backwards from the head, since only the end is of use. The same limits hold as for the stream.
+    async fn read_history(
+        &self,
+        commands: &mut MultiplexedConnection,
+        head: &Position,
+    ) -> Result<Vec<Broadcast>, RedisError> {
+        let settings = &self.context.settings;
         let mut history: VecDeque<Broadcast> = VecDeque::new();
-        let mut bytes = 0;
-        let mut newest = position.offset;
-        // Backwards, as only the end is of use; it is bounded as the stream is.
-        while newest > 0 && history.len() < self.settings.history_length && bytes < self.settings.history_bytes {
-            let range: StreamRangeReply = redis::cmd("XREVRANGE")
-                .arg(self.keys.stream())
-                .arg(format!("{newest}-0"))
-                .arg("-")
-                .arg("COUNT")
-                .arg(RANGE_MAX)
-                .query_async(commands)
-                .await?;
+        let (mut bytes, mut newest) = (0, head.offset);
+        while newest > 0 && history.len() < settings.history_length && bytes < settings.history_bytes {
+            let mut range = redis::cmd("XREVRANGE");
+            range.arg(self.context.keys.stream()).arg(format!("{newest}-0")).arg("-").arg("COUNT").arg(RANGE_MAX);
+            let range: StreamRangeReply = range.query_async(commands).await?;
             let before = history.len();
             for entry in range.ids {
-                let Some((broadcast, _)) = self.read_entry(&entry, &position.epoch) else { break };
+                let Some((broadcast, _)) = self.read_entry(&entry, &head.epoch) else { break };
                 if broadcast.position.as_ref().is_none_or(|place| place.offset != newest) {
                     break;
                 }
@@ -180,10 +180,7 @@ impl Subscriber {
                 break;
             }
         }
-        self.jump(tracker, there, false).await;
-        // The gateway stops: nobody is left to tell.
-        let _ = self.events.send(BusEvent::Start { position, history: history.into() }).await;
-        Ok(())
+        Ok(history.into())
     }
 
     /// Delivers what the stream has after our head.
@@ -193,10 +190,10 @@ impl Subscriber {
         tracker: &mut Tracker,
         there: Head,
     ) -> Result<(), RedisError> {
-        self.shared.counters.gaps_closed.fetch_add(1, Relaxed);
+        self.context.shared.counters.gaps_closed.fetch_add(1, Relaxed);
         while let Some(here) = tracker.head().cloned().filter(|here| here.offset < there.offset) {
             let range: StreamRangeReply = redis::cmd("XRANGE")
-                .arg(self.keys.stream())
+                .arg(self.context.keys.stream())
                 .arg(format!("{}-0", here.offset + 1))
                 .arg("+")
                 .arg("COUNT")
@@ -212,7 +209,7 @@ impl Subscriber {
                 match tracker.check(&position, &broadcast.id, &prev) {
                     Continuity::Next => self.deliver(tracker, broadcast).await,
                     Continuity::Duplicate => {}
-                    // The history does not reach back: our own clients have to know.
+                    // The history does not reach back far enough: our own clients have to know.
                     Continuity::Missing | Continuity::NewEpoch => {
                         self.jump(tracker, there, true).await;
                         return Ok(());
@@ -232,7 +229,7 @@ impl Subscriber {
     fn read_entry(&self, entry: &redis::streams::StreamId, epoch: &str) -> Option<(Broadcast, String)> {
         let offset = entry.id.split('-').next()?.parse().ok()?;
         let age_ms = crate::clock::unix_seconds().saturating_mul(1000).saturating_sub(entry.get::<u64>("t")?);
-        if u128::from(age_ms) > self.settings.history_age.as_millis() {
+        if u128::from(age_ms) > self.context.settings.history_age.as_millis() {
             return None;
         }
         let event = wire::decode_event(&entry.get::<String>("e")?)?;
@@ -240,14 +237,14 @@ impl Subscriber {
         Some((Broadcast { id: entry.get("id")?, position, event }, entry.get("prev").unwrap_or_default()))
     }
 
-    /// Another past under the same epoch: nobody may trust the old offsets any more.
+    /// Starts a new epoch: the history has another past than the one delivered, so old offsets mean nothing.
     async fn renew_epoch(&self, commands: &mut MultiplexedConnection, tracker: &mut Tracker) -> Result<(), RedisError> {
         let Some(old) = tracker.head().map(|head| head.epoch.clone()) else { return Ok(()) };
         tracing::warn!(epoch = old, "the history is not the one that was delivered; its epoch is renewed");
         let script = Script::new(include_str!("scripts/renew.lua"));
         let mut call = script.prepare_invoke();
-        call.key(self.keys.meta()).key(self.keys.stream());
-        call.arg(old).arg(format!("{:016x}", random_bits())).arg(self.keys.events());
+        call.key(self.context.keys.meta()).key(self.context.keys.stream());
+        call.arg(old).arg(format!("{:016x}", random_bits())).arg(self.context.keys.events());
         call.invoke_async::<i64>(commands).await?;
         let there = self.head(commands).await?;
         self.jump(tracker, there, true).await;
@@ -257,18 +254,18 @@ impl Subscriber {
     async fn head(&self, commands: &mut MultiplexedConnection) -> Result<Head, RedisError> {
         let script = Script::new(include_str!("scripts/head.lua"));
         let mut call = script.prepare_invoke();
-        call.key(self.keys.meta()).key(self.keys.stream()).arg(format!("{:016x}", random_bits()));
+        call.key(self.context.keys.meta()).key(self.context.keys.stream()).arg(format!("{:016x}", random_bits()));
         let (epoch, offset, last): (String, u64, String) = call.invoke_async(commands).await?;
         Ok(Head { epoch, offset, last })
     }
 
-    /// Goes on at another place; `tell` when clients missed something by it.
+    /// Continues at another place. With `tell`, clients learn that they missed something.
     async fn jump(&self, tracker: &mut Tracker, head: Head, tell: bool) {
         let position = head.position();
         tracker.start_at(head);
-        self.shared.position.store(Arc::new(Some(position.clone())));
+        self.context.shared.position.store(Arc::new(Some(position.clone())));
         if tell {
-            self.shared.counters.gaps_told.fetch_add(1, Relaxed);
+            self.context.shared.counters.gaps_told.fetch_add(1, Relaxed);
             tracing::warn!(epoch = position.epoch, offset = position.offset, "broadcasts were missed for good");
             let _ = self.events.send(BusEvent::Gap(position)).await;
         }
@@ -276,23 +273,25 @@ impl Subscriber {
 
     async fn deliver(&self, tracker: &mut Tracker, broadcast: Broadcast) {
         tracker.advance(&broadcast);
-        self.shared.position.store(Arc::new(broadcast.position.clone()));
+        self.context.shared.position.store(Arc::new(broadcast.position.clone()));
         // The gateway stops: nobody is left to deliver to.
         let _ = self.events.send(BusEvent::Broadcast(broadcast)).await;
     }
 
     async fn status(&self, payload: &[u8]) {
         match serde_json::from_slice(payload) {
-            Ok(Status::Gateway { gateway, connections }) if gateway != self.shared.identity.id => {
-                let mut presence = Presence::clone(&self.shared.presence.load());
+            Ok(Status::Gateway { gateway, connections }) if gateway != self.context.shared.identity.id => {
+                let mut presence = Presence::clone(&self.context.shared.presence.load());
                 presence.insert(gateway, connections);
-                self.shared.presence.store(Arc::new(presence));
+                self.context.shared.presence.store(Arc::new(presence));
             }
             Ok(Status::Workers { workers }) => {
                 tracing::debug!(worker = workers, "workers changed");
                 self.workers_changed.notify_waiters();
             }
-            Ok(Status::Command(command)) if command.from != self.shared.identity.id && self.trust.accepts(&command) => {
+            Ok(Status::Command(command))
+                if command.from != self.context.shared.identity.id && self.trust.accepts(&command) =>
+            {
                 let SignedCommand { id, query, .. } = command;
                 // The gateway stops: nobody is left to respond.
                 let _ = self.events.send(BusEvent::Query { id, query }).await;

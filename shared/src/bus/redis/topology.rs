@@ -19,7 +19,7 @@ const CLUSTER_PORT: u16 = 6379;
 /// Addresses in one URL.
 const HOSTS_MAX: usize = 32;
 
-/// How Redis is laid out.
+/// The topology of Redis.
 pub(super) enum Topology {
     /// One server, or something that looks like one.
     Single(ConnectionInfo),
@@ -33,13 +33,30 @@ pub(super) enum Topology {
     /// Some nodes of a Cluster.
     Cluster {
         seeds: Vec<ConnectionInfo>,
-        /// Of the slot that everything of ours lies in.
+        /// A key of the bus: all of them are in one slot.
         key: String,
     },
 }
 
 fn wrong(words: &'static str) -> RedisError {
     RedisError::from((ErrorKind::InvalidClientConfig, words))
+}
+
+/// A URL that names several hosts.
+struct UrlParts<'a> {
+    /// `redis` or `rediss`.
+    scheme: &'a str,
+    /// `user:password@`, or nothing.
+    credentials: String,
+    hosts: Vec<&'a str>,
+    path: &'a str,
+}
+
+/// `host:port`; the default port unless the host has one.
+fn with_port(host: &str, port: u16) -> String {
+    // An IPv6 address has colons of its own, in brackets.
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if has_port { host.to_owned() } else { format!("{host}:{port}") }
 }
 
 impl Topology {
@@ -67,31 +84,34 @@ impl Topology {
         if hosts.is_empty() || hosts.len() > HOSTS_MAX {
             return Err(wrong("it must name 1 to 32 hosts"));
         }
-        let with_port = |host: &str, port: u16| {
-            // An IPv6 address has colons of its own, in brackets.
-            let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-            if has_port { host.to_owned() } else { format!("{host}:{port}") }
-        };
-        if kind == "sentinel" {
-            let (master, database) = path.split_once('/').unwrap_or((path, "0"));
-            if master.is_empty() {
-                return Err(wrong(
-                    "it must end with the name that the Sentinels watch: redis+sentinel://host:26379/mymaster",
-                ));
-            }
-            let sentinels = hosts.iter().map(|host| {
-                let info = node(&format!("{scheme}://{}", with_port(host, SENTINEL_PORT)), ca)?;
-                let Some(password) = &settings.sentinel_password else { return Ok(info) };
-                let own = info.redis_settings().clone().set_password(password);
-                Ok::<_, RedisError>(info.set_redis_settings(own))
-            });
-            return Ok(Self::Sentinel {
-                sentinels: sentinels.collect::<Result<_, _>>()?,
-                master: master.to_owned(),
-                node: node(&format!("{scheme}://{credentials}{}/{database}", with_port(hosts[0], CLUSTER_PORT)), ca)?,
-            });
+        let parts = UrlParts { scheme, credentials, hosts, path };
+        if kind == "sentinel" { Self::sentinel(&parts, settings, ca) } else { Self::cluster(&parts, settings, ca) }
+    }
+
+    fn sentinel(url: &UrlParts<'_>, settings: &RedisSettings, ca: Option<&[u8]>) -> Result<Self, RedisError> {
+        let UrlParts { scheme, credentials, hosts, path } = url;
+        let (master, database) = path.split_once('/').unwrap_or((path, "0"));
+        if master.is_empty() {
+            return Err(wrong(
+                "it must end with the name that the Sentinels watch: redis+sentinel://host:26379/mymaster",
+            ));
         }
-        if !path.is_empty() && path != "0" {
+        let sentinels = hosts.iter().map(|host| {
+            let info = node(&format!("{scheme}://{}", with_port(host, SENTINEL_PORT)), ca)?;
+            let Some(password) = &settings.sentinel_password else { return Ok(info) };
+            let own = info.redis_settings().clone().set_password(password);
+            Ok::<_, RedisError>(info.set_redis_settings(own))
+        });
+        Ok(Self::Sentinel {
+            sentinels: sentinels.collect::<Result<_, _>>()?,
+            master: master.to_owned(),
+            node: node(&format!("{scheme}://{credentials}{}/{database}", with_port(hosts[0], CLUSTER_PORT)), ca)?,
+        })
+    }
+
+    fn cluster(url: &UrlParts<'_>, settings: &RedisSettings, ca: Option<&[u8]>) -> Result<Self, RedisError> {
+        let UrlParts { scheme, credentials, hosts, path } = url;
+        if !path.is_empty() && *path != "0" {
             return Err(wrong("a Cluster has one database only: leave the number out"));
         }
         let seeds =
@@ -99,7 +119,7 @@ impl Topology {
         Ok(Self::Cluster { seeds: seeds.collect::<Result<_, _>>()?, key: Keys::new(&settings.prefix).meta() })
     }
 
-    /// The server that takes our writes.
+    /// The server that takes writes of the bus.
     pub(super) async fn primary(
         &self,
         config: &AsyncConnectionConfig,
@@ -129,7 +149,7 @@ impl Topology {
     }
 }
 
-/// One server's address, with TLS by our own authority where one is given.
+/// The address of one server, with TLS by our own authority if one is set.
 fn node(url: &str, ca: Option<&[u8]>) -> Result<ConnectionInfo, RedisError> {
     match ca.filter(|_| url.starts_with("rediss://")) {
         Some(pem) => {
@@ -151,7 +171,7 @@ fn at(template: &ConnectionInfo, host: String, port: u16) -> ConnectionInfo {
     template.clone().set_addr(address)
 }
 
-/// What is asked.
+/// A question to a server.
 enum Question<'a> {
     /// Of a Sentinel: where is the primary?
     Primary { master: &'a str, node: &'a ConnectionInfo },
@@ -159,7 +179,7 @@ enum Question<'a> {
     Slot { key: &'a str },
 }
 
-/// Asks one after the other, each within the limit; the last one's error when none can tell.
+/// Asks one server after the other, each within the limit. Returns the last error when none can tell.
 async fn first_of(
     asked: &[ConnectionInfo],
     question: &Question<'_>,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::bus::event::{Broadcast, Position};
 
-/// Recent ids, by which a second copy is told from another past.
+/// Recent ids, which tell a duplicate from another past.
 const RECENT_MAX: usize = 4096;
 
 /// The newest broadcast that was delivered.
@@ -49,7 +49,7 @@ impl Tracker {
         self.head.as_ref()
     }
 
-    /// Begins at a place, with nothing known of the past.
+    /// Starts at a place, with nothing known of the past.
     pub(super) fn start_at(&mut self, head: Head) {
         self.recent.clear();
         self.recent.push_back((head.offset, head.last.clone()));

@@ -16,15 +16,15 @@ use crate::settings::common::RedisSettings;
 use crate::telemetry::LogThrottle;
 use crate::token::{MacPurpose, SharedTokens};
 
-/// How long a registration is good, once it is signed: as much as the clocks of two hosts may differ. In Redis it lives
-/// for some seconds only; this is how long a recorded one can be written there again.
+/// How long a signed registration is valid: as much as the clocks of two hosts may differ. In Redis it lives for some
+/// seconds only; somebody who recorded one can write it there again for this long.
 const REGISTRATION_LIFE: Duration = Duration::from_mins(1);
 /// How old a command may be, and how far ahead.
 const COMMAND_AGE_MAX: Duration = Duration::from_mins(1);
-/// How much of a stranger's words goes into a log line.
+/// Characters of a stranger's text in a log line.
 const SHOWN_CHARS: usize = 80;
 
-/// A registration as it lies in Redis.
+/// A registration in Redis.
 #[derive(Serialize, Deserialize)]
 struct SignedEntry {
     #[serde(flatten)]
@@ -67,7 +67,7 @@ pub(super) struct Trust {
     prefix: String,
     /// Without a token, commands are accepted from a Redis that only this machine can reach.
     is_local: bool,
-    /// A command from before this process cannot be known as repeated.
+    /// When this process started: it cannot know whether an earlier command is repeated.
     started: u64,
     seen: SeenNames,
     rejected: [AtomicU64; CLAIMS.len()],
@@ -134,7 +134,7 @@ impl Trust {
     fn check_entry(&self, signed: &SignedEntry, now: u64) -> Result<(), TrustError> {
         let tokens = self.tokens.load();
         if tokens.is_empty() {
-            // One that is no address is nowhere.
+            // A text that is no address leads nowhere.
             let far = signed.entry.address.parse::<Endpoint>().is_ok_and(|address| !address.is_local());
             return if far { Err(TrustError::NoToken) } else { Ok(()) };
         }
@@ -182,7 +182,7 @@ impl Trust {
         if command.at < self.started || now.abs_diff(command.at) > COMMAND_AGE_MAX.as_secs() {
             return Err(TrustError::Untimely);
         }
-        // Until it would be untimely, wherever in that time it was made.
+        // It is remembered until its time would be rejected.
         if self.seen.insert(&command.id, 2 * COMMAND_AGE_MAX + Duration::from_secs(1)) {
             Ok(())
         } else {

@@ -18,5 +18,5 @@ mod transcript;
 mod worker;
 
 pub use gateway::{GatewayHandshake, GatewayStep};
-pub use transcript::{HELLO_BYTES_MAX, HandshakeError, NONCE_BYTES, PROOF_VERSION};
+pub use transcript::{HELLO_BYTES_MAX, HandshakeError};
 pub use worker::{AdmittedGateway, LegacyToken, WorkerHandshake, WorkerStep};

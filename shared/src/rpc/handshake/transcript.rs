@@ -6,11 +6,11 @@ use crate::rpc::messages::Bytes;
 use crate::rpc::version::VersionRange;
 
 /// The first version of the protocol in which the token is proved. Before, gateways sent it in the clear.
-pub const PROOF_VERSION: u16 = 2;
+pub(super) const PROOF_VERSION: u16 = 2;
 /// The largest frame of the handshake.
 pub const HELLO_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a nonce.
-pub const NONCE_BYTES: usize = 32;
+pub(super) const NONCE_BYTES: usize = 32;
 /// Characters of the other side's text in an error.
 const SHOWN_CHARS: usize = 300;
 

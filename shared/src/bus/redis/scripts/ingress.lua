@@ -1,5 +1,5 @@
 -- Takes the first item of the ingress list and publishes it, in one step: a crash neither loses nor doubles it.
--- Behind append.lua. Does nothing when another gateway was faster.
+-- Behind assign_offset.lua. Does nothing when another gateway was faster.
 -- KEYS: meta, stream, ingress
 -- ARGV: id, the item as it was seen, most entries, most bytes, "1" to publish or "0" to drop it, an epoch, channel
 if redis.call('LINDEX', KEYS[3], 0) ~= ARGV[2] then return 0 end

@@ -1,4 +1,4 @@
--- Publishes one broadcast: once, however often it is retried. Behind append.lua.
+-- Publishes one broadcast: once, however often it is retried. Behind assign_offset.lua.
 -- KEYS: meta, stream, seen (the mark of this id)
 -- ARGV: id, event, most entries, most bytes, life of the mark in ms, an epoch in case there is none, channel
 local seen = redis.call('GET', KEYS[3])

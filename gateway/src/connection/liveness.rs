@@ -1,0 +1,64 @@
+//! What the heartbeat does with a connection, each second.
+
+use super::{Connection, Phase};
+
+/// What the heartbeat does with a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LivenessAction {
+    /// Nothing to do.
+    Fine,
+    /// Ask whether it is there.
+    Ping,
+    /// It did not answer.
+    Dead,
+    /// It does not end its side of a closed connection.
+    Overdue,
+    /// It reads nothing of what waits for it.
+    Stuck,
+    /// It does not finish a message.
+    Unfinished,
+    /// It does nothing, and hears nothing.
+    Idle,
+    /// It is as old as a connection may become.
+    Old,
+}
+
+impl Connection {
+    /// What the heartbeat has to do with this connection in this second.
+    pub fn check_liveness(&self, now: u32, ping_seconds: u32, close_seconds: u32) -> LivenessAction {
+        self.seen.set(now);
+        let limits = &self.terms.limits;
+        let is_over = |limit: u32, since: u32| limit > 0 && now.saturating_sub(since) >= limit;
+        match self.phase.get() {
+            Phase::Open | Phase::Draining
+                if self.flushing.get() && is_over(limits.outbox_seconds, self.progress.get()) =>
+            {
+                LivenessAction::Stuck
+            }
+            Phase::Open | Phase::Draining
+                if self.unfinished_since.get().is_some_and(|since| is_over(limits.message_seconds, since)) =>
+            {
+                LivenessAction::Unfinished
+            }
+            Phase::Open if is_over(limits.age_seconds, self.born) => LivenessAction::Old,
+            Phase::Open if is_over(limits.idle_seconds, self.acted.get()) && self.is_idle() => LivenessAction::Idle,
+            Phase::Closing if now.saturating_sub(self.closing_since.get()) >= close_seconds => LivenessAction::Overdue,
+            Phase::Open | Phase::Draining => {
+                let silence = now.saturating_sub(self.heard.get());
+                if silence >= 2 * ping_seconds {
+                    LivenessAction::Dead
+                } else if silence >= ping_seconds && !self.pinged.replace(true) {
+                    LivenessAction::Ping
+                } else {
+                    LivenessAction::Fine
+                }
+            }
+            _ => LivenessAction::Fine,
+        }
+    }
+
+    /// Whether it neither calls nor subscribes to anything.
+    fn is_idle(&self) -> bool {
+        self.subscriptions.borrow().is_empty() && self.component_queues.borrow().is_empty() && self.requests.is_empty()
+    }
+}

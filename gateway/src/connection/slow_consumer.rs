@@ -1,0 +1,109 @@
+//! What waits to be written to a connection, and what happens to a client that reads too slowly: beyond its limits it is
+//! closed without a close frame, which would not arrive.
+
+use std::net::Shutdown;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::{Connection, Phase};
+use crate::metrics::ShardMetrics;
+use crate::socket::{Close, Flushed};
+
+impl Connection {
+    /// Queues a frame for the next flush. Returns whether the caller has to list this connection for it.
+    pub fn push(&self, frame: Bytes, metrics: &Rc<ShardMetrics>) -> bool {
+        if !self.takes_messages() {
+            return false;
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        outbox.push(frame);
+        let limits = &self.terms.limits;
+        let held = outbox.bytes() + self.account.held();
+        // As long as the peer reads, what is pushed may be about to leave.
+        let holds_too_much = self.flushing.get() && held > limits.held_bytes_max;
+        if outbox.bytes() > limits.outbox_bytes_max || holds_too_much {
+            drop(outbox);
+            self.give_up(&Close::SLOW_CONSUMER, metrics);
+            return false;
+        }
+        metrics.messages_out.inc();
+        !self.flushing.get() && !self.dirty.replace(true)
+    }
+
+    /// Ends a connection whose client does not read. Its receive window is full: no close frame would arrive.
+    pub fn give_up(&self, why: &Close, metrics: &ShardMetrics) {
+        let held = self.held();
+        self.outbox.borrow_mut().clear();
+        if *why == Close::SLOW_CONSUMER {
+            metrics.slow_consumers.inc();
+        }
+        metrics.close(why.code);
+        tracing::info!(client = self.caller.id, held, %why.reason, "closed without a word: it does not read, or memory is short");
+        self.abort();
+    }
+
+    /// Whether the connection holds more memory than it may.
+    pub fn holds_too_much(&self) -> bool {
+        self.held() > self.terms.limits.held_bytes_max
+    }
+
+    /// Writes what waits. Where the peer has to read first, a task of its own goes on.
+    pub fn flush(self: &Rc<Self>, metrics: &Rc<ShardMetrics>, now: u32) {
+        self.dirty.set(false);
+        if self.flushing.get() {
+            return;
+        }
+        match self.flush_once(metrics) {
+            Ok(Flushed::All) => self.written(),
+            Ok(Flushed::Blocked) => {
+                if self.holds_too_much() {
+                    return self.give_up(&Close::SLOW_CONSUMER, metrics);
+                }
+                self.flushing.set(true);
+                self.progress.set(now);
+                let (connection, metrics) = (Rc::clone(self), Rc::clone(metrics));
+                tokio::task::spawn_local(async move { connection.flush_slowly(&metrics).await });
+            }
+            Err(_broken) => self.abort(),
+        }
+    }
+
+    fn flush_once(&self, metrics: &ShardMetrics) -> std::io::Result<Flushed> {
+        let mut outbox = self.outbox.borrow_mut();
+        let before = outbox.bytes();
+        let flushed = outbox.flush(&self.io);
+        let written = before - outbox.bytes();
+        metrics.bytes_out.inc_by(written as u64);
+        if written > 0 {
+            self.progress.set(self.progress.get().max(self.seen.get()));
+        }
+        flushed
+    }
+
+    async fn flush_slowly(self: Rc<Self>, metrics: &ShardMetrics) {
+        loop {
+            if self.phase.get() == Phase::Gone || self.io.writable().await.is_err() {
+                break;
+            }
+            match self.flush_once(metrics) {
+                Ok(Flushed::All) => {
+                    self.flushing.set(false);
+                    self.written();
+                    return;
+                }
+                Ok(Flushed::Blocked) => {}
+                Err(_broken) => break,
+            }
+        }
+        self.flushing.set(false);
+        self.abort();
+    }
+
+    /// Everything is written: a closing connection ends its direction.
+    fn written(&self) {
+        if self.phase.get() == Phase::Closing {
+            self.io.shutdown(Shutdown::Write);
+        }
+    }
+}
