@@ -55,7 +55,8 @@ impl Ingress {
             tracing::warn!(item = shown, "an item of the ingress list is no event and was dropped");
         }
         *taken += 1;
-        let script = Script::new(concat!(include_str!("scripts/assign_offset.lua"), include_str!("scripts/ingress.lua")));
+        let script =
+            Script::new(concat!(include_str!("scripts/assign_offset.lua"), include_str!("scripts/ingress.lua")));
         let mut call = script.prepare_invoke();
         call.key(self.context.keys.meta()).key(self.context.keys.stream()).key(&list);
         call.arg(format!("{}-i{taken}", self.context.shared.identity.id)).arg(&item);

@@ -99,7 +99,8 @@ impl Publisher {
         if overflowed {
             self.renew_epoch(&mut connection).await?;
         }
-        let script = Script::new(concat!(include_str!("scripts/assign_offset.lua"), include_str!("scripts/publish.lua")));
+        let script =
+            Script::new(concat!(include_str!("scripts/assign_offset.lua"), include_str!("scripts/publish.lua")));
         let mut call = script.prepare_invoke();
         call.key(self.context.keys.meta()).key(self.context.keys.stream()).key(self.context.keys.seen(&item.id));
         call.arg(&item.id)
