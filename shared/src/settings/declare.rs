@@ -72,6 +72,8 @@ macro_rules! settings {
         )+)+
 
         $(#[$meta])*
+        // The text of `--help` is no Markdown: `[/db]` is not a link.
+        #[allow(rustdoc::broken_intra_doc_links)]
         #[derive(Debug, Clone)]
         $visibility struct $struct {
             $($($(
