@@ -148,7 +148,8 @@ async fn a_user_who_calls_exit_a_hundred_times_slows_nobody() -> anyhow::Result<
     vandal.await??;
     println!("{calls} calls, the slowest took {slowest:?}, the slowest start {slowest_start:?}");
     assert!(calls > 50, "only {calls} calls");
-    let allowed = SLOWEST_CALL.max(4 * slowest_start);
+    // A call waits for the start of one process, and that start shares its core with the next and with other work.
+    let allowed = SLOWEST_CALL.max(8 * slowest_start);
     assert!(slowest < allowed, "{calls} calls, the slowest took {slowest:?}, {allowed:?} is allowed");
     Ok(())
 }
