@@ -194,7 +194,7 @@ async fn unfinished_ajax_bodies_of_one_address_refuse_nobody_else() -> anyhow::R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_its_ajax_answer_is_ended() -> anyhow::Result<()> {
-    let shape = Shape::new(1, 1).gateway("--outbox-timeout", "1s").gateway("--max-requests", "1");
+    let shape = Shape::new(1, 1).gateway("--outbox-timeout", "3s").gateway("--max-requests", "1");
     let cluster = Cluster::start(shape)?;
     let node = &cluster.gateways[0];
     let socket = TcpSocket::new_v4()?;
@@ -210,6 +210,10 @@ async fn a_client_that_does_not_read_its_ajax_answer_is_ended() -> anyhow::Resul
         std::future::pending::<()>().await;
         anyhow::Ok((deaf, written))
     });
+    // Before others ask for the place, so that the client has it.
+    eventually("its first call is accepted", || {
+        node.metric(r#"diffyne_gateway_http_calls_total{result="accepted"}"#).is_ok_and(|accepted| accepted > 0.5)
+    })?;
     let call = increment("diffyne-a", 1, "r").to_string();
     // Its place is taken while its answer is not read, and given back when it is ended.
     eventually("the only place is taken", || {
