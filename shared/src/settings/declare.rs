@@ -32,6 +32,8 @@
 macro_rules! settings {
     (@spec $help:literal $section:literal [$($reload:ident)?] $name:ident) => {};
     (@spec $help:literal $section:literal [$($reload:ident)?] $name:ident $default:tt) => {
+        // The text of `--help` is no Markdown: `[/db]` is not a link.
+        #[allow(rustdoc::broken_intra_doc_links)]
         #[doc = $help]
         pub(in crate::settings) static $name: $crate::settings::Spec = $crate::settings::Spec {
             name: stringify!($name),
@@ -72,7 +74,7 @@ macro_rules! settings {
         )+)+
 
         $(#[$meta])*
-        // The text of `--help` is no Markdown: `[/db]` is not a link.
+        // As above.
         #[allow(rustdoc::broken_intra_doc_links)]
         #[derive(Debug, Clone)]
         $visibility struct $struct {
