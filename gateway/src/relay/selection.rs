@@ -7,7 +7,7 @@ use super::health::Health;
 use super::upstream::Upstream;
 
 /// Applies the power of two choices to the workers that can take a call. A worker whose backend fails answers faster
-/// than a working one, so it gets calls only if no other worker exists: somebody has to tell the client.
+/// than a healthy one, so it gets calls only if no worker is healthy: then the client at least gets an error.
 pub(super) fn choose(upstreams: &[Rc<Upstream>], refused: impl Fn(&Rc<Upstream>) -> bool) -> Option<&Rc<Upstream>> {
     let all_faulty = upstreams.iter().all(|upstream| upstream.health() != Health::Healthy);
     let takes = |upstream: &&Rc<Upstream>| {
