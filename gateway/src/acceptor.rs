@@ -1,4 +1,4 @@
-//! Accepts connections and gives them to the shards in turn.
+//! Accepts connections and distributes them to the shards in turn.
 
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const QUEUE_QUIET: Duration = Duration::from_millis(20);
 /// At a stop, accepting ends after this time even if connections keep coming.
 const QUEUE_MAX: Duration = Duration::from_secs(1);
 
-/// The listener at an address, or the one that systemd hands over.
+/// Listens on an address, or takes the listener that systemd hands over.
 pub fn listen(address: &Endpoint) -> std::io::Result<Listener> {
     let mut inherited = listenfd::ListenFd::from_env();
     if inherited.len() > 0 {
@@ -29,7 +29,7 @@ pub fn listen(address: &Endpoint) -> std::io::Result<Listener> {
     Listener::bind(address)
 }
 
-/// Accepts connections until `stop`, then takes what the accept queue still holds and closes the listener.
+/// Accepts connections until `stop`, then takes those that the accept queue still holds, and closes the listener.
 pub async fn run(listener: Listener, shards: Vec<ShardHandle>, stop: CancellationToken) {
     let mut next = 0;
     loop {

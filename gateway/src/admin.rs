@@ -1,4 +1,4 @@
-//! The gateway's side of the admin listener: metrics, readiness, and the API for operators and applications.
+//! The gateway's part of the admin listener: metrics, readiness, and the API for operators and applications.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::operator::{self, ClusterCommand};
 use crate::quota::Quota;
 use crate::shard::command::ShardHandle;
 
-/// Whether the gateway stops, and an operator's request that it do.
+/// The state of a stop.
 #[derive(Debug, Default)]
 pub struct DrainState {
     /// The gateway is stopping.
@@ -26,15 +26,15 @@ pub struct DrainState {
     pub requested: Notify,
 }
 
-/// What the admin listener of a gateway serves.
+/// The source of a gateway's admin pages.
 pub struct GatewayAdmin {
-    /// Counters.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The bus.
     pub bus: Bus,
-    /// How the workers are.
+    /// Knows the health of the workers.
     pub health: Arc<HealthSource>,
-    /// Whether the gateway stops.
+    /// The state of a stop.
     pub drain: Arc<DrainState>,
     /// Counts connections.
     pub quota: Arc<Quota>,
@@ -44,7 +44,7 @@ pub struct GatewayAdmin {
     pub token: Option<String>,
 }
 
-/// Status and JSON of an API response.
+/// The status and the JSON of an API response.
 type ApiResponse = (StatusCode, Value);
 
 impl GatewayAdmin {
@@ -64,7 +64,7 @@ impl GatewayAdmin {
         })
     }
 
-    /// Publishes an event for an application: from a queue job or a cron job, for example.
+    /// Publishes an event for an application, such as a queue job or a cron job.
     fn broadcast(&self, body: &str) -> ApiResponse {
         let Some(event) = read_event(body) else {
             let error = "The body must be {\"name\": \"...\", \"params\": [...], \"except\"?: client id}.";
@@ -114,7 +114,7 @@ impl GatewayAdmin {
     }
 }
 
-/// The parameters of a query, as a JSON object.
+/// Returns the parameters of a query as a JSON object.
 fn query_object(query: &str) -> Value {
     form_urlencoded::parse(query.as_bytes()).map(|(name, value)| (name.into_owned(), Value::from(value))).collect()
 }

@@ -15,7 +15,7 @@ use crate::scripts::ScriptPages;
 use crate::server::Gateway;
 use crate::{doctor, process};
 
-/// How often a draining gateway is asked how many connections are left.
+/// How often a draining gateway is asked for its number of connections.
 const DRAIN_STEP: Duration = Duration::from_millis(200);
 
 const ABOUT: &str = "A WebSocket gateway for Diffyne, in place of `php artisan diffyne:websocket`";
@@ -47,7 +47,7 @@ fn command() -> Command {
         .subcommands([serve, doctor::command(), drain, check, list, moved_dev()])
 }
 
-/// What `dev` was until 0.1.0.
+/// Accepts `dev`, which was a command until 0.1.0, to tell where it has moved.
 fn moved_dev() -> Command {
     Command::new("dev").hide(true).arg(Arg::new("rest").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true))
 }
@@ -75,7 +75,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Asks a running gateway to stop, and waits until it has.
+/// Asks a running gateway to stop, and waits until it has stopped.
 fn drain(matches: &ArgMatches) -> anyhow::Result<()> {
     let settings = GatewaySettings::read(&process::layers(matches, &gateway::specs())?)?;
     let address = settings.admin_listen.context("the gateway has no admin address: set DIFFYNE_ADMIN_LISTEN")?;

@@ -1,4 +1,4 @@
-//! Between the bus and the shards: a broadcast becomes one frame, which goes to every shard in the bus's order.
+//! Connects the bus to the shards: a broadcast becomes one frame, which goes to every shard in the bus's order.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,31 +17,31 @@ use crate::quota::Quota;
 use crate::shard::command::{Command, ShardHandle, send_to_all};
 use crate::shard::delivery::{Audience, Clock, Delivery};
 
-/// Broadcasts delivered while Redis was away that are remembered until Redis brings them again.
+/// The number of broadcasts, delivered while Redis was away, that are remembered until they arrive from Redis.
 const LOCAL_MAX: usize = 100_000;
-/// A shorter window would not be felt: pages react at once.
+/// The shortest window over which pages spread their reactions. A shorter one has no effect: pages react at once.
 const REACTION_WINDOW_MIN_MS: u64 = 20;
 /// The longest window over which pages spread their reactions.
 const REACTION_WINDOW_MAX_MS: u64 = 10_000;
 /// How often the bus is told the number of connections.
 const COUNT_EVERY: Duration = Duration::from_millis(50);
 
-/// Takes what the bus brings to the shards.
+/// Delivers the bus's events to the shards.
 pub struct Deliveries {
     /// The bus; it knows the number of connections in the cluster.
     pub bus: Bus,
-    /// Where broadcasts go.
+    /// The shards that get the broadcasts.
     pub shards: Vec<ShardHandle>,
     /// Orders deliveries and subscriptions.
     pub clock: Clock,
-    /// Counters.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
     /// `DIFFYNE_REACTION_RATE`.
     pub reactions_per_second: u64,
 }
 
 impl Deliveries {
-    /// Delivers until the bus ends.
+    /// Delivers events until the bus ends.
     pub async fn run(self, mut events: mpsc::Receiver<BusEvent>) {
         let mut delivered_locally = LocalDeliveries::default();
         while let Some(event) = events.recv().await {
@@ -72,7 +72,7 @@ impl Deliveries {
         send_to_all(&self.shards, || Command::Deliver(Arc::clone(&delivery))).await;
     }
 
-    /// Runs another gateway's command beside the deliveries, which must not wait for it.
+    /// Runs another gateway's command concurrently, because deliveries must not wait for it.
     fn spawn_command(&self, id: String, command: String) {
         let (bus, shards) = (self.bus.clone(), self.shards.clone());
         tokio::spawn(async move {
@@ -82,7 +82,8 @@ impl Deliveries {
         });
     }
 
-    /// The window over which pages spread their reactions to a broadcast, by the number of connections.
+    /// Returns the window over which pages spread their reactions to a broadcast. It depends on the number of
+    /// connections.
     fn reaction_window_ms(&self) -> Option<u64> {
         let connections: u64 = self.bus.presence().values().sum();
         reaction_window_ms(connections, self.reactions_per_second)
@@ -111,7 +112,8 @@ fn first_param(params: &str) -> Option<Value> {
     serde_json::from_str(params.first()?.get()).ok()
 }
 
-/// When each broadcast was delivered that Redis has yet to bring; bounded, the oldest forgotten first.
+/// The moments of local deliveries that Redis has not repeated yet. Their number is bounded; the oldest are forgotten
+/// first.
 #[derive(Default)]
 struct LocalDeliveries {
     moments: HashMap<String, u64>,
@@ -131,7 +133,7 @@ impl LocalDeliveries {
 
     fn take(&mut self, id: &str) -> Option<u64> {
         let moment = self.moments.remove(id)?;
-        // Redis brings them in the order in which they left.
+        // Redis repeats broadcasts in the order in which they were published.
         while self.order.front().is_some_and(|front| !self.moments.contains_key(front)) {
             self.order.pop_front();
         }
@@ -139,7 +141,7 @@ impl LocalDeliveries {
     }
 }
 
-/// Tells the bus how many connections there are, until the program ends.
+/// Tells the bus the number of connections, until the program ends.
 pub async fn count_connections(bus: Bus, quota: Arc<Quota>) {
     let mut tick = tokio::time::interval(COUNT_EVERY);
     loop {
@@ -154,7 +156,7 @@ mod tests {
     use diffyne_shared::bus::{Position, Publication};
 
     #[test]
-    fn a_broadcast_is_one_frame_with_untouched_parameters() {
+    fn a_broadcast_is_one_frame_with_unmodified_parameters() {
         let incoming = Broadcast {
             id: "g.1-7".to_owned(),
             position: Some(Position { epoch: "e".to_owned(), offset: 9 }),
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn many_pages_spread_their_reactions_and_few_do_not() {
+    fn only_many_pages_spread_their_reactions() {
         assert_eq!(reaction_window_ms(10, 2000), None);
         assert_eq!(reaction_window_ms(5000, 2000), Some(2500));
         assert_eq!(reaction_window_ms(1_000_000, 2000), Some(REACTION_WINDOW_MAX_MS));

@@ -3,9 +3,9 @@
 //! It terminates browsers' connections, relays their component calls to workers, and shares broadcasts and presence
 //! with the other gateways. It holds no component state, and depends on no worker.
 //!
-//! A call's way: `acceptor` → `http` → `auth::admission` → `connection::session` → `relay` → worker →
-//! `connection::reply` → `socket::outbox`. An AJAX call enters and leaves at `http::ajax`. A broadcast's way: bus →
-//! `cluster` → each `shard`'s hub → outboxes. `server` starts and stops all of it.
+//! The path of a call: `acceptor` → `http` → `auth::admission` → `connection::session` → `relay` → worker →
+//! `connection::reply` → `socket::outbox`. An AJAX call enters and leaves at `http::ajax`. The path of a broadcast: bus
+//! → `cluster` → each `shard`'s hub → outboxes. `server` starts and stops everything.
 
 mod acceptor;
 mod admin;
@@ -27,7 +27,8 @@ pub mod server;
 mod shard;
 pub mod socket;
 
-/// Parts that are measured from outside: a test compares their time on short and long inputs. Not an interface.
+/// Internals that a test measures from outside: it compares their duration on short and long inputs. They are not an
+/// interface.
 #[doc(hidden)]
 pub mod internals {
     pub use crate::auth::cookie_store::CookieStore;

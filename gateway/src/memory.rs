@@ -1,5 +1,6 @@
-//! The memory budget. Above it the gateway takes no new connections and ends those that hold most memory, the largest and
-//! oldest first, until there is room: a gateway that dies takes all of its clients with it.
+//! The memory budget. Above it, the gateway refuses new connections and ends those that hold the most memory, the
+//! largest and oldest first, until usage is below the budget. Otherwise the process would be killed, and all of its
+//! clients with it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,10 +14,10 @@ use crate::shard::command::{Command, ShardHandle};
 use crate::shard::departures::LargeConnection;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// New connections are taken again below this part of the budget.
+/// The fraction of the budget below which new connections are accepted again.
 const RELIEF: f64 = 0.95;
 
-/// Four fifths of what this host or container has; `None` when the system does not say.
+/// Returns four fifths of the memory of this host or container, or `None` if the system does not report it.
 fn four_fifths() -> Option<usize> {
     let number = |file: &str| std::fs::read_to_string(file).ok()?.trim().parse::<usize>().ok();
     let container =
@@ -29,13 +30,13 @@ fn four_fifths() -> Option<usize> {
     Some(there / 5 * 4)
 }
 
-/// Resident memory of this process, in bytes; 0 when the system does not say.
+/// Returns the resident memory of this process in bytes, or 0 if the system does not report it.
 fn resident(page_bytes: usize) -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * page_bytes
 }
 
-/// Keeps to the budget until the program ends.
+/// Enforces the budget until the program ends.
 pub async fn watch(threads: Vec<ShardHandle>, quota: Arc<Quota>, metrics: Arc<Metrics>, most: Option<usize>) {
     let Some(most) = most.or_else(four_fifths) else { return };
     let relief = (most as f64 * RELIEF) as usize;
@@ -62,7 +63,7 @@ pub async fn watch(threads: Vec<ShardHandle>, quota: Arc<Quota>, metrics: Arc<Me
     }
 }
 
-/// Ends the largest connections of all threads, until so many bytes are free; whether there was one to end.
+/// Ends the largest connections of all threads until this many bytes are free. Returns whether there was one to end.
 async fn shed(threads: &[ShardHandle], bytes: usize) -> bool {
     let mut all: Vec<(LargeConnection, usize)> = Vec::new();
     for (thread, handle) in threads.iter().enumerate() {
@@ -80,7 +81,7 @@ async fn shed(threads: &[ShardHandle], bytes: usize) -> bool {
     !chosen.is_empty()
 }
 
-/// The largest and of equal ones the oldest, as many as make up the bytes.
+/// Chooses the largest connections, and among equal ones the oldest, until they make up the bytes.
 fn choose(mut all: Vec<(LargeConnection, usize)>, bytes: usize) -> Vec<(LargeConnection, usize)> {
     all.sort_unstable_by_key(|(large, _)| (std::cmp::Reverse(large.bytes), large.born));
     let mut free = 0;
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_and_oldest_go_and_no_more_than_are_needed() {
+    fn the_largest_and_oldest_are_chosen_and_no_more_than_needed() {
         let large = |bytes, born, key| (LargeConnection { bytes, born, key }, key % 2);
         let all = vec![large(10, 1, 0), large(50, 9, 1), large(50, 2, 2), large(20, 3, 3)];
         let keys = |bytes| choose(all.clone(), bytes).iter().map(|(large, _)| large.key).collect::<Vec<_>>();

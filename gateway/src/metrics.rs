@@ -1,4 +1,4 @@
-//! What a gateway counts. Labels are fixed words, or names that a worker has told: never those of clients.
+//! The metrics of a gateway. Labels are constants or names reported by workers, never values from clients.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -9,16 +9,16 @@ use diffyne_shared::metrics::Table;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-/// Component names that get a label of their own; the rest share `unknown`.
+/// The number of component names with a label of their own; the rest share `unknown`.
 const COMPONENTS_MAX: usize = 500;
-/// Bytes of such a name.
+/// The longest component name that becomes a label, in bytes.
 const COMPONENT_BYTES_MAX: usize = 255;
-/// What calls are counted under whose component no worker has named.
+/// The label for components that no worker has named.
 const UNKNOWN: &str = "unknown";
 
-/// Counters and gauges of one gateway process.
+/// The counters and gauges of one gateway process.
 pub struct Metrics {
-    /// Where they are registered.
+    /// The registry of all metrics.
     pub registry: Registry,
     /// Open WebSocket connections.
     pub connections: IntGauge,
@@ -35,68 +35,68 @@ pub struct Metrics {
     /// Connections that the server closed, by close code.
     pub closes: IntCounterVec,
     calls: IntCounterVec,
-    /// From the message's arrival to the answer's frame.
+    /// Time from a message's arrival to the frame of its response.
     pub call_duration: Histogram,
-    /// Calls not answered yet.
+    /// Calls without a response so far.
     pub calls_in_flight: IntGauge,
     /// Calls that wait for a worker.
     pub calls_waiting: IntGauge,
     /// Calls that a worker handed back.
     pub busy: IntCounter,
-    /// Replies that fit no call.
+    /// Replies that match no call.
     pub stray_replies: IntCounter,
     /// Workers by state, as this process sees them.
     pub workers: IntGaugeVec,
     /// Connections to workers, over all threads.
     pub worker_connections: IntGauge,
-    /// Broadcasts that left from here.
+    /// Broadcasts published by this gateway.
     pub broadcasts_published: IntCounter,
     /// Broadcasts not published, by reason.
     pub broadcasts_held: IntCounterVec,
-    /// Broadcasts that arrived for delivery.
+    /// Broadcasts received for delivery.
     pub broadcasts_received: IntCounter,
     /// Pushes to connections.
     pub deliveries: IntCounter,
-    /// One broadcast to all connections of one thread.
+    /// Time to deliver one broadcast to all connections of one thread.
     pub fan_out: Histogram,
-    /// Grants by what became of them.
+    /// Grants by result.
     pub grants: IntCounterVec,
-    /// Messages and calls over a connection's rate.
+    /// Messages and calls that exceeded a connection's rate.
     pub limited: IntCounterVec,
-    /// Resident memory, as it is looked at for the budget.
+    /// Resident memory, as compared with the budget.
     pub memory: IntGauge,
-    /// The budget.
+    /// The memory budget.
     pub memory_max: IntGauge,
     /// Connections ended because memory was short.
     pub shed: IntCounter,
-    /// Connections closed because they did not read.
+    /// Connections closed because the client did not read.
     pub slow_consumers: IntCounter,
-    /// Connections closed because they did not answer pings.
+    /// Connections closed because the client did not answer pings.
     pub dead_peers: IntCounter,
-    /// Clients that came back, by whether what they missed could be replayed.
+    /// Resumes, by whether the missed broadcasts could be replayed.
     pub resumes: IntCounterVec,
-    /// Broadcasts that were replayed.
+    /// Replayed broadcasts.
     pub replayed: IntCounter,
-    /// Requests to the HTTP ajax by what became of them.
+    /// Requests to the AJAX endpoint, by result.
     pub requests: IntCounterVec,
-    /// Handshakes of pages from elsewhere that are served as guests.
+    /// Handshakes of foreign pages that are served as guests.
     pub guests: IntCounter,
-    /// Redis answers.
+    /// Whether Redis responds.
     pub redis_up: IntGauge,
-    /// Times that Redis came back.
+    /// Reconnections to Redis.
     pub redis_reconnects: IntCounter,
     /// Broadcasts that wait for Redis.
     pub broadcasts_waiting: IntGauge,
-    /// Broadcasts lost to a full queue.
+    /// Broadcasts lost because the queue was full.
     pub broadcasts_overflowed: IntCounter,
-    /// Gaps closed from the history, and told to clients.
+    /// Gaps, by whether they were closed from the history or reported to clients.
     pub gaps: IntCounterVec,
-    /// What came without a proof of the worker token.
+    /// Messages and connections without a proof of the worker token.
     pub unproved: IntCounterVec,
 }
 
 impl Metrics {
-    /// A fresh set, with the process's own figures.
+    /// Creates all metrics, including those of the process itself.
     pub fn new() -> Arc<Self> {
         let table = Table::new("diffyne_gateway");
         let counter = |name, help| table.counter(name, help);
@@ -171,7 +171,7 @@ impl Metrics {
         })
     }
 
-    /// Counts a refused or accepted handshake.
+    /// Counts a handshake by its result.
     pub fn handshake(&self, result: &str) {
         self.handshakes.with_label_values(&[result]).inc();
     }
@@ -182,26 +182,26 @@ impl Metrics {
     }
 }
 
-/// Brings a counter to a figure that is counted elsewhere.
+/// Raises a counter to a value that is counted elsewhere.
 pub fn advance(counter: &IntCounter, figure: u64) {
     counter.inc_by(figure.saturating_sub(counter.get()));
 }
 
-/// One thread's counters: what happens with every message is counted without touching what other threads touch, and
-/// added to the shared figures ten times a second.
+/// One thread's counters. Per-message metrics are counted without touching memory that other threads use, and added to
+/// the shared ones ten times a second.
 pub struct ShardMetrics {
     shared: Arc<Metrics>,
     /// Messages received.
     pub messages_in: LocalIntCounter,
     /// Messages sent.
     pub messages_out: LocalIntCounter,
-    /// Bytes received.
+    /// Payload bytes received.
     pub bytes_in: LocalIntCounter,
-    /// Bytes sent.
+    /// Bytes of frames sent.
     pub bytes_out: LocalIntCounter,
     /// Pushes to connections.
     pub deliveries: LocalIntCounter,
-    /// From a call's arrival to its answer.
+    /// Time from a call's arrival to its response.
     pub call_duration: LocalHistogram,
     in_flight: Cell<i64>,
     calls: RefCell<HashMap<Box<str>, HashMap<&'static str, LocalIntCounter>>>,
@@ -216,7 +216,7 @@ impl Deref for ShardMetrics {
 }
 
 impl ShardMetrics {
-    /// A thread's counters over the shared ones.
+    /// Creates a thread's counters over the shared ones.
     pub fn new(shared: Arc<Metrics>) -> Self {
         Self {
             messages_in: shared.messages_in.local(),
@@ -231,7 +231,7 @@ impl ShardMetrics {
         }
     }
 
-    /// Adds what was counted to the shared figures.
+    /// Adds the thread's counts to the shared metrics.
     pub fn flush(&self) {
         let counters = [&self.messages_in, &self.messages_out, &self.bytes_in, &self.bytes_out, &self.deliveries];
         for counter in counters {
@@ -244,12 +244,12 @@ impl ShardMetrics {
         }
     }
 
-    /// A call begins or ends.
+    /// Adds to the number of calls in flight.
     pub fn in_flight(&self, change: i64) {
         self.in_flight.set(self.in_flight.get() + change);
     }
 
-    /// Counts a call that has ended; `component` is the name that a worker has told.
+    /// Counts a call that has ended. `component` is the name that a worker reported.
     pub fn call(&self, component: Option<&str>, outcome: &'static str) {
         let name = component.filter(|name| !name.is_empty() && name.len() <= COMPONENT_BYTES_MAX).unwrap_or(UNKNOWN);
         if let Some(counter) = self.calls.borrow().get(name).and_then(|outcomes| outcomes.get(outcome)) {

@@ -1,4 +1,4 @@
-//! What operators ask of all gateways at once: to list connections, or to close them.
+//! Commands of operators to all gateways at once: list connections, or close them.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use crate::shard::command::{Command, ShardHandle};
 
 /// The most connections that each gateway lists.
 const LISTED_MAX: usize = 1000;
-/// How long the other gateways may take.
+/// The time limit for the other gateways' answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is asked of each gateway.
+/// A command to each gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClusterCommand {
-    /// List these connections.
+    /// List the selected connections.
     Find(ConnectionSelector),
-    /// Close them.
+    /// Close the selected connections.
     Disconnect(ConnectionSelector),
 }
 
-/// One gateway's answer: the connections found, and how many were closed.
+/// One gateway's answer: the connections found, and the number of closed ones.
 #[derive(Debug, Serialize, Deserialize)]
 struct GatewayResult {
     gateway: String,
@@ -53,19 +53,20 @@ async fn run_here(shards: &[ShardHandle], gateway: &str, command: &ClusterComman
     result
 }
 
-/// Runs another gateway's command, given as JSON; `None` for one of another release.
+/// Runs another gateway's command, given as JSON. Returns `None` if that gateway runs another release, and this one
+/// does not know the command.
 pub async fn run_json(shards: &[ShardHandle], gateway: &str, command: &str) -> Option<String> {
     let command: ClusterCommand = serde_json::from_str(command).ok()?;
     serde_json::to_string(&run_here(shards, gateway, &command).await).ok()
 }
 
-/// Runs a command on all gateways: their results together, and the gateways that did not answer.
+/// Runs a command on all gateways. Returns their combined results, and the gateways that did not answer.
 pub async fn run_everywhere(bus: &Bus, shards: &[ShardHandle], command: &ClusterCommand) -> Value {
     let json = serde_json::to_string(command).unwrap_or_default();
     let (own, others) = tokio::join!(run_here(shards, bus.gateway_id(), command), bus.query(&json, ANSWER_TIMEOUT));
     let mut results = vec![own];
     for result in others.iter().filter_map(|text| serde_json::from_str::<GatewayResult>(text).ok()) {
-        // A gateway answers once.
+        // Only one answer of each gateway counts.
         if !results.iter().any(|known| known.gateway == result.gateway) {
             results.push(result);
         }
@@ -81,7 +82,7 @@ pub async fn run_everywhere(bus: &Bus, shards: &[ShardHandle], command: &Cluster
     }
 }
 
-/// All connections found, each with the gateway it is on.
+/// Returns all connections found, each with its gateway.
 fn with_gateway(results: &[GatewayResult]) -> Vec<Value> {
     let connections = results.iter().flat_map(|result| {
         result.connections.iter().cloned().map(|mut connection| {

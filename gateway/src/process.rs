@@ -1,4 +1,4 @@
-//! What every command of the program needs of its process: settings from their layers, the control runtime, signals.
+//! What every command of the program needs: settings from their layers, the control runtime, and signals.
 
 use std::collections::HashMap;
 
@@ -11,19 +11,19 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::server::Gateway;
 
-/// The settings in `specs`, from the command line, the environment and files.
+/// Reads the settings in `specs` from the command line, the environment and files.
 pub fn layers(matches: &ArgMatches, specs: &[&'static Spec]) -> anyhow::Result<Layers> {
     let (files, flags) = settings::from_matches(matches, specs);
     let environment: HashMap<String, String> = std::env::vars().collect();
     Ok(Layers::read(specs, &files, &environment, &flags)?)
 }
 
-/// A runtime for everything that is not on the hot path.
+/// Creates a runtime for everything that is not on the hot path.
 pub fn control_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
 }
 
-/// Returns when the process is to stop. On SIGHUP it reads the settings again and applies those that can change.
+/// Returns when the process has to stop. On SIGHUP, it reads the settings again and applies those that can change.
 pub async fn wait_for_stop(
     gateway: &Gateway,
     logs: &Logs,

@@ -1,7 +1,7 @@
-//! Every message that leaves for a browser.
+//! Builds every message that is sent to a browser.
 //!
-//! Those that answer a single message are text; those that many connections share are whole frames. A worker's JSON
-//! object is taken as it is: ids go in before its last brace.
+//! Answers to a single message are text; messages for many connections are complete frames. A worker's JSON object is
+//! not parsed: ids are inserted before its last brace.
 
 use std::fmt::Write as _;
 
@@ -13,10 +13,10 @@ use serde::Deserialize;
 
 use crate::socket::frame;
 
-/// What takes the place of a worker's answer that is no JSON object.
+/// The error that replaces a worker's answer that is not a JSON object.
 pub const UNUSABLE: &[u8] = br#""s":false,"error":"The worker's answer cannot be used.","type":"server_error""#;
 
-/// `diffyne.connected`: the first message on a connection.
+/// Builds `diffyne.connected`, the first message on a connection.
 pub fn connected(client_id: &str) -> String {
     format!(
         r#"{{"event":"diffyne.connected","data":{{"clientId":"{client_id}","message":"Connected to Diffyne WebSocket server","timestamp":{}}}}}"#,
@@ -24,23 +24,23 @@ pub fn connected(client_id: &str) -> String {
     )
 }
 
-/// `diffyne.pong`, with the position in the history where there is one.
+/// Builds `diffyne.pong`, with the position in the history if it is known.
 pub fn pong(position: Option<&Position>) -> String {
     let mut out = format!(r#"{{"event":"diffyne.pong","data":{{"timestamp":{}"#, unix_seconds());
     if let Some(Position { epoch, offset }) = position {
-        // Writing into a String cannot fail.
+        // Writing into a `String` cannot fail.
         let _ = write!(out, r#","epoch":"{epoch}","offset":{offset}"#);
     }
     out.push_str("}}");
     out
 }
 
-/// `error`: a text could not be read as a message.
+/// Builds `error`: a text could not be read as a message.
 pub fn error(text: &str) -> String {
     format!(r#"{{"event":"error","data":{{"message":{},"timestamp":{}}}}}"#, json_string(text), unix_seconds())
 }
 
-/// A failed call: `diffyne.response` when its request id is known, else `diffyne.error`.
+/// Builds the message of a failed call: `diffyne.response` if its request id is known, otherwise `diffyne.error`.
 pub fn failure(failure: FailureKind, text: &str, request_id: Option<&str>) -> String {
     let (text, kind) = (json_string(text), failure.label());
     match request_id {
@@ -51,14 +51,14 @@ pub fn failure(failure: FailureKind, text: &str, request_id: Option<&str>) -> St
     }
 }
 
-/// `diffyne.error`: a subscription, a resume or a mount failed.
+/// Builds `diffyne.error`: a subscription, a resume or a mount failed.
 pub fn diffyne_error(kind: &str, text: &str, request_id: Option<&str>) -> String {
     let (text, kind) = (json_string(text), json_string(kind));
     let request_id = request_id.map(|id| format!(r#","requestId":{id}"#)).unwrap_or_default();
     format!(r#"{{"event":"diffyne.error","data":{{"error":{text},"type":{kind}{request_id}}}}}"#)
 }
 
-/// `diffyne.event`: a broadcast, as one frame for all who get it.
+/// Builds `diffyne.event`: a broadcast, as one frame for all connections that get it.
 pub fn event(incoming: &Broadcast, reaction_window_ms: Option<u64>) -> Bytes {
     let event = &incoming.event;
     let offset = incoming.position.as_ref().map(|position| format!(r#","offset":{}"#, position.offset));
@@ -75,7 +75,7 @@ pub fn event(incoming: &Broadcast, reaction_window_ms: Option<u64>) -> Bytes {
     frame::text(&text)
 }
 
-/// `diffyne.gap`: broadcasts up to this position are missing.
+/// Builds `diffyne.gap`: broadcasts up to this position are missing.
 pub fn gap(position: &Position) -> Bytes {
     frame::text(&format!(
         r#"{{"event":"diffyne.gap","data":{{"epoch":"{}","offset":{}}}}}"#,
@@ -83,7 +83,8 @@ pub fn gap(position: &Position) -> Bytes {
     ))
 }
 
-/// `diffyne.disconnect`: the connection ends; whether, and after how many milliseconds, the client reconnects.
+/// Builds `diffyne.disconnect`: the connection ends. It tells whether, and after how many milliseconds, the client
+/// reconnects.
 pub fn disconnect(reason: &str, reconnect_after_ms: Option<u64>) -> Bytes {
     let (reconnect, after) = (reconnect_after_ms.is_some(), reconnect_after_ms.unwrap_or(0));
     frame::text(&format!(
@@ -91,34 +92,34 @@ pub fn disconnect(reason: &str, reconnect_after_ms: Option<u64>) -> Bytes {
     ))
 }
 
-/// What `diffyne.subscribed`, `diffyne.unsubscribed` and `diffyne.resumed` end with.
+/// The last fields of `diffyne.subscribed`, `diffyne.unsubscribed` and `diffyne.resumed`.
 #[derive(Debug, Clone, Default)]
 pub struct Confirmation<'a> {
-    /// Up to where broadcasts have been delivered.
+    /// The position up to which broadcasts have been delivered.
     pub position: Option<Position>,
-    /// The grant with which the client resumes elsewhere.
+    /// The grant with which the client resumes on any gateway.
     pub grant: Option<&'a str>,
-    /// JSON of the request id.
+    /// The request id, as JSON.
     pub request_id: Option<&'a str>,
 }
 
-/// `diffyne.subscribed`, with the events as JSON.
+/// Builds `diffyne.subscribed`, with the events as JSON.
 pub fn subscribed(events: &str, confirmation: &Confirmation<'_>) -> String {
     confirmed(format!(r#"{{"event":"diffyne.subscribed","data":{{"events":{events}"#), confirmation)
 }
 
-/// `diffyne.unsubscribed`, with the events as JSON.
+/// Builds `diffyne.unsubscribed`, with the events as JSON.
 pub fn unsubscribed(events: &str, confirmation: &Confirmation<'_>) -> String {
     confirmed(format!(r#"{{"event":"diffyne.unsubscribed","data":{{"events":{events}"#), confirmation)
 }
 
-/// `diffyne.resumed`: whether everything that was missed has been sent.
+/// Builds `diffyne.resumed`, which tells whether all missed broadcasts have been sent.
 pub fn resumed(recovered: bool, confirmation: &Confirmation<'_>) -> String {
     confirmed(format!(r#"{{"event":"diffyne.resumed","data":{{"recovered":{recovered}"#), confirmation)
 }
 
 fn confirmed(mut message: String, confirmation: &Confirmation<'_>) -> String {
-    // Writing into a String cannot fail.
+    // Writing into a `String` cannot fail.
     if let Some(position) = &confirmation.position {
         let _ = write!(message, r#","epoch":"{}","offset":{}"#, position.epoch, position.offset);
     }
@@ -132,7 +133,7 @@ fn confirmed(mut message: String, confirmation: &Confirmation<'_>) -> String {
     message
 }
 
-/// `diffyne.response`: a worker's object, with more fields and the request id before its last brace.
+/// Builds `diffyne.response`: a worker's object, with more fields and the request id inserted before its last brace.
 pub fn response(data: &[u8], extra: &str, request_id: Option<&str>) -> Bytes {
     let (key, id) = request_id.map_or(("", ""), |id| (r#","requestId":"#, id));
     frame::text_from_parts(&[
@@ -148,15 +149,15 @@ pub fn response(data: &[u8], extra: &str, request_id: Option<&str>) -> Bytes {
 /// The error in a worker's object.
 #[derive(Debug, Deserialize)]
 pub struct WorkerError {
-    /// What went wrong, for people.
+    /// The error message, for people.
     #[serde(default)]
     pub error: String,
-    /// The type of error.
+    /// The type of the error.
     #[serde(default, rename = "type")]
     pub kind: String,
 }
 
-/// A worker's object without its braces; `None` when it is no object.
+/// Returns a worker's object without its braces, or `None` if it is not an object.
 pub fn without_braces(data: &[u8]) -> Option<&[u8]> {
     match data {
         [b'{', body @ .., b'}'] if std::str::from_utf8(body).is_ok() => Some(body),
@@ -167,12 +168,12 @@ pub fn without_braces(data: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// `,"session":{...}`: where the page fetches the cookies of a login or logout that happened over the socket.
+/// Builds `,"session":{...}`: the address from which the page fetches the cookies of a login or logout over the socket.
 pub fn session_field(route_prefix: &str, token: &str) -> String {
     format!(r#","session":{{"url":"{route_prefix}/session","token":"{token}"}}"#)
 }
 
-/// `,"eventIds":[...]`, parallel to the reply's events; empty when none was broadcast.
+/// Builds `,"eventIds":[...]`, parallel to the reply's events. It is empty if no event was broadcast.
 pub fn event_ids_field(event_count: u32, ids: &[(u32, String)]) -> String {
     let mut out = String::new();
     if ids.is_empty() {
@@ -183,7 +184,7 @@ pub fn event_ids_field(event_count: u32, ids: &[(u32, String)]) -> String {
         if index > 0 {
             out.push(',');
         }
-        // Writing into a String cannot fail.
+        // Writing into a `String` cannot fail.
         let _ = match ids.iter().find(|(at, _)| *at == index) {
             Some((_, id)) => write!(out, "\"{id}\""),
             None => write!(out, "null"),
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_go_in_before_the_last_brace() {
+    fn ids_are_inserted_before_the_last_brace() {
         let ids = event_ids_field(3, &[(1, "g-7".to_owned())]);
         let frame = response(br#"{"s":true}"#, &ids, Some(r#"{"x":[]}"#));
         assert_eq!(
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workers_nonsense_does_not_reach_the_client() {
+    fn an_invalid_answer_of_a_worker_does_not_reach_the_client() {
         for data in [&b""[..], b"[]", b"{", b"{\xff}"] {
             let frame = response(data, "", Some("1"));
             assert!(text(&frame).contains("cannot be used") && text(&frame).ends_with(r#""requestId":1}}"#));

@@ -1,6 +1,5 @@
-//! How much one gateway takes, and of selector: places for connections in all, per address and per key, new handshakes a
-//! second, broadcasts a second and event name. What is over a limit is refused, counted and told to the log, once a
-//! second at most.
+//! The limits of one gateway: connections in all, per address and per key; new handshakes per second; broadcasts per
+//! second and event name. The gateway refuses and counts what exceeds a limit, and logs it at most once a second.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,13 +13,13 @@ use diffyne_shared::telemetry::{self, LogThrottle};
 
 use crate::auth::admission::Refusal;
 
-/// Event names with a bucket of their own; the others share one.
+/// The number of event names with a bucket of their own; the others share one.
 const EVENT_NAMES_MAX: usize = 1000;
 
-/// What connections are counted by; nothing is counted that has no limit.
+/// Counts by address or key. Nothing is counted without a limit.
 type Counts<K> = Mutex<HashMap<K, usize>>;
 
-/// One process's limits, and what is taken of them.
+/// The limits of one process, and their current use.
 pub struct Quota {
     connections_max: usize,
     per_address_max: usize,
@@ -29,9 +28,9 @@ pub struct Quota {
     http_per_address_max: usize,
     handshakes: (Rate, Bucket),
     broadcasts: Rate,
-    /// Open WebSocket connections.
+    /// The number of open WebSocket connections.
     pub connections: AtomicUsize,
-    /// Memory is short: nobody else comes in.
+    /// Memory is short, so new connections are refused.
     pub shedding: AtomicBool,
     addresses: Counts<IpAddr>,
     requests: Counts<IpAddr>,
@@ -43,7 +42,7 @@ pub struct Quota {
     held: LogThrottle,
 }
 
-/// A connection's place; given back when it is dropped.
+/// A counted connection. Dropping the ticket releases it.
 pub struct Ticket {
     quota: Arc<Quota>,
     address: Option<IpAddr>,
@@ -54,7 +53,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// ConnectionSelector an address belongs to: providers give out whole /64 of IPv6.
+/// Returns the network that an address is counted by: providers assign whole /64 networks of IPv6.
 fn holder(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => {
@@ -65,7 +64,7 @@ fn holder(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Takes one more for `key`; `false` when it has as many as it may.
+/// Counts one more for `key`. Returns `false` at the limit.
 fn take<K: Eq + std::hash::Hash + Clone>(counts: &Counts<K>, key: &K, most: usize) -> bool {
     let mut counts = lock(counts);
     let count = counts.entry(key.clone()).or_insert(0);
@@ -87,7 +86,7 @@ fn give_back<K: Eq + std::hash::Hash>(counts: &Counts<K>, key: &K) {
 }
 
 impl Quota {
-    /// The limits of these settings.
+    /// Creates the limits from these settings.
     pub fn new(settings: &GatewaySettings) -> Arc<Self> {
         Arc::new(Self {
             connections_max: settings.connections_max,
@@ -110,7 +109,7 @@ impl Quota {
         })
     }
 
-    /// A place for a connection from this address, with this key.
+    /// Counts a connection from this address with this key.
     pub fn enter(self: &Arc<Self>, address: IpAddr, key: Option<&str>) -> Result<Ticket, Refusal> {
         let taken = self.try_enter(address, key);
         if let Err(refusal) = &taken
@@ -132,7 +131,7 @@ impl Quota {
         let taken =
             self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
         taken.map_err(|_| Refusal::Full)?;
-        // From here on it is given back by dropping it.
+        // From here on, dropping the ticket releases the connection.
         let mut ticket = Ticket { quota: Arc::clone(self), address: None, key: None };
         if self.per_address_max > 0 {
             let address = holder(address);
@@ -151,12 +150,12 @@ impl Quota {
         Ok(ticket)
     }
 
-    /// A place for an HTTP connection from this address. Nothing is counted where there is no limit.
+    /// Counts an HTTP connection from this address. Returns `None` without a limit.
     pub fn enter_http(self: &Arc<Self>, address: IpAddr) -> Result<Option<HttpTicket>, Refusal> {
         self.enter_counted(address, self.http_per_address_max, |quota| &quota.http)
     }
 
-    /// A place for a call by HTTP from this address. Nothing is counted where there is no limit.
+    /// Counts an AJAX call from this address. Returns `None` without a limit.
     pub fn enter_request(self: &Arc<Self>, address: IpAddr) -> Result<Option<HttpTicket>, Refusal> {
         self.enter_counted(address, self.requests_per_address_max, |quota| &quota.requests)
     }
@@ -201,7 +200,7 @@ impl Quota {
     }
 }
 
-/// An address's place among HTTP connections or calls; given back when it is dropped.
+/// A counted HTTP connection or AJAX call of an address. Dropping the ticket releases it.
 pub struct HttpTicket {
     quota: Arc<Quota>,
     address: IpAddr,
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_counted_by_address_and_key_and_given_back() {
+    fn connections_are_counted_by_address_and_key_and_released() {
         let quota = quota(&[
             ("DIFFYNE_MAX_CONNECTIONS", "5"),
             ("DIFFYNE_MAX_CONNECTIONS_PER_ADDRESS", "2"),
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn handshakes_and_broadcasts_have_a_rate() {
+    fn handshakes_and_broadcasts_are_rate_limited() {
         let quota = quota(&[("DIFFYNE_HANDSHAKE_RATE", "1/s:3"), ("DIFFYNE_BROADCAST_RATE", "1/s:2")]);
         let taken = (0..10).filter(|_| quota.enter(ip("10.0.0.1"), None).is_ok()).count();
         assert_eq!(taken, 3);

@@ -1,7 +1,7 @@
-//! What `diffyne-gateway serve` serves beside the WebSocket and the AJAX endpoint: `/health` and the client scripts.
+//! Serves `/health` and the client scripts for `diffyne-gateway serve`.
 //!
-//! A script is served under two names: a plain one for script tags, which browsers check each time, and one with the
-//! hash of its content, which they keep. Scripts name each other by the second.
+//! A script has two names: a plain one for script tags, which browsers revalidate each time, and one with the hash of
+//! its content, which browsers keep. Scripts import each other by the second.
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
@@ -15,7 +15,7 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The scripts by file name; each names only those before it.
+/// The scripts by file name. Each imports only scripts before it.
 const SCRIPTS: [(&str, &str); 11] = [
     ("backoff.js", include_str!("client/backoff.js")),
     ("socket.js", include_str!("client/socket.js")),
@@ -36,7 +36,7 @@ fn hash(body: &[u8]) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// A page of this content, which browsers check each time.
+/// Creates a page with this content, which browsers revalidate each time.
 pub fn page(content_type: &'static str, body: impl Into<Bytes>) -> Page {
     let body = body.into();
     Page { content_type, etag: format!("\"{}\"", hash(&body)), body, cache: CachePolicy::Revalidate }
@@ -49,7 +49,7 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// All scripts, for this prefix.
+    /// Loads all scripts for this prefix.
     pub fn new(prefix: &str) -> Self {
         let mut scripts = Self { pages: HashMap::new(), hashed: HashMap::new() };
         for (name, source) in SCRIPTS {
@@ -66,7 +66,8 @@ impl Scripts {
         scripts
     }
 
-    /// The script at a path. CallContext for the content of another release, as happens during a deploy, it is ours.
+    /// Returns the script at a path. A path with the hash of another release, as happens during a deploy, gets this
+    /// release's script.
     pub fn at(&self, path: &str) -> Option<&Page> {
         self.pages.get(path).or_else(|| {
             let (name, hash) = path.strip_suffix(".js")?.rsplit_once('.')?;
@@ -75,7 +76,7 @@ impl Scripts {
         })
     }
 
-    /// The name of a script that tells its content.
+    /// Returns the name of a script that contains the hash of its content.
     pub fn hashed(&self, name: &str) -> Option<&str> {
         self.hashed.get(name).map(String::as_str)
     }
@@ -88,7 +89,7 @@ pub struct ScriptPages {
 }
 
 impl ScriptPages {
-    /// Pages over these figures, with the scripts below this prefix.
+    /// Creates the pages for this health source, with the scripts below this prefix.
     pub fn new(health: Arc<HealthSource>, prefix: &str) -> Self {
         Self { health, scripts: Scripts::new(prefix) }
     }
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scripts_name_each_other_by_content() {
+    fn scripts_import_each_other_by_content_hash() {
         let scripts = Scripts::new("/_diffyne");
         for (name, _) in SCRIPTS {
             let plain = scripts.at(&format!("/_diffyne/{name}")).unwrap();

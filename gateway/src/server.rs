@@ -35,24 +35,24 @@ use crate::shard::delivery::Clock;
 use crate::shard::departures::LEAVE_GRACE;
 use crate::shard::state::GatewayContext;
 
-/// How often the shards are asked how the workers are.
+/// How often the shards are asked for the health of the workers.
 const WORKERS_EVERY: Duration = Duration::from_millis(200);
-/// How long handshakes may take that were under way at a stop.
+/// The time limit at a stop for handshakes in progress.
 const LATE_HANDSHAKES: Duration = Duration::from_secs(2);
-/// How long clients may take to answer the last close frame.
+/// The time limit at a stop for clients to answer the last close frame.
 const LAST_CLOSES: Duration = Duration::from_secs(4);
-/// How often a stopping gateway checks whether it may go on.
+/// How often a stopping gateway checks its progress.
 const STOP_STEP: Duration = Duration::from_millis(20);
 
 /// Why a gateway does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The address cannot be bound.
+    /// The gateway cannot listen on an address.
     #[error("cannot listen on {address}: {error}")]
     Listen {
         /// The address.
         address: Endpoint,
-        /// What happened.
+        /// The system's error.
         error: std::io::Error,
     },
     /// A setting of the bus is wrong.
@@ -61,19 +61,19 @@ pub enum StartError {
     /// A certificate cannot be used.
     #[error("{0}")]
     Tls(String),
-    /// No thread could be started.
+    /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
 
-/// Makes the pages that a gateway serves beside the WebSocket.
+/// Creates the pages that a gateway serves beside the WebSocket.
 pub type MakePages = Box<dyn FnOnce(Arc<HealthSource>) -> Arc<dyn Pages>>;
 
 /// A running gateway.
 pub struct Gateway {
-    /// Where it listens.
+    /// The address on which the gateway listens.
     pub address: Endpoint,
-    /// Where the admin pages are, if anywhere.
+    /// The address of the admin pages, if they are served.
     pub admin_address: Option<Endpoint>,
     health: Arc<HealthSource>,
     context: Arc<GatewayContext>,
@@ -85,7 +85,7 @@ pub struct Gateway {
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// The sockets of a gateway, bound before anything else starts.
+/// The listeners of a gateway, bound before anything else starts.
 struct Listeners {
     public: Listener,
     address: Endpoint,
@@ -106,7 +106,7 @@ impl Listeners {
 }
 
 impl Gateway {
-    /// Starts a gateway; returns when it accepts connections. Its background tasks run on the caller's runtime.
+    /// Starts a gateway. Returns when it accepts connections. Its background tasks run on the caller's runtime.
     pub fn start(settings: GatewaySettings, make_pages: MakePages) -> Result<Self, StartError> {
         let settings = Arc::new(settings);
         let tokens = Tokens::shared(&settings.worker_tokens);
@@ -147,12 +147,13 @@ impl Gateway {
         self.drain.requested.notified().await;
     }
 
-    /// Whether a call would find a worker now.
+    /// Whether any worker can be reached now.
     pub fn has_worker(&self) -> bool {
         self.health.workers().reachable > 0
     }
 
-    /// Exchanges the WebSocket keys, and the worker tokens for the next connections and messages in Redis.
+    /// Replaces the WebSocket keys and the worker tokens. The tokens apply to new connections and new messages in
+    /// Redis.
     pub fn set_secrets(&self, keys: Vec<String>, worker_tokens: &[String]) {
         self.context.admission.set_keys(keys);
         self.context.tokens.store(Arc::new(Tokens::new(worker_tokens)));
@@ -160,13 +161,13 @@ impl Gateway {
 
     /// Stops gracefully.
     ///
-    /// Takes what the accept queue holds and stops accepting; lets running calls finish within
-    /// `DIFFYNE_DRAIN_TIMEOUT`; closes everybody with 1001; leaves the cluster.
+    /// It takes the connections in the accept queue and stops accepting; lets running calls finish within
+    /// `DIFFYNE_DRAIN_TIMEOUT`; closes all connections with 1001; and leaves the cluster.
     pub async fn stop(self) {
         self.warn_of_short_drain();
         self.drain.draining.store(true, Ordering::Relaxed);
         self.stop_accepting.cancel();
-        // The task ends by itself; it cannot fail.
+        // The task ends by itself and cannot fail.
         let _ = self.acceptor.await;
         self.context.stopping.cancel();
         drain_connections(&self.context, &self.shards).await;
@@ -176,7 +177,7 @@ impl Gateway {
         self.context.bus.leave().await;
         drop(self.shards);
         for task in self.tasks {
-            // Aborted above; waiting for it drops what it held.
+            // The task was aborted above. Awaiting it drops what it held.
             let _ = task.await;
         }
         drop(self.context);
@@ -252,7 +253,7 @@ fn spawn_shards(context: &Arc<GatewayContext>) -> Result<Shards, StartError> {
     (0..context.settings.threads).map(spawn).collect::<Result<Vec<_>, _>>().map(|shards| shards.into_iter().unzip())
 }
 
-/// Starts what runs beside the shards until the gateway stops.
+/// Starts the tasks that run beside the shards until the gateway stops.
 fn spawn_tasks(
     context: &Arc<GatewayContext>,
     shards: &[ShardHandle],
@@ -296,7 +297,8 @@ fn admin_source(
     }
 }
 
-/// Sends all clients away and waits for running calls; closes what is left after `DIFFYNE_DRAIN_TIMEOUT`.
+/// Disconnects all clients and waits for running calls. After `DIFFYNE_DRAIN_TIMEOUT`, it closes the remaining
+/// connections.
 async fn drain_connections(context: &GatewayContext, shards: &[ShardHandle]) {
     let connections = || context.quota.connections.load(Ordering::Relaxed);
     let requests = || context.requests.load(Ordering::Relaxed);
@@ -318,7 +320,7 @@ async fn wait_until(limit: Duration, done: impl Fn() -> bool) {
     }
 }
 
-/// Counts the workers by health; a worker is as healthy as the shard that sees it worst says.
+/// Counts the workers by health. If shards disagree about a worker, the worst health counts.
 async fn watch_workers(shards: Vec<ShardHandle>, health: Arc<HealthSource>) {
     loop {
         let mut all: BTreeMap<Endpoint, Health> = BTreeMap::new();

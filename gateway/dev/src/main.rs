@@ -1,7 +1,7 @@
-//! `diffyne-dev`: gateway, worker and bus in one process, with a demo page. For trying things out.
+//! `diffyne-dev`: gateway, worker and bus in one process, with a demo page, for trying things out.
 //!
-//! The worker is reached by the same protocol as in production, over a Unix socket in a temporary directory. This is the
-//! only crate that names both the gateway and the worker.
+//! The gateway reaches the worker by the same protocol as in production, over a Unix socket in a temporary directory.
+//! This is the only crate that depends on both the gateway and the worker.
 
 mod pages;
 
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The settings of both programs.
+/// Returns the settings of both programs.
 fn specs() -> Vec<&'static Spec> {
     let mut specs = gateway::specs();
     for spec in worker::specs() {

@@ -16,13 +16,13 @@ const PAGE: &str = include_str!("demo.html");
 pub struct DemoPages {
     scripts: ScriptPages,
     engine: Arc<Engine>,
-    /// Path of the WebSocket, with its key.
+    /// The path of the WebSocket, with its key.
     socket: String,
     prefix: String,
 }
 
 impl DemoPages {
-    /// Pages that mount components of this engine; their scripts connect to `socket`.
+    /// Creates pages that mount components of this engine. Their scripts connect to `socket`.
     pub fn new(health: Arc<HealthSource>, engine: Arc<Engine>, socket: String, prefix: String) -> Self {
         Self { scripts: ScriptPages::new(health, &prefix), engine, socket, prefix }
     }

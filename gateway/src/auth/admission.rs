@@ -1,5 +1,5 @@
-//! Who may connect, and as selector: path, Origin, key, upgrade headers, in this order. A handshake that has not passed
-//! here cannot become a session. What a worker is told of who somebody is, is resolved here, once.
+//! Checks handshakes: path, Origin, key, upgrade headers, in this order. A handshake that has not passed these checks
+//! cannot become a session. The identity that workers see is built here, once per connection.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use super::cookie_header;
 use super::origin::{ForeignReason, OriginPolicy, PageTrust};
 use super::proxy::Proxies;
 
-/// Headers of the client that workers get unchanged.
+/// The client's headers that workers get unchanged.
 const PASSED_ON: [HeaderName; 7] = [
     header::USER_AGENT,
     header::ACCEPT_LANGUAGE,
@@ -31,19 +31,19 @@ const SCHEME: &str = "x-forwarded-proto";
 /// Why a handshake is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// No WebSocket here.
+    /// The path is not that of the WebSocket.
     NotFound,
-    /// A page from elsewhere.
+    /// The page's origin is not allowed.
     Origin,
-    /// Wrong or missing key.
+    /// The key is wrong or missing.
     Key,
-    /// Not a WebSocket request.
+    /// The request is not a WebSocket handshake.
     Invalid,
-    /// Another version of the protocol.
+    /// The client speaks another version of the protocol.
     Version,
-    /// No place left.
+    /// The gateway has as many connections as it may.
     Full,
-    /// Too many at once.
+    /// There are too many handshakes per second.
     Rate,
     /// This address has as many connections as it may.
     Address,
@@ -54,7 +54,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The label of metrics.
+    /// Returns the label for metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
@@ -71,7 +71,7 @@ impl Refusal {
     }
 }
 
-/// Who may connect. Keys can be exchanged while the gateway runs.
+/// Decides who may connect. Keys can be replaced while the gateway runs.
 pub struct Admission {
     path: String,
     keys: ArcSwap<Vec<String>>,
@@ -80,19 +80,19 @@ pub struct Admission {
     guests: LogThrottle,
 }
 
-/// Who connects.
+/// The identity of a client.
 #[derive(Debug)]
 pub struct Identity {
     /// The browser's address.
     pub ip: IpAddr,
-    /// What workers are told: `name: value` lines.
+    /// The headers that workers get, as `name: value` lines.
     pub headers: Box<[u8]>,
-    /// A page of another site: its cookies are not passed on.
+    /// The page belongs to another site, so its cookies are not passed on.
     pub guest: bool,
 }
 
 impl Admission {
-    /// The rules of these settings.
+    /// Creates the rules from these settings.
     pub fn new(settings: &GatewaySettings) -> Self {
         Self {
             path: settings.path.clone(),
@@ -103,17 +103,17 @@ impl Admission {
         }
     }
 
-    /// Exchanges the keys.
+    /// Replaces the keys.
     pub fn set_keys(&self, keys: Vec<String>) {
         self.keys.store(keys.into());
     }
 
-    /// Whether a WebSocket lives at this path.
+    /// Whether the WebSocket is served at this path.
     pub fn is_socket_path(&self, path: &str) -> bool {
         path == "/" || path == self.path
     }
 
-    /// Checks a request that asks for an upgrade.
+    /// Checks a request for an upgrade.
     pub fn check(&self, request: &Parts) -> Result<(), Refusal> {
         if !self.is_socket_path(request.uri.path()) {
             return Err(Refusal::NotFound);
@@ -125,7 +125,7 @@ impl Admission {
         check_upgrade(request)
     }
 
-    /// Checks which page a request comes from.
+    /// Checks the origin of the page that sent a request.
     pub fn check_origin(&self, request: &Parts) -> Result<(), Refusal> {
         let Some(origin) = request.headers.get(header::ORIGIN) else { return Ok(()) };
         let origin = origin.to_str().map_err(|_| Refusal::Origin)?;
@@ -143,7 +143,7 @@ impl Admission {
             return true;
         }
         let given = key_of(request).unwrap_or_default();
-        // Every key is compared, so that the time tells nothing.
+        // Every key is compared, so that the duration reveals nothing.
         let mut known = Choice::from(0);
         for key in keys.iter() {
             known |= key.as_bytes().ct_eq(given.as_bytes());
@@ -151,12 +151,12 @@ impl Admission {
         known.into()
     }
 
-    /// Who this is; `peer` is `None` behind a Unix socket, where only a proxy can be.
+    /// Builds the client's identity. `peer` is `None` behind a Unix socket, which only a proxy can reach.
     pub fn identify(&self, request: &Parts, peer: Option<IpAddr>) -> Identity {
         let headers = &request.headers;
         let route = self.proxies.route(headers, peer);
         let ip = route.address;
-        // An Origin that is no text is a page's, and of no host.
+        // An Origin that is not text was sent by a page, but names no host.
         let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("null"));
         let trust = self.origins.trust(origin, &route);
         let (scheme, host) = self.origins.resolve(trust, origin, route);
@@ -177,7 +177,7 @@ impl Admission {
             if let Some(cookies) = cookie_header::line(headers) {
                 lines.add("cookie", cookies.as_bytes());
             }
-            // The user's, unless it is how the page itself was let in.
+            // The header belongs to the user, unless it carries the page's WebSocket key.
             if let Some(value) = headers.get(header::AUTHORIZATION).filter(|_| !self.is_key(request)) {
                 lines.add("authorization", value.as_bytes());
             }
@@ -185,14 +185,15 @@ impl Admission {
         Identity { ip, headers: lines.0.into_boxed_slice(), guest }
     }
 
-    /// Whether this is a proxy that is believed.
+    /// Whether this is the address of a trusted proxy.
     pub fn is_trusted(&self, address: IpAddr) -> bool {
         self.proxies.trusts(address.to_canonical())
     }
 
-    /// A page of the same host is most likely meant to act as its user: the settings lack its address.
+    /// Logs a guest. A page of the same host is most likely meant to act as its user, so the settings probably lack its
+    /// origin.
     fn log_guest(&self, foreign: ForeignReason, origin: Option<&str>, host: Option<&Authority>) {
-        // As they were read: what is no origin or host is not repeated.
+        // Logged as parsed, so that invalid input does not reach the log.
         let page = origin.and_then(Origin::parse).map(|page| page.to_string());
         let (host, reason) = (host.map(ToString::to_string), foreign.reason());
         if foreign == ForeignReason::Host {
@@ -215,7 +216,7 @@ impl Admission {
     }
 }
 
-/// `name: value` lines.
+/// Headers as `name: value` lines.
 #[derive(Default)]
 struct Lines(Vec<u8>);
 
@@ -227,7 +228,7 @@ impl Lines {
     }
 }
 
-/// Whether a request wants a WebSocket at all.
+/// Whether a request asks for a WebSocket.
 pub fn asks_for_upgrade(headers: &HeaderMap) -> bool {
     has_token(headers, header::UPGRADE, "websocket")
 }
@@ -256,7 +257,7 @@ fn check_upgrade(request: &Parts) -> Result<(), Refusal> {
     }
 }
 
-/// The WebSocket key that a request shows.
+/// Returns the WebSocket key of a request.
 pub fn key_of(request: &Parts) -> Option<String> {
     key_in_query(request).or_else(|| {
         let bearer = request.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn checks_come_in_the_order_of_the_protocol() {
+    fn checks_run_in_the_documented_order() {
         let rules = admission(&[("DIFFYNE_WS_KEY", "k1,k2"), ("DIFFYNE_WS_CORS_ORIGINS", "https://a.test")]);
         let bad = ("origin", "https://b.test");
         assert_eq!(rules.check(&request("/other", &[bad])), Err(Refusal::NotFound));
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn only_own_pages_bring_their_cookies_and_no_forwarded_header_of_a_client_gets_past() {
+    fn only_trusted_pages_keep_their_cookies_and_forwarded_headers_of_clients_are_ignored() {
         let seen = |rules: &Admission, headers: &[(&str, &str)], peer: &str| {
             let common = [
                 ("cookie", "a=b"),

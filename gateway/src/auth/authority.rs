@@ -1,14 +1,14 @@
-//! Hosts, schemes and origins as URLs and headers write them.
+//! Parses hosts, schemes and origins, as URLs and headers contain them.
 
 use std::fmt;
 
 use hyper::Uri;
 use hyper::http::uri;
 
-/// The longest name of a host, as in DNS.
+/// The longest host name that DNS allows, in bytes.
 const HOST_BYTES_MAX: usize = 255;
 
-/// How a page or request came.
+/// The scheme of a page or request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// `http` or `ws`.
@@ -18,7 +18,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// Of a URL or `X-Forwarded-Proto`; some proxies write `wss` there.
+    /// Parses the scheme of a URL or of `X-Forwarded-Proto`. Some proxies write `wss` there.
     pub fn parse(text: &str) -> Option<Self> {
         match text.to_ascii_lowercase().as_str() {
             "http" | "ws" => Some(Self::Http),
@@ -27,7 +27,7 @@ impl Scheme {
         }
     }
 
-    /// As URLs of pages have it.
+    /// Returns the scheme as page URLs contain it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -43,7 +43,7 @@ impl Scheme {
     }
 }
 
-/// A host in lower case, and its port if one is named.
+/// A host in lower case, and its port if one is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
     pub(super) host: String,
@@ -58,7 +58,7 @@ impl fmt::Display for Authority {
 }
 
 impl Authority {
-    /// `shop.test`, `shop.test:8080`, `[::1]:8080`; `None` for what Laravel would not take as a host.
+    /// Parses `shop.test`, `shop.test:8080` or `[::1]:8080`. Returns `None` for hosts that Laravel rejects.
     pub fn parse(text: &str) -> Option<Self> {
         let authority: uri::Authority = text.parse().ok()?;
         let host = authority.host();
@@ -71,7 +71,7 @@ impl Authority {
             Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
             None => is_name(host),
         };
-        // A port that is none, or somebody's name before the host.
+        // The rest may be an invalid port, or user information before the host.
         let rest = text.strip_prefix(host)?;
         let port = match rest.strip_prefix(':') {
             Some("") => None,
@@ -87,7 +87,7 @@ impl Authority {
     }
 }
 
-/// Scheme, host and port of a page.
+/// The scheme, host and port of a page.
 #[derive(Debug, Clone)]
 pub struct Origin {
     pub(super) scheme: Scheme,
@@ -108,7 +108,7 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
-    /// Of an `Origin` header or a URL; `None` for `null` and for what is no page of the web.
+    /// Parses an `Origin` header or a URL. Returns `None` for `null` and for URLs other than HTTP.
     pub fn parse(url: &str) -> Option<Self> {
         let url: Uri = url.trim().parse().ok()?;
         let authority = Authority::parse(url.authority()?.as_str())?;

@@ -1,9 +1,11 @@
-//! The `Cookie` headers of a request as workers get them: one line of text.
+//! The `Cookie` headers of a request, joined into the one line of text that workers get.
 
 use hyper::header::{self, HeaderMap};
 
-/// All cookies in the order sent, joined as HTTP/2 has it; `None` without any. Bytes of a value that are no UTF-8 are
-/// percent-encoded, which PHP undoes; a cookie with such bytes in its name is left out.
+/// Joins all cookies in the order sent, with the separator that HTTP/2 prescribes. Returns `None` if there are none.
+///
+/// Bytes of a value that are not UTF-8 are percent-encoded; PHP decodes them. A cookie with such bytes in its name is
+/// left out.
 pub fn line(headers: &HeaderMap) -> Option<String> {
     let mut line = String::new();
     for value in headers.get_all(header::COOKIE) {
@@ -40,7 +42,7 @@ mod tests {
     use hyper::header::HeaderValue;
 
     #[test]
-    fn cookies_are_one_line_of_text() {
+    fn cookies_are_joined_into_one_line() {
         let read = |values: &[&[u8]]| {
             let mut headers = HeaderMap::new();
             for value in values {
@@ -51,7 +53,7 @@ mod tests {
         assert_eq!(read(&[]), None);
         assert_eq!(read(&[b"; ;\t"]), None);
         assert_eq!(read(&[b"a=1;\tb = 2 ;c", b"a=3"]).unwrap(), "a=1; b = 2 ; c; a=3");
-        // White space of other alphabets is part of a name.
+        // Unicode white space is part of a name.
         assert_eq!(read(&["s=victim; \u{a0}s=attacker".as_bytes()]).unwrap(), "s=victim; \u{a0}s=attacker");
         assert_eq!(read(&[b"a=\xff%41\xc3\xa4; \xff=1; b=2"]).unwrap(), "a=%FF%41\u{e4}; b=2");
     }

@@ -1,4 +1,5 @@
-//! The cookies that answers have set since a connection's handshake: a login over the socket holds for its next call.
+//! The cookies that responses have set since a connection's handshake. A login over the socket is valid for the next
+//! call.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -6,23 +7,23 @@ use std::time::SystemTime;
 
 use cookie::Cookie;
 
-/// Cookies of one connection; more are not kept.
+/// The number of cookies that are kept for one connection; further ones are dropped.
 const COOKIES_MAX: usize = 32;
-/// Bytes of one cookie, name and value; a larger one is not kept.
+/// Bytes of one cookie, name and value. A larger one is not kept.
 const COOKIE_BYTES_MAX: usize = 8 * 1024;
 
-/// A connection's own cookies, as a `Cookie` header would say them; a name without `=` is a cookie that has been
-/// deleted, also if the handshake brought it. Empty it takes no room of its own.
+/// A connection's own cookies, in the format of a `Cookie` header. A name without `=` is a deleted cookie, even if the
+/// handshake brought it. An empty store allocates nothing.
 #[derive(Debug, Default)]
 pub struct CookieStore(RefCell<Option<Box<str>>>);
 
 impl CookieStore {
-    /// The cookies as `name=value; name=value; deleted`.
+    /// Reads the cookies as `name=value; name=value; deleted`.
     pub fn with<R>(&self, read: impl FnOnce(&[u8]) -> R) -> R {
         read(self.0.borrow().as_deref().unwrap_or_default().as_bytes())
     }
 
-    /// Takes `Set-Cookie` values over: the newest of a name counts.
+    /// Stores `Set-Cookie` values. The newest of a name counts.
     pub fn store(&self, set_cookie: &[String]) {
         if set_cookie.is_empty() {
             return;
@@ -33,7 +34,7 @@ impl CookieStore {
             old.split("; ").filter(|pair| !pair.is_empty()).map(|pair| (name(pair), pair.into())).collect();
         let now = SystemTime::now();
         for cookie in set_cookie.iter().filter_map(|line| Cookie::parse(line.as_str()).ok()) {
-            // What it borrows from is a line that outlives this.
+            // The parsed cookie borrows from the line, which outlives this loop.
             let (Some(name), Some(value)) = (cookie.name_raw(), cookie.value_raw()) else { continue };
             cookies.retain(|(known, _)| *known != name);
             let fits = name.len() + value.len() <= COOKIE_BYTES_MAX && cookies.len() < COOKIES_MAX;
@@ -51,7 +52,7 @@ fn name(pair: &str) -> &str {
     pair.split_once('=').map_or(pair, |(name, _)| name)
 }
 
-/// `Max-Age` decides, and without it `Expires`, as in browsers.
+/// Applies `Max-Age` or, without it, `Expires`, as browsers do.
 fn has_expired(cookie: &Cookie<'_>, now: SystemTime) -> bool {
     match (cookie.max_age(), cookie.expires_datetime()) {
         (Some(age), _) => !age.is_positive(),
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_cookie_counts_and_a_deleted_one_is_remembered_as_deleted() {
+    fn the_newest_cookie_counts_and_deletions_are_remembered() {
         let cookies = CookieStore::default();
         assert_eq!(text(&cookies), "");
         cookies.store(&["session=old; path=/; httponly".to_owned(), "theme=dark=er; Max-Age=60".to_owned()]);
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_store_is_bounded() {
+    fn the_cookie_store_is_bounded() {
         let cookies = CookieStore::default();
         let many: Vec<String> = (0..100).map(|n| format!("c{n}=1")).collect();
         cookies.store(&many);

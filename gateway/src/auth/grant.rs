@@ -1,8 +1,11 @@
-//! Grants: the right to hear events, given by a worker in the user's own session and signed by the gateway, so that
-//! a client that comes back in that session shows it to any gateway and no worker has to be asked again.
+//! Grants: signed rights to subscribe to events.
 //!
-//! `base64url(JSON {events, exp, ses}) . base64url(HMAC-SHA256)`, with a key derived from the signing key. `ses` is a MAC
-//! of the session ([`crate::auth::session_identity`]); a grant without it is of an older release and fits no session.
+//! A worker decides in the user's session, and the gateway signs the decision. A client that reconnects in that session
+//! shows the grant to any gateway, so no worker has to be asked again.
+//!
+//! The format is `base64url(JSON {events, exp, ses}) . base64url(HMAC-SHA256)`, with a key derived from the signing
+//! key. `ses` is a MAC of the session ([`crate::auth::session_identity`]). A grant without `ses` was issued by an older
+//! release and matches no session.
 
 use std::time::Duration;
 
@@ -20,21 +23,21 @@ use crate::relay::Caller;
 
 const LABEL: &[u8] = b"diffyne grant 1";
 const SESSION_LABEL: &[u8] = b"diffyne grant session 1";
-/// Of a session's MAC, as many bytes are in a grant.
+/// The number of bytes of the session's MAC that a grant carries.
 const SESSION_BYTES: usize = 16;
-/// A longer text is no grant of ours.
+/// The largest grant that is verified. This gateway issues none that are longer.
 const GRANT_BYTES_MAX: usize = 64 * 1024;
 
-/// An event that may be heard.
+/// An event that a client may subscribe to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventSubscription {
-    /// Its name.
+    /// The event's name.
     pub name: String,
-    /// Fields of its first parameter; none: all of them.
+    /// The required fields of the event's first parameter; `None` matches every event of this name.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub filter: Option<Map<String, Value>>,
-    /// The component that listens.
+    /// The class of the component that listens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component_class: Option<String>,
 }
@@ -50,30 +53,30 @@ struct Content {
 /// Why a grant is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrantError {
-    /// Not ours, changed, or for other events.
+    /// The grant was not issued here, was modified, or does not cover these events.
     Invalid,
-    /// Its time is over.
+    /// The grant's lifetime is over.
     Expired,
-    /// It was given to another session: a worker is asked about this one.
+    /// The grant was issued to another session. A worker has to decide for this one.
     OtherSession,
 }
 
-/// A grant that covers what it is shown for.
+/// A grant that covers the requested events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ValidGrant {
-    /// More than half of its life is over.
+    /// More than half of the grant's lifetime is over.
     pub needs_renewal: bool,
 }
 
-/// Signs grants and knows them again.
+/// Signs and verifies grants.
 pub struct Grants {
-    /// The first signs, all are known.
+    /// The first key signs; every key verifies.
     keys: Vec<Keys>,
     sessions: Sessions,
     life: Duration,
 }
 
-/// Both derived from one signing key.
+/// The two MACs that are derived from one signing key.
 struct Keys {
     signature: Hmac<Sha256>,
     session: Hmac<Sha256>,
@@ -81,7 +84,7 @@ struct Keys {
 
 impl Keys {
     fn derive(key: &[u8]) -> Option<Self> {
-        // HMAC takes keys of any length: none of these fails.
+        // HMAC accepts keys of any length, so this never fails.
         let derive = |label: &[u8]| {
             let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
             mac.update(label);
@@ -98,18 +101,19 @@ impl Keys {
 }
 
 impl Grants {
-    /// Grants signed with keys derived from these. `cookie_keys` are those with which the application encrypts its cookies.
+    /// Creates grants signed with keys derived from `signing_keys`. `cookie_keys` are the keys with which the
+    /// application encrypts its cookies.
     pub fn new(signing_keys: &[Vec<u8>], cookie_keys: &[Vec<u8>], life: Duration) -> Self {
         let keys = signing_keys.iter().filter_map(|key| Keys::derive(key)).collect();
         Self { keys, sessions: Sessions::new(cookie_keys), life }
     }
 
-    /// The session of a connection as it is now.
+    /// Returns the connection's current session.
     pub fn session(&self, caller: &Caller) -> SessionIdentity {
         self.sessions.of(caller)
     }
 
-    /// A grant for these events in this session; none without a key.
+    /// Signs a grant for these events in this session. Returns `None` without a signing key.
     pub fn sign(&self, events: Vec<EventSubscription>, session: &SessionIdentity) -> Option<String> {
         let keys = self.keys.first()?;
         let exp = unix_seconds() + self.life.as_secs().max(1);
@@ -121,7 +125,7 @@ impl Grants {
         Some(format!("{content}.{signature}"))
     }
 
-    /// Whether a grant covers all that is wished for in this session.
+    /// Checks that a grant covers all requested events in this session.
     pub fn verify(
         &self,
         grant: &str,
@@ -143,7 +147,7 @@ impl Grants {
         Ok(ValidGrant { needs_renewal: content.exp - now <= self.life.as_secs() / 2 })
     }
 
-    /// What a grant says, and the keys by which it was made.
+    /// Returns the content of a grant and the keys that signed it.
     fn open(&self, grant: &str) -> Option<(&Keys, Content)> {
         if grant.len() > GRANT_BYTES_MAX {
             return None;
@@ -153,7 +157,7 @@ impl Grants {
         let keys = self.keys.iter().find(|keys| {
             let mut mac = keys.signature.clone();
             mac.update(content.as_bytes());
-            // In constant time.
+            // Compares in constant time.
             mac.verify_slice(&signature).is_ok()
         })?;
         Some((keys, serde_json::from_slice(&URL_SAFE_NO_PAD.decode(content).ok()?).ok()?))
@@ -186,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_is_good_in_its_session_alone() {
+    fn a_grant_is_valid_only_in_its_own_session() {
         let grants = Grants::new(&[b"new".to_vec(), b"old".to_vec()], &[], Duration::from_hours(1));
         let earlier = Grants::new(&[b"old".to_vec()], &[], Duration::from_hours(1));
         for giver in [&grants, &earlier] {
@@ -200,7 +204,7 @@ mod tests {
                 );
             }
         }
-        // Of an older release: signed, and given to nobody.
+        // A grant of an older release: correctly signed, but without a session.
         let exp = unix_seconds() + 100;
         let content = URL_SAFE_NO_PAD.encode(format!(r#"{{"events":[{{"name":"a"}}],"exp":{exp}}}"#));
         let mut mac = grants.keys[0].signature.clone();
@@ -210,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_is_good_for_what_it_names_and_for_its_time() {
+    fn a_grant_is_valid_for_its_events_until_it_expires() {
         let grants = Grants::new(&[b"new".to_vec(), b"old".to_vec()], &[], Duration::from_hours(1));
         let given = grants.sign(vec![event("a", Some(1)), event("b", None)], &ada()).unwrap();
         assert_eq!(
@@ -238,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn forged_and_outlived_grants_are_told_apart() {
+    fn forged_and_expired_grants_are_distinguished() {
         let grants = Grants::new(&[b"key".to_vec()], &[], Duration::from_hours(1));
         let given = grants.sign(vec![event("a", None)], &ada()).unwrap();
         let (content, signature) = given.split_once('.').unwrap();

@@ -1,10 +1,10 @@
-//! Who may connect, as whom, and what they may hear.
+//! Decides who may connect, with which identity, and to which events they may subscribe.
 //!
-//! * [`admission`]: the checks of a handshake, and the identity that workers get
-//! * [`authority`], [`origin`], [`proxy`]: hosts and origins, which pages are trusted, what trusted proxies forward
-//! * [`cookie_header`]: the browser's cookies on their way to a worker; [`cookie_store`]: cookies set since the handshake;
-//!   [`sealed_cookies`]: the same on their way back to the browser
-//! * [`grant`]: the signed right to subscribe; [`session_identity`]: the session that it belongs to
+//! * [`admission`]: checks a handshake and builds the identity that workers see
+//! * [`authority`], [`origin`], [`proxy`]: hosts and origins, trusted pages, and the headers of trusted proxies
+//! * [`cookie_header`]: the browser's cookies, in the form that workers get; [`cookie_store`]: cookies set since the
+//!   handshake; [`sealed_cookies`]: new cookies on their way back to the browser
+//! * [`grant`]: the signed right to subscribe; [`session_identity`]: the session that a grant belongs to
 
 pub(crate) mod admission;
 pub(crate) mod authority;

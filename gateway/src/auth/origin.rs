@@ -1,15 +1,15 @@
-//! Which pages may connect, and which of them may act as their user: the application's own, and those that are listed
-//! by name. Hosts, ports and schemes are compared.
+//! Decides which pages may connect, and which of them may act as their user: the application's own pages and those of
+//! origins listed by name. Hosts, ports and schemes are compared.
 
 use super::authority::{Authority, Origin, Scheme};
 use super::proxy::Route;
 
-/// One configured origin.
+/// A configured origin.
 #[derive(Debug, PartialEq, Eq)]
 enum OriginPattern {
     Any,
     Exact(String),
-    /// `https://*.example.com`: scheme and the end of the host.
+    /// `https://*.example.com`: a scheme and a host suffix.
     Subdomains(String, String),
 }
 
@@ -35,30 +35,30 @@ impl OriginPattern {
     }
 }
 
-/// What a page may do here.
+/// How far a page is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageTrust {
-    /// No page, or one of the host that the request was for, or one that is listed: it acts as its user.
+    /// The request comes from no page, from a page of the requested host, or from a listed origin. It acts as its user.
     Own,
-    /// A page of the application at `APP_URL`: the same, and that is where it is.
+    /// The page belongs to the application at `APP_URL`. It acts as its user, and `APP_URL` is its address.
     Application,
-    /// It gets no cookies.
+    /// The page is foreign. Its requests carry no cookies.
     Guest(ForeignReason),
 }
 
-/// In what a page is not the application's own.
+/// How a foreign page's origin differs from the application's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForeignReason {
-    /// Another host, or none.
+    /// The host differs, or the origin has none.
     Host,
-    /// The same host by another scheme.
+    /// The host is the same, but the scheme differs.
     Scheme,
-    /// Another port of the same host.
+    /// The host is the same, but the port differs.
     Port,
 }
 
 impl ForeignReason {
-    /// For logs.
+    /// Returns the reason for logs.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Host => "another host",
@@ -68,7 +68,7 @@ impl ForeignReason {
     }
 }
 
-/// The pages that may come, and those that may act as their users.
+/// Decides which origins may connect, and which of them may act as their users.
 #[derive(Debug)]
 pub struct OriginPolicy {
     listed: Vec<OriginPattern>,
@@ -76,7 +76,7 @@ pub struct OriginPolicy {
 }
 
 impl OriginPolicy {
-    /// `DIFFYNE_WS_CORS_ORIGINS` and `APP_URL`.
+    /// Creates the policy from `DIFFYNE_WS_CORS_ORIGINS` and `APP_URL`.
     pub fn new(listed: &[String], app_url: Option<&str>) -> Self {
         Self {
             listed: listed.iter().map(|text| OriginPattern::parse(text)).collect(),
@@ -90,7 +90,7 @@ impl OriginPolicy {
         self.listed.iter().any(|pattern| pattern.matches(&origin))
     }
 
-    /// What a page may do that asks for this host; `None` is no page.
+    /// Returns the trust in a page that sends a request to this host. An `origin` of `None` means that no page sent it.
     pub fn trust(&self, origin: Option<&str>, route: &Route) -> PageTrust {
         let Some(origin) = origin.map(str::to_ascii_lowercase) else { return PageTrust::Own };
         let page = Origin::parse(&origin);
@@ -103,7 +103,7 @@ impl OriginPolicy {
         let (Some(page), Some(host)) = (page, &route.host) else { return PageTrust::Guest(ForeignReason::Host) };
         let known = route.scheme.or_else(|| self.scheme_of(host));
         if !page.is_on(host) {
-            // `APP_URL` by another scheme or port, behind a proxy that names no host?
+            // The page may be on the host of `APP_URL` with another scheme or port, behind a proxy that names no host.
             let near =
                 self.application.as_ref().filter(|application| application.authority.host == page.authority.host);
             return PageTrust::Guest(near.map_or(ForeignReason::Host, |application| {
@@ -117,14 +117,14 @@ impl OriginPolicy {
         if same_port { PageTrust::Own } else { PageTrust::Guest(ForeignReason::Port) }
     }
 
-    /// The scheme of a host, where it is that of `APP_URL`.
+    /// Returns the scheme of a host if `APP_URL` is on that host.
     pub fn scheme_of(&self, host: &Authority) -> Option<Scheme> {
         let application = self.application.as_ref().filter(|application| application.is_on(host))?;
         let port = application.authority.port_by(application.scheme);
         (host.port_by(application.scheme) == port).then_some(application.scheme)
     }
 
-    /// Scheme and host as the application is to see them.
+    /// Returns scheme and host as the application shall see them.
     pub fn resolve(&self, trust: PageTrust, origin: Option<&str>, route: Route) -> (Scheme, Option<Authority>) {
         if let (PageTrust::Application, Some(application)) = (trust, &self.application) {
             return (application.scheme, Some(application.authority.clone()));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_match_whatever_the_case_or_slash_of_the_setting() {
+    fn origins_match_regardless_of_case_and_trailing_slash() {
         let listed = origins("HTTPS://App.Test/, https://*.example.com", None);
         assert!(
             ["https://app.test", "https://x.example.com", "https://a.b.example.com"].iter().all(|o| listed.allows(o))
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_what_laravel_takes_as_one() {
+    fn hosts_are_accepted_as_laravel_accepts_them() {
         let read = |text: &str| Authority::parse(text).map(|authority| authority.to_string());
         for (text, expected) in
             [("Shop.test:8080", "shop.test:8080"), ("a_b.test.", "a_b.test."), ("[::1]:81", "[::1]:81"), ("h:", "h")]
@@ -192,38 +192,38 @@ mod tests {
     }
 
     #[test]
-    fn a_page_acts_as_its_user_by_scheme_host_and_port_or_by_name() {
+    fn a_page_acts_as_its_user_if_its_origin_matches_or_is_listed() {
         use ForeignReason::{Host, Port, Scheme as Other};
         use PageTrust::{Application, Guest, Own};
         let (http, https) = (Some(Scheme::Http), Some(Scheme::Https));
         let shop = Some("https://shop.test/base");
         for (listed, app_url, scheme, host, origin, expected) in [
-            // The page's own host.
+            // The page is on the requested host.
             ("*", None, None, "a.test", "http://a.test", Own),
             ("*", None, None, "a.test", "https://A.test", Own),
             ("*", None, None, "a.test:8080", "http://a.test:8080", Own),
             ("*", None, https, "a.test", "https://a.test", Own),
             ("*", None, https, "a.test:443", "https://a.test", Own),
             ("*", None, None, "[::1]:8080", "http://[::1]:8080", Own),
-            // Another scheme, where it is known.
+            // The scheme is known, and differs.
             ("*", None, https, "shop.test", "http://shop.test", Guest(Other)),
             ("*", None, http, "shop.test", "https://shop.test", Guest(Other)),
             ("*", shop, None, "shop.test", "http://shop.test", Guest(Other)),
             ("*", shop, None, "shop.test:443", "http://shop.test", Guest(Other)),
             ("*", shop, https, "shop.test:8443", "http://shop.test:8443", Guest(Other)),
-            // Another port.
+            // The port differs.
             ("*", None, None, "a.test:6001", "http://a.test:8000", Guest(Port)),
             ("*", None, None, "a.test:8080", "http://a.test", Guest(Port)),
             ("*", None, https, "a.test", "https://a.test:8443", Guest(Port)),
             ("*", shop, https, "shop.test", "https://shop.test:8443", Guest(Port)),
             ("*", Some("http://localhost"), None, "localhost:6001", "http://localhost:8000", Guest(Port)),
-            // By `APP_URL`, whatever the host that the proxy names.
+            // `APP_URL` counts, whatever host the proxy names.
             ("*", Some("http://a.test:8000"), None, "a.test:6001", "http://a.test:8000", Application),
             ("*", shop, None, "diffyne_websocket", "https://shop.test", Application),
             ("*", shop, http, "inner", "https://shop.test:443", Application),
             ("*", shop, None, "diffyne_websocket", "http://shop.test", Guest(Other)),
             ("*", shop, None, "diffyne_websocket", "https://shop.test:8443", Guest(Port)),
-            // By the list; not by its star.
+            // Listed origins count; `*` does not.
             ("http://a.test:8000", None, None, "a.test:6001", "http://a.test:8000", Own),
             ("https://*.a.test", None, None, "b.test", "https://x.a.test", Own),
             ("*,https://b.test", None, None, "a.test", "https://b.test", Own),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_application_sees_its_users_scheme_and_host() {
+    fn the_application_sees_the_browsers_scheme_and_host() {
         let seen = |app_url: Option<&str>, scheme, host: &str, origin: Option<&str>| {
             let (origins, route) = (origins("*", app_url), route(scheme, host));
             let trust = origins.trust(origin, &route);

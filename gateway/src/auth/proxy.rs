@@ -1,5 +1,5 @@
-//! What trusted proxies say of a request: whose it is, by which scheme it came, which host it was for. This is the only
-//! place that reads `X-Forwarded-*`. `Forwarded` (RFC 7239) and every other such header are not read and not passed on.
+//! Reads what trusted proxies report about a request: the client's address, the scheme, and the host. No other module
+//! reads `X-Forwarded-*`. `Forwarded` (RFC 7239) and all similar headers are neither read nor passed on.
 
 use std::net::IpAddr;
 
@@ -11,31 +11,31 @@ use super::authority::{Authority, Scheme};
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_HOST: &str = "x-forwarded-host";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
-/// The address of a client behind a Unix socket whose proxy names none.
+/// The address of a client behind a Unix socket whose proxy reports none.
 const UNNAMED: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-/// Proxies whose word counts (`DIFFYNE_TRUSTED_PROXIES`).
+/// The trusted proxies (`DIFFYNE_TRUSTED_PROXIES`).
 #[derive(Debug)]
 pub struct Proxies(Vec<IpNet>);
 
-/// A request as it left the browser.
+/// A request as the browser sent it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The browser's address: the first, from here, that is not a trusted proxy's.
+    /// The browser's address: seen from here, the first that is not a trusted proxy.
     pub address: IpAddr,
-    /// What the trusted proxy that is nearest says.
+    /// The scheme that the nearest trusted proxy reports.
     pub scheme: Option<Scheme>,
-    /// The host that the request was for, unless it is none.
+    /// The requested host, unless it is invalid.
     pub host: Option<Authority>,
 }
 
 impl Proxies {
-    /// These networks.
+    /// Trusts these networks.
     pub fn new(trusted: &[IpNet]) -> Self {
         Self(trusted.to_vec())
     }
 
-    /// Reads a request's headers; `peer` is `None` behind a Unix socket, where only a proxy can be.
+    /// Reads a request's headers. `peer` is `None` behind a Unix socket, which only a proxy can reach.
     pub fn route(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Route {
         let peer = peer.map(|peer| peer.to_canonical());
         let host = last(headers, header::HOST.as_str()).and_then(Authority::parse);
@@ -49,13 +49,13 @@ impl Proxies {
         }
     }
 
-    /// Whether this is one of them.
+    /// Whether this is the address of a trusted proxy.
     pub fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Follows `X-Forwarded-For` from its end, where the nearest proxy has written, as far as proxies are trusted. What
-    /// is no address says nothing about who stands before it, so it ends the way.
+    /// Follows `X-Forwarded-For` from its end, where the nearest proxy has written, as long as the proxies are trusted.
+    /// An entry that is not an address tells nothing about the hop before it, so the search ends there.
     fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
         let mut address = peer;
         for entry in entries(headers, FORWARDED_FOR) {
@@ -69,20 +69,21 @@ impl Proxies {
     }
 }
 
-/// Entries of a comma list, from the end of the last header to the start of the first. Empty ones are none.
+/// Returns the entries of a comma-separated list, from the end of the last header to the start of the first, without
+/// empty ones.
 fn entries<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).into_iter().rev();
     let parts = values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
-    // What is not text is an entry, too: one that means nothing.
+    // Bytes that are not text are an entry, too, but an invalid one.
     parts.map(|part| std::str::from_utf8(part).unwrap_or("?").trim_matches([' ', '\t'])).filter(|part| !part.is_empty())
 }
 
-/// The nearest proxy's word: it adds to what it got, or replaces it.
+/// Returns the nearest proxy's entry, whether the proxy appends to the header or replaces it.
 fn last<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     entries(headers, name).next()
 }
 
-/// An address with or without port, brackets and zone: `203.0.113.5`, `203.0.113.5:4711`, `2001:db8::1`,
+/// Parses an address with or without port, brackets and zone: `203.0.113.5`, `203.0.113.5:4711`, `2001:db8::1`,
 /// `[2001:db8::1]`, `[2001:db8::1]:443`, `fe80::1%eth0`.
 fn hop(entry: &str) -> Option<IpAddr> {
     let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -101,7 +102,7 @@ fn hop(entry: &str) -> Option<IpAddr> {
 }
 
 fn ipv6(text: &str) -> Option<IpAddr> {
-    // A zone names an interface of the proxy's host; it says nothing here.
+    // A zone names a network interface of the proxy's host, which means nothing here.
     let address = text.split_once('%').map_or(text, |(address, _zone)| address);
     Some(IpAddr::V6(address.parse().ok()?).to_canonical())
 }
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_found_however_its_proxy_writes_the_address() {
+    fn a_client_is_found_in_every_notation_of_its_address() {
         for (forwarded, expected) in [
             ("1.2.3.4", "1.2.3.4"),
             ("203.0.113.5:4711", "203.0.113.5"),
@@ -138,7 +139,7 @@ mod tests {
             ("6.6.6.6, 1.2.3.4, 10.0.0.7", "1.2.3.4"),
             ("6.6.6.6, 1.2.3.4:80, 10.0.0.7:443", "1.2.3.4"),
             ("10.1.1.1, 10.0.0.7", "10.1.1.1"),
-            // Nobody knows who stands before these.
+            // The hop before these is unknown.
             ("garbage", "127.0.0.1"),
             ("1.2.3.4, unknown", "127.0.0.1"),
             ("1.2.3.4, unix:", "127.0.0.1"),
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_says_who_and_where() {
+    fn only_a_trusted_proxy_reports_client_scheme_and_host() {
         let said = [
             (FORWARDED_FOR, "1.2.3.4"),
             (FORWARDED_HOST, "shop.test"),
@@ -176,7 +177,7 @@ mod tests {
         assert_eq!(of(route(&said, Some("127.0.0.1"))), trusted);
         let silent = ("127.0.0.1".to_owned(), None, Some("inner:6001".to_owned()));
         assert_eq!(of(route(&said[3..], Some("127.0.0.1"))), silent, "no other header is read");
-        // Of several the nearest proxy's; a host that is none is not taken.
+        // Of several entries, the nearest proxy's counts. An invalid host is ignored.
         let several =
             [(FORWARDED_PROTO, "https, http"), (FORWARDED_HOST, "a.test"), (FORWARDED_HOST, "ev/il"), said[3]];
         assert_eq!(of(route(&several, None)), ("127.0.0.1".to_owned(), Some(Scheme::Http), silent.2));

@@ -1,5 +1,5 @@
-//! Cookies that a call over the socket has set, on their way to the browser: sealed in a token that the page brings
-//! back by one ordinary request, to any gateway, within half a minute.
+//! Carries cookies that a call over the socket has set to the browser. They are sealed in a token; the page returns it
+//! with one ordinary HTTP request, to any gateway, within half a minute.
 
 use std::time::Duration;
 
@@ -12,38 +12,38 @@ use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-/// How long a token is good for.
+/// How long a token is valid.
 const LIFE: Duration = Duration::from_secs(30);
-/// How much the clocks of two gateways may differ.
+/// The largest clock difference between two gateways.
 const CLOCK_SKEW_MAX: Duration = Duration::from_mins(5);
-/// What whole seconds may hide.
+/// The error of comparing whole seconds.
 const ROUNDING: Duration = Duration::from_secs(2);
-/// How long it is remembered that a token was used: longer than any gateway takes it, however its clock and its whole
-/// seconds differ from those of the gateway that sealed it.
+/// How long a used token is remembered. This is longer than any gateway accepts it, whatever the difference of its
+/// clock and the rounding to whole seconds.
 pub const MARK_LIFE: Duration = LIFE.saturating_add(CLOCK_SKEW_MAX).saturating_add(ROUNDING);
-/// The largest token that is looked at.
+/// The largest token that is opened.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
-/// What tells this use of the key from all others.
+/// Separates this use of the key from all others.
 const PURPOSE: &[u8] = b"diffyne session sealed_cookies 1";
 const NONCE_BYTES: usize = 24;
 
-/// What a token carries.
+/// The content of a token.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Cookies {
-    /// Unique: a token is good once.
+    /// The unique id of the token, which can be used once.
     pub id: String,
     expires: u64,
     /// `Set-Cookie` values.
     pub lines: Vec<String>,
 }
 
-/// Seals and opens tokens, with keys that all gateways share.
+/// Seals and opens tokens with keys that all gateways share.
 pub struct SealedCookies {
     ciphers: Vec<XChaCha20Poly1305>,
 }
 
 impl SealedCookies {
-    /// With these signing keys; the first seals, any opens. Without one there are no tokens.
+    /// Creates the type with these signing keys. The first seals; any opens. Without keys there are no tokens.
     pub fn new(keys: &[Vec<u8>]) -> Self {
         let ciphers = keys.iter().filter_map(|key| {
             let mut derive = <Hmac<Sha256> as hmac::Mac>::new_from_slice(key).ok()?;
@@ -53,7 +53,7 @@ impl SealedCookies {
         Self { ciphers: ciphers.collect() }
     }
 
-    /// A token for these cookies.
+    /// Seals these cookies in a token.
     pub fn seal(&self, lines: &[String]) -> Option<String> {
         let cipher = self.ciphers.first()?;
         let mut nonce = [0; NONCE_BYTES];
@@ -67,7 +67,7 @@ impl SealedCookies {
         Some(URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat()))
     }
 
-    /// The cookies of a token, unless it is old or not ours.
+    /// Opens a token. Returns `None` if it has expired or was not sealed with our keys.
     pub fn open(&self, token: &str) -> Option<Cookies> {
         if token.len() > TOKEN_BYTES_MAX {
             return None;
@@ -81,8 +81,8 @@ impl SealedCookies {
     }
 }
 
-/// Whether a token is in its time. One from further ahead than clocks may differ is refused, as it would be good for
-/// longer than its use is remembered.
+/// Whether a token is within its lifetime. A token from further in the future than clocks may differ is refused: it
+/// would be valid for longer than its use is remembered.
 fn is_timely(expires: u64, now: u64) -> bool {
     now < expires && expires - now <= (LIFE + CLOCK_SKEW_MAX).as_secs()
 }
@@ -93,8 +93,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_remembered_for_longer_than_it_is_good_on_any_clock() {
-        // Real time in tenths of a second, from the moment of the seal; gateways that are up to five minutes off.
+    fn a_used_token_is_remembered_for_longer_than_any_clock_accepts_it() {
+        // Real time counts in tenths of a second from the moment of sealing. The gateways' clocks differ by up to five
+        // minutes.
         let skew = CLOCK_SKEW_MAX.as_secs() as i64;
         let clock = |tenths: i64, off: i64| ((10_000_000 + tenths) / 10 + off).unsigned_abs();
         for sealed_by in [-skew / 2, 0, skew / 2] {
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_has_the_key_opens_a_token() {
+    fn a_token_opens_only_with_the_right_key() {
         let (old, new) = (b"old".to_vec(), b"new".to_vec());
         let token = SealedCookies::new(std::slice::from_ref(&old)).seal(&["session=1; httponly".to_owned()]).unwrap();
         assert!(!token.contains("session"));
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_token_is_worthless() {
+    fn an_expired_token_is_refused() {
         let sealed_cookies = SealedCookies::new(&[b"k".to_vec()]);
         let nonce = [7; NONCE_BYTES];
         let cookies = Cookies { id: "x".to_owned(), expires: unix_seconds() - 1, lines: Vec::new() };

@@ -1,10 +1,11 @@
-//! Which session a connection has, so that what was given to one session is no use to another.
+//! Identifies the session of a connection, so that one session cannot use what was issued to another.
 //!
-//! Laravel encrypts its cookies anew with each response: the text changes while the session stays. With the
-//! application's key they are read, and what is in them counts: the session's id, the CSRF token, a remembered login.
-//! Other cookies (a consent, an analytics count) change by themselves and say nothing of the session, so they are left
-//! out. Where no cookie can be read (components in Rust, another cipher, no key here) all cookies count as they are.
-//! What is found different costs a question to a worker, not an error.
+//! Laravel encrypts its cookies anew with each response: the text changes while the session stays the same. With the
+//! application's key, the gateway decrypts them and compares their content: the session id, the CSRF token, a
+//! remembered login. Other cookies (consent, analytics) change independently of the session, so they are left out. If
+//! no cookie can be decrypted (Rust components, another cipher, no key here), all cookies count, as sent.
+//!
+//! A false difference costs one request to a worker. It is not an error.
 
 use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockDecryptMut as _, KeyIvInit as _};
@@ -17,25 +18,25 @@ use sha2::{Digest as _, Sha256};
 
 use crate::relay::Caller;
 
-/// Cookies of one connection that are looked at.
+/// The number of cookies of one connection that are examined.
 const COOKIES_MAX: usize = 64;
-/// A larger cookie is not read: browsers keep none of more than 4 KiB.
+/// A larger cookie is not decrypted. Browsers keep none above 4 KiB.
 const COOKIE_BYTES_MAX: usize = 8 * 1024;
 
-/// A session, as a digest: equal for two connections of one session.
+/// A session, as a digest. Two connections of one session have equal digests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionIdentity([u8; 32]);
 
 impl SessionIdentity {
-    /// The digest. It is of secrets that may be short: it goes nowhere as it is.
+    /// Returns the digest. It must not leave the process as it is: it covers secrets that may be short.
     pub fn digest(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// Tells sessions apart.
+/// Computes session identities.
 pub struct Sessions {
-    /// Of the application: it encrypts its cookies with them.
+    /// The keys with which the application encrypts its cookies.
     keys: Vec<Vec<u8>>,
 }
 
@@ -48,19 +49,19 @@ struct Encrypted {
 }
 
 impl Sessions {
-    /// With the application's keys; of other lengths than AES has, they are of no use here.
+    /// Creates the type with the application's keys. Keys whose length does not fit AES are ignored.
     pub fn new(keys: &[Vec<u8>]) -> Self {
         Self { keys: keys.iter().filter(|key| matches!(key.len(), 16 | 32)).cloned().collect() }
     }
 
-    /// The session of a connection, with what its calls have set since the handshake.
+    /// Returns the session of a connection, including the cookies that its calls have set since the handshake.
     pub fn of(&self, caller: &Caller) -> SessionIdentity {
         let mut cookies: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut add = |header: &[u8]| {
             for pair in header.split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
                 let Some(equals) = pair.iter().position(|byte| *byte == b'=') else { continue };
                 let (name, value) = (&pair[..equals], &pair[equals + 1..]);
-                // What a call has set comes first, and of two of one name the first counts.
+                // Cookies set by calls come first. Of two cookies with one name, the first counts.
                 if cookies.len() < COOKIES_MAX && !cookies.iter().any(|(known, _)| known == name) {
                     cookies.push((name.to_vec(), value.to_vec()));
                 }
@@ -90,7 +91,7 @@ impl Sessions {
         SessionIdentity(digest.finalize().into())
     }
 
-    /// What the application has put into a cookie, if it was the application.
+    /// Decrypts a cookie. Returns `None` if the application did not encrypt it.
     fn read(&self, value: &[u8]) -> Option<Vec<u8>> {
         if value.len() > COOKIE_BYTES_MAX {
             return None;
@@ -128,7 +129,7 @@ mod tests {
 
     const KEY: [u8; 32] = [7; 32];
 
-    /// As Laravel's encrypter does it.
+    /// Encrypts as Laravel's encrypter does.
     fn encrypted(plain: &str, iv: u8) -> String {
         let iv = [iv; 16];
         let secret = cbc::Encryptor::<aes::Aes256>::new(&KEY.into(), &iv.into())
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_stays_itself_when_its_cookies_are_encrypted_anew() {
+    fn a_session_keeps_its_identity_when_its_cookies_are_re_encrypted() {
         let sessions = Sessions::new(&[b"short".to_vec(), KEY.to_vec()]);
         let of = |headers: &str| identity(&sessions, headers, &[]);
         let (first, again) = (encrypted("p|ada-40-characters", 1), encrypted("p|ada-40-characters", 2));
@@ -170,13 +171,13 @@ mod tests {
         ] {
             assert_eq!(of(&headers) == ada, same, "{headers}");
         }
-        // One changed character: it is not the application's any more.
+        // One changed character invalidates the cookie.
         let forged = format!("cookie: s={}; XSRF-TOKEN={token}\n", first.replacen("ey", "ez", 1));
         assert_ne!(of(&forged), ada);
     }
 
     #[test]
-    fn a_cookie_that_a_call_has_set_counts_for_the_one_of_the_handshake() {
+    fn a_cookie_set_by_a_call_replaces_that_of_the_handshake() {
         let sessions = Sessions::new(&[KEY.to_vec()]);
         let (guest, ada, again) = (encrypted("guest", 1), encrypted("ada", 2), encrypted("ada", 3));
         let over_the_socket = identity(&sessions, &format!("cookie: s={guest}\n"), &[format!("s={ada}; Path=/")]);
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_all_cookies_count_as_they_are() {
+    fn without_a_key_all_cookies_count_as_sent() {
         let sessions = Sessions::new(&[]);
         let of = |headers: &str| identity(&sessions, headers, &[]);
         let ada = of("cookie: session=ada; theme=dark\n");

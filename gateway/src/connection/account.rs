@@ -1,42 +1,44 @@
-//! What one client costs, in one place: the memory held for it, and the work done for it.
+//! The cost of one client, in one account: the memory held for it, and the work done for it.
 //!
-//! Memory is counted where it is taken and given back, and limited by `DIFFYNE_CONNECTION_BYTES`. Work is counted in
-//! bytes: those that arrive, those replayed, and so many for each filter that a replay looks at. It is paid for at
-//! `DIFFYNE_CONNECTION_RATE`: whoever has spent more is not read from until it is paid.
+//! Memory is counted where it is allocated and released, and is limited by `DIFFYNE_CONNECTION_BYTES`. Work is counted
+//! in bytes: those received, those replayed, and a fixed number for each filter that a replay compares. A client pays
+//! for it at `DIFFYNE_CONNECTION_RATE`. The gateway does not read from a client that has overspent until the debt is
+//! paid.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::rate::{self, Bucket, Rate};
 
-/// What looking at one filter costs in bytes: 35 ns in `bench hostile`, where a byte of a message takes 1 to 6.
+/// The cost of comparing one filter, in bytes. `bench hostile` measures 35 ns for a filter, and 1 to 6 ns for a byte of
+/// a message.
 pub const FILTER_COST: u64 = 16;
 
-/// What a byte about subscriptions costs beside its own reading: `bench hostile` says 20 to 40 ns, where one of a call
-/// takes 2.
+/// The additional cost of a byte in a subscribe message. `bench hostile` measures 20 to 40 ns for it, and 2 ns for a
+/// byte of a call.
 pub const SUBSCRIBE_COST: u64 = 8;
 
-/// What is held for a connection beside its outbox.
+/// A kind of memory that is held for a connection beside its outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
-    /// Headers of its handshake.
+    /// Headers of the handshake.
     Headers,
-    /// Cookies set since.
+    /// Cookies set since the handshake.
     Cookies,
     /// Event names and filters.
     Subscriptions,
-    /// What it was granted to hear.
+    /// The events that were granted.
     Grants,
-    /// Calls and questions that run or wait.
+    /// Calls and grant requests that run or wait.
     Calls,
-    /// The part of a message that has arrived.
+    /// The received part of an unfinished message.
     Unfinished,
 }
 
-/// How many kinds there are.
+/// The number of kinds.
 const KINDS: usize = Held::Unfinished as usize + 1;
 
-/// One connection's account.
+/// The account of one connection.
 #[derive(Debug, Default)]
 pub struct Account {
     held: [Cell<u32>; KINDS],
@@ -46,68 +48,68 @@ pub struct Account {
     calls: Bucket,
 }
 
-/// How fast a client may make work.
+/// The rates at which a client may cause work.
 #[derive(Debug, Clone, Copy)]
 pub struct Rates {
     /// Bytes of work.
     pub work: Rate,
     /// Frames of any kind.
     pub frames: Rate,
-    /// Whole messages.
+    /// Complete messages.
     pub messages: Rate,
     /// Calls.
     pub calls: Rate,
 }
 
-/// No single connection comes near 4 GiB: its limit is far below.
+/// Converts to `u32`. A connection's limit is far below 4 GiB, so nothing real saturates.
 fn saturated(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl Account {
-    /// Bytes held beside the outbox.
+    /// Returns the bytes held beside the outbox.
     pub fn held(&self) -> usize {
         self.held.iter().map(|cell| cell.get() as usize).sum()
     }
 
-    /// Whether no call is waited for whose end would make room.
+    /// Whether no call is pending whose end would release memory.
     pub fn is_held_by_itself(&self) -> bool {
         self.held[Held::Calls as usize].get() == 0
     }
 
-    /// More is held.
+    /// Adds to the bytes held.
     pub fn hold(&self, what: Held, bytes: usize) {
         let cell = &self.held[what as usize];
         cell.set(cell.get().saturating_add(saturated(bytes)));
     }
 
-    /// Less is held.
+    /// Subtracts from the bytes held.
     pub fn release(&self, what: Held, bytes: usize) {
         let cell = &self.held[what as usize];
         cell.set(cell.get().saturating_sub(saturated(bytes)));
     }
 
-    /// So much is held now.
+    /// Sets the bytes held.
     pub fn set(&self, what: Held, bytes: usize) {
         self.held[what as usize].set(saturated(bytes));
     }
 
-    /// Charges work; how long nothing more may be done for this client.
+    /// Charges work. Returns how long the client has to wait before more is done for it.
     pub fn charge(&self, rates: &Rates, bytes: u64, now: Instant) -> Duration {
         self.work.charge(rates.work, bytes, now)
     }
 
-    /// Whether so many frames may have arrived.
+    /// Whether the rate allows this many frames.
     pub fn may_send_frames(&self, rates: &Rates, frames: u32, now: Instant) -> bool {
         self.frames.take_many(rates.frames, frames, now)
     }
 
-    /// Whether one more message may have arrived.
+    /// Whether the rate allows one more message.
     pub fn may_send_message(&self, rates: &Rates, now: Instant) -> bool {
         self.messages.take(rates.messages, now)
     }
 
-    /// Whether one more call may run.
+    /// Whether the rate allows one more call.
     pub fn may_call(&self, rates: &Rates, now: Instant) -> bool {
         self.calls.take(rates.calls, now)
     }

@@ -1,4 +1,5 @@
-//! The messages `diffyne.call`, `diffyne.update` and `diffyne.mount`: checked, counted, and handed to the relay.
+//! Handles the messages `diffyne.call`, `diffyne.update` and `diffyne.mount`: checks them, counts them, and hands them
+//! to the relay.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use crate::protocol;
 use crate::relay::CallRequest;
 use crate::shard::state::Shard;
 
-/// Takes in one call; a client whose call is refused is told why.
+/// Receives one call. A client whose call is refused is told why.
 pub(super) fn receive(
     shard: &Rc<Shard>,
     connection: &Rc<Connection>,
@@ -59,12 +60,12 @@ pub(super) fn receive(
     }
 }
 
-/// The component's id as JSON, or the message that refuses the call.
+/// Returns the component's id as JSON, or the error message that refuses the call.
 fn check_fields<'a>(kind: CallKind, head: &DataHead<'a>) -> Result<&'a str, String> {
     let member = match kind {
         CallKind::Call => ("method", &head.method),
         CallKind::Update => ("property", &head.property),
-        // Nothing more is needed.
+        // These need no further field.
         CallKind::Mount | CallKind::Grant => ("componentId", &head.component_id),
     };
     let fields = [("componentId", &head.component_id), ("componentClass", &head.component_class), member];
@@ -85,7 +86,7 @@ fn check_fields<'a>(kind: CallKind, head: &DataHead<'a>) -> Result<&'a str, Stri
     head.component_id.json().ok_or_else(|| protocol::error(envelope::INTERNAL_ERROR))
 }
 
-/// Why a call is over a limit of its connection, if it is.
+/// Returns the limit of the connection that a call exceeds, if any.
 fn check_limits(
     shard: &Shard,
     connection: &Connection,

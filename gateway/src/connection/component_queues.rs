@@ -1,5 +1,5 @@
-//! One call at a time per component: the next one waits until the one before it has its result. Calls of different
-//! components run side by side.
+//! Runs one call at a time per component: the next one waits until the previous one has its result. Calls of different
+//! components run concurrently.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -9,10 +9,10 @@ use diffyne_shared::rpc::CallKind;
 
 use crate::relay::CallRequest;
 
-/// Bytes that a call takes beside its message.
+/// The memory that a call takes beside its message, in bytes.
 pub const CALL_BYTES: usize = 512;
 
-/// A part of a call's JSON, by its range: a call is copied once, and its names are not copied again.
+/// A part of a call's JSON, as a range. The call is copied once; its names are not copied again.
 #[derive(Debug, Clone, Copy)]
 pub struct Span {
     start: usize,
@@ -20,36 +20,36 @@ pub struct Span {
 }
 
 impl Span {
-    /// The range of `part` in `whole`, of which it must be a slice.
+    /// Returns the range of `part` in `whole`. `part` must be a slice of `whole`.
     pub fn of(whole: &str, part: &str) -> Self {
         let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
         Self { start, end: start + part.len() }
     }
 
-    /// The part itself.
+    /// Returns the part itself.
     pub fn within(self, whole: &str) -> &str {
         whole.get(self.start..self.end).unwrap_or_default()
     }
 }
 
-/// A call as its connection knows it.
+/// A call of a connection that has no result yet.
 #[derive(Debug)]
 pub struct PendingCall {
     /// The client's `data`.
     pub data: Rc<str>,
-    /// JSON of the component's id on the page.
+    /// The id of the component on the page, as JSON.
     pub component: Span,
-    /// As sent, JSON of any type.
+    /// The request id as sent: JSON of any type.
     pub request_id: Option<Span>,
-    /// What it asks for.
+    /// The kind of the call.
     pub kind: CallKind,
-    /// Depth of the push that it reacts to.
+    /// The depth of the push that the call reacts to.
     pub cause_depth: Option<u32>,
-    /// When it arrived.
+    /// The time of the call's arrival.
     pub started: Instant,
 }
 
-/// The calls of one component: the one that runs, and those that wait for it.
+/// The calls of one component: the running one, and those that wait for it.
 #[derive(Debug)]
 struct ComponentQueue {
     data: Rc<str>,
@@ -58,17 +58,17 @@ struct ComponentQueue {
 }
 
 impl PendingCall {
-    /// JSON of the component's id.
+    /// Returns the component's id as JSON.
     pub fn component(&self) -> &str {
         self.component.within(&self.data)
     }
 
-    /// Bytes on the connection's account while the call has no result.
+    /// Returns the bytes that the call takes on the connection's account until it has a result.
     pub fn held_bytes(&self) -> usize {
         self.data.len() + CALL_BYTES
     }
 
-    /// The request id as sent.
+    /// Returns the request id as sent.
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.map(|part| part.within(&self.data))
     }
@@ -90,19 +90,19 @@ impl ComponentQueue {
 /// Whether a call can go to a worker now.
 #[derive(Debug)]
 pub enum Pushed {
-    /// It can.
+    /// The call can be sent.
     Ready(CallRequest, PendingCall),
-    /// It waits for the component's call before it.
+    /// The call waits for the component's previous call.
     Queued,
 }
 
 impl ComponentQueues {
-    /// Calls that run or wait.
+    /// Returns the number of calls that run or wait.
     pub fn len(&self) -> usize {
         self.calls
     }
 
-    /// Whether nothing runs or waits.
+    /// Whether no call runs or waits.
     pub fn is_empty(&self) -> bool {
         self.calls == 0
     }
@@ -122,7 +122,7 @@ impl ComponentQueues {
         Pushed::Ready(request, pending)
     }
 
-    /// The running call of a component has its result. Returns the next one, if one waits.
+    /// Ends the running call of a component. Returns the next one, if one waits.
     pub fn complete(&mut self, component: &str) -> Option<(CallRequest, PendingCall)> {
         let at = self.queues.iter().position(|queue| queue.component() == component)?;
         self.calls -= 1;
@@ -136,7 +136,7 @@ impl ComponentQueues {
         next
     }
 
-    /// Drops the calls that wait, since their client is gone. Returns how many they were.
+    /// Drops the waiting calls of a client that has left. Returns their number.
     pub fn drop_waiting(&mut self) -> usize {
         let before = self.calls;
         for queue in &mut self.queues {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_of_one_component_wait_for_each_other_and_others_do_not() {
+    fn calls_of_one_component_are_serialized_and_others_are_not() {
         let mut component_queues = ComponentQueues::default();
         let enter = |component_queues: &mut ComponentQueues, component, id| {
             let (request, pending) = call(component, id);

@@ -1,4 +1,4 @@
-//! Asking a worker, in the user's own session, whether a client may subscribe (`DIFFYNE_SUBSCRIBE=granted`).
+//! Asks a worker, in the user's session, whether a client may subscribe (`DIFFYNE_SUBSCRIBE=granted`).
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -17,9 +17,9 @@ use crate::relay::{CallRequest, RelayResult};
 use crate::shard::call::{CallOrigin, GrantRequest};
 use crate::shard::state::Shard;
 
-/// Asks a worker about these events and about those that the connection subscribes to already.
+/// Asks a worker about these events and about those that the connection already subscribes to.
 ///
-/// A subscription that is not granted any more ends, so one grant covers all of them.
+/// Subscriptions that are no longer granted end, so one grant covers all of them.
 pub(super) fn send(
     shard: &Rc<Shard>,
     connection: &Rc<Connection>,
@@ -68,7 +68,7 @@ struct WorkerAnswer {
     granted: Vec<bool>,
 }
 
-/// Whether each event was granted, or why nobody can tell.
+/// Returns whether each event was granted, or why the worker could not decide.
 fn granted(result: &RelayResult<'_>) -> Result<Vec<bool>, (FailureKind, &'static str)> {
     match result {
         RelayResult::Reply(reply) if reply.outcome == Outcome::Ok => serde_json::from_slice::<WorkerAnswer>(reply.data)
@@ -79,7 +79,7 @@ fn granted(result: &RelayResult<'_>) -> Result<Vec<bool>, (FailureKind, &'static
     }
 }
 
-/// Handles a worker's answer, or the lack of one.
+/// Handles a worker's answer or failure.
 pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRequest, result: &RelayResult<'_>) {
     connection.requests.end_wait();
     connection.account.release(Held::Calls, request.held);
@@ -96,7 +96,7 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRe
     }
 }
 
-/// Subscribes to what was granted, and ends what was not.
+/// Subscribes to the granted events, and ends the subscriptions to the others.
 fn apply(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRequest, granted: &[bool]) {
     let mut granted = granted.iter();
     let (yes, no) = request.events.into_iter().partition::<Vec<_>, _>(|_| granted.next() == Some(&true));
@@ -106,7 +106,7 @@ fn apply(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRequest, 
     let request_id = request.request_id.as_deref();
     if !no.is_empty() {
         count(shard, "refused");
-        // The request is answered by what was granted, if anything was.
+        // If anything was granted, the confirmation answers the request.
         let answered_id = request_id.filter(|_| yes.is_empty());
         fail(shard, connection, FailureKind::Subscribe, &format!("Not granted: {}", describe(&no)), answered_id);
     }
@@ -115,7 +115,7 @@ fn apply(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRequest, 
         return;
     }
     count(shard, "given");
-    // After a login or logout meanwhile, nobody knows in which session the worker answered.
+    // If the session has changed meanwhile, it is unknown in which session the worker answered.
     let same_session = request.session == shard.grants.session(&connection.caller);
     let grant = if same_session { shard.grants.sign(yes.clone(), &request.session) } else { None };
     match request.position {
@@ -131,7 +131,7 @@ fn describe(events: &[EventSubscription]) -> String {
     events.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-/// No worker could say whether a grant is to be renewed: the client's grant is valid until its own end.
+/// Keeps the subscriptions when no worker could renew the grant: the client's grant remains valid until it expires.
 fn keep(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRequest) {
     count(shard, "not_renewed");
     connection.granted.replace(request.events.clone());
@@ -142,7 +142,7 @@ fn keep(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRequest) {
     }
 }
 
-/// Counts what became of a grant.
+/// Counts a grant by its result.
 pub(super) fn count(shard: &Shard, result: &str) {
     shard.metrics.grants.with_label_values(&[result]).inc();
 }

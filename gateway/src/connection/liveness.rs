@@ -1,30 +1,30 @@
-//! What the heartbeat does with a connection, each second.
+//! Decides, once a second, what the heartbeat does with a connection.
 
 use super::{Connection, Phase};
 
-/// What the heartbeat does with a connection.
+/// The action of the heartbeat for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LivenessAction {
-    /// Nothing to do.
+    /// Do nothing.
     Fine,
-    /// Ask whether it is there.
+    /// Send a ping.
     Ping,
-    /// It did not answer.
+    /// The client did not answer the ping.
     Dead,
-    /// It does not end its side of a closed connection.
+    /// The client does not end its side of a closed connection.
     Overdue,
-    /// It reads nothing of what waits for it.
+    /// The client reads nothing of its outbox.
     Stuck,
-    /// It does not finish a message.
+    /// The client does not finish a message.
     Unfinished,
-    /// It does nothing, and hears nothing.
+    /// The client sends no messages and has no subscriptions.
     Idle,
-    /// It is as old as a connection may become.
+    /// The connection has reached its maximum age.
     Old,
 }
 
 impl Connection {
-    /// What the heartbeat has to do with this connection in this second.
+    /// Returns what the heartbeat has to do with this connection in this second.
     pub fn check_liveness(&self, now: u32, ping_seconds: u32, close_seconds: u32) -> LivenessAction {
         self.seen.set(now);
         let limits = &self.terms.limits;
@@ -57,7 +57,7 @@ impl Connection {
         }
     }
 
-    /// Whether it neither calls nor subscribes to anything.
+    /// Whether the connection has neither calls nor subscriptions.
     fn is_idle(&self) -> bool {
         self.subscriptions.borrow().is_empty() && self.component_queues.borrow().is_empty() && self.requests.is_empty()
     }

@@ -1,14 +1,13 @@
-//! One WebSocket client: what waits to be written to it, its calls, and how it ends.
+//! One WebSocket client: its outbox, its calls, and the end of its connection.
 //!
 //! * [`session`]: reads messages
-//! * [`component_call`]: calls on their way to a worker; [`component_queues`]: one at a time per component; [`reply`]:
-//!   their results
-//! * [`subscription_messages`]: subscribe, unsubscribe, resume; [`subscription`], [`grant_request`] and [`replay`]: what
-//!   these do; [`subscription_requests`]: those under way
-//! * [`slow_consumer`]: what waits to be written, and the end of a client that does not read; [`liveness`]: what the
-//!   heartbeat does with a connection
-//! * [`account`]: what a client costs, in memory and in work
-//! * [`selector`]: which connections an operator means
+//! * [`component_call`]: calls on their way to a worker; [`component_queues`]: one call at a time per component;
+//!   [`reply`]: the results of calls
+//! * [`subscription_messages`]: subscribe, unsubscribe, resume; [`subscription`], [`grant_request`] and [`replay`]:
+//!   what these messages cause; [`subscription_requests`]: those that have no answer yet
+//! * [`slow_consumer`]: writes the outbox, and ends clients that do not read; [`liveness`]: the heartbeat's decisions
+//! * [`account`]: the cost of a client, in memory and in work
+//! * [`selector`]: selects connections for an operator
 
 pub mod account;
 mod component_call;
@@ -42,81 +41,81 @@ pub use liveness::LivenessAction;
 use component_queues::ComponentQueues;
 use subscription_requests::SubscriptionRequests;
 
-/// Where a connection is in its life.
+/// The phase of a connection's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Messages are read and answered.
     Open,
-    /// The peer will send no more; its running calls are still answered.
+    /// The client will send no more; its running calls are still answered.
     HalfClosed,
-    /// Ends when its running calls are answered: the server stops.
+    /// The server stops. The connection ends when its running calls are answered.
     Draining,
-    /// A close frame is on its way; what arrives is dropped.
+    /// A close frame has been queued; incoming messages are dropped.
     Closing,
-    /// Over.
+    /// The connection has ended.
     Gone,
 }
 
-/// How long a connection may live, and what it may do to the server. In seconds; zero: no limit.
+/// The limits of a connection. Times are in seconds; zero means no limit.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// Bytes that may wait to be written.
+    /// The most bytes that may wait to be written.
     pub outbox_bytes_max: usize,
-    /// Bytes that may be held for it in all.
+    /// The most bytes that may be held for the connection in all.
     pub held_bytes_max: usize,
-    /// For a message to arrive.
+    /// The time for a message to arrive completely.
     pub message_seconds: u32,
-    /// While nothing of them is read.
+    /// The time during which the client may read nothing of its outbox.
     pub outbox_seconds: u32,
-    /// Without a message and without a subscription.
+    /// The time without a message and without a subscription.
     pub idle_seconds: u32,
-    /// From its handshake on.
+    /// The time since the handshake.
     pub age_seconds: u32,
 }
 
-/// What a connection comes in with.
+/// The terms on which a connection is admitted.
 pub struct ConnectionTerms {
-    /// Its place.
+    /// The connection's slot in the quota.
     pub ticket: Ticket,
-    /// Its limits.
+    /// The connection's limits.
     pub limits: ConnectionLimits,
 }
 
 /// A connected client.
 pub struct Connection {
-    /// Who it is, as workers are told.
+    /// The client's identity, as workers get it.
     pub caller: Rc<Caller>,
-    /// Its calls.
+    /// The client's calls.
     pub component_queues: RefCell<ComponentQueues>,
-    /// Its place in the hub.
+    /// The connection's key in the hub.
     pub key: Cell<usize>,
-    /// Whether the hub holds subscriptions of it.
+    /// The names of the events that the connection subscribes to in the hub.
     pub subscriptions: RefCell<Vec<Rc<str>>>,
-    /// What it was granted to hear, where that is asked for.
+    /// The granted events, if grants are required.
     pub granted: RefCell<Vec<EventSubscription>>,
-    /// Its subscribe and resume messages that have no answer yet.
+    /// The client's subscribe and resume messages that have no answer yet.
     pub requests: SubscriptionRequests,
-    /// What it costs.
+    /// The cost of the client.
     pub account: Account,
-    /// The hub's second of its last message.
+    /// The hub's second of the client's last message.
     pub acted: Cell<u32>,
     io: IoWriter,
     outbox: RefCell<Outbox>,
     terms: ConnectionTerms,
     phase: Cell<Phase>,
-    /// The hub's second of its handshake.
+    /// The hub's second of the handshake.
     born: u32,
-    /// The hub's second in which it was looked at last.
+    /// The hub's second of the last heartbeat.
     seen: Cell<u32>,
-    /// The hub's second in which something that waited was read last.
+    /// The hub's second in which the client last read something of its outbox.
     progress: Cell<u32>,
-    /// Listed for the next flush.
+    /// The connection is listed for the next flush.
     dirty: Cell<bool>,
-    /// A task waits for room to write.
+    /// A task waits until the socket can be written.
     flushing: Cell<bool>,
-    /// The hub's second in which the message that is not finished began.
+    /// The hub's second in which the unfinished message began.
     unfinished_since: Cell<Option<u32>>,
-    /// The hub's second in which something arrived last.
+    /// The hub's second in which something last arrived.
     heard: Cell<u32>,
     pinged: Cell<bool>,
     /// The hub's second in which closing began.
@@ -130,7 +129,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// A connection whose handshake is done.
+    /// Creates a connection after its handshake.
     pub fn new(io: IoWriter, caller: Caller, terms: ConnectionTerms, now: u32) -> Rc<Self> {
         let account = Account::default();
         account.set(Held::Headers, caller.headers.len());
@@ -159,32 +158,32 @@ impl Connection {
         })
     }
 
-    /// Where it is in its life.
+    /// Returns the connection's phase.
     pub fn phase(&self) -> Phase {
         self.phase.get()
     }
 
-    /// Whether pushes and answers still make sense.
+    /// Whether pushes and responses can still be sent.
     pub fn takes_messages(&self) -> bool {
         matches!(self.phase.get(), Phase::Open | Phase::HalfClosed | Phase::Draining)
     }
 
-    /// Bytes that wait to be written.
+    /// Returns the bytes that wait to be written.
     pub fn waiting_bytes(&self) -> usize {
         self.outbox.borrow().bytes()
     }
 
-    /// Bytes that are held for it.
+    /// Returns the bytes that are held for the connection.
     pub fn held(&self) -> usize {
         self.waiting_bytes() + self.account.held()
     }
 
-    /// Whether so much more may be held for it.
+    /// Whether the connection may hold this many more bytes.
     pub fn has_room_for(&self, bytes: usize) -> bool {
         self.held().saturating_add(bytes) <= self.terms.limits.held_bytes_max
     }
 
-    /// What operators see of it.
+    /// Describes the connection for operators.
     pub fn describe(&self) -> Value {
         let events: Vec<String> = self.subscriptions.borrow().iter().map(ToString::to_string).collect();
         json!({
@@ -196,25 +195,25 @@ impl Connection {
         })
     }
 
-    /// The hub's second of its handshake.
+    /// Returns the hub's second of the handshake.
     pub fn born(&self) -> u32 {
         self.born
     }
 
-    /// Whether a message is not finished after this read, and how much of it is held.
+    /// Notes after a read whether a message is unfinished, and how many bytes of it are held.
     pub fn set_unfinished(&self, is_mid_message: bool, bytes: usize, now: u32) {
         let since = self.unfinished_since.get();
         self.unfinished_since.set(is_mid_message.then(|| since.unwrap_or(now)));
         self.account.set(Held::Unfinished, bytes);
     }
 
-    /// A message is finished: the next one has its own time.
+    /// Notes that a message is complete; the next one gets its own time limit.
     pub fn finished_message(&self) {
         self.unfinished_since.set(None);
         self.account.set(Held::Unfinished, 0);
     }
 
-    /// Sends a close frame behind what waits; what arrives from now on is dropped.
+    /// Sends a close frame behind the outbox, and drops everything that arrives from now on.
     pub fn close(self: &Rc<Self>, close: &Close, metrics: &Rc<ShardMetrics>, now: u32) {
         if self.takes_messages() {
             metrics.close(close.code);
@@ -222,7 +221,7 @@ impl Connection {
         }
     }
 
-    /// Answers the peer's close frame.
+    /// Answers the client's close frame.
     pub fn close_back(self: &Rc<Self>, code: Option<u16>, metrics: &Rc<ShardMetrics>, now: u32) {
         if self.takes_messages() {
             let frame = code.map_or_else(frame::close_empty, |code| frame::close(&Close::new(code, "")));
@@ -237,7 +236,7 @@ impl Connection {
         self.flush(metrics, now);
     }
 
-    /// Ends at once; the reading task sees the end of the stream.
+    /// Ends the connection at once; the reading task sees the end of the stream.
     pub fn abort(&self) {
         if self.phase.get() != Phase::Gone {
             self.phase.set(Phase::Closing);
@@ -245,30 +244,30 @@ impl Connection {
         self.io.shutdown(Shutdown::Both);
     }
 
-    /// The peer will send no more, but waits for answers.
+    /// Notes that the client will send no more, but still waits for responses.
     pub fn half_close(&self) {
         self.phase.set(Phase::HalfClosed);
     }
 
-    /// To be closed when its running calls are answered.
+    /// Closes the connection once its running calls are answered.
     pub fn drain(&self) {
         if self.phase.get() == Phase::Open {
             self.phase.set(Phase::Draining);
         }
     }
 
-    /// Whether an answer is still to come or to be written.
+    /// Whether a response is pending or not yet written.
     pub fn owes_answers(&self) -> bool {
         self.takes_messages() && !(self.component_queues.borrow().is_empty() && self.outbox.borrow().is_empty())
     }
 
-    /// It is over; nothing is written any more.
+    /// Marks the connection as ended; nothing is written any more.
     pub fn gone(&self) {
         self.phase.set(Phase::Gone);
         self.outbox.borrow_mut().clear();
     }
 
-    /// Something arrived.
+    /// Notes that something arrived.
     pub fn hear(&self, now: u32) {
         self.heard.set(now);
         self.pinged.set(false);

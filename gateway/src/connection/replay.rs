@@ -1,7 +1,8 @@
-//! What a client missed while it was away, sent again from the thread's history.
+//! Sends a client the broadcasts that it missed while it was away, from the thread's history.
 //!
-//! A connection has one replay at a time, sent in batches: after each of them other connections get their turn, and the
-//! client's account has to be paid. What is broadcast meanwhile is left to the replay, so the order holds.
+//! A connection has one replay at a time. It is sent in batches: after each one, other connections get their turn and
+//! the client's account has to be paid. The replay also delivers the broadcasts that arrive meanwhile, so the order is
+//! kept.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -15,12 +16,12 @@ use crate::protocol::{self, Confirmation};
 use crate::shard::hub::Missed;
 use crate::shard::state::Shard;
 
-/// How long a client may be ahead of this gateway when it comes from another one.
+/// How long the gateway waits to catch up with a client that comes from a gateway ahead of it.
 pub(super) const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the gateway checks whether it has caught up.
 pub(super) const CATCH_UP_STEP: Duration = Duration::from_millis(5);
 
-/// A replay under way.
+/// A replay in progress.
 struct Replay {
     position: Position,
     grant: Option<String>,
@@ -29,11 +30,11 @@ struct Replay {
     bytes: usize,
 }
 
-/// What comes after a batch.
+/// The step after a batch.
 enum Next {
-    /// Nothing: the client has been told how the resume ended.
+    /// The replay has ended, and the client has been told how.
     Done,
-    /// Another batch, after this time.
+    /// Another batch follows after this time.
     Batch(Duration),
 }
 
@@ -48,27 +49,27 @@ pub(super) fn start(
     let is_ahead = is_behind(shard, &position);
     let mut replay = Replay { position, grant, request_id: request_id.map(str::to_owned), bytes: 0 };
     if is_ahead {
-        // Another gateway was faster by a moment: what the client received there is not sent again.
+        // Another gateway was slightly ahead. What the client received there is not sent again.
         shard.hub.set_floor(connection, &replay.position);
         let (shard, connection) = (Rc::clone(shard), Rc::clone(connection));
         tokio::task::spawn_local(async move { replay.catch_up(&shard, &connection).await });
         return;
     }
     connection.requests.begin_replay();
-    // Most clients have missed little: one batch sends it at once.
+    // Most clients have missed little, and one batch sends it at once.
     if let Next::Batch(wait) = replay.send_batch(shard, connection) {
         let (shard, connection) = (Rc::clone(shard), Rc::clone(connection));
         tokio::task::spawn_local(async move { replay.run(&shard, &connection, wait).await });
     }
 }
 
-/// Whether this thread has not delivered yet what a client has received elsewhere.
+/// Whether the client has received broadcasts elsewhere that this thread has not delivered yet.
 fn is_behind(shard: &Shard, client: &Position) -> bool {
     shard.hub.position().is_some_and(|here| here.epoch == client.epoch && here.offset < client.offset)
 }
 
-/// Tells the client how its resume ended. It is the last message of a resume: a connection that breaks before it has
-/// not moved on.
+/// Tells the client how its resume ended. This is the last message of a resume: a client that loses the connection
+/// before it keeps its old position.
 pub(super) fn confirm(
     shard: &Shard,
     connection: &Rc<Connection>,
@@ -100,8 +101,8 @@ impl Replay {
         shard.hub.flush();
     }
 
-    /// Sends the next batch. Nothing is awaited between the last batch and the end of the replay, so no broadcast falls
-    /// between them.
+    /// Sends the next batch. Nothing is awaited between the last batch and the end of the replay, so no broadcast is
+    /// lost between them.
     fn send_batch(&mut self, shard: &Rc<Shard>, connection: &Rc<Connection>) -> Next {
         let batch = match shard.hub.missed(connection, &self.position) {
             Missed::Batch(batch) => batch,
@@ -109,7 +110,7 @@ impl Replay {
         };
         let bytes = batch.frames.iter().map(Bytes::len).sum::<usize>();
         self.bytes += bytes;
-        // Half of what may wait: the other half is for what is broadcast meanwhile.
+        // The replay may fill half of the outbox. The other half is for broadcasts that arrive meanwhile.
         if self.bytes > shard.settings.outbox_bytes_max / 2 {
             return self.end(shard, connection, false);
         }
@@ -135,7 +136,7 @@ impl Replay {
         while is_behind(shard, client) && Instant::now() < limit && connection.takes_messages() {
             tokio::time::sleep(CATCH_UP_STEP).await;
         }
-        // What was broadcast since has been delivered live.
+        // Broadcasts since then have been delivered live.
         let here = shard.position().filter(|here| here.epoch == client.epoch && here.offset >= client.offset);
         self.end(shard, connection, here.is_some());
         shard.hub.flush();

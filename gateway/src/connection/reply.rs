@@ -1,4 +1,4 @@
-//! The result of a connection's call: the response is sent, and the component's next call has its turn.
+//! Handles the result of a connection's call: sends the response, and starts the component's next call.
 
 use std::rc::Rc;
 
@@ -36,7 +36,8 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
     if let RelayResult::Reply(reply) = result
         && reply.session == SessionChange::Gone
     {
-        // The session ended elsewhere, in another tab perhaps: the browser's cookies are newer than this connection's.
+        // The session ended elsewhere, in another tab for example. The browser's cookies are newer than this
+        // connection's.
         shard.hub.send_disconnect(connection, "the session has ended", ReconnectPolicy::AfterMs(0));
         connection.drain();
     }
@@ -47,7 +48,7 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
     }
 }
 
-/// After a login or logout over the socket, where the page fetches the cookies.
+/// Returns the field that tells the page where to fetch the cookies of a login or logout over the socket.
 fn session_field(shard: &Shard, reply: &Reply<'_>) -> String {
     if reply.session != SessionChange::Changed {
         return String::new();
@@ -75,7 +76,7 @@ fn failed(pending: &PendingCall, failure: FailureKind, text: &str) -> Bytes {
     frame::text(&message)
 }
 
-/// A response that is larger than a connection may be sent fails its own call; the connection stays.
+/// Fails a call whose response exceeds the outbox limit; the connection stays open.
 fn too_large(pending: &PendingCall) -> Bytes {
     tracing::error!("an answer is larger than DIFFYNE_OUTBOX_BYTES");
     let text = "The answer is larger than one connection may be sent. The call was run.";

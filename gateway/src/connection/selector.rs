@@ -1,4 +1,4 @@
-//! Which connections an operator means.
+//! Selects connections for an operator.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Connection;
 
-/// Names connections by client id or address.
+/// Selects connections by client id or address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectionSelector {
@@ -18,7 +18,7 @@ pub enum ConnectionSelector {
 }
 
 impl ConnectionSelector {
-    /// Reads `{"client": id}` or `{"address": ip}`; `None` for anything else.
+    /// Reads `{"client": id}` or `{"address": ip}`. Returns `None` for anything else.
     pub fn read(value: &Value) -> Option<Self> {
         let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         match (text("client"), text("address")) {
@@ -28,7 +28,7 @@ impl ConnectionSelector {
         }
     }
 
-    /// Whether it names this connection.
+    /// Whether the selector matches this connection.
     pub fn matches(&self, connection: &Connection) -> bool {
         match self {
             Self::Client(id) => connection.caller.id == *id,

@@ -1,4 +1,4 @@
-//! The reading side of a connection: messages in, answers or calls out.
+//! The reading side of a connection: receives messages, and answers them or turns them into calls.
 
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -14,14 +14,14 @@ use crate::protocol;
 use crate::shard::state::Shard;
 use crate::socket::{Close, Decoder, Event, IoReader, frame};
 
-/// How often a connection whose peer has stopped sending is looked at.
+/// How often a connection is checked whose client has stopped sending.
 const LINGER_STEP: Duration = Duration::from_millis(20);
-/// Bytes of one connection that are handled before others get their turn.
+/// Bytes of one connection that are handled before other connections get their turn.
 const TURN_BYTES: usize = 128 * 1024;
-/// How often a connection that is not read from is looked at.
+/// How often a connection is checked that is not being read.
 const PAUSE_STEP: Duration = Duration::from_millis(100);
 
-/// Serves a connection until it is over.
+/// Serves a connection until it ends.
 pub async fn run(shard: Rc<Shard>, connection: Rc<Connection>, mut io: IoReader, early: Bytes) {
     let mut decoder = Decoder::new(shard.decoder_limits());
     shard.hub.push(&connection, frame::text(&protocol::connected(&connection.caller.id)));
@@ -30,7 +30,7 @@ pub async fn run(shard: Rc<Shard>, connection: Rc<Connection>, mut io: IoReader,
         let mut copy = early.to_vec();
         open = receive(&shard, &connection, &mut decoder, &mut copy, Instant::now());
     }
-    // Even empty it would keep hyper's read buffer alive, for as long as the connection lives.
+    // Even when empty, it would keep hyper's read buffer alive for the connection's lifetime.
     drop(early);
     shard.hub.flush();
     if shard.is_draining() {
@@ -44,8 +44,8 @@ pub async fn run(shard: Rc<Shard>, connection: Rc<Connection>, mut io: IoReader,
     end(&shard, &connection).await;
 }
 
-/// Reads once into the thread's buffer, and handles what came; `false` at the end. `turn` counts bytes since others had
-/// theirs.
+/// Reads once into the thread's buffer and handles the data. Returns `false` at the end of the stream. `turn` counts
+/// the bytes since other connections had their turn.
 async fn read(
     shard: &Rc<Shard>,
     connection: &Rc<Connection>,
@@ -53,7 +53,7 @@ async fn read(
     decoder: &mut Decoder,
     turn: &mut usize,
 ) -> bool {
-    // Nothing else runs on this thread between the read and the handling: the buffer is ours until the next await.
+    // Nothing else runs on this thread between the read and the handling, so the buffer is ours until the next await.
     match std::future::poll_fn(|cx| io.poll_read(cx, &mut shard.scratch.borrow_mut())).await {
         Ok(0) => false,
         Ok(length) => {
@@ -64,7 +64,7 @@ async fn read(
                 let wait = connection.account.charge(&shard.rates, length as u64, arrived);
                 *turn += length;
                 if !wait.is_zero() || connection.holds_too_much() {
-                    // Boxed: a connection that is not slowed down needs no room for it.
+                    // Boxed, so that a connection that is not slowed down reserves no memory for it.
                     Box::pin(slow_down(shard, connection, wait)).await;
                 } else if *turn >= TURN_BYTES {
                     *turn = 0;
@@ -81,8 +81,8 @@ async fn read(
     }
 }
 
-/// Does not read from a client that has caused more work than it may, or holds more than it may: its kernel, and then
-/// its program, have to wait.
+/// Stops reading from a client that has caused too much work or holds too much memory. Back-pressure then reaches its
+/// kernel and its program.
 async fn slow_down(shard: &Shard, connection: &Connection, wait: Duration) {
     if !wait.is_zero() {
         pause(shard, connection, wait).await;
@@ -92,7 +92,7 @@ async fn slow_down(shard: &Shard, connection: &Connection, wait: Duration) {
     }
 }
 
-/// Waits until the work that a client has caused is paid.
+/// Waits until the client has paid for the work that it caused.
 async fn pause(shard: &Shard, connection: &Connection, wait: Duration) {
     shard.metrics.limited.with_label_values(&["bytes"]).inc();
     let until = tokio::time::Instant::now() + wait;
@@ -101,7 +101,7 @@ async fn pause(shard: &Shard, connection: &Connection, wait: Duration) {
     }
 }
 
-/// Waits while the calls of a client leave no room for the rest of its message.
+/// Waits while the client's calls leave no memory for the rest of its message.
 async fn wait_for_room(shard: &Shard, connection: &Connection) {
     shard.metrics.limited.with_label_values(&["held"]).inc();
     while connection.holds_too_much() && connection.takes_messages() && !connection.component_queues.borrow().is_empty()
@@ -110,7 +110,7 @@ async fn wait_for_room(shard: &Shard, connection: &Connection) {
     }
 }
 
-/// Handles the bytes of one read; `false` when nothing more is to be read.
+/// Handles the bytes of one read. Returns `false` when nothing more is to be read.
 fn receive(
     shard: &Rc<Shard>,
     connection: &Rc<Connection>,
@@ -149,11 +149,11 @@ fn receive(
         cancel_calls(shard, connection);
         shard.hub.close(connection, &excess);
     }
-    // Closing: what still comes is read and dropped, so that the close frame is not lost to a reset.
+    // While closing, further input is read and dropped, so that a reset does not destroy the close frame.
     connection.takes_messages() || connection.phase() == Phase::Closing
 }
 
-/// Counts the frames of a read, and what is left of it unfinished; why the connection ends, if it does.
+/// Counts the frames of a read and its unfinished rest. Returns why the connection ends, if it does.
 fn excess(shard: &Shard, connection: &Connection, decoder: &mut Decoder, arrived: Instant) -> Option<Close> {
     let limited = |what: &str, close: Close| {
         shard.metrics.limited.with_label_values(&[what]).inc();
@@ -169,7 +169,7 @@ fn excess(shard: &Shard, connection: &Connection, decoder: &mut Decoder, arrived
     None
 }
 
-/// The stream has ended. A peer that only stopped sending still gets its answers.
+/// Handles the end of the stream. A client that only stopped sending still gets its responses.
 async fn end(shard: &Rc<Shard>, connection: &Rc<Connection>) {
     if matches!(connection.phase(), Phase::Open | Phase::Draining) && connection.owes_answers() {
         connection.half_close();
@@ -183,7 +183,7 @@ async fn end(shard: &Rc<Shard>, connection: &Rc<Connection>) {
     shard.hub.remove(connection);
 }
 
-/// Nobody waits for the answers any more.
+/// Cancels the calls of a client that no longer waits for the responses.
 fn cancel_calls(shard: &Rc<Shard>, connection: &Rc<Connection>) {
     let mut queues = connection.component_queues.borrow_mut();
     if !queues.is_empty() || connection.requests.is_waiting() {
@@ -215,7 +215,7 @@ fn handle_event(shard: &Rc<Shard>, connection: &Rc<Connection>, message: &Messag
     let data = message.data;
     let call = |kind| component_call::receive(shard, connection, kind, data, DataHead::read(data), now);
     let charge = || {
-        // The next read waits until it is paid for.
+        // The next read waits until this is paid.
         let _ = connection.account.charge(&shard.rates, data.len() as u64 * SUBSCRIBE_COST, now);
     };
     match &*message.event {

@@ -1,5 +1,5 @@
-//! What waits to be written to a connection, and what happens to a client that reads too slowly: beyond its limits it is
-//! closed without a close frame, which would not arrive.
+//! Writes the outbox of a connection, and ends clients that read too slowly. Beyond its limits, a connection is closed
+//! without a close frame, because the frame would not arrive.
 
 use std::net::Shutdown;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use crate::metrics::ShardMetrics;
 use crate::socket::{Close, Flushed};
 
 impl Connection {
-    /// Queues a frame for the next flush. Returns whether the caller has to list this connection for it.
+    /// Queues a frame for the next flush. Returns whether the caller has to list this connection for that flush.
     pub fn push(&self, frame: Bytes, metrics: &Rc<ShardMetrics>) -> bool {
         if !self.takes_messages() {
             return false;
@@ -20,7 +20,7 @@ impl Connection {
         outbox.push(frame);
         let limits = &self.terms.limits;
         let held = outbox.bytes() + self.account.held();
-        // As long as the peer reads, what is pushed may be about to leave.
+        // While the client reads, the outbox may be about to empty, so the limit applies only when a write is blocked.
         let holds_too_much = self.flushing.get() && held > limits.held_bytes_max;
         if outbox.bytes() > limits.outbox_bytes_max || holds_too_much {
             drop(outbox);
@@ -31,7 +31,7 @@ impl Connection {
         !self.flushing.get() && !self.dirty.replace(true)
     }
 
-    /// Ends a connection whose client does not read. Its receive window is full: no close frame would arrive.
+    /// Ends a connection whose client does not read. Its receive window is full, so no close frame would arrive.
     pub fn give_up(&self, why: &Close, metrics: &ShardMetrics) {
         let held = self.held();
         self.outbox.borrow_mut().clear();
@@ -48,7 +48,7 @@ impl Connection {
         self.held() > self.terms.limits.held_bytes_max
     }
 
-    /// Writes what waits. Where the peer has to read first, a task of its own goes on.
+    /// Writes the outbox. If the client has to read first, a separate task continues.
     pub fn flush(self: &Rc<Self>, metrics: &Rc<ShardMetrics>, now: u32) {
         self.dirty.set(false);
         if self.flushing.get() {
@@ -100,7 +100,7 @@ impl Connection {
         self.abort();
     }
 
-    /// Everything is written: a closing connection ends its direction.
+    /// Handles an empty outbox: a closing connection ends its direction.
     fn written(&self) {
         if self.phase.get() == Phase::Closing {
             self.io.shutdown(Shutdown::Write);

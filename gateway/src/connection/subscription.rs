@@ -1,4 +1,4 @@
-//! Subscribing a connection to events, now or after a replay of what it missed.
+//! Subscribes a connection to events, at once or after a replay of what it missed.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -26,7 +26,7 @@ pub(super) fn fail(
     shard.hub.send(connection, &protocol::diffyne_error(failure.label(), text, request_id));
 }
 
-/// Remembers what a connection was granted, on its account.
+/// Stores the granted events of a connection, on its account.
 pub(super) fn set_granted(connection: &Connection, granted: Vec<EventSubscription>) {
     let bytes = |event: &EventSubscription| {
         event.name.len() + event.component_class.as_ref().map_or(0, String::len) + filter_bytes(&event.filter)
@@ -35,7 +35,7 @@ pub(super) fn set_granted(connection: &Connection, granted: Vec<EventSubscriptio
     connection.granted.replace(granted);
 }
 
-/// Subscribes to events, and confirms it with the position from which broadcasts are delivered.
+/// Subscribes to events, and confirms with the position from which broadcasts are delivered.
 pub(super) fn begin(
     shard: &Rc<Shard>,
     connection: &Rc<Connection>,
@@ -84,7 +84,7 @@ pub(super) fn resume(
     }
 }
 
-/// Adds subscriptions; `false` when the client was told why not.
+/// Adds subscriptions. Returns `false` if the client was told why that is refused.
 fn add(shard: &Shard, connection: &Rc<Connection>, events: &[EventSubscription], request_id: Option<&str>) -> bool {
     let most = shard.settings.subscriptions_max;
     for event in events {
@@ -100,9 +100,9 @@ fn add(shard: &Shard, connection: &Rc<Connection>, events: &[EventSubscription],
     true
 }
 
-/// Runs `work` when this thread knows its position in the history; a gateway that has just started waits a moment for
-/// that. What `work` finds in the history is nothing that the thread delivers by itself. `false` when the client was told
-/// that too many of its requests wait already.
+/// Runs `work` once this thread knows its position in the history; a gateway that has just started needs a moment for
+/// that. The broadcasts that `work` finds in the history are not delivered by the thread itself. Returns `false` if the
+/// client was told that too many of its requests already wait.
 fn once_positioned(
     shard: &Rc<Shard>,
     connection: &Rc<Connection>,

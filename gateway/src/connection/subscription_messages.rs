@@ -1,4 +1,4 @@
-//! The messages `diffyne.subscribe`, `diffyne.unsubscribe` and `diffyne.resume`.
+//! Handles the messages `diffyne.subscribe`, `diffyne.unsubscribe` and `diffyne.resume`.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -16,12 +16,12 @@ use crate::auth::grant::{EventSubscription, GrantError};
 use crate::protocol::{self, Confirmation};
 use crate::shard::state::Shard;
 
-/// The most bytes of a message's `events`, as JSON: their filters are kept, and travel in grants.
+/// The limit of a message's `events`, in bytes of JSON. Their filters are stored, and are part of grants.
 const EVENTS_BYTES_MAX: usize = 64 * 1024;
 
 const EVENTS_FORMAT: &str = "events must be a list of {name, match?, componentClass?} with names of 1 to 128 printable characters, in at most 64 KiB";
 
-/// What a client sends of its last connection when it resumes.
+/// What a client reports about its last connection when it resumes.
 #[derive(Deserialize)]
 struct ResumeFields<'a> {
     #[serde(borrow)]
@@ -31,7 +31,7 @@ struct ResumeFields<'a> {
     grant: Option<Cow<'a, str>>,
 }
 
-/// `diffyne.subscribe`.
+/// Handles `diffyne.subscribe`.
 pub(super) fn subscribe(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &str) {
     let head = DataHead::read(data);
     let Some(events) = checked_events(shard, connection, &head) else { return };
@@ -42,7 +42,7 @@ pub(super) fn subscribe(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &s
     }
 }
 
-/// `diffyne.unsubscribe`.
+/// Handles `diffyne.unsubscribe`.
 pub(super) fn unsubscribe(shard: &Shard, connection: &Rc<Connection>, data: &str) {
     let head = DataHead::read(data);
     let Some(events) = checked_events(shard, connection, &head) else { return };
@@ -57,8 +57,8 @@ pub(super) fn unsubscribe(shard: &Shard, connection: &Rc<Connection>, data: &str
     shard.hub.send(connection, &protocol::unsubscribed(json, &confirmation));
 }
 
-/// `diffyne.resume`: subscribes again, after a replay of exactly what was broadcast since. A client that cannot be
-/// recovered is told so, and refreshes.
+/// Handles `diffyne.resume`: subscribes again, after a replay of exactly what was broadcast since. A client that cannot
+/// be recovered is told so, and refreshes.
 pub(super) fn resume(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &str) {
     let head = DataHead::read(data);
     let request_id = head.request_id();
@@ -97,7 +97,7 @@ fn resume_with_grant(
             subscription::resume(shard, connection, events, position, None, request_id);
         }
         Err(GrantError::OtherSession) => {
-            // Another user's grant, or the user has logged in or out since: this session has none.
+            // The grant belongs to another user, or the user has logged in or out since. This session has none.
             count(shard, "other_session");
             grant_request::send(shard, connection, events, Some(position), false, request_id);
         }
@@ -113,7 +113,7 @@ fn resume_with_grant(
     }
 }
 
-/// The events of a message; `None` when the client was told what is wrong with them.
+/// Returns the events of a message, or `None` if the client was told that they are invalid.
 fn checked_events(shard: &Shard, connection: &Rc<Connection>, head: &DataHead<'_>) -> Option<Vec<EventSubscription>> {
     let request_id = head.request_id();
     let Some(events) = read_events(head) else {

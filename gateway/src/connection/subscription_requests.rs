@@ -1,23 +1,23 @@
-//! The subscribe and resume messages of one connection that have no answer yet.
+//! Tracks the subscribe and resume messages of one connection that have no answer yet.
 
 use std::cell::Cell;
 
-/// Requests of one connection that may wait: for a worker's grant, or for the gateway to start.
+/// The number of requests of one connection that may wait for a worker's grant or for the gateway's start.
 const WAITING_MAX: u32 = 4;
 
-/// How far a resume is.
+/// The progress of a resume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Resume {
-    /// None is under way.
+    /// No resume is in progress.
     #[default]
     None,
-    /// The client has not been told how it ended.
+    /// The client has not been told how the resume ended.
     Pending,
-    /// The history is being replayed: live broadcasts are left to the replay.
+    /// The history is being replayed; the replay delivers live broadcasts, too.
     Replaying,
 }
 
-/// What a connection waits for.
+/// The unanswered requests of one connection.
 #[derive(Debug, Default)]
 pub struct SubscriptionRequests {
     waiting: Cell<u32>,
@@ -25,7 +25,7 @@ pub struct SubscriptionRequests {
 }
 
 impl SubscriptionRequests {
-    /// Takes in a request that has to wait; `false` when too many wait already.
+    /// Counts a request that has to wait. Returns `false` if too many already wait.
     #[must_use]
     pub fn begin_wait(&self) -> bool {
         let may_wait = self.waiting.get() < WAITING_MAX;
@@ -35,7 +35,7 @@ impl SubscriptionRequests {
         may_wait
     }
 
-    /// A request waits no longer.
+    /// Ends the wait of a request.
     pub fn end_wait(&self) {
         self.waiting.set(self.waiting.get().saturating_sub(1));
     }
@@ -45,7 +45,7 @@ impl SubscriptionRequests {
         self.waiting.get() > 0
     }
 
-    /// Begins a resume; `false` when another one is under way.
+    /// Begins a resume. Returns `false` if another one is in progress.
     #[must_use]
     pub fn begin_resume(&self) -> bool {
         self.resume.replace(match self.resume.get() {
@@ -54,22 +54,22 @@ impl SubscriptionRequests {
         }) == Resume::None
     }
 
-    /// The replay of a resume begins.
+    /// Begins the replay of a resume.
     pub fn begin_replay(&self) {
         self.resume.set(Resume::Replaying);
     }
 
-    /// Whether a replay is under way.
+    /// Whether a replay is in progress.
     pub fn is_replaying(&self) -> bool {
         self.resume.get() == Resume::Replaying
     }
 
-    /// The resume has ended.
+    /// Ends the resume.
     pub fn end_resume(&self) {
         self.resume.set(Resume::None);
     }
 
-    /// Whether nothing is under way.
+    /// Whether no request waits and no resume is in progress.
     pub fn is_empty(&self) -> bool {
         !self.is_waiting() && self.resume.get() == Resume::None
     }

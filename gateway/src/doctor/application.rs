@@ -1,14 +1,15 @@
-//! What the application's own code needs of the bridge. A look at the text, not at the running application.
+//! Checks the application's code for what the bridge requires. The check reads the source text, not the running
+//! application.
 
 use std::path::{Path, PathBuf};
 
 use super::Report;
 
-/// Files that are looked at.
+/// The number of files that are examined.
 const FILES_MAX: usize = 20_000;
-/// A larger file is no source.
+/// A larger file, in bytes, is not source code.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Names that are shown.
+/// The number of names that are shown.
 const SHOWN_MAX: usize = 5;
 
 pub(super) fn check(directory: &Path, report: &mut Report) {
@@ -86,13 +87,13 @@ fn some_of(names: &[String]) -> String {
     if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
-/// PHP files below a directory.
+/// Returns the PHP files below a directory.
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![directory.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let (path, kind) = (entry.path(), entry.file_type());
-            // A link may lead in a circle.
+            // Links are not followed, because they may form a cycle.
             if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "php")
@@ -107,7 +108,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether a component has locked properties, by its text.
+/// Whether a component has locked properties, judging by its text.
 fn has_locked(text: &str) -> bool {
     let has_attribute = text.match_indices("#[").any(|(at, _)| {
         let inside = text[at..].split(']').next().unwrap_or_default();
@@ -116,11 +117,11 @@ fn has_locked(text: &str) -> bool {
     has_attribute || text.contains("protected array $locked") || text.contains("protected $locked")
 }
 
-/// Methods that carry `#[On]` and not `#[Invokable]`, by their attributes' text.
+/// Returns the methods that carry `#[On]` but not `#[Invokable]`, judging by the text of their attributes.
 fn listeners_only(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("function ") {
-        // Attributes stand between the end of what came before and the word itself.
+        // Attributes are between the end of the preceding code and the `function` keyword.
         let before = &text[..at];
         let start = before.rfind(['{', '}', ';']).map_or(0, |end| end + 1);
         let attributes = &before[start..];
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn listeners_without_the_other_attribute_are_found() {
+    fn listeners_that_are_not_invokable_are_found() {
         let text = "<?php class A { #[On('message-sent')]\n public function refresh(): void {} \
                     #[Invokable] #[On('x')] public function both(): void {} \
                     #[Invokable] public function only(): void { $x = fn () => 1; } \

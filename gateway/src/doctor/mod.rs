@@ -1,9 +1,9 @@
-//! `diffyne-gateway doctor`: checks a set-up from its settings to a real call, and says of each part that it is ok or
-//! what to do.
+//! `diffyne-gateway doctor`: checks a set-up from its settings to a real call, and reports for each part that it is ok
+//! or how to fix it.
 //!
-//! * [`page`]: what pages and their users depend on: key, origins, signing key
-//! * [`redis`]: whether the bus's server is there and keeps what it is given
-//! * [`workers`]: who runs calls, and whether a call gets there and back
+//! * [`page`]: the settings that pages depend on: key, origins, signing key
+//! * [`redis`]: whether the bus's server is reachable and keeps its data
+//! * [`workers`]: whether workers are reachable, and whether a call gets through
 //! * [`application`]: what the application's own code needs
 
 mod application;
@@ -25,9 +25,9 @@ use crate::process;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Ok,
-    /// It works, and somebody should know.
+    /// The part works, but somebody should know about a problem.
     Warn,
-    /// It does not work, or it is not safe.
+    /// The part does not work, or is not safe.
     Fail,
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The findings so far. Each is printed at once, as some checks take a while.
+/// The findings so far. Each is printed at once, because some checks take a while.
 #[derive(Debug, Default)]
 struct Report {
     findings: Vec<Finding>,
@@ -80,26 +80,26 @@ impl Report {
     }
 }
 
-/// What is checked.
+/// The set-up that is checked.
 struct Target {
     settings: GatewaySettings,
-    /// The application's `.env`, whole: Laravel's own names are in it.
+    /// The application's complete `.env`, including Laravel's own variables.
     environment: Vec<(String, String)>,
-    /// The application's directory, when this host has it.
+    /// The application's directory, if it is on this host.
     directory: Option<PathBuf>,
-    /// A component to call, and a method of it.
+    /// A component and one of its methods to call.
     call: Option<(String, String)>,
 }
 
 impl Target {
-    /// A value of the application's `.env`.
+    /// Returns a variable of the application's `.env`.
     fn env(&self, name: &str) -> Option<&str> {
         let found = self.environment.iter().find(|(other, _)| other == name);
         found.map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
     }
 }
 
-/// The command line of `doctor`.
+/// Builds the command line of `doctor`.
 pub fn command() -> Command {
     Command::new("doctor")
         .about("Check a set-up, from its settings to a real call; each line says that a part is ok, or what to do")
@@ -123,7 +123,7 @@ pub fn command() -> Command {
         .args(settings::arguments(&gateway::specs()))
 }
 
-/// Runs all checks; the error says how many failed.
+/// Runs all checks. The error tells how many failed.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let target = target(matches)?;
     let mut report = Report::default();
@@ -153,7 +153,7 @@ fn target(matches: &ArgMatches) -> anyhow::Result<Target> {
         None => Vec::new(),
     };
     let beside = files.env_file.as_deref().and_then(Path::parent).map(|folder| {
-        // `.env` alone is in the current directory.
+        // A plain `.env` is in the current directory.
         if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
     });
     let named = matches.get_one::<String>("app").map(PathBuf::from);
@@ -168,7 +168,7 @@ fn read_env(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
     Ok(dotenvy::from_path_iter(file).map_err(wrong)?.collect::<Result<_, _>>().map_err(wrong)?)
 }
 
-/// Whether the gateway can have its address; a gateway of ours that is there already is fine.
+/// Checks whether the gateway can listen on its address. A running gateway of ours on it is fine.
 fn port(settings: &GatewaySettings, report: &mut Report) {
     let address = &settings.listen;
     match address {

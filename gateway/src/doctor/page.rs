@@ -1,11 +1,11 @@
-//! Key, origins and signing key: what pages connect with, and as selector.
+//! Checks the key, the origins and the signing key, on which the connections of pages depend.
 
 use super::{Report, Target};
 use crate::auth::authority::Origin;
 
-/// What the package publishes as the default of `DIFFYNE_WS_KEY`: everybody knows it.
+/// The default of `DIFFYNE_WS_KEY` that the package publishes, so that everybody knows it.
 const PUBLISHED_KEY: &str = "d2c61c0f8393e8b5273e84879276cbe7";
-/// A key that is shorter can be guessed.
+/// A shorter key can be guessed.
 const KEY_CHARACTERS_MIN: usize = 16;
 
 pub(super) fn check(target: &Target, report: &mut Report) {
@@ -65,7 +65,7 @@ fn origins(target: &Target, report: &mut Report) {
     }
 }
 
-/// Laravel's own default names no port, and `php artisan serve` has one.
+/// Warns about Laravel's default `APP_URL`, which has no port, while `php artisan serve` uses one.
 fn local_port(target: &Target, report: &mut Report) {
     let url = target.settings.app_url.as_deref().unwrap_or_default().trim_end_matches('/');
     if matches!(url, "http://localhost" | "http://127.0.0.1") {

@@ -1,4 +1,4 @@
-//! Whether Redis is there, keeps what it is given, and is looked at under the names that Laravel uses.
+//! Checks whether Redis is reachable, keeps its data, and is used with the same key names as Laravel.
 
 use diffyne_shared::bus::Inspection;
 use diffyne_shared::settings::mask_url;
@@ -45,7 +45,8 @@ fn server(url: &str, found: &Inspection, report: &mut Report) {
     }
 }
 
-/// What an application that publishes by itself writes to is what Laravel makes of the name `{diffyne}:ingress`.
+/// Checks the prefix. An application that publishes by itself writes to the key that Laravel makes of
+/// `{diffyne}:ingress`.
 fn prefix(target: &Target, report: &mut Report) {
     let ours = target.settings.redis.prefix.as_str();
     let expected: Vec<String> = match target.env("REDIS_PREFIX") {
@@ -53,7 +54,7 @@ fn prefix(target: &Target, report: &mut Report) {
         None if target.environment.is_empty() => return,
         None => {
             let name = target.env("APP_NAME").unwrap_or("Laravel");
-            // Laravel 12 and 13, and the older ones.
+            // Laravel 12 and 13 use the first, older releases the second.
             vec![format!("{}-database-", slug(name, '-')), format!("{}_database_", slug(name, '_'))]
         }
     };
@@ -68,7 +69,7 @@ fn prefix(target: &Target, report: &mut Report) {
     }
 }
 
-/// Laravel's `Str::slug`, for names in ASCII.
+/// Implements Laravel's `Str::slug` for names in ASCII.
 fn slug(name: &str, separator: char) -> String {
     let words = name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect::<Vec<_>>().join(&separator.to_string())
@@ -79,7 +80,7 @@ mod tests {
     use super::slug;
 
     #[test]
-    fn an_applications_name_becomes_a_prefix_as_in_laravel() {
+    fn an_application_name_becomes_the_same_prefix_as_in_laravel() {
         assert_eq!(slug("Laravel", '_'), "laravel");
         assert_eq!(slug("My Shop & Co.", '-'), "my-shop-co");
     }

@@ -1,4 +1,4 @@
-//! Whether workers are there, what they run calls on, and whether a call gets through all of it.
+//! Checks whether workers are reachable, what backend they use, and whether a call gets through to it.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -17,13 +17,13 @@ use crate::relay;
 use crate::scripts::ScriptPages;
 use crate::server::Gateway;
 
-/// How long a gateway that runs may take to answer.
+/// The time limit for a running gateway's answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the gateway made for the check may take to reach a worker.
+/// The time limit for the doctor's own gateway to reach a worker.
 const REACH_TIMEOUT: Duration = Duration::from_secs(3);
-/// A call that takes longer is worth a note.
+/// A slower call is reported.
 const SLOW_CALL: Duration = Duration::from_secs(1);
-/// A class that no application has: the answer tells that the call came through, and nothing was run.
+/// A class that no application has. The answer proves that the call got through, and nothing is run.
 const NOBODY: &str = "Diffyne\\Doctor\\Nobody";
 
 pub(super) async fn check(target: &Target, report: &mut Report) {
@@ -41,7 +41,7 @@ pub(super) async fn check(target: &Target, report: &mut Report) {
     }
 }
 
-/// Workers by address and those in the registry.
+/// Returns the workers of the settings and those in the registry.
 async fn addresses(target: &Target, report: &mut Report) -> Vec<Endpoint> {
     let mut addresses = target.settings.workers.clone();
     if let Some(url) = &target.settings.redis.url
@@ -70,7 +70,7 @@ async fn addresses(target: &Target, report: &mut Report) -> Vec<Endpoint> {
     addresses
 }
 
-/// Says hello to a worker.
+/// Exchanges hellos with a worker.
 async fn greet(target: &Target, address: &Endpoint, report: &mut Report) -> bool {
     let hello = match relay::greet_once(address, &target.settings).await {
         Ok(hello) => hello,
@@ -110,7 +110,7 @@ async fn greet(target: &Target, address: &Endpoint, report: &mut Report) -> bool
     true
 }
 
-/// Whether a gateway of ours answers there.
+/// Whether one of our gateways answers at this address.
 pub(super) fn is_ours(address: &Endpoint) -> bool {
     get_health(address).is_some_and(|health| health.contains("\"gateway\""))
 }
@@ -125,7 +125,7 @@ fn get_health(address: &Endpoint) -> Option<String> {
     Some(answer)
 }
 
-/// A call through a gateway made for it, with these settings and these workers, to a worker and its application.
+/// Makes a call through a temporary gateway with these settings and workers, to a worker and its application.
 async fn call(target: &Target, addresses: &[Endpoint], report: &mut Report) {
     let mut settings = target.settings.clone();
     settings.listen = Endpoint::tcp("127.0.0.1", 0);
@@ -164,7 +164,8 @@ async fn call(target: &Target, addresses: &[Endpoint], report: &mut Report) {
     }
 }
 
-/// A call, or an update of nobody's property: the latter has to be signed, so that the keys are compared as well.
+/// Builds a call, or an update of a property of a component that does not exist. The update has to be signed, so it
+/// checks the signing keys as well.
 fn message(target: &Target, class: &str, method: &str) -> String {
     if target.call.is_some() {
         let call = json!({"type": "call", "componentId": "diffyne-doctor", "componentClass": class, "method": method, "params": [], "state": {"doctor": true}});

@@ -1,6 +1,6 @@
-//! The AJAX endpoint: component calls as HTTP requests, where a WebSocket does not work or is not wanted.
+//! The AJAX endpoint: component calls as HTTP requests, for clients without a WebSocket.
 //!
-//! A call takes the same way to a worker as one by WebSocket, and its broadcasts leave for the cluster as well.
+//! A call reaches a worker in the same way as a call by WebSocket, and its broadcasts go to the whole cluster as well.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -26,12 +26,12 @@ use crate::shard::state::Shard;
 /// The header in which a page names its WebSocket connection, which does not get the broadcasts of the call.
 const CLIENT_ID: &str = "x-diffyne-client-id";
 
-/// What is served below the prefix.
+/// A route below the prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// `update`: calls and property updates.
     Update,
-    /// `update/lazy`, and `lazy` as diffyne.js asks: a lazy component.
+    /// `update/lazy`, and `lazy` as diffyne.js requests it: lazy components.
     Lazy,
     /// `session`: the cookies of a login over the socket.
     Session,
@@ -39,7 +39,7 @@ pub enum Route {
     Health,
 }
 
-/// The route of a path, if it is below the prefix.
+/// Returns the route of a path below the prefix.
 pub fn route(prefix: &str, path: &str) -> Option<Route> {
     match path.strip_prefix(prefix)?.strip_prefix('/')? {
         "update" => Some(Route::Update),
@@ -125,7 +125,7 @@ async fn set_cookies(shard: &Shard, body: Incoming, guest: bool) -> Response<Ful
     }
 }
 
-/// The client id that a page names, if it looks like one of ours.
+/// Returns the client id that a page names, if it has the format of our ids.
 fn client_id(headers: &HeaderMap) -> Option<&str> {
     let id = headers.get(CLIENT_ID)?.to_str().ok()?;
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn only_ids_of_ours_are_taken_from_a_request() {
+    fn only_ids_in_our_format_are_accepted() {
         let headers = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(CLIENT_ID, HeaderValue::from_static(value));

@@ -21,14 +21,14 @@ use crate::shard::state::Shard;
 
 type Refusal = Box<Response<Full<Bytes>>>;
 
-/// The field that tells a call from a property update.
+/// The field that distinguishes a call from a property update.
 #[derive(Deserialize, Default)]
 struct TypeField<'a> {
     #[serde(borrow, default, rename = "type")]
     kind: Option<&'a str>,
 }
 
-/// Cancels a call when its request is dropped before the result is there.
+/// Cancels a call when its request is dropped before the result is available.
 struct CancelOnDrop<'a> {
     shard: &'a Shard,
     number: u64,
@@ -42,7 +42,7 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
-/// Serves one call; `is_lazy` when the path says that a lazy component is mounted.
+/// Serves one call. `is_lazy` is set if the path says that a lazy component is mounted.
 pub(super) async fn serve(shard: &Rc<Shard>, is_lazy: bool, caller: Caller, body: Incoming) -> Response<Full<Bytes>> {
     let body = match read_body(shard, body).await {
         Ok(body) => body,
@@ -60,7 +60,7 @@ pub(super) async fn serve(shard: &Rc<Shard>, is_lazy: bool, caller: Caller, body
     shard.relay.submit(request, CallOrigin::Ajax(pending));
     let response = response.await;
     drop(cancel);
-    // The relay ends every call, unless the thread ends before.
+    // The relay ends every call, unless the thread ends first.
     response.map_or_else(|_| refused(StatusCode::SERVICE_UNAVAILABLE, "The server stops."), to_http)
 }
 
@@ -85,7 +85,7 @@ async fn read_body(shard: &Shard, body: Incoming) -> Result<Bytes, Refusal> {
     }
 }
 
-/// What a call asks for, and the push that it reacts to.
+/// Returns the kind of a call, and the push that it reacts to.
 fn check(text: &str, is_lazy: bool) -> Result<(CallKind, Option<Cause>), Refusal> {
     let head = DataHead::read(text);
     head.check_lengths().map_err(|text| refuse(StatusCode::BAD_REQUEST, &text))?;
@@ -140,7 +140,7 @@ pub fn complete(shard: &Shard, pending: PendingRequest, result: &RelayResult<'_>
         RelayResult::Reply(reply) => worker_response(reply, &ids),
         RelayResult::Failed(failure, text) => failed(*failure, text),
     };
-    // The browser may have gone: then the response is dropped.
+    // The browser may be gone; then the response is dropped.
     let _ = pending.response.send(response);
 }
 

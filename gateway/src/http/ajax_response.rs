@@ -10,7 +10,7 @@ use serde_json::json;
 use super::response::{JSON, respond};
 use crate::shard::call::AjaxResponse;
 
-/// The response to a call that the gateway fails itself.
+/// Builds the response to a call that the gateway itself fails.
 pub(super) fn failed(failure: FailureKind, text: &str) -> AjaxResponse {
     let status = match failure {
         FailureKind::Invalid | FailureKind::Subscribe | FailureKind::GrantExpired => StatusCode::BAD_REQUEST,
@@ -24,12 +24,12 @@ pub(super) fn failed(failure: FailureKind, text: &str) -> AjaxResponse {
     AjaxResponse { status, body: body.into(), set_cookie: Vec::new() }
 }
 
-/// A refusal in the shape that the package's own endpoint uses.
+/// Builds a refusal in the format of the package's own endpoint.
 pub(super) fn refused(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     respond(status, JSON, json!({"success": false, "error": text}).to_string())
 }
 
-/// The HTTP response, with the cookies of the call.
+/// Converts a call's response to HTTP, with its cookies.
 pub(super) fn to_http(response: AjaxResponse) -> Response<Full<Bytes>> {
     let mut http = respond(response.status, JSON, response.body);
     let headers = http.headers_mut();

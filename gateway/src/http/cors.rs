@@ -1,12 +1,12 @@
-//! Cross-origin requests: which pages may call, and what a browser is told of it before and after.
+//! Cross-origin requests: sets the response headers that tell a browser which pages may call.
 
 use diffyne_shared::settings::gateway::GatewaySettings;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// How long a browser may remember a preflight's answer, in seconds.
+/// How long a browser may cache a preflight response, in seconds.
 const PREFLIGHT_SECONDS: &str = "600";
 
-/// Adds what the page behind this request may see. Cookies are allowed to those that may act as their user only.
+/// Adds the headers that let the requesting page read the response. Only pages that act as their user may send cookies.
 pub(super) fn allow(headers: &mut HeaderMap, origin: Option<&HeaderValue>, guest: bool) {
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {
@@ -17,10 +17,10 @@ pub(super) fn allow(headers: &mut HeaderMap, origin: Option<&HeaderValue>, guest
     }
 }
 
-/// Adds the answers to a preflight.
+/// Adds the headers of a preflight response.
 pub(super) fn preflight(headers: &mut HeaderMap, settings: &GatewaySettings) {
     let mut list = |name: HeaderName, values: &[String]| {
-        // Checked when the settings were read.
+        // The values were checked when the settings were read, so this does not fail.
         if let Ok(value) = HeaderValue::from_str(&values.join(", ")) {
             headers.insert(name, value);
         }

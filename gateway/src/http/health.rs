@@ -1,4 +1,5 @@
-//! `GET /health`: what a load balancer and a person want to know. Always 200 while the process serves.
+//! `GET /health`: the state of the gateway for load balancers and people. The status is always 200 while the process
+//! serves.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,7 @@ use serde_json::json;
 
 use crate::quota::Quota;
 
-/// Collects the figures.
+/// Collects the values for `/health`.
 pub struct HealthSource {
     bus: Bus,
     quota: Arc<Quota>,
@@ -19,34 +20,34 @@ pub struct HealthSource {
     workers: ArcSwap<WorkerCounts>,
 }
 
-/// The workers that this gateway knows of.
+/// The number of workers that this gateway knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WorkerCounts {
-    /// All that are announced or listed.
+    /// All workers that are announced or listed.
     pub known: usize,
-    /// Those that answer, of these.
+    /// The workers among them that answer.
     pub reachable: usize,
-    /// Those that answer and cannot run calls, of these: their PHP does not start, for example.
+    /// The workers among them that answer but cannot run calls: their PHP does not start, for example.
     pub faulty: usize,
 }
 
 impl HealthSource {
-    /// A source for this start of the gateway.
+    /// Creates a source for this start of the gateway.
     pub fn new(bus: Bus, quota: Arc<Quota>) -> Arc<Self> {
         Arc::new(Self { bus, quota, started: Instant::now(), workers: ArcSwap::default() })
     }
 
-    /// Tells how the workers are.
+    /// Sets the worker counts.
     pub fn set_workers(&self, counts: WorkerCounts) {
         self.workers.store(Arc::new(counts));
     }
 
-    /// How the workers are.
+    /// Returns the worker counts.
     pub fn workers(&self) -> WorkerCounts {
         **self.workers.load()
     }
 
-    /// What is wrong, in words.
+    /// Returns the current problems as text.
     pub fn reasons(&self) -> Vec<String> {
         let WorkerCounts { known, reachable, faulty } = self.workers();
         let mut reasons = Vec::new();
@@ -69,7 +70,7 @@ impl HealthSource {
         reasons
     }
 
-    /// The whole answer.
+    /// Returns the complete response as JSON.
     pub fn json(&self) -> String {
         let reasons = self.reasons();
         let presence = self.bus.presence();

@@ -1,5 +1,5 @@
-//! HTTP connections that have not sent a request yet. When a thread has as many as it takes, it closes the oldest of
-//! them to make room: a connection that sends nothing keeps nobody out.
+//! HTTP connections that have not sent a request yet. A thread that is at its limit closes the oldest of them, so that
+//! silent connections do not keep others out.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -7,7 +7,7 @@ use std::rc::{Rc, Weak};
 
 use tokio::sync::Notify;
 
-/// One connection, until its first request has arrived.
+/// A connection, until its first request has arrived.
 #[derive(Debug, Default)]
 pub(super) struct IdleConnection {
     has_request: Cell<bool>,
@@ -20,27 +20,28 @@ impl IdleConnection {
         self.has_request.set(true);
     }
 
-    /// Returns when the connection has to make room.
+    /// Returns when the connection is evicted.
     pub(super) async fn evicted(&self) {
         self.evict.notified().await;
     }
 }
 
-/// The HTTP connections of one thread; it knows those without a request, the oldest first.
+/// The HTTP connections of one thread, with a list of those without a request, oldest first.
 #[derive(Debug, Default)]
 pub struct IdleConnections {
     idle: RefCell<VecDeque<Weak<IdleConnection>>>,
     open: Cell<usize>,
 }
 
-/// A connection's slot on its thread; released when it is dropped.
+/// A connection's slot on its thread. Dropping it releases the slot.
 pub(super) struct ConnectionSlot {
     pub(super) connection: Rc<IdleConnection>,
     connections: Rc<IdleConnections>,
 }
 
 impl IdleConnections {
-    /// A slot for a new connection among `most`; `None` when all others have a request under way.
+    /// Opens a slot for a new connection, with at most `most` slots. Returns `None` if all other connections have a
+    /// request in progress.
     pub(super) fn open(self: &Rc<Self>, most: usize) -> Option<ConnectionSlot> {
         if self.open.get() >= most && !self.evict_oldest() {
             return None;
@@ -84,7 +85,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     #[test]
-    fn the_oldest_without_a_request_makes_room() {
+    fn the_oldest_connection_without_a_request_is_evicted() {
         let connections = Rc::new(IdleConnections::default());
         let (first, second) = (connections.open(2).unwrap(), connections.open(2).unwrap());
         first.connection.set_active();
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_remembered_of_connections_that_have_gone() {
+    fn closed_connections_are_forgotten() {
         let connections = Rc::new(IdleConnections::default());
         for _ in 0..1000 {
             let slot = connections.open(10).unwrap();

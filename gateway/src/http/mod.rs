@@ -1,4 +1,4 @@
-//! The public port: handshakes, `/health`, and the pages that the program serves beside them.
+//! The public port: WebSocket handshakes, `/health`, and other pages.
 
 pub mod ajax;
 pub mod ajax_call;
@@ -36,9 +36,9 @@ use pages::page_response;
 use response::{JSON, not_found, respond};
 use stream::{HttpStream, UnflushedResponses};
 
-/// Connections of one process that may be no WebSocket yet.
+/// The number of connections of one process that may not be a WebSocket yet.
 const HANDSHAKES_MAX: usize = 8192;
-/// Bytes of the headers of one request.
+/// The limit of one request's headers, in bytes.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves one accepted connection.
@@ -105,7 +105,7 @@ where
         served = &mut served => served,
         () = idle.evicted() => return shard.metrics.handshake("evicted"),
         () = shard.stopping.cancelled() => {
-            // A request under way is finished; a connection without one is closed.
+            // A request in progress is finished; a connection without one is closed.
             served.as_mut().graceful_shutdown();
             served.await
         }

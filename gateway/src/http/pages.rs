@@ -1,4 +1,4 @@
-//! Pages and scripts that a program serves beside the WebSocket.
+//! Pages and scripts that the program serves beside the WebSocket.
 
 use std::pin::Pin;
 
@@ -10,36 +10,36 @@ use hyper::{Request, Response, StatusCode};
 
 use super::response::respond;
 
-/// A page, ready to be sent.
+/// A page that is ready to be sent.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// MIME type.
+    /// The MIME type.
     pub content_type: &'static str,
-    /// Content.
+    /// The content.
     pub body: Bytes,
-    /// The hash of the content.
+    /// The hash of the content, as an entity tag.
     pub etag: String,
-    /// How browsers may cache it.
+    /// How browsers may cache the page.
     pub cache: CachePolicy,
 }
 
 /// How browsers may cache a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CachePolicy {
-    /// They ask each time whether it has changed.
+    /// Browsers ask each time whether the page has changed.
     Revalidate,
-    /// They keep it: its address contains the hash of its content.
+    /// Browsers keep the page, because its address contains the hash of its content.
     Immutable,
 }
 
-/// A page that may have to be rendered first.
+/// The future of a page, which may have to be rendered first.
 pub type PageFuture<'a> = Pin<Box<dyn Future<Output = Option<Page>> + 'a>>;
 
-/// What a program serves beside the WebSocket.
+/// The pages that a program serves beside the WebSocket.
 pub trait Pages: Send + Sync {
-    /// The page at a path.
+    /// Returns the page at a path.
     fn page<'a>(&'a self, path: &'a str) -> PageFuture<'a>;
-    /// The JSON of `/health`.
+    /// Returns the JSON of `/health`.
     fn health(&self) -> String;
 }
 
@@ -61,7 +61,7 @@ pub(super) fn page_response(request: &Request<Incoming>, page: &Page) -> Respons
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(policy));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if page.content_type.starts_with("text/javascript") {
-        // Browsers fetch modules with CORS, also for pages on other hosts.
+        // Browsers fetch modules with CORS, including those for pages on other hosts.
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     }
     response

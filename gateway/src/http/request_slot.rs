@@ -1,4 +1,5 @@
-//! Slots of AJAX calls: a limited number in all and per address, each held until its response has been written.
+//! Slots of AJAX calls. Their number is limited in all and per address; each is held until its response has been
+//! written.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,13 +15,13 @@ use crate::quota::HttpTicket;
 use crate::shard::call::AjaxResponse;
 use crate::shard::state::Shard;
 
-/// A slot among the AJAX calls; released when it is dropped.
+/// A slot of an AJAX call. Dropping it releases the slot.
 pub(super) struct RequestSlot {
     _all: RequestCount,
     _address: Option<HttpTicket>,
 }
 
-/// One of all AJAX calls.
+/// One of the counted AJAX calls.
 struct RequestCount(Arc<AtomicUsize>);
 
 impl Drop for RequestCount {
@@ -30,7 +31,7 @@ impl Drop for RequestCount {
 }
 
 impl RequestSlot {
-    /// A slot for a call from this address, or the response that says why there is none.
+    /// Takes a slot for a call from this address. The error is the response that refuses the call.
     fn take(shard: &Shard, address: IpAddr) -> Result<Arc<Self>, AjaxResponse> {
         let refused = |label: &str, failure, text| {
             shard.metrics.requests.with_label_values(&[label]).inc();
@@ -50,7 +51,7 @@ impl RequestSlot {
             let text = "Too many requests are waiting. The call was not run.";
             return Err(refused("full", FailureKind::Overloaded, text));
         }
-        // From here on, dropping it releases the slot.
+        // From here on, dropping the count releases it.
         let all = RequestCount(Arc::clone(&shard.requests));
         // Behind a proxy that does not name its clients, all of them would share the proxy's address.
         let of_address = if shard.admission.is_trusted(address) {
@@ -65,7 +66,7 @@ impl RequestSlot {
     }
 }
 
-/// Serves a request in a slot, which the response keeps until it has been written.
+/// Serves a request in a slot. The response keeps the slot until it has been written.
 pub(super) async fn with_slot(
     shard: &Shard,
     address: IpAddr,

@@ -1,5 +1,5 @@
-//! The stream under an HTTP connection: one whose client does not read its answer ends, and what an answer holds is
-//! given back when it has been written.
+//! The stream under an HTTP connection. It ends if the client does not read the response, and it releases what a
+//! response holds once that has been written.
 
 use std::any::Any;
 use std::io::{self, IoSlice};
@@ -11,12 +11,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// What answers hold that have not been written: their places among the requests.
+/// Resources of responses that have not been written yet, such as request slots.
 #[derive(Clone, Default)]
 pub(super) struct UnflushedResponses(Arc<Mutex<Vec<Arc<dyn Any + Send + Sync>>>>);
 
 impl UnflushedResponses {
-    /// Keeps something until what was written so far has left.
+    /// Keeps a resource until everything written so far has left.
     pub(super) fn keep(&self, held: Arc<dyn Any + Send + Sync>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(held);
     }
@@ -30,7 +30,7 @@ impl UnflushedResponses {
 pub(super) struct HttpStream<S> {
     stream: S,
     write_timeout: Duration,
-    /// When the write that waits for the client gives up.
+    /// The time at which a blocked write fails.
     deadline: Option<Pin<Box<Sleep>>>,
     unflushed: UnflushedResponses,
 }
@@ -44,7 +44,7 @@ impl<S> HttpStream<S> {
         self.stream
     }
 
-    /// A write that waits has a deadline, from its beginning on.
+    /// Gives a blocked write a deadline, from its beginning on.
     fn limited<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.deadline = None;

@@ -1,4 +1,4 @@
-//! From an HTTP request to a WebSocket connection, or to the response that says why not.
+//! Turns an HTTP request into a WebSocket connection, or into a response that refuses it.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -22,7 +22,7 @@ use crate::relay::Caller;
 use crate::shard::state::Shard;
 use crate::socket::io;
 
-/// The response to a refused handshake. It also closes the connection.
+/// Builds the response to a refused handshake. It also closes the connection.
 fn refuse(shard: &Shard, refusal: Refusal) -> Response<Full<Bytes>> {
     shard.metrics.handshake(refusal.label());
     let text = |status, words: &'static str| respond(status, "text/plain; charset=utf-8", words);
@@ -76,7 +76,7 @@ pub(super) fn upgrade(shard: &Rc<Shard>, request: Request<Incoming>, peer: Optio
     Response::from_parts(head, Full::default())
 }
 
-/// Takes the stream back from hyper, with the bytes that hyper has read already, and starts the session.
+/// Takes the stream back from hyper, with the bytes that hyper has already read, and starts the session.
 async fn start_session(
     shard: Rc<Shard>,
     upgraded: fastwebsockets::upgrade::UpgradeFut,
@@ -103,6 +103,6 @@ async fn start_session(
     let terms = shard.terms(ticket);
     let connection = Connection::new(writer, caller, terms, shard.hub.now());
     shard.hub.insert(&connection);
-    // A task of its own, so that the task of the handshake, with all that it holds, ends here.
+    // A separate task, so that the handshake's task ends here and releases everything that it holds.
     tokio::task::spawn_local(session::run(Rc::clone(&shard), connection, reader, early));
 }

@@ -1,30 +1,30 @@
-//! Whether a worker that failed is tried: a circuit breaker with half-open probes.
+//! Decides whether a worker that failed is tried again: a circuit breaker with half-open probes.
 //!
-//! A failure is a call that ran out of time, a connection that broke under a call, or an answer that is none. After a
-//! few in a row the worker gets nothing for a while, then one call; if that goes well it is back, if not the pause
-//! doubles.
+//! A failure is a call that timed out, a connection that broke during a call, or an invalid answer. After several
+//! failures in a row, the worker gets no calls for a pause, and then a single call. If that succeeds, the worker is
+//! back in use; if it fails, the pause doubles.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// Failures in a row that open it.
+/// The number of consecutive failures that open the breaker.
 const FAILURES_MAX: u32 = 5;
-/// The first pause,
+/// The first pause.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
-/// and the longest.
+/// The longest pause.
 const PAUSE_LAST: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Calls pass.
     Closed,
-    /// None does before this moment; after it, one.
+    /// No call passes before this moment; after it, one passes as a probe.
     Open(Instant),
-    /// That one is under way.
+    /// The probe is in progress.
     Probing,
 }
 
-/// What became of a failure or a success.
+/// The change of state that a failure or a success caused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     None,
@@ -59,14 +59,15 @@ impl Breaker {
         self.state.get() == State::Closed
     }
 
-    /// A call was sent.
+    /// Notes that a call was sent.
     pub(super) fn sent(&self) {
         if matches!(self.state.get(), State::Open(_)) {
             self.state.set(State::Probing);
         }
     }
 
-    /// A call that was sent came back, neither well nor badly (`Busy`): whoever probes may probe again.
+    /// Notes that a call was handed back (`Busy`), which is neither a success nor a failure. A probe may be repeated at
+    /// once.
     pub(super) fn handed_back(&self) {
         if self.state.get() == State::Probing {
             self.state.set(State::Open(Instant::now()));
@@ -87,7 +88,7 @@ impl Breaker {
         let opens = match self.state.get() {
             State::Closed => self.failures.get() >= FAILURES_MAX,
             State::Probing => true,
-            // A late failure of a call from before.
+            // This is a late failure of a call sent before the breaker opened.
             State::Open(_) => false,
         };
         if !opens {
@@ -109,13 +110,13 @@ mod tests {
         breaker.failed()
     }
 
-    /// The pause is over.
+    /// Ends the pause.
     fn wait(breaker: &Breaker) {
         breaker.state.set(State::Open(Instant::now()));
     }
 
     #[test]
-    fn a_worker_that_fails_is_left_out_and_tried_with_one_call() {
+    fn a_failing_worker_is_excluded_and_probed_with_one_call() {
         let breaker = Breaker::default();
         assert_eq!(open(&breaker), Change::Opened(PAUSE_FIRST));
         assert!(!breaker.allows());
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_fails_now_and_then_stays() {
+    fn a_worker_that_fails_occasionally_stays_in_use() {
         let breaker = Breaker::default();
         for _ in 0..100 {
             assert_eq!(breaker.failed(), Change::None);

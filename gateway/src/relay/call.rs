@@ -1,4 +1,4 @@
-//! A call as the relay takes it, and what its caller gets back.
+//! A call as the relay accepts it, and the result that its caller gets.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -8,14 +8,14 @@ use diffyne_shared::rpc::{CallKind, Cause, Reply, Transport};
 
 use crate::auth::cookie_store::CookieStore;
 
-/// Who calls, as workers are told. Made once a connection.
+/// The identity of a client, as workers get it. It is created once per connection.
 #[derive(Debug)]
 pub struct Caller {
-    /// Client id.
+    /// The client id.
     pub id: String,
-    /// Address of the browser.
+    /// The browser's address.
     pub ip: String,
-    /// `name: value` lines of the handshake.
+    /// The headers of the handshake, as `name: value` lines.
     pub headers: Box<[u8]>,
     /// Cookies set since the handshake.
     pub cookies: CookieStore,
@@ -24,53 +24,53 @@ pub struct Caller {
 /// A call for a worker.
 #[derive(Debug)]
 pub struct CallRequest {
-    /// Who calls.
+    /// The client that makes the call.
     pub caller: Rc<Caller>,
-    /// How the call came.
+    /// The transport by which the call arrived.
     pub transport: Transport,
-    /// What it asks for.
+    /// The kind of the call.
     pub kind: CallKind,
-    /// The push that it reacts to.
+    /// The push that the call reacts to.
     pub cause: Option<Cause>,
     /// The client's `data`.
     pub payload: Rc<str>,
-    /// When it arrived.
+    /// The time of the call's arrival.
     pub arrived: Instant,
-    /// When nobody waits for it any more.
+    /// The time after which nobody waits for the result.
     pub deadline: Instant,
 }
 
-/// What became of a call.
+/// The result of a call.
 #[derive(Debug)]
 pub enum RelayResult<'a> {
-    /// A worker ran it.
+    /// A worker ran the call.
     Reply(Reply<'a>),
-    /// It was not run, or nobody knows whether it was.
+    /// The call was not run, or it is unknown whether it was.
     Failed(FailureKind, &'static str),
 }
 
-/// Takes the results of calls. `O` is what the caller gave the relay with the call.
+/// Receives the results of calls. `O` is the origin that the caller gave the relay with the call.
 ///
 /// The relay holds no borrow while it calls a handler, so a handler may submit the next call.
 pub trait CallHandler<O> {
-    /// A call has ended.
+    /// Handles the end of a call.
     fn complete(&self, origin: O, result: &RelayResult<'_>);
-    /// A batch of calls has ended: what they put into outboxes can be written together.
+    /// Handles the end of a batch of calls, whose responses can be written together.
     fn batch_complete(&self);
 }
 
-/// What the relay counts.
+/// Receives the events that the relay counts.
 pub trait RelayObserver {
     /// A worker handed a call back.
     fn busy(&self);
-    /// A worker sent a reply that fits no call.
+    /// A worker sent a reply that matches no call.
     fn stray_reply(&self);
     /// A connection to a worker was made or lost.
     fn worker_connection(&self, up: bool);
-    /// A call whose client had left came back without having been run.
+    /// A cancelled call came back without having been run.
     fn cancelled(&self);
-    /// The number of calls that wait for a worker changed.
+    /// The number of calls that wait for a worker changed by `delta`.
     fn waiting(&self, delta: i64);
-    /// Whoever listens at a worker's address did not prove to be one.
+    /// A server at a worker's address did not prove that it is a worker.
     fn unproved(&self);
 }

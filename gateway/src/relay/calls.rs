@@ -1,4 +1,4 @@
-//! The calls under way on one thread: each is new, waiting for a worker, or sent to one.
+//! The calls in progress on one thread. Each is new, waiting for a worker, or sent to one.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use slab::Slab;
 use super::call::CallRequest;
 use super::upstream::{SendResult, Upstream};
 
-/// Where a call is.
+/// The state of a call.
 #[derive(Debug, Clone)]
 pub(super) enum CallState {
     New,
@@ -23,15 +23,15 @@ struct Entry<O> {
     origin: O,
     state: CallState,
     generation: u32,
-    /// When it began to wait, or was sent.
+    /// The time at which the call began to wait or was sent.
     since: Instant,
-    /// Nobody waits for it: it is not to move on.
+    /// The client no longer waits, so the call must not be sent.
     cancelled: bool,
-    /// Workers that handed it back; they are asked again when they tell of room.
+    /// Workers that handed the call back. They are tried again when they report room.
     refused_by: Vec<Rc<Upstream>>,
 }
 
-/// All calls by id. An id is a place in the slab and a generation, so that a late reply finds nobody.
+/// All calls by id. An id consists of a slab index and a generation, so a late reply matches no call.
 pub(super) struct CallTable<O> {
     entries: Slab<Entry<O>>,
     generation: u32,
@@ -90,11 +90,11 @@ impl<O> CallTable<O> {
         self.get(key).is_some_and(|entry| entry.refused_by.iter().any(|other| Rc::ptr_eq(other, upstream)))
     }
 
-    /// Writes the call into the worker's buffer. A call that does not fit there stays where it is.
+    /// Writes the call into the worker's buffer. A call that is too large for the worker keeps its state.
     pub(super) fn send(&mut self, key: u64, upstream: &Rc<Upstream>) -> SendResult {
         let Some(entry) = self.get_mut(key) else { return SendResult::Queued };
         let request = &entry.request;
-        // A call that never waited has its whole budget, and needs no look at the clock.
+        // A call that never waited has its whole budget, so reading the clock is unnecessary.
         let waited = matches!(entry.state, CallState::Waiting) || !entry.refused_by.is_empty();
         let now = if waited { Instant::now() } else { entry.since };
         let budget = request.deadline.saturating_duration_since(now);
@@ -122,17 +122,17 @@ impl<O> CallTable<O> {
         handed
     }
 
-    /// Calls that wait.
+    /// Returns the number of waiting calls.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// What is left of a call's time.
+    /// Returns the remaining time of a call.
     pub(super) fn budget(&self, key: u64, now: Instant) -> Option<Duration> {
         self.get(key).map(|entry| entry.request.deadline.saturating_duration_since(now))
     }
 
-    /// Lets a call wait for a worker; `false` when there is no place.
+    /// Queues a call for a worker. Returns `false` if the queue is full.
     pub(super) fn wait(&mut self, key: u64) -> bool {
         if self.waiting.len() >= self.waiting_max {
             return false;
@@ -144,7 +144,7 @@ impl<O> CallTable<O> {
         true
     }
 
-    /// The call that has waited longest. It may be asked of workers again that refused it before.
+    /// Returns the call that has waited longest. Workers that refused it before may be tried again.
     pub(super) fn first_waiting(&mut self) -> Option<u64> {
         while let Some(&key) = self.waiting.front() {
             if let Some(entry) = self.get_mut(key).filter(|entry| matches!(entry.state, CallState::Waiting)) {
@@ -160,7 +160,7 @@ impl<O> CallTable<O> {
         self.waiting.pop_front();
     }
 
-    /// Nobody waits for this call any more.
+    /// Marks a call as cancelled, because the client no longer waits for it.
     pub(super) fn cancel(&mut self, key: u64) {
         if let Some(entry) = self.get_mut(key) {
             entry.cancelled = true;
@@ -171,7 +171,7 @@ impl<O> CallTable<O> {
         self.get(key).is_some_and(|entry| entry.cancelled)
     }
 
-    /// Ends a call, whatever its place.
+    /// Removes a call, whatever its state.
     pub(super) fn remove(&mut self, key: u64) -> Option<O> {
         self.get(key)?;
         let entry = self.entries.remove(slot(key));
@@ -187,7 +187,8 @@ impl<O> CallTable<O> {
         self.get(key).is_some_and(|entry| matches!(&entry.state, CallState::Sent(at) if Rc::ptr_eq(at, upstream)))
     }
 
-    /// Ends a call that this worker answered, and tells how long it had it; `None` when it has no such call.
+    /// Removes a call that this worker answered. Returns its origin and the time the worker took, or `None` if the
+    /// worker has no such call.
     pub(super) fn take_sent(&mut self, key: u64, upstream: &Rc<Upstream>, now: Instant) -> Option<(O, Duration)> {
         if !self.is_with(key, upstream) {
             return None;
@@ -196,7 +197,7 @@ impl<O> CallTable<O> {
         self.remove(key).zip(Some(took))
     }
 
-    /// A worker handed the call back.
+    /// Notes that a worker handed the call back.
     pub(super) fn refused(&mut self, key: u64, upstream: &Rc<Upstream>) -> bool {
         if !self.is_with(key, upstream) {
             return false;
@@ -209,7 +210,7 @@ impl<O> CallTable<O> {
         true
     }
 
-    /// The calls of a lost worker: those it never got, and the others.
+    /// Returns the calls of a lost worker: those that never reached it, and the others.
     pub(super) fn of_upstream(&mut self, upstream: &Rc<Upstream>, unsent: &[u64]) -> (Vec<u64>, Vec<u64>) {
         let with_upstream: Vec<u64> =
             self.entries.iter().map(|(slot, _)| self.key(slot)).filter(|key| self.is_with(*key, upstream)).collect();
@@ -241,8 +242,8 @@ impl<O> CallTable<O> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    //! The table against a model of it: whatever workers and clients do in whatever order, each call is in one place,
-    //! ends once, and is with one worker at most.
+    //! Compares the table with a model. Whatever workers and clients do, and in whatever order, each call has one
+    //! state, ends once, and is with at most one worker.
 
     use std::collections::BTreeMap;
     use std::rc::Rc;
@@ -259,19 +260,19 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        /// A call arrives, for a worker if one is named, else for the queue.
+        /// A call arrives, and is sent to a worker if one is given, otherwise queued.
         Arrive(Option<usize>),
-        /// The first that waits goes to a worker.
+        /// The first waiting call is sent to a worker.
         Send(usize),
-        /// A worker answers the n-th call there is, whether it has it or not.
+        /// A worker answers the n-th call, whether it has that call or not.
         Answer(usize, usize),
-        /// It hands it back.
+        /// A worker hands the n-th call back.
         Busy(usize, usize),
-        /// A worker's connection breaks; so many of its newest calls never left.
+        /// A worker's connection breaks before this many of its newest calls were written.
         Lost(usize, usize),
         /// A client leaves.
         Cancel(usize),
-        /// An answer for a call that ended long ago.
+        /// An answer arrives for a call that ended long ago.
         Stale(usize),
     }
 
@@ -336,7 +337,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
         #[test]
-        fn every_call_is_in_one_place_and_ends_once(steps in proptest::collection::vec(step(), 1..80)) {
+        fn every_call_has_one_state_and_ends_once(steps in proptest::collection::vec(step(), 1..80)) {
             let (mut table, upstreams) = (CallTable::new(QUEUE), upstreams());
             let mut model: BTreeMap<u64, At> = BTreeMap::new();
             let (mut ended, mut number) = (Vec::new(), 0u64);

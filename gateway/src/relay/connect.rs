@@ -1,4 +1,4 @@
-//! Opening a connection to a worker, and the first words on it.
+//! Opens a connection to a worker and exchanges hellos.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::settings::RelaySettings;
 
-/// How long connecting and the hello may take.
+/// The time limit for connecting and exchanging hellos.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Unacknowledged bytes for so long: the worker's host is gone.
+/// How long bytes may stay unacknowledged before the worker's host counts as gone.
 const UNACKED_MAX: Duration = Duration::from_secs(1);
 
-/// A worker that has proved what it has to, and said hello.
+/// A connection to a worker that has proved the token and said hello.
 pub(super) struct Connected {
     pub(super) stream: Stream,
     pub(super) reader: FrameReader,
@@ -28,10 +28,10 @@ pub(super) struct Connected {
 /// Why a worker cannot be called.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum ConnectError {
-    /// It cannot be reached, or does not speak our protocol.
+    /// The worker cannot be reached, or does not speak our protocol.
     #[error("{0}")]
     Unreachable(String),
-    /// It is not let in here, or we are not let in there.
+    /// One side does not trust the other.
     #[error("{0}")]
     Untrusted(HandshakeError),
 }
@@ -41,7 +41,7 @@ impl ConnectError {
         Self::Unreachable(error.to_string())
     }
 
-    /// Whether somebody listens there who has not proved to be a worker of ours.
+    /// Whether the server at this address has not proved that it is one of our workers.
     pub fn is_unproved(&self) -> bool {
         matches!(self, Self::Untrusted(HandshakeError::Unproved(_)))
     }
@@ -53,7 +53,7 @@ impl From<HandshakeError> for ConnectError {
     }
 }
 
-/// Connects, proves who this is, has the worker prove the same, and exchanges hellos.
+/// Connects, exchanges proofs of the token with the worker, and exchanges hellos.
 pub(super) async fn connect(address: &Endpoint, settings: &RelaySettings) -> Result<Connected, ConnectError> {
     let tokens = settings.tokens.load_full();
     if tokens.is_empty() && !address.is_local() {
@@ -63,7 +63,7 @@ pub(super) async fn connect(address: &Endpoint, settings: &RelaySettings) -> Res
     let work = async {
         let mut stream = Stream::connect(address).await.map_err(ConnectError::words)?;
         if let Stream::Tcp(tcp) = &stream {
-            // Not every kernel knows it; without it a vanished host is noticed later.
+            // Not every kernel supports this. Without it, a vanished host is noticed later.
             let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(Some(UNACKED_MAX));
         }
         match (&settings.tls, address) {
@@ -82,7 +82,7 @@ pub(super) async fn connect(address: &Endpoint, settings: &RelaySettings) -> Res
     tokio::time::timeout(CONNECT_TIMEOUT, work).await.unwrap_or_else(|_| late())
 }
 
-/// Says hello to a worker and hangs up: what it is, or why it does not answer.
+/// Exchanges hellos with a worker and hangs up. Returns the worker's hello, or why there is none.
 pub async fn greet_once(address: &Endpoint, settings: &GatewaySettings) -> Result<Hello, ConnectError> {
     let tokens = Tokens::shared(&settings.worker_tokens);
     let settings = RelaySettings::new(settings, "doctor".to_owned(), tokens).map_err(ConnectError::Unreachable)?;

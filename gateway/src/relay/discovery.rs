@@ -1,5 +1,5 @@
-//! Who is there: workers named in the settings, and those that announced themselves in Redis. With Redis gone the
-//! list stays as it was.
+//! Finds workers: those named in the settings, and those that announced themselves in Redis. While Redis is away, the
+//! list stays unchanged.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use tokio::sync::watch;
 /// The addresses of all workers.
 pub type Workers = Arc<Vec<Endpoint>>;
 
-/// How often the registry is read without being told of a change.
+/// How often the registry is read when no change is announced.
 const READ_EVERY: Duration = Duration::from_secs(1);
-/// How long a registry that suddenly says nobody is disbelieved: Redis may have come back empty.
+/// How long a registry that suddenly is empty is ignored: Redis may have restarted without its data.
 const EMPTY_GRACE: Duration = Duration::from_secs(10);
 
 /// Keeps the list up to date until the program ends.

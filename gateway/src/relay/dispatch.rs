@@ -1,4 +1,4 @@
-//! Gives calls to workers, lets them wait, cancels them, and ends those whose time is over.
+//! Sends calls to workers, queues them, cancels them, and ends those whose time is over.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,12 +20,12 @@ const OVERLOADED: &str = "The server is overloaded. The call was not run.";
 const TIMED_OUT: &str = "The call took too long. It may or may not have run.";
 const NOT_FREE_IN_TIME: &str = "No worker became free in time. The call was not run.";
 const NO_WORKER: &str = "No worker is available. The call was not run.";
-/// With fewer waiting calls than this, the time that they take is not estimated.
+/// With fewer waiting calls than this, their duration is not estimated.
 const ESTIMATE_FROM_WAITING: usize = 16;
 /// How often deadlines are checked.
 pub(super) const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
-/// One thread's relay. `O` is what the caller gets back with the result of a call.
+/// One thread's relay. `O` is the origin that the caller gets back with the result of a call.
 pub struct Relay<O> {
     pub(super) settings: RelaySettings,
     pub(super) calls: RefCell<CallTable<O>>,
@@ -33,12 +33,12 @@ pub struct Relay<O> {
     pub(super) handler: Rc<dyn CallHandler<O>>,
     pub(super) observer: Rc<dyn RelayObserver>,
     pub(super) throughput: Throughput,
-    /// Since when no worker is connected.
+    /// The time since which no worker is connected.
     alone_since: Cell<Option<Instant>>,
 }
 
 impl<O: 'static> Relay<O> {
-    /// A relay without workers. It must live on a `LocalSet`.
+    /// Creates a relay without workers. It must be used on a `LocalSet`.
     pub fn new(settings: RelaySettings, observer: Rc<dyn RelayObserver>, handler: Rc<dyn CallHandler<O>>) -> Rc<Self> {
         Rc::new(Self {
             calls: RefCell::new(CallTable::new(settings.queue_max)),
@@ -51,7 +51,7 @@ impl<O: 'static> Relay<O> {
         })
     }
 
-    /// Gives a call to a worker, or lets it wait for one.
+    /// Sends a call to a worker, or queues it.
     pub fn submit(&self, request: CallRequest, origin: O) {
         let key = self.calls.borrow_mut().insert(request, origin);
         match self.try_send(key) {
@@ -62,8 +62,8 @@ impl<O: 'static> Relay<O> {
         }
     }
 
-    /// Cancels the calls of a client that has left: those that have not started need not run. Returns how many calls will
-    /// have no result any more.
+    /// Cancels the calls of a client that has left; those that have not started need not run. Returns how many calls
+    /// will have no result.
     pub fn cancel(&self, matches: impl Fn(&O) -> bool) -> usize {
         let cancelled = self.calls.borrow().keys_where(matches);
         let mut dropped = 0;
@@ -85,12 +85,12 @@ impl<O: 'static> Relay<O> {
         dropped
     }
 
-    /// Addresses of the workers, and their health.
+    /// Returns the addresses of the workers, and their health.
     pub fn workers(&self) -> Vec<(Endpoint, Health)> {
         self.upstreams.borrow().iter().map(|upstream| (upstream.address.clone(), upstream.health())).collect()
     }
 
-    /// Gives a call that was handed back to another worker, or lets it wait for one.
+    /// Sends a call that was handed back to another worker, or queues it.
     pub(super) fn dispatch(&self, key: u64) {
         match self.try_send(key) {
             Some(SendResult::Queued) => {}
@@ -99,14 +99,14 @@ impl<O: 'static> Relay<O> {
         }
     }
 
-    /// Gives waiting calls to workers that have room, the oldest first.
+    /// Sends waiting calls to workers that have room, the oldest first.
     pub(super) fn dispatch_waiting(&self) {
         loop {
             let next = self.calls.borrow_mut().first_waiting();
             let Some(key) = next else { return };
             match self.try_send(key) {
                 Some(SendResult::Queued) => self.calls.borrow_mut().left_queue(),
-                // Its end takes it out of the queue.
+                // Failing the call also removes it from the queue.
                 Some(SendResult::TooLarge) => self.fail(key, FailureKind::TooLarge, TOO_LARGE),
                 None => return,
             }
@@ -123,7 +123,7 @@ impl<O: 'static> Relay<O> {
         }
     }
 
-    /// Whether the calls that wait already take longer than this call has time.
+    /// Whether the calls that already wait will take longer than this call has time.
     fn would_be_late(&self, key: u64) -> bool {
         let calls = self.calls.borrow();
         let ahead = calls.waiting();
@@ -134,7 +134,7 @@ impl<O: 'static> Relay<O> {
         self.throughput.time_for(ahead, now).zip(calls.budget(key, now)).is_some_and(|(wait, left)| wait > left)
     }
 
-    /// Sends a call to the worker that is chosen for it; `None` when no worker takes calls now.
+    /// Sends a call to the worker that is selected for it. Returns `None` if no worker takes calls now.
     fn try_send(&self, key: u64) -> Option<SendResult> {
         let upstream = {
             let (upstreams, calls) = (self.upstreams.borrow(), self.calls.borrow());
@@ -155,7 +155,7 @@ impl<O: 'static> Relay<O> {
         }
     }
 
-    /// Ends calls whose time is over, and tries again those that wait.
+    /// Ends calls whose time is over, and retries those that wait.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
         self.throughput.update(now, self.calls.borrow().waiting());

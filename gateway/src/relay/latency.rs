@@ -1,15 +1,16 @@
-//! How long a worker usually takes: an estimate of the median, so that one slow method does not count against it.
+//! Estimates a worker's usual latency. The estimate follows the median, so that one slow method does not count against
+//! the worker.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// Each answer moves the estimate by this part.
+/// The relative step by which each answer moves the estimate.
 const STEP: f64 = 0.1;
-/// Without an answer for so long, the estimate falls, so that the worker is tried again.
+/// The time without an answer after which the estimate falls, so that the worker is tried again.
 const STALE_AFTER: Duration = Duration::from_secs(1);
-/// and by half in this time.
+/// The time in which a stale estimate falls by half.
 const HALF_LIFE: Duration = Duration::from_secs(2);
-/// Below this, differences mean nothing.
+/// The smallest estimate, in microseconds. Differences below it mean nothing.
 const MICROS_MIN: f64 = 200.0;
 
 #[derive(Debug)]
@@ -23,17 +24,17 @@ impl Latency {
         Self { micros: Cell::new(MICROS_MIN), told: Cell::new(Instant::now()) }
     }
 
-    /// An answer took so long.
+    /// Records the duration of an answered call.
     pub(super) fn observe(&self, took: Duration, now: Instant) {
         let (known, sample) = (self.at(now), took.as_secs_f64() * 1e6);
         let moved = if sample > known { known * (1.0 + STEP) } else { known / (1.0 + STEP) };
-        // Not beyond what was seen.
+        // The estimate must not go beyond the sample.
         let next = if sample > known { moved.min(sample) } else { moved.max(sample) };
         self.micros.set(next.max(MICROS_MIN));
         self.told.set(now);
     }
 
-    /// The estimate in microseconds.
+    /// Returns the estimate in microseconds.
     pub(super) fn at(&self, now: Instant) -> f64 {
         let age = now.saturating_duration_since(self.told.get());
         let known = self.micros.get();
@@ -49,10 +50,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_counts_and_a_silent_worker_is_forgiven() {
+    fn the_estimate_follows_the_median_and_falls_while_a_worker_is_silent() {
         let (latency, now) = (Latency::new(), Instant::now());
         for n in 0..200 {
-            // One in ten is a slow method.
+            // One call in ten is of a slow method.
             let took = if n % 10 == 0 { Duration::from_secs(3) } else { Duration::from_millis(2) };
             latency.observe(took, now);
         }

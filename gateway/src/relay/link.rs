@@ -1,7 +1,7 @@
-//! The connection to one worker: kept up until the worker leaves the list, read, written, and watched.
+//! The connection to one worker: it is kept up until the worker leaves the list, and is read, written and monitored.
 //!
-//! A worker that sends nothing for the health interval is left out until it answers again. Calls that it has stay with
-//! it until its connection breaks (a vanished host breaks it within a second) or their time ends.
+//! A worker that sends nothing for the health interval gets no calls until it answers again. It keeps the calls that it
+//! has until its connection breaks (a vanished host breaks it within a second) or their time ends.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -24,14 +24,14 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
 /// A connection that lived this long resets the backoff.
 const STEADY: Duration = Duration::from_secs(5);
-/// A write buffer that grew beyond this is not kept.
+/// A write buffer that grew beyond this many bytes is not kept.
 const OUT_BYTES_KEPT: usize = 256 * 1024;
 
 const ANSWER_TOO_LARGE: &str = "The worker's answer is larger than this gateway takes. The call was run.";
 const WORKER_LOST: &str = "The worker is gone. The call may or may not have run.";
 
 impl<O: 'static> Relay<O> {
-    /// Keeps a connection to each worker of the list, and checks deadlines, until the thread ends.
+    /// Keeps a connection to each listed worker and checks deadlines until the thread ends.
     pub async fn run(self: Rc<Self>, mut workers: watch::Receiver<Workers>) {
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -47,7 +47,7 @@ impl<O: 'static> Relay<O> {
         }
     }
 
-    /// Connects to workers that are new on the list, and retires those that are gone from it.
+    /// Connects to workers that are new on the list, and retires those that left it.
     fn follow(self: &Rc<Self>, workers: &Workers) {
         let mut upstreams = self.upstreams.borrow_mut();
         upstreams.retain(|upstream| {
@@ -77,7 +77,8 @@ async fn keep_connected<O: 'static>(relay: Rc<Relay<O>>, upstream: Rc<Upstream>)
                 last_error = None;
                 let began = Instant::now();
                 serve(&relay, &upstream, connected).await;
-                // A worker that comes and goes is not tried at its own pace.
+                // A worker that keeps reconnecting must not set the pace, so only a steady connection resets the
+                // backoff.
                 if began.elapsed() >= STEADY {
                     backoff.reset();
                 }
@@ -91,7 +92,7 @@ async fn keep_connected<O: 'static>(relay: Rc<Relay<O>>, upstream: Rc<Upstream>)
     }
 }
 
-/// Logs why a worker cannot be reached, each reason once in a row.
+/// Logs why a worker cannot be reached, but not the same reason twice in a row.
 fn log_once<O>(relay: &Relay<O>, upstream: &Upstream, last: &mut Option<ConnectError>, error: ConnectError) {
     if error.is_unproved() {
         relay.observer.unproved();
@@ -152,7 +153,7 @@ async fn read_loop<O: 'static>(
     }
 }
 
-/// Writes what was queued since the last write, all at once and without a timer.
+/// Writes everything that was queued since the last write at once, without a timer.
 async fn write_loop(upstream: &Rc<Upstream>, mut write: WriteHalf<Stream>) -> String {
     loop {
         upstream.wake.notified().await;
@@ -176,7 +177,7 @@ async fn write_loop(upstream: &Rc<Upstream>, mut write: WriteHalf<Stream>) -> St
     }
 }
 
-/// Pings a silent worker, and leaves it out while it does not answer.
+/// Pings a silent worker, and excludes it while it does not answer.
 async fn health_loop<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>) {
     let interval = relay.settings.health;
     loop {
@@ -191,7 +192,8 @@ async fn health_loop<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>) 
     }
 }
 
-/// A worker's connection is lost. Calls that it had may have run; calls that never reached it go to another worker.
+/// Handles the loss of a worker's connection. Calls that reached the worker may have run; the others go to another
+/// worker.
 fn upstream_lost<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>) {
     let unsent = upstream.take_unsent();
     let (again, lost) = relay.calls.borrow_mut().of_upstream(upstream, &unsent);
@@ -207,7 +209,7 @@ fn upstream_lost<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>) {
     relay.handler.batch_complete();
 }
 
-/// A frame from a worker was too large, and was skipped.
+/// Handles a frame from a worker that was too large and was skipped.
 fn receive_oversized<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: OversizedFrame) {
     tracing::error!(worker = %upstream.address, bytes = frame.bytes, limit = relay.settings.frame_bytes_max,
             "a worker's frame is too large and was dropped: lower its DIFFYNE_WORKER_MAX_ANSWER");
@@ -243,7 +245,7 @@ fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Fra
     }
 }
 
-/// A worker has answered a call.
+/// Handles a worker's answer to a call.
 fn receive_reply<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, reply: Reply<'_>) {
     upstream.set_load(reply.load);
     upstream.set_faulty(reply.faulty);
@@ -263,7 +265,7 @@ fn receive_reply<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, repl
     relay.handler.complete(origin, &RelayResult::Reply(reply));
 }
 
-/// A worker has handed a call back.
+/// Handles a call that a worker hands back.
 fn receive_busy<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, id: u64) {
     upstream.set_busy();
     upstream.breaker.handed_back();

@@ -1,13 +1,14 @@
-//! The gateway's side of the relay protocol: which worker gets a call, and what becomes of it.
+//! The gateway's side of the relay protocol: selects a worker for each call, and returns the result.
 //!
-//! One relay a thread, with its own connection to each worker. A call runs at most once: a worker that has it, and has
-//! not handed it back (`Busy`), is the only one that ever gets it.
+//! Each thread has one relay, with its own connection to each worker. A call runs at most once: it goes to another
+//! worker only after the first one has handed it back (`Busy`).
 //!
-//! * [`discovery`]: which workers there are
-//! * [`upstream`]: one worker as this thread sees it; [`health`], [`breaker`] and [`latency`]: whether it is well
-//! * [`selection`]: which worker gets the next call
-//! * [`calls`]: the calls under way; [`throughput`]: how fast they are answered; [`dispatch`]: all of it together
-//! * [`connect`], [`link`]: opening a connection to a worker, and keeping it
+//! * [`discovery`]: finds workers
+//! * [`upstream`]: one worker as this thread sees it; [`health`], [`breaker`] and [`latency`]: its condition
+//! * [`selection`]: selects the worker for the next call
+//! * [`calls`]: the calls in progress; [`throughput`]: the rate at which they are answered; [`dispatch`]: combines
+//!   these parts
+//! * [`connect`], [`link`]: open a connection to a worker, and keep it
 
 mod breaker;
 mod call;

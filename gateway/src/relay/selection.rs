@@ -1,4 +1,4 @@
-//! Which worker gets the next call: of two random ones, the one that will have done with it sooner.
+//! Selects the worker for the next call: of two random ones, the one that is likely to finish it sooner.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::health::Health;
 use super::upstream::Upstream;
 
-/// The power of two choices among the workers that can take a call. One whose backend fails answers faster than those
-/// that work: it gets calls only while nobody else is there, so that somebody tells the client.
+/// Applies the power of two choices to the workers that can take a call. A worker whose backend fails answers faster
+/// than a healthy one, so it gets calls only if no worker is healthy: then the client at least gets an error.
 pub(super) fn choose(upstreams: &[Rc<Upstream>], refused: impl Fn(&Rc<Upstream>) -> bool) -> Option<&Rc<Upstream>> {
     let all_faulty = upstreams.iter().all(|upstream| upstream.health() != Health::Healthy);
     let takes = |upstream: &&Rc<Upstream>| {
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_cannot_run_calls_gets_them_only_when_it_is_the_last() {
+    fn a_faulty_worker_gets_calls_only_if_all_are_faulty() {
         let upstreams: Vec<Rc<Upstream>> = (0..2).map(|port| Upstream::new(Endpoint::tcp("h", port))).collect();
         for upstream in &upstreams {
             upstream.connected(&hello(), 1000);
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_gets_no_more_calls_than_it_takes() {
+    fn a_worker_gets_no_more_calls_than_it_has_room_for() {
         let upstream = Upstream::new(Endpoint::tcp("h", 1));
         upstream.connected(&Hello { capacity: 2, queue: Some(1), ..hello() }, 1000);
         let upstreams = [upstream];
@@ -90,14 +90,14 @@ mod tests {
             upstreams[0].latency.observe(Duration::from_millis(20), Instant::now());
             upstreams[1].latency.observe(Duration::from_millis(2), Instant::now());
         }
-        // Each answers at once: nothing but its latency tells them apart, until the fast one has ten times as many.
+        // Both answer at once. Only latency distinguishes them, until the fast one has ten times the load.
         assert!(Rc::ptr_eq(choose(&upstreams, |_| false).unwrap(), &upstreams[1]));
         upstreams[1].set_load(20);
         assert!(Rc::ptr_eq(choose(&upstreams, |_| false).unwrap(), &upstreams[0]));
     }
 
     #[test]
-    fn the_less_loaded_of_two_is_chosen_and_refusals_are_heeded() {
+    fn the_less_loaded_of_two_is_selected_and_refusals_are_respected() {
         let upstreams: Vec<Rc<Upstream>> = (0..2).map(|port| Upstream::new(Endpoint::tcp("h", port))).collect();
         assert!(choose(&upstreams, |_| false).is_none(), "nobody is connected");
         for upstream in &upstreams {

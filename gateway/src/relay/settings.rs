@@ -1,4 +1,4 @@
-//! One thread's share of a gateway's settings.
+//! The settings of one thread's relay.
 
 use std::time::Duration;
 
@@ -7,29 +7,29 @@ use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::tls::ClientTls;
 use diffyne_shared::token::SharedTokens;
 
-/// Limits and secrets of a relay.
+/// The limits and secrets of a relay.
 #[derive(Debug, Clone)]
 pub struct RelaySettings {
-    /// This gateway, as its hello says.
+    /// The id of this gateway in its hello.
     pub gateway_id: String,
-    /// The worker token, which gateway and worker prove to each other; exchanged for the next connections.
+    /// The worker tokens, which gateway and worker prove to each other. A replacement applies to new connections.
     pub tokens: SharedTokens,
-    /// Calls that may wait for a worker on this thread.
+    /// The number of calls that may wait for a worker on this thread.
     pub queue_max: usize,
     /// How long a call waits when no worker is connected.
     pub worker_wait: Duration,
-    /// Silence after which a worker is left out.
+    /// The time of silence after which a worker gets no calls.
     pub health: Duration,
-    /// Longest frame from a worker, in bytes.
+    /// The longest frame from a worker, in bytes.
     pub frame_bytes_max: usize,
-    /// Longest frame to a worker that does not tell what it takes, in bytes.
+    /// The longest frame to a worker that does not report its limit, in bytes.
     pub call_bytes_assumed: usize,
     /// TLS to workers on other hosts, if it is used.
     pub tls: Option<ClientTls>,
 }
 
 impl RelaySettings {
-    /// The share of one thread; the error says why the certificate cannot be used.
+    /// Derives the settings of one thread. The error tells why the certificate cannot be used.
     pub fn new(settings: &GatewaySettings, gateway_id: String, tokens: SharedTokens) -> Result<Self, String> {
         Ok(Self {
             gateway_id,

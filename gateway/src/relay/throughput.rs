@@ -1,29 +1,30 @@
-//! How many calls the workers answer while calls wait for them, so that one that would wait in vain is refused at once.
+//! Measures how many calls the workers answer while calls wait, so that a call that would wait in vain is refused at
+//! once.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// The throughput is known after calls have waited for this long.
 const KNOWN_AFTER: Duration = Duration::from_secs(1);
-/// What was measured longer ago than this counts half.
+/// The length of the window. After it, older measurements lose half of their weight.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Measures while calls wait.
+/// Measures the throughput while calls wait.
 #[derive(Default)]
 pub(super) struct Throughput {
-    /// Since when calls wait without a pause.
+    /// The time since which calls have been waiting without interruption.
     since: Cell<Option<Instant>>,
-    /// Answers since then.
+    /// The number of answers since then.
     answered: Cell<u32>,
 }
 
 impl Throughput {
-    /// A call was answered.
+    /// Counts an answered call.
     pub(super) fn observe_answer(&self) {
         self.answered.set(self.answered.get() + 1);
     }
 
-    /// Notes whether calls wait; called with every sweep.
+    /// Notes whether calls wait. Runs with every sweep.
     pub(super) fn update(&self, now: Instant, waiting: usize) {
         match self.since.get() {
             _ if waiting == 0 => self.since.set(None),
@@ -31,7 +32,7 @@ impl Throughput {
                 self.since.set(Some(now));
                 self.answered.set(0);
             }
-            // The newest answers count most.
+            // Recent answers count most.
             Some(since) if now.duration_since(since) > WINDOW => {
                 self.since.set(Some(since + now.duration_since(since) / 2));
                 self.answered.set(self.answered.get() / 2);
@@ -40,7 +41,7 @@ impl Throughput {
         }
     }
 
-    /// How long it takes to answer so many calls, once that is known.
+    /// Returns how long it takes to answer this many calls, or `None` while that is unknown.
     pub(super) fn time_for(&self, calls: usize, now: Instant) -> Option<Duration> {
         let measured = now.duration_since(self.since.get()?);
         let known = measured >= KNOWN_AFTER && self.answered.get() > 0;

@@ -1,4 +1,4 @@
-//! One worker as this thread sees it: its connection's state, its load, its health, and what waits to be sent to it.
+//! One worker as this thread sees it: the state of its connection, its load, its health, and its write buffer.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,25 +11,25 @@ use super::breaker::{Breaker, Change};
 use super::health::Health;
 use super::latency::Latency;
 
-/// What may wait to be written to a worker before it counts as busy.
+/// The bytes that may wait to be written to a worker before it counts as busy.
 const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// No connection.
+    /// There is no connection.
     Disconnected,
-    /// Takes calls.
+    /// The worker takes calls.
     Ready,
-    /// Finishes what it has.
+    /// The worker finishes the calls that it has.
     Draining,
 }
 
-/// What became of a call that was to be sent.
+/// The result of sending a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SendResult {
-    /// It waits to be written.
+    /// The call waits to be written.
     Queued,
-    /// Its frame is longer than the worker takes.
+    /// The call's frame is longer than the worker accepts.
     TooLarge,
 }
 
@@ -38,23 +38,23 @@ pub(super) enum SendResult {
 pub(super) struct Upstream {
     pub(super) address: Endpoint,
     pub(super) state: Cell<State>,
-    /// It handed a call back and has not reported room since.
+    /// The worker handed a call back and has not reported room since.
     busy: Cell<bool>,
-    /// It has sent nothing for the health interval.
+    /// The worker has sent nothing for the health interval.
     pub(super) silent: Cell<bool>,
-    /// Its backend cannot run calls.
+    /// The worker's backend cannot run calls.
     faulty: Cell<bool>,
     capacity: Cell<u32>,
-    /// Longest frame that it takes, in bytes.
+    /// The longest frame that the worker accepts, in bytes.
     frame_bytes_max: Cell<usize>,
-    /// The most calls that it takes, running and waiting, if its hello says so.
+    /// The number of calls that the worker takes, running and waiting, if its hello reports it.
     room: Cell<Option<u32>>,
     load: Cell<u32>,
     in_flight: Cell<u32>,
-    /// Calls sent since it reported its load.
+    /// Calls sent since the worker reported its load.
     sent_since_load: Cell<u32>,
     pub(super) out: RefCell<Vec<u8>>,
-    /// Calls in `out`: no byte of them has been handed to the kernel.
+    /// The calls in `out`: no byte of them has been handed to the kernel.
     unsent: RefCell<Vec<u64>>,
     pub(super) wake: Notify,
     pub(super) retired: Cell<bool>,
@@ -89,8 +89,8 @@ impl Upstream {
         })
     }
 
-    /// It is connected and has said hello. A worker that does not tell its longest frame is taken to have this gateway's
-    /// own limit.
+    /// Notes that the worker is connected and has said hello. If the worker does not report its longest frame, this
+    /// gateway's own limit is assumed.
     pub(super) fn connected(&self, hello: &Hello, frame_bytes_assumed: usize) {
         self.frame_bytes_max.set(hello.frame_bytes_max.map_or(frame_bytes_assumed, |bytes| bytes as usize));
         self.state.set(if hello.draining { State::Draining } else { State::Ready });
@@ -104,12 +104,12 @@ impl Upstream {
         self.heard.set(Instant::now());
     }
 
-    /// Connected, answering, and not about to leave.
+    /// Whether the worker is connected, answers, and is not about to leave.
     pub(super) fn is_connected(&self) -> bool {
         self.state.get() == State::Ready && !self.silent.get()
     }
 
-    /// Its health.
+    /// Returns the worker's health.
     pub(super) fn health(&self) -> Health {
         match self.is_connected() {
             false => Health::Unreachable,
@@ -137,12 +137,13 @@ impl Upstream {
             && self.out.borrow().len() < OUT_BYTES_MAX
     }
 
-    /// Whether it has room; it would hand back any call beyond that.
+    /// Whether the worker has room. It would hand back any further call.
     fn has_room(&self) -> bool {
         self.room.get().is_none_or(|room| self.load.get().saturating_add(self.sent_since_load.get()) < room)
     }
 
-    /// Roughly how long a call would take here: load relative to capacity, times the usual duration. Smaller is better.
+    /// Estimates how long a call would take here: load relative to capacity, times the usual latency. Smaller is
+    /// better.
     pub(super) fn score(&self, now: Instant) -> f64 {
         let load = f64::from(self.load.get()) + f64::from(self.sent_since_load.get());
         (load + 1.0) / f64::from(self.capacity.get()) * self.latency.at(now)
@@ -186,7 +187,7 @@ impl Upstream {
         }
     }
 
-    /// The worker takes no more calls; its connection ends when it has answered all that it has.
+    /// Stops sending calls to the worker. Its connection ends when it has answered those that it has.
     pub(super) fn drain(&self) {
         if self.state.get() == State::Ready {
             self.state.set(State::Draining);
@@ -194,7 +195,7 @@ impl Upstream {
         }
     }
 
-    /// It is no longer in the list of workers: its connection ends for good when it has answered all.
+    /// Retires a worker that is no longer on the list. Its connection ends for good when it has answered all calls.
     pub(super) fn retire(&self) {
         self.retired.set(true);
         self.drain();
@@ -223,7 +224,7 @@ impl Upstream {
         std::mem::take(&mut self.unsent.borrow_mut())
     }
 
-    /// Takes what is to be written now. From here on it may reach the worker.
+    /// Takes the bytes to be written now. From here on, they may reach the worker.
     pub(super) fn take_out(&self) -> Vec<u8> {
         self.unsent.borrow_mut().clear();
         std::mem::take(&mut self.out.borrow_mut())

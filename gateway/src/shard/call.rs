@@ -1,4 +1,4 @@
-//! Where a call came from. Data only: `connection` and `http` know what to do with the result.
+//! The origin of a call. This module holds data only; `connection` and `http` handle the result.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -14,13 +14,13 @@ use crate::connection::Connection;
 use crate::connection::component_queues::PendingCall;
 use crate::relay::Caller;
 
-/// Who gets the result of a call.
+/// The origin of a call, which gets its result.
 pub enum CallOrigin {
-    /// A WebSocket connection.
+    /// A component call of a WebSocket connection.
     Socket(Rc<Connection>, PendingCall),
     /// An AJAX request.
     Ajax(PendingRequest),
-    /// A connection that asked to subscribe, and that a worker may grant it.
+    /// A connection's request to subscribe, which a worker has to grant.
     Grant(Rc<Connection>, Box<GrantRequest>),
 }
 
@@ -33,40 +33,40 @@ impl CallOrigin {
 
 /// An AJAX request whose call has no result yet.
 pub struct PendingRequest {
-    /// Unique among the requests of its shard.
+    /// A number that is unique among the requests of the shard.
     pub number: u64,
-    /// Where its handler waits for the response.
+    /// Sends the response to the request's handler.
     pub response: oneshot::Sender<AjaxResponse>,
-    /// Who calls.
+    /// The identity of the client.
     pub caller: Rc<Caller>,
-    /// Depth of the push that the call reacts to.
+    /// The depth of the push that the call reacts to.
     pub cause_depth: Option<u32>,
-    /// When it arrived.
+    /// The time of the call's arrival.
     pub started: Instant,
 }
 
 /// The response to an AJAX call.
 #[derive(Debug)]
 pub struct AjaxResponse {
-    /// HTTP status.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// JSON.
+    /// The body, as JSON.
     pub body: Bytes,
     /// `Set-Cookie` values.
     pub set_cookie: Vec<String>,
 }
 
-/// Asks a worker whether a user may subscribe to these events.
+/// A request to a worker to decide whether a user may subscribe to these events.
 pub struct GrantRequest {
-    /// The events, with those that the connection subscribes to already.
+    /// The events, including those that the connection already subscribes to.
     pub events: Vec<EventSubscription>,
-    /// Up to where the client has received, if it resumes.
+    /// The position up to which the client has received broadcasts, if it resumes.
     pub position: Option<Position>,
-    /// The client holds a grant that is still valid: it keeps its subscriptions when no worker answers.
+    /// The client holds a valid grant, so it keeps its subscriptions if no worker answers.
     pub renews: bool,
-    /// The session in which the worker is asked.
+    /// The session in which the worker decides.
     pub session: SessionIdentity,
-    /// JSON of the request id.
+    /// The request id, as JSON.
     pub request_id: Option<String>,
     /// Bytes on the connection's account.
     pub held: usize,

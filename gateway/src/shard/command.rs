@@ -1,4 +1,4 @@
-//! What other threads tell a shard, and the handle by which they do.
+//! The commands that other threads send to a shard, and the handle that sends them.
 
 use std::sync::Arc;
 
@@ -13,49 +13,49 @@ use super::departures::LargeConnection;
 use crate::connection::selector::ConnectionSelector;
 use crate::relay::Health;
 
-/// AcceptedStream connections that may wait for a shard.
+/// The number of accepted connections that may wait for a shard.
 const ACCEPTED_MAX: usize = 1024;
-/// Commands that may wait for a shard.
+/// The number of commands that may wait for a shard.
 const COMMANDS_MAX: usize = 256;
 
-/// What a shard is told to do.
+/// A command for a shard.
 pub enum Command {
     /// Deliver this broadcast.
     Deliver(Arc<Delivery>),
-    /// The history begins here, after these.
+    /// Start the history at this position, with the broadcasts before it.
     StartHistory(Position, Arc<[Arc<Delivery>]>),
-    /// Tell those who subscribe that broadcasts are missing.
+    /// Tell subscribed clients that broadcasts up to this position are missing.
     Gap(Position),
-    /// The server stops: send clients away, so many a second.
+    /// The server stops: disconnect this many clients per second.
     Drain(f64),
-    /// Close all connections that are left.
+    /// Close all remaining connections.
     Close,
-    /// Name the connections that hold most memory.
+    /// List the connections that hold the most memory.
     Largest(oneshot::Sender<Vec<LargeConnection>>),
     /// End these connections.
     Shed(Vec<LargeConnection>),
-    /// Describe these connections.
+    /// Describe the selected connections.
     Find(ConnectionSelector, oneshot::Sender<Vec<Value>>),
-    /// Close these connections, and say how many they were.
+    /// Close the selected connections, and return their number.
     Disconnect(ConnectionSelector, oneshot::Sender<usize>),
-    /// Say how the workers are, as this shard sees them.
+    /// Return the health of the workers, as this shard sees it.
     Workers(oneshot::Sender<Vec<(Endpoint, Health)>>),
 }
 
-/// The two queues into a shard.
+/// The sending ends of a shard's two queues.
 #[derive(Clone)]
 pub struct ShardHandle {
     accepted: mpsc::Sender<AcceptedStream>,
     commands: mpsc::Sender<Command>,
 }
 
-/// The shard's ends of those queues.
+/// The receiving ends of a shard's two queues.
 pub(super) struct Inbox {
     pub(super) accepted: mpsc::Receiver<AcceptedStream>,
     pub(super) commands: mpsc::Receiver<Command>,
 }
 
-/// The shard's thread has ended.
+/// The error for a shard whose thread has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShardEnded;
 
@@ -66,17 +66,17 @@ impl ShardHandle {
         (Self { accepted, commands }, Inbox { accepted: accepted_here, commands: commands_here })
     }
 
-    /// Gives the shard a connection; waits while its queue is full.
+    /// Gives the shard a connection. Waits while the queue is full.
     pub async fn accept(&self, connection: AcceptedStream) -> Result<(), ShardEnded> {
         self.accepted.send(connection).await.map_err(|_| ShardEnded)
     }
 
-    /// Sends a command; waits while its queue is full. A shard that has ended has nobody left to serve.
+    /// Sends a command. Waits while the queue is full. A shard that has ended serves nobody, so the command is dropped.
     pub async fn send(&self, command: Command) {
         let _ = self.commands.send(command).await;
     }
 
-    /// Sends a command that is answered; `None` from a shard that has ended.
+    /// Sends a command and returns its answer, or `None` if the shard has ended.
     pub async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.send(command(reply)).await;

@@ -1,4 +1,4 @@
-//! What the result of every call goes through, by WebSocket or AJAX: it is counted, and its broadcasts leave.
+//! Completes every call, by WebSocket or AJAX: counts the result, and publishes its broadcasts.
 
 use std::time::Instant;
 
@@ -8,21 +8,21 @@ use diffyne_shared::rpc::{Outcome, Reply, ResponseEvent};
 use super::state::Shard;
 use crate::relay::RelayResult;
 
-/// What is known of a call that has ended.
+/// The context of a call that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct CallContext<'a> {
-    /// Id of the client that gets the response, and so does not get its broadcasts again; empty: none.
+    /// The id of the client that gets the response, and therefore not its broadcasts; empty if there is none.
     pub client: &'a str,
-    /// Depth of the push that the call reacts to.
+    /// The depth of the push that the call reacts to.
     pub cause_depth: Option<u32>,
-    /// When it arrived.
+    /// The time of the call's arrival.
     pub started: Instant,
 }
 
 /// The ids of a reply's broadcasts, by their index among its events.
 pub type EventIds = Vec<(u32, String)>;
 
-/// Counts a call that has ended, and publishes what may leave.
+/// Counts a call that has ended, and publishes the events that may leave.
 pub fn complete(shard: &Shard, context: &CallContext<'_>, result: &RelayResult<'_>) -> EventIds {
     shard.metrics.in_flight(-1);
     shard.metrics.call_duration.observe(context.started.elapsed().as_secs_f64());
@@ -70,7 +70,7 @@ fn publish(shard: &Shard, client: &str, event: &ResponseEvent<'_>, depth: u32) -
     shard.bus.publish(Publication { name: event.name.to_owned(), params, except, depth }).ok()
 }
 
-/// Whether events of this name leave for the whole cluster.
+/// Whether events of this name are broadcast to the whole cluster.
 fn is_broadcast(shard: &Shard, name: &str) -> bool {
     shard.settings.broadcast_events.iter().any(|pattern| matches_pattern(pattern, name))
 }

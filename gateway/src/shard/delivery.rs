@@ -1,4 +1,5 @@
-//! A broadcast on its way to the connections of this process: one frame for all of them, and who gets it.
+//! A broadcast on its way to the connections of this process: one frame for all of them, and the rules for its
+//! audience.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,46 +8,48 @@ use bytes::Bytes;
 use diffyne_shared::bus::Position;
 use serde_json::{Map, Value};
 
-/// What a subscription wants of an event: everything, or only where these fields of the first parameter are equal.
+/// The filter of a subscription: `None` matches every event; otherwise these fields of the first parameter have to be
+/// equal.
 pub type Filter = Option<Map<String, Value>>;
 
 /// Orders subscriptions and local deliveries across shards.
 ///
-/// A broadcast that was delivered while Redis was away is not delivered again to those who got it then.
+/// A broadcast that was delivered while Redis was away is not delivered again to the same clients.
 #[derive(Debug, Default, Clone)]
 pub struct Clock(Arc<AtomicU64>);
 
 impl Clock {
-    /// The next moment; no two are equal.
+    /// Returns the next moment. No two are equal.
     pub fn tick(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 }
 
-/// Which subscriptions a delivery is for.
+/// The subscriptions that a delivery is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
-    /// All of them.
+    /// All subscriptions.
     All,
-    /// Those that began before a moment.
+    /// Subscriptions that began before this moment.
     Before(u64),
-    /// Those that began after a moment: the others have it already.
+    /// Subscriptions that began after this moment; the others already got the broadcast.
     After(u64),
 }
 
-/// A broadcast, ready to be delivered.
+/// A broadcast that is ready to be delivered.
 #[derive(Debug)]
 pub struct Delivery {
-    /// Event name.
+    /// The event's name.
     pub name: String,
-    /// The whole WebSocket frame.
+    /// The complete WebSocket frame.
     pub frame: Bytes,
-    /// The first parameter, which filters compare.
+    /// The event's first parameter, which filters compare.
     pub first: Option<Value>,
-    /// Id of the client that does not get it: the response to its call carried the event already.
+    /// The id of the client that does not get the broadcast, because the response to its call already carried the
+    /// event.
     pub except: Option<String>,
-    /// Who gets it.
+    /// The subscriptions that get the broadcast.
     pub audience: Audience,
-    /// Its position in the history, if it has one.
+    /// The broadcast's position in the history, if it has one.
     pub position: Option<Position>,
 }

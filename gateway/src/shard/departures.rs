@@ -1,4 +1,4 @@
-//! How connections end: the heartbeat, draining at a stop, and shedding when memory is short.
+//! Ends connections: by the heartbeat, by draining at a stop, and by shedding when memory is short.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -8,38 +8,38 @@ use crate::connection::{Connection, LivenessAction, Phase};
 use crate::protocol;
 use crate::socket::{Close, frame};
 
-/// Seconds that the peer of a closed connection has to end its side.
+/// How long a client has to end its side of a closed connection, in seconds.
 const CLOSE_SECONDS: u32 = 3;
 
-/// Ending a connection that holds less would not free enough memory.
+/// Connections that hold fewer bytes are not shed: ending them would not free enough memory.
 const SHED_BYTES_MIN: usize = 64 * 1024;
-/// Connections that one thread offers for shedding at once.
+/// The number of connections that one thread offers for shedding at once.
 const LARGEST_MAX: usize = 256;
-/// How long a client that was sent away has to leave by itself.
+/// How long a disconnected client has to leave by itself.
 pub const LEAVE_GRACE: Duration = Duration::from_millis(500);
 
-/// Whether and when a client that is sent away reconnects.
+/// Whether and when a disconnected client reconnects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReconnectPolicy {
-    /// It does not reconnect by itself.
+    /// The client does not reconnect by itself.
     Never,
-    /// It reconnects after so many milliseconds.
+    /// The client reconnects after this many milliseconds.
     AfterMs(u64),
 }
 
 /// A connection that holds much memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LargeConnection {
-    /// Bytes held for it.
+    /// The bytes held for the connection.
     pub bytes: usize,
-    /// The hub's second of its handshake.
+    /// The hub's second of the handshake.
     pub born: u32,
-    /// Its key in its hub.
+    /// The connection's key in the hub.
     pub key: usize,
 }
 
 impl Hub {
-    /// One second has passed: pings silent connections, and ends those that are dead, stuck, idle or too old.
+    /// Runs once a second: pings silent connections, and ends those that are dead, stuck, idle or too old.
     pub fn heartbeat(&self) {
         let now = self.second.get() + 1;
         self.second.set(now);
@@ -73,7 +73,7 @@ impl Hub {
         self.flush();
     }
 
-    /// Closes a connection, for this reason.
+    /// Closes a connection for this reason.
     pub fn close(&self, connection: &Rc<Connection>, reason: &Close) {
         connection.close(reason, &self.metrics, self.now());
     }
@@ -87,10 +87,11 @@ impl Hub {
         self.push(connection, protocol::disconnect(reason, after_ms));
     }
 
-    /// The server stops: tells each client when to reconnect elsewhere, so many a second.
+    /// Disconnects all clients at a stop, this many per second, and tells each one when to reconnect elsewhere.
     ///
-    /// A client works on until its time has come. Then the page's scripts leave by themselves, between two calls; the
-    /// connection of a client that stays is closed as soon as it has no running call. Returns when all were sent away.
+    /// A client continues to work until it is disconnected. Then the page's script leaves by itself, between two calls.
+    /// The connection of a client that stays is closed as soon as it has no running call. Returns when all clients were
+    /// told.
     pub async fn drain(&self, per_second: f64) {
         let (started, all) = (Instant::now(), self.all());
         let due = |index: usize| Duration::from_secs_f64(index as f64 / per_second);
@@ -111,7 +112,7 @@ impl Hub {
         }
     }
 
-    /// The connections that hold most memory: the largest first, and of equal ones the oldest.
+    /// Returns the connections that hold the most memory: the largest first, and among equal ones the oldest.
     pub fn largest(&self) -> Vec<LargeConnection> {
         let connections = self.connections.borrow();
         let all = connections.iter().filter(|(_, connection)| connection.takes_messages());

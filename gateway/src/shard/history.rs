@@ -1,5 +1,5 @@
-//! The last broadcasts as one thread has delivered them: what a client missed is replayed from here, so that a
-//! thousand that come back at once ask nobody else.
+//! The most recent broadcasts, as one thread has delivered them. Missed broadcasts are replayed from here, so that a
+//! thousand clients that reconnect at once cause no load elsewhere.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use diffyne_shared::bus::Position;
 
 use super::delivery::Delivery;
 
-/// How much is kept.
+/// The limits of a history.
 #[derive(Debug, Clone, Copy)]
 pub struct HistoryLimits {
-    /// Broadcasts.
+    /// The number of broadcasts.
     pub length: usize,
-    /// Bytes of their frames; all threads share them.
+    /// The bytes of their frames; all threads share the frames.
     pub bytes: usize,
-    /// Since they were delivered.
+    /// The time since their delivery.
     pub age: Duration,
 }
 
@@ -25,7 +25,7 @@ struct Entry {
     delivery: Arc<Delivery>,
 }
 
-/// One thread's history: dense offsets of one epoch, up to its position.
+/// One thread's history: consecutive offsets of one epoch, up to the current position.
 pub struct History {
     limits: HistoryLimits,
     entries: VecDeque<Entry>,
@@ -34,17 +34,17 @@ pub struct History {
 }
 
 impl History {
-    /// An empty one, whose place nobody knows yet.
+    /// Creates an empty history whose position is not known yet.
     pub fn new(limits: HistoryLimits) -> Self {
         Self { limits, entries: VecDeque::new(), bytes: 0, position: None }
     }
 
-    /// Up to where this thread has delivered.
+    /// Returns the position up to which this thread has delivered.
     pub fn position(&self) -> Option<&Position> {
         self.position.as_ref()
     }
 
-    /// Begins at a place, with what came before it.
+    /// Starts the history at a position, with the broadcasts before it.
     pub fn start(&mut self, position: Position, before: &[Arc<Delivery>]) {
         self.entries.clear();
         self.bytes = 0;
@@ -53,14 +53,14 @@ impl History {
             self.push(delivery);
         }
         if self.position.as_ref() != Some(&position) {
-            // What is there does not lead up to the place.
+            // The broadcasts do not lead up to the position.
             self.entries.clear();
             self.bytes = 0;
             self.position = Some(position);
         }
     }
 
-    /// Adds what is delivered next.
+    /// Adds the next delivery.
     pub fn push(&mut self, delivery: &Arc<Delivery>) {
         let Some(position) = &delivery.position else { return };
         let is_next =
@@ -87,7 +87,8 @@ impl History {
         }
     }
 
-    /// What came after a place; `None` when that is not known any more, or the place is of another past.
+    /// Returns the broadcasts after a position. Returns `None` if the history does not reach back to it, or the
+    /// position belongs to another epoch.
     pub fn since(&mut self, place: &Position) -> Option<impl Iterator<Item = &Arc<Delivery>>> {
         self.forget_old();
         let now = self.position.as_ref()?;
@@ -95,7 +96,7 @@ impl History {
         if now.epoch != place.epoch || missed > self.entries.len() as u64 {
             return None;
         }
-        // Offsets are dense: what was missed is at the end.
+        // Offsets are consecutive, so the missed broadcasts are the last ones.
         let known = self.entries.len() - missed as usize;
         Some(self.entries.range(known..).map(|entry| &entry.delivery))
     }
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_what_was_missed_is_replayed() {
+    fn exactly_the_missed_broadcasts_are_replayed() {
         let mut history = history(100, 10_000);
         assert_eq!(offsets(&mut history, &place("a", 0)), None, "before anything is known");
         history.start(place("a", 3), &[delivery("a", 2), delivery("a", 3)]);
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_forgets_what_was_before() {
+    fn a_jump_clears_the_earlier_history() {
         let mut history = history(100, 10_000);
         history.start(place("a", 2), &[delivery("a", 1), delivery("a", 2)]);
         history.push(&delivery("a", 4));
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_is_bounded_by_number_bytes_and_age() {
+    fn a_history_is_bounded_by_count_bytes_and_age() {
         let mut by_number = history(3, 10_000);
         let mut by_bytes = history(100, 30);
         for offset in 1..=10 {
@@ -178,23 +179,23 @@ mod tests {
     }
 
     mod model {
-        //! History and resume against what really was: many threads' histories that start at different moments and jump,
-        //! and a client that wanders between them, hear each broadcast once or are told.
+        //! Compares history and resume with a model. Many threads' histories start at different moments and jump, and a
+        //! client moves between them. The client must get each broadcast once, or be told that it missed some.
 
         use super::*;
         use proptest::prelude::*;
 
         #[derive(Debug, Clone)]
         enum Step {
-            /// A broadcast, which each gateway hears or misses.
+            /// A broadcast, which each gateway receives or misses.
             Publish(Vec<bool>),
             /// A gateway catches up from the stream.
             CatchUp(usize),
-            /// A gateway could not: it goes on at the head and tells its clients.
+            /// A gateway cannot catch up: it continues at the head and tells its clients.
             Jump(usize),
             /// The client reconnects to a gateway.
             Move(usize),
-            /// The past is another one, for all.
+            /// A new epoch begins for all.
             Renew,
         }
 
@@ -214,7 +215,7 @@ mod tests {
             epoch: String,
             head: u64,
             gateways: Vec<History>,
-            /// Where the client is, and up to which offset it has everything or knows of it.
+            /// The client's gateway, and the position up to which the client has everything or knows what it lacks.
             at: usize,
             place: Position,
             heard: Vec<(String, u64)>,
@@ -238,13 +239,14 @@ mod tests {
                 self.place = place(&self.epoch, offset);
             }
 
-            /// A reconnect: replayed, or told that something is missing.
+            /// Reconnects the client: it gets a replay, or is told that broadcasts are missing.
             fn come_to(&mut self, gateway: usize) {
                 self.at = gateway;
                 let here = self.gateways[gateway].position().unwrap().clone();
                 let behind = here.epoch == self.place.epoch && here.offset < self.place.offset;
                 if behind {
-                    // It waits until the gateway has caught up; live deliveries up to its place are left out.
+                    // The client waits until the gateway has caught up. Live deliveries up to its own position are left
+                    // out.
                     for offset in self.missing(gateway) {
                         self.gateways[gateway].push(&delivery(&self.epoch, offset));
                         if offset > self.place.offset {
@@ -264,7 +266,7 @@ mod tests {
         proptest! {
             #![proptest_config(ProptestConfig::with_cases(400))]
             #[test]
-            fn a_wandering_client_hears_each_broadcast_once_or_is_told(steps in proptest::collection::vec(step(), 1..120)) {
+            fn a_moving_client_gets_each_broadcast_once_or_is_told(steps in proptest::collection::vec(step(), 1..120)) {
                 let start = || {
                     let mut history = history(20, 10_000);
                     history.start(place("e0", 0), &[]);
@@ -284,7 +286,7 @@ mod tests {
                         Step::Publish(hears) => {
                             world.head += 1;
                             for (gateway, hears) in hears.into_iter().enumerate() {
-                                // One that missed something closes the gap before it goes on.
+                                // A gateway that missed something closes the gap before it continues.
                                 if hears {
                                     for offset in world.missing(gateway) {
                                         world.deliver(gateway, offset);
@@ -311,11 +313,11 @@ mod tests {
                             for gateway in &mut world.gateways {
                                 gateway.start(place(&world.epoch, 0), &[]);
                             }
-                            // The connected are told.
+                            // The connected client is told.
                             world.place = place(&world.epoch, 0);
                         }
                     }
-                    // In order, and none twice.
+                    // Broadcasts arrive in order, and none arrives twice.
                     let in_order = world.heard.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].1 < pair[1].1);
                     prop_assert!(in_order, "{:?}", world.heard);
                     let here = world.gateways[world.at].position().unwrap().clone();

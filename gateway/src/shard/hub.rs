@@ -1,4 +1,4 @@
-//! The connections of one thread: their subscriptions, the fan-out of broadcasts, and what waits to be written.
+//! The connections of one thread: their subscriptions, the fan-out of broadcasts, and the flush of their outboxes.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -18,15 +18,15 @@ use crate::connection::account::Held;
 use crate::metrics::ShardMetrics;
 use crate::socket::frame;
 
-/// Connections that are served in a row before other tasks get their turn.
+/// The number of connections that are served in a row before other tasks get their turn.
 pub(super) const FAN_OUT_TURN: usize = 32;
-/// Bytes that a subscription takes beside its filters.
+/// The memory that a subscription takes beside its filters, in bytes.
 const SUBSCRIPTION_BYTES: usize = 256;
-/// Broadcasts that one batch of a replay looks at.
+/// The number of broadcasts that one batch of a replay examines.
 const BATCH_BROADCASTS_MAX: usize = 256;
-/// Filters that one batch of a replay compares.
+/// The number of filters that one batch of a replay compares.
 const BATCH_FILTERS_MAX: usize = 2048;
-/// Bytes that one batch of a replay sends.
+/// The number of bytes that one batch of a replay sends.
 const BATCH_BYTES_MAX: usize = 256 * 1024;
 
 /// Why a subscription is refused.
@@ -34,33 +34,33 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 pub enum SubscribeError {
     /// The connection has as many subscriptions as it may.
     TooMany,
-    /// They would take more memory than the connection may hold.
+    /// The subscriptions would take more memory than the connection may hold.
     TooLarge,
 }
 
-/// What a client missed, as the history knows it.
+/// The broadcasts that a client missed, as the history knows them.
 #[derive(Debug)]
 pub enum Missed {
-    /// The history does not reach back to the position, or is of another epoch.
+    /// The history does not reach back to the position, or belongs to another epoch.
     Unrecoverable,
-    /// As much as is sent before other connections get their turn.
+    /// The broadcasts that are sent before other connections get their turn.
     Batch(ReplayBatch),
 }
 
-/// A part of what a client missed.
+/// A part of the broadcasts that a client missed.
 #[derive(Debug)]
 pub struct ReplayBatch {
     /// The frames to send.
     pub frames: Vec<Bytes>,
-    /// How many filters were compared to find them.
+    /// The number of filters that were compared to find the frames.
     pub filters: usize,
-    /// The position behind this batch.
+    /// The position after this batch.
     pub position: Position,
     /// The history ends with this batch.
     pub is_last: bool,
 }
 
-/// One thread's connections.
+/// The connections of one thread.
 pub struct Hub {
     pub(super) connections: RefCell<Slab<Rc<Connection>>>,
     indexes: RefCell<HashMap<Rc<str>, SubscriptionIndex>>,
@@ -73,7 +73,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// An empty hub.
+    /// Creates an empty hub.
     pub fn new(clock: Clock, limits: HistoryLimits, ping_seconds: u32, metrics: Rc<ShardMetrics>) -> Self {
         Self {
             history: RefCell::new(History::new(limits)),
@@ -87,7 +87,7 @@ impl Hub {
         }
     }
 
-    /// Seconds since this hub began, as the heartbeat counts them.
+    /// Returns the seconds since this hub was created, as the heartbeat counts them.
     pub fn now(&self) -> u32 {
         self.second.get()
     }
@@ -114,8 +114,8 @@ impl Hub {
         }
     }
 
-    /// Removes a connection's subscription to an event: one filter of it, or all. Returns the bytes that they took, and
-    /// whether no filter is left.
+    /// Removes one filter of a connection's subscription to an event, or all filters. Returns the bytes that they took,
+    /// and whether no filter is left.
     fn remove_filters(&self, name: &str, key: usize, filter: Option<&Filter>) -> (usize, bool) {
         let mut indexes = self.indexes.borrow_mut();
         let Some(index) = indexes.get_mut(name) else { return (0, false) };
@@ -126,12 +126,12 @@ impl Hub {
         gone
     }
 
-    /// All connections.
+    /// Returns all connections.
     pub fn all(&self) -> Vec<Rc<Connection>> {
         self.connections.borrow().iter().map(|(_, connection)| Rc::clone(connection)).collect()
     }
 
-    /// Subscribes a connection. It may have `most` event names, and `most` filters of each.
+    /// Subscribes a connection, which may have `most` event names and `most` filters of each.
     pub fn subscribe(
         &self,
         connection: &Connection,
@@ -174,14 +174,14 @@ impl Hub {
         }
     }
 
-    /// Connections that subscribe to something.
+    /// Returns the connections that have a subscription.
     pub fn subscribed(&self) -> Vec<Rc<Connection>> {
         let connections = self.connections.borrow();
         let subscribed = connections.iter().filter(|(_, connection)| !connection.subscriptions.borrow().is_empty());
         subscribed.map(|(_, connection)| Rc::clone(connection)).collect()
     }
 
-    /// Queues a frame for a connection; it leaves with the next [`Hub::flush`].
+    /// Queues a frame for a connection. The next [`Hub::flush`] writes it.
     pub fn push(&self, connection: &Rc<Connection>, frame: Bytes) {
         if connection.push(frame, &self.metrics) {
             self.dirty.borrow_mut().push(Rc::clone(connection));
@@ -193,7 +193,7 @@ impl Hub {
         self.push(connection, frame::text(text));
     }
 
-    /// Writes what was queued.
+    /// Writes all queued frames.
     pub fn flush(&self) {
         let (mut dirty, now) = (self.dirty.take(), self.now());
         for connection in dirty.drain(..) {
@@ -205,12 +205,12 @@ impl Hub {
         }
     }
 
-    /// Up to where this thread has delivered the history.
+    /// Returns the position up to which this thread has delivered the history.
     pub fn position(&self) -> Option<Position> {
         self.history.borrow().position().cloned()
     }
 
-    /// Begins the history at a position, with what came before it.
+    /// Starts the history at a position, with the broadcasts before it.
     pub fn start_history(&self, position: Position, before: &[Arc<Delivery>]) {
         self.history.borrow_mut().start(position, before);
     }
@@ -225,7 +225,7 @@ impl Hub {
         }
     }
 
-    /// The next batch of what a connection has missed since a position, as far as it subscribes to it now.
+    /// Returns the next batch of the broadcasts after a position that match the connection's current subscriptions.
     pub fn missed(&self, connection: &Connection, position: &Position) -> Missed {
         let mut history = self.history.borrow_mut();
         let indexes = self.indexes.borrow();
@@ -253,7 +253,7 @@ impl Hub {
     }
 
     /// Delivers a broadcast to all connections that subscribe to it, in turns with everything else on this thread. A
-    /// connection that subscribes from now on finds it in the history.
+    /// connection that subscribes from now on finds the broadcast in the history.
     pub async fn fan_out(&self, delivery: &Arc<Delivery>) {
         let started = Instant::now();
         self.history.borrow_mut().push(delivery);
@@ -273,7 +273,7 @@ impl Hub {
                 if delivery.except.as_ref() == Some(&connection.caller.id) {
                     continue;
                 }
-                // Its replay will find the broadcast in the history.
+                // The connection's replay will find the broadcast in the history.
                 if delivery.position.is_some() && connection.requests.is_replaying() {
                     continue;
                 }

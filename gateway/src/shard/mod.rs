@@ -1,12 +1,12 @@
-//! A shard: one serving thread with its own connections, its own connections to workers, and its own buffers.
+//! A shard: one serving thread with its own connections to clients and workers, and its own buffers.
 //!
-//! Shards share nothing on the hot path: they meet only at the bus and at the counters.
+//! Shards share nothing on the hot path except the bus and the metrics.
 //!
-//! * [`command`]: what other threads tell a shard
-//! * [`state`]: what it owns
-//! * [`call`]: where a call came from; [`completion`]: what every result of a call goes through
-//! * [`hub`]: its connections; [`departures`]: how they end; [`subscription_index`]: who subscribes to an event
-//! * [`delivery`]: a broadcast; [`history`]: the last of them
+//! * [`command`]: the commands of other threads
+//! * [`state`]: the state of a shard
+//! * [`call`]: the origin of a call; [`completion`]: the steps that complete every call
+//! * [`hub`]: the shard's connections; [`departures`]: their end; [`subscription_index`]: the subscriptions to an event
+//! * [`delivery`]: a broadcast; [`history`]: the most recent ones
 
 pub mod call;
 pub mod command;
@@ -54,12 +54,12 @@ pub fn spawn(
         let local = LocalSet::new();
         let shard = Shard::new(&context, complete);
         local.block_on(&runtime, run(&shard, inbox, context.workers.clone()));
-        // Tasks that are left (a slow flush, a retrying connection to a worker) end with the runtime.
+        // The remaining tasks (a slow flush, a retrying connection to a worker) end with the runtime.
     })?;
     Ok((handle, thread))
 }
 
-/// Hands the result of a call to whoever made the call.
+/// Hands the result of a call to its origin.
 fn complete(shard: &Rc<Shard>, origin: CallOrigin, result: &RelayResult<'_>) {
     match origin {
         CallOrigin::Socket(connection, pending) => reply::complete(shard, &connection, &pending, result),
@@ -118,7 +118,7 @@ fn spawn_http(
 }
 
 async fn execute(shard: &Rc<Shard>, command: Command) {
-    // Whoever waits for an answer here may be gone: then it is dropped.
+    // The receiver of an answer may be gone; then the answer is dropped.
     match command {
         Command::Deliver(delivery) => shard.hub.fan_out(&delivery).await,
         Command::StartHistory(position, before) => shard.hub.start_history(position, &before),
@@ -139,7 +139,7 @@ async fn execute(shard: &Rc<Shard>, command: Command) {
     }
 }
 
-/// Tells those who subscribe that broadcasts are missing; the history begins anew.
+/// Tells subscribed clients that broadcasts are missing, and starts the history anew.
 fn report_gap(shard: &Shard, position: Position) {
     let frame = protocol::gap(&position);
     shard.hub.start_history(position, &[]);
@@ -155,13 +155,13 @@ fn close_all(shard: &Shard) {
     }
 }
 
-/// The connections that a selector names, without those that are closing already.
+/// Returns the connections that match a selector, except those that are already closing.
 fn selected(shard: &Shard, selector: &ConnectionSelector) -> Vec<Rc<Connection>> {
     let is_selected = |connection: &Rc<Connection>| connection.takes_messages() && selector.matches(connection);
     shard.hub.all().into_iter().filter(is_selected).collect()
 }
 
-/// Closes connections that an operator names, and tells how many.
+/// Closes the connections that an operator selects, and returns their number.
 fn disconnect(shard: &Shard, selector: &ConnectionSelector) -> usize {
     let found = selected(shard, selector);
     for connection in &found {

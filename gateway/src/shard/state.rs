@@ -1,4 +1,4 @@
-//! What one serving thread owns, and what all of them share.
+//! The state of one serving thread, and the state that all of them share.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -29,20 +29,20 @@ use crate::relay::discovery::Workers;
 use crate::relay::{CallHandler, CallRequest, Relay, RelayObserver, RelayResult, RelaySettings};
 use crate::socket::DecoderLimits;
 
-/// Bytes of one read from a connection.
+/// The size of the read buffer, in bytes.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// What all shards of a gateway share.
+/// The state that all shards of a gateway share.
 pub struct GatewayContext {
     /// The settings of this start.
     pub settings: Arc<GatewaySettings>,
     /// The bus.
     pub bus: Bus,
-    /// Counters.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Who may connect; its keys can be exchanged.
+    /// Decides who may connect; its keys can be replaced.
     pub admission: Arc<Admission>,
-    /// The worker token, which proves this gateway to workers and other gateways; can be exchanged.
+    /// The worker tokens, which prove this gateway to workers and other gateways; can be replaced.
     pub tokens: SharedTokens,
     /// Seals cookies for browsers.
     pub sealed_cookies: Arc<SealedCookies>,
@@ -50,30 +50,31 @@ pub struct GatewayContext {
     pub pages: Arc<dyn Pages>,
     /// Orders subscriptions and deliveries.
     pub clock: Clock,
-    /// Limits of this process.
+    /// The limits of this process.
     pub quota: Arc<Quota>,
     /// Signs and verifies grants.
     pub grants: Arc<Grants>,
-    /// Connections that are no WebSocket yet.
+    /// The number of connections that are not a WebSocket yet.
     pub handshakes: Arc<AtomicUsize>,
-    /// AJAX calls that have no response yet.
+    /// The number of AJAX calls that have no response yet.
     pub requests: Arc<AtomicUsize>,
-    /// The server stops: HTTP connections are not kept alive.
+    /// The server stops, so HTTP connections are not kept alive.
     pub stopping: CancellationToken,
-    /// Settings of each shard's relay.
+    /// The settings of each shard's relay.
     pub relay: RelaySettings,
     /// The addresses of all workers.
     pub workers: watch::Receiver<Workers>,
 }
 
-/// What to do with the result of a call. A function, since `connection` and `http`, which know, import this file.
+/// Handles the result of a call. It is a function pointer because `connection` and `http`, which implement it, import
+/// this module.
 pub(super) type CompleteCall = fn(&Rc<Shard>, CallOrigin, &RelayResult<'_>);
 
 /// One serving thread.
 pub struct Shard {
     /// The settings of this start.
     pub settings: Arc<GatewaySettings>,
-    /// Who may connect.
+    /// Decides who may connect.
     pub admission: Arc<Admission>,
     /// This thread's connections.
     pub hub: Hub,
@@ -87,21 +88,21 @@ pub struct Shard {
     pub sealed_cookies: Arc<SealedCookies>,
     /// Pages beside the WebSocket.
     pub pages: Arc<dyn Pages>,
-    /// How fast each connection may cause work.
+    /// The rates at which each connection may cause work.
     pub rates: Rates,
     /// The buffer of every read.
     pub scratch: RefCell<Box<[u8]>>,
-    /// Limits of this process.
+    /// The limits of this process.
     pub quota: Arc<Quota>,
     /// Signs and verifies grants.
     pub grants: Arc<Grants>,
-    /// HTTP connections of this thread that have sent no request.
+    /// The HTTP connections of this thread that have sent no request.
     pub idle: Rc<IdleConnections>,
-    /// Connections that are no WebSocket yet, of all threads.
+    /// The number of connections that are not a WebSocket yet, over all threads.
     pub handshakes: Arc<AtomicUsize>,
-    /// AJAX calls that have no response yet, of all threads.
+    /// The number of AJAX calls that have no response yet, over all threads.
     pub requests: Arc<AtomicUsize>,
-    /// The server stops: HTTP connections are not kept alive.
+    /// The server stops, so HTTP connections are not kept alive.
     pub stopping: CancellationToken,
     draining: Cell<bool>,
     request_numbers: Cell<u64>,
@@ -130,7 +131,7 @@ impl RelayObserver for RelayMetrics {
     }
 }
 
-/// Takes results from the relay for a shard.
+/// Passes results from the relay to a shard.
 struct Completions {
     shard: Weak<Shard>,
     complete: CompleteCall,
@@ -182,12 +183,13 @@ impl Shard {
         })
     }
 
-    /// Up to where this thread has delivered the history; before it has delivered anything, the bus's position.
+    /// Returns the position up to which this thread has delivered the history. Before the first delivery, it is the
+    /// bus's position.
     pub fn position(&self) -> Option<Position> {
         self.hub.position().or_else(|| self.bus.position())
     }
 
-    /// Limits of what a connection may send.
+    /// Returns the limits of incoming messages.
     pub fn decoder_limits(&self) -> DecoderLimits {
         DecoderLimits { message_bytes_max: self.settings.message_bytes_max, binary: false }
     }
@@ -201,7 +203,7 @@ impl Shard {
         self.draining.set(true);
     }
 
-    /// A number that no other AJAX request of this thread has.
+    /// Returns a number that no other AJAX request of this thread has.
     pub fn next_request_number(&self) -> u64 {
         self.request_numbers.replace(self.request_numbers.get() + 1)
     }
@@ -211,10 +213,10 @@ impl Shard {
         self.relay.submit(request, CallOrigin::Socket(Rc::clone(connection), pending));
     }
 
-    /// The terms for a new connection.
+    /// Returns the terms for a new connection.
     pub fn terms(&self, ticket: Ticket) -> ConnectionTerms {
         let seconds = |limit: std::time::Duration| limit.as_secs_f64().ceil() as u32;
-        // Spread, so that connections that came together do not leave together.
+        // Randomized, so that connections that came together do not leave together.
         let age = self.settings.connection_age_max.mul_f64(0.9 + fastrand::f64() / 5.0);
         let limits = ConnectionLimits {
             outbox_bytes_max: self.settings.outbox_bytes_max,

@@ -1,8 +1,8 @@
-//! Who hears an event: its subscriptions, indexed by what they ask for, so that a broadcast costs what it delivers and
-//! not what could be subscribed.
+//! The subscriptions to one event, indexed by their filters. The cost of a broadcast depends on its deliveries, not on
+//! the number of filters.
 //!
-//! Equal filters are one group. A group is found by one of its fields, the one that the fewest other groups are found
-//! by; a broadcast looks up each field of its first parameter.
+//! Equal filters form one group. A group is indexed by one of its fields: the one that indexes the fewest other groups.
+//! A broadcast looks up each field of its first parameter.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
@@ -13,14 +13,14 @@ use slab::Slab;
 
 use super::delivery::{Audience, Delivery, Filter};
 
-/// What an entry of a map costs beside its content, in bytes.
+/// The memory that a map entry takes beside its content, in bytes.
 const ENTRY_BYTES: usize = 64;
 
-/// A filter, compact and ready to be compared.
+/// A filter in a compact form that is fast to compare.
 #[derive(Debug, PartialEq)]
 struct Matcher {
     fields: Box<[(Box<str>, Value)]>,
-    /// No `match` at all, which is another filter than an empty one when it is taken back.
+    /// The subscription has no `match` at all. To unsubscribe, this differs from an empty filter.
     is_open: bool,
 }
 
@@ -32,12 +32,13 @@ impl Matcher {
         Self { fields, is_open: filter.is_none() }
     }
 
-    /// Memory that it takes, in bytes. Equal filters share it; each subscriber is charged for the whole.
+    /// Returns the memory of the filter, in bytes. Equal filters share it, but each subscriber is charged for the
+    /// whole.
     fn bytes(&self) -> usize {
         ENTRY_BYTES + self.fields.iter().map(|(name, value)| 16 + name.len() + value_bytes(value)).sum::<usize>()
     }
 
-    /// Equal fields, without coercion.
+    /// Compares the fields without coercion.
     fn matches(&self, first: Option<&Value>) -> bool {
         if self.fields.is_empty() {
             return true;
@@ -47,7 +48,7 @@ impl Matcher {
     }
 }
 
-/// Memory that a value takes, in bytes, estimated from its parts.
+/// Estimates the memory of a value from its parts, in bytes.
 fn value_bytes(value: &Value) -> usize {
     size_of::<Value>()
         + match value {
@@ -60,7 +61,7 @@ fn value_bytes(value: &Value) -> usize {
         }
 }
 
-/// Memory that a filter takes, in bytes.
+/// Returns the memory of a filter, in bytes.
 pub fn filter_bytes(filter: &Filter) -> usize {
     Matcher::new(filter).bytes()
 }
@@ -69,9 +70,9 @@ pub fn filter_bytes(filter: &Filter) -> usize {
 #[derive(Debug)]
 struct Group {
     matcher: Matcher,
-    /// Hash of the whole filter.
+    /// The hash of the whole filter.
     hash: u64,
-    /// Hash of the field that it is found by; none: it hears everything.
+    /// The hash of the field that indexes the group; `None` if the group matches every event.
     found_by: Option<u64>,
     connections: HashSet<usize>,
 }
@@ -79,15 +80,15 @@ struct Group {
 /// One connection's subscription to one event.
 #[derive(Debug)]
 struct Subscription {
-    /// The moment of its beginning.
+    /// The moment at which the subscription began.
     since: u64,
-    /// Its client came from a gateway that was ahead of this one: what is not behind this place it has already.
+    /// The client came from a gateway that was ahead of this one, and already has everything up to this position.
     floor: Option<Box<Position>>,
     groups: Vec<usize>,
 }
 
 impl Subscription {
-    /// Whether a delivery is for it, its filters aside.
+    /// Whether the subscription is in the audience of a delivery, regardless of its filters.
     fn is_meant_by(&self, delivery: &Delivery) -> bool {
         let heard = match delivery.audience {
             Audience::All => true,
@@ -103,18 +104,18 @@ impl Subscription {
     }
 }
 
-/// What came of a subscription.
+/// The result of adding a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Insertion {
-    /// It is new.
+    /// The filter is new.
     New,
-    /// It was there already.
+    /// The connection already had the filter.
     Known,
-    /// The connection has as many of this event as it may.
+    /// The connection has as many filters of this event as it may.
     Full,
 }
 
-/// All that is subscribed of one event on one thread.
+/// All subscriptions to one event on one thread.
 #[derive(Debug, Default)]
 pub struct SubscriptionIndex {
     by_connection: HashMap<usize, Subscription>,
@@ -128,12 +129,12 @@ pub struct SubscriptionIndex {
 }
 
 impl SubscriptionIndex {
-    /// Whether nobody hears it.
+    /// Whether there are no subscriptions.
     pub fn is_empty(&self) -> bool {
         self.by_connection.is_empty()
     }
 
-    /// A connection has everything up to a place.
+    /// Notes that a connection has everything up to a position.
     pub fn set_floor(&mut self, connection: usize, place: &Position) {
         if let Some(subscription) = self.by_connection.get_mut(&connection) {
             subscription.floor = Some(Box::new(place.clone()));
@@ -141,7 +142,7 @@ impl SubscriptionIndex {
         }
     }
 
-    /// Adds a filter of a connection; `moment` is when, should it be its first.
+    /// Adds a filter of a connection. `moment` is called if the filter is the connection's first.
     pub fn add(&mut self, connection: usize, filter: &Filter, most: usize, moment: impl FnOnce() -> u64) -> Insertion {
         let matcher = Matcher::new(filter);
         let hash = self.hash_of(&matcher);
@@ -177,8 +178,8 @@ impl SubscriptionIndex {
         at
     }
 
-    /// Takes back a filter of a connection, or all of them; the bytes that were charged for what went, and whether
-    /// the connection hears nothing of the event any more.
+    /// Removes a filter of a connection, or all of them. Returns the bytes that were charged for them, and whether the
+    /// connection has no filter left.
     pub fn remove(&mut self, connection: usize, filter: Option<&Filter>) -> (usize, bool) {
         let Some(mut subscription) = self.by_connection.remove(&connection) else { return (0, false) };
         let wanted = filter.filter(|filter| filter.is_some()).map(Matcher::new);
@@ -210,7 +211,7 @@ impl SubscriptionIndex {
         }
     }
 
-    /// The connections that a delivery is for, each once.
+    /// Returns the connections that a delivery is for, each once.
     pub fn wanting(&self, delivery: &Delivery) -> Vec<usize> {
         let mut found: Vec<usize> = self.open.clone();
         if let Some(Value::Object(first)) = &delivery.first
@@ -246,7 +247,7 @@ impl SubscriptionIndex {
         })
     }
 
-    /// Whether a connection is to have a delivery of the past, and how many filters were looked at to tell.
+    /// Returns whether a connection missed a past delivery, and how many filters were compared to decide.
     pub fn missed(&self, connection: usize, delivery: &Delivery) -> (bool, usize) {
         let Some(subscription) = self.by_connection.get(&connection) else { return (false, 0) };
         let heard_live = matches!(delivery.audience, Audience::After(moment) if subscription.since < moment);
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_copy_reaches_only_those_who_subscribed_since() {
+    fn a_late_copy_reaches_only_later_subscriptions() {
         let mut subscribers = SubscriptionIndex::default();
         subscribers.add(1, &None, 10, || 1);
         subscribers.add(2, &None, 10, || 3);
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_looked_at_only_for_broadcasts_that_have_its_rarest_field() {
+    fn a_filter_is_compared_only_for_broadcasts_with_its_rarest_field() {
         let mut subscribers = SubscriptionIndex::default();
         for i in 0..1000 {
             subscribers.add(i, &filter(json!({"room_id": 1, "nope": i})), 10, || 0);
@@ -367,7 +368,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
-        /// The index against a plain list of filters.
+        /// Compares the index with a plain list of filters.
         #[test]
         fn the_index_finds_what_a_scan_finds(
             steps in proptest::collection::vec(prop_oneof![

@@ -1,8 +1,8 @@
-//! Bytes to messages (RFC 6455), without I/O.
+//! Decodes bytes to messages (RFC 6455), without I/O.
 //!
-//! A whole unfragmented message that stands in the read buffer is unmasked in place and lent out: no copy, no
-//! allocation. Only what is incomplete is kept, in a buffer that goes away with its message. Nothing is reserved for
-//! what a frame merely declares; UTF-8 is checked as it arrives.
+//! An unfragmented message that is completely in the read buffer is unmasked in place and borrowed: no copy, no
+//! allocation. Only incomplete data is kept, in a buffer that is freed with its message. The length that a frame
+//! declares reserves no memory. UTF-8 is checked as it arrives.
 
 use std::borrow::Cow;
 
@@ -10,30 +10,30 @@ use super::close::{Close, is_allowed};
 use super::frame::CONTROL_MAX;
 
 const HEAD_MAX: usize = 14;
-/// What a message buffer starts with.
+/// The initial capacity of a message buffer, in bytes.
 const FIRST_BYTES: usize = 1024;
 
-/// What a connection may send.
+/// The limits of incoming messages.
 #[derive(Debug, Clone, Copy)]
 pub struct DecoderLimits {
-    /// Largest message, assembled, that size included.
+    /// The largest accepted message, assembled, in bytes.
     pub message_bytes_max: usize,
-    /// Whether binary messages are taken.
+    /// Whether binary messages are accepted.
     pub binary: bool,
 }
 
-/// What arrived.
+/// A decoded event.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A whole text message.
+    /// A complete text message.
     Text(Cow<'a, str>),
-    /// A whole binary message.
+    /// A complete binary message.
     Binary(Cow<'a, [u8]>),
     /// A ping, to be answered with the same payload.
     Ping(Cow<'a, [u8]>),
     /// Any pong.
     Pong,
-    /// The peer closes; its code, if it gave one.
+    /// A close frame, with the peer's code if it gave one.
     Close(Option<u16>),
 }
 
@@ -59,7 +59,7 @@ struct FrameState {
     fin: bool,
     remaining: usize,
     mask: [u8; 4],
-    /// Bytes of this frame unmasked so far, modulo 4.
+    /// Bytes of this frame that have been unmasked, modulo 4.
     phase: usize,
 }
 
@@ -67,27 +67,27 @@ struct FrameState {
 #[derive(Debug, Default)]
 struct Partial {
     bytes: Vec<u8>,
-    /// For text: up to here it is valid UTF-8.
+    /// The length of the prefix that is known to be valid UTF-8 (text only).
     valid: usize,
 }
 
-/// Reads one connection's frames.
+/// Decodes one connection's frames.
 #[derive(Debug)]
 pub struct Decoder {
     limits: DecoderLimits,
     head: [u8; HEAD_MAX],
     head_length: u8,
     frame: Option<FrameState>,
-    /// Kind of the fragmented message that has begun.
+    /// The kind of the fragmented message that has begun.
     message: Option<Kind>,
     partial: Partial,
     control: Vec<u8>,
-    /// Frames whose heads were read since it was asked last.
+    /// The number of frames that began since the last `take_frames`.
     frames: u32,
 }
 
 impl Decoder {
-    /// A decoder for a new connection.
+    /// Creates a decoder for a new connection.
     pub fn new(limits: DecoderLimits) -> Self {
         Self {
             limits,
@@ -101,18 +101,18 @@ impl Decoder {
         }
     }
 
-    /// Frames that began since this was asked last, of every kind.
+    /// Returns the number of frames, of every kind, that began since the last call.
     pub fn take_frames(&mut self) -> u32 {
         std::mem::take(&mut self.frames)
     }
 
-    /// Memory that the unfinished message takes, in bytes.
+    /// Returns the memory of the unfinished message, in bytes.
     pub fn held(&self) -> usize {
         self.partial.bytes.capacity() + self.control.capacity()
     }
 
-    /// The next event in `input` from `*used` on; `None` when more bytes are needed. An error ends the connection
-    /// with its close code.
+    /// Returns the next event in `input` from `*used` on, or `None` if more bytes are needed. An error ends the
+    /// connection with its close code.
     pub fn next<'a>(&mut self, input: &'a mut [u8], used: &mut usize) -> Result<Option<Event<'a>>, Close> {
         loop {
             let frame = match self.frame {
@@ -181,7 +181,7 @@ impl Decoder {
     fn read_head(&mut self, input: &[u8], used: &mut usize) -> Result<Option<FrameState>, Close> {
         let rest = &input[*used..];
         if self.head_length == 0 {
-            // The usual case: the head is there as a whole.
+            // Usually the head has arrived completely.
             if let Some(length) = head_length(rest).filter(|length| rest.len() >= *length) {
                 *used += length;
                 let frame = self.parse_head(&rest[..length])?;
@@ -255,12 +255,12 @@ impl Decoder {
     }
 }
 
-/// Length of the head that starts so; `None` with fewer than two bytes.
+/// Returns the length of a head from its start, or `None` with fewer than two bytes.
 fn head_length(start: &[u8]) -> Option<usize> {
     let second = *start.get(1)?;
     let mask = if second & 0x80 == 0 { 0 } else { 4 };
     Some(match second & 0x7f {
-        // What will be refused anyway needs no further bytes to be refused.
+        // A head that will be refused anyway needs no further bytes.
         126 => 4 + mask,
         127 => 10 + mask,
         _ => 2 + mask,
@@ -300,7 +300,7 @@ fn close_event(payload: &[u8]) -> Result<Option<u16>, Close> {
 impl Partial {
     fn append(&mut self, part: &[u8], kind: Kind, bytes_max: usize) -> Result<(), Close> {
         if self.bytes.capacity() - self.bytes.len() < part.len() {
-            // Grow by what arrived, doubling, never beyond the largest message.
+            // Grow by the received bytes, at least doubling, but never beyond the largest message.
             let wanted = (self.bytes.len() + part.len()).max(self.bytes.capacity() * 2).max(FIRST_BYTES);
             self.bytes.reserve_exact(wanted.min(bytes_max.max(part.len())).saturating_sub(self.bytes.len()));
         }
@@ -331,7 +331,7 @@ mod tests {
 
     const LIMITS: DecoderLimits = DecoderLimits { message_bytes_max: 1000, binary: false };
 
-    /// A client frame, masked.
+    /// Builds a masked client frame.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         let mask = [1, 2, 3, 4];
         let mut out = vec![first];
@@ -351,7 +351,7 @@ mod tests {
         out
     }
 
-    /// Feeds bytes in chunks; what was seen, and how it ended.
+    /// Feeds bytes in chunks. Returns the events, and the close code if decoding failed.
     fn run(limits: DecoderLimits, bytes: &[u8], chunk: usize) -> (Vec<String>, Option<u16>) {
         let mut decoder = Decoder::new(limits);
         let mut seen = Vec::new();
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_have_their_close_codes() {
+    fn protocol_errors_have_their_close_codes() {
         let unmasked = vec![0x81, 2, b'h', b'i'];
         let faults = [
             (unmasked, 1002),
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_declared_length_is_refused_before_any_payload_and_reserves_nothing() {
+    fn an_excessive_length_is_refused_before_the_payload_and_reserves_nothing() {
         let mut head = vec![0x81, 0x80 | 127];
         head.extend_from_slice(&(60u64 << 20).to_be_bytes());
         head.extend_from_slice(&[0; 4]);
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_utf8_is_seen_before_the_frame_ends() {
+    fn invalid_utf8_is_detected_before_the_frame_ends() {
         let mut bytes = frame(0x81, &[b'x'; 900]);
         bytes[8 + 10] ^= 0xf0;
         let cut = 8 + 20;
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_goes_back_after_a_large_message() {
+    fn memory_is_released_after_a_large_message() {
         let mut decoder = Decoder::new(LIMITS);
         let bytes = frame(0x81, &[b'x'; 1000]);
         for part in bytes.chunks(100) {
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_is_taken_where_it_is_allowed() {
+    fn binary_messages_are_accepted_if_allowed() {
         let limits = DecoderLimits { binary: true, ..LIMITS };
         assert_eq!(run(limits, &frame(0x82, &[0xff]), 100).0, ["Binary([255])"]);
     }

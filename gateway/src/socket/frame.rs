@@ -1,13 +1,13 @@
-//! Server frames as bytes: built once, unmasked, ready to be shared by any number of connections.
+//! Encodes server frames. A frame is built once, unmasked, and can be shared by any number of connections.
 
 use bytes::Bytes;
 use fastwebsockets::{Frame, OpCode, Payload};
 
 use super::Close;
 
-/// Longest head of a server frame: two bytes and a 64-bit length.
+/// The most bytes reserved for the head of a server frame. The longest head has two bytes and a 64-bit length.
 const HEAD_MAX: usize = 16;
-/// Longest payload of a control frame.
+/// The longest payload of a control frame, in bytes.
 pub(super) const CONTROL_MAX: usize = 125;
 
 fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
@@ -19,27 +19,27 @@ fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
     Bytes::from(out)
 }
 
-/// A text message.
+/// Builds a text message.
 pub fn text(message: &str) -> Bytes {
     frame(OpCode::Text, message.as_bytes())
 }
 
-/// A binary message.
+/// Builds a binary message.
 pub fn binary(message: &[u8]) -> Bytes {
     frame(OpCode::Binary, message)
 }
 
-/// A ping without words.
+/// Builds a ping without payload.
 pub fn ping() -> Bytes {
     Bytes::from_static(&[0x89, 0])
 }
 
-/// The answer to a ping.
+/// Builds the answer to a ping.
 pub fn pong(payload: &[u8]) -> Bytes {
     frame(OpCode::Pong, payload)
 }
 
-/// A close frame; the reason is cut to what a control frame holds.
+/// Builds a close frame. The reason is truncated to the limit of a control frame.
 pub fn close(close: &Close) -> Bytes {
     let mut reason = &*close.reason;
     while reason.len() > CONTROL_MAX - 2 {
@@ -54,16 +54,16 @@ pub fn close(close: &Close) -> Bytes {
     frame(OpCode::Close, &payload)
 }
 
-/// A close frame without a code, the answer to one without.
+/// Builds a close frame without a code, which answers one without a code.
 pub fn close_empty() -> Bytes {
     Bytes::from_static(&[0x88, 0])
 }
 
-/// A text message from parts, without joining them first.
+/// Builds a text message from parts, without joining them first.
 pub fn text_from_parts(parts: &[&[u8]]) -> Bytes {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = Vec::with_capacity(HEAD_MAX + length);
-    // The head of a server frame depends on the length alone (RFC 6455, section 5.2).
+    // The head of a server frame depends only on the length (RFC 6455, section 5.2).
     out.push(0x81);
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short), _) if short <= 125 => out.push(short),
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_make_the_same_frame_as_the_whole() {
+    fn parts_build_the_same_frame_as_the_whole() {
         for length in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
             let whole = "x".repeat(length);
             let (a, b) = whole.split_at(length / 3);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_reason_is_cut_between_characters() {
+    fn a_long_reason_is_truncated_between_characters() {
         let frame = close(&Close { code: 1000, reason: "é".repeat(100).into() });
         assert!(frame.len() <= 2 + CONTROL_MAX);
         assert!(std::str::from_utf8(&frame[4..]).is_ok());

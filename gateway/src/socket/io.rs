@@ -1,7 +1,7 @@
-//! The stream under a WebSocket, in two halves: one task reads, and whoever has something to write does it at once.
+//! The stream under a WebSocket, in two halves. One task reads; every task that has something to write writes at once.
 //!
-//! The reading half is tokio's owned one, because its reads know that a short read has emptied the socket: the plain
-//! `try_read` of a stream costs one more system call a message to find that out.
+//! The reading half is tokio's owned half, because its reads know that a short read has emptied the socket. The plain
+//! `try_read` of a stream needs one more system call per message to find that out.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -12,7 +12,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
-/// The half that is read.
+/// The reading half.
 #[derive(Debug)]
 pub enum IoReader {
     /// TCP.
@@ -21,7 +21,7 @@ pub enum IoReader {
     Unix(unix::OwnedReadHalf),
 }
 
-/// The half that is written.
+/// The writing half.
 #[derive(Debug)]
 pub enum IoWriter {
     /// TCP.
@@ -30,20 +30,20 @@ pub enum IoWriter {
     Unix(unix::OwnedWriteHalf),
 }
 
-/// The halves of a TCP connection.
+/// Splits a TCP connection.
 pub fn split_tcp(stream: TcpStream) -> (IoReader, IoWriter) {
     let (read, write) = stream.into_split();
     (IoReader::Tcp(read), IoWriter::Tcp(write))
 }
 
-/// The halves of a connection over a Unix socket.
+/// Splits a connection over a Unix socket.
 pub fn split_unix(stream: UnixStream) -> (IoReader, IoWriter) {
     let (read, write) = stream.into_split();
     (IoReader::Unix(read), IoWriter::Unix(write))
 }
 
 impl IoReader {
-    /// Reads what is there into the buffer; the number of bytes, 0 at the end.
+    /// Reads the available bytes into the buffer. Returns their number, 0 at the end of the stream.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         let polled = match self {
@@ -55,7 +55,7 @@ impl IoReader {
 }
 
 impl IoWriter {
-    /// Waits until there may be room to write.
+    /// Waits until the socket may be writable.
     pub async fn writable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(half) => half.writable().await,
@@ -63,7 +63,7 @@ impl IoWriter {
         }
     }
 
-    /// Writes what there is room for.
+    /// Writes as much as the socket accepts without waiting.
     pub fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match (self, parts) {
             (Self::Tcp(half), [single]) => half.try_write(single),
@@ -73,8 +73,8 @@ impl IoWriter {
         }
     }
 
-    /// Ends one or both directions; the reading half then sees the end of the stream. Errors mean that it is over
-    /// already.
+    /// Ends one or both directions; the reading half then sees the end of the stream. An error means that the stream
+    /// has already ended.
     pub fn shutdown(&self, how: Shutdown) {
         let _ = match self {
             Self::Tcp(half) => SockRef::from(half.as_ref()).shutdown(how),

@@ -1,12 +1,13 @@
-//! The WebSocket on its own: frames in, frames out, limits and close codes. It knows nothing of Diffyne.
+//! The WebSocket protocol: frames, limits and close codes. This module knows nothing of Diffyne.
 //!
-//! fastwebsockets gives the handshake, the unmasking and the frame heads. The reading loop and the writer are ours,
-//! because its own reserve what a frame merely declares, accept what the protocol forbids and send no close codes.
+//! fastwebsockets provides the handshake, the unmasking and the frame heads. The reading loop and the writer are ours,
+//! because those of the crate reserve the length that a frame declares, accept frames that the protocol forbids, and
+//! send no close codes.
 //!
-//! * [`decoder`]: bytes to messages, without I/O; an idle connection owns no buffer
-//! * [`frame`]: messages to bytes, encoded once and shared
-//! * [`outbox`]: what waits to be written to one connection, bounded in bytes
-//! * [`io`]: the stream underneath, read and written without waiting
+//! * [`decoder`]: decodes bytes to messages, without I/O; an idle connection owns no buffer
+//! * [`frame`]: encodes messages to bytes, once, to be shared
+//! * [`outbox`]: the frames that wait to be written to one connection, with their size in bytes
+//! * [`io`]: the underlying stream, read and written without waiting
 
 pub mod close;
 pub mod decoder;

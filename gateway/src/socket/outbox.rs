@@ -1,4 +1,4 @@
-//! What waits to be written to one connection: frames in order, bounded in bytes, written together.
+//! The outbox of one connection: frames in order, counted in bytes, and written together.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -7,19 +7,19 @@ use bytes::{Buf as _, Bytes};
 
 use super::IoWriter;
 
-/// Frames in one vectored write.
+/// The most frames in one vectored write.
 const SLICES_MAX: usize = 64;
 
-/// How a flush ended.
+/// The result of a flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flushed {
     /// Nothing is left.
     All,
-    /// The peer has to read first.
+    /// The client has to read first.
     Blocked,
 }
 
-/// The frames that wait.
+/// The frames that wait to be written.
 #[derive(Debug, Default)]
 pub struct Outbox {
     frames: VecDeque<Bytes>,
@@ -33,7 +33,7 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
-    /// Bytes that wait.
+    /// Returns the bytes that wait.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -43,12 +43,12 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// Drops what waits.
+    /// Drops all waiting frames.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Writes as much as there is room for.
+    /// Writes as much as the socket accepts.
     pub fn flush(&mut self, io: &IoWriter) -> io::Result<Flushed> {
         while !self.frames.is_empty() {
             match write_once(&self.frames, io) {

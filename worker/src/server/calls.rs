@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::state::WorkerState;
 use crate::call::{CallError, CallResult, ClientInfo, Job, cookies};
 
-/// How a call ended.
+/// The end of a call.
 pub(super) enum CallEnd {
     Ran(CallResult),
     /// The worker began to drain, or the call's time was up, before it ran.
@@ -19,7 +19,7 @@ pub(super) enum CallEnd {
     Cancelled,
 }
 
-/// The job that a gateway's frame asks for.
+/// Builds the job for a gateway's call.
 pub(super) fn job(call: &Call<'_>) -> Job {
     let mut headers = String::from_utf8_lossy(call.client.headers).into_owned();
     if !call.client.jar.is_empty() {
@@ -59,7 +59,7 @@ pub(super) async fn run(worker: &WorkerState, job: Job) -> CallResult {
     result
 }
 
-/// Waits for a slot and runs a call; does not run it when the worker drains before.
+/// Waits for a slot and runs a call. Does not run it if the worker drains first.
 pub(super) async fn wait_and_run(
     worker: Arc<WorkerState>,
     job: Job,

@@ -1,4 +1,4 @@
-//! A connection of one thread of a gateway: reads its calls, writes their replies.
+//! The connection of one gateway thread: reads its calls, and writes their replies.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -24,9 +24,9 @@ use super::handshake;
 use super::state::WorkerState;
 use crate::call::CallResult;
 
-/// Bytes of replies that wait to be written. Beyond it the worker reads no further calls.
+/// The size of the write buffer, in bytes, above which the worker reads no further calls.
 const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// A larger write buffer is released after use.
+/// A write buffer that grew beyond this many bytes is released after use.
 const IDLE_OUT_BYTES_MAX: usize = 256 * 1024;
 
 /// The response to a call whose frame was too large to be read.
@@ -36,10 +36,10 @@ const TOO_LARGE: &[u8] =
 const RESPONSE_TOO_LARGE: &[u8] =
     br#"{"s":false,"error":"The answer is larger than the gateway takes. The call was run.","type":"server_error"}"#;
 
-/// Limits log lines about refused gateways: anybody may connect.
+/// Limits log lines about refused gateways, because anybody may connect.
 static LINES: LogThrottle = LogThrottle::new(1, 10);
 
-/// A call that has left this connection, by the gateway's id.
+/// A call of this connection that has ended, by the gateway's id.
 struct EndedCall {
     id: u64,
     end: CallEnd,
@@ -101,7 +101,7 @@ async fn admit(worker: &WorkerState, stream: Stream) -> Option<(Stream, FrameRea
 
 impl GatewayConnection {
     fn new(worker: &Arc<WorkerState>, frame_bytes_max: Option<u32>) -> Self {
-        // A gateway that does not tell its limit accepts what this worker's own limit lets through.
+        // A gateway that does not report its limit is assumed to accept replies of up to this worker's own limit.
         let assumed = worker.reply_bytes_max + rpc::FRAME_OVERHEAD_MAX;
         Self {
             worker: Arc::clone(worker),
@@ -113,7 +113,7 @@ impl GatewayConnection {
         }
     }
 
-    /// Reads calls and writes replies until the connection ends; why it ended.
+    /// Reads calls and writes replies until the connection ends. Returns why it ended.
     async fn exchange_frames(&mut self, stream: Stream, mut reader: FrameReader) -> String {
         let (mut read, mut write) = tokio::io::split(stream);
         let drain = self.worker.drain.clone();
@@ -182,7 +182,7 @@ impl GatewayConnection {
         }
     }
 
-    /// Runs a call, queues it, or hands it back where the queue is full.
+    /// Runs a call, queues it, or hands it back if the queue is full.
     fn start_call(&mut self, call: &Call<'_>) {
         if self.worker.drain.is_cancelled() {
             return self.hand_back(call.id);
@@ -221,13 +221,13 @@ impl GatewayConnection {
         self.count(&ended.end);
         match &ended.end {
             CallEnd::Ran(result) => self.reply(ended.id, result),
-            // A cancelled call is handed back as well, so that the gateway forgets it.
+            // A cancelled call is handed back as well, so that the gateway removes it.
             CallEnd::NotRun | CallEnd::Cancelled => self.hand_back(ended.id),
         }
     }
 
-    /// After the gateway has gone: cancels queued calls, and lets running ones finish what they may have begun to
-    /// change.
+    /// Runs after the gateway has disconnected: cancels queued calls, and lets running ones finish, because they may
+    /// have changed something already.
     async fn finish_calls(&mut self) {
         for cancel in self.queued.values() {
             cancel.cancel();
@@ -294,7 +294,7 @@ impl GatewayConnection {
         }
     }
 
-    /// Writes as much as the socket takes without waiting.
+    /// Writes as much as the socket accepts without waiting.
     async fn write_available(&mut self, write: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
         while self.written < self.out.len() {
             let written =

@@ -1,4 +1,4 @@
-//! The start of a gateway's connection: TLS where it is set, the hello, the proofs.
+//! The start of a gateway's connection: TLS if it is configured, the hellos, the proofs.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::state::WorkerState;
 
-/// How long a gateway may take for its hello and proof.
+/// The time limit for a gateway's hello and proof.
 pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Accepts TLS where it is set, and then a gateway that proves the token.
+/// Accepts TLS if it is configured, and then a gateway that proves the token.
 pub(super) async fn accept(
     worker: &WorkerState,
     mut stream: Stream,
@@ -52,7 +52,7 @@ async fn exchange_hellos(
             }
             WorkerStep::Refuse(frame, error) => {
                 send(stream, &frame).await.map_err(text)?;
-                // Without a clean end the gateway might lose the frame, and with it the reason for its log.
+                // Without a clean end, the gateway might lose the frame, and with it the reason that it logs.
                 let _ = stream.shutdown().await;
                 return Err(error.to_string());
             }

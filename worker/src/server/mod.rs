@@ -1,11 +1,11 @@
-//! Accepts gateways and runs their calls: some at once, a few in a queue, and hands back the rest.
+//! Accepts gateways and runs their calls: some at once, a few after waiting in a queue. It hands back the rest.
 //!
-//! There is one current-thread runtime a core. A call is polled where it arrived, so one that does not have to wait
-//! needs neither a task nor a channel.
+//! There is one current-thread runtime per core. A call is first polled on the thread where it arrived, so a call that
+//! does not have to wait needs neither a task nor a channel.
 //!
-//! * `handshake`: TLS, hello and proofs; `pending_connections`: how many may be in it
-//! * `connection`: one connection's frames; `calls`: a call from its frame to its result
-//! * `state`: what all connections share; `admin`: the admin pages
+//! * `handshake`: TLS, hellos and proofs; `pending_connections`: limits unfinished handshakes
+//! * `connection`: the frames of one connection; `calls`: a call from its frame to its result
+//! * `state`: the state that all connections share; `admin`: the admin pages
 
 mod admin;
 mod calls;
@@ -36,7 +36,7 @@ use state::WorkerState;
 const ACCEPTED_MAX: usize = 256;
 /// How long gateways may take to hang up after the worker has drained.
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time between two checks whether the worker has drained.
+/// How often a stopping worker checks whether it has drained.
 const DRAIN_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Why a worker does not start.
@@ -121,7 +121,7 @@ impl Worker {
         state.drain.cancel();
         state.backend.gateways(state.connections.load(Ordering::Relaxed), true);
         if let Some(announcement) = self.announcement {
-            // It ends by itself; a panic in it was logged.
+            // The task ends by itself; a panic in it was logged.
             let _ = announcement.await;
         }
         wait_until(self.drain_timeout, || state.load.load(Ordering::Relaxed) == 0).await;

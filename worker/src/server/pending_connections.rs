@@ -1,14 +1,14 @@
 //! Connections that have not proved the token yet.
 //!
-//! Their number is bounded. Beyond it the oldest is evicted, so that silent connections keep no gateway out: a gateway
-//! needs a moment only.
+//! Their number is bounded. Beyond it, the oldest is evicted, so that silent connections keep no gateway out. A gateway
+//! needs only a moment for its proof.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// Connections that have not sent their hello yet, or not proved the token.
+/// The number of connections that may not have proved the token yet.
 const PENDING_MAX: usize = 1024;
 
 /// All pending connections, the oldest first.
@@ -33,7 +33,7 @@ impl PendingConnections {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a connection, and evicts the oldest where there are too many.
+    /// Adds a connection, and evicts the oldest if there are too many.
     pub(super) fn add(&self) -> PendingConnection<'_> {
         let mut queue = self.lock();
         if queue.connections.len() >= PENDING_MAX

@@ -1,4 +1,4 @@
-//! What all connections of a worker share.
+//! The state that all connections of a worker share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
@@ -16,33 +16,33 @@ use super::pending_connections::PendingConnections;
 use crate::backend::Backend;
 use crate::metrics::WorkerMetrics;
 
-/// What all connections of a worker share.
+/// The state that all connections of a worker share.
 pub(super) struct WorkerState {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) id: String,
     pub(super) admin_token: Option<String>,
-    /// The tokens that gateways have to prove. Can be replaced while the worker runs.
+    /// The tokens that gateways have to prove. They can be replaced while the worker runs.
     pub(super) tokens: SharedTokens,
-    /// Whether gateways may show their token in the clear. Can be replaced while the worker runs.
+    /// Whether gateways may send their token in plain text. It can be replaced while the worker runs.
     pub(super) legacy_token: ArcSwap<LegacyToken>,
     /// Connections that have not proved the token yet.
     pub(super) pending: PendingConnections,
-    /// The certificate for gateways on TCP; without one they connect in the clear. Can be replaced while the worker
+    /// The certificate for gateways on TCP; without one, they connect without TLS. It can be replaced while the worker
     /// runs.
     pub(super) tls: ArcSwapOption<ServerTls>,
-    /// Calls that may run at once.
+    /// The number of calls that may run at once.
     pub(super) concurrency: usize,
-    /// Calls that may wait for a slot.
+    /// The number of calls that may wait for a slot.
     pub(super) queue_max: usize,
     pub(super) frame_bytes_max: usize,
     pub(super) reply_bytes_max: usize,
-    /// One permit a running call.
+    /// One permit per running call.
     pub(super) slots: Arc<Semaphore>,
-    /// Calls that run or wait.
+    /// The number of calls that run or wait.
     pub(super) load: AtomicU32,
-    /// Calls that wait.
+    /// The number of calls that wait.
     pub(super) queued: AtomicUsize,
-    /// Connections of gateways.
+    /// The number of connected gateway threads.
     pub(super) connections: AtomicUsize,
     pub(super) drain: CancellationToken,
     pub(super) metrics: Arc<WorkerMetrics>,
@@ -81,7 +81,7 @@ impl WorkerState {
         Ok(())
     }
 
-    /// Updates the number of connected gateways, and tells the backend.
+    /// Updates the number of connections, and tells the backend.
     pub(super) fn count_gateways(&self, change: impl FnOnce(&AtomicUsize) -> usize) {
         let connected = change(&self.connections);
         self.metrics.connections.set(connected as i64);
