@@ -12,8 +12,14 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The number of names that are shown.
 const SHOWN_MAX: usize = 5;
 
+/// Names by which an application uses classes of the bridge.
+const BRIDGE_CLASSES: [&str; 3] = ["InteractsWithWebSocket", "WebSocketHealthChecker", "diffyne.websocket.health"];
+
+/// One PHP file of the application: its path from the application's directory, and its text.
+type Source = (PathBuf, String);
+
 pub(super) fn check(directory: &Path, report: &mut Report) {
-    let sources: Vec<(PathBuf, String)> = sources(&directory.join("app"))
+    let sources: Vec<Source> = php_files(&directory.join("app"))
         .into_iter()
         .filter_map(|file| Some((file.strip_prefix(directory).ok()?.to_owned(), std::fs::read_to_string(&file).ok()?)))
         .collect();
@@ -23,62 +29,73 @@ pub(super) fn check(directory: &Path, report: &mut Report) {
     }
     report.ok("application", format!("{}: {} files in app/", directory.display(), sources.len()));
     let loads_bridge = sources.iter().any(|(_, text)| text.contains("Cluster\\Bridge::install"));
-    let listeners: Vec<String> = sources
-        .iter()
-        .flat_map(|(file, text)| {
-            listeners_only(text).into_iter().map(move |name| format!("{}::{name}()", file.display()))
-        })
-        .collect();
-    if !listeners.is_empty() && !loads_bridge {
-        report.warn(
-            "listeners",
-            format!(
-                "{} with #[On] and without #[Invokable]: {}. They work through workers with --app; over AJAX to the application \
-                 itself, and without the bridge, they are refused",
-                listeners.len(),
-                some_of(&listeners)
-            ),
-        );
-    } else {
-        report.ok(
-            "listeners",
-            format!("{} that need the bridge{}", listeners.len(), if loads_bridge { ", which is loaded" } else { "" }),
-        );
+    check_listeners(&sources, loads_bridge, report);
+    if !loads_bridge {
+        check_locked(&sources, report);
     }
-    let locking: Vec<String> =
-        sources.iter().filter(|(_, text)| has_locked(text)).map(|(file, _)| file.display().to_string()).collect();
-    if !locking.is_empty() && !loads_bridge {
-        report.warn(
-            "locked",
-            format!(
-                "{} have locked properties. Their first call with edited fields is refused on pages that have neither companion.js nor \
-                 client.js; load the bridge in the application, and its pages are signed from the start (or DIFFYNE_LOCKED=upstream)",
-                some_of(&locking)
-            ),
-        );
+    check_bridge(&sources, loads_bridge, report);
+}
+
+/// Listeners without `#[Invokable]`, which the package's own endpoint refuses.
+fn check_listeners(sources: &[Source], loads_bridge: bool, report: &mut Report) {
+    let names = |(file, text): &Source| {
+        let file = file.display().to_string();
+        listeners_only(text).into_iter().map(move |name| format!("{file}::{name}()")).collect::<Vec<_>>()
+    };
+    let listeners: Vec<String> = sources.iter().flat_map(names).collect();
+    if listeners.is_empty() || loads_bridge {
+        let loaded = if loads_bridge { ", which is loaded" } else { "" };
+        return report.ok("listeners", format!("{} that need the bridge{loaded}", listeners.len()));
     }
-    let users: Vec<String> = sources
-        .iter()
-        .filter(|(_, text)| {
-            ["InteractsWithWebSocket", "WebSocketHealthChecker", "diffyne.websocket.health"]
-                .iter()
-                .any(|name| text.contains(name))
-        })
-        .map(|(file, _)| file.display().to_string())
-        .collect();
-    if !users.is_empty() && !loads_bridge {
-        report.fail(
-            "bridge",
-            format!(
-                "{} use classes of the bridge, which php-fpm has to load too: copy deploy/php/diffyne-bridge.php into the application, \
-                 and in a service provider's register(): require_once base_path('diffyne-bridge.php'); \
-                 \\Diffyne\\Cluster\\Bridge::install($this->app);",
-                some_of(&users)
-            ),
-        );
-    } else if loads_bridge {
-        report.ok("bridge", "the application loads it by itself");
+    report.warn(
+        "listeners",
+        format!(
+            "{} with #[On] and without #[Invokable]: {}. They work through workers with --app; over AJAX to the application \
+             itself, and without the bridge, they are refused",
+            listeners.len(),
+            some_of(&listeners)
+        ),
+    );
+}
+
+/// Locked properties, which nobody signs on pages without the bridge.
+fn check_locked(sources: &[Source], report: &mut Report) {
+    let locking = files_where(sources, has_locked);
+    if locking.is_empty() {
+        return;
     }
+    report.warn(
+        "locked",
+        format!(
+            "{} have locked properties. Their first call with edited fields is refused on pages that have neither companion.js nor \
+             client.js; load the bridge in the application, and its pages are signed from the start (or DIFFYNE_LOCKED=upstream)",
+            some_of(&locking)
+        ),
+    );
+}
+
+/// Whether php-fpm can load the classes of the bridge that the application uses.
+fn check_bridge(sources: &[Source], loads_bridge: bool, report: &mut Report) {
+    if loads_bridge {
+        return report.ok("bridge", "the application loads it by itself");
+    }
+    let users = files_where(sources, |text| BRIDGE_CLASSES.iter().any(|name| text.contains(name)));
+    if users.is_empty() {
+        return;
+    }
+    report.fail(
+        "bridge",
+        format!(
+            "{} use classes of the bridge, which php-fpm has to load too: copy deploy/php/diffyne-bridge.php into the application, \
+             and in a service provider's register(): require_once base_path('diffyne-bridge.php'); \
+             \\Diffyne\\Cluster\\Bridge::install($this->app);",
+            some_of(&users)
+        ),
+    );
+}
+
+fn files_where(sources: &[Source], matches: impl Fn(&str) -> bool) -> Vec<String> {
+    sources.iter().filter(|(_, text)| matches(text)).map(|(file, _)| file.display().to_string()).collect()
 }
 
 fn some_of(names: &[String]) -> String {
@@ -88,7 +105,7 @@ fn some_of(names: &[String]) -> String {
 }
 
 /// Returns the PHP files below a directory.
-fn sources(directory: &Path) -> Vec<PathBuf> {
+fn php_files(directory: &Path) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![directory.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
