@@ -323,23 +323,22 @@ namespace Diffyne\Cluster {
                 $component->id = (string) $data['componentId'];
                 $rendered = $this->renderer()->renderInitial($component);
                 $trust = $head['trust'] ?? 'upstream';
-                $listeners = $rendered['eventListeners'] ?? [];
 
-                return self::reply(['outcome' => 'ok', 'listeners' => json_encode((object) $listeners, self::JSON)], [
+                return self::reply(['outcome' => 'ok'], [
                     'success' => true,
                     'id' => $rendered['id'],
                     'html' => $rendered['html'],
                     'state' => $rendered['state'],
                     'fingerprint' => $rendered['fingerprint'],
                     'signature' => Locks::signature($component, $rendered['state'], $rendered['signature'], $trust),
-                    'eventListeners' => (object) $listeners,
+                    'eventListeners' => (object) ($rendered['eventListeners'] ?? []),
                 ]);
             }
 
             /** Decides for each event whether the user may hear it: the class has to listen to it, and may have a policy. */
             private function grant(array $data): array
             {
-                $granted = $listeners = [];
+                $granted = [];
                 foreach ($data['events'] ?? [] as $event) {
                     $class = $this->componentClass($event['componentClass'] ?? null);
                     $component = app($class);
@@ -347,10 +346,9 @@ namespace Diffyne\Cluster {
                     $listens = array_key_exists($name, $component->getEventListeners());
                     $match = is_array($event['match'] ?? null) ? $event['match'] : [];
                     $granted[] = $listens && (! method_exists($component, 'mayHear') || $component->mayHear($name, $match) === true);
-                    $listeners += $component->getEventListeners();
                 }
 
-                return self::reply(['outcome' => 'ok', 'listeners' => json_encode((object) $listeners, self::JSON)], ['granted' => $granted]);
+                return self::reply(['outcome' => 'ok'], ['granted' => $granted]);
             }
 
             /** The class's name in its own spelling, whatever the client's is. */

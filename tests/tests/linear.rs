@@ -154,8 +154,8 @@ fn readers() -> Vec<(&'static str, Read)> {
             let events = events.strip_suffix("}}").unwrap_or(events);
             let events: Vec<EventSubscription> = serde_json::from_str(events).unwrap_or_default();
             let mut subscribers = SubscriptionIndex::default();
-            for wish in events.iter().take(100) {
-                black_box(subscribers.add(1, &wish.filter, 100, || 0));
+            for event in events.iter().take(100) {
+                black_box(subscribers.add(1, &event.filter, 100, || 0));
             }
         }),
         ("WebSocket frames, whole reads", |text| decode(text, 64 * 1024)),

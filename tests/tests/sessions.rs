@@ -39,8 +39,8 @@ async fn a_session_that_ends_in_a_call_stays_ended(runtime: Runtime) -> anyhow::
     laravel.release("late")?;
     let answer = client.receive().await?;
     assert!(answer.is_ok() && answer.state()["user"] == "ada", "it ran as the user: {answer}");
-    let goodbye = client.receive().await?;
-    assert_eq!(goodbye.event(), "diffyne.disconnect", "the client is told: {goodbye}");
+    let disconnect = client.receive().await?;
+    assert_eq!(disconnect.event(), "diffyne.disconnect", "the client is told: {disconnect}");
     for file in session_files(&laravel) {
         let text = std::fs::read_to_string(&file)?;
         assert!(!text.contains("ada") && !text.contains("late"), "revived: {text}");

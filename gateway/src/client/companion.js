@@ -124,7 +124,7 @@ function attach(diffyne) {
       }
     }
   };
-  watchListeners((wishes) => transport.listen(wishes), (element) => lazy.get(element.getAttribute('diff:id'))?.listeners);
+  watchListeners((events) => transport.listen(events), (element) => lazy.get(element.getAttribute('diff:id'))?.listeners);
 
   // ---- components that come again ----
 

@@ -321,7 +321,7 @@ function syncModels(component) {
 
 new MutationObserver(look).observe(document.documentElement, { childList: true, subtree: true });
 look();
-watchListeners((wishes) => transport.listen(wishes));
+watchListeners((events) => transport.listen(events));
 
 // For scripts of the page.
 window.diffyneClient = {

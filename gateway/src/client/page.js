@@ -54,14 +54,14 @@ export const namesIn = (list) => new Set((list ?? '').split(',').map((name) => n
 export function watchListeners(tell, more = () => ({})) {
   const look = () => {
     scheduled = false;
-    const wishes = new Map();
+    const events = new Map();
     for (const element of document.querySelectorAll(WRAPPER)) {
       const componentClass = element.getAttribute('diff:class');
       for (const name of Object.keys({ ...listenersOf(element), ...more(element) })) {
-        wishes.set(`${name} ${componentClass}`, { name, componentClass });
+        events.set(`${name} ${componentClass}`, { name, componentClass });
       }
     }
-    tell([...wishes.values()]);
+    tell([...events.values()]);
   };
   let scheduled = false;
   const schedule = () => {

@@ -47,7 +47,7 @@ export class Socket {
     this.#ws.send(text);
   }
 
-  // The server says goodbye: come back when it says so, or not at all. When the time has come, calls that are under way
+  // The server ends the connection: reconnect when it says so, or not at all. When the time has come, calls that are under way
   // are answered, new ones wait for the next connection; the server closes this one at last.
   obey({ reconnect, retryAfter }) {
     this.#over = reconnect === false;

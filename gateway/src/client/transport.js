@@ -73,14 +73,14 @@ export class Transport {
   }
 
   // The broadcasts that the page's components listen to: [{name, componentClass}].
-  listen(wishes) {
-    const wanted = new Map(wishes.map((wish) => [JSON.stringify(wish), wish]));
-    const missing = (from, other) => [...from].filter(([key]) => !other.has(key)).map(([, wish]) => wish);
+  listen(events) {
+    const wanted = new Map(events.map((event) => [JSON.stringify(event), event]));
+    const missing = (from, other) => [...from].filter(([key]) => !other.has(key)).map(([, event]) => event);
     const [added, removed] = [missing(wanted, this.#wanted), missing(this.#wanted, wanted)];
     this.#wanted = wanted;
     if (!this.isOpen) return;
     // Another component may want the same event still.
-    const names = new Set(wishes.map(({ name }) => name));
+    const names = new Set(events.map(({ name }) => name));
     const gone = removed.filter(({ name }) => !names.has(name));
     if (gone.length) this.#tell('diffyne.unsubscribe', { events: gone });
     if (added.length) this.#tell('diffyne.subscribe', { events: added });
@@ -120,7 +120,7 @@ export class Transport {
 
   #keepGrant({ grant, events }) {
     if (!grant) return;
-    const wanted = events ? new Set(events.map((wish) => JSON.stringify(wish))) : new Set(this.#wanted.keys());
+    const wanted = events ? new Set(events.map((event) => JSON.stringify(event))) : new Set(this.#wanted.keys());
     this.#grant = { text: grant, wanted };
   }
 

@@ -205,7 +205,6 @@ mod tests {
             broadcasts: vec![ResponseEvent { index: 0, name: "message-sent", params }],
             set_cookie: vec!["a=b".to_owned()],
             session: SessionChange::Same,
-            listeners: None,
             component: None,
             load: 3,
             faulty: false,

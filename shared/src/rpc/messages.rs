@@ -241,9 +241,6 @@ pub struct Reply<'a> {
     /// What became of the session.
     #[serde(default)]
     pub session: SessionChange,
-    /// The class's listeners, as JSON, when a mount or grant asked.
-    #[serde(borrow, default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
-    pub listeners: Option<&'a [u8]>,
     /// The component's class as the worker spells it; older workers do not tell it.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub component: Option<&'a str>,
@@ -256,7 +253,7 @@ pub struct Reply<'a> {
 }
 
 impl<'a> Reply<'a> {
-    /// An answer without events, cookies or listeners.
+    /// An answer without events or cookies.
     pub fn new(id: u64, outcome: Outcome, status: u16, data: &'a [u8]) -> Self {
         Self {
             id,
@@ -267,7 +264,6 @@ impl<'a> Reply<'a> {
             broadcasts: Vec::new(),
             set_cookie: Vec::new(),
             session: SessionChange::Same,
-            listeners: None,
             component: None,
             load: 0,
             faulty: false,

@@ -36,7 +36,6 @@ pub struct BridgeReply {
     event_count: u32,
     set_cookie: Vec<String>,
     session: Option<SessionChange>,
-    listeners: Option<String>,
     /// Length of the body in bytes, where the body does not come in a frame.
     length: Option<usize>,
 }
@@ -159,7 +158,6 @@ impl BridgeReply {
             event_count: self.event_count,
             broadcasts: self.events.into_iter().map(broadcast).collect(),
             set_cookie: self.set_cookie,
-            listeners: self.listeners.map(String::into_bytes),
             session: self.session.unwrap_or_default(),
         }
     }

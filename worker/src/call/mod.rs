@@ -66,8 +66,6 @@ pub struct CallResult {
     pub broadcasts: Vec<BroadcastEvent>,
     /// `Set-Cookie` values for the browser.
     pub set_cookie: Vec<String>,
-    /// The class's listeners as JSON, after a mount.
-    pub listeners: Option<Vec<u8>>,
     /// What happened to the user's session.
     pub session: SessionChange,
 }
@@ -96,7 +94,6 @@ impl Default for CallResult {
             event_count: 0,
             broadcasts: Vec::new(),
             set_cookie: Vec::new(),
-            listeners: None,
             session: SessionChange::Same,
         }
     }

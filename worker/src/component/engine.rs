@@ -200,7 +200,6 @@ impl Engine {
             outcome: Outcome::Ok,
             status: 200,
             data: response.to_string().into_bytes(),
-            listeners: Some(mounted.listeners.to_string().into_bytes()),
             set_cookie: context.set_cookie,
             ..CallResult::default()
         })

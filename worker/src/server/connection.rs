@@ -257,7 +257,6 @@ impl GatewayConnection {
                 .collect(),
             set_cookie: result.set_cookie.clone(),
             session: result.session,
-            listeners: result.listeners.as_deref(),
             component: (!result.class.is_empty()).then_some(result.class.as_str()),
             load: self.load(),
             faulty: self.faulty(),
