@@ -16,7 +16,7 @@ const BYTES: usize = 96 * 1024;
 /// Time for twice as much.
 const RATIO_MAX: f64 = 2.5;
 /// Below this a time is noise.
-const NOISE: Duration = Duration::from_micros(300);
+const NOISE: Duration = Duration::from_millis(1);
 /// Messages that are generated for each reader.
 const MESSAGES: usize = 60;
 /// The reader that takes longest.
