@@ -16,7 +16,10 @@ use super::fleet::Fleet;
 use super::{Report, Scale};
 use crate::client::{Client, probe};
 use crate::cluster::{Cluster, Shape, handshake};
+use crate::process::{Process, eventually, eventually_async};
 
+/// Between two readings of a process's memory: closed connections take this long to end.
+const BETWEEN_READINGS: Duration = Duration::from_secs(4);
 /// A round that takes longer has failed.
 const ROUND_MAX: Duration = Duration::from_mins(5);
 
@@ -145,6 +148,22 @@ async fn round(address: SocketAddr, count: u64, seed: u64) -> anyhow::Result<u64
     Ok(sent)
 }
 
+/// The resident memory of a process once it no longer shrinks, in KiB.
+async fn settled_kib(process: &Process) -> anyhow::Result<u64> {
+    let mut last = u64::MAX;
+    eventually_async("the memory no longer shrinks", async || {
+        let now = process.resident_kib()?;
+        let is_settled = now >= last;
+        last = now;
+        if !is_settled {
+            tokio::time::sleep(BETWEEN_READINGS).await;
+        }
+        Ok(is_settled)
+    })
+    .await?;
+    Ok(last)
+}
+
 /// "Somebody attacks us." The same round twice: the second one must not need more memory.
 pub async fn half_a_million_hostile_frames(scale: Scale, seed: u64) -> anyhow::Result<Report> {
     let cluster = Cluster::start(Shape::new(1, 1))?;
@@ -157,17 +176,10 @@ pub async fn half_a_million_hostile_frames(scale: Scale, seed: u64) -> anyhow::R
     let mut sent = 0;
     for _ in 0..2 {
         sent += round(address, each, seed).await?;
-        // Closed connections have their seconds to end.
-        let settled = async {
-            let until = Instant::now() + Duration::from_secs(20);
-            while node.metric("diffyne_gateway_connections")? > 40.0 && Instant::now() < until {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            anyhow::Ok(())
-        };
-        settled.await?;
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        resident.push(node.process.resident_kib()?);
+        eventually("the attackers' connections have ended", || {
+            node.metric("diffyne_gateway_connections").is_ok_and(|open| open <= 40.0)
+        })?;
+        resident.push(settled_kib(&node.process).await?);
     }
     let mut sender = Client::connect(&cluster.url(0)).await?;
     for n in 0..50 {

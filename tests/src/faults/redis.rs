@@ -43,7 +43,9 @@ pub async fn redis_comes_back_empty(scale: Scale, seed: u64) -> anyhow::Result<R
     publish_by_calls(&cluster.url(0), 0..first, every).await?;
     cluster.kill_redis()?;
     std::fs::remove_dir_all(cluster.directory.path().join("appendonlydir"))?;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    eventually("all gateways notice it", || {
+        cluster.gateways.iter().all(|node| node.health().is_ok_and(|health| health["redis"] == "down"))
+    })?;
     cluster.start_redis()?;
     fleet.wait("everybody is told", Duration::from_secs(20), |fleet| fleet.informed() == clients).await?;
     publish_by_calls(&cluster.url(1), first..first * 2, every).await?;

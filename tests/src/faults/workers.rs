@@ -21,6 +21,11 @@ use crate::process::{Signal, eventually};
 /// An answer that a gateway passes on.
 const GOOD_ANSWER: &[u8] = br#"{"s":true,"c":{"i":"x","p":[],"st":{},"f":"","sig":""}}"#;
 
+/// On a busy machine; how soon it is on a quiet one, `workers::a_frozen_worker_is_left_out_within_the_health_interval` says.
+const LEFT_OUT_WITHIN: Duration = Duration::from_secs(5);
+/// A wave of reactions has ended when none came in four of these.
+const QUIET_STEP: Duration = Duration::from_millis(500);
+
 /// What is wrong with a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Misbehaviour {
@@ -167,7 +172,7 @@ pub async fn workers_freeze_and_flap(scale: Scale, _seed: u64) -> anyhow::Result
         cluster.gateways[0].health().is_ok_and(|health| health["workers"] != 3)
     })?;
     let left_out = frozen.elapsed();
-    ensure!(left_out < Duration::from_millis(1500), "left out after {left_out:?}");
+    ensure!(left_out < LEFT_OUT_WITHIN, "left out after {left_out:?}");
     while Instant::now() < until {
         cluster.workers[1].process.signal(Signal::Kill)?;
         cluster.workers[1].process.wait()?;
@@ -228,7 +233,7 @@ pub async fn a_listener_dispatches_what_it_hears(scale: Scale, _seed: u64) -> an
     let (mut before, mut quiet, started) = (u64::MAX, 0, Instant::now());
     while quiet < 4 {
         ensure!(started.elapsed() < Duration::from_mins(2), "it goes on: {before} reactions");
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(QUIET_STEP).await;
         let now = reactions.load(Ordering::Relaxed);
         quiet = if now == before { quiet + 1 } else { 0 };
         before = now;
