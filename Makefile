@@ -23,6 +23,7 @@ help: ## This list
 	@echo "  Settings pass as environment variables: DIFFYNE_WS_PORT=7000 make run"
 
 run: ## Try it: one process, in-memory bus, demo chat at http://127.0.0.1:6001/
+	@echo "Building the demo: about two minutes the first time. The address comes at the end."
 	cargo run -p diffyne-dev -- --database .run/demo.sqlite
 
 cluster: build ## Three gateways, two workers, Redis and nginx on 8080; Ctrl-C stops them (deploy/cluster.sh --help)
@@ -37,6 +38,7 @@ screenshots: tools ## Pictures of the demo page and the gallery, in target/scree
 	target/debug/diffyne-bench screenshots
 
 build: ## The programs, optimised, in target/release
+	@echo "Building diffyne-gateway and diffyne-worker: about four minutes the first time on two cores."
 	$(RELEASE)
 
 test: ## Everything: lints, unit and doc tests, Autobahn, end-to-end on real processes; says what each part takes
