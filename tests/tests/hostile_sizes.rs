@@ -152,7 +152,7 @@ async fn a_gateway_that_sends_too_large_a_frame_keeps_its_connection() -> anyhow
             "params": [], "state": {"count": 1, "ballast": ballast}, "signature": "", "fingerprint": "",
         });
         let payload = data.to_string();
-        let client = rpc::Client { id: "c", ip: "127.0.0.1", transport: Transport::Ws, headers: b"", jar: b"" };
+        let client = rpc::Client { id: "c", ip: "127.0.0.1", transport: Transport::Ws, headers: b"", cookies: b"" };
         let call =
             rpc::Call { id, budget_ms: 5000, client, kind: CallKind::Call, cause: None, payload: payload.as_bytes() };
         rpc::encode(&Frame::Call(call), &mut out)?;

@@ -107,7 +107,7 @@ impl<O> CallTable<O> {
                     ip: &request.caller.ip,
                     transport: request.transport,
                     headers: &request.caller.headers,
-                    jar: cookies,
+                    cookies,
                 },
                 kind: request.kind,
                 cause: request.cause.clone(),

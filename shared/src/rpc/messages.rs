@@ -115,8 +115,8 @@ pub struct Client<'a> {
     #[serde(borrow, with = "serde_bytes", default)]
     pub headers: &'a [u8],
     /// Cookies set since the handshake.
-    #[serde(borrow, with = "serde_bytes", default)]
-    pub jar: &'a [u8],
+    #[serde(borrow, with = "serde_bytes", default, rename = "jar")]
+    pub cookies: &'a [u8],
 }
 
 /// The push that a call reacts to.

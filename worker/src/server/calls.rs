@@ -22,8 +22,8 @@ pub(super) enum CallEnd {
 /// Builds the job for a gateway's call.
 pub(super) fn job(call: &Call<'_>) -> Job {
     let mut headers = String::from_utf8_lossy(call.client.headers).into_owned();
-    if !call.client.jar.is_empty() {
-        headers = cookies::override_with(&headers, &String::from_utf8_lossy(call.client.jar));
+    if !call.client.cookies.is_empty() {
+        headers = cookies::override_with(&headers, &String::from_utf8_lossy(call.client.cookies));
     }
     let client = ClientInfo {
         id: call.client.id.to_owned(),
