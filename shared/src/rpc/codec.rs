@@ -176,7 +176,8 @@ mod tests {
     use serde::Serialize;
 
     fn call(payload: &[u8]) -> Frame<'_> {
-        let client = Client { id: "c", ip: "127.0.0.1", transport: Transport::Ws, headers: b"cookie: a=b\n", cookies: b"" };
+        let client =
+            Client { id: "c", ip: "127.0.0.1", transport: Transport::Ws, headers: b"cookie: a=b\n", cookies: b"" };
         Frame::Call(Call { id: 7, budget_ms: 28_000, client, kind: CallKind::Call, cause: None, payload })
     }
 
