@@ -255,8 +255,9 @@ async fn unknown_names_take_no_memory_of_php() -> anyhow::Result<()> {
         let answer = client.receive().await?;
         memory.push(answer.state()["bytes"].as_i64().unwrap_or_else(|| panic!("{answer}")));
     }
-    println!("{memory:?}");
-    let grown = memory[3] - memory[0];
-    assert!(grown < 100_000, "10 500 unknown methods and 4 500 unknown classes took {grown} bytes: {memory:?}");
+    // Memory kept for names would grow in every round; what PHP sets up once grows in one of them.
+    let mut grown: Vec<i64> = memory.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    grown.sort_unstable();
+    assert!(grown[1] < 30_000, "3 500 unknown methods and 1 500 unknown classes took {grown:?} bytes: {memory:?}");
     Ok(())
 }
