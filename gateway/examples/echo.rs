@@ -9,7 +9,7 @@ use std::net::Shutdown;
 
 use bytes::Bytes;
 use diffyne_gateway::socket::io::split_tcp;
-use diffyne_gateway::socket::{Close, Decoder, DecoderLimits, Event, Flushed, IoReader, IoWriter, Outbox, frame};
+use diffyne_gateway::socket::{Close, Decoder, DecoderLimits, Event, FlushResult, IoReader, IoWriter, Outbox, frame};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -62,7 +62,7 @@ async fn echo(mut reader: IoReader, writer: IoWriter, early: Vec<u8>) {
         // After a close frame what still comes is read and dropped, so that the frame is not lost to a reset.
         if !closing {
             closing = answer(&mut decoder, &mut outbox, &mut buffer[..length]);
-            while outbox.flush(&writer).is_ok_and(|flushed| flushed == Flushed::Blocked) {
+            while outbox.flush(&writer).is_ok_and(|flushed| flushed == FlushResult::Blocked) {
                 if writer.writable().await.is_err() {
                     return;
                 }

@@ -199,6 +199,16 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> anyhow::Result
     Ok(())
 }
 
+/// Starts `diffyne-dev` (gateway, worker and demo page) in a directory; returns when it listens.
+pub fn start_dev(directory: &Path, port: u16) -> anyhow::Result<Process> {
+    let dev = Process::start("dev", directory, &program("diffyne-dev")?, |command| {
+        command.args(["--ws-port", &port.to_string(), "--admin-listen", "127.0.0.1:0"]);
+        command.arg("--database").arg(directory.join("d.sqlite"));
+    })?;
+    wait_for_port(port)?;
+    Ok(dev)
+}
+
 /// [`eventually`] for a condition that has to be awaited.
 pub async fn eventually_async(what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let until = Instant::now() + PATIENCE;

@@ -2,17 +2,13 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::browser::Browser;
-use diffyne_tests::process::{Process, free_ports, program, wait_for_port};
+use diffyne_tests::process::{free_ports, start_dev};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_tabs_chat_and_two_hundred_quick_clicks_count_to_two_hundred() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let [port] = free_ports()?;
-    let _dev = Process::start("dev", directory.path(), &program("diffyne-dev")?, |command| {
-        command.args(["--ws-port", &port.to_string(), "--admin-listen", "127.0.0.1:0"]);
-        command.arg("--database").arg(directory.path().join("d.sqlite"));
-    })?;
-    wait_for_port(port)?;
+    let _dev = start_dev(directory.path(), port)?;
     let browser = Browser::start()?;
     let page = format!("http://127.0.0.1:{port}/");
     let (mut ada, mut bob) = (browser.open(&page).await?, browser.open(&page).await?);

@@ -452,3 +452,14 @@ fn a_gateway_serves_a_unix_socket_and_a_port_that_systemd_passes() -> anyhow::Re
     })?;
     eventually("the handed-over port is served", || http_get(port, "/health").is_ok_and(|health| health.status == 200))
 }
+
+#[test]
+fn the_command_dev_of_the_first_release_names_the_program_that_took_its_place() -> anyhow::Result<()> {
+    let run = std::process::Command::new(program("diffyne-gateway")?).args(["dev", "--ws-port", "7000"]).output()?;
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(!run.status.success() && said.contains("diffyne-dev") && said.contains("make run"), "{said}");
+    let help = std::process::Command::new(program("diffyne-dev")?).arg("--help").output()?;
+    let help = String::from_utf8_lossy(&help.stdout);
+    assert!(help.contains("--ws-port") && help.contains("--database"), "the settings of both programs: {help}");
+    Ok(())
+}

@@ -71,18 +71,18 @@ pub struct ValidGrant {
 /// Signs and verifies grants.
 pub struct Grants {
     /// The first key signs; every key verifies.
-    keys: Vec<Keys>,
+    keys: Vec<GrantKeys>,
     sessions: Sessions,
     life: Duration,
 }
 
 /// The two MACs that are derived from one signing key.
-struct Keys {
+struct GrantKeys {
     signature: Hmac<Sha256>,
     session: Hmac<Sha256>,
 }
 
-impl Keys {
+impl GrantKeys {
     fn derive(key: &[u8]) -> Option<Self> {
         // HMAC accepts keys of any length, so this never fails.
         let derive = |label: &[u8]| {
@@ -104,7 +104,7 @@ impl Grants {
     /// Creates grants signed with keys derived from `signing_keys`. `cookie_keys` are the keys with which the
     /// application encrypts its cookies.
     pub fn new(signing_keys: &[Vec<u8>], cookie_keys: &[Vec<u8>], life: Duration) -> Self {
-        let keys = signing_keys.iter().filter_map(|key| Keys::derive(key)).collect();
+        let keys = signing_keys.iter().filter_map(|key| GrantKeys::derive(key)).collect();
         Self { keys, sessions: Sessions::new(cookie_keys), life }
     }
 
@@ -148,7 +148,7 @@ impl Grants {
     }
 
     /// Returns the content of a grant and the keys that signed it.
-    fn open(&self, grant: &str) -> Option<(&Keys, Content)> {
+    fn open(&self, grant: &str) -> Option<(&GrantKeys, Content)> {
         if grant.len() > GRANT_BYTES_MAX {
             return None;
         }

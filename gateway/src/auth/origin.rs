@@ -2,7 +2,7 @@
 //! origins listed by name. Hosts, ports and schemes are compared.
 
 use super::authority::{Authority, Origin, Scheme};
-use super::proxy::Route;
+use super::proxy::ForwardedRequest;
 
 /// A configured origin.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl OriginPolicy {
     }
 
     /// Returns the trust in a page that sends a request to this host. An `origin` of `None` means that no page sent it.
-    pub fn trust(&self, origin: Option<&str>, route: &Route) -> PageTrust {
+    pub fn trust(&self, origin: Option<&str>, route: &ForwardedRequest) -> PageTrust {
         let Some(origin) = origin.map(str::to_ascii_lowercase) else { return PageTrust::Own };
         let page = Origin::parse(&origin);
         if page.is_some() && page == self.application {
@@ -125,7 +125,12 @@ impl OriginPolicy {
     }
 
     /// Returns scheme and host as the application shall see them.
-    pub fn resolve(&self, trust: PageTrust, origin: Option<&str>, route: Route) -> (Scheme, Option<Authority>) {
+    pub fn resolve(
+        &self,
+        trust: PageTrust,
+        origin: Option<&str>,
+        route: ForwardedRequest,
+    ) -> (Scheme, Option<Authority>) {
         if let (PageTrust::Application, Some(application)) = (trust, &self.application) {
             return (application.scheme, Some(application.authority.clone()));
         }
@@ -149,8 +154,8 @@ mod tests {
         OriginPolicy::new(&listed.split(',').map(str::to_owned).collect::<Vec<_>>(), app_url)
     }
 
-    fn route(scheme: Option<Scheme>, host: &str) -> Route {
-        Route { address: [127, 0, 0, 1].into(), scheme, host: Authority::parse(host) }
+    fn route(scheme: Option<Scheme>, host: &str) -> ForwardedRequest {
+        ForwardedRequest { address: [127, 0, 0, 1].into(), scheme, host: Authority::parse(host) }
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct Proxies(Vec<IpNet>);
 
 /// A request as the browser sent it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Route {
+pub struct ForwardedRequest {
     /// The browser's address: seen from here, the first that is not a trusted proxy.
     pub address: IpAddr,
     /// The scheme that the nearest trusted proxy reports.
@@ -36,13 +36,13 @@ impl Proxies {
     }
 
     /// Reads a request's headers. `peer` is `None` behind a Unix socket, which only a proxy can reach.
-    pub fn route(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Route {
+    pub fn route(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> ForwardedRequest {
         let peer = peer.map(|peer| peer.to_canonical());
         let host = last(headers, header::HOST.as_str()).and_then(Authority::parse);
         if let Some(address) = peer.filter(|peer| !self.trusts(*peer)) {
-            return Route { address, scheme: None, host };
+            return ForwardedRequest { address, scheme: None, host };
         }
-        Route {
+        ForwardedRequest {
             address: self.client(headers, peer.unwrap_or(UNNAMED)),
             scheme: last(headers, FORWARDED_PROTO).and_then(Scheme::parse),
             host: last(headers, FORWARDED_HOST).and_then(Authority::parse).or(host),
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use hyper::header::{HeaderName, HeaderValue};
 
-    fn route(headers: &[(&str, &str)], peer: Option<&str>) -> Route {
+    fn route(headers: &[(&str, &str)], peer: Option<&str>) -> ForwardedRequest {
         let proxies = Proxies::new(&["127.0.0.1/32".parse().unwrap(), "10.0.0.0/8".parse().unwrap()]);
         let mut map = HeaderMap::new();
         for (name, value) in headers {
@@ -170,7 +170,9 @@ mod tests {
             ("forwarded", "for=6.6.6.6;host=evil.test;proto=https"),
             ("x-real-ip", "6.6.6.6"),
         ];
-        let of = |route: Route| (route.address.to_string(), route.scheme, route.host.map(|host| host.to_string()));
+        let of = |route: ForwardedRequest| {
+            (route.address.to_string(), route.scheme, route.host.map(|host| host.to_string()))
+        };
         let stranger = ("9.9.9.9".to_owned(), None, Some("inner:6001".to_owned()));
         assert_eq!(of(route(&said, Some("9.9.9.9"))), stranger);
         let trusted = ("1.2.3.4".to_owned(), Some(Scheme::Https), Some("shop.test".to_owned()));

@@ -42,7 +42,7 @@ pub struct Sessions {
 
 /// An encrypted cookie, as Laravel writes it.
 #[derive(Deserialize)]
-struct Encrypted {
+struct EncryptedCookie {
     iv: String,
     value: String,
     mac: String,
@@ -97,7 +97,7 @@ impl Sessions {
             return None;
         }
         let text: Vec<u8> = percent_decode(value).collect();
-        let cookie: Encrypted = serde_json::from_slice(&STANDARD.decode(text).ok()?).ok()?;
+        let cookie: EncryptedCookie = serde_json::from_slice(&STANDARD.decode(text).ok()?).ok()?;
         let mac = hex::decode(&cookie.mac).ok()?;
         let (iv, secret) = (STANDARD.decode(&cookie.iv).ok()?, STANDARD.decode(&cookie.value).ok()?);
         self.keys.iter().find_map(|key| {

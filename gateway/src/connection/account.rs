@@ -20,7 +20,7 @@ pub const SUBSCRIBE_COST: u64 = 8;
 
 /// A kind of memory that is held for a connection beside its outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
+pub enum HeldKind {
     /// Headers of the handshake.
     Headers,
     /// Cookies set since the handshake.
@@ -36,7 +36,7 @@ pub enum Held {
 }
 
 /// The number of kinds.
-const KINDS: usize = Held::Unfinished as usize + 1;
+const KINDS: usize = HeldKind::Unfinished as usize + 1;
 
 /// The account of one connection.
 #[derive(Debug, Default)]
@@ -74,23 +74,23 @@ impl Account {
 
     /// Whether no call is pending whose end would release memory.
     pub fn is_held_by_itself(&self) -> bool {
-        self.held[Held::Calls as usize].get() == 0
+        self.held[HeldKind::Calls as usize].get() == 0
     }
 
     /// Adds to the bytes held.
-    pub fn hold(&self, what: Held, bytes: usize) {
+    pub fn hold(&self, what: HeldKind, bytes: usize) {
         let cell = &self.held[what as usize];
         cell.set(cell.get().saturating_add(saturated(bytes)));
     }
 
     /// Subtracts from the bytes held.
-    pub fn release(&self, what: Held, bytes: usize) {
+    pub fn release(&self, what: HeldKind, bytes: usize) {
         let cell = &self.held[what as usize];
         cell.set(cell.get().saturating_sub(saturated(bytes)));
     }
 
     /// Sets the bytes held.
-    pub fn set(&self, what: Held, bytes: usize) {
+    pub fn set(&self, what: HeldKind, bytes: usize) {
         self.held[what as usize].set(saturated(bytes));
     }
 

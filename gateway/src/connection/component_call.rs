@@ -8,8 +8,8 @@ use diffyne_shared::envelope::{self, DataHead, FailureKind, TextField};
 use diffyne_shared::rpc::{CallKind, Transport};
 
 use super::Connection;
-use super::account::Held;
-use super::component_queues::{CALL_BYTES, PendingCall, Pushed, Span};
+use super::account::HeldKind;
+use super::component_queues::{CALL_BYTES, PendingCall, PushResult, Span};
 use crate::protocol;
 use crate::relay::CallRequest;
 use crate::shard::state::Shard;
@@ -53,9 +53,9 @@ pub(super) fn receive(
         deadline: started + shard.settings.call_timeout,
     };
     shard.metrics.in_flight(1);
-    connection.account.hold(Held::Calls, pending.held_bytes());
+    connection.account.hold(HeldKind::Calls, pending.held_bytes());
     let pushed = connection.component_queues.borrow_mut().push(request, pending);
-    if let Pushed::Ready(request, pending) = pushed {
+    if let PushResult::Ready(request, pending) = pushed {
         shard.submit(connection, request, pending);
     }
 }

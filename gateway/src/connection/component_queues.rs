@@ -89,7 +89,7 @@ impl ComponentQueue {
 
 /// Whether a call can go to a worker now.
 #[derive(Debug)]
-pub enum Pushed {
+pub enum PushResult {
     /// The call can be sent.
     Ready(CallRequest, PendingCall),
     /// The call waits for the component's previous call.
@@ -108,18 +108,18 @@ impl ComponentQueues {
     }
 
     /// Adds a call.
-    pub fn push(&mut self, request: CallRequest, pending: PendingCall) -> Pushed {
+    pub fn push(&mut self, request: CallRequest, pending: PendingCall) -> PushResult {
         self.calls += 1;
         if let Some(queue) = self.queues.iter_mut().find(|queue| queue.component() == pending.component()) {
             queue.waiting.push_back((request, pending));
-            return Pushed::Queued;
+            return PushResult::Queued;
         }
         self.queues.push(ComponentQueue {
             data: Rc::clone(&pending.data),
             component: pending.component,
             waiting: VecDeque::new(),
         });
-        Pushed::Ready(request, pending)
+        PushResult::Ready(request, pending)
     }
 
     /// Ends the running call of a component. Returns the next one, if one waits.
@@ -189,7 +189,7 @@ mod tests {
         let mut component_queues = ComponentQueues::default();
         let enter = |component_queues: &mut ComponentQueues, component, id| {
             let (request, pending) = call(component, id);
-            matches!(component_queues.push(request, pending), Pushed::Ready(..))
+            matches!(component_queues.push(request, pending), PushResult::Ready(..))
         };
         assert!(enter(&mut component_queues, "a", "1"));
         assert!(!enter(&mut component_queues, "a", "2"));

@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Connection;
-use super::account::Held;
+use super::account::HeldKind;
 use super::subscription::{begin, fail, resume, set_granted};
 use crate::auth::grant::EventSubscription;
 use crate::relay::{CallRequest, RelayResult};
-use crate::shard::call::{CallOrigin, GrantRequest};
+use crate::shard::call::{CallOrigin, PendingGrant};
 use crate::shard::state::Shard;
 
 /// Asks a worker about these events and about those that the connection already subscribes to.
@@ -43,9 +43,9 @@ pub(super) fn send(
     }
     let payload: Rc<str> = json!({"events": events}).to_string().into();
     let held = payload.len() * 2;
-    connection.account.hold(Held::Calls, held);
+    connection.account.hold(HeldKind::Calls, held);
     let session = shard.grants.session(&connection.caller);
-    let grant = GrantRequest { events, position, renews, session, request_id: request_id.map(str::to_owned), held };
+    let grant = PendingGrant { events, position, renews, session, request_id: request_id.map(str::to_owned), held };
     let call = call(shard, connection, payload);
     shard.relay.submit(call, CallOrigin::Grant(Rc::clone(connection), Box::new(grant)));
 }
@@ -80,9 +80,9 @@ fn granted(result: &RelayResult<'_>) -> Result<Vec<bool>, (FailureKind, &'static
 }
 
 /// Handles a worker's answer or failure.
-pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRequest, result: &RelayResult<'_>) {
+pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant, result: &RelayResult<'_>) {
     connection.requests.end_wait();
-    connection.account.release(Held::Calls, request.held);
+    connection.account.release(HeldKind::Calls, request.held);
     if !connection.takes_messages() {
         return;
     }
@@ -97,7 +97,7 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRe
 }
 
 /// Subscribes to the granted events, and ends the subscriptions to the others.
-fn apply(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRequest, granted: &[bool]) {
+fn apply(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant, granted: &[bool]) {
     let mut granted = granted.iter();
     let (yes, no) = request.events.into_iter().partition::<Vec<_>, _>(|_| granted.next() == Some(&true));
     for event in &no {
@@ -132,9 +132,9 @@ fn describe(events: &[EventSubscription]) -> String {
 }
 
 /// Keeps the subscriptions when no worker could renew the grant: the client's grant remains valid until it expires.
-fn keep(shard: &Rc<Shard>, connection: &Rc<Connection>, request: GrantRequest) {
+fn keep(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant) {
     count(shard, "not_renewed");
-    connection.granted.replace(request.events.clone());
+    set_granted(connection, request.events.clone());
     let request_id = request.request_id.as_deref();
     match request.position {
         Some(position) => resume(shard, connection, request.events, position, None, request_id),

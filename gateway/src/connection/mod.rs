@@ -35,7 +35,7 @@ use crate::metrics::ShardMetrics;
 use crate::quota::Ticket;
 use crate::relay::Caller;
 use crate::socket::{Close, IoWriter, Outbox, frame};
-use account::{Account, Held};
+use account::{Account, HeldKind};
 pub use liveness::LivenessAction;
 
 use component_queues::ComponentQueues;
@@ -132,7 +132,7 @@ impl Connection {
     /// Creates a connection after its handshake.
     pub fn new(io: IoWriter, caller: Caller, terms: ConnectionTerms, now: u32) -> Rc<Self> {
         let account = Account::default();
-        account.set(Held::Headers, caller.headers.len());
+        account.set(HeldKind::Headers, caller.headers.len());
         Rc::new(Self {
             caller: Rc::new(caller),
             component_queues: RefCell::default(),
@@ -204,13 +204,13 @@ impl Connection {
     pub fn set_unfinished(&self, is_mid_message: bool, bytes: usize, now: u32) {
         let since = self.unfinished_since.get();
         self.unfinished_since.set(is_mid_message.then(|| since.unwrap_or(now)));
-        self.account.set(Held::Unfinished, bytes);
+        self.account.set(HeldKind::Unfinished, bytes);
     }
 
     /// Notes that a message is complete; the next one gets its own time limit.
     pub fn finished_message(&self) {
         self.unfinished_since.set(None);
-        self.account.set(Held::Unfinished, 0);
+        self.account.set(HeldKind::Unfinished, 0);
     }
 
     /// Sends a close frame behind the outbox, and drops everything that arrives from now on.

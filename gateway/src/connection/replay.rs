@@ -13,7 +13,7 @@ use diffyne_shared::bus::Position;
 use super::Connection;
 use super::account::FILTER_COST;
 use crate::protocol::{self, Confirmation};
-use crate::shard::hub::Missed;
+use crate::shard::hub::MissedBroadcasts;
 use crate::shard::state::Shard;
 
 /// How long the gateway waits to catch up with a client that comes from a gateway ahead of it.
@@ -105,8 +105,8 @@ impl Replay {
     /// lost between them.
     fn send_batch(&mut self, shard: &Rc<Shard>, connection: &Rc<Connection>) -> Next {
         let batch = match shard.hub.missed(connection, &self.position) {
-            Missed::Batch(batch) => batch,
-            Missed::Unrecoverable => return self.end(shard, connection, false),
+            MissedBroadcasts::Batch(batch) => batch,
+            MissedBroadcasts::Unrecoverable => return self.end(shard, connection, false),
         };
         let bytes = batch.frames.iter().map(Bytes::len).sum::<usize>();
         self.bytes += bytes;

@@ -7,7 +7,7 @@ use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::rpc::{CallKind, Outcome, Reply, SessionChange};
 
 use super::Connection;
-use super::account::Held;
+use super::account::HeldKind;
 use super::component_queues::PendingCall;
 use crate::protocol::{self, WorkerError};
 use crate::relay::RelayResult;
@@ -21,11 +21,11 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
     let context =
         CallContext { client: &connection.caller.id, cause_depth: pending.cause_depth, started: pending.started };
     let ids = completion::complete(shard, &context, result);
-    connection.account.release(Held::Calls, pending.held_bytes());
+    connection.account.release(HeldKind::Calls, pending.held_bytes());
     let frame = match result {
         RelayResult::Reply(reply) => {
             connection.caller.cookies.store(&reply.set_cookie);
-            connection.account.set(Held::Cookies, connection.caller.cookies.with(<[u8]>::len));
+            connection.account.set(HeldKind::Cookies, connection.caller.cookies.with(<[u8]>::len));
             let extra = protocol::event_ids_field(reply.event_count, &ids) + &session_field(shard, reply);
             response(pending, reply, &extra)
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Connection, Phase};
 use crate::metrics::ShardMetrics;
-use crate::socket::{Close, Flushed};
+use crate::socket::{Close, FlushResult};
 
 impl Connection {
     /// Queues a frame for the next flush. Returns whether the caller has to list this connection for that flush.
@@ -55,8 +55,8 @@ impl Connection {
             return;
         }
         match self.flush_once(metrics) {
-            Ok(Flushed::All) => self.written(),
-            Ok(Flushed::Blocked) => {
+            Ok(FlushResult::All) => self.written(),
+            Ok(FlushResult::Blocked) => {
                 if self.holds_too_much() {
                     return self.give_up(&Close::SLOW_CONSUMER, metrics);
                 }
@@ -69,7 +69,7 @@ impl Connection {
         }
     }
 
-    fn flush_once(&self, metrics: &ShardMetrics) -> std::io::Result<Flushed> {
+    fn flush_once(&self, metrics: &ShardMetrics) -> std::io::Result<FlushResult> {
         let mut outbox = self.outbox.borrow_mut();
         let before = outbox.bytes();
         let flushed = outbox.flush(&self.io);
@@ -87,12 +87,12 @@ impl Connection {
                 break;
             }
             match self.flush_once(metrics) {
-                Ok(Flushed::All) => {
+                Ok(FlushResult::All) => {
                     self.flushing.set(false);
                     self.written();
                     return;
                 }
-                Ok(Flushed::Blocked) => {}
+                Ok(FlushResult::Blocked) => {}
                 Err(_broken) => break,
             }
         }

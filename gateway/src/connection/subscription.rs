@@ -7,7 +7,7 @@ use diffyne_shared::bus::Position;
 use diffyne_shared::envelope::FailureKind;
 
 use super::Connection;
-use super::account::Held;
+use super::account::HeldKind;
 use super::replay::{self, CATCH_UP_STEP, CATCH_UP_TIMEOUT};
 use crate::auth::grant::EventSubscription;
 use crate::protocol::{self, Confirmation};
@@ -31,7 +31,7 @@ pub(super) fn set_granted(connection: &Connection, granted: Vec<EventSubscriptio
     let bytes = |event: &EventSubscription| {
         event.name.len() + event.component_class.as_ref().map_or(0, String::len) + filter_bytes(&event.filter)
     };
-    connection.account.set(Held::Grants, granted.iter().map(bytes).sum());
+    connection.account.set(HeldKind::Grants, granted.iter().map(bytes).sum());
     connection.granted.replace(granted);
 }
 

@@ -49,9 +49,11 @@ pub(super) fn unsubscribe(shard: &Shard, connection: &Rc<Connection>, data: &str
     for event in &events {
         shard.hub.unsubscribe(connection, &event.name, &event.filter);
     }
-    connection.granted.borrow_mut().retain(|known| {
+    let mut granted = connection.granted.take();
+    granted.retain(|known| {
         !events.iter().any(|event| event.name == known.name && (event.filter.is_none() || event.filter == known.filter))
     });
+    set_granted(connection, granted);
     let json = head.events.map_or("[]", RawValue::get);
     let confirmation = Confirmation { position: shard.position(), grant: None, request_id: head.request_id() };
     shard.hub.send(connection, &protocol::unsubscribed(json, &confirmation));

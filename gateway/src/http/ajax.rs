@@ -28,7 +28,7 @@ const CLIENT_ID: &str = "x-diffyne-client-id";
 
 /// A route below the prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Route {
+pub enum AjaxRoute {
     /// `update`: calls and property updates.
     Update,
     /// `update/lazy`, and `lazy` as diffyne.js requests it: lazy components.
@@ -40,12 +40,12 @@ pub enum Route {
 }
 
 /// Returns the route of a path below the prefix.
-pub fn route(prefix: &str, path: &str) -> Option<Route> {
+pub fn route(prefix: &str, path: &str) -> Option<AjaxRoute> {
     match path.strip_prefix(prefix)?.strip_prefix('/')? {
-        "update" => Some(Route::Update),
-        "update/lazy" | "lazy" => Some(Route::Lazy),
-        "session" => Some(Route::Session),
-        "health" => Some(Route::Health),
+        "update" => Some(AjaxRoute::Update),
+        "update/lazy" | "lazy" => Some(AjaxRoute::Lazy),
+        "session" => Some(AjaxRoute::Session),
+        "health" => Some(AjaxRoute::Health),
         _ => None,
     }
 }
@@ -53,7 +53,7 @@ pub fn route(prefix: &str, path: &str) -> Option<Route> {
 /// Serves a request below the prefix.
 pub(super) async fn serve(
     shard: &Rc<Shard>,
-    route: Route,
+    route: AjaxRoute,
     request: Request<Incoming>,
     peer: Option<IpAddr>,
 ) -> Response<Full<Bytes>> {
@@ -64,20 +64,20 @@ pub(super) async fn serve(
     }
     let identity = shard.admission.identify(&parts, peer);
     let (guest, address) = (identity.guest, identity.ip);
-    let expected = if route == Route::Health { Method::GET } else { Method::POST };
+    let expected = if route == AjaxRoute::Health { Method::GET } else { Method::POST };
     let mut response = match (&parts.method, route) {
         (&Method::OPTIONS, _) => preflight(shard),
         (method, _) if *method != expected => method_not_allowed(),
-        (_, Route::Health) => health(),
-        (_, Route::Session) => with_slot(shard, address, set_cookies(shard, body, guest)).await,
-        (_, Route::Update | Route::Lazy) => {
+        (_, AjaxRoute::Health) => health(),
+        (_, AjaxRoute::Session) => with_slot(shard, address, set_cookies(shard, body, guest)).await,
+        (_, AjaxRoute::Update | AjaxRoute::Lazy) => {
             let caller = Caller {
                 id: client_id(&parts.headers).unwrap_or_default().to_owned(),
                 ip: address.to_string(),
                 headers: identity.headers,
                 cookies: CookieStore::default(),
             };
-            with_slot(shard, address, ajax_call::serve(shard, route == Route::Lazy, caller, body)).await
+            with_slot(shard, address, ajax_call::serve(shard, route == AjaxRoute::Lazy, caller, body)).await
         }
     };
     cors::allow(response.headers_mut(), parts.headers.get(header::ORIGIN), guest);
@@ -105,7 +105,7 @@ fn health() -> Response<Full<Bytes>> {
 }
 
 #[derive(Deserialize)]
-struct Token {
+struct SessionToken {
     token: String,
 }
 
@@ -114,7 +114,7 @@ async fn set_cookies(shard: &Shard, body: Incoming, guest: bool) -> Response<Ful
     let body = Limited::new(body, shard.settings.request_bytes_max).collect();
     let body = tokio::time::timeout(shard.settings.header_timeout, body).await;
     let body = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let token = serde_json::from_slice::<Token>(&body).ok().filter(|_| !guest);
+    let token = serde_json::from_slice::<SessionToken>(&body).ok().filter(|_| !guest);
     let cookies = token.and_then(|token| shard.sealed_cookies.open(&token.token));
     match cookies {
         Some(cookies) if shard.bus.once(&cookies.id, sealed_cookies::MARK_LIFE).await => {
@@ -137,10 +137,10 @@ mod tests {
 
     #[test]
     fn paths_below_the_prefix_have_routes() {
-        assert_eq!(route("/_diffyne", "/_diffyne/update"), Some(Route::Update));
-        assert_eq!(route("/_diffyne", "/_diffyne/update/lazy"), Some(Route::Lazy));
-        assert_eq!(route("/_diffyne", "/_diffyne/lazy"), Some(Route::Lazy));
-        assert_eq!(route("/a/b", "/a/b/health"), Some(Route::Health));
+        assert_eq!(route("/_diffyne", "/_diffyne/update"), Some(AjaxRoute::Update));
+        assert_eq!(route("/_diffyne", "/_diffyne/update/lazy"), Some(AjaxRoute::Lazy));
+        assert_eq!(route("/_diffyne", "/_diffyne/lazy"), Some(AjaxRoute::Lazy));
+        assert_eq!(route("/a/b", "/a/b/health"), Some(AjaxRoute::Health));
         for path in ["/_diffyne", "/_diffyne/", "/_diffynex/update", "/update", "/_diffyne/update/"] {
             assert_eq!(route("/_diffyne", path), None, "{path}");
         }

@@ -15,7 +15,7 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_LAST: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum BreakerState {
     /// Calls pass.
     Closed,
     /// No call passes before this moment; after it, one passes as a probe.
@@ -34,14 +34,14 @@ pub(super) enum Change {
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    state: Cell<State>,
+    state: Cell<BreakerState>,
     failures: Cell<u32>,
     pause: Cell<Duration>,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { state: Cell::new(State::Closed), failures: Cell::new(0), pause: Cell::new(PAUSE_FIRST) }
+        Self { state: Cell::new(BreakerState::Closed), failures: Cell::new(0), pause: Cell::new(PAUSE_FIRST) }
     }
 }
 
@@ -49,34 +49,34 @@ impl Breaker {
     /// Whether a call may be sent.
     pub(super) fn allows(&self) -> bool {
         match self.state.get() {
-            State::Closed => true,
-            State::Open(until) => Instant::now() >= until,
-            State::Probing => false,
+            BreakerState::Closed => true,
+            BreakerState::Open(until) => Instant::now() >= until,
+            BreakerState::Probing => false,
         }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.state.get() == State::Closed
+        self.state.get() == BreakerState::Closed
     }
 
     /// Notes that a call was sent.
     pub(super) fn sent(&self) {
-        if matches!(self.state.get(), State::Open(_)) {
-            self.state.set(State::Probing);
+        if matches!(self.state.get(), BreakerState::Open(_)) {
+            self.state.set(BreakerState::Probing);
         }
     }
 
     /// Notes that a call was handed back (`Busy`), which is neither a success nor a failure. A probe may be repeated at
     /// once.
     pub(super) fn handed_back(&self) {
-        if self.state.get() == State::Probing {
-            self.state.set(State::Open(Instant::now()));
+        if self.state.get() == BreakerState::Probing {
+            self.state.set(BreakerState::Open(Instant::now()));
         }
     }
 
     pub(super) fn succeeded(&self) -> Change {
         self.failures.set(0);
-        if self.state.replace(State::Closed) == State::Closed {
+        if self.state.replace(BreakerState::Closed) == BreakerState::Closed {
             return Change::None;
         }
         self.pause.set(PAUSE_FIRST);
@@ -86,17 +86,17 @@ impl Breaker {
     pub(super) fn failed(&self) -> Change {
         self.failures.set(self.failures.get() + 1);
         let opens = match self.state.get() {
-            State::Closed => self.failures.get() >= FAILURES_MAX,
-            State::Probing => true,
+            BreakerState::Closed => self.failures.get() >= FAILURES_MAX,
+            BreakerState::Probing => true,
             // This is a late failure of a call sent before the breaker opened.
-            State::Open(_) => false,
+            BreakerState::Open(_) => false,
         };
         if !opens {
             return Change::None;
         }
         let pause = self.pause.get();
         self.pause.set((pause * 2).min(PAUSE_LAST));
-        self.state.set(State::Open(Instant::now() + pause));
+        self.state.set(BreakerState::Open(Instant::now() + pause));
         Change::Opened(pause)
     }
 }
@@ -112,7 +112,7 @@ mod tests {
 
     /// Ends the pause.
     fn wait(breaker: &Breaker) {
-        breaker.state.set(State::Open(Instant::now()));
+        breaker.state.set(BreakerState::Open(Instant::now()));
     }
 
     #[test]

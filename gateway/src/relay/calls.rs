@@ -18,7 +18,7 @@ pub(super) enum CallState {
     Sent(Rc<Upstream>),
 }
 
-struct Entry<O> {
+struct CallEntry<O> {
     request: CallRequest,
     origin: O,
     state: CallState,
@@ -33,7 +33,7 @@ struct Entry<O> {
 
 /// All calls by id. An id consists of a slab index and a generation, so a late reply matches no call.
 pub(super) struct CallTable<O> {
-    entries: Slab<Entry<O>>,
+    entries: Slab<CallEntry<O>>,
     generation: u32,
     waiting: VecDeque<u64>,
     waiting_max: usize,
@@ -57,7 +57,7 @@ impl<O> CallTable<O> {
         let generation = self.generation;
         let entry = {
             let since = request.arrived;
-            Entry {
+            CallEntry {
                 request,
                 origin,
                 state: CallState::New,
@@ -70,11 +70,11 @@ impl<O> CallTable<O> {
         (u64::from(generation) << 32) | self.entries.insert(entry) as u64
     }
 
-    fn get(&self, key: u64) -> Option<&Entry<O>> {
+    fn get(&self, key: u64) -> Option<&CallEntry<O>> {
         self.entries.get(slot(key)).filter(|entry| entry.generation == (key >> 32) as u32)
     }
 
-    fn get_mut(&mut self, key: u64) -> Option<&mut Entry<O>> {
+    fn get_mut(&mut self, key: u64) -> Option<&mut CallEntry<O>> {
         self.entries.get_mut(slot(key)).filter(|entry| entry.generation == (key >> 32) as u32)
     }
 
@@ -230,7 +230,7 @@ impl<O> CallTable<O> {
     }
 
     pub(super) fn waiting_since_before(&self, now: Instant, limit: Duration) -> Vec<u64> {
-        let long = |entry: &&Entry<O>| now.duration_since(entry.since) >= limit;
+        let long = |entry: &&CallEntry<O>| now.duration_since(entry.since) >= limit;
         self.waiting.iter().copied().filter(|key| self.get(*key).as_ref().is_some_and(long)).collect()
     }
 

@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const UNACKED_MAX: Duration = Duration::from_secs(1);
 
 /// A connection to a worker that has proved the token and said hello.
-pub(super) struct Connected {
+pub(super) struct WorkerConnection {
     pub(super) stream: Stream,
     pub(super) reader: FrameReader,
     pub(super) hello: Hello,
@@ -54,7 +54,7 @@ impl From<HandshakeError> for ConnectError {
 }
 
 /// Connects, exchanges proofs of the token with the worker, and exchanges hellos.
-pub(super) async fn connect(address: &Endpoint, settings: &RelaySettings) -> Result<Connected, ConnectError> {
+pub(super) async fn connect(address: &Endpoint, settings: &RelaySettings) -> Result<WorkerConnection, ConnectError> {
     let tokens = settings.tokens.load_full();
     if tokens.is_empty() && !address.is_local() {
         let why = "it is beyond this machine, and DIFFYNE_WORKER_TOKEN is not set: it is not called";
@@ -89,7 +89,11 @@ pub async fn greet_once(address: &Endpoint, settings: &GatewaySettings) -> Resul
     connect(address, &settings).await.map(|connected| connected.hello)
 }
 
-async fn greet(mut stream: Stream, settings: &RelaySettings, tokens: Arc<Tokens>) -> Result<Connected, ConnectError> {
+async fn greet(
+    mut stream: Stream,
+    settings: &RelaySettings,
+    tokens: Arc<Tokens>,
+) -> Result<WorkerConnection, ConnectError> {
     let (mut greeting, first) = GatewayHandshake::new(tokens, &settings.gateway_id, settings.frame_bytes_max)?;
     send(&mut stream, &first).await?;
     let mut reader = FrameReader::new(HELLO_BYTES_MAX);
@@ -104,7 +108,7 @@ async fn greet(mut stream: Stream, settings: &RelaySettings, tokens: Arc<Tokens>
             GatewayStep::Send(frame) => send(&mut stream, &frame).await?,
             GatewayStep::Connected(hello) => {
                 reader.set_frame_bytes_max(settings.frame_bytes_max);
-                return Ok(Connected { stream, reader, hello });
+                return Ok(WorkerConnection { stream, reader, hello });
             }
         }
     }

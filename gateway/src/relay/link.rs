@@ -15,10 +15,10 @@ use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::watch;
 
 use super::call::RelayResult;
-use super::connect::{ConnectError, Connected, connect};
+use super::connect::{ConnectError, WorkerConnection, connect};
 use super::discovery::Workers;
 use super::dispatch::{Relay, SWEEP_EVERY};
-use super::upstream::{State, Upstream};
+use super::upstream::{LinkState, Upstream};
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(2);
@@ -104,8 +104,8 @@ fn log_once<O>(relay: &Relay<O>, upstream: &Upstream, last: &mut Option<ConnectE
 }
 
 /// Serves one connection until it ends.
-async fn serve<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, connected: Connected) {
-    let Connected { stream, reader, hello } = connected;
+async fn serve<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, connected: WorkerConnection) {
+    let WorkerConnection { stream, reader, hello } = connected;
     let (id, backend) = (telemetry::name(&hello.id), telemetry::name(&hello.backend));
     tracing::info!(worker = %upstream.address, %id, %backend, "worker connected");
     upstream.connected(&hello, relay.settings.call_bytes_assumed);
@@ -117,7 +117,7 @@ async fn serve<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, connec
         why = write_loop(upstream, write) => why,
         () = health_loop(relay, upstream) => "retired".to_owned(),
     };
-    upstream.state.set(State::Disconnected);
+    upstream.state.set(LinkState::Disconnected);
     relay.observer.worker_connection(false);
     tracing::info!(worker = %upstream.address, why, "worker disconnected");
     upstream_lost(relay, upstream);

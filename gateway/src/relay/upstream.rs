@@ -15,7 +15,7 @@ use super::latency::Latency;
 const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum LinkState {
     /// There is no connection.
     Disconnected,
     /// The worker takes calls.
@@ -37,7 +37,7 @@ pub(super) enum SendResult {
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) address: Endpoint,
-    pub(super) state: Cell<State>,
+    pub(super) state: Cell<LinkState>,
     /// The worker handed a call back and has not reported room since.
     busy: Cell<bool>,
     /// The worker has sent nothing for the health interval.
@@ -68,7 +68,7 @@ impl Upstream {
     pub(super) fn new(address: Endpoint) -> Rc<Self> {
         Rc::new(Self {
             address,
-            state: Cell::new(State::Disconnected),
+            state: Cell::new(LinkState::Disconnected),
             busy: Cell::new(false),
             silent: Cell::new(false),
             faulty: Cell::new(false),
@@ -93,7 +93,7 @@ impl Upstream {
     /// gateway's own limit is assumed.
     pub(super) fn connected(&self, hello: &Hello, frame_bytes_assumed: usize) {
         self.frame_bytes_max.set(hello.frame_bytes_max.map_or(frame_bytes_assumed, |bytes| bytes as usize));
-        self.state.set(if hello.draining { State::Draining } else { State::Ready });
+        self.state.set(if hello.draining { LinkState::Draining } else { LinkState::Ready });
         self.faulty.set(hello.faulty);
         self.busy.set(false);
         self.silent.set(false);
@@ -106,7 +106,7 @@ impl Upstream {
 
     /// Whether the worker is connected, answers, and is not about to leave.
     pub(super) fn is_connected(&self) -> bool {
-        self.state.get() == State::Ready && !self.silent.get()
+        self.state.get() == LinkState::Ready && !self.silent.get()
     }
 
     /// Returns the worker's health.
@@ -182,15 +182,15 @@ impl Upstream {
 
     pub(super) fn call_ended(&self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
-        if self.state.get() == State::Draining && self.in_flight.get() == 0 {
+        if self.state.get() == LinkState::Draining && self.in_flight.get() == 0 {
             self.wake.notify_one();
         }
     }
 
     /// Stops sending calls to the worker. Its connection ends when it has answered those that it has.
     pub(super) fn drain(&self) {
-        if self.state.get() == State::Ready {
-            self.state.set(State::Draining);
+        if self.state.get() == LinkState::Ready {
+            self.state.set(LinkState::Draining);
             self.wake.notify_one();
         }
     }
@@ -203,7 +203,7 @@ impl Upstream {
     }
 
     pub(super) fn send(&self, frame: &Frame<'_>) {
-        if self.state.get() != State::Disconnected && rpc::encode(frame, &mut self.out.borrow_mut()).is_ok() {
+        if self.state.get() != LinkState::Disconnected && rpc::encode(frame, &mut self.out.borrow_mut()).is_ok() {
             self.wake.notify_one();
         }
     }
@@ -231,6 +231,6 @@ impl Upstream {
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        self.state.get() == State::Draining && self.in_flight.get() == 0 && self.out.borrow().is_empty()
+        self.state.get() == LinkState::Draining && self.in_flight.get() == 0 && self.out.borrow().is_empty()
     }
 }

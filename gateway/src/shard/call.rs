@@ -21,7 +21,7 @@ pub enum CallOrigin {
     /// An AJAX request.
     Ajax(PendingRequest),
     /// A connection's request to subscribe, which a worker has to grant.
-    Grant(Rc<Connection>, Box<GrantRequest>),
+    Grant(Rc<Connection>, Box<PendingGrant>),
 }
 
 impl CallOrigin {
@@ -57,7 +57,7 @@ pub struct AjaxResponse {
 }
 
 /// A request to a worker to decide whether a user may subscribe to these events.
-pub struct GrantRequest {
+pub struct PendingGrant {
     /// The events, including those that the connection already subscribes to.
     pub events: Vec<EventSubscription>,
     /// The position up to which the client has received broadcasts, if it resumes.

@@ -1,4 +1,4 @@
-//! The most recent broadcasts, as one thread has delivered them. Missed broadcasts are replayed from here, so that a
+//! The most recent broadcasts, as one thread has delivered them. MissedBroadcasts broadcasts are replayed from here, so that a
 //! thousand clients that reconnect at once cause no load elsewhere.
 
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ pub struct HistoryLimits {
     pub age: Duration,
 }
 
-struct Entry {
+struct HistoryEntry {
     since: Instant,
     delivery: Arc<Delivery>,
 }
@@ -28,7 +28,7 @@ struct Entry {
 /// One thread's history: consecutive offsets of one epoch, up to the current position.
 pub struct History {
     limits: HistoryLimits,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<HistoryEntry>,
     bytes: usize,
     position: Option<Position>,
 }
@@ -70,7 +70,7 @@ impl History {
             self.bytes = 0;
         }
         self.bytes += delivery.frame.len();
-        self.entries.push_back(Entry { since: Instant::now(), delivery: Arc::clone(delivery) });
+        self.entries.push_back(HistoryEntry { since: Instant::now(), delivery: Arc::clone(delivery) });
         self.position = Some(position.clone());
         self.forget_old();
     }

@@ -14,7 +14,7 @@ use super::delivery::{Clock, Delivery, Filter};
 use super::history::{History, HistoryLimits};
 use super::subscription_index::{Insertion, SubscriptionIndex, filter_bytes};
 use crate::connection::Connection;
-use crate::connection::account::Held;
+use crate::connection::account::HeldKind;
 use crate::metrics::ShardMetrics;
 use crate::socket::frame;
 
@@ -40,7 +40,7 @@ pub enum SubscribeError {
 
 /// The broadcasts that a client missed, as the history knows them.
 #[derive(Debug)]
-pub enum Missed {
+pub enum MissedBroadcasts {
     /// The history does not reach back to the position, or belongs to another epoch.
     Unrecoverable,
     /// The broadcasts that are sent before other connections get their turn.
@@ -157,7 +157,7 @@ impl Hub {
             Insertion::Known => return Ok(()),
             Insertion::New => {}
         }
-        connection.account.hold(Held::Subscriptions, bytes);
+        connection.account.hold(HeldKind::Subscriptions, bytes);
         if is_new {
             names.push(name);
         }
@@ -167,9 +167,9 @@ impl Hub {
     /// Ends a connection's subscription; without a filter, all filters of that event.
     pub fn unsubscribe(&self, connection: &Connection, name: &str, filter: &Filter) {
         let (bytes, was_last) = self.remove_filters(name, connection.key.get(), Some(filter));
-        connection.account.release(Held::Subscriptions, bytes);
+        connection.account.release(HeldKind::Subscriptions, bytes);
         if was_last {
-            connection.account.release(Held::Subscriptions, SUBSCRIPTION_BYTES + name.len());
+            connection.account.release(HeldKind::Subscriptions, SUBSCRIPTION_BYTES + name.len());
             connection.subscriptions.borrow_mut().retain(|known| &**known != name);
         }
     }
@@ -226,10 +226,10 @@ impl Hub {
     }
 
     /// Returns the next batch of the broadcasts after a position that match the connection's current subscriptions.
-    pub fn missed(&self, connection: &Connection, position: &Position) -> Missed {
+    pub fn missed(&self, connection: &Connection, position: &Position) -> MissedBroadcasts {
         let mut history = self.history.borrow_mut();
         let indexes = self.indexes.borrow();
-        let Some(missed) = history.since(position) else { return Missed::Unrecoverable };
+        let Some(missed) = history.since(position) else { return MissedBroadcasts::Unrecoverable };
         let mut batch = ReplayBatch { frames: Vec::new(), filters: 0, position: position.clone(), is_last: true };
         let mut bytes = 0;
         for (looked_at, delivery) in missed.enumerate() {
@@ -249,7 +249,7 @@ impl Hub {
                 batch.position.offset = here.offset;
             }
         }
-        Missed::Batch(batch)
+        MissedBroadcasts::Batch(batch)
     }
 
     /// Delivers a broadcast to all connections that subscribe to it, in turns with everything else on this thread. A

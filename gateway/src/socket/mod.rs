@@ -18,4 +18,4 @@ pub mod outbox;
 pub use close::Close;
 pub use decoder::{Decoder, DecoderLimits, Event};
 pub use io::{IoReader, IoWriter};
-pub use outbox::{Flushed, Outbox};
+pub use outbox::{FlushResult, Outbox};

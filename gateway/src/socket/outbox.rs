@@ -12,7 +12,7 @@ const SLICES_MAX: usize = 64;
 
 /// The result of a flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flushed {
+pub enum FlushResult {
     /// Nothing is left.
     All,
     /// The client has to read first.
@@ -49,12 +49,12 @@ impl Outbox {
     }
 
     /// Writes as much as the socket accepts.
-    pub fn flush(&mut self, io: &IoWriter) -> io::Result<Flushed> {
+    pub fn flush(&mut self, io: &IoWriter) -> io::Result<FlushResult> {
         while !self.frames.is_empty() {
             match write_once(&self.frames, io) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => self.advance(written),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(FlushResult::Blocked),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -63,7 +63,7 @@ impl Outbox {
         if self.frames.capacity() > 4 {
             self.frames = VecDeque::new();
         }
-        Ok(Flushed::All)
+        Ok(FlushResult::All)
     }
 
     fn advance(&mut self, mut written: usize) {

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 use super::event::{Broadcast, BusEvent, Position, Publication, QueueFull};
-use super::shared::{Shared, random_bits};
+use super::state::{BusState, random_bits};
 
 pub(super) struct MemoryBus {
-    shared: Arc<Shared>,
+    shared: Arc<BusState>,
     sender: mpsc::Sender<BusEvent>,
     epoch: String,
     /// Held while an offset is assigned and sent, so that the channel has the order of the offsets.
@@ -17,7 +17,7 @@ pub(super) struct MemoryBus {
 }
 
 impl MemoryBus {
-    pub(super) fn new(shared: Arc<Shared>, sender: mpsc::Sender<BusEvent>) -> Self {
+    pub(super) fn new(shared: Arc<BusState>, sender: mpsc::Sender<BusEvent>) -> Self {
         let epoch = format!("{:016x}", random_bits());
         let position = Position { epoch: epoch.clone(), offset: 0 };
         shared.position.store(Arc::new(Some(position.clone())));

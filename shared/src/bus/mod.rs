@@ -8,7 +8,7 @@ mod event;
 mod memory;
 mod once;
 mod redis;
-mod shared;
+mod state;
 mod wire;
 
 use std::sync::Arc;
@@ -24,10 +24,10 @@ pub use event::{Broadcast, BusEvent, Position, Publication, QueueFull, is_event_
 pub use redis::claim::{CLAIMS, Claim, RejectedWorker, TrustError, WorkerEntry, WorkerList};
 pub use redis::inspect::Inspection;
 pub use redis::registry::WorkerRegistry;
-pub use shared::{BusCounters, GatewayIdentity, Presence, RedisState, random_bits};
+pub use state::{BusCounters, GatewayIdentity, Presence, RedisState, random_bits};
 pub use wire::read_event;
 
-use shared::Shared;
+use state::BusState;
 
 /// Events on their way from the bus to the gateway; a full channel slows the reading of Redis, never a call.
 const EVENTS_MAX: usize = 1024;
@@ -36,7 +36,7 @@ const EVENTS_MAX: usize = 1024;
 #[derive(Clone)]
 pub struct Bus {
     variant: Variant,
-    shared: Arc<Shared>,
+    shared: Arc<BusState>,
 }
 
 #[derive(Clone)]
@@ -49,7 +49,7 @@ impl Bus {
     /// A bus within this process.
     pub fn memory(identity: GatewayIdentity) -> (Self, mpsc::Receiver<BusEvent>) {
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
-        let shared = Shared::new(identity);
+        let shared = BusState::new(identity);
         let variant = Variant::Memory(Arc::new(memory::MemoryBus::new(Arc::clone(&shared), sender)));
         (Self { variant, shared }, receiver)
     }
@@ -64,7 +64,7 @@ impl Bus {
         status_key: Option<StatusKey>,
     ) -> Result<(Self, mpsc::Receiver<BusEvent>), String> {
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
-        let shared = Shared::new(identity);
+        let shared = BusState::new(identity);
         let bus = redis::RedisBus::start(Arc::clone(&shared), url, settings, tokens, status_key, sender)?;
         Ok((Self { variant: Variant::Redis(Arc::new(bus)), shared }, receiver))
     }

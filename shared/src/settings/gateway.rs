@@ -16,7 +16,7 @@ use super::declare::settings;
 use super::error::SettingsError;
 use super::layers::Layers;
 use super::spec::Spec;
-use super::value::{ByteRate, Proxies, Subscribe};
+use super::value::{ByteRate, Subscribe, TrustedProxies};
 use crate::rate::Rate;
 use crate::rpc::Endpoint;
 use crate::signing::SigningKey;
@@ -290,7 +290,7 @@ fn ping_interval(layers: &Layers, spec: &'static Spec) -> Read<Duration> {
 }
 
 fn proxies(layers: &Layers, spec: &'static Spec) -> Read<Vec<IpNet>> {
-    layers.get::<Proxies>(spec).map(|proxies| proxies.0)
+    layers.get::<TrustedProxies>(spec).map(|proxies| proxies.0)
 }
 
 fn status_key(layers: &Layers, spec: &'static Spec) -> Read<Option<StatusKey>> {

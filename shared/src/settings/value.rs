@@ -190,9 +190,9 @@ impl FromSetting for IpNet {
 
 /// Trusted proxies. `none` is the empty list, since an empty value means the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Proxies(pub(super) Vec<IpNet>);
+pub(super) struct TrustedProxies(pub(super) Vec<IpNet>);
 
-impl FromSetting for Proxies {
+impl FromSetting for TrustedProxies {
     fn allowed() -> String {
         format!("none or {}", Vec::<IpNet>::allowed())
     }
@@ -312,8 +312,8 @@ mod tests {
         );
         assert!(contains("fd00::/8", "fd12::1") && !contains("fd00::/8", "10.0.0.1"));
         assert!(IpNet::from_setting("10.0.0.0/33").is_none() && IpNet::from_setting("x").is_none());
-        assert_eq!(Proxies::from_setting("none"), Some(Proxies(Vec::new())));
-        assert_eq!(Proxies::from_setting("::1, 10.0.0.0/8").unwrap().0.len(), 2);
-        assert!(Proxies::from_setting("none, ::1").is_none());
+        assert_eq!(TrustedProxies::from_setting("none"), Some(TrustedProxies(Vec::new())));
+        assert_eq!(TrustedProxies::from_setting("::1, 10.0.0.0/8").unwrap().0.len(), 2);
+        assert!(TrustedProxies::from_setting("none, ::1").is_none());
     }
 }

@@ -19,28 +19,28 @@ const JSON_DEPTH_MAX: usize = 128;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CallMessage<'a> {
     #[serde(borrow, default)]
-    pub(crate) component_id: TextField<'a>,
+    pub(crate) component_id: MessageField<'a>,
     #[serde(borrow, default)]
-    pub(crate) component_class: TextField<'a>,
+    pub(crate) component_class: MessageField<'a>,
     #[serde(borrow, default)]
-    pub(crate) method: TextField<'a>,
+    pub(crate) method: MessageField<'a>,
     #[serde(default)]
     pub(crate) params: Value,
     #[serde(borrow, default)]
-    pub(crate) property: TextField<'a>,
+    pub(crate) property: MessageField<'a>,
     #[serde(default)]
     pub(crate) value: Value,
     #[serde(default)]
     pub(crate) state: Value,
     #[serde(borrow, default)]
-    pub(crate) signature: TextField<'a>,
+    pub(crate) signature: MessageField<'a>,
     /// The original values of the state's edited fields, where a client script of this project kept them.
     #[serde(default)]
     pub(crate) base: Value,
     /// The signature's second part, over locked values, where a client script split it off: the package's own endpoint
     /// accepts the first part only.
     #[serde(borrow, default)]
-    pub(crate) lock: TextField<'a>,
+    pub(crate) lock: MessageField<'a>,
     #[serde(default)]
     pub(crate) query_params: Value,
 }
@@ -255,16 +255,16 @@ pub(crate) fn object(value: &Value) -> Option<Cow<'_, Map<String, Value>>> {
 
 /// A text field, borrowed where possible; `None` where the JSON value is not a string.
 #[derive(Default)]
-pub(crate) struct TextField<'a>(Option<Cow<'a, str>>);
+pub(crate) struct MessageField<'a>(Option<Cow<'a, str>>);
 
-impl TextField<'_> {
+impl MessageField<'_> {
     /// The text, unless it is empty.
     pub(crate) fn get(&self) -> Option<&str> {
         self.0.as_deref().filter(|text| !text.is_empty())
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for TextField<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for MessageField<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // The raw JSON: a string without escapes needs no copy.
         let raw = <&RawValue>::deserialize(deserializer)?.get();

@@ -10,7 +10,7 @@ use deadpool_redis::redis::{self, RedisError, Script};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::context::Context;
-use crate::bus::shared::Presence;
+use crate::bus::state::Presence;
 use crate::settings::gateway::StatusKey;
 
 /// How often a change is reported at most.

@@ -9,7 +9,7 @@ use deadpool_redis::redis::{self, RedisError, Script};
 
 use super::context::Context;
 use crate::backoff::Backoff;
-use crate::bus::shared::random_bits;
+use crate::bus::state::random_bits;
 use crate::bus::wire::read_event;
 
 /// Bytes of a malformed item in the log.

@@ -2,11 +2,11 @@
 
 /// Names in Redis. The braces are literal: one slot in a Redis Cluster.
 #[derive(Debug, Clone)]
-pub(super) struct Keys {
+pub(super) struct RedisKeys {
     base: String,
 }
 
-impl Keys {
+impl RedisKeys {
     pub(super) fn new(prefix: &str) -> Self {
         Self { base: format!("{prefix}{{diffyne}}:") }
     }

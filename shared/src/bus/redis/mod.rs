@@ -30,7 +30,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use super::event::{BusEvent, Publication, QueueFull};
-use super::shared::{RedisState, Shared, random_bits};
+use super::state::{BusState, RedisState, random_bits};
 use super::wire;
 use crate::settings::common::RedisSettings;
 use crate::settings::gateway::StatusKey;
@@ -42,7 +42,7 @@ use context::Context;
 use health::RedisHealth;
 use heartbeat::Heartbeat;
 use ingress::Ingress;
-use keys::Keys;
+use keys::RedisKeys;
 use publisher::Publisher;
 use registry::WorkerRegistry;
 use subscriber::Subscriber;
@@ -66,7 +66,7 @@ pub(super) struct RedisBus {
 
 impl RedisBus {
     pub(super) fn start(
-        shared: Arc<Shared>,
+        shared: Arc<BusState>,
         url: &str,
         settings: &RedisSettings,
         tokens: SharedTokens,
@@ -75,7 +75,7 @@ impl RedisBus {
     ) -> Result<Self, String> {
         let context = Context {
             connector: Connector::new(url, settings)?,
-            keys: Keys::new(&settings.prefix),
+            keys: RedisKeys::new(&settings.prefix),
             settings: Arc::new(settings.clone()),
             shared,
             health: Arc::new(RedisHealth::new()),

@@ -16,7 +16,7 @@ use super::backlog::{Backlog, Placement, QueuedBroadcast};
 use super::context::Context;
 use crate::backoff::Backoff;
 use crate::bus::event::{Broadcast, BusEvent};
-use crate::bus::shared::random_bits;
+use crate::bus::state::random_bits;
 
 /// How long an id is remembered: longer than any retry waits.
 const SEEN_LIFE: Duration = Duration::from_mins(15);

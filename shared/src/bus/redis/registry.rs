@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::claim::{WorkerEntry, WorkerList};
 use super::connector::Connector;
-use super::keys::Keys;
+use super::keys::RedisKeys;
 use super::trust::Trust;
 use crate::settings::common::RedisSettings;
 use crate::token::SharedTokens;
@@ -22,13 +22,13 @@ const LIFE: Duration = Duration::from_secs(6);
 #[derive(Clone)]
 pub struct WorkerRegistry {
     connector: Connector,
-    keys: Keys,
+    keys: RedisKeys,
     trust: Arc<Trust>,
     changed: Arc<Notify>,
 }
 
 impl WorkerRegistry {
-    pub(super) fn new(connector: Connector, keys: Keys, trust: Arc<Trust>, changed: Arc<Notify>) -> Self {
+    pub(super) fn new(connector: Connector, keys: RedisKeys, trust: Arc<Trust>, changed: Arc<Notify>) -> Self {
         Self { connector, keys, trust, changed }
     }
 
@@ -36,7 +36,7 @@ impl WorkerRegistry {
     pub fn open(url: &str, settings: &RedisSettings, tokens: SharedTokens) -> Result<Self, String> {
         let connector = Connector::new(url, settings)?;
         let trust = Arc::new(Trust::new(tokens, settings));
-        Ok(Self::new(connector, Keys::new(&settings.prefix), trust, Arc::new(Notify::new())))
+        Ok(Self::new(connector, RedisKeys::new(&settings.prefix), trust, Arc::new(Notify::new())))
     }
 
     /// Announces a worker for the next seconds; with `news`, gateways learn it at once.

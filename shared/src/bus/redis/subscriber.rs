@@ -17,7 +17,7 @@ use super::tracker::{Continuity, Head, Tracker};
 use super::trust::{SignedCommand, Trust};
 use crate::backoff::Backoff;
 use crate::bus::event::{Broadcast, BusEvent, Position};
-use crate::bus::shared::{Presence, random_bits};
+use crate::bus::state::{Presence, random_bits};
 use crate::bus::wire::{self, EventsMessage};
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -37,7 +37,7 @@ pub(super) struct Subscriber {
 /// A message on the status channel.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Status {
+enum StatusMessage {
     Gateway { gateway: String, connections: u64 },
     Workers { workers: String },
     Command(SignedCommand),
@@ -280,23 +280,23 @@ impl Subscriber {
 
     async fn status(&self, payload: &[u8]) {
         match serde_json::from_slice(payload) {
-            Ok(Status::Gateway { gateway, connections }) if gateway != self.context.shared.identity.id => {
+            Ok(StatusMessage::Gateway { gateway, connections }) if gateway != self.context.shared.identity.id => {
                 let mut presence = Presence::clone(&self.context.shared.presence.load());
                 presence.insert(gateway, connections);
                 self.context.shared.presence.store(Arc::new(presence));
             }
-            Ok(Status::Workers { workers }) => {
+            Ok(StatusMessage::Workers { workers }) => {
                 tracing::debug!(worker = workers, "workers changed");
                 self.workers_changed.notify_waiters();
             }
-            Ok(Status::Command(command))
+            Ok(StatusMessage::Command(command))
                 if command.from != self.context.shared.identity.id && self.trust.accepts(&command) =>
             {
                 let SignedCommand { id, query, .. } = command;
                 // The gateway stops: nobody is left to respond.
                 let _ = self.events.send(BusEvent::Query { id, query }).await;
             }
-            Ok(Status::Gateway { .. } | Status::Command(_)) | Err(_) => {}
+            Ok(StatusMessage::Gateway { .. } | StatusMessage::Command(_)) | Err(_) => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use deadpool_redis::redis::{
     RedisError, TlsCertificates, Value, from_redis_value_ref,
 };
 
-use super::keys::Keys;
+use super::keys::RedisKeys;
 use crate::settings::common::RedisSettings;
 
 const SENTINEL_PORT: u16 = 26379;
@@ -116,7 +116,7 @@ impl Topology {
         }
         let seeds =
             hosts.iter().map(|host| node(&format!("{scheme}://{credentials}{}", with_port(host, CLUSTER_PORT)), ca));
-        Ok(Self::Cluster { seeds: seeds.collect::<Result<_, _>>()?, key: Keys::new(&settings.prefix).meta() })
+        Ok(Self::Cluster { seeds: seeds.collect::<Result<_, _>>()?, key: RedisKeys::new(&settings.prefix).meta() })
     }
 
     /// The server that takes writes of the bus.

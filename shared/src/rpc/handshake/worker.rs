@@ -42,7 +42,7 @@ pub enum WorkerStep {
     Refuse(Frame<'static>, HandshakeError),
 }
 
-enum WorkerState {
+enum HandshakeState {
     Connected,
     ChallengeSent(Transcript),
     Done,
@@ -56,25 +56,27 @@ pub struct WorkerHandshake {
     hello: Hello,
     /// The longest frame that the gateway takes.
     frame_bytes_max: Option<u32>,
-    state: WorkerState,
+    state: HandshakeState,
 }
 
 impl WorkerHandshake {
     /// Begins; the gateway speaks first.
     pub fn new(tokens: Arc<Tokens>, legacy: LegacyToken, hello: Hello) -> Self {
-        Self { tokens, legacy, hello, frame_bytes_max: None, state: WorkerState::Connected }
+        Self { tokens, legacy, hello, frame_bytes_max: None, state: HandshakeState::Connected }
     }
 
     /// Takes a frame of the gateway. After an error, or when the gateway is in or refused, it takes none.
     pub fn receive(&mut self, frame: Frame<'_>) -> Result<WorkerStep, HandshakeError> {
-        match (std::mem::replace(&mut self.state, WorkerState::Done), frame) {
-            (WorkerState::Connected, Frame::Hello(hello)) => self.challenge(hello),
-            (WorkerState::ChallengeSent(transcript), Frame::Proof(proof)) => Ok(self.check_gateway(transcript, &proof)),
-            (WorkerState::Connected, _) => Err(HandshakeError::Protocol("it did not say hello first")),
-            (WorkerState::ChallengeSent(_), _) => {
+        match (std::mem::replace(&mut self.state, HandshakeState::Done), frame) {
+            (HandshakeState::Connected, Frame::Hello(hello)) => self.challenge(hello),
+            (HandshakeState::ChallengeSent(transcript), Frame::Proof(proof)) => {
+                Ok(self.check_gateway(transcript, &proof))
+            }
+            (HandshakeState::Connected, _) => Err(HandshakeError::Protocol("it did not say hello first")),
+            (HandshakeState::ChallengeSent(_), _) => {
                 Err(HandshakeError::Protocol("it did not prove that it knows the token"))
             }
-            (WorkerState::Done, _) => Err(HandshakeError::Protocol("it went on after the hello")),
+            (HandshakeState::Done, _) => Err(HandshakeError::Protocol("it went on after the hello")),
         }
     }
 
@@ -94,7 +96,7 @@ impl WorkerHandshake {
         };
         let ours = nonce()?;
         let challenge = Challenge { versions: VERSIONS, id: self.hello.id.clone(), nonce: ours.clone() };
-        self.state = WorkerState::ChallengeSent(Transcript {
+        self.state = HandshakeState::ChallengeSent(Transcript {
             gateway: (hello.versions, hello.id, theirs),
             worker: (VERSIONS, self.hello.id.clone(), ours),
         });

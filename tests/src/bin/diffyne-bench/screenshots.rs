@@ -8,7 +8,7 @@ use clap::{ArgMatches, Command};
 use diffyne_tests::application::{Application, Script};
 use diffyne_tests::browser::{Browser, Tab};
 use diffyne_tests::cluster::{Cluster, Shape};
-use diffyne_tests::process::{Process, free_ports, program, project, wait_for_port};
+use diffyne_tests::process::{free_ports, project, start_dev};
 
 /// The page's connection is open.
 const OPEN: &str = "document.documentElement.dataset.diffyneConnection === 'open'";
@@ -55,11 +55,7 @@ async fn post_message(tab: &mut Tab, field: &str, text: &str) -> anyhow::Result<
 async fn demo(browser: &Browser, album: &Album) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let [port] = free_ports()?;
-    let _dev = Process::start("dev", directory.path(), &program("diffyne-dev")?, |command| {
-        command.args(["--ws-port", &port.to_string(), "--admin-listen", "127.0.0.1:0"]);
-        command.arg("--database").arg(directory.path().join("d.sqlite"));
-    })?;
-    wait_for_port(port)?;
+    let _dev = start_dev(directory.path(), port)?;
     let mut tab = browser.open(&format!("http://127.0.0.1:{port}/")).await?;
     tab.wait_for(OPEN).await?;
     for text in ["Is anybody there?", "Three gateways, two workers and Redis.", "And nobody lost a message."] {

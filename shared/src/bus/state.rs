@@ -66,7 +66,7 @@ impl RedisState {
 }
 
 /// What both kinds of bus keep for readers.
-pub(super) struct Shared {
+pub(super) struct BusState {
     pub(super) identity: GatewayIdentity,
     pub(super) position: ArcSwap<Option<Position>>,
     pub(super) presence: ArcSwap<Presence>,
@@ -74,7 +74,7 @@ pub(super) struct Shared {
     pub(super) seen: SeenNames,
 }
 
-impl Shared {
+impl BusState {
     pub(super) fn new(identity: GatewayIdentity) -> Arc<Self> {
         let presence = Presence::from([(identity.id.clone(), 0)]);
         Arc::new(Self {
