@@ -44,12 +44,18 @@ impl Deliveries {
     /// Delivers events until the bus ends.
     pub async fn run(self, mut events: mpsc::Receiver<BusEvent>) {
         let mut delivered_locally = LocalDeliveries::default();
+        // The last of this gateway's own broadcasts that came back from Redis.
+        let mut returned = 0;
         while let Some(event) = events.recv().await {
             match event {
                 BusEvent::Broadcast(incoming) => {
+                    returned = self.bus.own_sequence(&incoming.id).unwrap_or(0).max(returned);
                     let audience = delivered_locally.take(&incoming.id).map_or(Audience::All, Audience::After);
                     self.deliver(&incoming, audience).await;
                 }
+                // Redis pushed it back while the publisher took Redis for lost.
+                BusEvent::Local(incoming)
+                    if self.bus.own_sequence(&incoming.id).is_some_and(|sequence| sequence <= returned) => {}
                 BusEvent::Local(incoming) => {
                     let moment = self.clock.tick();
                     delivered_locally.insert(incoming.id.clone(), moment);

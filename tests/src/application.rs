@@ -13,7 +13,8 @@ use tokio::task::AbortHandle;
 
 use crate::cluster::Cluster;
 use crate::gallery::{components, site};
-use crate::process::{Process, free_ports, project};
+use crate::ports::free_ports;
+use crate::process::{Process, project};
 
 /// What drives the pages.
 #[derive(Debug, Clone)]

@@ -12,7 +12,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::cluster::http;
-use crate::process::{PATIENCE, Process, free_ports, wait_for_port};
+use crate::ports::free_ports;
+use crate::process::{PATIENCE, Process, wait_for_port};
 
 /// A running Chromium.
 pub struct Browser {

@@ -5,12 +5,13 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::message::ServerMessage;
-use crate::process::{PATIENCE, Process, Signal, eventually, free_ports, program, program_in, project, wait_for_port};
+use crate::ports::free_ports;
+use crate::process::{PATIENCE, Process, Signal, eventually, program, program_in, project, wait_for_port};
 
 /// What a cluster consists of.
 #[derive(Debug, Clone)]
@@ -266,16 +267,32 @@ impl Cluster {
         Ok(Node { process, port, admin })
     }
 
-    /// Waits until every gateway reaches every worker, and Redis where there is one.
-    pub fn wait_until_ready(&self) -> anyhow::Result<()> {
-        for gateway in &self.gateways {
-            eventually("a gateway reaches all workers and Redis", || {
-                let Ok(health) = gateway.health() else { return false };
-                let redis = if self.shape.redis { "up" } else { "off" };
-                health["workers"] == self.shape.reachable.unwrap_or(self.workers.len()) && health["redis"] == redis
-            })?;
+    /// Waits until every gateway reaches every worker, and Redis where there is one. An error shows what each process
+    /// has printed.
+    pub fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let workers = self.shape.reachable.unwrap_or(self.workers.len());
+        let redis = if self.shape.redis { "up" } else { "off" };
+        for index in 0..self.gateways.len() {
+            let gateway = &mut self.gateways[index];
+            let mut ended = false;
+            let ready = eventually("a gateway reaches all workers and Redis", || {
+                ended = !gateway.process.is_running();
+                let health = gateway.health();
+                ended || health.is_ok_and(|health| health["workers"] == workers && health["redis"] == redis)
+            });
+            if ended || ready.is_err() {
+                bail!("a gateway is not ready; it has ended: {ended}; {}", self.outputs());
+            }
         }
         Ok(())
+    }
+
+    /// What gateways and workers have printed.
+    fn outputs(&self) -> String {
+        let nodes = self.gateways.iter().chain(&self.workers);
+        nodes
+            .map(|node| format!("\n--- port {}, admin {}:\n{}", node.port, node.admin, node.process.output()))
+            .collect()
     }
 
     fn start_nginx(&self) -> anyhow::Result<Process> {

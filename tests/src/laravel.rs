@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::ensure;
 
 use crate::cluster::Shape;
-use crate::process::{Process, eventually, free_ports, project, wait_for_port};
+use crate::ports::free_ports;
+use crate::process::{Process, eventually, project, wait_for_port};
 use crate::recorded::APP_KEY;
 
 /// The same test for several ways to run an application's components.

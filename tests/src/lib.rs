@@ -31,6 +31,7 @@ pub mod laravel;
 pub mod laravel_probe;
 pub mod load;
 pub mod message;
+pub mod ports;
 pub mod process;
 pub mod protected_components;
 pub mod recorded;

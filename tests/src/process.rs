@@ -1,7 +1,7 @@
 //! Real processes: started with their output in a file, killed with their test.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -178,13 +178,6 @@ pub fn program_in(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
 /// The top folder of the project.
 pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
-}
-
-/// Ports on loopback that nobody listens on now.
-pub fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
-    let listeners = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
-    let ports: Vec<u16> = listeners.iter().map(|l| Ok(l.local_addr()?.port())).collect::<anyhow::Result<_>>()?;
-    ports.try_into().map_err(|_| anyhow::anyhow!("not enough ports"))
 }
 
 /// Waits until something holds; the words are for the error.

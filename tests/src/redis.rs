@@ -5,7 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use crate::process::{Process, Signal, eventually, free_ports, wait_for_port};
+use crate::ports::free_ports;
+use crate::process::{Process, Signal, eventually, wait_for_port};
 
 /// Runs `redis-cli` against a port; what it printed.
 pub fn cli(port: u16, arguments: &[&str]) -> anyhow::Result<String> {

@@ -2,7 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::browser::Browser;
-use diffyne_tests::process::{free_ports, start_dev};
+use diffyne_tests::ports::free_ports;
+use diffyne_tests::process::start_dev;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_tabs_chat_and_two_hundred_quick_clicks_count_to_two_hundred() -> anyhow::Result<()> {

@@ -16,7 +16,8 @@ use diffyne_tests::header_sets::{
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::probe_call;
 use diffyne_tests::message::ServerMessage;
-use diffyne_tests::process::{PATIENCE, Process, free_ports, wait_for_port};
+use diffyne_tests::ports::free_ports;
+use diffyne_tests::process::{PATIENCE, Process, wait_for_port};
 use serde_json::{Value, json};
 
 const SETS: usize = 10_000;

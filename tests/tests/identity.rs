@@ -13,7 +13,8 @@ use diffyne_tests::for_runtimes;
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::{PLAIN, call_for_text, call_probe, probe_call};
 use diffyne_tests::message::ServerMessage;
-use diffyne_tests::process::{PATIENCE, eventually, free_ports, project};
+use diffyne_tests::ports::free_ports;
+use diffyne_tests::process::{PATIENCE, eventually, project};
 use serde_json::{Value, json};
 
 const SITES: [(&str, &str); 3] = [("diffyne.conf", "http"), ("application.conf", "http"), ("tls.conf", "https")];

@@ -7,7 +7,8 @@ use std::process::Command;
 use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
 use diffyne_tests::client::{Client, chat, increment, probe};
 use diffyne_tests::cluster::{Cluster, Shape, handshake, http, http_get};
-use diffyne_tests::process::{PATIENCE, Process, Signal, eventually, free_ports, program, project, wait_for_port};
+use diffyne_tests::ports::free_ports;
+use diffyne_tests::process::{PATIENCE, Process, Signal, eventually, program, project, wait_for_port};
 use diffyne_tests::task::stop_task;
 use serde_json::{Value, json};
 

@@ -199,7 +199,7 @@ async fn the_tls_site_serves_pages_sockets_and_calls_by_gateways_on_unix_sockets
     let mut gateways = Vec::new();
     for port in [6001, 6002] {
         let socket = directory.path().join(format!("{port}.sock"));
-        let [admin] = diffyne_tests::process::free_ports()?;
+        let [admin] = diffyne_tests::ports::free_ports()?;
         let program = diffyne_tests::process::program("diffyne-gateway")?;
         gateways.push(diffyne_tests::process::Process::start(
             &format!("gateway-{port}"),
@@ -212,7 +212,7 @@ async fn the_tls_site_serves_pages_sockets_and_calls_by_gateways_on_unix_sockets
         )?);
         eventually("it listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok())?;
     }
-    let [port, pages] = diffyne_tests::process::free_ports()?;
+    let [port, pages] = diffyne_tests::ports::free_ports()?;
     let folder = directory.path().display().to_string();
     let site = std::fs::read_to_string(diffyne_tests::process::project().join("nginx/tls.conf"))?
         .replace("listen 443 ssl", &format!("listen 127.0.0.1:{port} ssl"))

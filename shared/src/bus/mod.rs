@@ -92,6 +92,11 @@ impl Bus {
         &self.shared.identity.id
     }
 
+    /// The number of a broadcast among this gateway's own; `None` for a broadcast of another one.
+    pub fn own_sequence(&self, broadcast: &str) -> Option<u64> {
+        self.shared.identity.sequence_of(broadcast)
+    }
+
     /// Sets the number of this gateway's connections; the others learn it within a tenth of a second.
     pub fn set_connections(&self, count: u64) {
         match &self.variant {

@@ -41,6 +41,11 @@ impl GatewayIdentity {
     pub fn new(name: &str) -> Self {
         Self { id: format!("{name}.{:016x}", random_bits()) }
     }
+
+    /// The number of a broadcast among this gateway's own; `None` for a broadcast of another one.
+    pub fn sequence_of(&self, broadcast: &str) -> Option<u64> {
+        broadcast.strip_prefix(self.id.as_str())?.strip_prefix('-')?.parse().ok()
+    }
 }
 
 /// Whether Redis answers.
@@ -70,6 +75,8 @@ pub(super) struct BusState {
     pub(super) identity: GatewayIdentity,
     pub(super) position: ArcSwap<Option<Position>>,
     pub(super) presence: ArcSwap<Presence>,
+    /// The highest number of this gateway's own broadcasts that came back from Redis.
+    pub(super) returned: AtomicU64,
     pub(super) counters: BusCounters,
     pub(super) seen: SeenNames,
 }
@@ -81,6 +88,7 @@ impl BusState {
             identity,
             position: ArcSwap::from_pointee(None),
             presence: ArcSwap::from_pointee(presence),
+            returned: AtomicU64::new(0),
             counters: BusCounters::default(),
             seen: SeenNames::default(),
         })
@@ -90,4 +98,18 @@ impl BusState {
 /// 64 random bits from the system.
 pub fn random_bits() -> u64 {
     getrandom::u64().unwrap_or_else(|_| fastrand::u64(..))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_knows_the_numbers_of_its_own_broadcasts_only() {
+        let own = GatewayIdentity { id: "gw-1.0f".to_owned() };
+        assert_eq!(own.sequence_of("gw-1.0f-12"), Some(12));
+        for other in ["gw-1.0e-12", "gw-1.0f2-12", "gw-1.0f-", "gw-1.0f-x", "gw-1.0f12", ""] {
+            assert_eq!(own.sequence_of(other), None, "{other}");
+        }
+    }
 }

@@ -20,9 +20,9 @@ mod topology;
 mod tracker;
 mod trust;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{self, RedisError};
@@ -56,7 +56,7 @@ const RESPONSE_LIFE: Duration = Duration::from_secs(10);
 pub(super) struct RedisBus {
     context: Context,
     queue: mpsc::Sender<QueuedBroadcast>,
-    sequence: AtomicU64,
+    sequence: Mutex<u64>,
     connections: Arc<AtomicU64>,
     heartbeat: Arc<Heartbeat>,
     registry: WorkerRegistry,
@@ -103,7 +103,7 @@ impl RedisBus {
         ];
         let (connector, keys) = (context.connector.clone(), context.keys.clone());
         let registry = WorkerRegistry::new(connector, keys, Arc::clone(&trust), workers_changed);
-        Ok(Self { context, queue, sequence: AtomicU64::new(0), connections, heartbeat, registry, trust, tasks })
+        Ok(Self { context, queue, sequence: Mutex::new(0), connections, heartbeat, registry, trust, tasks })
     }
 
     pub(super) fn publish(&self, event: Publication) -> Result<String, QueueFull> {
@@ -113,9 +113,13 @@ impl RedisBus {
         };
         let place = self.queue.try_reserve().map_err(|_| refused())?;
         let json = wire::encode_event(&event).ok_or_else(refused)?;
-        let id = format!("{}-{}", self.context.shared.identity.id, self.sequence.fetch_add(1, Relaxed) + 1);
         self.context.shared.counters.waiting.fetch_add(1, Relaxed);
-        place.send(QueuedBroadcast { id: id.clone(), event, json });
+        // Numbered and queued under one lock: the publisher relies on rising numbers.
+        let mut last = self.sequence.lock().unwrap_or_else(PoisonError::into_inner);
+        *last += 1;
+        let sequence = *last;
+        let id = format!("{}-{sequence}", self.context.shared.identity.id);
+        place.send(QueuedBroadcast { sequence, id: id.clone(), event, json });
         Ok(id)
     }
 

@@ -1,6 +1,7 @@
 //! One ordered publisher for each gateway: it sends a broadcast when Redis has taken the one before.
 //!
-//! While Redis is away, the publisher delivers each broadcast to this gateway's own connections at once and keeps it.
+//! While Redis is away, the publisher delivers each broadcast to this gateway's own connections at once and keeps it,
+//! behind those that Redis took and did not push back.
 //! The script answers a second attempt with the offset of the first, so a retry after a time-out publishes nothing
 //! twice.
 
@@ -124,7 +125,7 @@ impl Publisher {
 
     fn came_back(&self, state: &mut PublisherState) {
         state.backoff.reset();
-        if state.backlog.published() {
+        if state.backlog.published(self.context.shared.returned.load(Relaxed)) {
             tracing::info!("redis takes broadcasts again");
         }
         self.context.health.publisher.store(true, Relaxed);
@@ -135,7 +136,7 @@ impl Publisher {
         if !state.backlog.is_away() {
             tracing::warn!(%error, "redis does not take broadcasts; they are delivered locally and wait");
         }
-        for item in state.backlog.failed() {
+        for item in state.backlog.failed(self.context.shared.returned.load(Relaxed)) {
             self.deliver_locally(&item).await;
         }
     }

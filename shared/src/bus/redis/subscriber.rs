@@ -274,6 +274,9 @@ impl Subscriber {
     async fn deliver(&self, tracker: &mut Tracker, broadcast: Broadcast) {
         tracker.advance(&broadcast);
         self.context.shared.position.store(Arc::new(broadcast.position.clone()));
+        if let Some(sequence) = self.context.shared.identity.sequence_of(&broadcast.id) {
+            self.context.shared.returned.fetch_max(sequence, Relaxed);
+        }
         // The gateway stops: nobody is left to deliver to.
         let _ = self.events.send(BusEvent::Broadcast(broadcast)).await;
     }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
-use diffyne_tests::process::{Process, free_ports, program, program_in, wait_for_port};
+use diffyne_tests::ports::free_ports;
+use diffyne_tests::process::{Process, program, program_in, wait_for_port};
 
 use crate::arguments;
 

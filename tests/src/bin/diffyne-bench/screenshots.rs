@@ -8,7 +8,8 @@ use clap::{ArgMatches, Command};
 use diffyne_tests::application::{Application, Script};
 use diffyne_tests::browser::{Browser, Tab};
 use diffyne_tests::cluster::{Cluster, Shape};
-use diffyne_tests::process::{free_ports, project, start_dev};
+use diffyne_tests::ports::free_ports;
+use diffyne_tests::process::{project, start_dev};
 
 /// The page's connection is open.
 const OPEN: &str = "document.documentElement.dataset.diffyneConnection === 'open'";
