@@ -137,58 +137,64 @@ namespace Diffyne\Cluster\Loop {
             return $this->kernelReason === null && ! $this->maintenance->active();
         }
 
-        /** Runs a call in a sandbox. Returns the reply, and the request and response for terminate(). */
-        public function run(object $sandbox, array $head, string $payload, array $server): array
+        /** Runs a call. Returns the reply, and the request and response for terminate(). */
+        public function run(array $head, string $payload, array $server): array
         {
+            $app = $this->app;
             $request = new LazyRequest([], [], ['diffyne.call' => true], $head['cookies'], [], $server);
             $cookies = $request->cookies;
             $withSession = isset($this->middleware[StartSession::class]);
             $request->resolveLater(
-                function (Request $request) use ($cookies, $sandbox): void {
+                function (Request $request) use ($cookies, $app): void {
                     $request->cookies = $cookies;
                     if (isset($this->middleware[EncryptCookies::class])) {
-                        ($this->decrypt)($sandbox->make($this->middleware[EncryptCookies::class]), $request);
+                        ($this->decrypt)($app->make($this->middleware[EncryptCookies::class]), $request);
                     }
                 },
-                $withSession ? static fn () => $sandbox['session']->driver() : null,
+                $withSession ? static fn () => $app['session']->driver() : null,
             );
-            $sandbox->instance('request', $request);
+            $app->instance('request', $request);
             if (isset($this->middleware[TrustProxies::class])) {
-                $sandbox->make($this->middleware[TrustProxies::class])->handle($request, static fn () => null);
+                $app->make($this->middleware[TrustProxies::class])->handle($request, static fn () => null);
             }
-            $this->sandbox->requestReceived($sandbox, $request);
+            $this->sandbox->requestReceived($request);
             $route = clone $this->route;
             $route->bind($request);
             $request->setRouteResolver(static fn () => $route);
-            ($this->makeCurrent)($sandbox['router'], $route, $request);
-            $events = $sandbox['events'];
+            ($this->makeCurrent)($app['router'], $route, $request);
+            $events = $app['events'];
             $events->hasListeners(RouteMatched::class) && $events->dispatch(new RouteMatched($route, $request));
             if (isset($this->middleware[ShareErrorsFromSession::class])) {
-                $sandbox['view']->share('errors', new LazyErrors(static fn () => $sandbox['session']->get('errors')));
+                $app['view']->share('errors', new LazyErrors(static fn () => $app['session']->get('errors')));
             }
             $reply = $this->bridge->run($head, $payload);
             // Hardly any call sets a cookie, and only then does anybody need a response of its own.
             $response = clone $this->response;
-            if ($this->sandbox->session?->opened || $this->sandbox->isResolved($sandbox, 'cookie')) {
+            if ($this->sandbox->session?->opened || $this->queuedCookies() !== []) {
                 $response = new Response('', 204);
-                $this->endSession($sandbox, $head, $request, $response, $reply);
-                $this->setCookies($sandbox, $response, $reply);
+                $this->endSession($head, $request, $response, $reply);
+                $this->setCookies($response, $reply);
             }
             $events->hasListeners(RequestHandled::class) && $events->dispatch(new RequestHandled($request, $response));
 
             return [$reply, $request, $response];
         }
 
-        private function setCookies(object $sandbox, Response $response, array &$reply): void
+        private function queuedCookies(): array
         {
-            if ($this->sandbox->isResolved($sandbox, 'cookie') && isset($this->middleware[AddQueuedCookiesToResponse::class])) {
-                foreach ($sandbox['cookie']->getQueuedCookies() as $cookie) {
+            return $this->sandbox->isResolved('cookie') ? $this->app['cookie']->getQueuedCookies() : [];
+        }
+
+        private function setCookies(Response $response, array &$reply): void
+        {
+            if (isset($this->middleware[AddQueuedCookiesToResponse::class])) {
+                foreach ($this->queuedCookies() as $cookie) {
                     $response->headers->setCookie($cookie);
                 }
             }
             $set = $response->headers->getCookies();
             if ($set !== [] && isset($this->middleware[EncryptCookies::class])) {
-                ($this->encrypt)($sandbox->make($this->middleware[EncryptCookies::class]), $response);
+                ($this->encrypt)($this->app->make($this->middleware[EncryptCookies::class]), $response);
                 $set = $response->headers->getCookies();
             }
             foreach ($set as $cookie) {
@@ -196,34 +202,34 @@ namespace Diffyne\Cluster\Loop {
             }
         }
 
-        private function endSession(object $sandbox, array $head, Request $request, Response $response, array &$reply): void
+        private function endSession(array $head, Request $request, Response $response, array &$reply): void
         {
             $session = $this->sandbox->session;
             if ($session === null || ! $session->opened) {
                 return;
             }
             $changed = $session->hasNewId();
-            $brought = $this->storesSessions($sandbox) && $request->cookies->has($session->getName());
+            $brought = $this->storesSessions() && $request->cookies->has($session->getName());
             $gone = $brought && ! $session->existed && ! $changed;
             if ($session->isChanged()) {
-                $this->addCookieIfNew($sandbox, $session, $response);
+                $this->addCookieIfNew($session, $response);
                 $session->save();
                 $this->markUsed($session, $head);
             }
             $reply['head']['session'] = $changed ? 'changed' : ($gone || $session->endedElsewhere ? 'gone' : 'same');
         }
 
-        private function addCookieIfNew(object $sandbox, Store $session, Response $response): void
+        private function addCookieIfNew(Store $session, Response $response): void
         {
             if (! $session->existed || $session->hasNewId()) {
-                ($this->addCookie)($sandbox->make($this->middleware[StartSession::class]), $response, $session);
+                ($this->addCookie)($this->app->make($this->middleware[StartSession::class]), $response, $session);
             }
         }
 
         /** Whether the session driver stores anything. */
-        private function storesSessions(object $sandbox): bool
+        private function storesSessions(): bool
         {
-            return ! in_array($sandbox['config']->get('session.driver'), ['array', 'null', null], true);
+            return ! in_array($this->app['config']->get('session.driver'), ['array', 'null', null], true);
         }
 
         private function markUsed(Store $session, array $head): void
@@ -233,35 +239,35 @@ namespace Diffyne\Cluster\Loop {
         }
 
         /** Does the rest of a call's work after its reply was sent. */
-        public function terminate(object $sandbox, array $head, Request $request, Response $response): void
+        public function terminate(array $head, Request $request, Response $response): void
         {
-            guarded(fn () => $this->renewSession($sandbox, $head));
-            guarded(static function () use ($sandbox): void {
+            guarded(fn () => $this->renewSession($head));
+            guarded(function (): void {
                 $class = Terminating::class;
-                $sandbox['events']->hasListeners($class) && class_exists($class) && $sandbox['events']->dispatch(new $class());
+                $this->app['events']->hasListeners($class) && class_exists($class) && $this->app['events']->dispatch(new $class());
             });
             $deferred = 'Illuminate\Foundation\Http\Middleware\InvokeDeferredCallbacks';
-            if (isset($this->middleware[$deferred]) && $this->sandbox->isResolved($sandbox, 'Illuminate\Support\Defer\DeferredCallbackCollection')) {
-                guarded(fn () => $sandbox->make($this->middleware[$deferred])->terminate($request, $response));
+            if (isset($this->middleware[$deferred]) && $this->sandbox->isResolved('Illuminate\Support\Defer\DeferredCallbackCollection')) {
+                guarded(fn () => $this->app->make($this->middleware[$deferred])->terminate($request, $response));
             }
-            guarded(static fn () => $sandbox->terminate());
+            guarded(fn () => $this->app->terminate());
         }
 
         /** Once a minute, renews a session that only a WebSocket uses. */
-        private function renewSession(object $sandbox, array $head): void
+        private function renewSession(array $head): void
         {
             if (! isset($this->middleware[StartSession::class])) {
                 return;
             }
-            $cookie = $head['cookies'][(string) $sandbox['config']->get('session.cookie')] ?? null;
-            if (! is_string($cookie) || ! $this->storesSessions($sandbox) || ! $this->keepAlive->isDue($key = md5($cookie, true), time())) {
+            $cookie = $head['cookies'][(string) $this->app['config']->get('session.cookie')] ?? null;
+            if (! is_string($cookie) || ! $this->storesSessions() || ! $this->keepAlive->isDue($key = md5($cookie, true), time())) {
                 return;
             }
             $this->keepAlive->markUsed($key, time());
-            $session = $sandbox['session']->driver();
+            $session = $this->app['session']->driver();
             $id = $session->getId();
             SessionKeepAlive::renew($session->getHandler(), $id);
-            ($this->collectGarbage)($sandbox->make($this->middleware[StartSession::class]), $session);
+            ($this->collectGarbage)($this->app->make($this->middleware[StartSession::class]), $session);
         }
     }
 }

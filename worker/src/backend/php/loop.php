@@ -113,6 +113,7 @@ namespace Diffyne\Cluster\Loop {
             eval($classes);
             $this->app = require "$directory/bootstrap/app.php";
             $this->kernel = $this->app->make(Kernel::class);
+            $this->sandbox = new Sandbox($this->app);
             // Services that are made before the first call need a request.
             $this->app->instance('request', Request::create('http://localhost/'));
             $this->kernel->bootstrap();
@@ -121,10 +122,11 @@ namespace Diffyne\Cluster\Loop {
             }
             $this->bridge = new Bridge();
             $route = $this->bridge->register($this->app);
-            $this->sandbox = new Sandbox($this->app);
+            $this->sandbox->warm();
             $this->fastPath = new FastPath($this->app, $this->sandbox, $this->bridge, $route, $this->kernel);
             $isForced = $alwaysKernel || $this->app['config']->get('diffyne.bridge.kernel') === 'always';
             $this->kernelReason = $isForced ? 'bridge.kernel=always' : $this->fastPath->kernelReason;
+            $this->sandbox->seal();
         }
 
         public function version(): string
@@ -147,15 +149,15 @@ namespace Diffyne\Cluster\Loop {
                 return;
             }
             $takesFastPath = $this->kernelReason === null && $this->fastPath->isAvailable();
-            $sandbox = $this->sandbox->enter($takesFastPath);
+            $this->sandbox->enter($takesFastPath);
             $head['cookies'] = Cookies::parse($head['cookie'] ?? '');
             $request = $response = null;
             try {
                 if ($takesFastPath) {
-                    [$result, $request, $response] = $this->fastPath->run($sandbox, $head, $payload, self::serverVariables($head));
+                    [$result, $request, $response] = $this->fastPath->run($head, $payload, self::serverVariables($head));
                 } else {
                     $request = new Request([], [], ['diffyne.call' => ['head' => $head, 'payload' => $payload]], $head['cookies'], [], self::serverVariables($head));
-                    [$result, $response] = $this->throughKernel($sandbox, $request);
+                    [$result, $response] = $this->throughKernel($request);
                 }
             } catch (Throwable $error) {
                 $result = self::exceptionReply($error);
@@ -163,19 +165,17 @@ namespace Diffyne\Cluster\Loop {
             $reply($result);
             if ($response !== null) {
                 $takesFastPath
-                    ? $this->fastPath->terminate($sandbox, $head, $request, $response)
+                    ? $this->fastPath->terminate($head, $request, $response)
                     : guarded(fn () => $this->kernel->terminate($request, $response));
-                $this->sandbox->requestTerminated($sandbox, $request, $response);
+                $this->sandbox->requestTerminated($request, $response);
             }
-            $this->kernel->setApplication($this->app);
-            $this->sandbox->leave($sandbox);
+            $this->sandbox->leave();
         }
 
-        private function throughKernel(object $sandbox, Request $request): array
+        private function throughKernel(Request $request): array
         {
-            $this->kernel->setApplication($sandbox);
             $this->bridge->reply = null;
-            $this->sandbox->requestReceived($sandbox, $request);
+            $this->sandbox->requestReceived($request);
             $response = $this->kernel->handle($request);
             $result = $this->bridge->reply ?? self::frameworkReply($response);
             if ($this->sandbox->session?->endedElsewhere) {
@@ -191,15 +191,15 @@ namespace Diffyne\Cluster\Loop {
         /** Writes the connection's status into the application's cache. */
         private function writeStatus(array $head, callable $reply): void
         {
-            $sandbox = $this->sandbox->enter(true);
+            $this->sandbox->enter(true);
             $result = ['head' => ['outcome' => 'ok'], 'body' => ''];
             try {
-                $sandbox->make('cache')->put(Bridge::STATUS_KEY, $head['status'], $head['seconds']);
+                $this->app->make('cache')->put(Bridge::STATUS_KEY, $head['status'], $head['seconds']);
             } catch (Throwable $error) {
                 $result = self::exceptionReply($error);
             }
             $reply($result);
-            $this->sandbox->leave($sandbox);
+            $this->sandbox->leave();
         }
 
         /** The framework responded instead of the bridge: a redirect, a refusal, an error page. */

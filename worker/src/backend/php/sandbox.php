@@ -1,22 +1,21 @@
 <?php
 
 /*
- * A container for each call: everything that a call resolves and changes is dropped with it. Comes over standard
- * input, after the bridge.
+ * The sandbox: whatever a call does, the next one finds what held after the application's start. Comes over standard
+ * input, after connections.php.
  */
 
 namespace Diffyne\Cluster\Loop {
 
     use Closure;
-    use Illuminate\Container\Container;
-    use Illuminate\Contracts\Auth\Access\Gate;
-    use Illuminate\Events\Dispatcher;
+    use Illuminate\Filesystem\Filesystem;
     use Illuminate\Http\Request;
+    use Illuminate\Routing\Route;
     use Illuminate\Session\EncryptedStore;
     use Illuminate\Session\SessionManager;
     use Illuminate\Session\Store;
-    use Illuminate\Support\Facades\Facade;
     use Illuminate\Support\Manager;
+    use Illuminate\View\Compilers\Compiler;
     use Throwable;
 
     /** Runs work whose failure must not end the loop. */
@@ -29,115 +28,139 @@ namespace Diffyne\Cluster\Loop {
         }
     }
 
+    /**
+     * Calls run one after the other in the container that the application made at its start.
+     *
+     * After each call, everything is put back: objects and classes by Snapshot, connections by Connections, and the rest
+     * of the process by Catalogue.
+     */
     final class Sandbox
     {
-        /** Services that each sandbox makes again from the application's bindings. */
-        private const REBUILT = ['auth.driver', 'auth.password', 'session', 'session.store', 'cookie', 'redirect',
-            \Illuminate\Session\Middleware\StartSession::class, \Illuminate\Contracts\Routing\ResponseFactory::class];
+        /** Services that most calls use. They are made once, before the snapshot. */
+        private const WARM = ['config', 'router', 'events', 'encrypter', 'files', 'view', 'view.engine.resolver', 'blade.compiler', 'url', 'translator',
+            'validator', 'auth', 'hash', 'cookie', 'db', 'cache', 'log', 'filesystem', 'queue', 'redis', 'session',
+            'redirect', \Illuminate\Contracts\Auth\Access\Gate::class, \Illuminate\Contracts\Routing\ResponseFactory::class];
 
-        /** Services that each sandbox clones: what the application added at its start stays, what a call adds does not. */
-        private const CLONED = ['url', 'view', 'translator', 'validator', 'events', Gate::class, 'blade.compiler'];
+        /** Static properties that may stay: memories of pure functions, which no call can tell from an empty one. */
+        private const KEPT = [
+            \Illuminate\Support\Str::class => ['$snakeCache', '$camelCache', '$studlyCache'],
+        ];
 
-        /** Services that all calls share, which get the sandbox as their container. */
-        private const REBOUND = ['auth', 'router', 'cache', 'db', 'filesystem', 'log', 'mail.manager', 'queue', 'hash',
-            \Illuminate\Contracts\Broadcasting\Factory::class, \Illuminate\Notifications\ChannelManager::class,
-            \Illuminate\Contracts\Pipeline\Hub::class];
+        /** Calls between two collections of garbage cycles, whose destructors would run in another user's call. */
+        private const GARBAGE_INTERVAL = 64;
 
-        private object $app;
+        private Snapshot $snapshot;
 
-        /** @var array<string, object> */
-        private array $cloned = [];
+        private Catalogue $catalogue;
 
-        /** @var array<array{object, string}> services and their setters */
-        private array $rebound = [];
+        private Connections $connections;
 
-        private bool $octane;
+        private bool $octane = false;
 
-        private ?object $database = null;
-
-        private array $server;
-
-        private array $environment;
-
-        private string $directory;
-
-        private string $timeZone;
-
-        private int $reporting;
-
-        private string $carbonLocale = 'en';
+        /** The session's handler as the framework has made it. Some handlers remember what they have read. */
+        private ?\SessionHandlerInterface $handler = null;
 
         private Closure $hasInstance;
 
-        private Closure $setContainerOfEvents;
+        private Closure $resetRoute;
 
-        /** Whether the current call opens its session at first use. */
-        private bool $lazySession = false;
+        private int $calls = 0;
 
-        /** The current call's session, once somebody has asked for it. */
+        /** The session of all calls, one after the other; null where it cannot be opened at first use. */
         public ?Store $session = null;
 
-        public function __construct(object $app)
+        /** What the last call has done that cannot be put back. */
+        private ?string $lost = null;
+
+        /** To be made before the application boots. */
+        public function __construct(private object $app)
         {
-            $this->app = $app;
-            // Services that every call uses are resolved once, here.
-            foreach (['config', 'router', 'view', 'url', 'events', 'translator', 'validator', 'encrypter', 'db', 'auth', 'hash'] as $name) {
-                $app->bound($name) && $app->make($name);
-            }
-            $app->bound('session') && $this->wrapSessions();
-            foreach (self::CLONED as $name) {
-                $app->resolved($name) && $this->cloned[$name] = $app->make($name);
-            }
-            foreach (self::REBOUND as $name) {
-                $service = $app->resolved($name) ? $app->make($name) : null;
-                foreach (['setApplication', 'setContainer'] as $setter) {
-                    if ($service !== null && method_exists($service, $setter)) {
-                        $this->rebound[] = [$service, $setter];
-                        break;
-                    }
-                }
-            }
-            $this->database = $app->resolved('db') ? $app->make('db') : null;
-            // Octane's listeners, which an application may have, reset services that they know of.
-            $this->octane = class_exists('Laravel\Octane\Events\RequestReceived');
-            $this->hasInstance = Closure::bind(static fn ($container, $name) => isset($container->instances[$name]), null, Container::class);
-            $this->setContainerOfEvents = Closure::bind(static function ($dispatcher, $container): void {
-                $dispatcher->container = $container;
-            }, null, Dispatcher::class);
-            [$this->server, $this->environment] = [$_SERVER, $_ENV];
-            $this->directory = getcwd();
-            $this->timeZone = date_default_timezone_get();
-            $this->reporting = error_reporting();
-            $this->carbonLocale = (string) $app['config']->get('app.locale', 'en');
+            $this->prepareSessions();
+            $this->hasInstance = Closure::bind(static fn ($container, $name) => isset($container->instances[$name]), null, \Illuminate\Container\Container::class);
+            $this->resetRoute = Closure::bind(static function (Route $route): void {
+                [$route->controller, $route->parameters, $route->originalParameters] = [null, null, null];
+            }, null, Route::class);
         }
 
-        /** Replaces the framework's sessions by lazy ones with the same configuration. */
-        private function wrapSessions(): void
+        /** Makes what most calls use, in the booted application. */
+        public function warm(): void
         {
-            $original = $this->app->make('session');
-            if (! $original instanceof SessionManager) {
+            foreach (self::WARM as $name) {
+                guarded(fn () => $this->app->bound($name) && $this->app->make($name));
+            }
+            foreach ([\Diffyne\VirtualDOM\Renderer::class, \Diffyne\State\ComponentHydrator::class] as $name) {
+                guarded(fn () => $this->app->isShared($name) && $this->app->make($name));
+            }
+            guarded(fn () => $this->app->make('view.engine.resolver')->resolve('blade'));
+            guarded(fn () => $this->invalidateCompiledViews($this->app->make('blade.compiler')));
+            // Octane's listeners, which an application may have, reset services that they know of.
+            $this->octane = class_exists('Laravel\Octane\Events\RequestReceived');
+        }
+
+        /** Takes everything down. From here on, only calls change anything. */
+        public function seal(): void
+        {
+            while (ob_get_level() > 0) {
+                ob_end_clean();
+            }
+            $take = static fn (object $object): Closure => Snapshot::ofObject($object, Connections::KEPT);
+            $this->connections = new Connections($this->app, $take);
+            $this->snapshot = new Snapshot($this->app, Connections::KEPT + self::KEPT);
+            $this->snapshot->isComplete() || fwrite(STDERR, "the application holds too many objects: some are shared by calls\n");
+            $this->catalogue = new Catalogue();
+            gc_collect_cycles();
+        }
+
+        /** A view that was compiled anew is run at once, however opcache looks at files. */
+        private function invalidateCompiledViews(object $compiler): void
+        {
+            if (! $compiler instanceof Compiler || ! function_exists('opcache_invalidate')) {
                 return;
             }
-            $renew = Closure::bind(static function ($manager, $app): void {
-                [$manager->container, $manager->config, $manager->drivers] = [$app, $app['config'], []];
-            }, null, Manager::class);
+            Closure::bind(static function (Compiler $compiler): void {
+                if ($compiler->files::class !== Filesystem::class) {
+                    return;
+                }
+                $compiler->files = new class () extends Filesystem {
+                    public function put($path, $contents, $lock = false)
+                    {
+                        $written = parent::put($path, $contents, $lock);
+                        @opcache_invalidate($path, true);
+
+                        return $written;
+                    }
+
+                    public function replace($path, $content, $mode = null)
+                    {
+                        parent::replace($path, $content, $mode);
+                        @opcache_invalidate($path, true);
+                    }
+                };
+            }, null, Compiler::class)($compiler);
+        }
+
+        /**
+         * Has the framework's session opened at its first use. To be called before the application boots: providers that
+         * keep the store keep the one that all calls use, each with its own content.
+         */
+        private function prepareSessions(): void
+        {
             $replace = Closure::bind(static function ($manager, $name, $store): void {
-                $manager->drivers[$name] = $store;
+                $manager->drivers = [$name => $store];
             }, null, Manager::class);
-            $this->app->forgetExtenders('session');
-            $this->app->singleton('session', function ($app) use ($original, $renew, $replace) {
-                $manager = clone $original;
-                $renew($manager, $app);
-                $name = $manager->getDefaultDriver();
-                $store = $name === null ? null : $manager->driver();
-                $lazyClass = match ($store === null ? '' : $store::class) {
+            $this->app->extend('session', function (object $manager) use ($replace): object {
+                if (! $manager instanceof SessionManager || ($name = $manager->getDefaultDriver()) === null) {
+                    return $manager;
+                }
+                $store = $manager->driver();
+                $lazyClass = match ($store::class) {
                     Store::class => PlainSession::class,
                     EncryptedStore::class => EncryptedSession::class,
                     default => null,
                 };
                 if ($lazyClass !== null) {
-                    $this->session = $lazyClass::replacing($store, $this->lazySession ? static fn (Store $store) => self::open($store, $app['request']) : null);
-                    $replace($manager, $name, $this->session);
+                    $replace($manager, $name, $this->session = $lazyClass::replacing($store));
+                    $this->handler = $store->getHandler();
                 }
 
                 return $manager;
@@ -151,126 +174,66 @@ namespace Diffyne\Cluster\Loop {
             $store->start();
         }
 
-        /** Whether a container has already made a service. */
-        public function isResolved(object $container, string $name): bool
+        /** Whether the application has made a service. */
+        public function isResolved(string $name): bool
         {
-            return ($this->hasInstance)($container, $name);
+            return ($this->hasInstance)($this->app, $name);
         }
 
         /** Whether sessions can be opened at first use. */
         public function supportsLazySessions(): bool
         {
-            $sandbox = $this->enter(false);
-            guarded(static fn () => $sandbox->bound('session') && $sandbox->make('session'));
-            $isLazy = $this->session !== null;
-            $this->leave($sandbox);
-
-            return $isLazy;
+            return $this->session !== null;
         }
 
-        /** Makes the container for one call. */
-        public function enter(bool $lazySession): object
+        /** Begins a call. */
+        public function enter(bool $lazySession): void
         {
-            [$this->lazySession, $this->session] = [$lazySession, null];
-            $sandbox = clone $this->app;
-            self::setCurrent($sandbox);
-            $sandbox->instance('config', clone $this->app['config']);
-            $sandbox->forgetScopedInstances();
-            foreach (self::REBUILT as $name) {
-                $sandbox->forgetInstance($name);
+            if ($this->session !== null) {
+                $app = $this->app;
+                $this->session->setHandler(clone $this->handler);
+                $this->session->reset($lazySession ? static fn (Store $store) => self::open($store, $app['request']) : null);
             }
-            foreach ($this->cloned as $name => $original) {
-                $copy = clone $original;
-                match ($name) {
-                    'events' => $copy instanceof Dispatcher && ($this->setContainerOfEvents)($copy, $sandbox),
-                    'url' => $copy->setSessionResolver(static fn () => $sandbox['session'] ?? null),
-                    'view' => [$copy->setContainer($sandbox), $copy->share('app', $sandbox)],
-                    'validator', Gate::class => method_exists($copy, 'setContainer') && $copy->setContainer($sandbox),
-                    default => null,
-                };
-                $sandbox->instance($name, $copy);
-            }
-            foreach ($this->rebound as [$service, $setter]) {
-                $service->{$setter}($sandbox);
-            }
-            $this->isResolved($sandbox, 'auth') && $sandbox['auth']->forgetGuards();
             ob_start();
-
-            return $sandbox;
         }
 
         /** Tells Octane's listeners, where the application has them, that a request begins. */
-        public function requestReceived(object $sandbox, Request $request): void
+        public function requestReceived(Request $request): void
         {
             if ($this->octane) {
                 $class = 'Laravel\Octane\Events\RequestReceived';
-                $sandbox['events']->dispatch(new $class($this->app, $sandbox, $request));
+                $this->app['events']->dispatch(new $class($this->app, $this->app, $request));
             }
         }
 
         /** Tells Octane's listeners that the request has ended. */
-        public function requestTerminated(object $sandbox, Request $request, object $response): void
+        public function requestTerminated(Request $request, object $response): void
         {
             if ($this->octane) {
                 $class = 'Laravel\Octane\Events\RequestTerminated';
-                guarded(fn () => $sandbox['events']->dispatch(new $class($this->app, $sandbox, $request, $response)));
+                guarded(fn () => $this->app['events']->dispatch(new $class($this->app, $this->app, $request, $response)));
             }
         }
 
-        private static function setCurrent(object $app): void
+        /** Ends a call: puts back whatever it has changed. */
+        public function leave(): void
         {
-            $app->instance('app', $app);
-            $app->instance(Container::class, $app);
-            Container::setInstance($app);
-            Facade::clearResolvedInstances();
-            Facade::setFacadeApplication($app);
-        }
-
-        /** Ends a call, and resets what the next call could see of it. */
-        public function leave(object $sandbox): void
-        {
+            guarded(fn () => $this->connections->reset());
             guarded(function (): void {
-                foreach ($this->database?->getConnections() ?? [] as $connection) {
-                    while ($connection->transactionLevel() > 0) {
-                        $connection->rollBack();
-                    }
-                }
+                $route = $this->app['router']->current();
+                $route === null || ($this->resetRoute)($route);
             });
-            guarded(static function (): void {
-                $output = '';
-                while (ob_get_level() > 0) {
-                    $output = ob_get_clean().$output;
-                }
-                if ($output !== '') {
-                    fwrite(STDERR, strlen($output).' bytes of output in a call went nowhere: '.substr($output, 0, 300)."\n");
-                }
-            });
-            guarded(static fn () => $sandbox->flush());
-            $this->session = null;
-            guarded(fn () => $this->resetProcess());
+            $this->session?->reset(null);
+            guarded(fn () => $this->snapshot->learnClasses());
+            guarded(fn () => $this->snapshot->restore());
+            ++$this->calls % self::GARBAGE_INTERVAL === 0 && gc_collect_cycles();
+            $this->lost = $this->catalogue->restore();
         }
 
-        /** Resets what a call may have changed outside its container. */
-        private function resetProcess(): void
+        /** What the last call has done that cannot be put back. The process has to be replaced then. */
+        public function replaceReason(): ?string
         {
-            [$_SERVER, $_ENV, $_GET, $_POST, $_COOKIE, $_FILES, $_REQUEST] = [$this->server, $this->environment, [], [], [], [], []];
-            self::setCurrent($this->app);
-            foreach ($this->rebound as [$service, $setter]) {
-                $service->{$setter}($this->app);
-            }
-            date_default_timezone_get() !== $this->timeZone && date_default_timezone_set($this->timeZone);
-            error_reporting($this->reporting);
-            getcwd() !== $this->directory && chdir($this->directory);
-            setlocale(LC_ALL, 'C');
-            mb_internal_encoding('UTF-8');
-            if (class_exists(\Carbon\Carbon::class, false)) {
-                \Carbon\Carbon::setTestNow();
-                \Carbon\Carbon::getLocale() !== $this->carbonLocale && \Carbon\Carbon::setLocale($this->carbonLocale);
-            }
-            if (class_exists(\Illuminate\Database\Eloquent\Model::class, false)) {
-                \Illuminate\Database\Eloquent\Model::reguard();
-            }
-            error_clear_last();
+            return $this->lost;
         }
     }
 }

@@ -47,23 +47,41 @@ namespace Diffyne\Cluster\Loop {
         /** Whether another request has ended it since it was opened. */
         public bool $endedElsewhere = false;
 
-        /** Replaces a store of the framework. $opener gives it its id at first use; without $opener it is opened by the framework. */
-        public static function replacing(Store $store, ?Closure $opener): static
+        /** Takes the place of a store of the framework, which nobody has opened. */
+        public static function replacing(Store $store): static
         {
             $copy = (new \ReflectionClass(static::class))->newInstanceWithoutConstructor();
+            $copy->adopt($store);
+
+            return $copy;
+        }
+
+        /** Takes over how a store of the framework is configured. */
+        public function adopt(Store $store): void
+        {
             $fields = Closure::bind(static fn () => get_object_vars($store), null, $store::class)();
             unset($fields['id'], $fields['attributes'], $fields['started']);
             foreach ($fields as $name => $value) {
-                $copy->{$name} = $value;
+                $this->{$name} = $value;
             }
-            if ($opener === null) {
-                $copy->setId(null);
-            } else {
-                $copy->opener = $opener;
-                unset($copy->id, $copy->attributes, $copy->started);
-            }
+        }
 
-            return $copy;
+        /**
+         * Begins anew, for another call. $opener gives the store its id at first use. Without it, the framework opens the
+         * store.
+         */
+        public function reset(?Closure $opener): void
+        {
+            [$this->stored, $this->storedText, $this->idAtStart, $this->textAtStart] = [[], '', '', ''];
+            $this->opened = $this->existed = $this->endedElsewhere = false;
+            $this->opener = null;
+            if ($opener === null) {
+                [$this->id, $this->attributes, $this->started] = ['', [], false];
+                $this->setId(null);
+            } else {
+                $this->opener = $opener;
+                unset($this->id, $this->attributes, $this->started);
+            }
         }
 
         private function open(): void

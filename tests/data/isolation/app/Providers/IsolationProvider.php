@@ -1,0 +1,30 @@
+<?php
+
+namespace App\Providers;
+
+use App\Support\Keeper;
+use App\Support\Proofs;
+use Illuminate\Support\ServiceProvider;
+
+/** What providers do: closures that keep the application, singletons, and the change that DIFFYNE_TEST_BOOT names. */
+class IsolationProvider extends ServiceProvider
+{
+    public function boot(): void
+    {
+        config(['auth.providers.users' => ['driver' => 'database', 'table' => 'users']]);
+        $this->app->singleton('left.service', static fn () => new \ArrayObject());
+        $this->app->singleton('left.keeper', static fn () => new Keeper());
+        $this->app->make('left.service');
+        $this->app->make('left.keeper');
+        $this->app->instance('left.locale', fn () => $this->app->getLocale());
+        $this->app->instance('left.request', fn () => $this->app['request']);
+        $this->app->instance('left.session', fn () => $this->app['session']);
+        $this->app->instance('left.once', static fn () => once(static fn () => bin2hex(random_bytes(8))));
+        Keeper::get();
+        $kind = getenv('DIFFYNE_TEST_BOOT');
+        if (is_string($kind) && $kind !== '') {
+            $proof = (require base_path('isolation.php'))[$kind];
+            Proofs::run($kind, array_key_exists('boot', $proof) ? 'boot' : 'change');
+        }
+    }
+}

@@ -1,0 +1,8 @@
+<?php
+
+namespace App\Support;
+
+class Late
+{
+    public static int $left = 0;
+}

@@ -1,0 +1,3 @@
+<?php
+
+return [App\Providers\AppServiceProvider::class, App\Providers\IsolationProvider::class, Diffyne\DiffyneServiceProvider::class];

@@ -1,0 +1,312 @@
+<?php
+
+/*
+ * What objects and classes held after the application's start, and its return after each call. Comes over standard
+ * input, after the bridge.
+ */
+
+namespace Diffyne\Cluster\Loop {
+
+    use Closure;
+    use Composer\Autoload\ClassLoader;
+    use Illuminate\Http\Request;
+    use Illuminate\Routing\Route;
+    use Illuminate\Support\ServiceProvider;
+    use ReflectionClass;
+    use ReflectionProperty;
+    use stdClass;
+    use UnitEnum;
+
+    /**
+     * The properties of all objects that can be reached from the container and from static properties, and the static
+     * properties of all classes.
+     *
+     * Objects keep their identity: whoever got one at the start still has the one that calls use. PHP copies an array
+     * when somebody changes it, so taking and putting back cost one assignment for each property. The assignments are
+     * compiled once for each class.
+     */
+    final class Snapshot
+    {
+        /** The most objects that are taken down. Those beyond are shared by calls. */
+        private const OBJECTS_MAX = 20_000;
+
+        /** Objects whose properties no call changes, or that have none. */
+        private const EXCLUDED = [Closure::class, Route::class, ClassLoader::class, UnitEnum::class, \Reflector::class,
+            \Generator::class, \DateTimeInterface::class, \Fiber::class, Request::class];
+
+        /** Classes whose static properties stay: ours, and the class loader's. */
+        private const EXCLUDED_NAMESPACES = ['Diffyne\\Cluster\\', 'Composer\\'];
+
+        /** @var array<string, list<string>> properties that are put back elsewhere, or that may stay, by class */
+        private array $kept;
+
+        /** @var array<string, array{Closure, list<object>, list<array>}> */
+        private array $objects = [];
+
+        /** @var list<mixed> references to static properties: each can be assigned from here, whatever class it belongs to */
+        private array $statics = [];
+
+        /** @var list<mixed> their values */
+        private array $staticValues = [];
+
+        /** @var list<array{object, mixed}> collections of PHP's own, with what they held */
+        private array $collections = [];
+
+        /** Classes that have been looked at, in the order in which PHP has declared them. */
+        private int $classes = 0;
+
+        /** Whether a class may have been loaded since then. */
+        private bool $mayHaveLoaded = false;
+
+        private int $objectCount = 0;
+
+        /** @param array<string, list<string>> $kept */
+        public function __construct(object $container, array $kept)
+        {
+            $this->kept = $kept;
+            $seen = new \SplObjectStorage();
+            $waiting = [$container];
+            $this->takeClasses(static function (mixed $value) use (&$waiting): void {
+                $waiting[] = $value;
+            });
+            while ($waiting !== []) {
+                $this->takeObjects(array_pop($waiting), $seen, $waiting);
+            }
+            // The first of all loaders: it loads nothing, and learns of every class that has to be loaded.
+            spl_autoload_register(function (): void {
+                $this->mayHaveLoaded = true;
+            }, true, true);
+        }
+
+        /** Whether there were no more objects than are taken down. */
+        public function isComplete(): bool
+        {
+            return $this->objectCount < self::OBJECTS_MAX;
+        }
+
+        /**
+         * Takes the properties of one object down.
+         *
+         * @param array<string, list<string>> $kept
+         * @return Closure(): void puts them back
+         */
+        public static function ofObject(object $object, array $kept): Closure
+        {
+            $snapshot = (new ReflectionClass(self::class))->newInstanceWithoutConstructor();
+            $snapshot->kept = $kept;
+            $ignored = [];
+            $snapshot->takeProperties($object, new ReflectionClass($object), $ignored);
+            $taken = array_map(static fn (array $group) => [$group[0], [$group[2][0]]], array_values($snapshot->objects));
+            $weak = \WeakReference::create($object);
+
+            return static function () use ($weak, $taken): void {
+                foreach ($taken as [$assign, $values]) {
+                    $assign([$weak->get()], $values);
+                }
+            };
+        }
+
+        /** Puts everything back. */
+        public function restore(): void
+        {
+            foreach ($this->objects as [$assign, $objects, $values]) {
+                $assign($objects, $values);
+            }
+            foreach ($this->collections as [$collection, $held]) {
+                self::refill($collection, $held);
+            }
+            foreach ($this->staticValues as $index => $value) {
+                $this->statics[$index] = $value;
+            }
+        }
+
+        /** Learns the classes that a call has loaded: their static properties go back to what the code declares. */
+        public function learnClasses(): void
+        {
+            if ($this->mayHaveLoaded) {
+                $this->mayHaveLoaded = false;
+                $this->takeClasses(null);
+            }
+        }
+
+        /** @param ?Closure(mixed): void $visit called with each static value; without it, declared values are taken */
+        private function takeClasses(?Closure $visit): void
+        {
+            $classes = get_declared_classes();
+            foreach (array_slice($classes, $this->classes) as $class) {
+                $reflection = new ReflectionClass($class);
+                if ($reflection->isInternal() || ! $this->isIncluded($class)) {
+                    continue;
+                }
+                $values = [];
+                foreach ($reflection->getProperties(ReflectionProperty::IS_STATIC) as $property) {
+                    $name = $property->getName();
+                    $isOwn = $property->getDeclaringClass()->getName() === $reflection->getName();
+                    if (! $isOwn || in_array("\$$name", $this->kept[$class] ?? [], true)) {
+                        continue;
+                    }
+                    if ($visit === null) {
+                        $property->hasDefaultValue() && $values[$name] = $property->getDefaultValue();
+                    } elseif ($property->isInitialized()) {
+                        $visit($values[$name] = $property->getValue());
+                    }
+                }
+                if ($values !== []) {
+                    array_push($this->staticValues, ...array_values($values));
+                    foreach (self::staticReferences($class, array_keys($values)) as &$reference) {
+                        $this->statics[] = &$reference;
+                    }
+                }
+            }
+            $this->classes = count($classes);
+        }
+
+        private function isIncluded(string $class): bool
+        {
+            foreach (self::EXCLUDED_NAMESPACES as $namespace) {
+                if (str_starts_with($class, $namespace)) {
+                    return false;
+                }
+            }
+
+            return true;
+        }
+
+        private function takeObjects(mixed $value, \SplObjectStorage $seen, array &$waiting): void
+        {
+            if (is_array($value)) {
+                foreach ($value as $part) {
+                    (is_array($part) || is_object($part)) && $waiting[] = $part;
+                }
+
+                return;
+            }
+            if (! is_object($value) || isset($seen[$value]) || ! $this->isComplete()) {
+                return;
+            }
+            $seen[$value] = true;
+            foreach (self::EXCLUDED as $excluded) {
+                if ($value instanceof $excluded) {
+                    return;
+                }
+            }
+            if ($value instanceof ServiceProvider && str_starts_with($value::class, 'Illuminate\\')) {
+                return;
+            }
+            $class = new ReflectionClass($value);
+            if ((PHP_VERSION_ID >= 80400 && $class->isUninitializedLazyObject($value)) || ! $this->isIncluded($value::class)) {
+                return;
+            }
+            $this->objectCount++;
+            if (($held = self::contents($value)) !== null) {
+                $this->collections[] = [$value, $held];
+                array_push($waiting, ...array_values($held));
+            }
+            $class->isInternal() || $this->takeProperties($value, $class, $waiting);
+        }
+
+        private function takeProperties(object $object, ReflectionClass $class, array &$waiting): void
+        {
+            // A private property belongs to the class that declares it, and can only be assigned there.
+            for ($scope = $class; $scope !== false && ! $scope->isInternal(); $scope = $scope->getParentClass()) {
+                $names = $values = $unset = [];
+                foreach ($scope->getProperties() as $property) {
+                    $isHere = $scope === $class ? ! $property->isPrivate() || $property->getDeclaringClass()->getName() === $scope->getName()
+                        : $property->isPrivate() && $property->getDeclaringClass()->getName() === $scope->getName();
+                    if (! $isHere || ! $this->isRestored($property)) {
+                        continue;
+                    }
+                    if ($property->isInitialized($object)) {
+                        $names[] = $property->getName();
+                        $values[] = $waiting[] = $property->getValue($object);
+                    } elseif ($property->hasType()) {
+                        $unset[] = $property->getName();
+                    }
+                }
+                if ($names === [] && $unset === []) {
+                    continue;
+                }
+                $key = $scope->getName().'|'.implode(',', $names).'|'.implode(',', $unset);
+                $this->objects[$key] ??= [self::objectAssignment($scope->getName(), $names, $unset), [], []];
+                $this->objects[$key][1][] = $object;
+                $this->objects[$key][2][] = $values;
+            }
+        }
+
+        private function isRestored(ReflectionProperty $property): bool
+        {
+            return ! $property->isStatic() && ! $property->isReadOnly()
+                && ! (PHP_VERSION_ID >= 80400 && $property->hasHooks())
+                && ! in_array($property->getName(), $this->kept[$property->getDeclaringClass()->getName()] ?? [], true);
+        }
+
+        /** @return ?array what a collection of PHP's own holds; null for any other object */
+        private static function contents(object $object): ?array
+        {
+            if ($object instanceof stdClass) {
+                return get_object_vars($object);
+            }
+            if ($object instanceof \ArrayObject || $object instanceof \ArrayIterator) {
+                return $object->getArrayCopy();
+            }
+            if ($object instanceof \SplObjectStorage || $object instanceof \WeakMap) {
+                $pairs = [];
+                foreach ($object as $key => $value) {
+                    $pairs[] = $object instanceof \WeakMap ? [$key, $value] : [$value, $object[$value]];
+                }
+
+                return $pairs;
+            }
+
+            return null;
+        }
+
+        private static function refill(object $collection, array $held): void
+        {
+            if (self::contents($collection) === $held) {
+                return;
+            }
+            if ($collection instanceof stdClass) {
+                foreach (array_diff_key(get_object_vars($collection), $held) as $name => $_) {
+                    unset($collection->{$name});
+                }
+                foreach ($held as $name => $value) {
+                    $collection->{$name} = $value;
+                }
+            } elseif ($collection instanceof \ArrayObject) {
+                $collection->exchangeArray($held);
+            } elseif ($collection instanceof \ArrayIterator) {
+                $collection->__construct($held);
+            } else {
+                foreach (self::contents($collection) as [$key]) {
+                    unset($collection[$key]);
+                }
+                foreach ($held as [$key, $value]) {
+                    $collection[$key] = $value;
+                }
+            }
+        }
+
+        /** @return Closure(list<object>, list<array>): void */
+        private static function objectAssignment(string $scope, array $names, array $unset): Closure
+        {
+            $code = '';
+            foreach ($names as $index => $name) {
+                $code .= "\$object->{'$name'} = \$held[$index];";
+            }
+            foreach ($unset as $name) {
+                $code .= "unset(\$object->{'$name'});";
+            }
+            $loop = 'foreach ($objects as $index => $object) { $held = $values[$index]; '.$code.' }';
+
+            return Closure::bind(eval("return static function (array \$objects, array \$values): void { $loop };"), null, $scope);
+        }
+
+        private static function staticReferences(string $class, array $names): array
+        {
+            $references = implode(', ', array_map(static fn (string $name) => "&self::\$$name", $names));
+
+            return Closure::bind(eval("return static fn (): array => [$references];"), null, $class)();
+        }
+    }
+}
