@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::cluster::http;
+use crate::http::http;
 use crate::ports::free_ports;
 use crate::process::{PATIENCE, Process, wait_for_port};
 

@@ -27,6 +27,7 @@ pub mod faulty_proxy;
 pub mod fuzz;
 pub mod gallery;
 pub mod header_sets;
+pub mod http;
 pub mod laravel;
 pub mod laravel_probe;
 pub mod load;

@@ -29,7 +29,7 @@ pub struct Sentinels {
     /// Both servers, the first primary first, with their ports.
     pub servers: Vec<(Process, u16)>,
     watchers: Vec<Process>,
-    ports: Vec<u16>,
+    ports: [u16; 3],
 }
 
 impl Sentinels {
@@ -69,7 +69,7 @@ impl Sentinels {
         eventually("the Sentinels know each other and the replica", known)?;
         let linked = || cli(replica, &["info", "replication"]).is_ok_and(|info| info.contains("master_link_status:up"));
         eventually("the replica follows", linked)?;
-        Ok(Self { servers, watchers: sentinels, ports: vec![a, b, c] })
+        Ok(Self { servers, watchers: sentinels, ports: [a, b, c] })
     }
 
     /// The URL that gateways are given.
@@ -115,20 +115,13 @@ impl Sentinels {
 /// Three nodes that share the slots.
 pub struct RedisCluster {
     nodes: Vec<Process>,
-    ports: Vec<u16>,
+    ports: [u16; 3],
 }
 
 impl RedisCluster {
     /// Starts and joins them.
     pub fn start(directory: &Path) -> anyhow::Result<Self> {
-        // The bus of a node is at its port + 10000.
-        let mut ports: Vec<u16> = Vec::new();
-        while ports.len() < 3 {
-            let [port] = free_ports()?;
-            if port < 50_000 && !ports.contains(&port) {
-                ports.push(port);
-            }
-        }
+        let ports: [u16; 3] = free_ports()?;
         let mut nodes = Vec::new();
         for port in &ports {
             nodes.push(server(directory, *port, &["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"])?);

@@ -6,7 +6,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use diffyne_tests::client::{Client, increment, probe};
-use diffyne_tests::cluster::{Cluster, Shape, handshake, http, http_get, http_post};
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::http::{handshake, http, http_get, http_post};
 use diffyne_tests::process::{PATIENCE, eventually, program};
 use serde_json::{Value, json};
 

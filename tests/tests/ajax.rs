@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::net::TcpStream;
 
 use diffyne_tests::client::{Client, call, chat, increment};
-use diffyne_tests::cluster::{Cluster, HttpResponse, Shape, http, http_get, http_post};
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::http::{HttpResponse, http, http_get, http_post};
 use diffyne_tests::process::{Signal, eventually};
 use serde_json::{Value, json};
 

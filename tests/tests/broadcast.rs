@@ -2,7 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::client::{Client, call, chat, probe};
-use diffyne_tests::cluster::{Cluster, Shape, http_post};
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::http::http_post;
 use diffyne_tests::process::{Signal, eventually};
 use serde_json::json;
 

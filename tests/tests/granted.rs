@@ -4,8 +4,9 @@
 use std::time::{Duration, Instant};
 
 use diffyne_tests::client::{Client, probe};
-use diffyne_tests::cluster::{Cluster, Shape, http_post};
+use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::for_runtimes;
+use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::{PROBE, call_probe, probe_call};
 use diffyne_tests::message::ServerMessage;

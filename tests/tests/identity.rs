@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use diffyne_tests::client::{Client, call};
-use diffyne_tests::cluster::{Cluster, HttpResponse, Shape, handshake, http};
+use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::for_runtimes;
+use diffyne_tests::http::{HttpResponse, handshake, http};
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::{PLAIN, call_for_text, call_probe, probe_call};
 use diffyne_tests::message::ServerMessage;

@@ -2,8 +2,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::client::Client;
-use diffyne_tests::cluster::{Cluster, http_get, http_post};
+use diffyne_tests::cluster::Cluster;
 use diffyne_tests::for_all_backends;
+use diffyne_tests::http::{http_get, http_post};
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::message::ServerMessage;
 use diffyne_tests::verification::{ACCOUNT, CHEST, ID, SAFE, VAULT, VerifyMode, app_signer, deploy, verifying};

@@ -4,8 +4,9 @@
 
 use diffyne_shared::signing::LockedValues;
 use diffyne_tests::client::Client;
-use diffyne_tests::cluster::{Cluster, http_post};
+use diffyne_tests::cluster::Cluster;
 use diffyne_tests::for_all_backends;
+use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::message::ServerMessage;
 use diffyne_tests::verification::{ID, SAFE, VAULT, VerifyMode, app_signer, deploy, verifying};

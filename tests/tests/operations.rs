@@ -6,7 +6,8 @@ use std::process::Command;
 
 use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
 use diffyne_tests::client::{Client, chat, increment, probe};
-use diffyne_tests::cluster::{Cluster, Shape, handshake, http, http_get};
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::http::{handshake, http, http_get};
 use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::{PATIENCE, Process, Signal, eventually, program, project, wait_for_port};
 use diffyne_tests::task::stop_task;
@@ -16,12 +17,8 @@ use serde_json::{Value, json};
 async fn dev_runs_everything_in_one_process_and_two_clients_chat_through_it() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let [port] = free_ports()?;
-    let admin = port.checked_add(10_000).filter(|port| *port < 65_000);
     let mut dev = Process::start("dev", directory.path(), &program("diffyne-dev")?, |command| {
         command.args(["--ws-port", &port.to_string()]);
-        if admin.is_none() {
-            command.args(["--admin-listen", "127.0.0.1:0"]);
-        }
         command.arg("--database").arg(directory.path().join("d.sqlite"));
     })?;
     wait_for_port(port)?;
@@ -398,13 +395,7 @@ async fn a_signing_key_is_rotated_in_a_running_worker() -> anyhow::Result<()> {
 #[test]
 fn the_cluster_script_starts_everything_shows_it_and_stops_it() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
-    let [g1, g2, g3, w1, w2, nginx, redis] = loop {
-        let ports: [u16; 7] = free_ports()?;
-        // The admin pages are 10 000 further on.
-        if ports.iter().all(|port| *port < 55_000) {
-            break ports;
-        }
-    };
+    let [g1, g2, g3, w1, w2, nginx, redis] = free_ports()?;
     let bin = program("diffyne-gateway")?.parent().unwrap().to_owned();
     let mut script =
         Process::start_parent("cluster", directory.path(), &project().join("deploy/cluster.sh"), |command| {

@@ -2,8 +2,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::client::Client;
-use diffyne_tests::cluster::{Cluster, Shape, http_post};
+use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::for_runtimes;
+use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::{PROBE, assert_server_error, call_for_text, call_probe, probe_call};
 use diffyne_tests::recorded::APP_KEY;

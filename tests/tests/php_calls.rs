@@ -6,8 +6,9 @@ use std::collections::HashSet;
 
 use anyhow::Context as _;
 use diffyne_tests::client::{Client, call, signed};
-use diffyne_tests::cluster::{Cluster, Shape, http_post};
+use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::for_runtimes;
+use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::{PROBE, assert_server_error, call_for_text, call_plain, call_probe, probe_call};
 use diffyne_tests::process::eventually;

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use diffyne_tests::client::Client;
-use diffyne_tests::cluster::{Cluster, Shape, http_get};
+use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::for_runtimes;
+use diffyne_tests::http::http_get;
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::{assert_server_error, call_for_text, call_probe, probe_call};
 use diffyne_tests::process::{PATIENCE, Signal, eventually};

@@ -5,7 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
 use diffyne_tests::client::{Client, increment};
-use diffyne_tests::cluster::{Cluster, Shape, handshake, http, http_get};
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::http::{handshake, http, http_get};
 use diffyne_tests::message::ServerMessage;
 use diffyne_tests::process::{PATIENCE, eventually, project};
 use serde_json::{Value, json};

@@ -3,7 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::client::Client;
-use diffyne_tests::cluster::{Cluster, Shape, http_post};
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::message::ServerMessage;
 use diffyne_tests::process::project;

@@ -6,8 +6,9 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use diffyne_tests::client::{Client, call};
-use diffyne_tests::cluster::{Cluster, http_post};
+use diffyne_tests::cluster::Cluster;
 use diffyne_tests::for_runtimes;
+use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::{call_probe, probe_call};
 use diffyne_tests::message::ServerMessage;

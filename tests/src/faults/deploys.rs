@@ -13,7 +13,8 @@ use super::drops::publish_by_redis;
 use super::fleet::Fleet;
 use super::{Report, Scale, quantile};
 use crate::client::{Client, increment};
-use crate::cluster::{Cluster, Shape, handshake};
+use crate::cluster::{Cluster, Shape};
+use crate::http::handshake;
 use crate::process::{Signal, eventually};
 
 /// Calls that were made and how they ended.

@@ -15,7 +15,8 @@ use super::deploys::Callers;
 use super::fleet::Fleet;
 use super::{Report, Scale};
 use crate::client::{Client, probe};
-use crate::cluster::{Cluster, Shape, handshake};
+use crate::cluster::{Cluster, Shape};
+use crate::http::handshake;
 use crate::process::{Process, eventually, eventually_async};
 
 /// Between two readings of a process's memory: closed connections take this long to end.
