@@ -250,6 +250,15 @@ namespace Diffyne\Cluster\Loop {
             guarded(fn () => $this->resetProcess());
         }
 
+        /**
+         * What the last call left behind that cannot be put back: ['kind' => ..., 'component' => ...]. The worker then
+         * replaces the process.
+         */
+        public function replaceReason(): ?array
+        {
+            return null;
+        }
+
         /** Resets what a call may have changed outside its container. */
         private function resetProcess(): void
         {
