@@ -28,7 +28,7 @@ namespace Diffyne\Cluster\Loop {
         private const DESCRIPTORS_MAX = 64;
 
         /** Settings of extensions that an application of Laravel's does not use, or that affect nothing later. */
-        private const INI_IGNORED = '/^(?:session|mysqli?|mysqlnd|soap|odbc|pgsql|opcache|url_rewriter|browscap|highlight|unserialize_callback|xmlrpc|filter|exif|sqlite3|ffi|sysv|tidy|uploadprogress|apc)[._]/';
+        private const INI_IGNORED = '/^(?:session|mysqli?|mysqlnd|soap|odbc|pgsql|opcache\.(?!enable$)|redis|igbinary|cli|phar|url_rewriter|browscap|highlight|unserialize_callback|xmlrpc|filter|exif|sqlite3|ffi|sysv|tidy|uploadprogress|apc)[._]?/';
 
         /** @var array<string, array{Closure, mixed}> how to put each kind back, and what it was */
         private array $held = [];

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::affinity::{CoreReservation, CpuCores};
 use super::metrics::PoolMetrics;
-use super::process::{CallOutcome, ExitReason, PhpProcess};
+use super::process::{CallOutcome, CleanUp, ExitReason, PhpProcess};
 use crate::backend::bridge_reply::BridgeReply;
 
 /// The pool's state for readiness checks and reloads.
@@ -142,6 +142,11 @@ impl Dispatcher {
                     process.exit(ExitReason::CleanUpFailed);
                     continue;
                 }
+                CallOutcome::NotRunUnclean(leftover) => {
+                    self.metrics.count_leftover(process.id, &leftover);
+                    process.exit(ExitReason::Unclean);
+                    continue;
+                }
                 // Not a crash, so the pool does not slow down: users can cause this at will.
                 CallOutcome::RepliedLast(reply) => (reply, ExitReason::LastCall),
                 CallOutcome::Died(how) => {
@@ -239,18 +244,22 @@ impl Dispatcher {
 
     /// Waits until a process has cleaned up after its reply, and puts it back or replaces it.
     async fn clean_up(self: Arc<Self>, mut process: PhpProcess, slot: CallSlot) {
-        if !process.clean_up().await {
-            process.exit(ExitReason::CleanUpFailed);
-        } else if process.calls >= process.calls_max {
-            process.exit(ExitReason::MaxCalls);
-        } else {
-            let memory = process.memory();
-            self.metrics.memory.set(memory as i64);
-            if memory > self.memory_max {
-                process.exit(ExitReason::MaxMemory);
-            } else {
-                self.put_back(process);
+        match process.clean_up().await {
+            CleanUp::Done if process.calls >= process.calls_max => process.exit(ExitReason::MaxCalls),
+            CleanUp::Done => {
+                let memory = process.memory();
+                self.metrics.memory.set(memory as i64);
+                if memory > self.memory_max {
+                    process.exit(ExitReason::MaxMemory);
+                } else {
+                    self.put_back(process);
+                }
             }
+            CleanUp::Unclean(leftover) => {
+                self.metrics.count_leftover(process.id, &leftover);
+                process.exit(ExitReason::Unclean);
+            }
+            CleanUp::Failed => process.exit(ExitReason::CleanUpFailed),
         }
         drop(slot);
     }

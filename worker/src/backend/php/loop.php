@@ -140,6 +140,12 @@ namespace Diffyne\Cluster\Loop {
             return $this->bridge->names;
         }
 
+        /** What the last call left behind that cannot be put back; null when the process is clean. */
+        public function replaceReason(): ?array
+        {
+            return $this->sandbox->replaceReason();
+        }
+
         /** Runs a call, and passes its reply to $reply before it cleans up. */
         public function run(array $head, string $payload, callable $reply): void
         {
@@ -169,7 +175,7 @@ namespace Diffyne\Cluster\Loop {
                     : guarded(fn () => $this->kernel->terminate($request, $response));
                 $this->sandbox->requestTerminated($request, $response);
             }
-            $this->sandbox->leave();
+            $this->sandbox->leave($this->bridge->names['component'] ?? '');
         }
 
         private function throughKernel(Request $request): array
@@ -199,7 +205,7 @@ namespace Diffyne\Cluster\Loop {
                 $result = self::exceptionReply($error);
             }
             $reply($result);
-            $this->sandbox->leave();
+            $this->sandbox->leave('');
         }
 
         /** The framework responded instead of the bridge: a redirect, a refusal, an error page. */
@@ -288,6 +294,12 @@ namespace Diffyne\Cluster\Loop {
                 $running = false;
                 $channel->write(['type' => 'answer'] + $reply['head'], $reply['body']);
             });
+            $replace = $application->replaceReason();
+            if ($replace !== null) {
+                // The next call may be there already. It stays unread, and another process runs it.
+                $channel->write(['type' => 'idle', 'replace' => $replace]);
+                break;
+            }
             // Not when the next call is already there: its reply says the same, and the worker need not wake up.
             if (! $channel->hasInput()) {
                 $channel->write(['type' => 'idle', 'memory' => memory_get_usage(true)]);

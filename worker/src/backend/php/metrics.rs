@@ -1,7 +1,22 @@
 //! The pool's counters and gauges.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use diffyne_shared::telemetry::{self, LogThrottle};
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use super::process::Leftover;
+
+/// Kinds of leftovers that get labels of their own; the rest share [`OTHER`]. The catalogue in `sandbox.php` has fewer.
+const KINDS_MAX: usize = 64;
+/// The longest kind that becomes a label.
+const KIND_BYTES_MAX: usize = 40;
+/// The label of kinds that get none of their own.
+const OTHER: &str = "other";
+/// Limits log lines about leftovers: users can cause them.
+static LEFTOVER_LINES: LogThrottle = LogThrottle::new(10, 50);
 
 /// Upper bounds of the wait time's buckets, in seconds.
 const WAIT_BUCKETS: [f64; 10] = [0.000_1, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
@@ -19,6 +34,10 @@ pub(super) struct PoolMetrics {
     pub(super) wait: Histogram,
     /// Processes that have ended, by reason.
     pub(super) ended: IntCounterVec,
+    /// Calls that left something behind that cannot be put back, by kind.
+    leftovers: IntCounterVec,
+    /// Kinds that have labels.
+    kinds: Arc<Mutex<HashSet<String>>>,
     /// Processes that did not become ready.
     pub(super) start_failures: IntCounter,
     /// Memory of the process that ran the last call.
@@ -45,6 +64,11 @@ impl PoolMetrics {
                 opts("processes_ended_total", "PHP processes that have ended"),
                 &["reason"],
             )),
+            leftovers: valid(IntCounterVec::new(
+                opts("leftovers_total", "Calls whose PHP process was replaced because of what they left behind"),
+                &["kind"],
+            )),
+            kinds: Arc::default(),
             start_failures: valid(IntCounter::with_opts(opts(
                 "start_failures_total",
                 "PHP processes that did not start",
@@ -56,14 +80,40 @@ impl PoolMetrics {
         }
     }
 
+    /// Counts a call that left something behind, and logs what and where.
+    pub(super) fn count_leftover(&self, process: u32, leftover: &Leftover) {
+        let kind = if self.has_label(&leftover.kind) { &leftover.kind } else { OTHER };
+        self.leftovers.with_label_values(&[kind]).inc();
+        if let Some(left_out) = LEFTOVER_LINES.allow() {
+            let component = telemetry::name(&leftover.component);
+            tracing::warn!(
+                process,
+                kind,
+                %component,
+                left_out,
+                "a call left something behind that cannot be put back, so its PHP process is replaced"
+            );
+        }
+    }
+
+    fn has_label(&self, kind: &str) -> bool {
+        let is_word = kind.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        if kind.is_empty() || kind.len() > KIND_BYTES_MAX || !is_word {
+            return false;
+        }
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.contains(kind) || (kinds.len() < KINDS_MAX && kinds.insert(kind.to_owned()))
+    }
+
     /// Adds the metrics to the worker's.
     pub(super) fn register(&self, registry: &Registry) {
-        let collectors: [Box<dyn Collector>; 7] = [
+        let collectors: [Box<dyn Collector>; 8] = [
             Box::new(self.ready.clone()),
             Box::new(self.slots.clone()),
             Box::new(self.queued.clone()),
             Box::new(self.wait.clone()),
             Box::new(self.ended.clone()),
+            Box::new(self.leftovers.clone()),
             Box::new(self.start_failures.clone()),
             Box::new(self.memory.clone()),
         ];
@@ -72,5 +122,25 @@ impl PoolMetrics {
                 tracing::error!(%error, "a metric of the pool was not registered");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_leftovers_are_bounded_words() {
+        let metrics = PoolMetrics::new();
+        let count = |kind: String| metrics.count_leftover(1, &Leftover { kind, ..Leftover::default() });
+        for kind in ["", "Two Words", "\u{1b}[31m", &"x".repeat(KIND_BYTES_MAX + 1)] {
+            count(kind.to_owned());
+        }
+        assert_eq!(metrics.leftovers.with_label_values(&[OTHER]).get(), 4);
+        for number in 0..3 * KINDS_MAX {
+            count(format!("kind_{number}"));
+        }
+        let labels: usize = metrics.leftovers.collect().iter().map(|family| family.get_metric().len()).sum();
+        assert_eq!(labels, KINDS_MAX + 1);
     }
 }

@@ -73,6 +73,8 @@ pub(super) enum ExitReason {
     CallTimedOut,
     /// It did not clean up after a call.
     CleanUpFailed,
+    /// Its call left something behind that cannot be put back.
+    Unclean,
     /// It reached its limit of calls.
     MaxCalls,
     /// It reached its limit of memory.
@@ -89,6 +91,7 @@ impl ExitReason {
             Self::Died => "died",
             Self::CallTimedOut => "call_too_long",
             Self::CleanUpFailed => "not_tidied_up",
+            Self::Unclean => "unclean",
             Self::MaxCalls => "max_calls",
             Self::MaxMemory => "max_memory",
         }
@@ -124,10 +127,24 @@ enum ProcessMessage {
     },
     Answer(Box<BridgeReply>),
     /// It has cleaned up, and there is no next call yet; `memory`: what PHP has allocated, in bytes.
+    ///
+    /// With `replace`, it reads no further call, whether there is one or not, and exits.
     Idle {
         #[serde(default)]
         memory: u64,
+        #[serde(default)]
+        replace: Option<Leftover>,
     },
+}
+
+/// What a call left behind in its process that cannot be put back.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Leftover {
+    /// The kind of state.
+    pub(super) kind: String,
+    /// The component that the call was for.
+    pub(super) component: String,
 }
 
 /// How a call on a process ended.
@@ -137,12 +154,31 @@ pub(super) enum CallOutcome {
     Replied(BridgeReply, Vec<u8>),
     /// The process exited before it read the call.
     NotRun,
+    /// The process exits without reading the call, because of the call before.
+    NotRunUnclean(Leftover),
     /// The process replied and exited: `exit`, or a fatal error.
     RepliedLast(BridgeReply),
     /// The process died without a reply.
     Died(String),
     /// The deadline passed.
     TimedOut,
+}
+
+/// How the clean-up after a call ended.
+pub(super) enum CleanUp {
+    /// The process can run the next call.
+    Done,
+    /// The process exits: something cannot be put back.
+    Unclean(Leftover),
+    /// The process did not report that it is clean.
+    Failed,
+}
+
+/// What a process sent after a call: its reply, or why it did not run the call.
+enum Exchange {
+    Reply(Box<BridgeReply>, Vec<u8>),
+    NotRead,
+    Unclean(Leftover),
 }
 
 /// The worker's end of a running process.
@@ -281,51 +317,50 @@ impl PhpProcess {
     pub(super) async fn run(&mut self, head: &impl Serialize, payload: &[u8], deadline: Instant) -> CallOutcome {
         self.calls += 1;
         match timeout_at(deadline.into(), self.exchange(head, payload)).await {
-            Ok(Ok(Some((reply, _)))) if reply.is_last() => CallOutcome::RepliedLast(*reply),
-            Ok(Ok(Some((reply, body)))) => {
+            Ok(Ok(Exchange::Reply(reply, _))) if reply.is_last() => CallOutcome::RepliedLast(*reply),
+            Ok(Ok(Exchange::Reply(reply, body))) => {
                 self.cleaning_up = true;
                 CallOutcome::Replied(*reply, body)
             }
-            Ok(Ok(None)) => CallOutcome::NotRun,
+            Ok(Ok(Exchange::NotRead)) => CallOutcome::NotRun,
+            Ok(Ok(Exchange::Unclean(leftover))) => CallOutcome::NotRunUnclean(leftover),
             Ok(Err(error)) => CallOutcome::Died(error.to_string()),
             Err(_elapsed) => CallOutcome::TimedOut,
         }
     }
 
-    /// The reply; `None` when the process exited without having read the call.
-    async fn exchange(
-        &mut self,
-        head: &impl Serialize,
-        payload: &[u8],
-    ) -> io::Result<Option<(Box<BridgeReply>, Vec<u8>)>> {
+    async fn exchange(&mut self, head: &impl Serialize, payload: &[u8]) -> io::Result<Exchange> {
         let (stream, reader) = self.socket.on_this_thread()?;
-        if frame::write(stream, head, payload).await.is_err() {
-            // The process cannot have read the complete call.
-            return Ok(None);
-        }
+        let written = frame::write(stream, head, payload).await;
         loop {
             match reader.next::<ProcessMessage>(stream).await {
-                Ok((ProcessMessage::Answer(reply), body)) => return Ok(Some((reply, body))),
-                Ok((ProcessMessage::Idle { memory }, _)) if self.cleaning_up => {
+                Ok((ProcessMessage::Idle { replace: Some(leftover), .. }, _)) if self.cleaning_up => {
+                    return Ok(Exchange::Unclean(leftover));
+                }
+                Ok((ProcessMessage::Idle { memory, replace: None }, _)) if self.cleaning_up => {
                     (self.cleaning_up, self.allocated) = (false, memory);
                 }
+                // The process cannot have read the complete call.
+                _ if written.is_err() => return Ok(Exchange::NotRead),
+                Ok((ProcessMessage::Answer(reply), body)) => return Ok(Exchange::Reply(reply, body)),
                 Ok(_) => return Err(io::Error::other("it sent an unexpected message")),
                 // The kernel resets a stream whose peer left data unread; otherwise the stream just ends.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Exchange::NotRead),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Waits until the process has cleaned up after its reply; `false` when it did not.
-    pub(super) async fn clean_up(&mut self) -> bool {
-        let Ok((stream, reader)) = self.socket.on_this_thread() else { return false };
+    /// Waits until the process has cleaned up after its reply.
+    pub(super) async fn clean_up(&mut self) -> CleanUp {
+        let Ok((stream, reader)) = self.socket.on_this_thread() else { return CleanUp::Failed };
         match timeout(CLEAN_UP_TIMEOUT, reader.next::<ProcessMessage>(stream)).await {
-            Ok(Ok((ProcessMessage::Idle { memory }, _))) => {
+            Ok(Ok((ProcessMessage::Idle { replace: Some(leftover), .. }, _))) => CleanUp::Unclean(leftover),
+            Ok(Ok((ProcessMessage::Idle { memory, replace: None }, _))) => {
                 (self.cleaning_up, self.allocated) = (false, memory);
-                true
+                CleanUp::Done
             }
-            _ => false,
+            _ => CleanUp::Failed,
         }
     }
 
@@ -385,4 +420,43 @@ impl ChildProcess {
 
 fn status_text(status: io::Result<ExitStatus>) -> String {
     status.map_or_else(|error| error.to_string(), |status| status.to_string())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_unclean_process_does_not_run_the_call_that_it_was_handed() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (exit, _exit_reason) = oneshot::channel();
+        let mut process = PhpProcess {
+            socket: Socket::new(ours),
+            cleaning_up: false,
+            allocated: 0,
+            id: 0,
+            generation: 0,
+            calls: 0,
+            calls_max: u32::MAX,
+            core: None,
+            exit,
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        frame::write(&mut theirs, &json!({"type": "answer", "outcome": "ok"}), b"{}").await.unwrap();
+        assert!(matches!(process.run(&json!({}), b"first", deadline).await, CallOutcome::Replied(..)));
+        let unclean = json!({"type": "idle", "replace": {"kind": "handlers", "component": "App\\Shop"}});
+        frame::write(&mut theirs, &unclean, b"").await.unwrap();
+        match process.run(&json!({}), b"second", deadline).await {
+            CallOutcome::NotRunUnclean(leftover) => {
+                assert_eq!((leftover.kind.as_str(), leftover.component.as_str()), ("handlers", "App\\Shop"));
+            }
+            other => panic!("{other:?}"),
+        }
+        // The same without a call that waits.
+        frame::write(&mut theirs, &unclean, b"").await.unwrap();
+        assert!(matches!(process.clean_up().await, CleanUp::Unclean(_)));
+    }
 }

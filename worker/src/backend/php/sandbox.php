@@ -69,8 +69,8 @@ namespace Diffyne\Cluster\Loop {
         /** The session of all calls, one after the other; null where it cannot be opened at first use. */
         public ?Store $session = null;
 
-        /** What the last call has done that cannot be put back. */
-        private ?string $lost = null;
+        /** @var ?array{kind: string, component: string} what the last call has left behind that cannot be put back */
+        private ?array $lost = null;
 
         /** To be made before the application boots. */
         public function __construct(private object $app)
@@ -215,8 +215,8 @@ namespace Diffyne\Cluster\Loop {
             }
         }
 
-        /** Ends a call: puts back whatever it has changed. */
-        public function leave(): void
+        /** Ends a call of this component: puts back whatever it has changed. */
+        public function leave(string $component): void
         {
             guarded(fn () => $this->connections->reset());
             guarded(function (): void {
@@ -227,11 +227,16 @@ namespace Diffyne\Cluster\Loop {
             guarded(fn () => $this->snapshot->learnClasses());
             guarded(fn () => $this->snapshot->restore());
             ++$this->calls % self::GARBAGE_INTERVAL === 0 && gc_collect_cycles();
-            $this->lost = $this->catalogue->restore();
+            $kind = $this->catalogue->restore();
+            $this->lost = $kind === null ? null : ['kind' => $kind, 'component' => $component];
         }
 
-        /** What the last call has done that cannot be put back. The process has to be replaced then. */
-        public function replaceReason(): ?string
+        /**
+         * What the last call has left behind that cannot be put back; null when the process is clean.
+         *
+         * @return ?array{kind: string, component: string}
+         */
+        public function replaceReason(): ?array
         {
             return $this->lost;
         }
