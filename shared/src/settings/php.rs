@@ -31,7 +31,9 @@ settings! {
             /// How long a PHP process may take to boot the application
             DIFFYNE_PHP_START_TIMEOUT = "30s" => start_timeout: Duration, positive;
             /// PHP settings of the processes: a comma list of name=value
-            DIFFYNE_PHP_INI = "opcache.enable_cli=1,memory_limit=512M" => ini: Vec<(String, String)>, assignments;
+            DIFFYNE_PHP_INI = "opcache.enable_cli=1,opcache.revalidate_freq=0,opcache.file_update_protection=0,memory_limit=512M" => ini: Vec<(String, String)>, assignments;
+            /// sandbox: after a call, everything that it changed in its PHP process is put back; process: each call runs in a process of its own, forked from one that has booted (needs the extension pcntl)
+            DIFFYNE_PHP_ISOLATION = "sandbox" => isolation: Isolation;
             /// auto: calls bypass Laravel's HTTP kernel if its middleware group holds only the framework's own; always: calls pass through the kernel
             DIFFYNE_BRIDGE_KERNEL = "auto" => kernel: Kernel;
             /// auto: while calls wait, and if there are as many PHP processes as cores, each process (and each program that it then starts) keeps to a core of its own; off: the system decides
@@ -103,6 +105,17 @@ pub enum Affinity {
     Off,
 }
 words!(Affinity { "auto" => Auto, "off" => Off });
+
+/// What keeps one call's changes from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// They are put back.
+    Sandbox,
+    /// The call's process ends with it.
+    Process,
+}
+words!(Isolation { "sandbox" => Sandbox, "process" => Process });
 
 /// Whether calls pass through the application's HTTP kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

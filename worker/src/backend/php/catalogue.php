@@ -24,7 +24,7 @@ namespace Diffyne\Cluster\Loop {
      */
     final class Catalogue
     {
-        /** Descriptors that a process may have beyond those after its start. */
+        /** Open files, sockets and pipes that a process may have beyond those after its start. */
         private const DESCRIPTORS_MAX = 64;
 
         /** Settings of extensions that an application of Laravel's does not use, or that affect nothing later. */
@@ -298,7 +298,7 @@ namespace Diffyne\Cluster\Loop {
                     'restore' => static fn () => error_clear_last(),
                 ],
                 'descriptors' => [
-                    'about' => 'open files and sockets: a process that keeps more than '.self::DESCRIPTORS_MAX.' of them is replaced',
+                    'about' => 'open files, sockets and pipes: a process that keeps more than '.self::DESCRIPTORS_MAX.' of them is replaced',
                     'capture' => static fn () => self::descriptors(),
                     'restore' => static function (int $was): void {
                         self::descriptors() > $was + self::DESCRIPTORS_MAX && throw new Irrevocable();
@@ -360,7 +360,7 @@ namespace Diffyne\Cluster\Loop {
 
         private static function descriptors(): int
         {
-            return count(glob('/proc/self/fd/*') ?: []);
+            return count(get_resources());
         }
     }
 }

@@ -19,7 +19,8 @@ namespace Diffyne\Cluster\Loop {
      * Takes a call's traces off connections, and closes those on which a trace would stay.
      *
      * A connection is closed when its configuration differs from the one after the start (a tenant's database), when a
-     * statement has changed the session that the server keeps for it, and when its database lives in memory.
+     * statement has changed the session that the server keeps for it, and when its database lives in memory. If a provider
+     * has opened it at the start, what the provider has set there is lost with it, and the process has to be replaced.
      */
     final class Connections
     {
@@ -33,7 +34,13 @@ namespace Diffyne\Cluster\Loop {
         /** Statements whose effect lasts as long as the connection. */
         private const LASTING = '/^\s*(?:set|use|create\s+(?:(?:global|local)\s+)?temp|lock|attach|detach|pragma|declare|listen|load|prepare|discard|reset|alter\s+session|select\s+(?:get_lock|pg_advisory_lock|pg_try_advisory_lock|set_config|load_extension))\b/i';
 
-        private const ATTRIBUTES = [PDO::ATTR_ERRMODE, PDO::ATTR_CASE, PDO::ATTR_ORACLE_NULLS, PDO::ATTR_DEFAULT_FETCH_MODE];
+        /** Attributes that calls may change, and their values on Laravel's own connections. */
+        private const ATTRIBUTES = [
+            PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION,
+            PDO::ATTR_CASE => PDO::CASE_NATURAL,
+            PDO::ATTR_ORACLE_NULLS => PDO::NULL_NATURAL,
+            PDO::ATTR_DEFAULT_FETCH_MODE => PDO::FETCH_BOTH,
+        ];
 
         private ?DatabaseManager $database = null;
 
@@ -47,22 +54,34 @@ namespace Diffyne\Cluster\Loop {
         /** @var WeakMap<Connection, Closure(): void> puts a connection's properties back */
         private WeakMap $fresh;
 
+        /** @var WeakMap<Connection, array{Closure, ?Closure}> what connects it, for writing and for reading */
+        private WeakMap $connectors;
+
         /** @var WeakMap<Connection, true> connections to close */
         private WeakMap $changed;
 
-        /** @var WeakMap<PDO, list<mixed>> attributes when they were first seen */
+        /** @var WeakMap<PDO, array<int, mixed>> the attributes that each should have */
         private WeakMap $attributes;
+
+        /** @var WeakMap<PDO, true> those that were open after the start */
+        private WeakMap $openedAtStart;
 
         /** @param Closure(object): Closure $take takes an object's properties down, and returns what puts them back */
         public function __construct(private object $app, private Closure $take)
         {
-            [$this->fresh, $this->changed, $this->attributes] = [new WeakMap(), new WeakMap(), new WeakMap()];
+            [$this->fresh, $this->connectors, $this->changed] = [new WeakMap(), new WeakMap(), new WeakMap()];
+            [$this->attributes, $this->openedAtStart] = [new WeakMap(), new WeakMap()];
             $config = $app['config'];
             [$this->databaseConfig, $this->redisConfig] = [(array) $config['database.connections'], (array) $config['database.redis']];
             $database = $app->bound('db') ? $app->make('db') : null;
             if ($database instanceof DatabaseManager) {
                 $this->database = $database;
-                array_map($this->watch(...), $database->getConnections());
+                foreach ($database->getConnections() as $connection) {
+                    $this->watch($connection);
+                    foreach (self::open($connection) as $pdo) {
+                        [$this->openedAtStart[$pdo], $this->attributes[$pdo]] = [true, self::attributes($pdo)];
+                    }
+                }
                 $app['events']->listen(ConnectionEstablished::class, fn (ConnectionEstablished $event) => $this->watch($event->connection));
             }
             $redis = $app->resolved('redis') ? $app->make('redis') : null;
@@ -77,14 +96,22 @@ namespace Diffyne\Cluster\Loop {
                 });
             }
             $this->fresh[$connection] = ($this->take)($connection);
+            if ($connection->getRawPdo() instanceof Closure) {
+                $this->connectors[$connection] = [$connection->getRawPdo(), $connection->getRawReadPdo()];
+            }
         }
 
-        /** Runs while the call's configuration still holds. */
-        public function reset(): void
+        /**
+         * Runs while the call's configuration still holds.
+         *
+         * @return bool whether all connections are as after the start
+         */
+        public function reset(): bool
         {
+            $isClean = true;
             foreach ($this->database?->getConnections() ?? [] as $name => $connection) {
                 try {
-                    $this->clean($name, $connection) || $this->database->purge($name);
+                    $isClean = $this->clean($name, $connection) && $isClean;
                 } catch (Throwable) {
                     // Its server is gone, perhaps. The next call connects anew.
                     guarded(fn () => $this->database->purge($name));
@@ -93,40 +120,62 @@ namespace Diffyne\Cluster\Loop {
             foreach ($this->redis?->connections() ?? [] as $name => $connection) {
                 guarded(fn () => $this->isCleanRedis($name, $connection) || $this->redis->purge($name));
             }
+
+            return $isClean;
         }
 
-        /** Whether the next call may use the connection. */
         private function clean(string $name, Connection $connection): bool
         {
             while ($connection->transactionLevel() > 0) {
                 $connection->rollBack();
             }
             $config = explode('::', $name)[0];
-            if (
-                isset($this->changed[$connection]) || ! isset($this->fresh[$connection])
-                || ($this->app['config']["database.connections.$config"] ?? null) !== ($this->databaseConfig[$config] ?? null)
-                || str_contains((string) $connection->getDatabaseName(), ':memory:')
-            ) {
-                return false;
-            }
-            foreach ([$connection->getRawPdo(), $connection->getRawReadPdo()] as $pdo) {
-                if ($pdo instanceof PDO && ! $this->isCleanPdo($pdo)) {
-                    return false;
-                }
-            }
-            $this->fresh[$connection]();
+            $isKnown = ($this->app['config']["database.connections.$config"] ?? null) === ($this->databaseConfig[$config] ?? null);
+            if (! $isKnown || ! isset($this->fresh[$connection])) {
+                $this->database->purge($name);
 
-            return true;
+                return true;
+            }
+            $open = self::open($connection);
+            $isChanged = isset($this->changed[$connection]) || str_contains((string) $connection->getDatabaseName(), ':memory:');
+            foreach ($open as $pdo) {
+                $isChanged = ! $this->isCleanPdo($pdo, $connection) || $isChanged;
+            }
+            unset($this->changed[$connection]);
+            ($this->fresh[$connection])();
+            // The object stays: others may have got it. It connects again at its next use.
+            $isChanged && $this->close($connection);
+
+            return ! $isChanged || array_filter($open, fn (PDO $pdo): bool => isset($this->openedAtStart[$pdo])) === [];
         }
 
-        private function isCleanPdo(PDO $pdo): bool
+        private function close(Connection $connection): void
+        {
+            $connection->disconnect();
+            if (isset($this->connectors[$connection])) {
+                [$write, $read] = $this->connectors[$connection];
+                $connection->setPdo($write)->setReadPdo($read);
+            }
+        }
+
+        /** @return list<PDO> */
+        private static function open(Connection $connection): array
+        {
+            return array_filter([$connection->getRawPdo(), $connection->getRawReadPdo()], static fn (mixed $pdo): bool => $pdo instanceof PDO);
+        }
+
+        private static function attributes(PDO $pdo): array
+        {
+            return array_combine(array_keys(self::ATTRIBUTES), array_map($pdo->getAttribute(...), array_keys(self::ATTRIBUTES)));
+        }
+
+        private function isCleanPdo(PDO $pdo, Connection $connection): bool
         {
             $pdo->inTransaction() && $pdo->rollBack();
-            $attributes = array_map($pdo->getAttribute(...), self::ATTRIBUTES);
-            // Laravel sets them when it connects; a call that changes them in its first use of a connection is not noticed.
-            $this->attributes[$pdo] ??= $attributes;
+            $this->attributes[$pdo] ??= array_intersect_key((array) $connection->getConfig('options') + self::ATTRIBUTES, self::ATTRIBUTES);
 
-            return $this->attributes[$pdo] === $attributes;
+            // Their order may differ.
+            return $this->attributes[$pdo] == self::attributes($pdo);
         }
 
         private function isCleanRedis(string $name, object $connection): bool

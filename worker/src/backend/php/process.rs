@@ -26,8 +26,11 @@ use super::socket::Socket;
 use crate::backend::bridge_reply::BridgeReply;
 
 /// The script that a process runs: the bridge, and the loop that calls it.
-const SCRIPT: [&str; 4] = [
+const SCRIPT: [&str; 7] = [
     include_str!("../../../../deploy/php/diffyne-bridge.php"),
+    include_str!("snapshot.php"),
+    include_str!("catalogue.php"),
+    include_str!("connections.php"),
     include_str!("sandbox.php"),
     include_str!("fast_path.php"),
     include_str!("loop.php"),

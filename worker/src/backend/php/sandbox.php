@@ -218,7 +218,10 @@ namespace Diffyne\Cluster\Loop {
         /** Ends a call of this component: puts back whatever it has changed. */
         public function leave(string $component): void
         {
-            guarded(fn () => $this->connections->reset());
+            $kind = null;
+            guarded(function () use (&$kind): void {
+                $kind = $this->connections->reset() ? null : 'connections';
+            });
             guarded(function (): void {
                 $route = $this->app['router']->current();
                 $route === null || ($this->resetRoute)($route);
@@ -227,7 +230,7 @@ namespace Diffyne\Cluster\Loop {
             guarded(fn () => $this->snapshot->learnClasses());
             guarded(fn () => $this->snapshot->restore());
             ++$this->calls % self::GARBAGE_INTERVAL === 0 && gc_collect_cycles();
-            $kind = $this->catalogue->restore();
+            $kind = $this->catalogue->restore() ?? $kind;
             $this->lost = $kind === null ? null : ['kind' => $kind, 'component' => $component];
         }
 

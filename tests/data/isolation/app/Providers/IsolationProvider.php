@@ -6,7 +6,7 @@ use App\Support\Keeper;
 use App\Support\Proofs;
 use Illuminate\Support\ServiceProvider;
 
-/** What providers do: closures that keep the application, singletons, and the change that DIFFYNE_TEST_BOOT names. */
+/** What providers do: closures that keep the application, singletons, and, with DIFFYNE_TEST_BOOT, every change of isolation.php. */
 class IsolationProvider extends ServiceProvider
 {
     public function boot(): void
@@ -21,9 +21,8 @@ class IsolationProvider extends ServiceProvider
         $this->app->instance('left.session', fn () => $this->app['session']);
         $this->app->instance('left.once', static fn () => once(static fn () => bin2hex(random_bytes(8))));
         Keeper::get();
-        $kind = getenv('DIFFYNE_TEST_BOOT');
-        if (is_string($kind) && $kind !== '') {
-            $proof = (require base_path('isolation.php'))[$kind];
+        // What a provider changes holds for all calls.
+        foreach (getenv('DIFFYNE_TEST_BOOT') === 'all' ? require base_path('isolation.php') : [] as $kind => $proof) {
             Proofs::run($kind, array_key_exists('boot', $proof) ? 'boot' : 'change');
         }
     }

@@ -1,0 +1,213 @@
+//! Nothing of one call reaches the next, and what the application has set up at its start is there for each: a walk through
+//! every kind of state that code can change (`tests/data/isolation`), in the pool by both paths and beside PHP's own server.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use diffyne_tests::client::{Client, call};
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::for_runtimes;
+use diffyne_tests::laravel::{Laravel, Runtime};
+use diffyne_tests::process::{eventually, project};
+use serde::Deserialize;
+use serde_json::json;
+
+/// One kind of state.
+#[derive(Debug, Deserialize)]
+struct Proof {
+    /// What a provider does; the change itself where it is not there, nothing where it is empty.
+    boot: Option<String>,
+    /// Code whose result differs from call to call.
+    each: Option<String>,
+    /// PHP gives no way to put this back.
+    #[serde(default)]
+    replaced: bool,
+    /// Another server of PHP's is no measure for this.
+    #[serde(default)]
+    pool: bool,
+}
+
+impl Proof {
+    fn has_boot(&self) -> bool {
+        self.boot.as_deref() != Some("")
+    }
+}
+
+fn application() -> anyhow::Result<(Laravel, BTreeMap<String, Proof>)> {
+    let laravel = Laravel::new()?;
+    let data = project().join("tests/data/isolation");
+    let copied = Command::new("cp").arg("-rT").arg(data).arg(laravel.path("")).status()?;
+    ensure!(copied.success(), "cannot copy the proofs");
+    let code = format!("echo json_encode(require '{}/isolation.php');", laravel.directory);
+    let proofs = serde_json::from_str(&laravel.php(&["-r", &code])?)?;
+    Ok((laravel, proofs))
+}
+
+/// An application that runs the proofs, and two users of it.
+struct Subject {
+    cluster: Cluster,
+    /// The one whose calls change things.
+    first: Client,
+    /// The one who comes after.
+    second: Client,
+}
+
+impl Subject {
+    async fn start(shape: Shape) -> anyhow::Result<Self> {
+        let cluster = Cluster::start(shape)?;
+        let (first, second) = (Client::connect(&cluster.url(0)).await?, Client::connect(&cluster.url(0)).await?);
+        Ok(Self { cluster, first, second })
+    }
+
+    async fn run(&mut self, kind: &str, part: &str) -> anyhow::Result<String> {
+        let class = "App\\Diffyne\\Isolation";
+        let data = call(class, "diffyne-isolation", "prove", json!([kind, part]), json!({"text": ""}), "r");
+        let client = if part == "change" { &mut self.first } else { &mut self.second };
+        let reply = client.call(data).await?;
+        let text = reply.is_ok().then(|| reply.state()["text"].as_str().map(str::to_owned)).flatten();
+        text.with_context(|| format!("{kind}, {part}: {reply}"))
+    }
+
+    fn replaced(&self, kind: &str) -> anyhow::Result<f64> {
+        self.cluster.workers[0].metric(&format!("diffyne_worker_php_leftovers_total{{kind=\"{kind}\"}}"))
+    }
+}
+
+fn pool(laravel: &Laravel, runtime: Runtime) -> Shape {
+    let shape = laravel.shape(1, 1);
+    if runtime == Runtime::Kernel { shape.worker("--bridge-kernel", "always") } else { shape }
+}
+
+for_runtimes!(what_a_call_changes_is_gone_in_the_next: fast_path = FastPath, kernel = Kernel);
+async fn what_a_call_changes_is_gone_in_the_next(runtime: Runtime) -> anyhow::Result<()> {
+    let (laravel, proofs) = application()?;
+    let mut subject = Subject::start(pool(&laravel, runtime)).await?;
+    let mut faults = Vec::new();
+    for (kind, proof) in &proofs {
+        let fresh = subject.run(kind, "read").await?;
+        subject.run(kind, "change").await?;
+        let after = subject.run(kind, "read").await?;
+        if after != fresh {
+            faults.push(format!("{kind}: {fresh} became {after}"));
+        }
+        if proof.each.is_some() {
+            let mut results = Vec::new();
+            for _ in 0..2 {
+                subject.run(kind, "change").await?;
+                results.push(subject.run(kind, "each").await?);
+            }
+            if results[0] == results[1] {
+                faults.push(format!("{kind}: two calls got {}", results[0]));
+            }
+        }
+    }
+    ensure!(faults.is_empty(), "{faults:#?}");
+    Ok(())
+}
+
+for_runtimes!(what_providers_set_up_holds_for_every_call: fast_path = FastPath, kernel = Kernel);
+async fn what_providers_set_up_holds_for_every_call(runtime: Runtime) -> anyhow::Result<()> {
+    let (laravel, proofs) = application()?;
+    let mut plain = Subject::start(pool(&laravel, runtime)).await?;
+    let shape = pool(&laravel, runtime).worker("--php-environment", "DIFFYNE_TEST_BOOT=all");
+    let mut subject = Subject::start(shape).await?;
+    let (mut faults, mut set_up) = (Vec::new(), 0);
+    for (kind, proof) in proofs.iter().filter(|(_, proof)| !proof.replaced) {
+        let usual = plain.run(kind, "read").await?;
+        let fresh = subject.run(kind, "read").await?;
+        subject.run(kind, "change").await?;
+        let after = subject.run(kind, "read").await?;
+        if after != fresh {
+            faults.push(format!("{kind}: a provider's {fresh} became {after}"));
+        }
+        if proof.has_boot() {
+            set_up += 1;
+            if fresh == usual {
+                faults.push(format!("{kind}: a provider's change is not there: {fresh}"));
+            }
+        }
+    }
+    ensure!(faults.is_empty(), "{faults:#?}");
+    ensure!(set_up > 40, "only {set_up} kinds are set up at the start");
+    Ok(())
+}
+
+/// A server that ends everything with its request is the measure of what a call finds.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_find_what_requests_of_another_server_find() -> anyhow::Result<()> {
+    let (laravel, proofs) = application()?;
+    let mut pool = Subject::start(laravel.shape(1, 1)).await?;
+    let deployment = laravel.deploy(Runtime::Http, 1)?;
+    let mut fpm = Subject::start(deployment.shape.clone()).await?;
+    let mut faults = Vec::new();
+    for (kind, _) in proofs.iter().filter(|(_, proof)| !proof.pool) {
+        let mut found = Vec::new();
+        for subject in [&mut pool, &mut fpm] {
+            subject.run(kind, "change").await?;
+            found.push(subject.run(kind, "read").await?);
+        }
+        if found[0] != found[1] {
+            faults.push(format!("{kind}: {} here, {} there", found[0], found[1]));
+        }
+    }
+    ensure!(faults.is_empty(), "{faults:#?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_is_replaced_after_what_cannot_be_put_back() -> anyhow::Result<()> {
+    let (laravel, proofs) = application()?;
+    let mut subject = Subject::start(laravel.shape(1, 1)).await?;
+    for (kind, proof) in &proofs {
+        // The first word is the catalogue's name.
+        let name = kind.split(' ').next().unwrap();
+        let before = subject.replaced(name)?;
+        subject.run(kind, "change").await?;
+        subject.run(kind, "read").await?;
+        if proof.replaced {
+            eventually(&format!("a process was replaced because of {kind}"), || {
+                subject.replaced(name).is_ok_and(|now| now > before)
+            })?;
+            let log = subject.cluster.workers[0].process.output();
+            ensure!(log.contains(name) && log.contains("App\\Diffyne\\Isolation"), "{log}");
+        } else {
+            ensure!(subject.replaced(name)? <= before, "{kind} was put back, and the process was replaced all the same");
+        }
+    }
+    Ok(())
+}
+
+fn catalogue(laravel: &Laravel) -> anyhow::Result<Vec<(String, String)>> {
+    let source = project().join("worker/src/backend/php/catalogue.php");
+    std::fs::copy(source, laravel.path("catalogue.php"))?;
+    let code = format!(
+        "require '{}/catalogue.php'; foreach (Diffyne\\Cluster\\Loop\\Catalogue::kinds() as $name => $kind) \
+         {{ echo json_encode([$name, $kind['about']], JSON_UNESCAPED_SLASHES), \"\\n\"; }}",
+        laravel.directory
+    );
+    laravel.php(&["-r", &code])?.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+#[test]
+fn every_kind_of_the_catalogue_has_its_proof_and_its_line_in_the_docs() -> anyhow::Result<()> {
+    let (laravel, proofs) = application()?;
+    let mut table = "| kind | what is put back |\n|---|---|\n".to_owned();
+    for (name, about) in catalogue(&laravel)? {
+        ensure!(proofs.contains_key(&name), "tests/data/isolation/isolation.php has no proof of {name}");
+        table.push_str(&format!("| {} | {about} |\n", name.replace('_', " ")));
+    }
+    let (begin, end) = ("<!-- made from catalogue.php -->\n", "<!-- end -->");
+    let path: &Path = &project().join("docs/laravel.md");
+    let page = std::fs::read_to_string(path)?;
+    let (before, rest) = page.split_once(begin).context("no place for the table")?;
+    let (old, after) = rest.split_once(end).context("no end of the table")?;
+    if std::env::var_os("DIFFYNE_BLESS").is_some() {
+        std::fs::write(path, format!("{before}{begin}{table}{end}{after}"))?;
+    } else {
+        ensure!(old == table, "run DIFFYNE_BLESS=1 cargo test -p diffyne-tests --test isolation every_kind");
+    }
+    Ok(())
+}
