@@ -12,8 +12,10 @@ use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::affinity::{CoreReservation, CpuCores};
+use super::channel::CleanUp;
+use super::child::ExitReason;
 use super::metrics::PoolMetrics;
-use super::process::{CallOutcome, CleanUp, ExitReason, PhpProcess};
+use super::process::{CallOutcome, PhpProcess};
 use crate::backend::bridge_reply::BridgeReply;
 
 /// The pool's state for readiness checks and reloads.

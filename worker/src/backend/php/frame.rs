@@ -1,4 +1,5 @@
-//! Frames between the worker and a PHP process: two lengths (32 bits, big endian), a JSON head and a body.
+//! Frames between the worker and a PHP process: the number of the call that they belong to, two lengths (32 bits each,
+//! big endian), a JSON head and a body.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -8,14 +9,29 @@ use tokio::net::UnixStream;
 /// The largest head or body that the worker accepts from a process.
 const PART_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Size of the two lengths.
-const LENGTHS_BYTES: usize = 8;
+/// Size of the call's number and the two lengths.
+const PREFIX_BYTES: usize = 12;
+
+/// A frame from a process.
+#[derive(Debug)]
+pub(super) struct Frame<T> {
+    /// The call that the process had read last; 0 before the first.
+    pub(super) call: u32,
+    pub(super) head: T,
+    pub(super) body: Vec<u8>,
+}
 
 /// Writes a frame.
-pub(super) async fn write(stream: &mut UnixStream, head: &impl Serialize, body: &[u8]) -> std::io::Result<()> {
+pub(super) async fn write(
+    stream: &mut UnixStream,
+    call: u32,
+    head: &impl Serialize,
+    body: &[u8],
+) -> std::io::Result<()> {
     let head = serde_json::to_vec(head)?;
-    let lengths = [head.len(), body.len()].map(|length| u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-    let frame = [lengths[0].as_slice(), &lengths[1], &head, body].concat();
+    let [head_bytes, body_bytes] = [head.len(), body.len()].map(|length| u32::try_from(length).unwrap_or(u32::MAX));
+    let [call, head_bytes, body_bytes] = [call, head_bytes, body_bytes].map(u32::to_be_bytes);
+    let frame = [call.as_slice(), &head_bytes, &body_bytes, &head, body].concat();
     stream.write_all(&frame).await
 }
 
@@ -32,16 +48,10 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Waits for the next frame.
-    pub(super) async fn next<T: DeserializeOwned>(&mut self, stream: &mut UnixStream) -> std::io::Result<(T, Vec<u8>)> {
+    pub(super) async fn next<T: DeserializeOwned>(&mut self, stream: &mut UnixStream) -> std::io::Result<Frame<T>> {
         loop {
-            if let Some((head, end)) = self.complete_frame()? {
-                let body = self.bytes[head..end].to_vec();
-                let head = serde_json::from_slice(&self.bytes[LENGTHS_BYTES..head]);
-                self.bytes.drain(..end);
-                if self.bytes.capacity() > IDLE_BUFFER_BYTES_MAX {
-                    self.bytes.shrink_to(READ_BYTES);
-                }
-                return Ok((head?, body));
+            if let Some(frame) = self.take_frame()? {
+                return Ok(frame);
             }
             self.bytes.reserve(READ_BYTES);
             if stream.read_buf(&mut self.bytes).await? == 0 {
@@ -50,15 +60,46 @@ impl Reader {
         }
     }
 
-    /// The ends of the first frame's head and body, once it is complete.
-    fn complete_frame(&self) -> std::io::Result<Option<(usize, usize)>> {
-        let Some((lengths, _)) = self.bytes.split_at_checked(LENGTHS_BYTES) else { return Ok(None) };
-        let length = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_be_bytes) as usize;
-        let (head, body) = (length(&lengths[..4]), length(&lengths[4..]));
+    /// The next frame of what has arrived; an error when there is none.
+    pub(super) fn next_now<T: DeserializeOwned>(
+        &mut self,
+        stream: &mut impl std::io::Read,
+    ) -> std::io::Result<Frame<T>> {
+        loop {
+            if let Some(frame) = self.take_frame()? {
+                return Ok(frame);
+            }
+            let filled = self.bytes.len();
+            self.bytes.resize(filled + READ_BYTES, 0);
+            let read = stream.read(&mut self.bytes[filled..]);
+            self.bytes.truncate(filled + *read.as_ref().unwrap_or(&0));
+            if read? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Takes the first frame out of the buffer, once it is complete.
+    fn take_frame<T: DeserializeOwned>(&mut self) -> std::io::Result<Option<Frame<T>>> {
+        let Some((call, head, end)) = self.complete_frame()? else { return Ok(None) };
+        let body = self.bytes[head..end].to_vec();
+        let head = serde_json::from_slice(&self.bytes[PREFIX_BYTES..head]);
+        self.bytes.drain(..end);
+        if self.bytes.capacity() > IDLE_BUFFER_BYTES_MAX {
+            self.bytes.shrink_to(READ_BYTES);
+        }
+        Ok(Some(Frame { call, head: head?, body }))
+    }
+
+    /// The first frame's call, and the ends of its head and body, once it is complete.
+    fn complete_frame(&self) -> std::io::Result<Option<(u32, usize, usize)>> {
+        let Some((prefix, _)) = self.bytes.split_at_checked(PREFIX_BYTES) else { return Ok(None) };
+        let number = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_be_bytes);
+        let (call, head, body) = (number(&prefix[..4]), number(&prefix[4..8]) as usize, number(&prefix[8..]) as usize);
         if head > PART_BYTES_MAX || body > PART_BYTES_MAX {
             return Err(std::io::Error::other(format!("an answer of {} bytes is over the limit", head.max(body))));
         }
-        let end = LENGTHS_BYTES + head + body;
-        Ok((self.bytes.len() >= end).then_some((LENGTHS_BYTES + head, end)))
+        let end = PREFIX_BYTES + head + body;
+        Ok((self.bytes.len() >= end).then_some((call, PREFIX_BYTES + head, end)))
     }
 }

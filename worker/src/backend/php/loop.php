@@ -2,9 +2,9 @@
 
 /*
  * The main loop of a process of the php backend: boots the application once, and then runs one call after the other,
- * which come over a socket (descriptor 3). Comes over standard input, after fast_path.php.
+ * which come over a socket. Comes over standard input, after fast_path.php.
  *
- * A frame is two lengths (32 bits, big endian), a JSON head and a body.
+ * A frame is the number of a call, two lengths (32 bits each, big endian), a JSON head and a body.
  */
 
 namespace Diffyne\Cluster\Loop {
@@ -19,37 +19,71 @@ namespace Diffyne\Cluster\Loop {
     {
         private const READ_BYTES = 65536;
 
+        /** The process inherits a socket as this descriptor. */
+        private const INHERITED = 'php://fd/3';
+
         /** @var resource */
         private $socket;
 
         private string $bytes = '';
 
+        /** The call that was read last, which everything that is written belongs to. */
+        private int $call = 0;
+
+        /** The process that the worker has started. A child that it forks has another number. */
+        private int $process;
+
         public function __construct()
         {
-            $this->socket = fopen('php://fd/3', 'r+b');
+            $this->process = getmypid();
+            $inherited = fopen(self::INHERITED, 'r+b');
+            $received = self::receive($inherited);
+            $this->socket = $received ?? $inherited;
             stream_set_read_buffer($this->socket, 0);
             stream_set_write_buffer($this->socket, 0);
+            fwrite($inherited, $received === null ? 'i' : 'r');
         }
 
+        /**
+         * The socket that waits in the inherited one, closed in programs that PHP starts. Only the extension sockets can
+         * receive one; without it, the inherited socket is the channel.
+         */
+        private static function receive($inherited)
+        {
+            if (! function_exists('socket_recvmsg') || ! defined('MSG_CMSG_CLOEXEC')) {
+                stream_socket_recvfrom($inherited, 1);
+
+                return null;
+            }
+            $message = ['buffer_size' => 1, 'controllen' => socket_cmsg_space(SOL_SOCKET, SCM_RIGHTS, 1)];
+            socket_recvmsg(socket_import_stream($inherited), $message, MSG_CMSG_CLOEXEC);
+            $received = $message['control'][0]['data'][0] ?? null;
+
+            return $received instanceof \Socket ? socket_export_stream($received) : null;
+        }
+
+        /** The next call; null at the end of the stream. */
         public function read(): ?array
         {
-            if (! $this->fill(8)) {
+            $this->endForkedChild();
+            if (! $this->fill(12)) {
                 return null;
             }
-            [, $head, $body] = unpack('N2', $this->bytes);
-            if (! $this->fill(8 + $head + $body)) {
+            [, $this->call, $head, $body] = unpack('N3', $this->bytes);
+            if (! $this->fill(12 + $head + $body)) {
                 return null;
             }
-            $frame = [json_decode(substr($this->bytes, 8, $head), true), substr($this->bytes, 8 + $head, $body)];
-            $this->bytes = substr($this->bytes, 8 + $head + $body);
+            $frame = [json_decode(substr($this->bytes, 12, $head), true), substr($this->bytes, 12 + $head, $body)];
+            $this->bytes = substr($this->bytes, 12 + $head + $body);
 
             return $frame;
         }
 
         public function write(array $head, string $body = ''): void
         {
+            $this->endForkedChild();
             $head = json_encode($head, JSON_INVALID_UTF8_SUBSTITUTE | JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE);
-            $rest = pack('N2', strlen($head), strlen($body)).$head.$body;
+            $rest = pack('N3', $this->call, strlen($head), strlen($body)).$head.$body;
             while ($rest !== '') {
                 $written = @fwrite($this->socket, $rest);
                 if ($written === false || $written === 0) {
@@ -66,6 +100,32 @@ namespace Diffyne\Cluster\Loop {
             $none = null;
 
             return $this->bytes !== '' || stream_select($read, $none, $none, 0) === 1;
+        }
+
+        /** Lets a forked child use the channel, whose parent waits for it. */
+        public function own(): void
+        {
+            $this->process = getmypid();
+        }
+
+        /** Whether this is the process that the worker has started, and not a child that it has forked. */
+        public function isOwner(): bool
+        {
+            return getmypid() === $this->process;
+        }
+
+        /**
+         * Ends a forked child that has come back from its call, as its parent does. Destructors and shutdown functions do
+         * not run: they would use connections that the parent goes on with.
+         */
+        private function endForkedChild(): void
+        {
+            if ($this->isOwner()) {
+                return;
+            }
+            function_exists('posix_kill') && posix_kill(getmypid(), 9);
+            function_exists('pcntl_exec') && @pcntl_exec('/bin/true');
+            exit(1);
         }
 
         /** Waits until the buffer has this many bytes; false at the end of the stream. */
@@ -138,6 +198,12 @@ namespace Diffyne\Cluster\Loop {
         public function names(): array
         {
             return $this->bridge->names;
+        }
+
+        /** For calls that run in processes of their own. */
+        public function forkedCalls(): ForkedCalls
+        {
+            return new ForkedCalls($this->app);
         }
 
         /** What the last call left behind that cannot be put back; null when the process is clean. */
@@ -258,13 +324,15 @@ namespace Diffyne\Cluster\Loop {
     }
 
     (static function (): void {
+        // Before PHP 8.3, a script on standard input has none.
+        defined('STDERR') || define('STDERR', fopen('php://stderr', 'w'));
         $channel = new Channel();
         [$start] = $channel->read();
         $running = false;
         // After exit, die, dd or a fatal error, this replies to the call, and the worker starts another process.
         $application = null;
         register_shutdown_function(static function () use ($channel, &$running, &$application): void {
-            if ($running) {
+            if ($running && $channel->isOwner()) {
                 $error = error_get_last();
                 $text = $error === null ? 'the call ended the process (exit, die or dd)' : $error['message'];
                 $reply = ['type' => 'answer', 'outcome' => 'exit', 'error' => $text, 'file' => $error['file'] ?? '', 'line' => $error['line'] ?? 0];
@@ -277,6 +345,7 @@ namespace Diffyne\Cluster\Loop {
         }
         try {
             $application = new Application($start['directory'], $start['kernel'] === 'always', $start['classes']);
+            $forked = $start['isolation'] === 'process' ? $application->forkedCalls() : null;
         } catch (Throwable $error) {
             $text = $error::class.': '.$error->getMessage().' in '.$error->getFile().':'.$error->getLine();
             $channel->write(['type' => 'failed', 'error' => $text]);
@@ -289,11 +358,14 @@ namespace Diffyne\Cluster\Loop {
         while (($call = $channel->read()) !== null) {
             [$head, $payload] = $call;
             error_clear_last();
-            $running = true;
-            $application->run($head, $payload, static function (array $reply) use ($channel, &$running): void {
-                $running = false;
-                $channel->write(['type' => 'answer'] + $reply['head'], $reply['body']);
-            });
+            $run = static function () use ($application, $head, $payload, $channel, &$running): void {
+                $running = true;
+                $application->run($head, $payload, static function (array $reply) use ($channel, &$running): void {
+                    $running = false;
+                    $channel->write(['type' => 'answer'] + $reply['head'], $reply['body']);
+                });
+            };
+            $forked === null ? $run() : $forked->run($channel, $run);
             $replace = $application->replaceReason();
             if ($replace !== null) {
                 // The next call may be there already. It stays unread, and another process runs it.

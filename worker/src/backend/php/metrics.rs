@@ -7,7 +7,7 @@ use diffyne_shared::telemetry::{self, LogThrottle};
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use super::process::Leftover;
+use super::message::Leftover;
 
 /// Kinds of leftovers that get labels of their own; the rest share [`OTHER`]. The catalogue in `sandbox.php` has fewer.
 const KINDS_MAX: usize = 64;

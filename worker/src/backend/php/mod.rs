@@ -2,19 +2,24 @@
 //!
 //! * `dispatcher`: hands calls to idle processes, on the threads of the calls
 //! * `supervisor`: starts, replaces and ends processes, on a thread that they die with
-//! * `process`: one process: its start, its calls, its exit
-//! * `socket`, `frame`: the socket between worker and process, and its frames
+//! * `start`, `child`: a process's start and exit
+//! * `process`, `channel`: its calls, and what is exchanged with it for them
+//! * `socket`, `frame`, `message`: the socket between worker and process, its frames, and what they say
 //! * `affinity`: the CPU cores that processes keep to while calls wait
 //! * `output`: what processes print, in the worker's log
 //! * `metrics`: the pool's counters and gauges
 
 mod affinity;
+mod channel;
+mod child;
 mod dispatcher;
 mod frame;
+mod message;
 mod metrics;
 mod output;
 mod process;
 mod socket;
+mod start;
 mod supervisor;
 
 use std::rc::Rc;

@@ -3,14 +3,28 @@
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio_util::sync::CancellationToken;
 
 /// The part of a line that is logged.
 const LINE_BYTES_MAX: usize = 2_000;
 /// Lines of one process that are logged in a second; the others are counted.
 const LINES_PER_SECOND: u32 = 50;
 
-/// Logs each line of a process's output until the process closes it.
-pub(super) async fn log_lines(process: u32, output: impl AsyncRead + Unpin) {
+/// How long output is read after the end of its process: a program that the process has started may hold it open.
+const TIME_AFTER_END: Duration = Duration::from_secs(1);
+
+/// Logs each line of a process's output until nobody can write to it, or the process has ended.
+pub(super) async fn log_output(process: u32, output: impl AsyncRead + Unpin, ended: CancellationToken) {
+    tokio::select! {
+        () = log_lines(process, output) => {}
+        () = async {
+            ended.cancelled().await;
+            tokio::time::sleep(TIME_AFTER_END).await;
+        } => {}
+    }
+}
+
+async fn log_lines(process: u32, output: impl AsyncRead + Unpin) {
     let mut reader = BufReader::new(output);
     let mut line = Vec::new();
     let (mut second, mut lines) = (Instant::now(), 0u32);

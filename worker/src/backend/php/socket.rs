@@ -3,20 +3,28 @@
 use std::io;
 use std::thread::ThreadId;
 
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::frame;
+use super::frame::{self, Frame};
 
 /// A socket registered with the runtime of the thread that used it last.
 pub(super) struct Socket {
     stream: Option<UnixStream>,
+    /// The socket once no runtime waits for it.
+    detached: Option<std::os::unix::net::UnixStream>,
     reader: frame::Reader,
     thread: ThreadId,
 }
 
 impl Socket {
     pub(super) fn new(stream: UnixStream) -> Self {
-        Self { stream: Some(stream), reader: frame::Reader::default(), thread: std::thread::current().id() }
+        Self {
+            stream: Some(stream),
+            detached: None,
+            reader: frame::Reader::default(),
+            thread: std::thread::current().id(),
+        }
     }
 
     /// Registers the socket with this thread's runtime, if another thread used it last.
@@ -30,5 +38,14 @@ impl Socket {
         }
         let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         Ok((stream, &mut self.reader))
+    }
+
+    /// The next frame of what has arrived; an error when there is none. The process has ended, so nothing more comes.
+    pub(super) fn next_now<T: DeserializeOwned>(&mut self) -> io::Result<Frame<T>> {
+        if let Some(stream) = self.stream.take() {
+            self.detached = Some(stream.into_std()?);
+        }
+        let stream = self.detached.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        self.reader.next_now(stream)
     }
 }

@@ -14,8 +14,9 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::child::{ChildProcess, ExitReason};
 use super::dispatcher::Dispatcher;
-use super::process::{self, ChildProcess, ExitReason};
+use super::start;
 
 /// Processes beyond those that run calls.
 pub(super) const SPARE_PROCESSES: usize = 1;
@@ -103,7 +104,7 @@ impl Supervisor {
                 let _ = tokio::time::timeout(CHECK_INTERVAL, self.changed.notified()).await;
                 continue;
             };
-            match process::start(&self.settings, generation).await {
+            match start::start(&self.settings, generation).await {
                 Ok((process, child)) => {
                     self.backoff.borrow_mut().reset();
                     self.dispatcher.started(process);

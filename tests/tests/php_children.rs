@@ -1,0 +1,211 @@
+//! What PHP processes start: copies of themselves and programs. No other call notices them, and none is left behind.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use diffyne_tests::client::{Client, call};
+use diffyne_tests::cluster::Cluster;
+use diffyne_tests::for_runtimes;
+use diffyne_tests::laravel::{Laravel, Runtime};
+use diffyne_tests::laravel_probe::assert_server_error;
+use diffyne_tests::message::ServerMessage;
+use diffyne_tests::process::{Signal, eventually};
+use serde_json::{Value, json};
+
+/// A call of the component that starts processes.
+fn launcher_call(method: &str, params: Value) -> Value {
+    call("App\\Diffyne\\Launcher", "launcher", method, params, json!({"text": "", "process": 0}), "r")
+}
+
+async fn launch(client: &mut Client, method: &str, params: Value) -> anyhow::Result<ServerMessage> {
+    client.call(launcher_call(method, params)).await
+}
+
+/// What a call has left behind; ended with the test.
+struct Left(u32);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        // It has ended, as most tests want.
+        let _ = Command::new("kill").args(["-9", &self.0.to_string()]).output();
+    }
+}
+
+impl Left {
+    /// What the last call has left behind.
+    fn by_last_call(laravel: &Laravel) -> anyhow::Result<Self> {
+        Ok(Self(std::fs::read_to_string(laravel.path("left"))?.trim().parse()?))
+    }
+
+    /// Whether it runs: there is such a process, and somebody has not only to take note of its end.
+    fn runs(&self) -> bool {
+        state_and_parent(self.0).is_some_and(|(state, _)| state != 'Z')
+    }
+}
+
+/// The state of a process, and its parent.
+fn state_and_parent(process: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// The sockets that a process has open, by descriptor.
+fn sockets(process: u32) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let mut sockets = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{process}/fd"))? {
+        let entry = entry?;
+        let target = std::fs::read_link(entry.path())?;
+        if target.to_string_lossy().starts_with("socket:") {
+            sockets.push((entry.file_name().to_string_lossy().into_owned(), target));
+        }
+    }
+    Ok(sockets)
+}
+
+for_runtimes!(a_call_that_forks_takes_nobody_elses_answer: fast_path = FastPath, kernel = Kernel);
+async fn a_call_that_forks_takes_nobody_elses_answer(runtime: Runtime) -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let kernel = if runtime == Runtime::Kernel { "always" } else { "auto" };
+    let cluster = Cluster::start(laravel.shape(1, 1).worker("--bridge-kernel", kernel))?;
+    let mut forking = Client::connect(&cluster.url(0)).await?;
+    let mut others = [Client::connect(&cluster.url(0)).await?, Client::connect(&cluster.url(0)).await?];
+    let mut processes = HashSet::new();
+    for round in 0..4 {
+        for child in ["returns", "returns late", "throws", "exits", "dies", "afterwards"] {
+            let text = format!("{child} {round}");
+            let (method, params) = match child {
+                "afterwards" => ("forkAfterwards", json!([])),
+                _ => ("fork", json!([child, text])),
+            };
+            forking.send("diffyne.call", launcher_call(method, params)).await?;
+            // These wait for the same process, and one is handed to it at once.
+            for (user, client) in others.iter_mut().enumerate() {
+                client.send("diffyne.call", launcher_call("say", json!([format!("{text} {user}")]))).await?;
+            }
+            let answer = forking.receive().await?;
+            let expected = if child == "afterwards" { "" } else { &text };
+            assert_eq!(answer.state()["text"], *expected, "{text}: {answer}");
+            for (user, client) in others.iter_mut().enumerate() {
+                let answer = client.receive().await?;
+                assert_eq!(answer.state()["text"], format!("{text} {user}"), "{answer}");
+                processes.insert(answer.state()["process"].as_u64().context("no process")?);
+            }
+        }
+    }
+    assert_eq!(processes.len(), 1, "one process has run them all");
+    let process = *processes.iter().next().unwrap() as u32;
+    eventually("no ended child is left", || {
+        let children = std::fs::read_dir("/proc").unwrap().flatten();
+        let numbers = children.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        numbers.filter_map(state_and_parent).all(|(_, parent)| parent != process)
+    })?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_death_is_told_at_once_whatever_the_process_has_started() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    // Those whose end is not noticed are answered as timed out.
+    let cluster = Cluster::start(laravel.shape(1, 1).gateway("--call-timeout", "20s"))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    for method in ["leaveChild", "leaveProgram"] {
+        for end in ["kill", "exit"] {
+            assert_server_error(&launch(&mut client, method, json!([end])).await?);
+            let left = Left::by_last_call(&laravel)?;
+            if end == "kill" {
+                eventually("what it has started is killed with it", || !left.runs())?;
+            }
+            assert_eq!(launch(&mut client, "say", json!([end])).await?.state()["text"], end);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_call_without_end_has_started_is_killed_with_it() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 1).gateway("--call-timeout", "2s"))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    for method in ["leaveChild", "leaveProgram"] {
+        let answer = launch(&mut client, method, json!(["loop"])).await?;
+        assert_eq!(answer.error_type(), "timeout", "{answer}");
+        let left = Left::by_last_call(&laravel)?;
+        eventually("what it has started is killed with it", || !left.runs())?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_goes_on_when_its_process_is_replaced() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 1))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let answer = launch(&mut client, "leaveProgram", json!(["return"])).await?;
+    let process = answer.state()["process"].as_u64().context("no process")? as u32;
+    let left = Left::by_last_call(&laravel)?;
+    cluster.workers[0].process.signal(Signal::Hup)?;
+    eventually("the process is replaced", || state_and_parent(process).is_none())?;
+    assert!(left.runs());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_with_a_session_of_its_own_outlives_a_process_that_is_killed() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 1))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    assert_server_error(&launch(&mut client, "leaveProgram", json!(["kill"])).await?);
+    let in_group = Left::by_last_call(&laravel)?;
+    assert_server_error(&launch(&mut client, "leaveProgram", json!(["kill", "setsid"])).await?);
+    let outside_group = Left::by_last_call(&laravel)?;
+    eventually("what is in the group is killed", || !in_group.runs())?;
+    assert_eq!(launch(&mut client, "say", json!(["after"])).await?.state()["text"], "after");
+    assert!(outside_group.runs());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_inherit_no_channel() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 1))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let answer = launch(&mut client, "leaveProgram", json!(["return"])).await?;
+    let process = answer.state()["process"].as_u64().context("no process")? as u32;
+    let left = Left::by_last_call(&laravel)?;
+    let theirs = sockets(process)?;
+    // The socket over which the channel came: nobody is at its other end.
+    let (inherited, channel): (Vec<_>, Vec<_>) = theirs.into_iter().partition(|(descriptor, _)| descriptor == "3");
+    assert_eq!((inherited.len(), channel.len()), (1, 1), "{inherited:?} {channel:?}");
+    assert_eq!(sockets(left.0)?, inherited);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_that_a_program_holds_open_costs_the_worker_nothing() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 1))?;
+    let worker = cluster.workers[0].process.id();
+    let descriptors = || std::fs::read_dir(format!("/proc/{worker}/fd")).unwrap().count();
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let has_two = || {
+        cluster.workers[0].metric("diffyne_worker_php_processes_ready").is_ok_and(|ready| (1.5..2.5).contains(&ready))
+    };
+    eventually("one process and a spare one", has_two)?;
+    let before = descriptors();
+    let mut left = Vec::new();
+    for _ in 0..5 {
+        assert_server_error(&launch(&mut client, "leaveProgram", json!(["exit"])).await?);
+        left.push(Left::by_last_call(&laravel)?);
+    }
+    eventually("one process and a spare one", has_two)?;
+    assert!(left.iter().all(Left::runs), "a program stays when its process exits");
+    eventually("the worker has closed what the programs hold open", || descriptors() <= before)
+        .with_context(|| format!("{before} descriptors before, {} now", descriptors()))?;
+    tokio::time::timeout(Duration::from_secs(10), launch(&mut client, "say", json!(["x"]))).await??;
+    Ok(())
+}

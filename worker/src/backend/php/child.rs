@@ -1,0 +1,179 @@
+//! The operating system's process behind a PHP process: when it has ended, and how it is ended.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::DropGuard;
+
+/// After a process exited, how long its last call may take to report the reason.
+const EXIT_REASON_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long a process may take to exit after its socket closed.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a running process exits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ExitReason {
+    /// A newer process takes its place, or the pool shrank.
+    Replaced,
+    /// It ended while it had no call.
+    Idle,
+    /// Its call ended it: `exit`, or a fatal error.
+    LastCall,
+    /// It died in a call.
+    Died,
+    /// Its call ran until the deadline.
+    CallTimedOut,
+    /// It did not clean up after a call.
+    CleanUpFailed,
+    /// Its call left something behind that cannot be put back.
+    Unclean,
+    /// It reached its limit of calls.
+    MaxCalls,
+    /// It reached its limit of memory.
+    MaxMemory,
+}
+
+impl ExitReason {
+    /// The label in metrics.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Replaced => "replaced",
+            Self::Idle => "ended_idle",
+            Self::LastCall => "ended_by_call",
+            Self::Died => "died",
+            Self::CallTimedOut => "call_too_long",
+            Self::CleanUpFailed => "not_tidied_up",
+            Self::Unclean => "unclean",
+            Self::MaxCalls => "max_calls",
+            Self::MaxMemory => "max_memory",
+        }
+    }
+
+    /// Whether the process has to be killed: one in an endless loop does not notice that its socket closed.
+    fn needs_kill(self) -> bool {
+        matches!(self, Self::CallTimedOut | Self::CleanUpFailed | Self::Died)
+    }
+}
+
+/// Tells the call of a process that the process has ended, whoever still holds its socket.
+pub(super) struct ProcessEnd {
+    told: oneshot::Receiver<String>,
+    status: Option<String>,
+}
+
+impl ProcessEnd {
+    /// Waits until the process has ended; how it did.
+    pub(super) async fn wait(&mut self) -> &str {
+        if self.status.is_none() {
+            // Without its thread, the process does not live.
+            self.status = Some((&mut self.told).await.unwrap_or_else(|_| "its thread has ended".to_owned()));
+        }
+        self.status.as_deref().unwrap_or_default()
+    }
+}
+
+/// The operating system's process.
+///
+/// It leads a process group, to which the programs that it starts belong. They are killed with it, and stay when it exits
+/// by itself.
+pub(super) struct ChildProcess {
+    child: tokio::process::Child,
+    pub(super) id: u32,
+    pub(super) generation: u32,
+    exit_reason: oneshot::Receiver<ExitReason>,
+    /// Tells the process's call that it has ended; `None` once it has.
+    end: Option<oneshot::Sender<String>>,
+    /// Its output is read until this is dropped.
+    _output: DropGuard,
+}
+
+impl ChildProcess {
+    /// A process that has been spawned, the handle that makes it exit, and the one that tells of its end.
+    pub(super) fn new(
+        child: tokio::process::Child,
+        generation: u32,
+        output: DropGuard,
+    ) -> (Self, oneshot::Sender<ExitReason>, ProcessEnd) {
+        let id = child.id().unwrap_or_default();
+        let (exit, exit_reason) = oneshot::channel();
+        let (end, told) = oneshot::channel();
+        let process = Self { child, id, generation, exit_reason, end: Some(end), _output: output };
+        (process, exit, ProcessEnd { told, status: None })
+    }
+
+    /// Waits until the process has exited, and kills it where it has to. The reason is `None` when nobody ended it.
+    pub(super) async fn exit(&mut self) -> (Option<ExitReason>, String) {
+        tokio::select! {
+            status = self.child.wait() => {
+                let status = self.ended(status);
+                // A call that ran on the process notices the exit at the same time, and knows the reason.
+                let reason = timeout(EXIT_REASON_TIMEOUT, &mut self.exit_reason).await;
+                (reason.ok().and_then(Result::ok), status)
+            }
+            reason = &mut self.exit_reason => {
+                let reason = reason.unwrap_or(ExitReason::Idle);
+                if reason.needs_kill() {
+                    self.kill();
+                }
+                (Some(reason), self.wait_or_kill().await)
+            }
+        }
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(super) async fn wait(&mut self) -> String {
+        let status = self.child.wait().await;
+        self.ended(status)
+    }
+
+    /// Waits until the process has ended, and kills it when that takes too long.
+    pub(super) async fn wait_or_kill(&mut self) -> String {
+        if let Ok(status) = timeout(EXIT_TIMEOUT, self.wait()).await {
+            return status;
+        }
+        self.kill();
+        self.wait().await;
+        "it had to be killed".to_owned()
+    }
+
+    /// Tells the process's call that it has ended.
+    fn ended(&mut self, status: io::Result<ExitStatus>) -> String {
+        if status.as_ref().is_ok_and(|status| status.signal().is_some()) {
+            // A group keeps its number while it has members. Without members, no other process gets the number so soon.
+            self.kill_group();
+        }
+        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        if let Some(end) = self.end.take() {
+            // Nobody listens when there was no call.
+            let _ = end.send(status.clone());
+        }
+        status
+    }
+
+    /// Kills the process and the programs that it has started.
+    fn kill(&mut self) {
+        self.kill_group();
+        // The process may have left its group. The kill fails only when it has exited already.
+        let _ = self.child.start_kill();
+    }
+
+    fn kill_group(&self) {
+        if let Some(group) = i32::try_from(self.id).ok().and_then(Pid::from_raw) {
+            // It fails when the group has no members, as most often.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        if self.end.is_some() {
+            self.kill();
+        }
+    }
+}

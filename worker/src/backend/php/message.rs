@@ -1,0 +1,51 @@
+//! The messages between the worker and a PHP process.
+
+use diffyne_shared::settings::php::{Isolation, Kernel};
+use serde::{Deserialize, Serialize};
+
+use crate::backend::bridge_reply::BridgeReply;
+
+/// The first message to a process.
+#[derive(Serialize)]
+pub(super) struct StartMessage<'a> {
+    pub(super) directory: &'a str,
+    pub(super) environment: &'a [(String, String)],
+    pub(super) kernel: Kernel,
+    pub(super) isolation: Isolation,
+    pub(super) classes: &'a str,
+}
+
+/// A message from a process.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum ProcessMessage {
+    /// `kernel`: why calls go through the HTTP kernel; empty when they take the fast path.
+    Ready {
+        php: String,
+        laravel: String,
+        kernel: String,
+    },
+    Failed {
+        error: String,
+    },
+    Answer(Box<BridgeReply>),
+    /// It has cleaned up, and there is no next call yet; `memory`: what PHP has allocated, in bytes.
+    ///
+    /// With `replace`, it reads no further call, whether there is one or not, and exits.
+    Idle {
+        #[serde(default)]
+        memory: u64,
+        #[serde(default)]
+        replace: Option<Leftover>,
+    },
+}
+
+/// What a call left behind in its process that cannot be put back.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Leftover {
+    /// The kind of state.
+    pub(super) kind: String,
+    /// The component that the call was for.
+    pub(super) component: String,
+}
