@@ -11,6 +11,7 @@ use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::for_runtimes;
 use diffyne_tests::laravel::{Laravel, Runtime};
+use diffyne_tests::laravel_probe::{assert_server_error, call_for_text, call_probe};
 use diffyne_tests::process::{eventually, project};
 use serde::Deserialize;
 use serde_json::json;
@@ -28,6 +29,9 @@ struct Proof {
     /// Another server of PHP's is no measure for this.
     #[serde(default)]
     pool: bool,
+    /// Calls that share a process do not have this.
+    #[serde(default)]
+    process: bool,
 }
 
 impl Proof {
@@ -42,7 +46,8 @@ fn application() -> anyhow::Result<(Laravel, BTreeMap<String, Proof>)> {
     let copied = Command::new("cp").arg("-rT").arg(data).arg(laravel.path("")).status()?;
     ensure!(copied.success(), "cannot copy the proofs");
     let code = format!("echo json_encode(require '{}/isolation.php');", laravel.directory);
-    let proofs = serde_json::from_str(&laravel.php(&["-r", &code])?)?;
+    let mut proofs: BTreeMap<String, Proof> = serde_json::from_str(&laravel.php(&["-r", &code])?)?;
+    proofs.retain(|_, proof| !proof.process);
     Ok((laravel, proofs))
 }
 
@@ -135,6 +140,58 @@ async fn what_providers_set_up_holds_for_every_call(runtime: Runtime) -> anyhow:
     Ok(())
 }
 
+fn forking(laravel: &Laravel) -> Shape {
+    laravel.shape(1, 1).worker("--php-isolation", "process")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_in_a_process_of_its_own_leaves_nothing_at_all() -> anyhow::Result<()> {
+    let (laravel, proofs) = application()?;
+    let mut subject = Subject::start(forking(&laravel).worker("--php-environment", "DIFFYNE_TEST_BOOT=all")).await?;
+    for kind in proofs.keys() {
+        let fresh = subject.run(kind, "read").await?;
+        subject.run(kind, "change").await?;
+        assert_eq!(subject.run(kind, "read").await?, fresh, "{kind}");
+    }
+    let ended = "diffyne_worker_php_processes_ended_total{reason=\"unclean\"}";
+    assert!(subject.cluster.workers[0].metric(ended)? < 0.5, "nothing had to be replaced for that");
+    assert_eq!(subject.run("shutdown functions", "read").await?, "false");
+    subject.run("shutdown functions", "change").await?;
+    // It runs after the answer, and before the next call.
+    assert_eq!(subject.run("shutdown functions", "read").await?, "true");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_ends_its_own_process_is_told_and_the_next_one_runs() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(forking(&laravel))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    for how in ["exit", "kill"] {
+        laravel.release(how)?;
+        let reply = call_probe(&mut client, "depart", json!([how])).await?;
+        let own = reply.state()["text"].as_str().unwrap().to_owned();
+        let next = call_for_text(&mut client, "wait", json!([0])).await?;
+        assert_ne!(own, next, "{how}: each call has a process of its own");
+    }
+    for how in ["exit", "memory", "kill"] {
+        assert_server_error(&call_probe(&mut client, "end", json!([how])).await?);
+        call_for_text(&mut client, "wait", json!([0])).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_changes_is_seen_by_the_next_call() -> anyhow::Result<()> {
+    let (laravel, _) = application()?;
+    let mut subject = Subject::start(laravel.shape(1, 2)).await?;
+    for version in 0..20 {
+        std::fs::write(laravel.path("resources/views/left.blade.php"), format!("version {version}"))?;
+        assert_eq!(subject.run("views", "read").await?, format!("\"version {version}\""));
+    }
+    Ok(())
+}
+
 /// A server that ends everything with its request is the measure of what a call finds.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_find_what_requests_of_another_server_find() -> anyhow::Result<()> {
@@ -174,7 +231,10 @@ async fn a_process_is_replaced_after_what_cannot_be_put_back() -> anyhow::Result
             let log = subject.cluster.workers[0].process.output();
             ensure!(log.contains(name) && log.contains("App\\Diffyne\\Isolation"), "{log}");
         } else {
-            ensure!(subject.replaced(name)? <= before, "{kind} was put back, and the process was replaced all the same");
+            ensure!(
+                subject.replaced(name)? <= before,
+                "{kind} was put back, and the process was replaced all the same"
+            );
         }
     }
     Ok(())
@@ -194,11 +254,12 @@ fn catalogue(laravel: &Laravel) -> anyhow::Result<Vec<(String, String)>> {
 #[test]
 fn every_kind_of_the_catalogue_has_its_proof_and_its_line_in_the_docs() -> anyhow::Result<()> {
     let (laravel, proofs) = application()?;
-    let mut table = "| kind | what is put back |\n|---|---|\n".to_owned();
-    for (name, about) in catalogue(&laravel)? {
-        ensure!(proofs.contains_key(&name), "tests/data/isolation/isolation.php has no proof of {name}");
-        table.push_str(&format!("| {} | {about} |\n", name.replace('_', " ")));
+    let kinds = catalogue(&laravel)?;
+    for (name, _) in &kinds {
+        ensure!(proofs.contains_key(name), "tests/data/isolation/isolation.php has no proof of {name}");
     }
+    let lines = kinds.iter().map(|(name, about)| format!("| {} | {about} |\n", name.replace('_', " ")));
+    let table: String = std::iter::once("| kind | what is put back |\n|---|---|\n".to_owned()).chain(lines).collect();
     let (begin, end) = ("<!-- made from catalogue.php -->\n", "<!-- end -->");
     let path: &Path = &project().join("docs/laravel.md");
     let page = std::fs::read_to_string(path)?;

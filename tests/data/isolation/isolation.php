@@ -90,4 +90,10 @@ return [
     // Static properties of the application.
     'static properties' => ['change' => '\App\Support\Keeper::$list[] = "left"; \App\Support\Keeper::set("left");', 'read' => 'return [\App\Support\Keeper::$list, \App\Support\Keeper::get(), \App\Support\Child::get()];'],
     'static properties of a class that a call loads' => ['change' => '\App\Support\Late::$left = 1;', 'read' => 'return \App\Support\Late::$left;', 'boot' => ''],
+
+    // What only a process of its own, or a server that ends its requests, gives.
+    'shutdown functions' => ['change' => 'register_shutdown_function(fn () => touch(base_path("shut-down")));', 'read' => 'clearstatcache(); return is_file(base_path("shut-down"));', 'boot' => '', 'process' => true],
+
+    // A view, whose file the test changes.
+    'views' => ['change' => '', 'read' => 'return view("left")->render();', 'boot' => '', 'process' => true],
 ];
