@@ -149,6 +149,7 @@ namespace Diffyne\Cluster\Loop {
             $store->setId($request->cookies->get($store->getName()));
             $store->setRequestOnHandler($request);
             $store->start();
+            \Diffyne\Cluster\Bridge::checkSession($store, $request);
         }
 
         /** Whether a container has already made a service. */
@@ -184,7 +185,7 @@ namespace Diffyne\Cluster\Loop {
                 match ($name) {
                     'events' => $copy instanceof Dispatcher && ($this->setContainerOfEvents)($copy, $sandbox),
                     'url' => $copy->setSessionResolver(static fn () => $sandbox['session'] ?? null),
-                    'view' => [$copy->setContainer($sandbox), $copy->share('app', $sandbox)],
+                    'view' => [$copy->setContainer($sandbox), $copy->share('app', $sandbox), $copy->share('__env', $copy)],
                     'validator', Gate::class => method_exists($copy, 'setContainer') && $copy->setContainer($sandbox),
                     default => null,
                 };
@@ -194,6 +195,7 @@ namespace Diffyne\Cluster\Loop {
                 $service->{$setter}($sandbox);
             }
             $this->isResolved($sandbox, 'auth') && $sandbox['auth']->forgetGuards();
+            class_exists(\Illuminate\View\Component::class, false) && \Illuminate\View\Component::forgetFactory();
             ob_start();
 
             return $sandbox;
