@@ -14,6 +14,7 @@
 
 namespace Diffyne\Cluster {
 
+    use BadMethodCallException;
     use Closure;
     use Composer\Autoload\ClassLoader;
     use Diffyne\Attributes\Computed;
@@ -21,7 +22,9 @@ namespace Diffyne\Cluster {
     use Diffyne\Attributes\Lazy;
     use Diffyne\Attributes\Locked;
     use Diffyne\Attributes\On;
+    use Diffyne\Attributes\QueryString;
     use Diffyne\Component;
+    use Diffyne\DiffyneManager;
     use Diffyne\Exceptions\RedirectException;
     use Diffyne\State\ComponentHydrator;
     use Diffyne\VirtualDOM\PatchSerializer;
@@ -37,7 +40,10 @@ namespace Diffyne\Cluster {
     use Illuminate\Http\Response;
     use Illuminate\Routing\Events\RouteMatched;
     use Illuminate\Routing\Route;
+    use Illuminate\Routing\Router;
+    use Illuminate\Session\NullSessionHandler;
     use Illuminate\Validation\ValidationException;
+    use Illuminate\View\Factory;
     use InvalidArgumentException;
     use RecursiveDirectoryIterator;
     use RecursiveIteratorIterator;
@@ -45,6 +51,7 @@ namespace Diffyne\Cluster {
     use ReflectionMethod;
     use ReflectionProperty;
     use RuntimeException;
+    use Symfony\Component\HttpFoundation\InputBag;
     use Throwable;
     use TypeError;
 
@@ -82,6 +89,9 @@ namespace Diffyne\Cluster {
             /** The reply to the last call: its head, and the client's JSON. */
             public ?array $reply = null;
 
+            /** What components see instead of the bridge's own route. */
+            public readonly EndpointRequest $endpoint;
+
             /** The transport of the current call. */
             public static string $transport = 'ajax';
 
@@ -96,6 +106,11 @@ namespace Diffyne\Cluster {
 
             /** @var array<string, array<string, true>> properties that a state may set, by class */
             private array $properties = [];
+
+            public function __construct()
+            {
+                $this->endpoint = new EndpointRequest();
+            }
 
             /** Installs the bridge. For an application's service provider. */
             public static function install(Application $app): self
@@ -112,6 +127,7 @@ namespace Diffyne\Cluster {
                 ], (array) $app['config']->get('diffyne.cluster', [])));
                 // Pages get the second signature with their first state. The package's own endpoint does not accept it.
                 $app->extend(Renderer::class, static fn (Renderer $renderer) => Locks::signingRenderer($renderer));
+                self::signMountParams($app);
                 $app['events']->listen(RouteMatched::class, static fn (RouteMatched $matched) => Locks::cutSignature($matched));
                 // Cached routes replace all others, so this one is added after they were loaded.
                 $app->afterBootstrapping(BootProviders::class, static function (Application $app) use ($bridge): void {
@@ -135,6 +151,8 @@ namespace Diffyne\Cluster {
                         $middleware::skipWhen($ours);
                     }
                 }
+                // Views that calls render may contain lazy components, too.
+                self::signMountParams($app);
                 $app->bound('diffyne.websocket.health') || $app->singleton('diffyne.websocket.health', WebSocketHealthChecker::class);
                 $csrf = 'Illuminate\Foundation\Http\Middleware\PreventRequestForgery';
                 $csrf = class_exists($csrf) ? $csrf : 'Illuminate\Foundation\Http\Middleware\VerifyCsrfToken';
@@ -144,6 +162,11 @@ namespace Diffyne\Cluster {
                     ->withoutMiddleware([$csrf]);
             }
 
+            private static function signMountParams(Application $app): void
+            {
+                $app->extend('diffyne', static fn (object $manager, Application $app) => Locks::signingManager($manager, $app));
+            }
+
             /** Handles the route. A pool's call is a request attribute, which no middleware changes and no header forges. */
             private function handle(Request $request): Response
             {
@@ -151,6 +174,8 @@ namespace Diffyne\Cluster {
                 if (! is_array($call)) {
                     return $this->handleHttp($request);
                 }
+                $request->attributes->set('diffyne.call', true);
+                $this->endpoint->replace($request, $call['head']['kind'], $call['payload']);
                 $this->reply = $this->runInSession($request, $call['head'], $call['payload']);
 
                 return new Response('', 204);
@@ -168,6 +193,8 @@ namespace Diffyne\Cluster {
                     return new Response((string) self::VERSION);
                 }
                 self::setBrowser($request, $head);
+                $request->attributes->set('diffyne.call', true);
+                $this->endpoint->replace($request, (string) ($head['kind'] ?? ''), $payload);
                 // A call's output would precede the reply. A pool buffers it by itself.
                 $levels = ob_get_level();
                 ob_start();
@@ -177,7 +204,8 @@ namespace Diffyne\Cluster {
                     $printed = ob_get_clean().$printed;
                 }
                 $printed === '' || error_log(strlen($printed).' bytes of output in a Diffyne call went nowhere: '.substr($printed, 0, 300));
-                $head = json_encode($reply['head'] + ['length' => strlen($reply['body'])], self::JSON);
+                // An exception's message may be no UTF-8.
+                $head = json_encode($reply['head'] + ['length' => strlen($reply['body'])], self::JSON | JSON_INVALID_UTF8_SUBSTITUTE);
 
                 return new Response($head."\n".$reply['body'], 200, ['Content-Type' => 'application/x-diffyne']);
             }
@@ -190,25 +218,74 @@ namespace Diffyne\Cluster {
                     return $this->run($head, $payload);
                 }
                 $before = $session->getId();
-                // A driver that stores nothing cannot lose a session.
-                $isStored = ! in_array(config('session.driver'), ['array', 'null', null], true);
-                $brought = $isStored && $request->cookies->has($session->getName());
+                $brought = self::bringsSession($request, $session);
                 $known = $session->has('_flash');
+                if ($brought && ! $known && self::requiresSession($head)) {
+                    self::discard($session);
+
+                    return self::sessionEndedReply();
+                }
                 $reply = $this->run($head, $payload);
                 $changed = $session->getId() !== $before;
                 $gone = $brought && ! $known && ! $changed;
                 // Another request has ended the session while this one ran: it must not be written again. A pool's
                 // sessions check that by themselves.
                 if (
-                    $known && $isStored && ! $changed && ! property_exists($session, 'endedElsewhere')
+                    $known && $brought && ! $changed && ! property_exists($session, 'endedElsewhere')
                     && in_array($session->getHandler()->read($before), ['', false, null], true)
                 ) {
-                    $session->flush();
+                    self::discard($session);
                     $gone = true;
                 }
                 $reply['head']['session'] = $changed ? 'changed' : ($gone ? 'gone' : 'same');
 
                 return $reply;
+            }
+
+            /** Whether a request has the cookie of a session. A driver that stores nothing cannot lose one. */
+            private static function bringsSession(Request $request, object $session): bool
+            {
+                $isStored = ! in_array(config('session.driver'), ['array', 'null', null], true);
+
+                return $isStored && $request->cookies->has($session->getName());
+            }
+
+            /**
+             * Whether a call must not run without the session that its connection has brought.
+             *
+             * When another tab logs in, the session of an open WebSocket ends. Its next call would be a guest's.
+             */
+            private static function requiresSession(array $head): bool
+            {
+                return ($head['session'] ?? '') === 'required' && $head['kind'] !== 'grant';
+            }
+
+            /** Stops a call of the fast path that opens a session which has ended. */
+            public static function checkSession(object $session, Request $request): void
+            {
+                if (self::hasLostSession($session, $request)) {
+                    throw new CallRejection('session_ended', '');
+                }
+            }
+
+            /** Whether such a call has opened a session that has ended. */
+            public static function hasLostSession(object $session, Request $request): bool
+            {
+                $call = $request->attributes->get('diffyne.call');
+
+                return is_array($call) && self::requiresSession($call) && ! $session->existed && self::bringsSession($request, $session);
+            }
+
+            public static function sessionEndedReply(): array
+            {
+                return self::reply(['outcome' => 'session_ended', 'session' => 'gone'], null);
+            }
+
+            /** Keeps a session that has ended from being written again. */
+            private static function discard(object $session): void
+            {
+                $session->flush();
+                $session->setHandler(new NullSessionHandler());
             }
 
             /** Sets the browser's address, scheme and host, which a worker with the right secret knows better than proxies. */
@@ -261,6 +338,7 @@ namespace Diffyne\Cluster {
                 self::$transport = $head['transport'] ?? 'ajax';
                 try {
                     $data = json_decode($payload, true, 512, JSON_THROW_ON_ERROR);
+                    $this->endpoint->fill($data);
 
                     return match ($head['kind']) {
                         'call', 'update' => $this->exchange($head, $data),
@@ -273,7 +351,9 @@ namespace Diffyne\Cluster {
                 } catch (ValidationException $invalid) {
                     return self::failureReply('validation', 'Validation failed', ['errors' => $invalid->errors()]);
                 } catch (Throwable $error) {
-                    return $this->exceptionReply($error);
+                    $isExchange = in_array($head['kind'], ['call', 'update'], true);
+
+                    return ($isExchange ? self::endpointReply($error) : null) ?? $this->exceptionReply($error);
                 } finally {
                     $this->renderer()->clearAllSnapshots();
                 }
@@ -288,19 +368,18 @@ namespace Diffyne\Cluster {
                 $base = (is_array($data['base'] ?? null) ? $data['base'] : []) + $state;
                 $known = Locks::verifiedState($class, array_intersect_key($state, $this->stateProperties($class)), $base, $trust);
                 $component = app(ComponentHydrator::class)->hydrate($class, $known, (string) $data['componentId']);
+                $views = new RenderState(app('view'));
+                $views->restore();
                 $this->renderer()->snapshotComponent($component);
                 if (is_array($data['errors'] ?? null)) {
                     $component->setErrorBag($data['errors']);
                 }
-                try {
-                    if ($head['kind'] === 'call') {
-                        $this->call($component, (string) $data['method'], $data['params'] ?? []);
-                    } else {
-                        $this->update($component, (string) $data['property'], $data['value'] ?? null, $state);
-                    }
-                } catch (RedirectException $redirect) {
-                    return self::successReply(['s' => true, 'redirect' => $redirect->getRedirectData()['redirect']]);
+                if ($head['kind'] === 'call') {
+                    $this->call($component, (string) $data['method'], $data['params'] ?? []);
+                } else {
+                    $this->update($component, (string) $data['property'], $data['value'] ?? null, $state);
                 }
+                $views->restore();
                 $minify = config('diffyne.performance.minify_patches', true);
                 $response = app(PatchSerializer::class)->toResponse($this->renderer()->renderUpdate($component), $minify);
                 // PHP encodes a filtered list as an object, which diffyne.js cannot read.
@@ -317,12 +396,14 @@ namespace Diffyne\Cluster {
                 if ((new ReflectionClass($class))->getAttributes(Lazy::class) === []) {
                     throw new CallRejection('not_lazy', 'Invalid component class');
                 }
-                $params = array_merge((array) ($data['params'] ?? []), (array) ($data['queryParams'] ?? []));
-                $choosable = array_diff_key(array_intersect_key($params, $this->stateProperties($class)), Locks::of($class)['protected']);
-                $component = app(ComponentHydrator::class)->mount($class, $choosable);
+                $trust = $head['trust'] ?? [];
+                $params = array_intersect_key((array) ($data['params'] ?? []), $this->stateProperties($class));
+                $params = Locks::mountParams($class, $params, is_array($trust) ? $trust : []);
+                $query = Locks::queryParams($class, (array) ($data['queryParams'] ?? []));
+                $component = app(ComponentHydrator::class)->mount($class, array_replace($params, $query));
                 $component->id = (string) $data['componentId'];
+                (new RenderState(app('view')))->restore();
                 $rendered = $this->renderer()->renderInitial($component);
-                $trust = $head['trust'] ?? 'upstream';
 
                 return self::reply(['outcome' => 'ok'], [
                     'success' => true,
@@ -470,11 +551,6 @@ namespace Diffyne\Cluster {
                 }
                 try {
                     $component->updateProperty($property, $value);
-                } catch (InvalidArgumentException $error) {
-                    // Thrown by the package's own check, or by a hook of the component?
-                    throw ($error->getTrace()[0]['function'] ?? '') === 'updateProperty'
-                        ? new CallRejection('property', $error->getMessage(), $property)
-                        : $error;
                 } catch (TypeError $error) {
                     $pattern = '/^Cannot assign (.+) to property .+::\$(\w+) of type (.+)$/';
                     if (preg_match($pattern, $error->getMessage(), $found) !== 1 || $found[2] !== $property) {
@@ -515,6 +591,17 @@ namespace Diffyne\Cluster {
                 return ['head' => $head, 'body' => $response === null ? '' : json_encode($response, self::JSON)];
             }
 
+            /** The reply to exceptions that the package's own endpoint answers with their own words, or follows. */
+            private static function endpointReply(Throwable $error): ?array
+            {
+                return match (true) {
+                    $error instanceof RedirectException => self::successReply(['s' => true, 'redirect' => $error->getRedirectData()['redirect']]),
+                    $error instanceof BadMethodCallException => self::failureReply('method', $error->getMessage()),
+                    $error instanceof InvalidArgumentException => self::failureReply('property', $error->getMessage()),
+                    default => null,
+                };
+            }
+
             /** An error of the application: reported there, and shown to clients in debug mode only. */
             private function exceptionReply(Throwable $error): array
             {
@@ -532,6 +619,161 @@ namespace Diffyne\Cluster {
             }
         }
 
+        /**
+         * Makes the request that components see: the one that a page would have sent to the package's own endpoint.
+         *
+         * The application's middleware has seen the bridge's route before.
+         */
+        final class EndpointRequest
+        {
+            /** Name and path of the package's routes, by kind of call. Grants have none of their own. */
+            private const ROUTES = [
+                'mount' => ['diffyne.loadLazy', '/update/lazy'],
+                'update' => ['diffyne.update', '/update'],
+            ];
+
+            /** Server variables that contain the path of a request. */
+            private const PATH_VARIABLES = ['REQUEST_URI', 'DOCUMENT_URI', 'PATH_INFO', 'PHP_SELF', 'SCRIPT_NAME', 'UNENCODED_URL'];
+
+            /** @var array<string, Route> */
+            private array $routes = [];
+
+            private static ?Closure $reset = null;
+
+            private static ?Closure $setCurrent = null;
+
+            /** @return array<string, string> the server variables that differ from those of the bridge's route */
+            public function serverVariables(string $kind, string $payload): array
+            {
+                return [
+                    'REQUEST_METHOD' => 'POST',
+                    'REQUEST_URI' => '/'.$this->route($kind)->uri(),
+                    'CONTENT_TYPE' => 'application/json',
+                    'CONTENT_LENGTH' => (string) strlen($payload),
+                ];
+            }
+
+            /** Makes this of a request to the bridge's route, which everybody holds who has asked for the request before. */
+            public function replace(Request $request, string $kind, string $payload): void
+            {
+                $variables = $this->serverVariables($kind, $payload);
+                foreach (self::PATH_VARIABLES as $name) {
+                    $path = $request->server->get($name);
+                    if (is_string($path) && str_ends_with($path, '/'.Bridge::PATH)) {
+                        $variables[$name] = substr($path, 0, -strlen('/'.Bridge::PATH)).'/'.$this->route($kind)->uri();
+                    }
+                }
+                $request->server->add($variables);
+                $request->headers->add(['Content-Type' => $variables['CONTENT_TYPE'], 'Content-Length' => $variables['CONTENT_LENGTH']]);
+                foreach (['X-HTTP-Method-Override', 'X-Diffyne-Bridge'] as $name) {
+                    $request->headers->remove($name);
+                    $request->server->remove('HTTP_'.strtoupper(strtr($name, '-', '_')));
+                }
+                self::$reset ??= Closure::bind(static function (Request $request, string $payload): void {
+                    [$request->content, $request->method, $request->format] = [$payload, null, null];
+                    [$request->pathInfo, $request->requestUri, $request->baseUrl, $request->basePath] = [null, null, null, null];
+                }, null, Request::class);
+                (self::$reset)($request, $payload);
+                $this->setCurrentRoute($request, $kind);
+            }
+
+            /** Makes the package's route the current one. */
+            public function setCurrentRoute(Request $request, string $kind): Route
+            {
+                $route = clone $this->route($kind);
+                $route->setContainer(app())->bind($request);
+                $request->setRouteResolver(static fn () => $route);
+                app()->instance(Route::class, $route);
+                self::$setCurrent ??= Closure::bind(static function (Router $router, Route $route, Request $request): void {
+                    [$router->current, $router->currentRequest] = [$route, $request];
+                }, null, Router::class);
+                (self::$setCurrent)(app('router'), $route, $request);
+
+                return $route;
+            }
+
+            /** Gives the call's message, which is decoded already, to the request, and what middleware has added to its input. */
+            public function fill(mixed $data): void
+            {
+                $request = app('request');
+                $added = $request->request->all();
+                $input = new InputBag($added === [] ? (array) $data : array_replace((array) $data, $added));
+                $request->request = $input;
+                $request->setJson($input);
+            }
+
+            private function route(string $kind): Route
+            {
+                $kind = $kind === 'mount' ? 'mount' : 'update';
+
+                return $this->routes[$kind] ??= self::findRoute(...self::ROUTES[$kind]);
+            }
+
+            private static function findRoute(string $name, string $path): Route
+            {
+                $routes = app('router')->getRoutes();
+                $uri = trim((string) config('diffyne.route_prefix', '_diffyne'), '/').$path;
+                $route = $routes->getByName($name);
+                foreach ($route === null ? $routes->getRoutes() : [] as $other) {
+                    if ($other->uri() === $uri && in_array('POST', $other->methods(), true)) {
+                        $route = $other;
+                    }
+                }
+                $route ??= (new Route(['POST'], $uri, ['uses' => static fn () => null, 'as' => $name]))->setRouter(app('router'));
+
+                // Compiled once, and not for each call.
+                return $route->bind(Request::create('http://localhost/'.$uri, 'POST'));
+            }
+        }
+
+        /** What a view factory holds while it renders. All renderings of a call begin with the same. */
+        final class RenderState
+        {
+            /** What only a rendering sets, and an interrupted one leaves behind. */
+            private const OPEN = [
+                'renderCount' => 0, 'sectionStack' => [], 'pushStack' => [], 'componentStack' => [], 'componentData' => [],
+                'currentComponentData' => [], 'slots' => [], 'slotStack' => [], 'fragmentStack' => [], 'loopsStack' => [],
+                'translationReplacements' => [],
+            ];
+
+            /** What an application may also set before it renders: a provider that pushes onto a stack, for example. */
+            private const CONTENT = ['sections', 'pushes', 'prepends', 'renderedOnce', 'fragments'];
+
+            private static ?Closure $read = null;
+
+            private static ?Closure $write = null;
+
+            /** @var array<string, mixed> */
+            private array $state = [];
+
+            public function __construct(private object $views)
+            {
+                if (! $views instanceof Factory) {
+                    return;
+                }
+                self::$read ??= Closure::bind(static function (Factory $views, array $names): array {
+                    $state = [];
+                    foreach ($names as $name) {
+                        $state[$name] = $views->{$name};
+                    }
+
+                    return $state;
+                }, null, Factory::class);
+                self::$write ??= Closure::bind(static function (Factory $views, array $state): void {
+                    foreach ($state as $name => $value) {
+                        $views->{$name} = $value;
+                    }
+                }, null, Factory::class);
+                $this->state = self::OPEN + (self::$read)($views, self::CONTENT);
+            }
+
+            /** Brings the factory into the state that it had at the start of the call. */
+            public function restore(): void
+            {
+                $this->state === [] || (self::$write)($this->views, $this->state);
+            }
+        }
+
         /** Locked properties, which clients see and must not change: verifies and signs their values. */
         final class Locks
         {
@@ -540,20 +782,23 @@ namespace Diffyne\Cluster {
 
             private const JSON = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR;
 
+            /** The parameter with the lock over a mount's other parameters. No property has such a name. */
+            private const PARAMS_LOCK = 'diffyne:lock';
+
             /** The most component files that are searched. */
             private const FILES_MAX = 2000;
 
-            /** @var array<string, array{visible: array<string, true>, locked: array<string, true>, protected: array<string, true>}> */
+            /** @var array<string, array{visible: array<string, true>, locked: array<string, true>, protected: array<string, true>, query: array<string, string>}> */
             private static array $classes = [];
 
             /** @var array<string, bool> */
             private static array $unique = [];
 
             /**
-             * The properties of a class: the visible ones, the locked ones among them, and those whose values clients may
-             * not choose.
+             * The properties of a class: the visible ones, the locked ones among them, those whose values clients may not
+             * choose, and the names that some have in the page's address.
              *
-             * @return array{visible: array<string, true>, locked: array<string, true>, protected: array<string, true>}
+             * @return array{visible: array<string, true>, locked: array<string, true>, protected: array<string, true>, query: array<string, string>}
              */
             public static function of(string $class): array
             {
@@ -569,7 +814,7 @@ namespace Diffyne\Cluster {
             {
                 $hidden = array_fill_keys($hidden, true);
                 $locked = array_fill_keys([...$locked, ...$computed], true);
-                $names = [];
+                $names = $query = [];
                 foreach ((new ReflectionClass($class))->getProperties(ReflectionProperty::IS_PUBLIC) as $property) {
                     $name = $property->getName();
                     if ($property->isStatic() || $property->getDeclaringClass()->getName() === Component::class) {
@@ -579,10 +824,18 @@ namespace Diffyne\Cluster {
                     // Such a computed property is not part of the state.
                     $property->getAttributes(Computed::class) === [] || $hidden[$name] = true;
                     $property->getAttributes(Locked::class) === [] || $locked[$name] = true;
+                    foreach ($property->getAttributes(QueryString::class) as $attribute) {
+                        $query[$name] = $attribute->newInstance()->as ?? $name;
+                    }
                 }
                 $visible = array_diff_key($names, $hidden);
 
-                return ['visible' => $visible, 'locked' => array_intersect_key($locked, $visible), 'protected' => $hidden + $locked];
+                return [
+                    'visible' => $visible,
+                    'locked' => array_intersect_key($locked, $visible),
+                    'protected' => $hidden + $locked,
+                    'query' => $query,
+                ];
             }
 
             /**
@@ -622,9 +875,48 @@ namespace Diffyne\Cluster {
                 if ($values === [] || in_array($trust, ['upstream', 'upstream form'], true)) {
                     return $signature;
                 }
-                $names = rtrim(strtr(base64_encode(json_encode(array_keys($values), self::JSON)), '+/', '-_'), '=');
 
-                return $signature.'.'.self::lock($component::class, $component->id, $values).'.'.$names;
+                return $signature.'.'.self::lock($component::class, $component->id, $values).'.'.self::encodedNames($values);
+            }
+
+            /**
+             * The parameters with which a client may mount a class.
+             *
+             * Of those that are locked, hidden or computed these are the ones that the page's server has signed.
+             *
+             * @param array<string, mixed> $params the client's, of public properties
+             * @param list<string>         $signed the names whose lock the worker has verified
+             */
+            public static function mountParams(string $class, array $params, array $signed): array
+            {
+                return array_diff_key($params, array_diff_key(self::of($class)['protected'], array_flip($signed)));
+            }
+
+            /** The values of properties that the page has in its address, by their names there. None of them is protected. */
+            public static function queryParams(string $class, array $query): array
+            {
+                $values = [];
+                foreach (array_diff_key(self::of($class)['query'], self::of($class)['protected']) as $property => $name) {
+                    isset($query[$name]) && $values[$property] = $query[$name];
+                }
+
+                return $values;
+            }
+
+            /** The parameters of a lazy component for its page, with a lock over those that clients may not choose. */
+            public static function signedParams(string $class, array $params): array
+            {
+                $values = array_intersect_key($params, self::of($class)['protected']);
+                if ($values === []) {
+                    return $params;
+                }
+
+                return $params + [self::PARAMS_LOCK => self::lock($class, '', $values).'.'.self::encodedNames($values)];
+            }
+
+            private static function encodedNames(array $values): string
+            {
+                return rtrim(strtr(base64_encode(json_encode(array_keys($values), self::JSON)), '+/', '-_'), '=');
             }
 
             public static function lock(string $class, string $id, array $values): string
@@ -723,11 +1015,35 @@ namespace Diffyne\Cluster {
                 };
             }
 
+            /** The package's manager, whose lazy components get their parameters signed. */
+            public static function signingManager(object $manager, Application $app): object
+            {
+                $method = $manager::class === DiffyneManager::class ? new ReflectionMethod($manager, 'mountLazy') : null;
+                if ($method?->getNumberOfParameters() !== 3) {
+                    return $manager;
+                }
+                $signing = new class ($app) extends DiffyneManager {
+                    protected function mountLazy(string $componentClass, array $params, Lazy $lazyAttr): string
+                    {
+                        return parent::mountLazy($componentClass, Locks::signedParams($componentClass, $params), $lazyAttr);
+                    }
+                };
+                foreach ($manager->getComponents() as $alias => $class) {
+                    $signing->component($alias, $class);
+                }
+
+                return $signing;
+            }
+
             /** Cuts our part off the signature for the package's own endpoint, which would refuse it. */
             public static function cutSignature(RouteMatched $matched): void
             {
+                $isCall = $matched->request->attributes->has('diffyne.call');
+                if ($isCall || ! str_starts_with(ltrim($matched->route->getActionName(), '\\'), 'Diffyne\\')) {
+                    return;
+                }
                 $signature = $matched->request->input('signature');
-                if (is_string($signature) && str_contains($signature, '.') && str_starts_with(ltrim($matched->route->getActionName(), '\\'), 'Diffyne\\')) {
+                if (is_string($signature) && str_contains($signature, '.')) {
                     $matched->request->merge(['signature' => explode('.', $signature, 2)[0]]);
                 }
             }
@@ -782,7 +1098,8 @@ namespace Diffyne\Cluster {
             {
                 [$request, $response] = [$handled->request, $handled->response];
                 $route = $request->route();
-                if (! $route instanceof Route || ! str_starts_with(ltrim($route->getActionName(), '\\'), 'Diffyne\\') || ! $request->isMethod('POST')) {
+                // A worker publishes the events of its own calls.
+                if ($request->attributes->has('diffyne.call') || ! $route instanceof Route || ! str_starts_with(ltrim($route->getActionName(), '\\'), 'Diffyne\\') || ! $request->isMethod('POST')) {
                     return;
                 }
                 $bySecret = (string) $request->header('X-Diffyne-Bridge');

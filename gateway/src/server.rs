@@ -238,6 +238,7 @@ fn context(
         clock: Clock::default(),
         quota,
         grants: Arc::new(Grants::new(&settings.signing_keys, &settings.cookie_keys, settings.grant_life)),
+        ended_sessions: Arc::default(),
         handshakes: Arc::new(AtomicUsize::new(0)),
         requests: Arc::new(AtomicUsize::new(0)),
         stopping: CancellationToken::new(),

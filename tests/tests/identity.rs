@@ -36,12 +36,17 @@ const LIES: [(&str, &str); 11] = [
 
 /// A request for `shop.test` with these headers.
 fn post(port: u16, headers: &[(&str, &str)], body: &str) -> anyhow::Result<HttpResponse> {
+    post_to(port, &[&[("Host", "shop.test")], headers].concat(), body)
+}
+
+/// A request with these headers, `Host` among them.
+fn post_to(port: u16, headers: &[(&str, &str)], body: &str) -> anyhow::Result<HttpResponse> {
     let lines: String = headers.iter().flat_map(|(name, value)| [*name, ": ", *value, "\r\n"]).collect();
     let length = body.len();
     http(
         port,
         &format!(
-            "POST /_diffyne/update HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\nContent-Type: application/json\r\n\
+            "POST /_diffyne/update HTTP/1.1\r\nConnection: close\r\nContent-Type: application/json\r\n\
              Content-Length: {length}\r\n{lines}\r\n{body}"
         ),
     )
@@ -141,6 +146,37 @@ async fn an_application_sees_what_a_trusted_proxy_says_whatever_proxies_it_trust
         let expected = json!({"ip": "127.0.0.1", "ips": ["127.0.0.1"], "host": "inner", "port": 6001, "secure": false,
             "url": "http://inner:6001/reset", "forwarded": []});
         assert_eq!(seen, expected);
+    }
+    Ok(())
+}
+
+for_runtimes!(addresses_are_made_for_the_page_where_it_may_act_as_its_user: fast_path = FastPath, kernel = Kernel, http = Http,
+    http_without = HttpWithoutBridge, fastcgi = FastCgi, fastcgi_without = FastCgiWithoutBridge);
+async fn addresses_are_made_for_the_page_where_it_may_act_as_its_user(runtime: Runtime) -> anyhow::Result<()> {
+    let laravel = Laravel::that_trusts_every_proxy()?;
+    let deployment = laravel.deploy(runtime, 1)?;
+    let listed = "*,http://pages.test:8000,https://*.pages.test";
+    let shape = deployment.shape.clone().gateway("--ws-cors-origins", listed);
+    let cluster = Cluster::start(shape.gateway("--app-url", "https://shop.test"))?;
+    let (port, socket) = (cluster.gateways[0].port, cluster.gateways[0].port.to_string());
+    for (origin, expected) in [
+        ("http://pages.test:8000", "http://pages.test:8000"),
+        ("https://a.pages.test", "https://a.pages.test"),
+        ("https://shop.test", "https://shop.test"),
+        // These act as guests: the address is the gateway's.
+        ("http://pages.test:8001", "http://shop.test"),
+        ("https://evil.test", "http://shop.test"),
+        ("null", "http://shop.test"),
+    ] {
+        let host = ("Host", "shop.test:6001");
+        let by_socket = ask_over_socket(&format!("ws://127.0.0.1:{socket}/"), &[host, ("Origin", origin)]).await?;
+        let body = identity_call().to_string();
+        let by_ajax = identity_in(&post_to(port, &[host, ("Origin", origin)], &body)?.message()?)?;
+        for (how, seen) in [("socket", by_socket), ("AJAX", by_ajax)] {
+            let url = if expected == "http://shop.test" { "http://shop.test:6001" } else { expected };
+            assert_eq!(seen["url"], format!("{url}/reset"), "{origin} by {how}: {seen}");
+            assert_eq!(seen["secure"], expected.starts_with("https"), "{origin} by {how}: {seen}");
+        }
     }
     Ok(())
 }

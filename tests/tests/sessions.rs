@@ -278,7 +278,7 @@ async fn a_component_sees_the_request_as_over_ajax(runtime: Runtime) -> anyhow::
         ("x-diffyne-client-id", client.id.as_str()),
         ("accept-language", "de-AT"),
         ("authorization", "Bearer of-the-user"),
-        ("path", "_diffyne-bridge"),
+        ("path", "_diffyne/update"),
         ("host", "shop.test"),
     ] {
         assert_eq!(seen[name], value, "{name}: {seen}");

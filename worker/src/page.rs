@@ -43,7 +43,7 @@ impl<'a> Page<'a> {
         };
         let component = self.engine.registry.get(class);
         if let Some(placeholder) = component.and_then(|component| component.placeholder()) {
-            return Ok(lazy_wrapper(class, &params, placeholder));
+            return Ok(lazy_wrapper(class, self.engine.signed_params(class, params), placeholder));
         }
         let mounted = self.engine.mount(class, params, &self.query, self.client.clone()).await?;
         Ok(wrapper(&mounted))
@@ -87,8 +87,8 @@ fn wrapper(mounted: &MountedComponent) -> String {
     open_tag(&attributes, " data-diffyne-component data-diffyne-loaded") + &mounted.html + "</div>"
 }
 
-fn lazy_wrapper(class: &str, params: &Map<String, Value>, placeholder: &str) -> String {
-    let params = Value::Object(params.clone()).to_string();
+fn lazy_wrapper(class: &str, params: Map<String, Value>, placeholder: &str) -> String {
+    let params = Value::Object(params).to_string();
     let id = new_component_id();
     let attributes =
         [("diff:id", id.as_str()), ("diff:class", class), ("diff:name", short_name(class)), ("diff:params", &params)];

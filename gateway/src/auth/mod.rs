@@ -4,12 +4,14 @@
 //! * [`authority`], [`origin`], [`proxy`]: hosts and origins, trusted pages, and the headers of trusted proxies
 //! * [`cookie_header`]: the browser's cookies, in the form that workers get; [`cookie_store`]: cookies set since the
 //!   handshake; [`sealed_cookies`]: new cookies on their way back to the browser
+//! * [`ended_sessions`]: which connections have lost their session
 //! * [`grant`]: the signed right to subscribe; [`session_identity`]: the session that a grant belongs to
 
 pub(crate) mod admission;
 pub(crate) mod authority;
 mod cookie_header;
 pub(crate) mod cookie_store;
+pub(crate) mod ended_sessions;
 pub(crate) mod grant;
 mod origin;
 mod proxy;

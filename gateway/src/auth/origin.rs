@@ -131,16 +131,17 @@ impl OriginPolicy {
         origin: Option<&str>,
         route: ForwardedRequest,
     ) -> (Scheme, Option<Authority>) {
-        if let (PageTrust::Application, Some(application)) = (trust, &self.application) {
-            return (application.scheme, Some(application.authority.clone()));
+        let page = match trust {
+            PageTrust::Application => self.application.clone(),
+            // Addresses that the application makes are for the page, which may be on another host or port than the socket.
+            PageTrust::Own => origin.and_then(Origin::parse),
+            PageTrust::Guest(_) => None,
+        };
+        if let Some(page) = page {
+            return (page.scheme, Some(page.authority));
         }
         let host = route.host.or_else(|| self.application.as_ref().map(|application| application.authority.clone()));
-        let by_setting = || host.as_ref().and_then(|host| self.scheme_of(host));
-        let by_page = || {
-            let page = Origin::parse(origin?)?;
-            (trust == PageTrust::Own && page.is_on(host.as_ref()?)).then_some(page.scheme)
-        };
-        let scheme = route.scheme.or_else(by_setting).or_else(by_page);
+        let scheme = route.scheme.or_else(|| host.as_ref().and_then(|host| self.scheme_of(host)));
         (scheme.unwrap_or(Scheme::Http), host)
     }
 }
@@ -269,5 +270,18 @@ mod tests {
             "http://a.test:8000"
         );
         assert_eq!(seen(None, None, "", None), "http://-");
+        // A page elsewhere that acts as its user: the address is the page's.
+        let listed = |origin: &str| {
+            let origins = origins("*, http://shop.test:8000, https://*.pages.test, app://phone", None);
+            let route = route(Some(Scheme::Http), "socket.test:6001");
+            let trust = origins.trust(Some(origin), &route);
+            let (scheme, host) = origins.resolve(trust, Some(origin), route);
+            format!("{}://{}", scheme.as_str(), host.map_or("-".to_owned(), |host| host.to_string()))
+        };
+        assert_eq!(listed("http://shop.test:8000"), "http://shop.test:8000");
+        assert_eq!(listed("https://a.pages.test"), "https://a.pages.test");
+        for elsewhere in ["app://phone", "http://shop.test:8001", "http://a.pages.test", "null"] {
+            assert_eq!(listed(elsewhere), "http://socket.test:6001", "{elsewhere}");
+        }
     }
 }

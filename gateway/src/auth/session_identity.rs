@@ -24,7 +24,7 @@ const COOKIES_MAX: usize = 64;
 const COOKIE_BYTES_MAX: usize = 8 * 1024;
 
 /// A session, as a digest. Two connections of one session have equal digests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionIdentity([u8; 32]);
 
 impl SessionIdentity {

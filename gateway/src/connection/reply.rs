@@ -21,6 +21,9 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
     let context =
         CallContext { client: &connection.caller.id, cause_depth: pending.cause_depth, started: pending.started };
     let ids = completion::complete(shard, &context, result);
+    // By the cookies with which the call was made.
+    let lost_session = matches!(result, RelayResult::Reply(reply) if reply.session == SessionChange::Gone)
+        .then(|| shard.grants.session(&connection.caller));
     connection.account.release(HeldKind::Calls, pending.held_bytes());
     let frame = match result {
         RelayResult::Reply(reply) => {
@@ -33,11 +36,10 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
     };
     let frame = if frame.len() > shard.settings.outbox_bytes_max { too_large(pending) } else { frame };
     shard.hub.push(connection, frame);
-    if let RelayResult::Reply(reply) = result
-        && reply.session == SessionChange::Gone
-    {
+    if let Some(session) = lost_session {
         // The session ended elsewhere, in another tab for example. The browser's cookies are newer than this
         // connection's.
+        shard.ended_sessions.lost(&connection.caller.headers, session);
         shard.hub.send_disconnect(connection, "the session has ended", ReconnectPolicy::AfterMs(0));
         connection.drain();
     }

@@ -94,12 +94,13 @@ async fn start_session(
         }
     });
     let Some(((reader, writer), early)) = socket else { return };
-    let caller = Caller {
+    let mut caller = Caller {
         id: format!("{:016x}{:016x}", random_bits(), random_bits()),
         ip: identity.ip.to_string(),
         headers: identity.headers,
         cookies: CookieStore::default(),
     };
+    shard.ended_sessions.require(&mut caller, |caller| shard.grants.session(caller));
     let terms = shard.terms(ticket);
     let connection = Connection::new(writer, caller, terms, shard.hub.now());
     shard.hub.insert(&connection);

@@ -16,6 +16,7 @@ use super::delivery::Clock;
 use super::history::HistoryLimits;
 use super::hub::Hub;
 use crate::auth::admission::Admission;
+use crate::auth::ended_sessions::EndedSessions;
 use crate::auth::grant::Grants;
 use crate::auth::sealed_cookies::SealedCookies;
 use crate::connection::account::Rates;
@@ -54,6 +55,8 @@ pub struct GatewayContext {
     pub quota: Arc<Quota>,
     /// Signs and verifies grants.
     pub grants: Arc<Grants>,
+    /// Sessions that have ended under a connection.
+    pub ended_sessions: Arc<EndedSessions>,
     /// The number of connections that are not a WebSocket yet.
     pub handshakes: Arc<AtomicUsize>,
     /// The number of AJAX calls that have no response yet.
@@ -96,6 +99,8 @@ pub struct Shard {
     pub quota: Arc<Quota>,
     /// Signs and verifies grants.
     pub grants: Arc<Grants>,
+    /// Sessions that have ended under a connection.
+    pub ended_sessions: Arc<EndedSessions>,
     /// The HTTP connections of this thread that have sent no request.
     pub idle: Rc<IdleConnections>,
     /// The number of connections that are not a WebSocket yet, over all threads.
@@ -172,6 +177,7 @@ impl Shard {
                 scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
                 quota: Arc::clone(&context.quota),
                 grants: Arc::clone(&context.grants),
+                ended_sessions: Arc::clone(&context.ended_sessions),
                 idle: Rc::default(),
                 handshakes: Arc::clone(&context.handshakes),
                 requests: Arc::clone(&context.requests),

@@ -203,6 +203,12 @@ pub struct ResponseEvent<'a> {
     pub params: &'a [u8],
 }
 
+/// The header of a client that tells whether its calls may run without the session that it has brought. A gateway sets
+/// it, never a browser.
+pub const SESSION_HEADER: &str = "x-diffyne-session";
+/// The value of [`SESSION_HEADER`]: such a call is refused when the session has ended.
+pub const SESSION_REQUIRED: &str = "required";
+
 /// What a call did to the user's session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -15,6 +15,6 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use frame::{FRAME_OVERHEAD_MAX, Frame};
 pub use messages::{
     Bytes, Call, CallId, CallKind, Cause, Challenge, Client, Empty, Hello, Outcome, Pong, Proof, Refuse, Reply,
-    ResponseEvent, SessionChange, Transport,
+    ResponseEvent, SESSION_HEADER, SESSION_REQUIRED, SessionChange, Transport,
 };
 pub use version::{VERSIONS, VersionRange};

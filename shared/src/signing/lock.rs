@@ -26,6 +26,13 @@ use super::key::SigningKey;
 use super::signature::to_hex;
 use super::signer::{LockedValues, Signer};
 
+/// The parameter of a mount that carries the lock over those of the others that clients must not choose. No property
+/// has such a name, so that the package's own endpoint ignores it.
+pub const PARAMS_LOCK: &str = "diffyne:lock";
+
+/// The component id in locks over parameters: one mount is like another, and no component has this id.
+const NO_COMPONENT: &str = "";
+
 /// Names that one lock may cover; a class has fewer properties.
 const NAMES_MAX: usize = 256;
 
@@ -89,10 +96,32 @@ impl Signer {
         }
         let values: Map<String, Value> =
             names.iter().filter_map(|name| state.get(name).map(|value| ((*name).to_owned(), value.clone()))).collect();
-        let lock = to_hex(&mac(&self.keys[0], class, component_id, &values).finalize().into_bytes());
+        format!("{signature}.{}", self.lock(class, component_id, &values))
+    }
+
+    /// `LOCK.NAMES` over these values.
+    fn lock(&self, class: &str, component_id: &str, values: &Map<String, Value>) -> String {
+        let lock = to_hex(&mac(&self.keys[0], class, component_id, values).finalize().into_bytes());
         let names: Value = values.keys().map(String::as_str).collect();
-        let names = URL_SAFE_NO_PAD.encode(names.to_string());
-        format!("{signature}.{lock}.{names}")
+        format!("{lock}.{}", URL_SAFE_NO_PAD.encode(names.to_string()))
+    }
+
+    /// Adds the lock to a lazy component's parameters on a page, where clients must not choose some of them. The
+    /// package's own rules do not know it, and do not need to: it is made whichever locked values are accepted.
+    pub fn lock_params(&self, class: &str, params: &mut Map<String, Value>, is_protected: impl Fn(&str) -> bool) {
+        let values: Map<String, Value> = params
+            .iter()
+            .filter(|(name, _)| is_protected(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        if !values.is_empty() {
+            params.insert(PARAMS_LOCK.to_owned(), self.lock(class, NO_COMPONENT, &values).into());
+        }
+    }
+
+    /// The parameters of a mount that the page's server has chosen, by their names; `None` when no lock fits.
+    pub fn locked_params(&self, class: &str, params: &Map<String, Value>) -> Option<Vec<String>> {
+        self.locked_names(class, NO_COMPONENT, params, params.get(PARAMS_LOCK)?.as_str()?)
     }
 
     /// The names whose values in this state a lock covers, for this class and component; `None` when it does not fit.

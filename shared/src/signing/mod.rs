@@ -15,6 +15,7 @@ mod signer;
 pub use canonical::{EmptyStrings, canonical_json};
 pub use fingerprint::fingerprint;
 pub use key::{KeyError, SigningKey};
+pub use lock::PARAMS_LOCK;
 pub use php_number::format_float;
 pub use signature::SignatureParts;
 pub use signer::{LockedValues, Purpose, Signer, Verdict, VerifyState};

@@ -173,7 +173,8 @@ impl BridgeReply {
             outcome: error.outcome(),
             status: error.status(),
             data: error.response(call.kind, call.transport, call.debug, &place).to_string().into_bytes(),
-            set_cookie: self.set_cookie,
+            // The cookies of a session that has ended would replace newer ones.
+            set_cookie: if error == CallError::SessionEnded { Vec::new() } else { self.set_cookie },
             session: self.session.unwrap_or_default(),
             ..CallResult::default()
         }
@@ -193,6 +194,7 @@ impl BridgeReply {
             "property" => CallError::Property(error),
             "unknown_component" => CallError::UnknownComponent(name),
             "unsigned" => CallError::Unsigned,
+            "session_ended" => CallError::SessionEnded,
             "not_lazy" => CallError::NotLazy(name),
             "refused" => CallError::Refused(self.status),
             "timed_out" => CallError::TimedOut,

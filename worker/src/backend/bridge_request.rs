@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use diffyne_shared::rpc::{CallKind, Transport};
+use diffyne_shared::rpc::{CallKind, SESSION_HEADER, Transport};
 use serde::Serialize;
 
 use crate::call::message::LockCoverage;
@@ -44,18 +44,22 @@ pub(super) struct BridgeRequest<'a> {
     /// The value of the `Cookie` header, for PHP to parse as its own server would. Over HTTP it is a header instead.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) cookie: String,
+    /// `required`: the call must not run without the session that its connection has brought.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    session: &'a str,
 }
 
 /// The head of a call.
 pub(super) fn head<'a>(job: &'a Job, coverage: &'a LockCoverage) -> BridgeRequest<'a> {
     let client = &job.client;
-    let (mut host, mut scheme) = (None, None);
+    let (mut host, mut scheme, mut session) = (None, None, "");
     let mut headers: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(FORWARDED.len() + 4);
     for (name, value) in client.headers.lines().filter_map(|line| line.split_once(": ")) {
         match name {
             "host" => _ = host.get_or_insert(value),
             // Set by the gateway, never by the client.
             "x-forwarded-proto" => _ = scheme.get_or_insert(value),
+            SESSION_HEADER => session = value,
             _ => {
                 let Some(forwarded) = FORWARDED.iter().find(|forwarded| **forwarded == name) else { continue };
                 if headers.iter().all(|(other, _)| other != forwarded) {
@@ -85,6 +89,7 @@ pub(super) fn head<'a>(job: &'a Job, coverage: &'a LockCoverage) -> BridgeReques
         scheme: scheme.unwrap_or("http"),
         headers,
         cookie: cookies::header(&client.headers),
+        session,
     }
 }
 

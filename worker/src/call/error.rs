@@ -29,6 +29,9 @@ pub enum CallError {
     UnknownComponent(String),
     /// The class is not lazy, so pages may not mount it.
     NotLazy(String),
+    /// The session that the connection began with has ended: another tab has logged in or out. The call was not run, or
+    /// only until it asked who its user is.
+    SessionEnded,
     /// The application's framework responded instead of the component, with this status.
     Refused(u16),
     /// The call ran until its deadline and was ended.
@@ -46,6 +49,7 @@ impl<E: std::error::Error> From<E> for CallError {
 const UNSIGNED: &str = "No signature covers the locked properties of this component. Reload the page.";
 const WRONG_SIGNATURE: &str = "Invalid state signature. State may have been tampered with.";
 const NOT_LAZY: &str = "Invalid component class";
+const SESSION_ENDED: &str = "Your session has changed in another tab. Try again, please.";
 const GENERAL: &str = "An error occurred while processing your request.";
 
 impl CallError {
@@ -60,7 +64,7 @@ impl CallError {
             Self::Invalid(_) | Self::Validation(_) | Self::NotLazy(_) => Outcome::ValidationError,
             Self::UnknownMethod(_) | Self::Method(_) => Outcome::MethodError,
             Self::UnknownProperty(_) | Self::Property(_) => Outcome::PropertyError,
-            Self::Security | Self::Unsigned => Outcome::SecurityError,
+            Self::Security | Self::Unsigned | Self::SessionEnded => Outcome::SecurityError,
             Self::UnknownComponent(_) => Outcome::UnknownComponent,
             Self::TimedOut | Self::Refused(_) | Self::Exception(_) => Outcome::ServerError,
         }
@@ -81,7 +85,7 @@ impl CallError {
             Self::Refused(status) if (400..600).contains(status) => *status,
             Self::TimedOut => 504,
             // A redirect, to a login page for example.
-            Self::Refused(300..400) => 401,
+            Self::SessionEnded | Self::Refused(300..400) => 401,
             Self::Refused(_) | Self::Exception(_) => 500,
         }
     }
@@ -167,6 +171,7 @@ impl CallError {
             }
             Self::Method(text) => typed(text, "method_error"),
             Self::Property(text) => typed(text, "property_error"),
+            Self::SessionEnded => typed(SESSION_ENDED, "session_ended"),
             Self::TimedOut => typed("The call took too long. It may or may not have run.", "timeout"),
             Self::Refused(_) => typed(self.refusal_text(), "server_error"),
             _ => typed(GENERAL, "server_error"),

@@ -119,7 +119,13 @@ impl LockCoverage {
         if signer.covers(&message.base(), id, signature) { Self::WholeState } else { Self::Nothing }
     }
 
-    fn names(&self) -> &[String] {
+    /// Which parameters of a mount the page's server has signed.
+    fn of_params(message: &CallMessage<'_>, class: &str, signer: &Signer) -> Self {
+        let params = object(&message.params);
+        params.and_then(|params| signer.locked_params(class, &params)).map_or(Self::Nothing, Self::Names)
+    }
+
+    pub(crate) fn names(&self) -> &[String] {
         if let Self::Names(names) = self { names } else { &[] }
     }
 }
@@ -173,13 +179,8 @@ impl<'a> VerifiedCall<'a> {
             CallKind::Update => (Purpose::Update, message.property.get().ok_or_else(|| missing("Property"))?, "update"),
             CallKind::Mount => {
                 let (member, method) = ("mount".into(), "mount".into());
-                return Ok(Self {
-                    id: id.into(),
-                    class: class.into(),
-                    member,
-                    method,
-                    coverage: LockCoverage::Nothing,
-                });
+                let coverage = LockCoverage::of_params(message, class, signer);
+                return Ok(Self { id: id.into(), class: class.into(), member, method, coverage });
             }
             CallKind::Grant => return Ok(VerifiedCall::grant()),
         };

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use arc_swap::ArcSwap;
 use diffyne_shared::rpc::{CallKind, Outcome};
-use diffyne_shared::signing::{Signer, fingerprint};
+use diffyne_shared::signing::{PARAMS_LOCK, Signer, fingerprint};
 use diffyne_shared::telemetry::{self, LogThrottle};
 use futures_util::FutureExt as _;
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ use super::context::{App, ComponentEvent, Context};
 use super::lifecycle::{Action, Component, Transition};
 use super::response::{CallResponse, ComponentUpdate};
 use super::{Registry, grant, locked_state};
-use crate::call::message::{CallMessage, LockedProperties, VerifiedCall, invalid, object};
+use crate::call::message::{CallMessage, LockCoverage, LockedProperties, VerifiedCall, invalid, object};
 use crate::call::{BroadcastEvent, CallError, CallResult, ClientInfo, redirect};
 use crate::vdom::{diff, parse};
 
@@ -109,7 +109,7 @@ impl Engine {
             labels.method = method.into_owned();
         }
         if kind == CallKind::Mount {
-            return self.mount_lazy(&**component, &message, &id, client).await;
+            return self.mount_lazy(&**component, &message, (&id, &coverage), client).await;
         }
         let state = locked_state::verified_state(&self.registry, &**component, &message, &coverage)?;
         let action = match kind {
@@ -167,12 +167,13 @@ impl Engine {
         self.signer.load().sign_locked(component.class(), id, state, component.locked())
     }
 
-    /// Mounts a lazy component that a page asks for.
+    /// Mounts a lazy component that a page asks for, with the parameters that clients may choose or the page's server
+    /// has signed.
     async fn mount_lazy(
         &self,
         component: &dyn Component,
         message: &CallMessage<'_>,
-        id: &str,
+        (id, coverage): (&str, &LockCoverage),
         client: ClientInfo,
     ) -> Result<CallResult, CallError> {
         if component.placeholder().is_none() {
@@ -182,7 +183,8 @@ impl Engine {
             Value::Null => Map::new(),
             params => object(params).ok_or_else(invalid)?.into_owned(),
         };
-        component.drop_protected(&mut params);
+        params.remove(PARAMS_LOCK);
+        params.retain(|name, _| !component.is_protected(name) || coverage.names().contains(name));
         let query = object(&message.query_params).unwrap_or_default().into_owned();
         let mut context = Context::new(id.to_owned(), client, App::clone(&self.app));
         context.params = params;
@@ -218,6 +220,14 @@ impl Engine {
         let mut context = Context::new(id.clone(), client, App::clone(&self.app));
         context.params = params;
         self.mount_component(&**component, &id, query, &mut context).await
+    }
+
+    /// The parameters of a lazy component for its page, signed where clients must not choose them.
+    pub(crate) fn signed_params(&self, class: &str, mut params: Map<String, Value>) -> Map<String, Value> {
+        if let Some(component) = self.registry.get(class) {
+            self.signer.load().lock_params(class, &mut params, |name| component.is_protected(name));
+        }
+        params
     }
 
     async fn mount_component(

@@ -64,8 +64,8 @@ pub trait Component: Send + Sync {
     fn locked(&self) -> &[&str];
     /// Every property that clients see.
     fn visible(&self) -> Vec<&str>;
-    /// Removes the parameters whose values a page must not choose when it mounts the component.
-    fn drop_protected(&self, params: &mut Map<String, Value>);
+    /// Whether clients may not choose the property's value: it is locked, hidden or computed.
+    fn is_protected(&self, name: &str) -> bool;
     /// Restores the component from a state, runs the action and renders.
     fn call<'a>(
         &'a self,
@@ -169,8 +169,8 @@ where
         self.properties.visible()
     }
 
-    fn drop_protected(&self, params: &mut Map<String, Value>) {
-        params.retain(|name, _| !self.properties.is_protected(name));
+    fn is_protected(&self, name: &str) -> bool {
+        self.properties.is_protected(name)
     }
 
     fn call<'a>(

@@ -19,7 +19,6 @@ namespace Diffyne\Cluster\Loop {
     use Illuminate\Http\Response;
     use Illuminate\Routing\Events\RouteMatched;
     use Illuminate\Routing\Route;
-    use Illuminate\Routing\Router;
     use Illuminate\Session\Middleware\StartSession;
     use Illuminate\Session\Store;
     use Illuminate\View\Middleware\ShareErrorsFromSession;
@@ -61,8 +60,6 @@ namespace Diffyne\Cluster\Loop {
 
         private Closure $collectGarbage;
 
-        private Closure $makeCurrent;
-
         /** Why calls have to go through the kernel; null when they do not have to. */
         public readonly ?string $kernelReason;
 
@@ -76,9 +73,6 @@ namespace Diffyne\Cluster\Loop {
             $this->encrypt = Closure::bind(static fn ($cookies, $response) => $cookies->encrypt($response), null, EncryptCookies::class);
             $this->addCookie = Closure::bind(static fn ($start, $response, $session) => $start->addCookieToResponse($response, $session), null, StartSession::class);
             $this->collectGarbage = Closure::bind(static fn ($start, $session) => $start->collectGarbage($session), null, StartSession::class);
-            $this->makeCurrent = Closure::bind(static function ($router, $route, $request): void {
-                [$router->current, $router->currentRequest] = [$route, $request];
-            }, null, Router::class);
         }
 
         private function findKernelReason(Kernel $kernel): ?string
@@ -141,7 +135,10 @@ namespace Diffyne\Cluster\Loop {
         public function run(array $head, string $payload, array $server): array
         {
             $app = $this->app;
-            $request = new LazyRequest([], [], ['diffyne.call' => true], $head['cookies'], [], $server);
+            $endpoint = $this->bridge->endpoint;
+            $server = array_replace($server, $endpoint->serverVariables($head['kind'], $payload));
+            $call = ['kind' => $head['kind'], 'session' => $head['session'] ?? ''];
+            $request = new LazyRequest([], [], ['diffyne.call' => $call], $head['cookies'], [], $server, $payload);
             $cookies = $request->cookies;
             $withSession = isset($this->middleware[StartSession::class]);
             $request->resolveLater(
@@ -158,10 +155,7 @@ namespace Diffyne\Cluster\Loop {
                 $app->make($this->middleware[TrustProxies::class])->handle($request, static fn () => null);
             }
             $this->sandbox->requestReceived($request);
-            $route = clone $this->route;
-            $route->bind($request);
-            $request->setRouteResolver(static fn () => $route);
-            ($this->makeCurrent)($app['router'], $route, $request);
+            $route = $endpoint->setCurrentRoute($request, $head['kind']);
             $events = $app['events'];
             $events->hasListeners(RouteMatched::class) && $events->dispatch(new RouteMatched($route, $request));
             if (isset($this->middleware[ShareErrorsFromSession::class])) {
@@ -175,6 +169,8 @@ namespace Diffyne\Cluster\Loop {
                 $this->endSession($head, $request, $response, $reply);
                 $this->setCookies($response, $reply);
             }
+            // What comes after the call may ask for a session that has ended.
+            $request->attributes->set('diffyne.call', true);
             $events->hasListeners(RequestHandled::class) && $events->dispatch(new RequestHandled($request, $response));
 
             return [$reply, $request, $response];
@@ -211,6 +207,12 @@ namespace Diffyne\Cluster\Loop {
             $changed = $session->hasNewId();
             $brought = $this->storesSessions() && $request->cookies->has($session->getName());
             $gone = $brought && ! $session->existed && ! $changed;
+            // Even if the component has caught the exception.
+            if (Bridge::hasLostSession($session, $request)) {
+                $reply = Bridge::sessionEndedReply();
+
+                return;
+            }
             if ($session->isChanged()) {
                 $this->addCookieIfNew($session, $response);
                 $session->save();

@@ -10,6 +10,7 @@
 namespace Diffyne\Cluster\Loop {
 
     use Diffyne\Cluster\Bridge;
+    use Diffyne\Cluster\CallRejection;
     use Illuminate\Contracts\Http\Kernel;
     use Illuminate\Http\Request;
     use Throwable;
@@ -231,6 +232,8 @@ namespace Diffyne\Cluster\Loop {
                     $request = new Request([], [], ['diffyne.call' => ['head' => $head, 'payload' => $payload]], $head['cookies'], [], self::serverVariables($head));
                     [$result, $response] = $this->throughKernel($request);
                 }
+            } catch (CallRejection $rejection) {
+                $result = Bridge::sessionEndedReply();
             } catch (Throwable $error) {
                 $result = self::exceptionReply($error);
             }
@@ -308,10 +311,12 @@ namespace Diffyne\Cluster\Loop {
                 'REQUEST_TIME_FLOAT' => microtime(true),
                 'REMOTE_ADDR' => $head['ip'] ?? '127.0.0.1',
                 'HTTP_HOST' => $host,
-                'HTTP_ACCEPT' => 'application/json',
-                'HTTP_X_REQUESTED_WITH' => 'XMLHttpRequest',
                 'HTTP_SEC_FETCH_SITE' => 'same-origin',
             ];
+            // As diffyne.js sends them.
+            $server += $head['kind'] === 'mount'
+                ? ['HTTP_ACCEPT' => 'application/json']
+                : ['HTTP_ACCEPT' => '*/*', 'HTTP_X_REQUESTED_WITH' => 'XMLHttpRequest'];
             if ($secure) {
                 $server['HTTPS'] = 'on';
             }

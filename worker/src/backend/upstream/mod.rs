@@ -143,8 +143,6 @@ impl UpstreamBackend {
     async fn send(&self, mut request: UpstreamRequest, deadline: Instant) -> Result<UpstreamResponse, String> {
         let headers = &mut request.headers;
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert("x-requested-with", HeaderValue::from_static("XMLHttpRequest"));
         // The gateway has checked the page's origin.
         headers.insert("sec-fetch-site", HeaderValue::from_static("same-origin"));
         // Authenticates the worker to the bridge, which then leaves the call's events to the worker.
@@ -193,7 +191,7 @@ impl UpstreamBackend {
 
     async fn call_bridge(&self, job: &Job, verified: &VerifiedCall<'_>) -> Result<(BridgeReply, Vec<u8>), String> {
         let mut head = bridge_request::head(job, &verified.coverage);
-        let (headers, secure) = (headers(&mut head), head.scheme == "https");
+        let (headers, secure) = (headers(&mut head, job.kind), head.scheme == "https");
         let request = bridge_post(&head, &job.payload, headers, &job.client.ip, secure);
         let response = self.send(request, job.deadline).await?;
         let (mut reply, body) = if response.status == StatusCode::OK {
@@ -211,7 +209,7 @@ impl UpstreamBackend {
 
     async fn call_endpoint(&self, job: Job, verified: &VerifiedCall<'_>) -> Result<(BridgeReply, Vec<u8>), String> {
         let mut head = bridge_request::head(&job, &verified.coverage);
-        let (headers, secure) = (headers(&mut head), head.scheme == "https");
+        let (headers, secure) = (headers(&mut head, job.kind), head.scheme == "https");
         let path = if job.kind == CallKind::Mount { "/update/lazy" } else { "/update" };
         let path = format!("{}{path}", self.settings.prefix);
         let body = endpoint::request(job.payload);
@@ -264,9 +262,16 @@ fn set_cookie_lines(headers: &HeaderMap) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// The browser's headers and those that the gateway added. Moves the cookies from the head into the headers.
-fn headers(head: &mut BridgeRequest<'_>) -> HeaderMap {
+/// The browser's headers and those that the gateway added, and what diffyne.js asks for. Moves the cookies from the head
+/// into the headers.
+fn headers(head: &mut BridgeRequest<'_>, kind: CallKind) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    if kind == CallKind::Mount {
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    } else {
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert("x-requested-with", HeaderValue::from_static("XMLHttpRequest"));
+    }
     let mut set = |name: &str, value: &str| {
         // From bytes: the value may contain more than ASCII.
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_bytes())) {

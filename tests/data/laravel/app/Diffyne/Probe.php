@@ -92,6 +92,18 @@ class Probe extends Plain
         $this->text = $key;
     }
 
+    /** Survives whatever happens when it asks for the session. */
+    #[Invokable]
+    public function lookCarefully(): void
+    {
+        try {
+            $this->user = session('uid');
+        } catch (\Throwable) {
+            $this->user = 'nobody';
+        }
+        session(['written' => 'by nobody']);
+    }
+
     #[Invokable]
     public function readSession(): void
     {

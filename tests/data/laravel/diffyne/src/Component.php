@@ -121,6 +121,19 @@ abstract class Component
         return $listeners;
     }
 
+    /** @return array<string, string> names in the address by property */
+    public function getUrlProperties(): array
+    {
+        $names = [];
+        foreach ($this->tracked() as $name => $property) {
+            foreach ($property->getAttributes(QueryString::class) as $attribute) {
+                $names[$name] = $attribute->newInstance()->as ?? $name;
+            }
+        }
+
+        return $names;
+    }
+
     public function getQueryString(): array
     {
         $query = [];

@@ -16,12 +16,17 @@ class DiffyneServiceProvider extends ServiceProvider
         ], $this->app['config']->get('diffyne', [])));
         $this->app->singleton(VirtualDOM\Renderer::class);
         $this->app->singleton(State\ComponentHydrator::class);
+        $this->app->singleton('diffyne', fn ($app) => new DiffyneManager($app));
     }
 
     public function boot(): void
     {
         // As the package does: the name that the check had until Laravel 12.
-        Route::middleware(config('diffyne.middleware'))->post('/_diffyne/update', [Http\Controller::class, 'update'])
-            ->withoutMiddleware(['Illuminate\Foundation\Http\Middleware\VerifyCsrfToken']);
+        $routes = ['/update' => ['update', 'diffyne.update'], '/update/lazy' => ['loadLazy', 'diffyne.loadLazy']];
+        foreach ($routes as $path => [$action, $name]) {
+            Route::middleware(config('diffyne.middleware'))
+                ->post(config('diffyne.route_prefix', '_diffyne').$path, [Http\Controller::class, $action])
+                ->withoutMiddleware(['Illuminate\Foundation\Http\Middleware\VerifyCsrfToken'])->name($name);
+        }
     }
 }

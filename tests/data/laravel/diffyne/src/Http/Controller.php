@@ -2,6 +2,7 @@
 
 namespace Diffyne\Http;
 
+use BadMethodCallException;
 use Diffyne\Attributes\Invokable;
 use Diffyne\Component;
 use Diffyne\Exceptions\RedirectException;
@@ -58,12 +59,27 @@ final class Controller
             return response()->json(['s' => true] + $redirect->getRedirectData());
         } catch (ValidationException $invalid) {
             return $failed('Validation failed', 'validation_error', 422, ['errors' => $invalid->errors()]);
+        } catch (BadMethodCallException $error) {
+            return $failed($error->getMessage(), 'method_error', 400);
         } catch (InvalidArgumentException $error) {
             return $failed($error->getMessage(), 'property_error', 400);
         } catch (Exception $error) {
             report($error);
 
             return $failed('An error occurred while processing your request.', 'server_error', 500);
+        }
+    }
+
+    public function loadLazy(Request $request): JsonResponse
+    {
+        try {
+            $class = $request->input('componentClass');
+            $params = array_merge($request->input('params', []), $request->input('queryParams', []));
+            $rendered = app(Renderer::class)->renderInitial(app(ComponentHydrator::class)->mount($class, $params));
+
+            return response()->json(['success' => true] + $rendered);
+        } catch (Exception $error) {
+            return response()->json(['success' => false, 'error' => 'Failed to load component: '.$error->getMessage()], 500);
         }
     }
 }

@@ -19,6 +19,9 @@ final class ComponentHydrator
     public function mount(string $class, array $params = []): Component
     {
         $component = new $class();
+        foreach ($component->getUrlProperties() as $name => $key) {
+            request()->query($key) === null || $component->{$name} = request()->query($key);
+        }
         foreach ($params as $name => $value) {
             if (property_exists($component, $name)) {
                 $component->{$name} = $value;

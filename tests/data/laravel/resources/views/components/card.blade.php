@@ -1,0 +1,1 @@
+<section><h2>{{ $title ?? 'no title' }}</h2>{{ $slot }}</section>

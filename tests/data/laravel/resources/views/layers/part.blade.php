@@ -1,0 +1,6 @@
+@component('components.card')
+@slot('title')
+included
+@endslot
+{{ $what }}
+@endcomponent

@@ -1,0 +1,1 @@
+<p title="{{ $motto }}">{{ $text }}</p>
