@@ -143,8 +143,9 @@ async fn the_progress_of_a_slow_upload_is_shown() -> anyhow::Result<()> {
 
     // A second choice takes the place of one that is under way.
     let png = picture(cluster.directory.path())?;
+    let other = make_file(cluster.directory.path(), "other.bin", 3 << 20)?;
     tab.eval("told.length = 0").await?;
-    tab.choose_files("#photo", &[&file]).await?;
+    tab.choose_files("#photo", &[&other]).await?;
     tab.wait_for("told.some(({ percent }) => percent > 5)").await?;
     tab.choose_files("#photo", &[&png]).await?;
     shows_a_picture(&mut tab).await?;
