@@ -79,6 +79,12 @@ pub struct Metrics {
     pub replayed: IntCounter,
     /// Requests to the AJAX endpoint, by result.
     pub requests: IntCounterVec,
+    /// Uploads and previews, by result.
+    pub uploads: IntCounterVec,
+    /// Bytes of uploads that were passed on.
+    pub upload_bytes: IntCounter,
+    /// Uploads without a complete response so far.
+    pub uploads_under_way: IntGauge,
     /// Handshakes of foreign pages that are served as guests.
     pub guests: IntCounter,
     /// Whether Redis responds.
@@ -156,6 +162,13 @@ impl Metrics {
                 "Requests to the HTTP ajax: accepted, origin (refused), full, too_large",
                 &["result"],
             ),
+            uploads: counters(
+                "uploads_total",
+                "File uploads and previews by result: relayed (the application answered), off, origin, full, address, too_large, late, aborted, unreachable, broken, no_response",
+                &["kind", "result"],
+            ),
+            upload_bytes: counter("upload_bytes_total", "Bytes of file uploads passed on to the application"),
+            uploads_under_way: gauge("uploads_under_way", "File uploads under way"),
             guests: counter("guest_handshakes_total", "Handshakes from foreign pages, served without cookies"),
             redis_up: gauge("redis_up", "1 while Redis answers; 0 when it does not or is not used"),
             redis_reconnects: counter("redis_reconnects_total", "Times that the subscription was (re)established"),

@@ -26,6 +26,7 @@ pub struct Quota {
     per_key_max: usize,
     requests_per_address_max: usize,
     http_per_address_max: usize,
+    uploads_per_address_max: usize,
     handshakes: (Rate, Bucket),
     broadcasts: Rate,
     /// The number of open WebSocket connections.
@@ -35,6 +36,7 @@ pub struct Quota {
     addresses: Counts<IpAddr>,
     requests: Counts<IpAddr>,
     http: Counts<IpAddr>,
+    uploads: Counts<IpAddr>,
     keys: Counts<Box<str>>,
     events: Mutex<HashMap<String, Bucket>>,
     other_events: Bucket,
@@ -94,6 +96,7 @@ impl Quota {
             per_key_max: settings.connections_per_key_max,
             requests_per_address_max: settings.requests_per_address_max,
             http_per_address_max: settings.http_connections_per_address_max,
+            uploads_per_address_max: settings.upload.per_address_max,
             handshakes: (settings.handshake_rate, Bucket::default()),
             broadcasts: settings.broadcast_rate,
             connections: AtomicUsize::new(0),
@@ -101,6 +104,7 @@ impl Quota {
             addresses: Mutex::default(),
             requests: Mutex::default(),
             http: Mutex::default(),
+            uploads: Mutex::default(),
             keys: Mutex::default(),
             events: Mutex::default(),
             other_events: Bucket::default(),
@@ -160,6 +164,11 @@ impl Quota {
         self.enter_counted(address, self.requests_per_address_max, |quota| &quota.requests)
     }
 
+    /// Counts an upload from this address. Returns `None` without a limit.
+    pub fn enter_upload(self: &Arc<Self>, address: IpAddr) -> Result<Option<HttpTicket>, Refusal> {
+        self.enter_counted(address, self.uploads_per_address_max, |quota| &quota.uploads)
+    }
+
     fn enter_counted(
         self: &Arc<Self>,
         address: IpAddr,
@@ -172,7 +181,7 @@ impl Quota {
         let address = holder(address.to_canonical());
         if !take(counts(self), &address, most) {
             if let Some(unsaid) = self.refused.allow() {
-                tracing::warn!(%address, most, unsaid, "an address has as many HTTP connections or calls as it may");
+                tracing::warn!(%address, most, unsaid, "an address has as many HTTP connections, calls or uploads as it may");
             }
             return Err(Refusal::Address);
         }
@@ -200,7 +209,7 @@ impl Quota {
     }
 }
 
-/// A counted HTTP connection or AJAX call of an address. Dropping the ticket releases it.
+/// A counted HTTP connection, AJAX call or upload of an address. Dropping the ticket releases it.
 pub struct HttpTicket {
     quota: Arc<Quota>,
     address: IpAddr,

@@ -16,7 +16,7 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by file name. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 11] = [
+const SCRIPTS: [(&str, &str); 12] = [
     ("backoff.js", include_str!("client/backoff.js")),
     ("socket.js", include_str!("client/socket.js")),
     ("signature.js", include_str!("client/signature.js")),
@@ -26,6 +26,7 @@ const SCRIPTS: [(&str, &str); 11] = [
     ("transport.js", include_str!("client/transport.js")),
     ("patches.js", include_str!("client/patches.js")),
     ("feedback.js", include_str!("client/feedback.js")),
+    ("upload.js", include_str!("client/upload.js")),
     ("companion.js", include_str!("client/companion.js")),
     ("client.js", include_str!("client/diffyne-client.js")),
 ];

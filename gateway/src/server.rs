@@ -22,6 +22,7 @@ use crate::auth::admission::Admission;
 use crate::auth::grant::Grants;
 use crate::auth::sealed_cookies::SealedCookies;
 use crate::cluster;
+use crate::http::application_server::ApplicationServer;
 use crate::http::health::{HealthSource, WorkerCounts};
 use crate::http::pages::Pages;
 use crate::memory;
@@ -227,6 +228,8 @@ fn context(
 ) -> Result<GatewayContext, StartError> {
     let relay = RelaySettings::new(settings, bus.gateway_id().to_owned(), Arc::clone(&tokens))
         .map_err(|error| StartError::Tls(format!("DIFFYNE_WORKER_TLS_CA: {error}")))?;
+    let application_server = ApplicationServer::new(&settings.upload)
+        .map_err(|error| StartError::Tls(format!("DIFFYNE_UPLOAD_CA: {error}")))?;
     Ok(GatewayContext {
         bus: bus.clone(),
         metrics: Metrics::new(),
@@ -241,6 +244,8 @@ fn context(
         ended_sessions: Arc::default(),
         handshakes: Arc::new(AtomicUsize::new(0)),
         requests: Arc::new(AtomicUsize::new(0)),
+        uploads: Arc::new(AtomicUsize::new(0)),
+        application_server: application_server.map(Arc::new),
         stopping: CancellationToken::new(),
         workers,
         settings: Arc::clone(settings),

@@ -1,6 +1,6 @@
 //! A real browser: headless Chromium, spoken to by its debugging protocol.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -132,6 +132,24 @@ impl Tab {
             let event = json!({"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1});
             self.command("Input.dispatchMouseEvent", event).await?;
         }
+        Ok(())
+    }
+
+    /// Chooses files in a field, as its dialog does.
+    pub async fn choose_files(&mut self, selector: &str, files: &[&Path]) -> anyhow::Result<()> {
+        let found = json!({"expression": format!("document.querySelector({})", Value::from(selector))});
+        let object = self.command("Runtime.evaluate", found).await?["result"]["objectId"].clone();
+        ensure!(object.is_string(), "no {selector}");
+        self.command("DOM.setFileInputFiles", json!({"objectId": object, "files": files})).await?;
+        Ok(())
+    }
+
+    /// Lets the page send no more than this many bytes a second.
+    pub async fn limit_upload_rate(&mut self, bytes_per_second: u32) -> anyhow::Result<()> {
+        self.command("Network.enable", json!({})).await?;
+        let limits =
+            json!({"offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second});
+        self.command("Network.emulateNetworkConditions", limits).await?;
         Ok(())
     }
 

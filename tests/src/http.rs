@@ -44,12 +44,17 @@ impl HttpResponse {
     }
 }
 
-/// Sends a raw request and reads the answer: as long as it says to be, or until the server closes.
+/// Sends a raw request and reads the answer.
 pub fn http(port: u16, request: &str) -> anyhow::Result<HttpResponse> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(request.as_bytes())?;
+    read_response(&mut stream)
+}
+
+/// Reads an answer: as long as it says to be, or until the server closes.
+pub fn read_response(stream: &mut TcpStream) -> anyhow::Result<HttpResponse> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 * 1024];
     while !is_whole(&bytes) {

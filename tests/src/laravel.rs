@@ -224,7 +224,8 @@ impl Laravel {
             "[global]\nerror_log = {directory}/fpm.log\ndaemonize = no\n[www]\nuser = root\ngroup = root\n\
              listen = {directory}/fpm.sock\nlisten.mode = 0666\npm = static\npm.max_children = {children}\n\
              catch_workers_output = yes\nclear_env = no\nrequest_terminate_timeout = 10s\n\
-             php_admin_value[memory_limit] = 256M\n"
+             php_admin_value[memory_limit] = 256M\nphp_admin_value[upload_max_filesize] = 16M\n\
+             php_admin_value[post_max_size] = 18M\n"
         );
         std::fs::write(self.path("fpm.conf"), configuration)?;
         let process = Process::start_parent("php-fpm", &self.path(""), &PathBuf::from("chroot"), |command| {
@@ -243,7 +244,7 @@ impl Laravel {
         let (here, root, socket) = (folder.display(), format!("{}/public", self.directory), socket.display());
         let configuration = format!(
             "user root;\ndaemon off;\nworker_processes 1;\npid {here}/pid;\nerror_log {here}/error.log;\n\
-             events {{ worker_connections 256; }}\nhttp {{\n access_log off; client_max_body_size 8m;\n\
+             events {{ worker_connections 256; }}\nhttp {{\n access_log off; client_max_body_size 64m;\n\
              client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/fastcgi;\n\
              uwsgi_temp_path {here}/uwsgi; scgi_temp_path {here}/scgi;\n server {{\n  listen 127.0.0.1:{port}; listen unix:{here}/http.sock;\n\
              location / {{\n   include /etc/nginx/fastcgi_params;\n   fastcgi_param SCRIPT_FILENAME {root}/index.php;\n\

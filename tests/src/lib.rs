@@ -14,6 +14,7 @@
 //! * [`verification`]: workers that verify states, in each mode
 //! * [`task`]: tasks that run beside a test
 //! * [`protected_components`]: components with a property of each kind, in Rust
+//! * [`upload`]: file uploads, as browsers send them and as they should not
 //! * [`client`]: an independent WebSocket client; [`message`]: what it receives
 
 pub mod application;
@@ -39,4 +40,5 @@ pub mod recorded;
 pub mod redis;
 pub mod relay;
 pub mod task;
+pub mod upload;
 pub mod verification;

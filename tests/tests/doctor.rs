@@ -7,6 +7,7 @@ use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::process::program;
 use diffyne_tests::recorded::APP_KEY;
+use diffyne_tests::upload::UploadApplication;
 
 fn doctor(flags: &[&str]) -> anyhow::Result<(bool, String)> {
     let output = Command::new(program("diffyne-gateway")?).arg("doctor").args(flags).env_clear().output()?;
@@ -120,5 +121,23 @@ async fn each_fault_of_a_set_up_is_reported_with_its_remedy() -> anyhow::Result<
     {
         assert!(line(&text, part, words).starts_with("BAD "), "{text}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_are_tried_where_they_would_go() -> anyhow::Result<()> {
+    let application = UploadApplication::start()?;
+    let url = application.url();
+    for (flags, mark, words) in [
+        (&["--upload-url", &url][..], "ok ", "takes them"),
+        (&["--upload-url", &url, "--route-prefix", "/other"], "BAD ", "knows no POST /other/upload"),
+        (&["--upload-url", "http://127.0.0.1:1"], "BAD ", "does not answer"),
+        (&["--upload-url", "https://127.0.0.1", "--upload-ca", "/nowhere.pem"], "BAD ", "DIFFYNE_UPLOAD_CA"),
+        (&[], "note", "DIFFYNE_UPLOAD_URL is not set"),
+    ] {
+        let (_, text) = doctor(&[flags, &["--listen", "127.0.0.1:0"]].concat())?;
+        assert!(line(&text, "uploads", words).starts_with(mark), "{text}");
+    }
+    assert!(application.stored()?.is_empty(), "nothing is stored");
     Ok(())
 }

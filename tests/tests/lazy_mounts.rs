@@ -4,7 +4,8 @@
 
 use arc_swap::ArcSwap;
 use diffyne_tests::client::Client;
-use diffyne_tests::cluster::{Cluster, http, http_post};
+use diffyne_tests::cluster::Cluster;
+use diffyne_tests::http::{http, http_post};
 use diffyne_tests::for_all_backends;
 use diffyne_tests::for_runtimes;
 use diffyne_tests::laravel::{Laravel, Runtime};

@@ -13,6 +13,9 @@ import { namesIn, refresh, scriptTag, socketUrl, usesAjax, watchListeners } from
 
 const DEFAULT_MAX_MESSAGE_SIZE = 1_048_576;
 
+// What a browser shows in a file field. diffyne.js takes it for typed text, and would lose the files of a list.
+const isFileName = (value) => typeof value === 'string' && value.startsWith('C:\\fakepath\\');
+
 const tag = scriptTag(import.meta.url);
 const config = (window.diffyneConfig ??= {});
 const configured = config.transport;
@@ -94,7 +97,7 @@ function attach(diffyne) {
 
   // ---- one call at a time ----
 
-  const { callMethod, updateProperty } = diffyne;
+  const { callMethod, updateProperty, updateLocalState } = diffyne;
   const run = (id, work) => async (job) => {
     const component = diffyne.registry.get(id);
     // diffyne.js leaves the signature of a lazy component out.
@@ -109,7 +112,11 @@ function attach(diffyne) {
     return queues.add(id, cause ? { ...job, merge: 'any', key: JSON.stringify([method, params]) } : job);
   };
   diffyne.updateProperty = (id, property, value) =>
-    queues.add(id, { run: run(id, () => updateProperty.call(diffyne, id, property, value)), merge: 'last', key: property });
+    isFileName(value) ? Promise.resolve()
+      : queues.add(id, { run: run(id, () => updateProperty.call(diffyne, id, property, value)), merge: 'last', key: property });
+  diffyne.updateLocalState = (id, property, value) => {
+    if (!isFileName(value)) updateLocalState?.call(diffyne, id, property, value);
+  };
 
   // ---- events ----
 

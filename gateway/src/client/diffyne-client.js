@@ -23,8 +23,10 @@ const ajaxNames = namesIn(tag?.dataset.ajax);
 const components = new Map(); // by id
 const queues = new Queues();
 
+const endpoint = tag?.dataset.endpoint ?? '/_diffyne';
+
 const transport = new Transport(
-  { url: socketUrl(tag?.dataset.url), endpoint: tag?.dataset.endpoint ?? '/_diffyne', maxMessageSize: MAX_MESSAGE_SIZE },
+  { url: socketUrl(tag?.dataset.url), endpoint, maxMessageSize: MAX_MESSAGE_SIZE },
   { pushed: dispatch, missed: () => refresh(replace) },
 );
 
@@ -286,7 +288,7 @@ function modelOf(field) {
 }
 
 // Fields that say something by being chosen, rather than by what is typed.
-const isChoice = (field) => field.localName === 'select' || field.type === 'checkbox' || field.type === 'radio';
+const isChoice = (field) => field.localName === 'select' || ['checkbox', 'radio', 'file'].includes(field.type);
 
 document.addEventListener('input', ({ target }) => {
   const model = modelOf(target);
@@ -301,9 +303,25 @@ document.addEventListener('input', ({ target }) => {
 document.addEventListener('change', ({ target }) => {
   const model = modelOf(target);
   const component = model && ownerOf(target);
-  if (!component || target.type === 'file' || (target.type === 'radio' && !target.checked)) return;
-  if (isChoice(target) || (model.lazy && !model.live)) update(component, model.property, valueOf(target));
+  if (!component || (target.type === 'radio' && !target.checked)) return;
+  if (target.type === 'file') upload(component, target, model.property);
+  else if (isChoice(target) || (model.lazy && !model.live)) update(component, model.property, valueOf(target));
 });
+
+async function upload(component, field, property) {
+  if (!field.files.length) return;
+  const { id, className } = component;
+  // Most pages have no use for it.
+  const { uploadFiles, withFiles } = await import('./upload.js');
+  const uploaded = await uploadFiles(field, { endpoint, componentId: id, componentClass: className, property });
+  if (!uploaded) return;
+  const { identifiers, errors } = uploaded;
+  // The list as it is when the update's turn comes.
+  const value = () => withFiles(component.state[property], identifiers, field.multiple);
+  const work = () => exchange(component, 'update', { property, value: value() });
+  if (identifiers.length) await queues.add(id, { run: work });
+  if (errors.length) showErrors(component.root, { [property]: errors });
+}
 
 // Fields show the state, unless the user is ahead of it.
 function syncModels(component) {

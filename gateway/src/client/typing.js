@@ -9,11 +9,13 @@ export const valueOf = (field) => (field.type === 'checkbox' ? field.checked : f
 const isEqual = (field, value) =>
   field.type === 'checkbox' ? field.checked === Boolean(value) : field.value === String(value ?? '');
 
-const fieldsIn = (root) => [...root.querySelectorAll('input, textarea, select')].filter(modelAttribute);
+// A file is uploaded when it is chosen, and no script may set what such a field shows.
+const isTyped = (field) => field.type !== 'file' && modelAttribute(field);
+const fieldsIn = (root) => [...root.querySelectorAll('input, textarea, select')].filter(isTyped);
 
 // Fields that the user has changed since the server last heard of them.
 const changed = new WeakSet();
-const remember = ({ target }) => target.type !== 'radio' && modelAttribute(target) && changed.add(target);
+const remember = ({ target }) => target.type !== 'radio' && isTyped(target) && changed.add(target);
 document.addEventListener('input', remember, true);
 document.addEventListener('change', remember, true);
 

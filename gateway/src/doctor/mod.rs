@@ -5,10 +5,12 @@
 //! * [`redis`]: whether the bus's server is reachable and keeps its data
 //! * [`workers`]: whether workers are reachable, and whether a call gets through
 //! * [`application`]: what the application's own code needs
+//! * [`uploads`]: whether file uploads reach the application
 
 mod application;
 mod page;
 mod redis;
+mod uploads;
 mod workers;
 
 use std::fmt;
@@ -137,6 +139,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     process::control_runtime()?.block_on(async {
         redis::check(&target, &mut report).await;
         workers::check(&target, &mut report).await;
+        uploads::check(&target, &mut report).await;
     });
     let (ok, warnings, failures) = (report.count(Status::Ok), report.count(Status::Warn), report.count(Status::Fail));
     println!("\n{ok} ok, {warnings} to note, {failures} bad");

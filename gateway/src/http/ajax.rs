@@ -80,19 +80,25 @@ pub(super) async fn serve(
             with_slot(shard, address, ajax_call::serve(shard, route == AjaxRoute::Lazy, caller, body)).await
         }
     };
+    if guest {
+        // A form of another site could otherwise give its visitor another session.
+        response.headers_mut().remove(header::SET_COOKIE);
+    }
     cors::allow(response.headers_mut(), parts.headers.get(header::ORIGIN), guest);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-fn preflight(shard: &Shard) -> Response<Full<Bytes>> {
+/// Answers a browser that asks what a page of another origin may do.
+pub(super) fn preflight(shard: &Shard) -> Response<Full<Bytes>> {
     let mut response = respond(StatusCode::NO_CONTENT, JSON, Bytes::new());
     response.headers_mut().remove(header::CONTENT_TYPE);
     cors::preflight(response.headers_mut(), &shard.settings);
     response
 }
 
-fn method_not_allowed() -> Response<Full<Bytes>> {
+/// Answers a method that a path does not have.
+pub(super) fn method_not_allowed() -> Response<Full<Bytes>> {
     let mut response = not_found();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, POST, OPTIONS"));

@@ -1,8 +1,9 @@
-//! The public port: WebSocket handshakes, `/health`, and other pages.
+//! The public port: WebSocket handshakes, AJAX calls, file uploads, `/health`, and other pages.
 
 pub mod ajax;
 pub mod ajax_call;
 mod ajax_response;
+pub mod application_server;
 mod cors;
 pub mod health;
 pub mod idle;
@@ -11,6 +12,12 @@ mod request_slot;
 mod response;
 mod stream;
 mod upgrade;
+mod upload;
+mod upload_body;
+mod upload_failure;
+mod upload_headers;
+mod upload_route;
+mod upload_slot;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -18,10 +25,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use diffyne_shared::listener::AcceptedStream;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::Either;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -34,7 +40,8 @@ use crate::shard::state::Shard;
 use idle::IdleConnection;
 use pages::page_response;
 use response::{JSON, not_found, respond};
-use stream::{HttpStream, UnflushedResponses};
+use stream::{BodyFlag, HttpStream, UnflushedResponses};
+use upload_body::HttpBody;
 
 /// The number of connections of one process that may not be a WebSocket yet.
 const HANDSHAKES_MAX: usize = 8192;
@@ -80,12 +87,14 @@ async fn serve_http<S>(shard: &Rc<Shard>, stream: S, peer: Option<IpAddr>, idle:
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let unflushed = UnflushedResponses::default();
-    let stream = TokioIo::new(HttpStream::new(stream, shard.settings.outbox_timeout, unflushed.clone()));
+    let (unflushed, body_flag) = (UnflushedResponses::default(), BodyFlag::default());
+    let timeout = shard.settings.outbox_timeout;
+    let stream = TokioIo::new(HttpStream::new(stream, timeout, unflushed.clone(), body_flag.clone()));
     let (handler, active) = (Rc::clone(shard), Rc::clone(idle));
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (handler, unflushed) = (Rc::clone(&handler), unflushed.clone());
         active.set_active();
+        body_flag.set(!request.body().is_end_stream());
         async move {
             let mut response = route(&handler, request, peer).await;
             if let Some(slot) = response.extensions_mut().remove::<Arc<request_slot::RequestSlot>>() {
@@ -119,21 +128,26 @@ where
 }
 
 /// Answers one request.
-async fn route(shard: &Rc<Shard>, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<Full<Bytes>> {
+async fn route(shard: &Rc<Shard>, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<HttpBody> {
     if asks_for_upgrade(request.headers()) {
-        return upgrade::upgrade(shard, request, peer);
+        return upgrade::upgrade(shard, request, peer).map(Either::Left);
     }
-    if let Some(route) = ajax::route(&shard.settings.route_prefix, request.uri().path()) {
-        return ajax::serve(shard, route, request, peer).await;
+    let (prefix, path) = (&shard.settings.route_prefix, request.uri().path());
+    if let Some(route) = ajax::route(prefix, path) {
+        return ajax::serve(shard, route, request, peer).await.map(Either::Left);
+    }
+    if let Some(route) = upload_route::route(prefix, path) {
+        // Boxed, as other requests should not pay for its size.
+        return Box::pin(upload::serve(shard, route, request, peer)).await;
     }
     if request.method() == Method::GET || request.method() == Method::HEAD {
         let path = request.uri().path();
         if path == "/health" {
-            return respond(StatusCode::OK, JSON, shard.pages.health());
+            return respond(StatusCode::OK, JSON, shard.pages.health()).map(Either::Left);
         }
         if let Some(page) = shard.pages.page(path).await {
-            return page_response(&request, &page);
+            return page_response(&request, &page).map(Either::Left);
         }
     }
-    not_found()
+    not_found().map(Either::Left)
 }

@@ -21,8 +21,16 @@ pub(super) struct RequestSlot {
     _address: Option<HttpTicket>,
 }
 
-/// One of the counted AJAX calls.
-struct RequestCount(Arc<AtomicUsize>);
+/// One of a number of counted requests. Dropping it releases it.
+pub(super) struct RequestCount(Arc<AtomicUsize>);
+
+impl RequestCount {
+    /// Counts one more. Returns `None` at the limit.
+    pub(super) fn take(counter: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let taken = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
+        taken.ok().map(|_| Self(Arc::clone(counter)))
+    }
+}
 
 impl Drop for RequestCount {
     fn drop(&mut self) {
@@ -32,7 +40,7 @@ impl Drop for RequestCount {
 
 impl RequestSlot {
     /// Takes a slot for a call from this address. The error is the response that refuses the call.
-    fn take(shard: &Shard, address: IpAddr) -> Result<Arc<Self>, AjaxResponse> {
+    pub(super) fn take(shard: &Shard, address: IpAddr) -> Result<Arc<Self>, AjaxResponse> {
         let refused = |label: &str, failure, text| {
             shard.metrics.requests.with_label_values(&[label]).inc();
             failed(failure, text)
@@ -44,15 +52,10 @@ impl RequestSlot {
                 "The server is short of memory. The call was not run.",
             ));
         }
-        let most = shard.settings.requests_max;
-        let taken =
-            shard.requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
-        if taken.is_err() {
+        let all = RequestCount::take(&shard.requests, shard.settings.requests_max).ok_or_else(|| {
             let text = "Too many requests are waiting. The call was not run.";
-            return Err(refused("full", FailureKind::Overloaded, text));
-        }
-        // From here on, dropping the count releases it.
-        let all = RequestCount(Arc::clone(&shard.requests));
+            refused("full", FailureKind::Overloaded, text)
+        })?;
         // Behind a proxy that does not name its clients, all of them would share the proxy's address.
         let of_address = if shard.admission.is_trusted(address) {
             None

@@ -22,6 +22,7 @@ use crate::auth::sealed_cookies::SealedCookies;
 use crate::connection::account::Rates;
 use crate::connection::component_queues::PendingCall;
 use crate::connection::{Connection, ConnectionLimits, ConnectionTerms};
+use crate::http::application_server::ApplicationServer;
 use crate::http::idle::IdleConnections;
 use crate::http::pages::Pages;
 use crate::metrics::{Metrics, ShardMetrics};
@@ -61,6 +62,10 @@ pub struct GatewayContext {
     pub handshakes: Arc<AtomicUsize>,
     /// The number of AJAX calls that have no response yet.
     pub requests: Arc<AtomicUsize>,
+    /// The number of uploads under way.
+    pub uploads: Arc<AtomicUsize>,
+    /// The web server that takes uploads.
+    pub application_server: Option<Arc<ApplicationServer>>,
     /// The server stops, so HTTP connections are not kept alive.
     pub stopping: CancellationToken,
     /// The settings of each shard's relay.
@@ -107,6 +112,10 @@ pub struct Shard {
     pub handshakes: Arc<AtomicUsize>,
     /// The number of AJAX calls that have no response yet, over all threads.
     pub requests: Arc<AtomicUsize>,
+    /// The number of uploads under way, over all threads.
+    pub uploads: Arc<AtomicUsize>,
+    /// The web server that takes uploads.
+    pub application_server: Option<Arc<ApplicationServer>>,
     /// The server stops, so HTTP connections are not kept alive.
     pub stopping: CancellationToken,
     draining: Cell<bool>,
@@ -181,6 +190,8 @@ impl Shard {
                 idle: Rc::default(),
                 handshakes: Arc::clone(&context.handshakes),
                 requests: Arc::clone(&context.requests),
+                uploads: Arc::clone(&context.uploads),
+                application_server: context.application_server.clone(),
                 stopping: context.stopping.clone(),
                 draining: Cell::new(false),
                 request_numbers: Cell::new(0),

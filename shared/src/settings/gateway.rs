@@ -16,6 +16,7 @@ use super::declare::settings;
 use super::error::SettingsError;
 use super::layers::Layers;
 use super::spec::Spec;
+use super::upload::UploadSettings;
 use super::value::{ByteRate, Subscribe, TrustedProxies};
 use crate::rate::Rate;
 use crate::rpc::Endpoint;
@@ -23,7 +24,7 @@ use crate::signing::SigningKey;
 
 /// Every setting of a gateway, in the order of `--help`.
 pub fn specs() -> Vec<&'static Spec> {
-    [GatewaySettings::SPECS, RedisSettings::SPECS, LogSettings::SPECS].concat()
+    [GatewaySettings::SPECS, UploadSettings::SPECS, RedisSettings::SPECS, LogSettings::SPECS].concat()
 }
 
 settings! {
@@ -177,6 +178,8 @@ settings! {
         listen: Endpoint = listen;
         /// Signing keys. Cookies of a login over the socket are sealed with a key derived from them.
         signing_keys: Vec<Vec<u8>> = signing_keys;
+        /// File uploads.
+        upload: UploadSettings = UploadSettings::read;
         /// Redis.
         redis: RedisSettings = RedisSettings::read;
         /// Logs.

@@ -2,8 +2,8 @@
 //!
 //! A setting has one name (`DIFFYNE_WS_PORT`), from which its TOML key (`ws_port`) and its flag (`--ws-port`) follow.
 //! It is declared once, with its default, help and type, in the `settings!` block of the struct that gets its value:
-//! [`gateway`], [`worker`], [`php`], [`application`] and [`common`]. `--help`, `check-config`, `docs/settings.md` and
-//! `deploy/diffyne.env.example` are made from these declarations.
+//! [`gateway`], [`upload`], [`worker`], [`php`], [`application`] and [`common`]. `--help`, `check-config`,
+//! `docs/settings.md` and `deploy/diffyne.env.example` are made from these declarations.
 //!
 //! [`Layers`] knows where each value came from, so that an error names the setting, its source and what is allowed.
 
@@ -20,6 +20,7 @@ mod layers;
 pub mod php;
 mod source;
 mod spec;
+pub mod upload;
 pub mod value;
 pub mod worker;
 

@@ -7,6 +7,7 @@ use Diffyne\Attributes\Locked;
 use Diffyne\Attributes\On;
 use Diffyne\Attributes\QueryString;
 use Diffyne\Exceptions\RedirectException;
+use Illuminate\Support\Facades\Storage;
 use Illuminate\Support\Facades\Validator;
 use Illuminate\Support\MessageBag;
 use Illuminate\Support\Str;
@@ -177,6 +178,13 @@ abstract class Component
     protected function validate(array $rules): array
     {
         return Validator::make($this->getState(), $rules)->validate();
+    }
+
+    protected function moveTemporaryFile(string $identifier, string $destination): ?string
+    {
+        $path = TemporaryFiles::path($identifier);
+
+        return $path !== null && Storage::disk('local')->move($path, $destination) ? $destination : null;
     }
 
     protected function redirect(string $url, bool $spa = true): never

@@ -7,8 +7,17 @@ use Illuminate\Support\ServiceProvider;
 
 class DiffyneServiceProvider extends ServiceProvider
 {
+    private function routeUploads(): void
+    {
+        Route::middleware(config('diffyne.middleware'))->prefix('_diffyne')->group(function (): void {
+            Route::post('upload', [Http\Uploads::class, 'store'])->withoutMiddleware('Illuminate\Foundation\Http\Middleware\VerifyCsrfToken');
+            Route::get('preview', [Http\Uploads::class, 'show'])->name('diffyne.preview');
+        });
+    }
+
     public function register(): void
     {
+        $this->booting(fn () => $this->routeUploads());
         $this->app['config']->set('diffyne', array_replace([
             'middleware' => ['web'],
             'performance' => ['minify_patches' => true],
