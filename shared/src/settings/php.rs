@@ -25,13 +25,13 @@ settings! {
             /// PHP processes at most, when calls wait; default: DIFFYNE_PHP_PROCESSES
             DIFFYNE_PHP_PROCESSES_MAX = none => processes_max: usize, processes_max;
             /// Calls after which a PHP process is replaced, give or take a tenth
-            DIFFYNE_PHP_MAX_CALLS = "1000" => calls_max: u32, at_least_one_u32;
+            DIFFYNE_PHP_MAX_CALLS = "20000" => calls_max: u32, at_least_one_u32;
             /// Memory above which a PHP process is replaced after its call
             DIFFYNE_PHP_MAX_MEMORY = "256MiB" => memory_max: u64, memory_max;
             /// How long a PHP process may take to boot the application
             DIFFYNE_PHP_START_TIMEOUT = "30s" => start_timeout: Duration, positive;
             /// PHP settings of the processes: a comma list of name=value
-            DIFFYNE_PHP_INI = "opcache.enable_cli=1,opcache.revalidate_freq=0,opcache.file_update_protection=0,opcache.jit=tracing,opcache.jit_buffer_size=32M,memory_limit=512M" => ini: Vec<(String, String)>, assignments;
+            DIFFYNE_PHP_INI = "opcache.enable_cli=1,opcache.revalidate_freq=0,opcache.file_update_protection=0,memory_limit=512M" => ini: Vec<(String, String)>, assignments;
             /// sandbox: after a call, everything that it changed in its PHP process is put back; process: each call runs in a process of its own, forked from one that has booted (needs the extension pcntl)
             DIFFYNE_PHP_ISOLATION = "sandbox" => isolation: Isolation;
             /// auto: calls bypass Laravel's HTTP kernel if its middleware group holds only the framework's own; always: calls pass through the kernel
