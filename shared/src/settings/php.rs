@@ -30,6 +30,8 @@ settings! {
             DIFFYNE_PHP_MAX_MEMORY = "256MiB" => memory_max: u64, memory_max;
             /// How long a PHP process may take to boot the application
             DIFFYNE_PHP_START_TIMEOUT = "30s" => start_timeout: Duration, positive;
+            /// Files and folders whose changes replace the PHP processes, for development: a comma list such as app,config,resources,routes, relative to DIFFYNE_APP, or absolute as the worker sees them
+            DIFFYNE_PHP_WATCH = none => watch: Vec<String>;
             /// PHP settings of the processes: a comma list of name=value
             DIFFYNE_PHP_INI = "opcache.enable_cli=1,memory_limit=512M" => ini: Vec<(String, String)>, assignments;
             /// auto: calls bypass Laravel's HTTP kernel if its middleware group holds only the framework's own; always: calls pass through the kernel
