@@ -135,18 +135,30 @@ fn has_children(process: u32) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_is_told_at_once_whatever_the_process_has_started() -> anyhow::Result<()> {
-    let laravel = Laravel::new()?;
-    // Those whose end is not noticed are answered as timed out.
-    let cluster = Cluster::start(laravel.shape(1, 1).gateway("--call-timeout", "20s"))?;
-    let mut client = Client::connect(&cluster.url(0)).await?;
-    for method in ["leaveChild", "leaveProgram"] {
-        for end in ["kill", "exit"] {
-            assert_server_error(&launch(&mut client, method, json!([end])).await?);
-            let left = Left::by_last_call(&laravel)?;
-            if end == "kill" {
-                eventually("what it has started is killed with it", || !left.runs())?;
+    // Without the extension that lets PHP close its channel in programs, they hold it.
+    for (ini, closes_channel) in [("opcache.enable_cli=1", true), ("disable_functions=socket_recvmsg", false)] {
+        let laravel = Laravel::new()?;
+        // Those whose end is not noticed are answered as timed out.
+        let shape = laravel.shape(1, 1).worker("--php-ini", ini).gateway("--call-timeout", "20s");
+        let cluster = Cluster::start(shape)?;
+        let mut client = Client::connect(&cluster.url(0)).await?;
+        for method in ["leaveChild", "leaveProgram"] {
+            for end in ["kill", "exit"] {
+                assert_server_error(&launch(&mut client, method, json!([end])).await?);
+                let left = Left::by_last_call(&laravel)?;
+                if end == "kill" {
+                    eventually("what it has started is killed with it", || !left.runs())?;
+                }
+                assert_eq!(launch(&mut client, "say", json!([end])).await?.state()["text"], end);
             }
-            assert_eq!(launch(&mut client, "say", json!([end])).await?.state()["text"], end);
+        }
+        let log = cluster.workers[0].process.output();
+        assert_eq!(log.contains("PHP has no extension sockets"), !closes_channel, "{log}");
+        if closes_channel {
+            // A process that becomes another program has no channel any more.
+            assert_server_error(&launch(&mut client, "becomeProgram", json!([])).await?);
+            let program = Left::by_last_call(&laravel)?;
+            eventually("the program is killed", || !program.runs())?;
         }
     }
     Ok(())
