@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::http::request::Builder;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,6 +28,8 @@ const CONNECTIONS_MAX: usize = 64;
 const CONNECTION_LIFE: Duration = Duration::from_mins(1);
 /// The largest body of a change.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+/// The largest answer that the command line takes: a worker tells of at most a thousand processes.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// How long a running program may take to answer its command line.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the headers of a request may take.
@@ -66,9 +69,18 @@ pub struct ApiRequest<'a> {
 /// The answer to such a request.
 pub type ApiFuture<'a> = BoxFuture<'a, Option<(StatusCode, Value)>>;
 
-/// Sends a request to a running program at its admin address, as its own command line does. Returns the answer, or
-/// the reason why there is none.
+/// Has a running program change something, at its admin address, as its own command line does. Returns the answer, or the
+/// reason why there is none.
 pub async fn ask(address: &Endpoint, token: &str, path: &str, body: &str) -> Result<Value, String> {
+    exchange(address, token, Request::post(path), body).await
+}
+
+/// Asks a running program for what it does, as [`ask`] does.
+pub async fn look(address: &Endpoint, token: &str, path: &str) -> Result<Value, String> {
+    exchange(address, token, Request::get(path), "").await
+}
+
+async fn exchange(address: &Endpoint, token: &str, request: Builder, body: &str) -> Result<Value, String> {
     fn text(error: impl std::fmt::Display) -> String {
         error.to_string()
     }
@@ -77,7 +89,7 @@ pub async fn ask(address: &Endpoint, token: &str, path: &str, body: &str) -> Res
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
         let driver = tokio::spawn(connection);
-        let request = Request::post(path)
+        let request = request
             .header(hyper::header::HOST, "localhost")
             .header(AUTHORIZATION, format!("Bearer {token}"))
             .header(CONTENT_TYPE, "application/json")
@@ -85,7 +97,7 @@ pub async fn ask(address: &Endpoint, token: &str, path: &str, body: &str) -> Res
             .map_err(text)?;
         let response = sender.send_request(request).await.map_err(text)?;
         let status = response.status();
-        let bytes = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await.map_err(text);
+        let bytes = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(text);
         driver.abort();
         let answer: Value = serde_json::from_slice(&bytes?.to_bytes()).unwrap_or_default();
         if status.is_success() {

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use clap::{ArgMatches, Command};
 use diffyne_shared::admin;
+use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::worker::{self, Components, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{self, Layers};
 use diffyne_shared::telemetry::Logs;
@@ -23,6 +24,7 @@ use crate::component::engine::Engine;
 use crate::component::{App, Registry};
 use crate::demo;
 use crate::server::Worker;
+use crate::top;
 
 /// How long a reload may take: each process boots the application once.
 const RELOAD_TIMEOUT: Duration = Duration::from_mins(10);
@@ -32,7 +34,7 @@ const HELP: &str = "Example: diffyne-worker serve --env-file /path/to/app/.env -
 Every setting can be given as a flag, in the environment, in a .env file or in a TOML file; later ones in
 this list lose. Signals: SIGTERM finishes running calls, hands back the others and stops; SIGHUP reloads
 signing keys, worker tokens and the log level, and replaces all PHP processes one by one (after a deploy);
-`diffyne-worker reload` does the last and waits for it.
+`diffyne-worker reload` does the last and waits for it. `diffyne-worker top` shows what each PHP process does.
 
 A Laravel application: diffyne-worker serve --app /var/www/app --redis-url redis://127.0.0.1
 takes the keys from its .env and runs its Diffyne components in PHP processes that boot it once.";
@@ -49,13 +51,14 @@ fn command() -> Command {
             "Give it the settings of that worker: it is found at its admin address, and asks for DIFFYNE_ADMIN_TOKEN.",
         )
         .args(settings::arguments(&worker::specs()));
+    let top = top::command().args(settings::arguments(&worker::specs()));
     Command::new("diffyne-worker")
         .about("Runs Diffyne components for the gateways")
         .after_help(HELP)
         .version(diffyne_shared::VERSION)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([serve, reload, check, list])
+        .subcommands([serve, top, reload, check, list])
 }
 
 /// Runs the program with the demo components.
@@ -82,6 +85,7 @@ pub fn main_with_site<F: Future<Output = anyhow::Result<()>>>(
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches, register, site),
         Some(("reload", matches)) => request_reload(matches),
+        Some(("top", matches)) => show_processes(matches),
         Some(("check-config", matches)) => check_config(matches),
         _ => {
             print!("{}", settings::markdown(&worker::specs()));
@@ -118,9 +122,8 @@ fn check_config(matches: &ArgMatches) -> anyhow::Result<()> {
 
 /// Asks a running worker to load the application's newest code, and waits until it has.
 fn request_reload(matches: &ArgMatches) -> anyhow::Result<()> {
-    let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
-    let address = settings.admin_listen.context("the worker has no admin address: set DIFFYNE_WORKER_ADMIN_LISTEN")?;
-    let token = settings.admin_token.context("DIFFYNE_ADMIN_TOKEN is not set; without it, send the worker a SIGHUP")?;
+    let (address, token) = running_worker(matches)?;
+    let token = token.context("DIFFYNE_ADMIN_TOKEN is not set; without it, send the worker a SIGHUP")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut printed = None;
@@ -145,6 +148,21 @@ fn request_reload(matches: &ArgMatches) -> anyhow::Result<()> {
             tokio::time::sleep(RELOAD_CHECK_INTERVAL).await;
         }
     })
+}
+
+/// Shows what the PHP processes of a running worker do.
+fn show_processes(matches: &ArgMatches) -> anyhow::Result<()> {
+    let (address, token) = running_worker(matches)?;
+    let token = token.context("DIFFYNE_ADMIN_TOKEN is not set: the worker tells nobody without it")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(top::run(matches, &address, &token))
+}
+
+/// The admin address of the worker with these settings, and its token.
+fn running_worker(matches: &ArgMatches) -> anyhow::Result<(Endpoint, Option<String>)> {
+    let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
+    let address = settings.admin_listen.context("the worker has no admin address: set DIFFYNE_WORKER_ADMIN_LISTEN")?;
+    Ok((address, settings.admin_token))
 }
 
 /// The component engine by these settings.

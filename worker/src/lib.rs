@@ -13,4 +13,5 @@ pub mod demo;
 mod metrics;
 pub mod page;
 pub mod server;
+mod top;
 pub mod vdom;

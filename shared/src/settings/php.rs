@@ -30,6 +30,8 @@ settings! {
             DIFFYNE_PHP_MAX_MEMORY = "256MiB" => memory_max: u64, memory_max;
             /// How long a PHP process may take to boot the application
             DIFFYNE_PHP_START_TIMEOUT = "30s" => start_timeout: Duration, positive;
+            /// Files and folders whose changes replace the PHP processes, for development: a comma list such as app,config,resources,routes, relative to DIFFYNE_APP, or absolute as the worker sees them
+            DIFFYNE_PHP_WATCH = none => watch: Vec<String>;
             /// PHP settings of the processes: a comma list of name=value
             DIFFYNE_PHP_INI = "opcache.enable_cli=1,opcache.revalidate_freq=0,opcache.file_update_protection=0,memory_limit=512M" => ini: Vec<(String, String)>, assignments;
             /// sandbox: after a call, everything that it changed in its PHP process is put back; process: each call runs in a process of its own, forked from one that has booted (needs the extension pcntl)

@@ -13,6 +13,7 @@ mod verification;
 
 use diffyne_shared::signing::Signer;
 use prometheus::Registry;
+use serde_json::Value;
 
 use crate::call::{BoxFuture, CallResult, Job};
 
@@ -38,6 +39,10 @@ pub trait Backend: Send + Sync {
     /// Processes that still run older code.
     fn reloading(&self) -> usize {
         0
+    }
+    /// What each process does, and how many calls wait; `None` when the backend has no processes.
+    fn processes(&self) -> Option<Value> {
+        None
     }
     /// Adds the backend's own metrics to the worker's.
     fn register_metrics(&self, _registry: &Registry) {}

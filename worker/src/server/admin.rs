@@ -1,12 +1,12 @@
-//! The worker's admin pages: metrics, readiness, and the reload of PHP processes.
+//! The worker's admin pages: metrics, readiness, PHP processes and their reload.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use diffyne_shared::admin::{AdminSource, ApiFuture, ApiRequest};
-use hyper::StatusCode;
+use hyper::{Method, StatusCode};
 use prometheus::Registry;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::state::WorkerState;
 
@@ -40,13 +40,22 @@ impl AdminSource for WorkerAdmin {
         let backend = &self.0.backend;
         let response = match request.path {
             "/api/reload" if backend.reload() => Some((StatusCode::ACCEPTED, json!({"left": backend.reloading()}))),
-            "/api/reload" => {
-                let error = "This worker runs no PHP processes.";
-                Some((StatusCode::CONFLICT, json!({"error": error})))
-            }
+            "/api/reload" => Some(no_processes()),
+            "/api/processes" if request.method == Method::GET => Some(processes(&self.0)),
             "/api/reload/left" => Some((StatusCode::OK, json!({"left": backend.reloading()}))),
             _ => None,
         };
         Box::pin(std::future::ready(response))
     }
+}
+
+/// What each PHP process does.
+fn processes(worker: &WorkerState) -> (StatusCode, Value) {
+    let Some(mut report) = worker.backend.processes() else { return no_processes() };
+    report["worker"] = worker.id.as_str().into();
+    (StatusCode::OK, report)
+}
+
+fn no_processes() -> (StatusCode, Value) {
+    (StatusCode::CONFLICT, json!({"error": "This worker runs no PHP processes."}))
 }

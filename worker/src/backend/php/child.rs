@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -10,55 +11,13 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::DropGuard;
 
+use super::exit_reason::ExitReason;
+use super::status::{ListedProcess, ProcessStatus};
+
 /// After a process exited, how long its last call may take to report the reason.
 const EXIT_REASON_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a process may take to exit after its socket closed.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Why a running process exits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ExitReason {
-    /// A newer process takes its place, or the pool shrank.
-    Replaced,
-    /// It ended while it had no call.
-    Idle,
-    /// Its call ended it: `exit`, or a fatal error.
-    LastCall,
-    /// It died in a call.
-    Died,
-    /// Its call ran until the deadline.
-    CallTimedOut,
-    /// It did not clean up after a call.
-    CleanUpFailed,
-    /// Its call left something behind that cannot be put back.
-    Unclean,
-    /// It reached its limit of calls.
-    MaxCalls,
-    /// It reached its limit of memory.
-    MaxMemory,
-}
-
-impl ExitReason {
-    /// The label in metrics.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Replaced => "replaced",
-            Self::Idle => "ended_idle",
-            Self::LastCall => "ended_by_call",
-            Self::Died => "died",
-            Self::CallTimedOut => "call_too_long",
-            Self::CleanUpFailed => "not_tidied_up",
-            Self::Unclean => "unclean",
-            Self::MaxCalls => "max_calls",
-            Self::MaxMemory => "max_memory",
-        }
-    }
-
-    /// Whether the process has to be killed: one in an endless loop does not notice that its socket closed.
-    fn needs_kill(self) -> bool {
-        matches!(self, Self::CallTimedOut | Self::CleanUpFailed | Self::Died)
-    }
-}
 
 /// Tells the call of a process that the process has ended, whoever still holds its socket.
 pub(super) struct ProcessEnd {
@@ -88,6 +47,7 @@ pub(super) struct ChildProcess {
     exit_reason: oneshot::Receiver<ExitReason>,
     /// Tells the process's call that it has ended; `None` once it has.
     end: Option<oneshot::Sender<String>>,
+    listed: ListedProcess,
     /// Its output is read until this is dropped.
     _output: DropGuard,
 }
@@ -96,14 +56,19 @@ impl ChildProcess {
     /// A process that has been spawned, the handle that makes it exit, and the one that tells of its end.
     pub(super) fn new(
         child: tokio::process::Child,
-        generation: u32,
+        listed: ListedProcess,
         output: DropGuard,
     ) -> (Self, oneshot::Sender<ExitReason>, ProcessEnd) {
-        let id = child.id().unwrap_or_default();
+        let (id, generation) = (listed.status().id, listed.status().generation);
         let (exit, exit_reason) = oneshot::channel();
         let (end, told) = oneshot::channel();
-        let process = Self { child, id, generation, exit_reason, end: Some(end), _output: output };
+        let process = Self { child, id, generation, exit_reason, end: Some(end), listed, _output: output };
         (process, exit, ProcessEnd { told, status: None })
+    }
+
+    /// What operators can see of it.
+    pub(super) fn status(&self) -> &Arc<ProcessStatus> {
+        self.listed.status()
     }
 
     /// Waits until the process has exited, and kills it where it has to. The reason is `None` when nobody ended it.

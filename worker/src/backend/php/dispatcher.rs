@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 
 use diffyne_shared::settings::php::{Affinity, PhpSettings};
 use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::affinity::{CoreReservation, CpuCores};
 use super::channel::CleanUp;
-use super::child::ExitReason;
+use super::exit_reason::ExitReason;
 use super::metrics::PoolMetrics;
 use super::process::{CallOutcome, PhpProcess};
+use super::status::{CallLabel, ProcessList};
 use crate::backend::bridge_reply::BridgeReply;
 
 /// The pool's state for readiness checks and reloads.
@@ -66,6 +68,8 @@ pub(super) struct Dispatcher {
     freed: Notify,
     pub(super) state: watch::Sender<PoolState>,
     pub(super) metrics: PoolMetrics,
+    /// What operators can see of each process.
+    pub(super) processes: Arc<ProcessList>,
     memory_max: u64,
     spare: usize,
     /// `None` when the system decides where processes run.
@@ -109,6 +113,7 @@ impl Dispatcher {
             freed: Notify::new(),
             state: watch::channel(PoolState::default()).0,
             metrics,
+            processes: Arc::default(),
             memory_max: settings.memory_max,
             spare,
             cores: (settings.affinity == Affinity::Auto).then(CpuCores::of_this_worker),
@@ -122,6 +127,7 @@ impl Dispatcher {
     /// Runs a call. Its process cleans up afterwards, which the call does not wait for.
     pub(super) async fn run(
         self: &Arc<Self>,
+        label: &CallLabel<'_>,
         head: &impl Serialize,
         payload: &[u8],
         deadline: Instant,
@@ -134,7 +140,7 @@ impl Dispatcher {
             };
             self.metrics.wait.observe(began.elapsed().as_secs_f64());
             self.bind_to_core(&mut process, &mut slot);
-            let (reply, reason) = match process.run(head, payload, deadline).await {
+            let (reply, reason) = match process.run(label, head, payload, deadline).await {
                 CallOutcome::Replied(reply, body) => {
                     self.release(process, slot);
                     return (reply, body);
@@ -359,6 +365,19 @@ impl Dispatcher {
         table.generation += 1;
         table.current = 0;
         self.state.send_modify(|state| state.outdated = state.ready);
+    }
+
+    /// What operators are told of the pool and its processes.
+    pub(super) fn report(&self) -> Value {
+        let (queue, slots, generation) = (self.queue(), self.slots(), self.lock().generation);
+        json!({
+            "processes": self.processes.report(generation),
+            "generation": generation,
+            "slots": slots.total,
+            "slots_free": slots.free,
+            "calls_queued": queue.calls,
+            "longest_wait_ms": u64::try_from(queue.longest_wait.as_millis()).unwrap_or(u64::MAX),
+        })
     }
 
     pub(super) fn queue(&self) -> QueueLength {

@@ -40,6 +40,8 @@ pub(super) struct PoolMetrics {
     kinds: Arc<Mutex<HashSet<String>>>,
     /// Processes that did not become ready.
     pub(super) start_failures: IntCounter,
+    /// Reloads because files have changed.
+    pub(super) watch_reloads: IntCounter,
     /// Memory of the process that ran the last call.
     pub(super) memory: IntGauge,
 }
@@ -72,6 +74,10 @@ impl PoolMetrics {
             start_failures: valid(IntCounter::with_opts(opts(
                 "start_failures_total",
                 "PHP processes that did not start",
+            ))),
+            watch_reloads: valid(IntCounter::with_opts(opts(
+                "watch_reloads_total",
+                "Times that PHP processes were replaced because files have changed",
             ))),
             memory: gauge(
                 "process_memory_bytes",
@@ -107,7 +113,7 @@ impl PoolMetrics {
 
     /// Adds the metrics to the worker's.
     pub(super) fn register(&self, registry: &Registry) {
-        let collectors: [Box<dyn Collector>; 8] = [
+        let collectors: [Box<dyn Collector>; 9] = [
             Box::new(self.ready.clone()),
             Box::new(self.slots.clone()),
             Box::new(self.queued.clone()),
@@ -115,6 +121,7 @@ impl PoolMetrics {
             Box::new(self.ended.clone()),
             Box::new(self.leftovers.clone()),
             Box::new(self.start_failures.clone()),
+            Box::new(self.watch_reloads.clone()),
             Box::new(self.memory.clone()),
         ];
         for collector in collectors {

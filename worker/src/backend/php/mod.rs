@@ -2,10 +2,12 @@
 //!
 //! * `dispatcher`: hands calls to idle processes, on the threads of the calls
 //! * `supervisor`: starts, replaces and ends processes, on a thread that they die with
-//! * `start`, `child`: a process's start and exit
+//! * `start`, `child`, `exit_reason`: a process's start and exit
 //! * `process`, `channel`: its calls, and what is exchanged with it for them
 //! * `socket`, `frame`, `message`: the socket between worker and process, its frames, and what they say
+//! * `watch`: files whose changes replace the processes
 //! * `affinity`: the CPU cores that processes keep to while calls wait
+//! * `status`: what each process does, for operators
 //! * `output`: what processes print, in the worker's log
 //! * `metrics`: the pool's counters and gauges
 
@@ -13,6 +15,7 @@ mod affinity;
 mod channel;
 mod child;
 mod dispatcher;
+mod exit_reason;
 mod frame;
 mod message;
 mod metrics;
@@ -20,7 +23,9 @@ mod output;
 mod process;
 mod socket;
 mod start;
+mod status;
 mod supervisor;
+mod watch;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,6 +45,7 @@ use super::{Backend, bridge_request};
 use crate::call::{BoxFuture, CallResult, Job};
 use dispatcher::Dispatcher;
 use metrics::PoolMetrics;
+use status::CallLabel;
 use supervisor::{GatewayStatus, SPARE_PROCESSES, Supervisor};
 
 /// Commands that wait for the supervisor's thread; they are rare.
@@ -94,7 +100,8 @@ impl PhpBackend {
             Err(refused) => return *refused,
         };
         let head = bridge_request::head(&job, &verified.coverage);
-        let (reply, body) = self.dispatcher.run(&head, &job.payload, job.deadline).await;
+        let label = CallLabel { class: &verified.class, method: &verified.method, request_id: &job.request_id };
+        let (reply, body) = self.dispatcher.run(&label, &head, &job.payload, job.deadline).await;
         let call = CallInfo {
             kind: job.kind,
             transport: job.client.transport,
@@ -119,6 +126,7 @@ async fn supervise(
     let tasks = [
         tokio::task::spawn_local(Rc::clone(&supervisor).start_processes()),
         tokio::task::spawn_local(Rc::clone(&supervisor).watch()),
+        tokio::task::spawn_local(Rc::clone(&supervisor).reload_on_change()),
     ];
     while let Some(command) = commands.recv().await {
         match command {
@@ -160,6 +168,10 @@ impl Backend for PhpBackend {
 
     fn reloading(&self) -> usize {
         self.dispatcher.state.borrow().outdated
+    }
+
+    fn processes(&self) -> Option<serde_json::Value> {
+        Some(self.dispatcher.report())
     }
 
     fn set_signer(&self, signer: &Signer) {

@@ -5,17 +5,18 @@
 //! with.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
-use diffyne_shared::memory::page_bytes;
-use diffyne_shared::settings::php::PhpSettings;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use super::channel::{Channel, CleanUp, Exchange};
-use super::child::{ExitReason, ProcessEnd};
+use super::child::{ChildProcess, ProcessEnd};
+use super::exit_reason::ExitReason;
 use super::message::Leftover;
+use super::status::{Activity, CallLabel, ProcessStatus, private_memory};
 use crate::backend::bridge_reply::BridgeReply;
 
 /// Calls between two readings of a process's memory from the system.
@@ -51,6 +52,7 @@ pub(super) struct PhpProcess {
     pub(super) calls_max: u32,
     /// The core that it is bound to.
     pub(super) core: Option<usize>,
+    status: Arc<ProcessStatus>,
     exit: oneshot::Sender<ExitReason>,
     end: ProcessEnd,
 }
@@ -59,27 +61,39 @@ impl PhpProcess {
     /// A process that is ready.
     pub(super) fn new(
         channel: Channel,
-        id: u32,
-        generation: u32,
-        settings: &PhpSettings,
+        child: &ChildProcess,
+        calls_max: u32,
         exit: oneshot::Sender<ExitReason>,
         end: ProcessEnd,
     ) -> Self {
         // Processes that started together are not replaced together.
         let spread = 1.0 + (fastrand::f64() - 0.5) / 5.0;
-        let calls_max = (f64::from(settings.calls_max) * spread) as u32;
-        Self { channel, id, generation, calls: 0, calls_max, core: None, exit, end }
+        let calls_max = (f64::from(calls_max) * spread) as u32;
+        let status = Arc::clone(child.status());
+        status.set(Activity::Idle);
+        let (id, generation) = (child.id, child.generation);
+        Self { channel, id, generation, calls: 0, calls_max, core: None, status, exit, end }
     }
 
     /// Runs one call.
     ///
     /// After a reply, the process cleans up: [`Self::clean_up`] waits for that, and the next call may be sent without.
     /// After any other outcome, the process has to [exit](Self::exit).
-    pub(super) async fn run(&mut self, head: &impl Serialize, payload: &[u8], deadline: Instant) -> CallOutcome {
+    pub(super) async fn run(
+        &mut self,
+        label: &CallLabel<'_>,
+        head: &impl Serialize,
+        payload: &[u8],
+        deadline: Instant,
+    ) -> CallOutcome {
         self.calls += 1;
+        self.status.begin(label, self.core);
         match timeout_at(deadline.into(), self.exchange(head, payload)).await {
             Ok(Ok(Exchange::Reply(reply, _))) if reply.is_last() => CallOutcome::RepliedLast(*reply),
-            Ok(Ok(Exchange::Reply(reply, body))) => CallOutcome::Replied(*reply, body),
+            Ok(Ok(Exchange::Reply(reply, body))) => {
+                self.status.set(Activity::CleaningUp);
+                CallOutcome::Replied(*reply, body)
+            }
             Ok(Ok(Exchange::NotRead)) => CallOutcome::NotRun,
             Ok(Ok(Exchange::Unclean(leftover))) => CallOutcome::NotRunUnclean(leftover),
             Ok(Err(error)) => CallOutcome::Died(error.to_string()),
@@ -99,11 +113,15 @@ impl PhpProcess {
 
     /// Waits until the process has cleaned up after its reply.
     pub(super) async fn clean_up(&mut self) -> CleanUp {
-        tokio::select! {
+        let clean_up = tokio::select! {
             biased;
             clean_up = self.channel.clean_up() => clean_up,
             _ = self.end.wait() => CleanUp::Failed,
+        };
+        if matches!(clean_up, CleanUp::Done) {
+            self.status.set(Activity::Idle);
         }
+        clean_up
     }
 
     /// The process's memory in bytes.
@@ -117,14 +135,8 @@ impl PhpProcess {
 
     /// Makes the process exit.
     pub(super) fn exit(self, reason: ExitReason) {
+        self.status.set(Activity::Exiting(reason));
         // The send fails when the process has exited already.
         let _ = self.exit.send(reason);
     }
-}
-
-/// A process's resident memory that is not shared with other processes; 0 when the system does not tell.
-fn private_memory(process: u32) -> u64 {
-    let statm = std::fs::read_to_string(format!("/proc/{process}/statm")).unwrap_or_default();
-    let field = |at: usize| statm.split(' ').nth(at).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
-    field(1).saturating_sub(field(2)) * page_bytes() as u64
 }

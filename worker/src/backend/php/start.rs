@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::process::Stdio;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
@@ -28,6 +28,7 @@ use super::frame::{self, Frame};
 use super::message::{ProcessMessage, StartMessage};
 use super::output::log_output;
 use super::process::PhpProcess;
+use super::status::ProcessList;
 
 /// The script that a process runs: the bridge, and the loop that calls it.
 const SCRIPT: [&str; 8] = [
@@ -70,11 +71,13 @@ struct Sockets {
 pub(super) async fn start(
     settings: &PhpSettings,
     generation: u32,
+    list: &Arc<ProcessList>,
 ) -> Result<(PhpProcess, ChildProcess), ProcessStartError> {
     let ended = CancellationToken::new();
     let (sockets, child) = spawn(settings, &ended)
         .map_err(|error| ProcessStartError::Spawn { command: settings.command.join(" "), error })?;
-    let (mut child, exit, end) = ChildProcess::new(child, generation, ended.drop_guard());
+    let listed = list.add(child.id().unwrap_or_default(), generation);
+    let (mut child, exit, end) = ChildProcess::new(child, listed, ended.drop_guard());
     let ready = tokio::select! {
         biased;
         ready = timeout(settings.start_timeout, await_ready(sockets, child.id, settings)) => ready,
@@ -82,7 +85,7 @@ pub(super) async fn start(
         status = child.wait() => return Err(ProcessStartError::Exited(status)),
     };
     match ready {
-        Ok(Ok(stream)) => Ok((PhpProcess::new(Channel::new(stream), child.id, generation, settings, exit, end), child)),
+        Ok(Ok(stream)) => Ok((PhpProcess::new(Channel::new(stream), &child, settings.calls_max, exit, end), child)),
         Ok(Err(None)) => Err(ProcessStartError::Exited(child.wait_or_kill().await)),
         Ok(Err(Some(error))) => Err(error),
         Err(_elapsed) => Err(ProcessStartError::TimedOut(settings.start_timeout)),

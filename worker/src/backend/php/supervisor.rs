@@ -10,13 +10,17 @@ use std::time::Duration;
 
 use diffyne_shared::backoff::Backoff;
 use diffyne_shared::settings::php::PhpSettings;
+use diffyne_shared::telemetry;
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::child::{ChildProcess, ExitReason};
+use super::child::ChildProcess;
 use super::dispatcher::Dispatcher;
+use super::exit_reason::ExitReason;
 use super::start;
+use super::status::CallLabel;
+use super::watch;
 
 /// Processes beyond those that run calls.
 pub(super) const SPARE_PROCESSES: usize = 1;
@@ -56,6 +60,8 @@ pub(super) struct Supervisor {
     status_ttl: Duration,
     /// Something changed: the pool may need another process now.
     changed: Notify,
+    /// A reload ends the pause after a failed start.
+    retry: Notify,
     backoff: RefCell<Backoff>,
 }
 
@@ -70,6 +76,7 @@ impl Supervisor {
             written_status: Cell::default(),
             status_ttl,
             changed: Notify::new(),
+            retry: Notify::new(),
             backoff: RefCell::new(Backoff::new(RETRY_FIRST, RETRY_LAST)),
         })
     }
@@ -78,6 +85,22 @@ impl Supervisor {
     pub(super) fn reload(&self) {
         self.dispatcher.begin_generation();
         self.changed.notify_one();
+        self.retry.notify_one();
+    }
+
+    /// Replaces all processes when files of the application change, where the settings name some.
+    pub(super) async fn reload_on_change(self: Rc<Self>) {
+        let PhpSettings { directory, watch, .. } = &self.settings;
+        if watch.is_empty() {
+            return;
+        }
+        watch::reload_on_change(directory, watch, |changed| {
+            let changed = changed.to_string_lossy();
+            tracing::info!(changed = %telemetry::name(&changed), "a file has changed, so the PHP processes are replaced");
+            self.dispatcher.metrics.watch_reloads.inc();
+            self.reload();
+        })
+        .await;
     }
 
     pub(super) fn set_gateways(&self, gateways: GatewayStatus) {
@@ -104,7 +127,7 @@ impl Supervisor {
                 let _ = tokio::time::timeout(CHECK_INTERVAL, self.changed.notified()).await;
                 continue;
             };
-            match start::start(&self.settings, generation).await {
+            match start::start(&self.settings, generation, &self.dispatcher.processes).await {
                 Ok((process, child)) => {
                     self.backoff.borrow_mut().reset();
                     self.dispatcher.started(process);
@@ -114,7 +137,10 @@ impl Supervisor {
                     let wait = self.backoff.borrow_mut().wait();
                     tracing::error!(%error, retry = ?wait, "PHP does not start");
                     self.dispatcher.start_failed(generation, error.to_string());
-                    tokio::time::sleep(wait).await;
+                    // What did not start may start with other code.
+                    if tokio::time::timeout(wait, self.retry.notified()).await.is_ok() {
+                        self.backoff.borrow_mut().reset();
+                    }
                 }
             }
         }
@@ -177,7 +203,8 @@ impl Supervisor {
         let head = json!({"kind": "status", "status": status, "seconds": self.status_ttl.as_secs().max(1)});
         let (dispatcher, deadline) = (Arc::clone(&self.dispatcher), (now + self.status_ttl).into_std());
         tokio::task::spawn_local(async move {
-            let (reply, _) = dispatcher.run(&head, b"", deadline).await;
+            let label = CallLabel { class: "", method: "connection status", request_id: "" };
+            let (reply, _) = dispatcher.run(&label, &head, b"", deadline).await;
             if let Some(error) = reply.error() {
                 tracing::warn!(error, "the connection's status was not written into the application's cache");
             }

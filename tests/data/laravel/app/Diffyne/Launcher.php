@@ -72,6 +72,13 @@ class Launcher extends Component
         $this->finish((int) exec("$prefix sleep 600 >/dev/null & echo $!"), $end);
     }
 
+    #[Invokable]
+    public function becomeProgram(): void
+    {
+        file_put_contents(base_path('left'), (string) getmypid());
+        pcntl_exec('/usr/bin/sleep', ['600']);
+    }
+
     private function finish(int $left, string $end): void
     {
         file_put_contents(base_path('left'), (string) $left);
