@@ -23,7 +23,7 @@ use diffyne_shared::listener::AcceptedStream;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -131,7 +131,12 @@ async fn route(shard: &Rc<Shard>, request: Request<Incoming>, peer: Option<IpAdd
         if path == "/health" {
             return respond(StatusCode::OK, JSON, shard.pages.health());
         }
-        if let Some(page) = shard.pages.page(path).await {
+        let (parts, body) = request.into_parts();
+        if shard.admission.check_origin(&parts).is_ok() && shard.admission.refuses_key(&parts) {
+            return upgrade::refuse_key(shard, parts.headers.get(header::ORIGIN));
+        }
+        let request = Request::from_parts(parts, body);
+        if let Some(page) = shard.pages.page(request.uri().path()).await {
             return page_response(&request, &page);
         }
     }

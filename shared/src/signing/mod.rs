@@ -12,9 +12,9 @@ mod php_number;
 mod signature;
 mod signer;
 
-pub use canonical::{EmptyStrings, canonical_json};
+pub use canonical::{EmptyStrings, Numbers, canonical_json};
 pub use fingerprint::fingerprint;
 pub use key::{KeyError, SigningKey};
-pub use php_number::format_float;
+pub use php_number::{format_float, javascript_keeps};
 pub use signature::SignatureParts;
 pub use signer::{LockedValues, Purpose, Signer, Verdict, VerifyState};

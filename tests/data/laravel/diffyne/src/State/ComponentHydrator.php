@@ -2,7 +2,9 @@
 
 namespace Diffyne\State;
 
+use Diffyne\Attributes\QueryString;
 use Diffyne\Component;
+use ReflectionClass;
 
 final class ComponentHydrator
 {
@@ -19,6 +21,12 @@ final class ComponentHydrator
     public function mount(string $class, array $params = []): Component
     {
         $component = new $class();
+        foreach ((new ReflectionClass($class))->getProperties() as $property) {
+            foreach ($property->getAttributes(QueryString::class) as $attribute) {
+                $value = request()->query($attribute->newInstance()->as ?? $property->getName());
+                $value === null || $component->{$property->getName()} = $value;
+            }
+        }
         foreach ($params as $name => $value) {
             if (property_exists($component, $name)) {
                 $component->{$name} = $value;
