@@ -26,6 +26,7 @@ namespace Diffyne\Cluster {
     use Diffyne\Component;
     use Diffyne\DiffyneManager;
     use Diffyne\Exceptions\RedirectException;
+    use Diffyne\Security\StateSigner;
     use Diffyne\State\ComponentHydrator;
     use Diffyne\VirtualDOM\PatchSerializer;
     use Diffyne\VirtualDOM\Renderer;
@@ -45,6 +46,7 @@ namespace Diffyne\Cluster {
     use Illuminate\Validation\ValidationException;
     use Illuminate\View\Factory;
     use InvalidArgumentException;
+    use JsonException;
     use RecursiveDirectoryIterator;
     use RecursiveIteratorIterator;
     use ReflectionClass;
@@ -385,9 +387,10 @@ namespace Diffyne\Cluster {
                 // PHP encodes a filtered list as an object, which diffyne.js cannot read.
                 ksort($response['c']['p']);
                 $response['c']['p'] = array_values($response['c']['p']);
-                $response['c']['sig'] = Locks::signature($component, $response['c']['st'], $response['c']['sig'], $trust);
+                $signature = PageState::signature($component, $response['c']['st'], $response['c']['sig'], ($data['exact'] ?? false) === true);
+                $response['c']['sig'] = Locks::signature($component, $response['c']['st'], $signature, $trust);
 
-                return self::successReply($response);
+                return PageState::encodable($component, $response['c']['st'], static fn () => self::successReply($response));
             }
 
             private function mount(array $head, array $data): array
@@ -404,16 +407,17 @@ namespace Diffyne\Cluster {
                 $component->id = (string) $data['componentId'];
                 (new RenderState(app('view')))->restore();
                 $rendered = $this->renderer()->renderInitial($component);
+                $signature = PageState::signature($component, $rendered['state'], $rendered['signature'], ($data['exact'] ?? false) === true);
 
-                return self::reply(['outcome' => 'ok'], [
+                return PageState::encodable($component, $rendered['state'], static fn () => self::reply(['outcome' => 'ok'], [
                     'success' => true,
                     'id' => $rendered['id'],
                     'html' => $rendered['html'],
                     'state' => $rendered['state'],
                     'fingerprint' => $rendered['fingerprint'],
-                    'signature' => Locks::signature($component, $rendered['state'], $rendered['signature'], $trust),
+                    'signature' => Locks::signature($component, $rendered['state'], $signature, $trust),
                     'eventListeners' => (object) ($rendered['eventListeners'] ?? []),
-                ]);
+                ]));
             }
 
             /** Decides for each event whether the user may hear it: the class has to listen to it, and may have a policy. */
@@ -923,7 +927,8 @@ namespace Diffyne\Cluster {
             {
                 $document = ['class' => strtolower(ltrim($class, '\\')), 'id' => $id, 'values' => $values];
                 // In the form that comes back from the client: objects become arrays of what they encode.
-                $document = self::sorted(json_decode(json_encode($document, self::JSON), true, 512, JSON_THROW_ON_ERROR));
+                $document = json_decode(json_encode($document, self::JSON), true, 512, JSON_THROW_ON_ERROR);
+                $document = self::sorted(PageState::returned($document) ?? $document);
                 $printed = json_encode($document, self::JSON | JSON_FORCE_OBJECT);
 
                 return hash_hmac('sha256', $printed, hash_hmac('sha256', self::LABEL, Bridge::key(), true));
@@ -1000,7 +1005,11 @@ namespace Diffyne\Cluster {
                 return new class () extends Renderer {
                     public function renderInitial(Component $component): array
                     {
-                        return self::signed($component, parent::renderInitial($component));
+                        $rendered = parent::renderInitial($component);
+                        // The package would render an empty state.
+                        PageState::encodable($component, $rendered['state'], static fn () => json_encode($rendered['state'], JSON_THROW_ON_ERROR));
+
+                        return self::signed($component, $rendered);
                     }
 
                     public function renderUpdate(Component $component): array
@@ -1010,7 +1019,10 @@ namespace Diffyne\Cluster {
 
                     private static function signed(Component $component, array $rendered): array
                     {
-                        return array_replace($rendered, ['signature' => Locks::signature($component, $rendered['state'], $rendered['signature'], null)]);
+                        // The page's script is not known here. One that keeps no integers is told at its first call.
+                        $signature = PageState::signature($component, $rendered['state'], $rendered['signature'], true);
+
+                        return array_replace($rendered, ['signature' => Locks::signature($component, $rendered['state'], $signature, null)]);
                     }
                 };
             }
@@ -1046,6 +1058,163 @@ namespace Diffyne\Cluster {
                 if (is_string($signature) && str_contains($signature, '.')) {
                     $matched->request->merge(['signature' => explode('.', $signature, 2)[0]]);
                 }
+            }
+        }
+
+        /** A state as a page returns it, and what no page can return. */
+        final class PageState
+        {
+            /** The largest integer up to which JavaScript has all of them. */
+            private const INTEGER_MAX = 9007199254740991;
+
+            /** How deep a state may nest: PHP's 512 without the two objects that are around it in a response. */
+            private const DEPTH_MAX = 510;
+
+            private const NO_JSON = 'cannot be sent to a page: ';
+
+            /**
+             * The signature of a state, which covers what comes back: JavaScript prints some numbers in another way than PHP.
+             *
+             * @param bool $isExact whether the page's script returns integers as it got them
+             *
+             * @throws CallRejection if the page cannot return the state
+             */
+            public static function signature(Component $component, array $state, string $signature, bool $isExact): string
+            {
+                try {
+                    $returned = self::returned($state, $isExact);
+                } catch (InvalidArgumentException $error) {
+                    foreach ($state as $name => $value) {
+                        try {
+                            self::returned([$value], $isExact);
+                        } catch (InvalidArgumentException $error) {
+                            throw self::rejection($component, $name, $error->getMessage());
+                        }
+                    }
+                    throw $error;
+                }
+
+                return $returned === null ? $signature : StateSigner::sign(self::withoutEmptyTexts($returned), $component->id);
+            }
+
+            /**
+             * The values as they come back, or null if they come back as they are.
+             *
+             * @throws InvalidArgumentException if they cannot
+             */
+            public static function returned(array $values, bool $isExact = true, int $depth = 1): ?array
+            {
+                if ($depth > self::DEPTH_MAX) {
+                    throw new InvalidArgumentException('nests too deep: a state may have '.self::DEPTH_MAX.' levels.');
+                }
+                $changed = null;
+                $hasIndex = $hasName = false;
+                foreach ($values as $key => $value) {
+                    is_int($key) ? $hasIndex = true : $hasName = true;
+                    if (is_array($value)) {
+                        $new = self::returned($value, $isExact, $depth + 1);
+                    } elseif (is_float($value)) {
+                        $new = self::float($value);
+                    } elseif (is_object($value)) {
+                        $decoded = self::decoded($value);
+                        $new = self::returned([$decoded], $isExact, $depth)[0] ?? $decoded;
+                    } elseif (is_int($value) && ! $isExact && ($value > self::INTEGER_MAX || $value < -self::INTEGER_MAX) && self::printed((float) $value) !== (string) $value) {
+                        throw new InvalidArgumentException("holds the integer {$value}. JavaScript changes integers beyond 2^53, and the script of this page does not keep them: load companion.js or client.js, or use a string.");
+                    } else {
+                        continue;
+                    }
+                    if ($new !== null) {
+                        $changed ??= $values;
+                        $changed[$key] = $new;
+                    }
+                }
+
+                return $hasIndex && $hasName ? self::ordered($changed ?? $values) : $changed;
+            }
+
+            /**
+             * Keys that JavaScript takes for indexes come first, the smallest first. PHP's sort depends on the order before it
+             * where keys are equal to each other, as 10 and "1e1" are.
+             */
+            private static function ordered(array $values): array
+            {
+                $isIndex = static fn (int|string $key): bool => is_int($key) && $key >= 0 && $key < 2 ** 32 - 1;
+                $indexes = array_filter($values, $isIndex, ARRAY_FILTER_USE_KEY);
+                ksort($indexes);
+
+                return $indexes + $values;
+            }
+
+            private static function decoded(object $value): mixed
+            {
+                try {
+                    return json_decode(json_encode($value, JSON_THROW_ON_ERROR), true, 512, JSON_THROW_ON_ERROR);
+                } catch (JsonException $error) {
+                    throw new InvalidArgumentException(self::NO_JSON.$error->getMessage().'.', 0, $error);
+                }
+            }
+
+            /** A float as it comes back, or null if it comes back as it is: JavaScript has no -0 in JSON, and prints floats below 1e21 without an exponent. */
+            private static function float(float $value): ?int
+            {
+                if (! is_finite($value)) {
+                    throw new InvalidArgumentException('is no finite number, which JSON does not have.');
+                }
+                if ($value === 0.0) {
+                    return fdiv(1, $value) < 0 ? 0 : null;
+                }
+                if (abs($value) < 1e17 || abs($value) >= 2 ** 63) {
+                    return null;
+                }
+
+                return (int) self::printed($value);
+            }
+
+            /** A float without a fraction, below 1e21, as JavaScript prints it. */
+            private static function printed(float $value): string
+            {
+                [$mantissa, $exponent] = explode('e+', (string) json_encode($value)) + [1 => '0'];
+                [$whole, $fraction] = explode('.', $mantissa) + [1 => ''];
+
+                return $whole.str_pad(rtrim($fraction, '0'), (int) $exponent, '0');
+            }
+
+            /** Laravel turns empty texts of requests into null. The package leaves those of a paginator as they are. */
+            private static function withoutEmptyTexts(array $values): array
+            {
+                foreach ($values as $key => $value) {
+                    if ($value === '') {
+                        $values[$key] = null;
+                    } elseif (is_array($value) && ($value['__paginator'] ?? null) !== true) {
+                        $values[$key] = self::withoutEmptyTexts($value);
+                    }
+                }
+
+                return $values;
+            }
+
+            /**
+             * Encodes a response, and names the property for which JSON has no form, a text that is no UTF-8 for example.
+             *
+             * @throws CallRejection if there is one
+             */
+            public static function encodable(Component $component, array $state, Closure $encode): mixed
+            {
+                try {
+                    return $encode();
+                } catch (JsonException $error) {
+                    foreach ($state as $name => $value) {
+                        if (json_encode($value) === false) {
+                            throw self::rejection($component, $name, self::NO_JSON.json_last_error_msg().'.');
+                        }
+                    }
+                    throw $error;
+                }
+            }
+
+            private static function rejection(Component $component, string $name, string $text): CallRejection
+            {
+                return new CallRejection('unreturnable', "Property [{$name}] of ".$component::class." {$text}");
             }
         }
 

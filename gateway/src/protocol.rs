@@ -16,10 +16,10 @@ use crate::socket::frame;
 /// The error that replaces a worker's answer that is not a JSON object.
 pub const UNUSABLE: &[u8] = br#""s":false,"error":"The worker's answer cannot be used.","type":"server_error""#;
 
-/// Builds `diffyne.connected`, the first message on a connection.
-pub fn connected(client_id: &str) -> String {
+/// Builds `diffyne.connected`, the first message on a connection. It tells scripts what is to go by AJAX.
+pub fn connected(client_id: &str, message_bytes_max: usize) -> String {
     format!(
-        r#"{{"event":"diffyne.connected","data":{{"clientId":"{client_id}","message":"Connected to Diffyne WebSocket server","timestamp":{}}}}}"#,
+        r#"{{"event":"diffyne.connected","data":{{"clientId":"{client_id}","message":"Connected to Diffyne WebSocket server","maxMessageSize":{message_bytes_max},"timestamp":{}}}}}"#,
         unix_seconds()
     )
 }

@@ -18,6 +18,7 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 /// The scripts by file name. Each imports only scripts before it.
 const SCRIPTS: [(&str, &str); 12] = [
     ("backoff.js", include_str!("client/backoff.js")),
+    ("numbers.js", include_str!("client/numbers.js")),
     ("socket.js", include_str!("client/socket.js")),
     ("signature.js", include_str!("client/signature.js")),
     ("queue.js", include_str!("client/queue.js")),

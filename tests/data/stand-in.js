@@ -100,6 +100,7 @@
       this.modelSync = new ModelSync();
       this.sequence = new Map();
       if (this.config.transport === 'websocket') this.transport.connectWebSocket();
+      window.addEventListener('popstate', () => location.reload());
       for (const element of document.querySelectorAll('[diff\\:id]')) if (!element.hasAttribute('data-diffyne-lazy')) this.hydrateComponent(element);
       setTimeout(() => document.querySelectorAll('[data-diffyne-lazy]').forEach((element) => this.loadLazyComponent(element)), 100);
     }
@@ -119,10 +120,7 @@
       }
       if (element.hasAttribute('data-delegated')) return;
       element.setAttribute('data-delegated', '');
-      const act = (text) => {
-        const [, method, params = ''] = text.match(/^(\w+)(?:\((.*)\))?$/);
-        this.callMethod(id, method, params ? params.split(',').map((param) => json(param.trim(), param)) : []);
-      };
+      const act = (text) => this.handleAction(id, text);
       element.addEventListener('click', ({ target }) => { const place = target.closest('[diff\\:click]'); if (place) act(place.getAttribute('diff:click')); });
       element.addEventListener('submit', (event) => { event.preventDefault(); act(event.target.getAttribute('diff:submit')); });
       element.addEventListener('input', ({ target }) => {
@@ -142,6 +140,11 @@
       element.removeAttribute('data-diffyne-lazy');
       element.innerHTML = data.html;
       this.adopt(id, element, { state: data.state, fingerprint: data.fingerprint }, data.eventListeners ?? {});
+    }
+
+    async handleAction(id, action) {
+      const [, method, params = ''] = action.match(/^(\w+)(?:\((.*)\))?$/);
+      await this.callMethod(id, method, params ? params.split(',').map((param) => json(param.trim(), param)) : []);
     }
 
     callMethod(id, method, params = []) { return this.exchange(id, 'call', { method, params }); }
@@ -180,7 +183,17 @@
       component.fingerprint = f;
       component.signature = sig;
       for (const place of component.element.querySelectorAll('[diff\\:error]')) place.textContent = '';
+      if (response.c.q) this.showQuery(response.c.q);
       if (response.events) this.eventManager.dispatchEvents(response.events);
+    }
+
+    showQuery(values) {
+      const url = new URL(location);
+      for (const [name, value] of Object.entries(values)) {
+        if (value === null || value === '') url.searchParams.delete(name);
+        else url.searchParams.set(name, value);
+      }
+      history.pushState({}, '', url);
     }
   }
 

@@ -40,7 +40,15 @@ impl Script {
         std::iter::once(stand_in).chain(real).map(Self::Companion).collect()
     }
 
-    fn tags(&self, socket: &str, more: &str) -> String {
+    /// The script that stands for diffyne.js, where there is one.
+    pub(crate) fn diffyne_js(&self) -> Option<&Path> {
+        match self {
+            Self::Client => None,
+            Self::Companion(path) | Self::Alone(path) => Some(path),
+        }
+    }
+
+    pub(crate) fn tags(&self, socket: &str, more: &str) -> String {
         match self {
             Self::Client => {
                 format!(r#"<script type="module" src="/_diffyne/client.js" data-url="{socket}"{more}></script>"#)
@@ -99,11 +107,7 @@ impl Application {
         let site = Arc::new(site::Site { engine, scripts: script.tags(socket, more) });
         let site = tokio::spawn(site.serve(listener)).abort_handle();
         let [port] = free_ports()?;
-        let diffyne_js = match script {
-            Script::Client => None,
-            Script::Companion(path) | Script::Alone(path) => Some(path.as_path()),
-        };
-        let nginx = cluster.run_nginx(&nginx_site(cluster, port, site_port, diffyne_js)?, port)?;
+        let nginx = cluster.run_nginx(&nginx_site(cluster, port, site_port, script.diffyne_js())?, port)?;
         Ok(Self { port, site, _nginx: nginx })
     }
 
@@ -114,7 +118,12 @@ impl Application {
 }
 
 /// The site of `nginx/application.conf`, on these ports.
-fn nginx_site(cluster: &Cluster, port: u16, site_port: u16, diffyne_js: Option<&Path>) -> anyhow::Result<String> {
+pub(crate) fn nginx_site(
+    cluster: &Cluster,
+    port: u16,
+    site_port: u16,
+    diffyne_js: Option<&Path>,
+) -> anyhow::Result<String> {
     let mut site = cluster.shipped_site("application.conf", port)?;
     site = site.replace("127.0.0.1:8000", &format!("127.0.0.1:{site_port}"));
     if let Some(path) = diffyne_js {

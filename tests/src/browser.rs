@@ -192,6 +192,16 @@ impl Tab {
         Ok(())
     }
 
+    /// Goes back or forward in the tab's history, as the browser's buttons do.
+    pub async fn travel(&mut self, steps: i64) -> anyhow::Result<()> {
+        let history = self.command("Page.getNavigationHistory", json!({})).await?;
+        let index = history["currentIndex"].as_i64().context("no history")? + steps;
+        let entry = &history["entries"][usize::try_from(index)?]["id"];
+        ensure!(entry.is_number(), "the history has no step {index}: {history}");
+        self.command("Page.navigateToHistoryEntry", json!({"entryId": entry})).await?;
+        Ok(())
+    }
+
     /// A picture of the page, PNG in base64.
     pub async fn screenshot(&mut self) -> anyhow::Result<String> {
         let shot = self.command("Page.captureScreenshot", json!({"format": "png"})).await?;

@@ -9,7 +9,7 @@
 //! * [`browser`]: headless Chromium
 //! * [`header_sets`]: random headers of browsers and proxies
 //! * [`recorded`], [`dom`]: the components of the recorded conversation, and what their patches do
-//! * [`laravel`]: a real Laravel application; [`laravel_probe`]: calls of its components
+//! * [`laravel`]: a real Laravel application; [`laravel_probe`]: calls of its components; [`laravel_pages`]: its pages
 //! * [`relay`]: fake gateways and workers
 //! * [`verification`]: workers that verify states, in each mode
 //! * [`task`]: tasks that run beside a test
@@ -30,6 +30,7 @@ pub mod gallery;
 pub mod header_sets;
 pub mod http;
 pub mod laravel;
+pub mod laravel_pages;
 pub mod laravel_probe;
 pub mod load;
 pub mod message;

@@ -208,7 +208,8 @@ async fn an_ajax_call_broadcasts_to_everybody_but_the_socket_of_its_own_page() -
 
 #[test]
 fn requests_have_limits_and_a_full_gateway_says_so() -> anyhow::Result<()> {
-    let shape = Shape::new(1, 1).gateway("--max-requests", "2").gateway("--max-request-size", "64KiB");
+    let shape = Shape::new(1, 1).gateway("--max-requests", "2");
+    let shape = shape.gateway("--ws-max-message-size", "32KiB").gateway("--max-request-size", "64KiB");
     let cluster = Cluster::start(shape)?;
     let port = cluster.gateways[0].port;
     let mut large = increment("diffyne-a", 1, "r");

@@ -71,6 +71,43 @@ fn code(page: &str) -> Vec<&str> {
     code
 }
 
+/// Texts that print a WebSocket's address for a page: documentation, what operators copy, examples.
+fn snippets() -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let mut found: Vec<(PathBuf, String)> = current_pages()?.into_iter().collect();
+    let mut folders: Vec<PathBuf> =
+        ["deploy", "nginx", "worker/examples", "gateway/dev", "tests/data/laravel"].map(PathBuf::from).into();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(project().join(&folder))? {
+            let path = folder.join(entry?.file_name());
+            if project().join(&path).is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = std::fs::read_to_string(project().join(&path)) {
+                found.push((path, text));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn every_snippet_encodes_the_key_of_the_websocket() -> anyhow::Result<()> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~%".contains(c);
+    // What Blade and Rust print in its place.
+    let encoded = ["{{ rawurlencode(config('diffyne.websocket.key')) }}", "{}\", encoded(key))", "`"];
+    let mut seen = 0;
+    for (path, text) in snippets()? {
+        for rest in text.split("?key=").skip(1) {
+            let rest = rest.lines().next().unwrap_or_default();
+            let plain = rest.split(|c| !is_plain(c)).next().unwrap_or_default();
+            let good = !plain.is_empty() || encoded.iter().any(|printed| rest.starts_with(printed));
+            anyhow::ensure!(good, "{}: `?key={rest}` is not URL-encoded", path.display());
+            seen += 1;
+        }
+    }
+    anyhow::ensure!(seen >= 8, "only {seen} snippets");
+    Ok(())
+}
+
 /// The targets of `[text](target)`.
 fn links(page: &str) -> Vec<&str> {
     prose(page).flat_map(|line| line.split("](").skip(1)).filter_map(|rest| rest.split(')').next()).collect()

@@ -5,9 +5,9 @@
 use arc_swap::ArcSwap;
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::Cluster;
-use diffyne_tests::http::{http, http_post};
 use diffyne_tests::for_all_backends;
 use diffyne_tests::for_runtimes;
+use diffyne_tests::http::{http, http_post};
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::message::ServerMessage;
 use diffyne_tests::protected_components;

@@ -4,8 +4,8 @@
 use diffyne_tests::browser::Browser;
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::Cluster;
-use diffyne_tests::http::{http, http_post};
 use diffyne_tests::for_runtimes;
+use diffyne_tests::http::{http, http_post};
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::{call_probe, probe_call};
 use diffyne_tests::ports::free_ports;

@@ -211,21 +211,57 @@ async fn no_click_letter_or_push_is_lost_beside_diffyne_js() -> anyhow::Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_refuses_a_message_that_is_too_large() -> anyhow::Result<()> {
-    let cluster = Cluster::start(Shape::new(1, 1))?;
+async fn a_message_over_the_sockets_limit_goes_by_ajax() -> anyhow::Result<()> {
     let browser = Browser::start()?;
-    let application = Application::start(&cluster, &Script::Client, "/diffyne", "").await?;
-    let mut tab = browser.open(&application.url("/chat")).await?;
-    tab.wait_for(OPEN).await?;
-    tab.eval("document.addEventListener('diffyne:error', ({ detail }) => { window.fault = detail.type })").await?;
-    let fill = "(() => { const f = document.querySelector('[aria-label=Message]'); f.value = 'x'.repeat(1100000); \
-                f.dispatchEvent(new Event('input', {bubbles: true})); document.querySelector('.chat button').click() })()";
-    tab.eval(fill).await?;
-    tab.wait_for("window.fault === 'message_too_large'").await?;
-    assert_eq!(tab.eval(OPEN).await?, true, "the connection stays");
-    tab.eval(&fill.replace("1100000", "3")).await?;
-    tab.wait_for_text(".chat li:last-child", "xxx").await?;
-    no_script_errors(&tab, &Script::Client);
+    for script in all_scripts() {
+        // The gateway says its limit; the page's own idea of it is another one.
+        let cluster = Cluster::start(Shape::new(1, 1).gateway("--ws-max-message-size", "4096"))?;
+        let application = Application::start(&cluster, &script, "/diffyne", "").await?;
+        let mut tab = browser.open(&application.url("/chat")).await?;
+        tab.wait_for(OPEN).await?;
+        let fill = |length: usize| {
+            format!(
+                "(() => {{ const f = document.querySelector('[aria-label=Message]'); f.value = 'x'.repeat({length}); \
+                 f.dispatchEvent(new Event('input', {{bubbles: true}})); document.querySelector('.chat form').requestSubmit() }})()"
+            )
+        };
+        tab.eval(&fill(5000)).await?;
+        tab.wait_for("document.querySelector('em').textContent.includes('500 characters')").await?;
+        assert_eq!((ajax_calls(&cluster)?, tab.eval(OPEN).await?), (1, true.into()), "{script:?}");
+        tab.eval(&fill(3)).await?;
+        tab.wait_for_text(".chat li:last-child", "xxx").await?;
+        assert_eq!(ajax_calls(&cluster)?, 1, "{script:?}");
+        no_script_errors(&tab, &script);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_whose_key_is_refused_says_so_once() -> anyhow::Result<()> {
+    let browser = Browser::start()?;
+    for script in all_scripts() {
+        let cluster = Cluster::start(Shape::new(1, 1).gateway("--ws-key", "a+b/c=="))?;
+        // Through nginx, and with the gateway on another origin than the page.
+        for socket in ["/diffyne".to_owned(), format!("{}diffyne", cluster.url(0))] {
+            let application = Application::start(&cluster, &script, &format!("{socket}?key=wrong"), "").await?;
+            let mut tab = browser.open(&application.url("/counter")).await?;
+            tab.wait_for(CLOSED).await?;
+            tab.click(PLUS).await?;
+            tab.wait_for_text("output", "1").await?;
+            // Wait for two more attempts, of which neither says anything.
+            let handshakes = || cluster.gateways[0].metric("diffyne_gateway_handshakes_total{result=\"key\"}");
+            eventually("the page tries again", || handshakes().is_ok_and(|count| count >= 4.0))?;
+            tab.eval("1").await?;
+            assert_eq!(tab.errors.len(), 1, "{script:?} {socket}: {:?}", tab.errors);
+            assert!(tab.errors[0].contains("refuses the key of this page"), "{:?}", tab.errors);
+            for good in ["a%2Bb%2Fc%3D%3D", "a+b/c=="] {
+                let application = Application::start(&cluster, &script, &format!("{socket}?key={good}"), "").await?;
+                let mut tab = browser.open(&application.url("/counter")).await?;
+                tab.wait_for(OPEN).await?;
+                no_script_errors(&tab, &script);
+            }
+        }
+    }
     Ok(())
 }
 

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use diffyne_tests::client::Client;
-use diffyne_tests::cluster::{Cluster, Node, http, http_get};
+use diffyne_tests::cluster::{Cluster, Node};
+use diffyne_tests::http::{http, http_get};
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::laravel_probe::{PROBE, call_for_text, call_probe, probe_call};
 use diffyne_tests::process::{PATIENCE, eventually, program};

@@ -4,8 +4,8 @@
 
 use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::Cluster;
-use diffyne_tests::http::http_post;
 use diffyne_tests::for_runtimes;
+use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::{Laravel, Runtime};
 use serde_json::{Value, json};
 

@@ -88,7 +88,8 @@ fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 }
 
 fn start_gateway(settings: GatewaySettings, engine: Arc<Engine>) -> anyhow::Result<Gateway> {
-    let query = settings.keys.first().map(|key| format!("?key={key}")).unwrap_or_default();
+    let encoded = |key: &String| form_urlencoded::byte_serialize(key.as_bytes()).collect::<String>();
+    let query = settings.keys.first().map(|key| format!("?key={}", encoded(key))).unwrap_or_default();
     let socket = format!("{}{query}", settings.path);
     let prefix = settings.route_prefix.clone();
     let pages = move |health| -> Arc<dyn Pages> { Arc::new(DemoPages::new(health, engine, socket, prefix)) };

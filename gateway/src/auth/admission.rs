@@ -125,6 +125,12 @@ impl Admission {
         check_upgrade(request)
     }
 
+    /// Whether a page asks with its WebSocket's address why it was refused, and the reason is its key: a browser does not
+    /// tell a page how a handshake was answered.
+    pub fn refuses_key(&self, request: &Parts) -> bool {
+        self.is_socket_path(request.uri.path()) && key_in_query(request).is_some() && !self.knows_key(request)
+    }
+
     /// Checks the origin of the page that sent a request.
     pub fn check_origin(&self, request: &Parts) -> Result<(), Refusal> {
         let Some(origin) = request.headers.get(header::ORIGIN) else { return Ok(()) };
@@ -143,10 +149,12 @@ impl Admission {
             return true;
         }
         let given = key_of(request).unwrap_or_default();
+        // A page of the package prints its key as it is, and a `+` in a query means a space.
+        let as_printed = given.replace(' ', "+");
         // Every key is compared, so that the duration reveals nothing.
         let mut known = Choice::from(0);
         for key in keys.iter() {
-            known |= key.as_bytes().ct_eq(given.as_bytes());
+            known |= key.as_bytes().ct_eq(given.as_bytes()) | key.as_bytes().ct_eq(as_printed.as_bytes());
         }
         known.into()
     }
@@ -314,6 +322,22 @@ mod tests {
         assert_eq!(rules.check(&request("/", &[("authorization", "Bearer k2")])), Ok(()));
         rules.set_keys(vec!["k3".to_owned()]);
         assert_eq!(rules.check(&request("/?key=k1", &[])), Err(Refusal::Key));
+    }
+
+    #[test]
+    fn a_key_may_be_encoded_or_as_a_page_of_the_package_prints_it() {
+        let rules = admission(&[("DIFFYNE_WS_KEY", "a+b/c==")]);
+        for uri in ["/?key=a%2Bb%2Fc%3D%3D", "/?key=a+b/c==", "/diffyne?x=1&key=a%2bb/c=="] {
+            assert_eq!(rules.check(&request(uri, &[])), Ok(()), "{uri}");
+            assert!(!rules.refuses_key(&request(uri, &[])), "{uri}");
+        }
+        for uri in ["/?key=a%252Bb/c==", "/?key=", "/?key=ab/c=="] {
+            assert_eq!(rules.check(&request(uri, &[])), Err(Refusal::Key), "{uri}");
+            assert!(rules.refuses_key(&request(uri, &[])), "{uri}");
+        }
+        for uri in ["/", "/other?key=x"] {
+            assert!(!rules.refuses_key(&request(uri, &[])), "{uri}: it asks for no WebSocket");
+        }
     }
 
     #[test]

@@ -8,8 +8,9 @@
 
 import { Transport } from './transport.js';
 import { Queues } from './queue.js';
-import { hold } from './typing.js';
-import { namesIn, refresh, scriptTag, socketUrl, usesAjax, watchListeners } from './page.js';
+import { hold, modelAttribute } from './typing.js';
+import { keep, kept, keepParams, print, shown } from './numbers.js';
+import { namesIn, parseJson, refresh, scriptTag, setQuery, socketUrl, usesAjax, watchListeners } from './page.js';
 
 const DEFAULT_MAX_MESSAGE_SIZE = 1_048_576;
 
@@ -30,8 +31,12 @@ function attach(diffyne) {
   const causes = new WeakMap(); // by event object
   const lazy = new Map(); // by component id: what a lazy component came with
   let cause = null; // of the calls that are being made right now
+  let keepTheir = () => {}; // notes which numbers of their parameters to keep
+  const states = new Map(); // by component id: what to keep of the state that the server has sent last
 
-  const address = tag?.dataset.url ?? (configured === 'ajax' ? null : config.wsUrl);
+  // The package's Blade prints the key as it is, and a `+` in an address means a space.
+  const printed = configured === 'ajax' ? null : config.wsUrl?.replaceAll('+', '%2B');
+  const address = tag?.dataset.url ?? printed;
   const options = {
     url: socketUrl(address),
     endpoint: tag?.dataset.endpoint ?? config.endpoint ?? '/_diffyne',
@@ -56,9 +61,16 @@ function attach(diffyne) {
     const component = diffyne.registry.get(componentId);
     const job = queues.running(componentId);
     const data = job?.cause ? { ...payload, cause: job.cause } : payload;
+    if (component) keep(component.serverState, stateNode(componentId, component.element));
     const options = { ...byAjax(component?.element), original: component?.serverState };
     const response = await transport.send(payload.type === 'update' ? 'update' : 'call', data, options);
     sortEvents(response, job?.cause);
+    if (response.c) {
+      states.set(componentId, kept(response.c.st));
+      // diffyne.js would add a step to the history for every answer.
+      if (response.c.q) setQuery(shown(response.c.q), payload.type);
+      delete response.c.q;
+    }
     if (component && job) {
       const sent = (property) => (payload.property === property ? payload.value : payload.state?.[property]);
       job.release = hold(component.element, sent);
@@ -81,8 +93,10 @@ function attach(diffyne) {
 
   async function loadLazy(componentClass, componentId, params, queryParams) {
     const element = document.querySelector(`[diff\\:id="${CSS.escape(componentId)}"]`);
+    keep(params, kept(parseJson(element?.getAttribute('diff:params'), {})));
     const data = { componentClass, componentId, params, queryParams };
     const loaded = await transport.send('mount', data, byAjax(element));
+    states.set(componentId, kept(loaded.state));
     lazy.set(componentId, { signature: loaded.signature, listeners: loaded.eventListeners ?? {} });
     return loaded;
   }
@@ -94,6 +108,42 @@ function attach(diffyne) {
     diffyne.transport.ws = null;
   }
   Object.assign(diffyne.transport, { send, sendAjax: send, sendWebSocket: send, loadLazy, connectWebSocket: () => {} });
+
+  // ---- numbers ----
+
+  // What to keep of a component's state; the first one is in the page.
+  function stateNode(id, element) {
+    if (!states.has(id)) states.set(id, kept(parseJson(element.getAttribute('diff:state'), {})));
+    return states.get(id);
+  }
+
+  const { modelSync, handleAction } = diffyne;
+  const { sync, syncInput } = modelSync;
+  // Fields show integers as the server has sent them.
+  modelSync.sync = (element, state) => sync.call(modelSync, element, shown(state));
+  modelSync.syncInput = (field, value) => {
+    const node = states.get(field.closest('[diff\\:id]')?.getAttribute('diff:id'));
+    const property = modelAttribute(field)?.value;
+    syncInput.call(modelSync, field, node ? shown({ [property]: value }, node)[property] : value);
+  };
+  function showNumbers(element) {
+    const id = element.getAttribute('diff:id');
+    const component = diffyne.registry.get(id);
+    const node = component && stateNode(id, element);
+    if (node) modelSync.sync(element, shown(component.state, node));
+  }
+
+  // diffyne.js reads the parameters of `id(432224099704639488)` as JavaScript's numbers.
+  if (handleAction) {
+    diffyne.handleAction = (id, action, event) => {
+      keepTheir = (params) => keepParams(params, action);
+      try {
+        return handleAction.call(diffyne, id, action, event);
+      } finally {
+        keepTheir = () => {};
+      }
+    };
+  }
 
   // ---- one call at a time ----
 
@@ -108,8 +158,9 @@ function attach(diffyne) {
     if (component) Object.assign(component.state, edits);
   };
   diffyne.callMethod = (id, method, params = []) => {
+    keepTheir(params);
     const job = { run: run(id, () => callMethod.call(diffyne, id, method, params)), cause };
-    return queues.add(id, cause ? { ...job, merge: 'any', key: JSON.stringify([method, params]) } : job);
+    return queues.add(id, cause ? { ...job, merge: 'any', key: `${method} ${print(params)}` } : job);
   };
   diffyne.updateProperty = (id, property, value) =>
     isFileName(value) ? Promise.resolve()
@@ -124,10 +175,12 @@ function attach(diffyne) {
   diffyne.eventManager.dispatchEvents = (events) => {
     for (const event of events ?? []) {
       cause = causes.get(event) ?? null;
+      keepTheir = (params) => keep(params, kept(event.params));
       try {
         dispatchEvents.call(diffyne.eventManager, [event]);
       } finally {
         cause = null;
+        keepTheir = () => {};
       }
     }
   };
@@ -140,6 +193,7 @@ function attach(diffyne) {
     diffyne.registry.remove?.(id);
     queues.drop(id);
     lazy.delete(id);
+    states.delete(id);
   };
   const { hydrateComponent } = diffyne;
   if (hydrateComponent) {
@@ -147,7 +201,10 @@ function attach(diffyne) {
     diffyne.hydrateComponent = (element) => {
       if (element.hasAttribute('data-diffyne-lazy')) return undefined;
       diffyne.eventManager.removeListenersForComponent?.(element.getAttribute('diff:id'));
-      return hydrateComponent.call(diffyne, element);
+      states.delete(element.getAttribute('diff:id'));
+      const hydrated = hydrateComponent.call(diffyne, element);
+      showNumbers(element);
+      return hydrated;
     };
   }
   function replace(element, fresh) {
@@ -157,6 +214,7 @@ function attach(diffyne) {
     else if (hydrateComponent) diffyne.hydrateComponent(fresh);
     else location.reload();
   }
+  for (const element of document.querySelectorAll('[diff\\:state]')) showNumbers(element);
 }
 
 if (window.diffyne) {

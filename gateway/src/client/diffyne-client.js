@@ -10,8 +10,9 @@ import { Transport } from './transport.js';
 import { Queues } from './queue.js';
 import { applyPatches } from './patches.js';
 import { showErrors, showLoading } from './feedback.js';
+import { keepParams, print, shown as withTexts } from './numbers.js';
 import { hold, modelAttribute, valueOf } from './typing.js';
-import { listenersOf, namesIn, parseJson, refresh, scriptTag, socketUrl, usesAjax, watchListeners } from './page.js';
+import { listenersOf, namesIn, parseJson, refresh, scriptTag, setQuery, socketUrl, usesAjax, watchListeners } from './page.js';
 
 const MAX_MESSAGE_SIZE = 1_048_576;
 const DEBOUNCE_MS = 150;
@@ -99,7 +100,7 @@ function call(component, method, params, cause) {
   const work = () => exchange(component, 'call', { method, params }, cause);
   const job = { run: work };
   // Reactions to pushes that wait see the same things.
-  if (cause) Object.assign(job, { merge: 'any', key: JSON.stringify([method, params]) });
+  if (cause) Object.assign(job, { merge: 'any', key: `${method} ${print(params)}` });
   return queues.add(component.id, job);
 }
 
@@ -150,7 +151,10 @@ function apply(component, response, sent, cause, type) {
     syncModels(component);
     component.edits = release();
     showErrors(component.root, e ?? {});
-    if (q) setQuery(q, type);
+    if (q) {
+      setQuery(withTexts(q), type);
+      shown = withoutHash();
+    }
   }
   const ids = response.eventIds ?? [];
   const depth = cause ? cause.depth + 1 : 0;
@@ -180,19 +184,6 @@ function dispatch(events, cause) {
 
 const withoutHash = () => location.href.split('#')[0];
 let shown = withoutHash();
-
-// A click is a step that one can go back; typing changes the step that one is at.
-function setQuery(values, type) {
-  const url = new URL(location.href);
-  for (const [name, value] of Object.entries(values)) {
-    if (value === null || value === '') url.searchParams.delete(name);
-    else url.searchParams.set(name, value);
-  }
-  if (url.href === location.href) return;
-  if (type === 'update') history.replaceState({ diffyne: true }, '', url);
-  else history.pushState({ diffyne: true }, '', url);
-  shown = withoutHash();
-}
 
 async function go({ url, spa }) {
   if (!spa || new URL(url, location.href).origin !== location.origin) {
@@ -234,6 +225,7 @@ function parseAction(text) {
     if (quoted !== undefined) params.push(quoted.replace(/\\(.)/g, '$1'));
     else params.push(word === 'null' ? null : parseJson(word, word));
   }
+  keepParams(params, list);
   return { method, params };
 }
 
@@ -269,7 +261,7 @@ function poll(place) {
       const action = component && parseAction(place.getAttribute('diff:poll.action') ?? 'refresh');
       if (!action) return;
       const work = () => exchange(component, 'call', action);
-      queues.add(component.id, { run: work, merge: 'any', key: JSON.stringify(action) });
+      queues.add(component.id, { run: work, merge: 'any', key: `${action.method} ${print(action.params)}` });
     }
   }, Number.parseInt(place.getAttribute('diff:poll'), 10) || POLL_MS);
 }
@@ -325,10 +317,11 @@ async function upload(component, field, property) {
 
 // Fields show the state, unless the user is ahead of it.
 function syncModels(component) {
+  const state = withTexts(component.state);
   for (const field of component.root.querySelectorAll('input, textarea, select')) {
     const model = modelOf(field);
-    if (!model || field.type === 'file' || ownerOf(field) !== component || !(model.property in component.state)) continue;
-    const value = component.state[model.property];
+    if (!model || field.type === 'file' || ownerOf(field) !== component || !(model.property in state)) continue;
+    const value = state[model.property];
     if (field.type === 'checkbox') field.checked = Boolean(value);
     else if (field.type === 'radio') field.checked = field.value === String(value);
     else if (field.value !== String(value ?? '')) field.value = String(value ?? '');

@@ -1,12 +1,13 @@
 // What both scripts need to know of the page: its components, their listeners and transport, and how to refresh them.
 
+import { read } from './numbers.js';
 import { isTyping } from './typing.js';
 
 const WRAPPER = '[data-diffyne-component]';
 
 export const parseJson = (text, otherwise) => {
   try {
-    return JSON.parse(text) ?? otherwise;
+    return read(text) ?? otherwise;
   } catch {
     return otherwise;
   }
@@ -25,6 +26,19 @@ export function isFollowed(url) {
   } catch {
     return false;
   }
+}
+
+// Puts values into the page's query string. A click is a step that one can go back; typing changes the step that one is
+// at, and what is there already is no step.
+export function setQuery(values, type) {
+  const url = new URL(location.href);
+  for (const [name, value] of Object.entries(values)) {
+    if (value === null || value === '') url.searchParams.delete(name);
+    else url.searchParams.set(name, value);
+  }
+  if (url.href === location.href) return;
+  if (type === 'update') history.replaceState({ diffyne: true }, '', url);
+  else history.pushState({ diffyne: true }, '', url);
 }
 
 // The address of the WebSocket: `ws:` on an https page would be refused by the browser.

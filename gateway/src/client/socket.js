@@ -1,6 +1,7 @@
 // A WebSocket that comes back: opened at once, tried again with backoff when it fails, pinged when it is silent.
 
 import { Backoff } from './backoff.js';
+import { read } from './numbers.js';
 
 const SOON_MS = 2_000; // calls wait this long for a first connection
 const OPEN_MS = 10_000; // a handshake may take this long
@@ -102,7 +103,7 @@ export class Socket {
     };
     ws.onmessage = ({ data }) => {
       this.#heard();
-      this.#handlers.received(JSON.parse(data));
+      this.#handlers.received(read(data));
     };
     ws.onclose = () => this.#broken(ws);
     this.#after(OPEN_MS, () => this.#broken(ws));

@@ -4,7 +4,8 @@
 // whether it ran. One that still waited for the connection goes by AJAX.
 
 import { Socket } from './socket.js';
-import { isFollowed } from './page.js';
+import { kept, print } from './numbers.js';
+import { isFollowed, parseJson } from './page.js';
 import { signed } from './signature.js';
 
 const ANSWER_MS = 30_000;
@@ -32,6 +33,7 @@ export class Transport {
   #seen = new Set(); // ids of broadcasts
   #wanted = new Map(); // subscriptions by their JSON
   #position = null; // {epoch, offset}: where in the stream of broadcasts this page is
+  #isExplained = false; // the page's author has been told why there is no connection
   #grant = null; // {text, wanted}: what shows any gateway that this page may hear that, where it is asked for
 
   // options: url (none: AJAX only), endpoint, maxMessageSize
@@ -45,7 +47,7 @@ export class Transport {
       this.#socket = new Socket(url, {
         opened: () => { this.#show('open'); this.#subscribe(); },
         received: (message) => this.#receive(message),
-        broken: () => { this.#show('closed'); this.#breakCalls(); },
+        broken: (wasOpen) => { this.#show('closed'); this.#breakCalls(); if (!wasOpen) this.#explainRefusal(url); },
         isBusy: () => this.#calls.size > 0,
       });
     }
@@ -56,20 +58,21 @@ export class Transport {
   }
 
   // kind: call, update or mount; original: the component's state as the server has sent it. The answer, or a CallError.
+  // Numbers of the state and the parameters go back as they came; `exact` says so. What is over the socket's limit goes
+  // by AJAX.
   async send(kind, message, { ajax = false, original } = {}) {
-    const data = { ...message, ...signed(message, original) };
+    const data = { ...message, ...signed(message, original), exact: true };
+    const state = kept(original);
+    const node = new Map([['state', state], ['base', state], ['params', kept(message.params)], ['value', kept(message.value)]]);
     const event = `diffyne.${kind}`;
     const requestId = `req-${++this.#requests}`;
-    const text = JSON.stringify({ event, data: { ...data, requestId } });
-    const size = new TextEncoder().encode(text).length;
-    if (size > this.#maxMessageSize) {
-      throw new CallError(`The message of ${size} bytes is over the limit of ${this.#maxMessageSize}.`, 'message_too_large');
-    }
     if (!ajax && this.#socket) {
       await this.#socket.soon();
-      if (this.#socket.isOpen) return this.#bySocket(requestId, text);
+      const text = print({ event, data: { ...data, requestId } }, new Map([['data', node]]));
+      const fits = new TextEncoder().encode(text).length <= this.#maxMessageSize;
+      if (fits && this.#socket.isOpen) return this.#bySocket(requestId, text);
     }
-    return this.#byAjax(kind, data);
+    return this.#byAjax(kind, print(data, node));
   }
 
   // The broadcasts that the page's components listen to: [{name, componentClass}].
@@ -134,7 +137,7 @@ export class Transport {
 
   #receive({ event, data }) {
     if (event === 'diffyne.response' || (event === 'diffyne.error' && data.requestId)) this.#settle(data);
-    else if (event === 'diffyne.connected') this.#clientId = data.clientId;
+    else if (event === 'diffyne.connected') this.#greet(data);
     else if (event === 'diffyne.event') this.#push(data);
     else if (event === 'diffyne.subscribed') {
       this.#position ??= this.#place(data);
@@ -148,6 +151,22 @@ export class Transport {
       if (event === 'diffyne.gap' || !data.recovered) this.#handlers.missed();
     } else if (data.type === 'grant_expired' || data.type === 'subscribe_error') this.#refused(data);
     else if (event === 'error' || event === 'diffyne.error') console.warn(`diffyne: ${data.message ?? data.error}`);
+  }
+
+  #greet({ clientId, maxMessageSize }) {
+    this.#clientId = clientId;
+    // Other servers do not tell theirs.
+    if (maxMessageSize) this.#maxMessageSize = maxMessageSize;
+  }
+
+  // A browser does not say why a handshake failed; the same address answers a request without one.
+  async #explainRefusal(url) {
+    if (this.#isExplained) return;
+    this.#isExplained = true;
+    const response = await fetch(url.replace(/^ws/, 'http'), { credentials: 'omit', cache: 'no-store' }).catch(() => null);
+    if (response?.status === 401) console.error(KEY_REFUSED);
+    // Nobody answered: the next failure may have a reason.
+    if (!response) this.#isExplained = false;
   }
 
   #place({ epoch, offset }) {
@@ -208,7 +227,7 @@ export class Transport {
     this.#calls.clear();
   }
 
-  async #byAjax(kind, data) {
+  async #byAjax(kind, text) {
     const headers = { 'Content-Type': 'application/json', Accept: 'application/json', 'X-Requested-With': 'XMLHttpRequest' };
     if (this.#clientId) headers['X-Diffyne-Client-Id'] = this.#clientId;
     const csrf = document.querySelector('meta[name="csrf-token"]')?.content;
@@ -218,17 +237,21 @@ export class Transport {
     let response;
     try {
       const signal = AbortSignal.timeout(ANSWER_MS);
-      response = await fetch(url, { method: 'POST', headers, credentials, body: JSON.stringify(data), signal });
+      response = await fetch(url, { method: 'POST', headers, credentials, body: text, signal });
     } catch (error) {
       const late = error.name === 'TimeoutError';
       throw new CallError(late ? 'No answer in time. The call may or may not have run.' : 'The server cannot be reached.', late ? 'timeout' : 'network_error');
     }
-    const answer = await response.json().catch(() => null);
+    const answer = parseJson(await response.text().catch(() => ''), null);
     if (leadsAstray(answer)) throw new CallError(ASTRAY, 'server_error');
     if (answer && (answer.s || answer.success)) return answer;
     throw new CallError(answer?.error ?? `The server answered ${response.status}.`, answer?.type ?? typeOf(response.status), answer ?? {});
   }
 }
+
+const KEY_REFUSED =
+  'diffyne: the gateway refuses the key of this page, so its calls go by AJAX and it hears no broadcasts. '
+  + 'The key in the address of the WebSocket has to be one of DIFFYNE_WS_KEY, and URL-encoded (+ is %2B).';
 
 // Whoever gets the answer follows its redirect: diffyne.js does so without a look.
 const ASTRAY = 'The answer sends the page to an address that is neither http nor https.';
@@ -236,5 +259,5 @@ const leadsAstray = (answer) => Boolean(answer?.redirect) && !isFollowed(answer.
 
 // Some refusals of the HTTP endpoint carry no type.
 function typeOf(status) {
-  return { 400: 'validation_error', 403: 'security_error', 404: 'exception', 429: 'rate_limited' }[status] ?? 'server_error';
+  return { 400: 'validation_error', 403: 'security_error', 404: 'exception', 413: 'message_too_large', 429: 'rate_limited' }[status] ?? 'server_error';
 }

@@ -74,7 +74,8 @@ fn check_fields<'a>(kind: CallKind, head: &DataHead<'a>) -> Result<&'a str, Stri
     if let Err(text) = head.check_lengths() {
         return invalid(&text);
     }
-    if fields.iter().any(|(_, field)| **field == TextField::Missing) {
+    // As PHP sees it, an empty class or method is a missing one.
+    if fields.iter().any(|(_, field)| **field == TextField::Missing || field.text() == Some("")) {
         return invalid(envelope::MISSING_PARAMETERS);
     }
     if let Some((name, _)) = fields.iter().find(|(_, field)| **field == TextField::WrongType) {

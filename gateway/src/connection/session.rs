@@ -24,7 +24,8 @@ const PAUSE_STEP: Duration = Duration::from_millis(100);
 /// Serves a connection until it ends.
 pub async fn run(shard: Rc<Shard>, connection: Rc<Connection>, mut io: IoReader, early: Bytes) {
     let mut decoder = Decoder::new(shard.decoder_limits());
-    shard.hub.push(&connection, frame::text(&protocol::connected(&connection.caller.id)));
+    let connected = protocol::connected(&connection.caller.id, shard.settings.message_bytes_max);
+    shard.hub.push(&connection, frame::text(&connected));
     let mut open = true;
     if !early.is_empty() {
         let mut copy = early.to_vec();

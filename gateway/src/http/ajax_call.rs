@@ -94,12 +94,16 @@ fn check(text: &str, is_lazy: bool) -> Result<(CallKind, Option<Cause>), Refusal
         (true, _) => CallKind::Mount,
         (false, Some("call")) => CallKind::Call,
         (false, Some("update")) => CallKind::Update,
-        _ => return Err(invalid()),
+        _ if head.component_id.text().is_none_or(str::is_empty) => return Err(invalid()),
+        _ => return Err(refuse(StatusCode::BAD_REQUEST, "Invalid request type")),
     };
-    if head.component_class.text().is_none_or(str::is_empty) {
-        return Err(invalid());
+    // The endpoint of the package has these words.
+    match kind {
+        _ if head.component_class.text().is_some_and(|class| !class.is_empty()) => Ok((kind, head.cause)),
+        CallKind::Mount => Err(refuse(StatusCode::BAD_REQUEST, "Invalid component class")),
+        _ if head.component_id.text().is_none_or(str::is_empty) => Err(invalid()),
+        _ => Err(refuse(StatusCode::NOT_FOUND, "Component class not found")),
     }
-    Ok((kind, head.cause))
 }
 
 fn pending_call(

@@ -29,7 +29,7 @@ use diffyne_shared::listener::AcceptedStream;
 use http_body_util::Either;
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -145,7 +145,12 @@ async fn route(shard: &Rc<Shard>, request: Request<Incoming>, peer: Option<IpAdd
         if path == "/health" {
             return respond(StatusCode::OK, JSON, shard.pages.health()).map(Either::Left);
         }
-        if let Some(page) = shard.pages.page(path).await {
+        let (parts, body) = request.into_parts();
+        if shard.admission.check_origin(&parts).is_ok() && shard.admission.refuses_key(&parts) {
+            return upgrade::refuse_key(shard, parts.headers.get(header::ORIGIN)).map(Either::Left);
+        }
+        let request = Request::from_parts(parts, body);
+        if let Some(page) = shard.pages.page(request.uri().path()).await {
             return page_response(&request, &page).map(Either::Left);
         }
     }

@@ -12,6 +12,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
+use super::cors;
 use super::response::{not_found, respond, retry_later};
 use super::stream::HttpStream;
 use crate::auth::admission::{Identity, Refusal, key_of};
@@ -44,6 +45,14 @@ fn refuse(shard: &Shard, refusal: Refusal) -> Response<Full<Bytes>> {
         Refusal::KeyFull => retry_later(text(StatusCode::TOO_MANY_REQUESTS, "Too many connections with this key")),
     };
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Answers a page that asks with its WebSocket's address why it was refused.
+pub(super) fn refuse_key(shard: &Shard, origin: Option<&HeaderValue>) -> Response<Full<Bytes>> {
+    let mut response = refuse(shard, Refusal::Key);
+    // It does not act as its user here, so it may read the answer like any guest.
+    cors::allow(response.headers_mut(), origin, true);
     response
 }
 

@@ -38,7 +38,7 @@ impl RelaySettings {
             worker_wait: settings.worker_wait,
             health: settings.worker_health,
             frame_bytes_max: settings.outbox_bytes_max + rpc::FRAME_OVERHEAD_MAX,
-            call_bytes_assumed: settings.message_bytes_max + rpc::FRAME_OVERHEAD_MAX,
+            call_bytes_assumed: settings.request_bytes_max + rpc::FRAME_OVERHEAD_MAX,
             tls: settings.worker_ca.as_deref().map(ClientTls::read).transpose()?,
         })
     }

@@ -12,7 +12,7 @@ use super::value::FromSetting as _;
 use crate::rpc::Endpoint;
 
 /// Sizes that a message or a request body can be limited to.
-const MESSAGE_BYTES: RangeInclusive<usize> = 1..=64 << 20;
+pub(super) const MESSAGE_BYTES: RangeInclusive<usize> = 1..=64 << 20;
 /// Threads of one process.
 pub(super) const THREADS_MAX: usize = 256;
 

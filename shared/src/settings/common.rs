@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::checks::{at_least_one, bytes, positive};
+use super::checks::{MESSAGE_BYTES, at_least_one, bytes, message_bytes, optional_bytes, positive};
 use super::declare::settings;
 use super::error::SettingsError;
 use super::layers::Layers;
@@ -26,12 +26,24 @@ settings! {
     "Messages and failures" {
         /// Largest message from a browser in bytes; one of exactly this size is accepted
         DIFFYNE_WS_MAX_MESSAGE_SIZE = "1048576";
+        /// Largest body of an AJAX call, never less than DIFFYNE_WS_MAX_MESSAGE_SIZE: what is too large for the WebSocket goes by AJAX; default: twice that
+        DIFFYNE_MAX_REQUEST_SIZE = none;
         /// Tell clients the exception, file and line of a failure; never in production
         DIFFYNE_DEBUG = "false";
     }
     "Connection status" {
         /// How long cache()->get('diffyne:websocket:status') remains after the last gateway or worker has died
         DIFFYNE_STATUS_TTL = "30s";
+    }
+}
+
+/// A size that the body of an AJAX call may have: what is too large for the WebSocket goes by AJAX.
+pub(super) fn request_bytes(layers: &Layers, spec: &'static Spec) -> Result<usize, SettingsError> {
+    let (message, most) = (message_bytes(layers, &DIFFYNE_WS_MAX_MESSAGE_SIZE)?, *MESSAGE_BYTES.end());
+    match optional_bytes(layers, spec)? {
+        None => Ok((2 * message).min(most)),
+        Some(size) if (message..=most).contains(&size) => Ok(size),
+        Some(_) => Err(layers.invalid(spec, &format!("from DIFFYNE_WS_MAX_MESSAGE_SIZE ({message}) to 64MiB"))),
     }
 }
 

@@ -9,8 +9,9 @@ use super::checks::{
     self, at_least_one, at_least_one_u32, buffer_bytes, bytes, message_bytes, optional_bytes, positive,
 };
 use super::common::{
-    self, APP_KEY, DIFFYNE_ADMIN_TOKEN, DIFFYNE_DEBUG, DIFFYNE_SIGNING_KEY, DIFFYNE_STATUS_TTL, DIFFYNE_WORKER_TOKEN,
-    DIFFYNE_WS_MAX_MESSAGE_SIZE, LogSettings, RedisSettings, worker_tokens,
+    self, APP_KEY, DIFFYNE_ADMIN_TOKEN, DIFFYNE_DEBUG, DIFFYNE_MAX_REQUEST_SIZE, DIFFYNE_SIGNING_KEY,
+    DIFFYNE_STATUS_TTL, DIFFYNE_WORKER_TOKEN, DIFFYNE_WS_MAX_MESSAGE_SIZE, LogSettings, RedisSettings, request_bytes,
+    worker_tokens,
 };
 use super::declare::settings;
 use super::error::SettingsError;
@@ -51,6 +52,8 @@ settings! {
             DIFFYNE_ROUTE_PREFIX = "/_diffyne" => route_prefix: String, route_prefix;
             /// Largest message.
             DIFFYNE_WS_MAX_MESSAGE_SIZE => message_bytes_max: usize, message_bytes;
+            /// Largest body of an AJAX call.
+            DIFFYNE_MAX_REQUEST_SIZE => request_bytes_max: usize, request_bytes;
         }
         "Process" {
             /// Name of this gateway in the cluster; default: host name and port
@@ -93,8 +96,6 @@ settings! {
             DIFFYNE_MAX_REQUESTS_PER_ADDRESS = "256" => requests_per_address_max: usize;
             /// Connections of one address (of IPv6: one /64) that are no WebSocket yet; more are closed; 0: no limit. Trusted proxies are not counted
             DIFFYNE_MAX_HTTP_CONNECTIONS_PER_ADDRESS = "512" => http_connections_per_address_max: usize;
-            /// Largest body of an AJAX call
-            DIFFYNE_MAX_REQUEST_SIZE = "512KiB" => request_bytes_max: usize, message_bytes;
             /// How long a handshake, or the body of an AJAX call, may take to arrive
             DIFFYNE_HEADER_TIMEOUT = "10s" => header_timeout: Duration, positive;
             /// How often a silent client is pinged; one that misses a whole interval is dropped
@@ -358,6 +359,17 @@ mod tests {
         let settings = read(&[("DIFFYNE_WS_HOST", "example.com"), ("DIFFYNE_LISTEN", "unix:/run/g.sock")]).unwrap();
         assert_eq!(settings.listen.to_string(), "unix:/run/g.sock");
         assert!(settings.admin_listen.is_none());
+    }
+
+    #[test]
+    fn an_ajax_call_may_be_as_large_as_a_message_of_the_socket() {
+        let limit = |pairs: &[(&str, &str)]| read(pairs).map(|settings| settings.request_bytes_max);
+        assert_eq!(limit(&[]), Ok(2 << 20));
+        assert_eq!(limit(&[("DIFFYNE_WS_MAX_MESSAGE_SIZE", "3MiB")]), Ok(6 << 20));
+        assert_eq!(limit(&[("DIFFYNE_WS_MAX_MESSAGE_SIZE", "64MiB")]), Ok(64 << 20));
+        assert_eq!(limit(&[("DIFFYNE_MAX_REQUEST_SIZE", "1MiB")]), Ok(1 << 20));
+        let error = limit(&[("DIFFYNE_MAX_REQUEST_SIZE", "512KiB")]).unwrap_err();
+        assert!(error.contains("DIFFYNE_WS_MAX_MESSAGE_SIZE (1048576)"), "{error}");
     }
 
     #[test]

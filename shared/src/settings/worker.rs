@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::application::{
     ApplicationSettings, DIFFYNE_BACKEND_PREFIX, DIFFYNE_BACKEND_URL, DIFFYNE_FASTCGI, FastCgiSettings, HttpSettings,
 };
-use super::checks::{self, at_least_one, buffer_bytes, bytes, positive};
+use super::checks::{self, at_least_one, buffer_bytes, message_bytes, positive};
 use super::common::{
-    self, APP_KEY, DIFFYNE_ADMIN_TOKEN, DIFFYNE_DEBUG, DIFFYNE_SIGNING_KEY, DIFFYNE_STATUS_TTL, DIFFYNE_WORKER_TOKEN,
-    DIFFYNE_WS_MAX_MESSAGE_SIZE, LogSettings, RedisSettings, worker_tokens,
+    self, APP_KEY, DIFFYNE_ADMIN_TOKEN, DIFFYNE_DEBUG, DIFFYNE_MAX_REQUEST_SIZE, DIFFYNE_SIGNING_KEY,
+    DIFFYNE_STATUS_TTL, DIFFYNE_WORKER_TOKEN, DIFFYNE_WS_MAX_MESSAGE_SIZE, LogSettings, RedisSettings, request_bytes,
+    worker_tokens,
 };
 use super::declare::settings;
 use super::error::SettingsError;
@@ -98,7 +99,9 @@ settings! {
         }
         "Messages and failures" {
             /// Largest message of a client.
-            DIFFYNE_WS_MAX_MESSAGE_SIZE => message_bytes_max: usize, bytes;
+            DIFFYNE_WS_MAX_MESSAGE_SIZE => message_bytes_max: usize, message_bytes;
+            /// Largest body of an AJAX call.
+            DIFFYNE_MAX_REQUEST_SIZE => request_bytes_max: usize, request_bytes;
             /// Whether clients get details of failures.
             DIFFYNE_DEBUG => debug: bool;
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Number, Value};
 
-use super::php_number::{Numeric, format_float, integer_key, numeric};
+use super::php_number::{Numeric, format_float, format_returned_float, format_unsigned, integer_key, numeric};
 
 /// What happens to empty strings: Laravel turns those of a request into null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,16 @@ pub enum EmptyStrings {
     Keep,
     /// They count as null, except inside a paginator.
     AsNull,
+}
+
+/// How numbers print that a browser prints in another way than PHP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// As PHP prints them.
+    AsMade,
+    /// As PHP prints them once JavaScript has read and printed them: -0 as 0, a float from 1e17 on as an integer, keys
+    /// that are numbers in JavaScript's order.
+    AsReturned,
 }
 
 /// How PHP escapes a string.
@@ -26,16 +36,17 @@ pub(super) enum Escaping {
 }
 
 /// The canonical form that is signed.
-pub fn canonical_json(state: &Value, empty_strings: EmptyStrings) -> String {
+pub fn canonical_json(state: &Value, empty_strings: EmptyStrings, numbers: Numbers) -> String {
     let mut out = String::with_capacity(256);
-    Printer { escaping: Escaping::Readable, sorted: true, empty_strings }.value(&mut out, state);
+    Printer { escaping: Escaping::Readable, sorted: true, empty_strings, numbers }.value(&mut out, state);
     out
 }
 
 /// `json_encode(state)` with PHP's defaults: what the fingerprint is made of.
 pub(super) fn php_json(state: &Value) -> String {
     let mut out = String::with_capacity(256);
-    Printer { escaping: Escaping::Default, sorted: false, empty_strings: EmptyStrings::Keep }.value(&mut out, state);
+    let (empty_strings, numbers) = (EmptyStrings::Keep, Numbers::AsMade);
+    Printer { escaping: Escaping::Default, sorted: false, empty_strings, numbers }.value(&mut out, state);
     out
 }
 
@@ -44,6 +55,7 @@ struct Printer {
     escaping: Escaping,
     sorted: bool,
     empty_strings: EmptyStrings,
+    numbers: Numbers,
 }
 
 impl Printer {
@@ -51,7 +63,7 @@ impl Printer {
         match value {
             Value::Null => out.push_str("null"),
             Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
-            Value::Number(number) => print_number(out, number),
+            Value::Number(number) => print_number(out, number, self.numbers),
             Value::String(text) if text.is_empty() && self.empty_strings == EmptyStrings::AsNull => {
                 out.push_str("null");
             }
@@ -79,6 +91,9 @@ impl Printer {
         let paginator = self.sorted && map.get("__paginator") == Some(&Value::Bool(true));
         let printer = if paginator { Self { empty_strings: EmptyStrings::Keep, ..self } } else { self };
         let mut entries: Vec<(Key<'_>, &Value)> = map.iter().map(|(key, value)| (Key::new(key), value)).collect();
+        if self.numbers == Numbers::AsReturned {
+            order_as_javascript(&mut entries);
+        }
         if self.sorted {
             ksort(&mut entries);
         }
@@ -166,6 +181,16 @@ fn compare_strings(a: &str, b: &str) -> Ordering {
     }
 }
 
+/// Keys that JavaScript takes for indexes come first, the smallest first. PHP's sort depends on the order before it where
+/// keys are equal to each other, as 10 and "1e1" are.
+fn order_as_javascript(entries: &mut [(Key<'_>, &Value)]) {
+    const INDEX_MAX: i64 = u32::MAX as i64 - 1;
+    let index = |key: &Key<'_>| key.integer.filter(|integer| (0..=INDEX_MAX).contains(integer)).unwrap_or(i64::MAX);
+    if !entries.is_sorted_by_key(|(key, _)| index(key)) {
+        entries.sort_by_key(|(key, _)| index(key));
+    }
+}
+
 /// A stable sort by PHP's comparison. Insertion sort for the sizes where PHP uses it (its order decides what comes
 /// out when the comparison is not transitive); above, by integer keys and text first. The standard library's sort
 /// may panic on such a comparison, so a merge of our own.
@@ -194,13 +219,18 @@ fn ksort(entries: &mut Vec<(Key<'_>, &Value)>) {
     entries.extend(right);
 }
 
-pub(super) fn print_number(out: &mut String, number: &Number) {
+pub(super) fn print_number(out: &mut String, number: &Number, numbers: Numbers) {
     if let Some(integer) = number.as_i64() {
         // Writing into a String cannot fail.
         let _ = write!(out, "{integer}");
-    } else {
-        out.push_str(&format_float(number.as_f64().unwrap_or(0.0)));
+        return;
     }
+    let float = number.as_f64().unwrap_or(0.0);
+    out.push_str(&match (numbers, number.as_u64()) {
+        (Numbers::AsMade, _) => format_float(float),
+        (Numbers::AsReturned, Some(integer)) => format_unsigned(integer),
+        (Numbers::AsReturned, None) => format_returned_float(float),
+    });
 }
 
 pub(super) fn print_string(out: &mut String, text: &str, escaping: Escaping) {
@@ -259,7 +289,7 @@ mod tests {
             .map(|i| (["10", "1e1", "abc", "9a", " 7", "-1", ""][i % 7].to_owned() + &"x".repeat(i / 7 % 3), i))
             .map(|(key, i)| (format!("{key}{}", i / 21), Value::from(i)))
             .collect();
-        let sorted = canonical_json(&Value::Object(map.clone()), EmptyStrings::Keep);
+        let sorted = canonical_json(&Value::Object(map.clone()), EmptyStrings::Keep, Numbers::AsReturned);
         let again: Value = serde_json::from_str(&sorted).unwrap();
         assert_eq!(again.as_object().unwrap().len(), map.len());
     }
@@ -317,9 +347,11 @@ mod tests {
         #[test]
         fn the_canonical_form_survives_a_round_trip(value in value()) {
             for empty_strings in [EmptyStrings::Keep, EmptyStrings::AsNull] {
-                let text = canonical_json(&value, empty_strings);
-                let again: Value = serde_json::from_str(&text).unwrap();
-                prop_assert_eq!(canonical_json(&again, empty_strings), text);
+                for numbers in [Numbers::AsMade, Numbers::AsReturned] {
+                    let text = canonical_json(&value, empty_strings, numbers);
+                    let again: Value = serde_json::from_str(&text).unwrap();
+                    prop_assert_eq!(canonical_json(&again, empty_strings, numbers), text);
+                }
             }
         }
     }

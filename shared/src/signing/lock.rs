@@ -21,7 +21,7 @@ use hmac::{Hmac, Mac as _};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use super::canonical::{Escaping, print_number, print_string};
+use super::canonical::{Escaping, Numbers, print_number, print_string};
 use super::key::SigningKey;
 use super::signature::to_hex;
 use super::signer::{LockedValues, Signer};
@@ -50,9 +50,7 @@ fn print(out: &mut String, value: &Value) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
-        // JavaScript prints -0 as 0, and PHP reads it so.
-        Value::Number(number) if number.as_f64() == Some(0.0) => out.push('0'),
-        Value::Number(number) => print_number(out, number),
+        Value::Number(number) => print_number(out, number, Numbers::AsReturned),
         Value::String(text) => print_string(out, text, Escaping::Readable),
         Value::Array(items) => {
             print_entries(out, items.iter().enumerate().map(|(index, item)| (Cow::Owned(index.to_string()), item)));

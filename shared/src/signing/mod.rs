@@ -12,10 +12,10 @@ mod php_number;
 mod signature;
 mod signer;
 
-pub use canonical::{EmptyStrings, canonical_json};
+pub use canonical::{EmptyStrings, Numbers, canonical_json};
 pub use fingerprint::fingerprint;
 pub use key::{KeyError, SigningKey};
 pub use lock::PARAMS_LOCK;
-pub use php_number::format_float;
+pub use php_number::{format_float, javascript_keeps};
 pub use signature::SignatureParts;
 pub use signer::{LockedValues, Purpose, Signer, Verdict, VerifyState};

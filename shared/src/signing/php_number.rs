@@ -88,6 +88,40 @@ pub fn format_float(value: f64) -> String {
     format!("{sign}{whole}.{fraction}")
 }
 
+/// A float as PHP prints it once a browser has read and printed it: JavaScript has no -0 in JSON, and prints floats below
+/// 1e21 without an exponent, so that those that fit into 64 bits come back as integers.
+pub(super) fn format_returned_float(value: f64) -> String {
+    const PHP_EXPONENT_FROM: f64 = 1e17;
+    const INTEGERS_BELOW: f64 = 9_223_372_036_854_775_808.0; // 2^63
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    if !(PHP_EXPONENT_FROM..INTEGERS_BELOW).contains(&value.abs()) {
+        return format_float(value);
+    }
+    let sign = if value < 0.0 { "-" } else { "" };
+    format!("{sign}{}", without_exponent(value.abs()))
+}
+
+/// An integer beyond PHP's 64 bits, which PHP holds as a float. One that is not what a browser makes of that float is no
+/// float that came back: it keeps its digits, so that a signature over one such integer does not cover its neighbours.
+pub(super) fn format_unsigned(value: u64) -> String {
+    if javascript_keeps(value) { format_float(value as f64) } else { value.to_string() }
+}
+
+/// Whether JavaScript prints this integer as it read it.
+pub fn javascript_keeps(size: u64) -> bool {
+    const ALL_UP_TO: u64 = (1 << 53) - 1;
+    size <= ALL_UP_TO || without_exponent(size as f64) == size.to_string()
+}
+
+/// An integer beyond 2^53, below 1e21, as JavaScript prints it.
+fn without_exponent(value: f64) -> String {
+    let (digits, exponent) = shortest(value);
+    let zeros = (exponent + 1) as usize - digits.len();
+    digits + &"0".repeat(zeros)
+}
+
 /// The shortest digits that round-trip, without zeros at either end, and the power of ten of the first.
 ///
 /// Of two that are equally near, PHP takes the even one, as serde_json does; `format!` takes the larger.
@@ -128,6 +162,35 @@ mod tests {
         ];
         for (value, text) in expected {
             assert_eq!(format_float(value), text);
+        }
+    }
+
+    #[test]
+    fn floats_come_back_from_a_browser_as_javascript_prints_them() {
+        let expected = [
+            (-0.0, "0"),
+            (0.0, "0"),
+            (-0.3, "-0.3"),
+            (1e17, "100000000000000000"),
+            (-1e17, "-100000000000000000"),
+            (432_224_099_704_639_488.0, "432224099704639500"),
+            (9_223_372_036_854_774_784.0, "9223372036854775000"),
+            (9_223_372_036_854_775_808.0, "9.223372036854776e+18"),
+            (1e21, "1.0e+21"),
+            (1e-7, "1.0e-7"),
+        ];
+        for (value, text) in expected {
+            assert_eq!(format_returned_float(value), text);
+        }
+        assert_eq!(format_unsigned(10_000_000_000_000_000_000), "1.0e+19", "a float that came back");
+        assert_eq!(format_unsigned(u64::MAX), "18446744073709551615");
+        for kept in
+            [0, (1 << 53) - 1, 1 << 53, 9_007_199_254_740_994, 432_224_099_704_639_500, 1_000_000_000_000_000_000]
+        {
+            assert!(javascript_keeps(kept), "{kept}");
+        }
+        for changed in [(1 << 53) + 1, 432_224_099_704_639_488, u64::MAX, 1 << 63] {
+            assert!(!javascript_keeps(changed), "{changed}");
         }
     }
 

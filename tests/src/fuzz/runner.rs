@@ -13,7 +13,7 @@ use diffyne_shared::rpc::{self, CallKind, FrameReader, Transport};
 use diffyne_shared::settings::worker::{MissingKey, WorkerSettings};
 use diffyne_shared::settings::{Files, Layers, gateway, worker};
 use diffyne_shared::signing::{
-    EmptyStrings, Purpose, Signer, SigningKey, Verdict, VerifyState, canonical_json, fingerprint,
+    EmptyStrings, Numbers, Purpose, Signer, SigningKey, Verdict, VerifyState, canonical_json, fingerprint,
 };
 use diffyne_shared::token::Tokens;
 use diffyne_worker::backend::Backend;
@@ -97,7 +97,7 @@ impl Runner {
         assert_eq!(judge(Purpose::Update, &signature), Verdict::Accepted);
         assert_eq!(judge(Purpose::Call, "00"), Verdict::Refused);
         assert_eq!(fingerprint(&state).len(), 32);
-        let canonical = canonical_json(&state, EmptyStrings::AsNull);
+        let canonical = canonical_json(&state, EmptyStrings::AsNull, Numbers::AsReturned);
         assert!(serde_json::from_str::<Value>(&canonical).is_ok(), "the canonical form is no JSON");
     }
 

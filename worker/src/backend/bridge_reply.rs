@@ -171,7 +171,7 @@ impl BridgeReply {
             class: names.class,
             method: names.method,
             outcome: error.outcome(),
-            status: error.status(),
+            status: error.status(call.kind),
             data: error.response(call.kind, call.transport, call.debug, &place).to_string().into_bytes(),
             // The cookies of a session that has ended would replace newer ones.
             set_cookie: if error == CallError::SessionEnded { Vec::new() } else { self.set_cookie },
@@ -195,6 +195,7 @@ impl BridgeReply {
             "unknown_component" => CallError::UnknownComponent(name),
             "unsigned" => CallError::Unsigned,
             "session_ended" => CallError::SessionEnded,
+            "unreturnable" => CallError::Unreturnable(error),
             "not_lazy" => CallError::NotLazy(name),
             "refused" => CallError::Refused(self.status),
             "timed_out" => CallError::TimedOut,
@@ -256,11 +257,11 @@ fn body_error(body: &[u8]) -> Option<String> {
 
 /// Logs errors of the application and refusals of its framework for operators.
 fn log(error: &CallError, CallNames { class, method }: &CallNames, place: &str, request: &str) {
-    if !matches!(error, CallError::Exception(_) | CallError::Refused(_)) {
+    if !matches!(error, CallError::Exception(_) | CallError::Unreturnable(_) | CallError::Refused(_)) {
         return;
     }
     let Some(left_out) = LINES.allow() else { return };
-    if let CallError::Exception(error) = error {
+    if let CallError::Exception(error) | CallError::Unreturnable(error) = error {
         let (error, place) = (telemetry::error(error), telemetry::error(place));
         tracing::error!(component = class, method, %error, %place, request, left_out, "a component failed");
     } else if let CallError::Refused(status) = error {

@@ -36,6 +36,8 @@ pub enum CallError {
     Refused(u16),
     /// The call ran until its deadline and was ended.
     TimedOut,
+    /// The state cannot come back from this page as it is; the text names class and property.
+    Unreturnable(String),
     /// The component failed. Clients see the text in debug mode only.
     Exception(String),
 }
@@ -66,13 +68,14 @@ impl CallError {
             Self::UnknownProperty(_) | Self::Property(_) => Outcome::PropertyError,
             Self::Security | Self::Unsigned | Self::SessionEnded => Outcome::SecurityError,
             Self::UnknownComponent(_) => Outcome::UnknownComponent,
-            Self::TimedOut | Self::Refused(_) | Self::Exception(_) => Outcome::ServerError,
+            Self::TimedOut | Self::Refused(_) | Self::Unreturnable(_) | Self::Exception(_) => Outcome::ServerError,
         }
     }
 
     /// The status of the AJAX response.
-    pub fn status(&self) -> u16 {
+    pub fn status(&self, kind: CallKind) -> u16 {
         match self {
+            Self::UnknownComponent(_) if kind == CallKind::Mount => 400,
             Self::Validation(_) => 422,
             Self::Invalid(_)
             | Self::UnknownMethod(_)
@@ -86,7 +89,7 @@ impl CallError {
             Self::TimedOut => 504,
             // A redirect, to a login page for example.
             Self::SessionEnded | Self::Refused(300..400) => 401,
-            Self::Refused(_) | Self::Exception(_) => 500,
+            Self::Refused(_) | Self::Unreturnable(_) | Self::Exception(_) => 500,
         }
     }
 
@@ -148,7 +151,7 @@ impl CallError {
             Self::UnknownComponent(_) => untyped("Component class not found"),
             Self::NotLazy(_) => untyped(NOT_LAZY),
             Self::Exception(text) if debug => {
-                json!({"s": false, "error": GENERAL, "type": "server_error", "exception": text, "place": place})
+                json!({"s": false, "error": text, "type": "exception", "exception": place})
             }
             _ => self.common_response(),
         }
@@ -159,6 +162,7 @@ impl CallError {
         match self {
             Self::Exception(text) if debug => untyped(&format!("Failed to load component: {text}")),
             Self::Exception(_) => untyped(GENERAL),
+            Self::UnknownComponent(_) => untyped(NOT_LAZY),
             _ => json!({"success": false, "error": self.socket_response(debug, place)["error"]}),
         }
     }
@@ -172,6 +176,7 @@ impl CallError {
             Self::Method(text) => typed(text, "method_error"),
             Self::Property(text) => typed(text, "property_error"),
             Self::SessionEnded => typed(SESSION_ENDED, "session_ended"),
+            Self::Unreturnable(text) => typed(text, "server_error"),
             Self::TimedOut => typed("The call took too long. It may or may not have run.", "timeout"),
             Self::Refused(_) => typed(self.refusal_text(), "server_error"),
             _ => typed(GENERAL, "server_error"),
@@ -179,7 +184,7 @@ impl CallError {
     }
 
     fn refusal_text(&self) -> &'static str {
-        match self.status() {
+        match self.status(CallKind::Call) {
             401 => "You have to log in.",
             403 => "That is not allowed.",
             419 => "The page has expired. Reload it, please.",

@@ -4,15 +4,14 @@ use std::borrow::Cow;
 
 use diffyne_shared::rpc::{CallKind, Transport};
 use diffyne_shared::signing::{LockedValues, Purpose, SignatureParts, Signer, Verdict};
+use diffyne_shared::telemetry;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::deep_json::{self, DEPTH_MAX, DeepJsonError};
 use super::error::CallError;
-
-/// How deep a message may nest lists and objects: `serde_json`'s own limit. Work on a state that is no deeper, such as
-/// signing it, needs little stack.
-const JSON_DEPTH_MAX: usize = 128;
+use super::page_values;
 
 /// The `data` of a call, an update or a lazy mount.
 #[derive(Deserialize)]
@@ -43,6 +42,60 @@ pub(crate) struct CallMessage<'a> {
     pub(crate) lock: MessageField<'a>,
     #[serde(default)]
     pub(crate) query_params: Value,
+    /// True where the page's script returns integers as it got them.
+    #[serde(default)]
+    exact: Value,
+}
+
+/// The same, with the values that may nest deeply unread.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DeepMessage<'a> {
+    #[serde(borrow, default)]
+    component_id: MessageField<'a>,
+    #[serde(borrow, default)]
+    component_class: MessageField<'a>,
+    #[serde(borrow, default)]
+    method: MessageField<'a>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    property: MessageField<'a>,
+    #[serde(borrow, default)]
+    value: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    state: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    signature: MessageField<'a>,
+    #[serde(borrow, default)]
+    base: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    lock: MessageField<'a>,
+    #[serde(borrow, default)]
+    query_params: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    exact: Option<&'a RawValue>,
+}
+
+impl<'a> DeepMessage<'a> {
+    fn read(self) -> Result<CallMessage<'a>, DeepJsonError> {
+        // The message itself is the first level.
+        let value = |raw: Option<&RawValue>| raw.map_or(Ok(Value::Null), |raw| deep_json::read(raw, DEPTH_MAX - 1));
+        Ok(CallMessage {
+            component_id: self.component_id,
+            component_class: self.component_class,
+            method: self.method,
+            params: value(self.params)?,
+            property: self.property,
+            value: value(self.value)?,
+            state: value(self.state)?,
+            signature: self.signature,
+            base: value(self.base)?,
+            lock: self.lock,
+            query_params: value(self.query_params)?,
+            exact: value(self.exact)?,
+        })
+    }
 }
 
 pub(crate) fn invalid() -> CallError {
@@ -50,15 +103,61 @@ pub(crate) fn invalid() -> CallError {
 }
 
 impl<'a> CallMessage<'a> {
+    /// Reads a message that nests at most [`DEPTH_MAX`] lists and objects.
     pub(crate) fn read(payload: &'a [u8]) -> Result<Self, CallError> {
-        serde_json::from_slice(payload).map_err(|error| {
-            // serde_json has no code for this error.
-            if error.to_string().starts_with("recursion limit exceeded") {
-                CallError::Invalid(format!("The message nests more than {JSON_DEPTH_MAX} lists and objects."))
-            } else {
-                invalid()
+        match serde_json::from_slice(payload) {
+            // serde_json has no code for this error: its own limit is 128.
+            Err(error) if error.to_string().starts_with("recursion limit exceeded") => Self::read_deep(payload),
+            result => result.map_err(|_| invalid()),
+        }
+    }
+
+    fn read_deep(payload: &'a [u8]) -> Result<Self, CallError> {
+        let message: DeepMessage<'a> = serde_json::from_slice(payload).map_err(|_| invalid())?;
+        message.read().map_err(|error| match error {
+            DeepJsonError::TooDeep => {
+                CallError::Invalid(format!("The message nests more than {DEPTH_MAX} lists and objects."))
             }
+            DeepJsonError::Invalid => invalid(),
         })
+    }
+
+    /// Whether the page's script returns integers as it got them.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.exact == Value::Bool(true)
+    }
+
+    /// Refuses integers that JavaScript may have changed, unless the page's script keeps them or a signature covers them.
+    fn check_integers(&self, signer: &Signer) -> Result<(), CallError> {
+        if self.is_exact() {
+            return Ok(());
+        }
+        let refused = |subject: &str, value: &Value| match page_values::doubtful_integer(value) {
+            Some(number) => Err(CallError::Invalid(page_values::integer_text(subject, number))),
+            None => Ok(()),
+        };
+        let class = telemetry::name(self.component_class.get().unwrap_or_default());
+        for (index, value) in self.params.as_array().into_iter().flatten().enumerate() {
+            let method = telemetry::name(self.method.get().unwrap_or("mount"));
+            refused(&format!("Parameter {} of method [{method}] of {class}", index + 1), value)?;
+        }
+        for (name, value) in self.params.as_object().into_iter().flatten() {
+            refused(&format!("Parameter [{}] of {class}", telemetry::name(name)), value)?;
+        }
+        let property = telemetry::name(self.property.get().unwrap_or_default());
+        refused(&format!("Property [{property}] of {class}"), &self.value)?;
+        let is_signed = || {
+            let (id, signature) = (self.component_id.get(), self.signature.get());
+            id.zip(signature).is_some_and(|(id, signature)| signer.covers(&self.state, id, signature))
+        };
+        for (name, value) in self.state.as_object().into_iter().flatten() {
+            let result = refused(&format!("Property [{}] of {class}", telemetry::name(name)), value);
+            // A float prints as an integer in JavaScript.
+            if result.is_err() && !is_signed() {
+                return result;
+            }
+        }
+        Ok(())
     }
 
     /// The state as the client says the server sent it; unproven until a signature covers it.
@@ -167,6 +266,7 @@ impl<'a> VerifiedCall<'a> {
     ) -> Result<Self, CallError> {
         let id = message.component_id.get().ok_or_else(invalid)?;
         let class = message.component_class.get().ok_or_else(invalid)?;
+        message.check_integers(signer)?;
         let missing = |what: &str| match transport {
             Transport::Ajax => CallError::Invalid(format!("{what} not specified")),
             Transport::Ws => invalid(),

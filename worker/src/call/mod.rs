@@ -1,14 +1,17 @@
 //! A call and its result: what backends and the component engine share.
 //!
 //! * `client`: who calls
-//! * `message`: the client's message, read and verified
+//! * `message`: the client's message, read and verified; `deep_json`: where it nests deeply
+//! * `page_values`: what a page cannot return as it got it
 //! * `error`: how a call can fail
 //! * `cookies`, `redirect`: cookies of a request, addresses that pages may be sent to
 
 pub(crate) mod client;
 pub(crate) mod cookies;
+mod deep_json;
 pub(crate) mod error;
 pub(crate) mod message;
+pub(crate) mod page_values;
 pub(crate) mod redirect;
 
 use std::time::Instant;
@@ -75,7 +78,7 @@ impl CallResult {
     pub fn refused(error: &CallError, kind: CallKind, transport: Transport) -> Self {
         Self {
             outcome: error.outcome(),
-            status: error.status(),
+            status: error.status(kind),
             data: error.response(kind, transport, false, "").to_string().into_bytes(),
             ..Self::default()
         }

@@ -14,6 +14,7 @@ use super::lifecycle::{Action, Component, Transition};
 use super::response::{CallResponse, ComponentUpdate};
 use super::{Registry, grant, locked_state};
 use crate::call::message::{CallMessage, LockCoverage, LockedProperties, VerifiedCall, invalid, object};
+use crate::call::page_values;
 use crate::call::{BroadcastEvent, CallError, CallResult, ClientInfo, redirect};
 use crate::vdom::{diff, parse};
 
@@ -78,7 +79,7 @@ impl Engine {
                     class,
                     method,
                     outcome: error.outcome(),
-                    status: error.status(),
+                    status: error.status(kind),
                     data: error.response(kind, transport, self.debug, &place).to_string().into_bytes(),
                     ..CallResult::default()
                 }
@@ -118,6 +119,7 @@ impl Engine {
         };
         let mut context = Context::new(id.clone().into_owned(), client, App::clone(&self.app));
         let transition = component.call(&state, action, &mut context).await?;
+        page_values::check_state(component.class(), &transition.state, message.is_exact())?;
         self.respond(&**component, &id, &transition, context)
     }
 
@@ -189,6 +191,7 @@ impl Engine {
         let mut context = Context::new(id.to_owned(), client, App::clone(&self.app));
         context.params = params;
         let mounted = self.mount_component(component, id, &query, &mut context).await?;
+        page_values::check_state(component.class(), &mounted.state, message.is_exact())?;
         let response = json!({
             "success": true,
             "id": mounted.id,
@@ -238,6 +241,8 @@ impl Engine {
         context: &mut Context,
     ) -> Result<MountedComponent, CallError> {
         let Transition { state, after, .. } = component.mount(query, context).await?;
+        // A page's script is not known yet. One that keeps no integers is told at its first call.
+        page_values::check_state(component.class(), &state, true)?;
         Ok(MountedComponent {
             id: id.to_owned(),
             class: component.class().to_owned(),
@@ -263,7 +268,7 @@ fn broadcasts(events: &[ComponentEvent]) -> Result<Vec<BroadcastEvent>, CallErro
 
 fn log(error: &CallError, class: &str, method: &str) {
     error.warn_if_unsigned(class);
-    if let CallError::Exception(text) = error
+    if let CallError::Exception(text) | CallError::Unreturnable(text) = error
         && let Some(left_out) = LINES.allow()
     {
         let error = telemetry::error(text);

@@ -20,6 +20,8 @@ fn coerce(default: &Value, value: &Value) -> Option<Value> {
             Value::Number(number) if number.is_f64() => {
                 number.as_f64().filter(|float| float.abs() < 9.2e18).map(|float| Value::from(float as i64))
             }
+            // Beyond PHP's integers, for a property of the type u64.
+            Value::Number(number) if number.is_u64() && !number.is_i64() => Some(value.clone()),
             value => i64::from_param(value).map(Value::from),
         },
         Value::String(_) => String::from_param(value).map(Value::String),

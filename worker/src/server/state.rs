@@ -62,7 +62,8 @@ impl WorkerState {
             tls: ArcSwapOption::new(read_tls(settings)?),
             concurrency: settings.concurrency,
             queue_max: settings.queue_max,
-            frame_bytes_max: settings.message_bytes_max + diffyne_shared::rpc::FRAME_OVERHEAD_MAX,
+            // Never less than a message of the WebSocket.
+            frame_bytes_max: settings.request_bytes_max + diffyne_shared::rpc::FRAME_OVERHEAD_MAX,
             reply_bytes_max: settings.answer_bytes_max,
             slots: Arc::new(Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS))),
             load: AtomicU32::new(0),

@@ -7,6 +7,7 @@ use Diffyne\Attributes\Locked;
 use Diffyne\Attributes\On;
 use Diffyne\Attributes\QueryString;
 use Diffyne\Exceptions\RedirectException;
+use Illuminate\Pagination\LengthAwarePaginator;
 use Illuminate\Support\Facades\Storage;
 use Illuminate\Support\Facades\Validator;
 use Illuminate\Support\MessageBag;
@@ -74,14 +75,29 @@ abstract class Component
 
     public function getState(): array
     {
-        return array_map(fn (ReflectionProperty $property) => $property->getValue($this), $this->tracked());
+        return array_map(fn (ReflectionProperty $property) => self::plain($property->getValue($this)), $this->tracked());
+    }
+
+    private static function plain(mixed $value): mixed
+    {
+        return ! $value instanceof LengthAwarePaginator ? $value : [
+            '__paginator' => true, 'items' => array_map(fn ($item) => (array) $item, $value->items()), 'total' => $value->total(),
+            'per_page' => $value->perPage(), 'current_page' => $value->currentPage(), 'path' => $value->path(),
+        ];
+    }
+
+    private static function restored(mixed $value): mixed
+    {
+        return ! is_array($value) || ($value['__paginator'] ?? null) !== true ? $value : new LengthAwarePaginator(
+            array_map(fn ($item) => (object) $item, $value['items']), $value['total'], $value['per_page'], $value['current_page'], ['path' => $value['path']]
+        );
     }
 
     public function restoreState(array $state): void
     {
         foreach (array_intersect_key($state, $this->tracked()) as $name => $value) {
             try {
-                $this->{$name} = $value;
+                $this->{$name} = self::restored($value);
             } catch (TypeError $error) {
                 if ($value !== null) {
                     throw $error;

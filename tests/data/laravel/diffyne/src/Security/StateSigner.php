@@ -19,9 +19,19 @@ final class StateSigner
         ksort($values);
 
         return array_map(fn ($value) => match (true) {
+            is_array($value) && ($value['__paginator'] ?? null) === true => self::sortedPaginator($value),
             is_array($value) => self::sorted($value),
             $value === '' => null,
             default => $value,
         }, $values);
+    }
+
+    /** Its items keep their order, and nothing in them is changed. */
+    private static function sortedPaginator(array $paginator): array
+    {
+        ksort($paginator);
+        array_is_list($paginator['items'] ?? []) || ksort($paginator['items']);
+
+        return $paginator;
     }
 }

@@ -2,7 +2,9 @@
 
 namespace Diffyne\State;
 
+use Diffyne\Attributes\QueryString;
 use Diffyne\Component;
+use ReflectionClass;
 
 final class ComponentHydrator
 {
