@@ -16,7 +16,7 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by file name. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 12] = [
+const SCRIPTS: [(&str, &str); 13] = [
     ("backoff.js", include_str!("client/backoff.js")),
     ("numbers.js", include_str!("client/numbers.js")),
     ("socket.js", include_str!("client/socket.js")),
