@@ -14,11 +14,16 @@ namespace Diffyne\Cluster\Loop {
 
     final class ForkedCalls
     {
+        /** @var array{resource, resource} children say here that they have run their call to its end */
+        private array $done;
+
         public function __construct(object $app)
         {
             if (! function_exists('pcntl_fork')) {
                 throw new RuntimeException('DIFFYNE_PHP_ISOLATION=process needs the PHP extension pcntl');
             }
+            $this->done = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_DGRAM, 0);
+            stream_set_blocking($this->done[0], false);
             $this->closeConnections($app);
         }
 
@@ -47,13 +52,18 @@ namespace Diffyne\Cluster\Loop {
                 // Else all children would draw the same numbers.
                 mt_srand();
                 $call();
-                // What the call has registered to be run at the end of its request runs now.
+                // What the call has registered to be run at the end of its request runs now. After that, PHP would take down
+                // all its modules, which takes longer than the call.
+                register_shutdown_function(function (): void {
+                    fwrite($this->done[1], 'd');
+                    posix_kill(getmypid(), SIGKILL);
+                });
                 exit(0);
             }
             do {
                 $ended = pcntl_waitpid($child, $status);
             } while ($ended === -1 && pcntl_get_last_error() === PCNTL_EINTR);
-            if (pcntl_wifsignaled($status)) {
+            if (stream_socket_recvfrom($this->done[0], 1) !== 'd' && pcntl_wifsignaled($status)) {
                 posix_kill(getmypid(), pcntl_wtermsig($status));
             }
         }
