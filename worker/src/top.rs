@@ -17,19 +17,21 @@ const DEFAULT_WIDTH: usize = 100;
 const SLOW_CALL: Duration = Duration::from_secs(1);
 
 const HELP: &str = "\
-Give it the settings of that worker: it is found at its admin address, and asks for DIFFYNE_ADMIN_TOKEN.
+Give it the settings of that worker: it is found at its admin address, and asks for
+DIFFYNE_ADMIN_TOKEN.
 
 STATE  starting     boots the application
        idle         waits for a call
-       busy         runs a call; FOR says since when
+       busy         runs a call
        cleaning up  has replied, and puts back what the call has changed
-       exiting      is replaced, or has to be killed; REASON is that of diffyne_worker_php_processes_ended_total
+       exiting      ends; the reason stands before the call, as in the metrics
+FOR    how long the process has been in this state
 GEN    grows with each reload; * marks a process that still runs older code
 CORE   the CPU core that it keeps to while calls wait
 CALL   component and method as the client has spelled them, and the request's id in the logs
 
-A call that runs for more than a second is in bold. It ends at DIFFYNE_CALL_TIMEOUT of the gateways at the latest: its
-process is killed then, with what it has started.
+A call that runs for more than a second is in bold. The gateways' DIFFYNE_CALL_TIMEOUT ends it:
+its process is killed then, with what it has started.
 
 Examples: diffyne-worker top --env-file /path/to/app/.env
           diffyne-worker top --once | grep busy
