@@ -1,6 +1,7 @@
 //! Runs calls of Rust components: reads and verifies the message, runs the component, and responds.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use diffyne_shared::rpc::{CallKind, Outcome};
@@ -15,6 +16,7 @@ use super::response::{CallResponse, ComponentUpdate};
 use super::{Registry, grant, locked_state};
 use crate::call::message::{CallMessage, LockedProperties, VerifiedCall, invalid, object};
 use crate::call::{BroadcastEvent, CallError, CallResult, ClientInfo, redirect};
+use crate::upload::UploadStore;
 use crate::vdom::{diff, parse};
 
 #[cfg(test)]
@@ -34,6 +36,8 @@ pub struct Engine {
     pub app: App,
     /// Whether clients may see exceptions.
     pub debug: bool,
+    /// The files that users upload for components.
+    pub uploads: Option<Arc<UploadStore>>,
 }
 
 /// A component that was mounted on a new page.
@@ -116,7 +120,7 @@ impl Engine {
             CallKind::Call => Action::Call { method: &member, params: message.positional()? },
             _ => Action::Update { property: &member, value: &message.value },
         };
-        let mut context = Context::new(id.clone().into_owned(), client, App::clone(&self.app));
+        let mut context = self.context(id.clone().into_owned(), client);
         let transition = component.call(&state, action, &mut context).await?;
         self.respond(&**component, &id, &transition, context)
     }
@@ -184,7 +188,7 @@ impl Engine {
         };
         component.drop_protected(&mut params);
         let query = object(&message.query_params).unwrap_or_default().into_owned();
-        let mut context = Context::new(id.to_owned(), client, App::clone(&self.app));
+        let mut context = self.context(id.to_owned(), client);
         context.params = params;
         let mounted = self.mount_component(component, id, &query, &mut context).await?;
         let response = json!({
@@ -215,9 +219,15 @@ impl Engine {
     ) -> Result<MountedComponent, CallError> {
         let component = self.registry.get(class).ok_or_else(|| CallError::UnknownComponent(class.to_owned()))?;
         let id = new_component_id();
-        let mut context = Context::new(id.clone(), client, App::clone(&self.app));
+        let mut context = self.context(id.clone(), client);
         context.params = params;
         self.mount_component(&**component, &id, query, &mut context).await
+    }
+
+    fn context(&self, id: String, client: ClientInfo) -> Context {
+        let mut context = Context::new(id, client, App::clone(&self.app));
+        context.uploads.clone_from(&self.uploads);
+        context
     }
 
     async fn mount_component(
