@@ -122,6 +122,21 @@ async fn the_disk_is_limited_and_what_is_refused_is_removed() -> anyhow::Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_worker_that_shares_the_directory_finds_a_file() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let uploads = cluster(directory.path(), 1, &[])?;
+    let [port] = free_ports()?;
+    let shape = Shape::new(1, 1).worker("--upload-listen", &format!("127.0.0.1:{port}"));
+    let others = Cluster::start(shape.worker("--upload-dir", &directory.path().display().to_string()))?;
+    let png = picture(directory.path())?;
+    let handle = upload_for_album(&format!("http://127.0.0.1:{}", uploads.gateways[0].port), &png)?;
+    let mut client = Client::connect(&others.url(0)).await?;
+    let answer = client.call(add("diffyne-album", &handle)?).await?;
+    assert_eq!(answer.state()["pictures"][0]["name"], "sunset.png", "{answer}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_picture_is_uploaded_shown_and_added_in_a_browser() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let cluster = cluster(directory.path(), 1, &[])?;
