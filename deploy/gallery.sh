@@ -19,9 +19,12 @@ trap stop EXIT INT TERM
 
 key=$(head -c 24 /dev/urandom | base64)
 GALLERY_LISTEN=127.0.0.1:8000 "$bin/examples/gallery" serve --signing-key "$key" --worker-listen 127.0.0.1:7001 \
-    --database "$run/gallery.sqlite" --log warn >"$run/gallery.log" 2>&1 & pids+=($!)
-"$bin/diffyne-gateway" serve --listen 127.0.0.1:6001 --workers 127.0.0.1:7001 --log warn >"$run/gateway.log" 2>&1 & pids+=($!)
-sed -e '/server 127.0.0.1:600[23]/d' -e "s#/var/log/nginx#$run#" nginx/application.conf >"$run/site.conf"
+    --database "$run/gallery.sqlite" --upload-listen 127.0.0.1:7101 --upload-dir "$run" --log warn >"$run/gallery.log" 2>&1 & pids+=($!)
+"$bin/diffyne-gateway" serve --listen 127.0.0.1:6001 --workers 127.0.0.1:7001 --upload-url http://127.0.0.1:7101 \
+    --log warn >"$run/gateway.log" 2>&1 & pids+=($!)
+# Uploads go to the worker, through the gateway.
+sed -e '/location = \/_diffyne\/\(upload\|preview\) /,/^    }$/ s#http://127.0.0.1:8000#http://diffyne#' \
+    -e '/server 127.0.0.1:600[23]/d' -e "s#/var/log/nginx#$run#" nginx/application.conf >"$run/site.conf"
 cat >"$run/nginx.conf" <<CONF
 daemon off; pid $run/nginx.pid; error_log $run/error.log;
 events { worker_connections 1024; }

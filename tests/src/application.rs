@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use diffyne_shared::signing::{LockedValues, Signer, SigningKey, VerifyState};
 use diffyne_worker::component::Registry;
@@ -101,7 +102,8 @@ impl Application {
             Signer::new(vec![key], VerifyState::PropertyUpdates, true).ok_or_else(|| anyhow::anyhow!("no key"))?;
         let signer = signer.with_locked_values(locked);
         let app = demo::app(&cluster.directory.path().join("demo.sqlite"))?;
-        let engine = Arc::new(Engine { registry, signer: ArcSwap::from_pointee(signer), app, debug: false });
+        let engine =
+            Arc::new(Engine { registry, signer: ArcSwap::from_pointee(signer), app, debug: false, uploads: None });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let site_port = listener.local_addr()?.port();
         let site = Arc::new(site::Site { engine, scripts: script.tags(socket, more) });
@@ -125,6 +127,12 @@ pub(crate) fn nginx_site(
     diffyne_js: Option<&Path>,
 ) -> anyhow::Result<String> {
     let mut site = cluster.shipped_site("application.conf", port)?;
+    // Uploads for components in Rust go to a worker, through a gateway.
+    for path in ["upload", "preview"] {
+        let start = site.find(&format!("location = /_diffyne/{path} {{")).context("no location for uploads")?;
+        let rest = site.split_off(start);
+        site += &rest.replacen("proxy_pass http://127.0.0.1:8000;", "proxy_pass http://diffyne;", 1);
+    }
     site = site.replace("127.0.0.1:8000", &format!("127.0.0.1:{site_port}"));
     if let Some(path) = diffyne_js {
         let folder = cluster.directory.path().join("scripts");

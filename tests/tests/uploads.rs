@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use diffyne_tests::cluster::{Cluster, Node, Shape};
 use diffyne_tests::faulty_proxy::{FaultyProxy, ProxyState};
+use diffyne_tests::http::http_post;
+use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::{Signal, eventually};
+use diffyne_tests::redis::Certificates;
 use diffyne_tests::upload::{PiecemealUpload, UploadApplication, curl, form, make_file, preview, upload};
 use serde_json::json;
 
@@ -103,6 +106,9 @@ async fn a_body_that_is_too_large_is_refused_before_it_was_sent_whole() -> anyho
         request.send(&vec![b'x'; MIB])?;
     }
     assert_eq!(request.answer()?.status, 413);
+    // Nor does an AJAX call, which is refused in the same way.
+    let call = http_post(gateway.port, "/_diffyne/update", &[], &"x".repeat(20 * MIB))?;
+    assert_eq!(call.status, 413, "{call:?}");
     assert_eq!(uploads(gateway, "too_large")?, 4);
     assert!(application.stored()?.is_empty(), "nothing of it is stored");
     // What is allowed goes through, with "continue" where the client waits for it.
@@ -197,6 +203,37 @@ async fn faults_of_the_application_are_told_and_cost_bounded_memory() -> anyhow:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_application_is_reached_over_tls_and_by_a_socket() -> anyhow::Result<()> {
+    let application = UploadApplication::start()?;
+    let directory = tempfile::tempdir()?;
+    let certificates = Certificates::make(directory.path())?;
+    let file = make_file(directory.path(), "a.bin", MIB)?;
+    let socket = format!("unix:{}", application.laravel.path("nginx/http.sock").display());
+    let plain = gateway(&socket, &[])?;
+    assert_eq!(upload(&origin(plain.gateways[0].port), &file, &[])?.status, 200);
+
+    let [port] = free_ports()?;
+    let site = format!(
+        "server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {}; ssl_certificate_key {}; client_max_body_size 16m; \
+         location / {{ proxy_pass http://127.0.0.1:{}; }} }}",
+        certificates.certificate.display(),
+        certificates.key.display(),
+        application.port
+    );
+    let _tls = plain.run_nginx(&site, port)?;
+    let url = format!("https://localhost:{port}");
+    let authority = certificates.authority.display().to_string();
+    let secure = gateway(&url, &[("--upload-ca", &authority)])?;
+    let answer = upload(&origin(secure.gateways[0].port), &file, &[])?;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let other = tempfile::tempdir()?;
+    let stranger = Certificates::make(other.path())?.authority.display().to_string();
+    let wary = gateway(&url, &[("--upload-ca", &stranger)])?;
+    assert_eq!(upload(&origin(wary.gateways[0].port), &file, &[])?.status, 502, "somebody else's certificate");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_gateway_lets_an_upload_finish() -> anyhow::Result<()> {
     let application = UploadApplication::start()?;
     let mut cluster = gateway(&application.url(), &[])?;
@@ -228,7 +265,7 @@ async fn every_nginx_file_lets_uploads_through_and_refuses_large_ones_at_once() 
     let content = std::fs::read(&file)?;
     let cookies = format!("Cookie: {}", application.log_in("9")?);
     for (name, is_relayed) in [("application.conf", false), ("tls.conf", false), ("diffyne.conf", true)] {
-        let [port] = diffyne_tests::ports::free_ports()?;
+        let [port] = free_ports()?;
         let conf =
             cluster.shipped_site(name, port)?.replace("127.0.0.1:8000", &format!("127.0.0.1:{}", application.port));
         let _nginx = cluster.run_nginx(&conf, port)?;

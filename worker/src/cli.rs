@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use clap::{ArgMatches, Command};
 use diffyne_shared::admin;
+use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::worker::{self, Components, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{self, Layers};
@@ -25,6 +26,7 @@ use crate::component::{App, Registry};
 use crate::demo;
 use crate::server::Worker;
 use crate::top;
+use crate::upload::{self, UploadStore};
 
 /// How long a reload may take: each process boots the application once.
 const RELOAD_TIMEOUT: Duration = Duration::from_mins(10);
@@ -165,10 +167,36 @@ fn running_worker(matches: &ArgMatches) -> anyhow::Result<(Endpoint, Option<Stri
     Ok((address, settings.admin_token))
 }
 
-/// The component engine by these settings.
+/// The component engine by these settings. It takes no uploads.
 pub fn engine(settings: &WorkerSettings, registry: Registry, app: App) -> Arc<Engine> {
+    engine_with(settings, registry, app, None)
+}
+
+fn engine_with(
+    settings: &WorkerSettings,
+    registry: Registry,
+    app: App,
+    uploads: Option<Arc<UploadStore>>,
+) -> Arc<Engine> {
     let signer = ArcSwap::from_pointee(settings.signer.clone());
-    Arc::new(Engine { registry, signer, app, debug: settings.debug })
+    Arc::new(Engine { registry, signer, app, debug: settings.debug, uploads })
+}
+
+/// Opens the store for uploads, if this worker takes any.
+fn open_uploads(settings: &WorkerSettings) -> anyhow::Result<Option<Arc<UploadStore>>> {
+    let Some(uploads) = &settings.uploads else { return Ok(None) };
+    UploadStore::open(uploads).map(Some).with_context(|| format!("DIFFYNE_UPLOAD_DIR: {}", uploads.directory.display()))
+}
+
+/// Serves uploads until the program ends.
+fn serve_uploads(settings: &WorkerSettings, store: &Arc<UploadStore>) -> anyhow::Result<()> {
+    let Some(address) = settings.uploads.as_ref().and_then(|uploads| uploads.listen.as_ref()) else { return Ok(()) };
+    let listener =
+        Listener::bind(address).with_context(|| format!("DIFFYNE_UPLOAD_LISTEN: cannot listen on {address}"))?;
+    tracing::info!(%address, "taking uploads");
+    tokio::spawn(upload::serve(listener, Arc::clone(store)));
+    tokio::spawn(Arc::clone(store).keep_clean());
+    Ok(())
 }
 
 fn serve<F: Future<Output = anyhow::Result<()>>>(
@@ -182,11 +210,15 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
     // Otherwise the components are an application's.
     let is_native = matches!(settings.components, Components::Native);
     let app: App = if is_native { register(&mut registry, &settings)? } else { Arc::new(()) };
-    let engine = engine(&settings, registry, app);
+    let uploads = if is_native { open_uploads(&settings)? } else { None };
+    let engine = engine_with(&settings, registry, app, uploads.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
         let backend = backend(&settings, &engine)?;
         let worker = Worker::start(&settings, Arc::clone(&backend))?;
+        if let Some(store) = &uploads {
+            serve_uploads(&settings, store)?;
+        }
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;

@@ -1,14 +1,22 @@
-//! Where a gateway sends file uploads, and what they may cost.
+//! Where a gateway sends file uploads and what they may cost; and where a worker keeps those for components in Rust.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+
 use super::checks::{at_least_one, bytes, positive};
+use super::common::key_setting;
 use super::declare::settings;
 use super::error::SettingsError;
 use super::layers::Layers;
 use super::spec::Spec;
 use crate::rpc::Endpoint;
+use crate::signing::SigningKey;
+
+/// The label from which the keys of handles are derived.
+const PURPOSE: &[u8] = b"diffyne upload 1";
 
 settings! {
     /// File uploads.
@@ -29,6 +37,28 @@ settings! {
             /// How long an upload or a preview may stand still
             DIFFYNE_UPLOAD_IDLE_TIMEOUT = "20s" => idle_timeout: Duration, positive;
         }
+    }
+}
+
+settings! {
+    /// Where a worker keeps file uploads for its components in Rust.
+    pub struct UploadStoreSettings {
+        "File uploads for components in Rust" {
+            /// host:port or unix:PATH where this worker takes file uploads for its components in Rust: what DIFFYNE_UPLOAD_URL of the gateways names; not set: it takes none
+            DIFFYNE_UPLOAD_LISTEN = none => listen: Option<Endpoint>;
+            /// Directory in which uploaded files wait for their components; several workers share one
+            DIFFYNE_UPLOAD_DIR = none => directory: PathBuf, directory;
+            /// Largest body of an upload.
+            DIFFYNE_UPLOAD_BYTES => bytes_max: usize, upload_bytes;
+            /// Bytes that all files in that directory may have together, about; more are refused with 507
+            DIFFYNE_UPLOAD_DISK_BYTES = "1GiB" => disk_bytes_max: usize, upload_bytes;
+            /// How long a file waits for its component; then it is removed
+            DIFFYNE_UPLOAD_AGE = "24h" => age_max: Duration, positive;
+        }
+    }
+    computed {
+        /// The keys that sign handles, derived from the signing keys.
+        keys: Vec<Vec<u8>> = handle_keys;
     }
 }
 
@@ -55,6 +85,32 @@ impl UploadSettings {
         }
         Ok(settings)
     }
+}
+
+impl UploadStoreSettings {
+    /// Reads the settings; `None` when the worker takes no uploads.
+    pub(super) fn read(layers: &Layers) -> Read<Option<Self>> {
+        if layers.is_set(&DIFFYNE_UPLOAD_LISTEN) { Self::from_layers(layers).map(Some) } else { Ok(None) }
+    }
+}
+
+fn directory(layers: &Layers, spec: &'static Spec) -> Read<PathBuf> {
+    layers.get::<Option<PathBuf>>(spec)?.ok_or_else(|| SettingsError::Missing {
+        name: spec.name,
+        why: "DIFFYNE_UPLOAD_LISTEN is set, and uploaded files need a place".to_owned(),
+    })
+}
+
+/// Derives the keys of handles. The signer reports a key that cannot be read.
+fn handle_keys(layers: &Layers) -> Read<Vec<Vec<u8>>> {
+    let texts: Vec<String> = layers.get(key_setting(layers))?;
+    let keys = texts.iter().filter_map(|text| SigningKey::bytes(text).ok());
+    // HMAC takes a key of any length, so this does not fail.
+    let derived = keys.filter_map(|key| Hmac::<Sha256>::new_from_slice(&key).ok()).map(|mut mac| {
+        mac.update(PURPOSE);
+        mac.finalize().into_bytes().to_vec()
+    });
+    Ok(derived.collect())
 }
 
 fn upload_server(layers: &Layers, spec: &'static Spec) -> Read<Option<UploadServer>> {

@@ -17,6 +17,7 @@ use super::error::SettingsError;
 use super::layers::Layers;
 use super::php::{DIFFYNE_APP, PhpSettings};
 use super::spec::Spec;
+use super::upload::UploadStoreSettings;
 use crate::rpc::Endpoint;
 use crate::rpc::handshake::LegacyToken;
 use crate::signing::{Signer, SigningKey};
@@ -28,6 +29,7 @@ const PROCESSES_PER_THREAD: usize = 16;
 pub fn specs() -> Vec<&'static Spec> {
     let parts = [
         WorkerSettings::SPECS,
+        UploadStoreSettings::SPECS,
         PhpSettings::SPECS,
         HttpSettings::SPECS,
         FastCgiSettings::SPECS,
@@ -113,6 +115,8 @@ settings! {
         components: Components = components;
         /// Signs and verifies states.
         signer: Signer = signer;
+        /// File uploads for components in Rust; none: the worker takes none.
+        uploads: Option<UploadStoreSettings> = UploadStoreSettings::read;
         /// Redis.
         redis: RedisSettings = RedisSettings::read;
         /// Logs.

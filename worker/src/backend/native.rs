@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prometheus::Registry;
+
 use super::Backend;
 use super::verification::locked_feature;
 use crate::call::{BoxFuture, CallResult, Job};
@@ -26,6 +28,12 @@ impl Backend for NativeBackend {
 
     fn features(&self) -> Vec<String> {
         locked_feature(&self.engine.signer.load()).into_iter().collect()
+    }
+
+    fn register_metrics(&self, registry: &Registry) {
+        if let Some(uploads) = &self.engine.uploads {
+            uploads.register_metrics(registry);
+        }
     }
 
     fn run(&self, job: Job) -> BoxFuture<'_, CallResult> {

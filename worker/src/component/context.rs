@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::validation::{self, Rules};
 use crate::call::{CallError, ClientInfo};
+use crate::upload::{TemporaryFile, UploadStore};
 
 /// An event for components.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,6 +50,7 @@ pub struct Context {
     pub(super) errors: Map<String, Value>,
     pub(super) set_cookie: Vec<String>,
     pub(super) rules: Arc<Rules>,
+    pub(super) uploads: Option<Arc<UploadStore>>,
     app: App,
 }
 
@@ -64,6 +66,7 @@ impl Context {
             errors: Map::new(),
             set_cookie: Vec::new(),
             rules: Arc::default(),
+            uploads: None,
             app,
         }
     }
@@ -73,6 +76,12 @@ impl Context {
         Arc::clone(&self.app)
             .downcast()
             .map_err(|_other| CallError::Exception(format!("the shared state is not a {}", std::any::type_name::<T>())))
+    }
+
+    /// The file that a user has uploaded for this component, by the handle that a property has got. `None` when it was
+    /// uploaded for another component, has been moved, or was too old.
+    pub fn file(&self, handle: &str) -> Option<TemporaryFile> {
+        self.uploads.as_ref()?.find(handle, &self.component_id)
     }
 
     /// Runs blocking work (a query, a file) on another thread.
@@ -130,7 +139,7 @@ impl Context {
 
     /// Validates a component by these rules.
     pub fn validate_by(&mut self, component: &impl Serialize, rules: &Rules) -> Result<(), CallError> {
-        let errors = rules.check(&validation::values(component)?);
+        let errors = rules.check_files(&validation::values(component)?, &|handle| self.file(handle));
         if !errors.is_empty() {
             return Err(CallError::Validation(errors));
         }
@@ -141,7 +150,8 @@ impl Context {
     /// Validates one property by the rules of the definition, while the user still fills in the others. An error goes
     /// into the error bag, and the call goes on.
     pub fn validate_only(&mut self, component: &impl Serialize, property: &str) -> Result<(), CallError> {
-        let errors = self.rules.check_only(&validation::values(component)?, property);
+        let file = |handle: &str| self.file(handle);
+        let errors = self.rules.check_only_files(&validation::values(component)?, property, &file);
         self.reset_validation(property);
         self.errors.extend(errors);
         Ok(())

@@ -1,6 +1,7 @@
 //! Runs calls of Rust components: reads and verifies the message, runs the component, and responds.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use diffyne_shared::rpc::{CallKind, Outcome};
@@ -16,6 +17,7 @@ use super::{Registry, grant, locked_state};
 use crate::call::message::{CallMessage, LockCoverage, LockedProperties, VerifiedCall, invalid, object};
 use crate::call::page_values;
 use crate::call::{BroadcastEvent, CallError, CallResult, ClientInfo, redirect};
+use crate::upload::UploadStore;
 use crate::vdom::{diff, parse};
 
 #[cfg(test)]
@@ -35,6 +37,8 @@ pub struct Engine {
     pub app: App,
     /// Whether clients may see exceptions.
     pub debug: bool,
+    /// The files that users upload for components.
+    pub uploads: Option<Arc<UploadStore>>,
 }
 
 /// A component that was mounted on a new page.
@@ -117,7 +121,7 @@ impl Engine {
             CallKind::Call => Action::Call { method: &member, params: message.positional()? },
             _ => Action::Update { property: &member, value: &message.value },
         };
-        let mut context = Context::new(id.clone().into_owned(), client, App::clone(&self.app));
+        let mut context = self.context(id.clone().into_owned(), client);
         let transition = component.call(&state, action, &mut context).await?;
         page_values::check_state(component.class(), &transition.state, message.is_exact())?;
         self.respond(&**component, &id, &transition, context)
@@ -188,7 +192,7 @@ impl Engine {
         params.remove(PARAMS_LOCK);
         params.retain(|name, _| !component.is_protected(name) || coverage.names().contains(name));
         let query = object(&message.query_params).unwrap_or_default().into_owned();
-        let mut context = Context::new(id.to_owned(), client, App::clone(&self.app));
+        let mut context = self.context(id.to_owned(), client);
         context.params = params;
         let mounted = self.mount_component(component, id, &query, &mut context).await?;
         page_values::check_state(component.class(), &mounted.state, message.is_exact())?;
@@ -220,7 +224,7 @@ impl Engine {
     ) -> Result<MountedComponent, CallError> {
         let component = self.registry.get(class).ok_or_else(|| CallError::UnknownComponent(class.to_owned()))?;
         let id = new_component_id();
-        let mut context = Context::new(id.clone(), client, App::clone(&self.app));
+        let mut context = self.context(id.clone(), client);
         context.params = params;
         self.mount_component(&**component, &id, query, &mut context).await
     }
@@ -231,6 +235,12 @@ impl Engine {
             self.signer.load().lock_params(class, &mut params, |name| component.is_protected(name));
         }
         params
+    }
+
+    fn context(&self, id: String, client: ClientInfo) -> Context {
+        let mut context = Context::new(id, client, App::clone(&self.app));
+        context.uploads.clone_from(&self.uploads);
+        context
     }
 
     async fn mount_component(

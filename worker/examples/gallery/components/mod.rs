@@ -1,5 +1,6 @@
 //! One component a file, each for another feature.
 
+mod album;
 mod chat;
 mod counter;
 mod dashboard;
@@ -12,7 +13,7 @@ mod wizard;
 use diffyne_worker::component::Registry;
 
 /// The gallery's pages: path, title, class and description.
-pub const SHOWN: [(&str, &str, &str, &str); 8] = [
+pub const SHOWN: [(&str, &str, &str, &str); 9] = [
     ("/counter", "Counter", counter::CLASS, "Methods with typed parameters."),
     ("/chat", "Chat room", chat::CLASS, "A broadcast that reaches every open page, on every gateway."),
     ("/todo", "To-do list", todo::CLASS, "Keyed items that move without being made anew, edited in place."),
@@ -21,6 +22,7 @@ pub const SHOWN: [(&str, &str, &str, &str); 8] = [
     ("/dashboard", "Dashboard", dashboard::CLASS, "Polls, and computes what it shows."),
     ("/report", "Report", report::CLASS, "Lazy: the page is there at once, the slow part comes later."),
     ("/wizard", "Wizard", wizard::CLASS, "Several steps, and a redirect at the end."),
+    ("/album", "Album", album::CLASS, "Uploaded pictures, with progress, preview and rules for files."),
 ];
 
 /// Registers all components.
@@ -33,4 +35,5 @@ pub fn register(registry: &mut Registry) {
     registry.add(dashboard::definition());
     registry.add(report::definition());
     registry.add(wizard::definition());
+    registry.add(album::definition());
 }

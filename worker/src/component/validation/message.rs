@@ -11,7 +11,11 @@ pub(super) fn text(rule: &Rule, path: &str, attribute: Option<&str>, size: &Size
         RuleKind::Between(..) => (argument(0), argument(1)),
         _ => (argument(0), argument(0)),
     };
-    template.replace(":attribute", &attribute).replace(":min", least).replace(":max", most)
+    template
+        .replace(":attribute", &attribute)
+        .replace(":min", least)
+        .replace(":max", most)
+        .replace(":values", &rule.arguments.join(", "))
 }
 
 fn template(kind: &RuleKind, unit: Unit) -> &'static str {
@@ -27,6 +31,12 @@ fn template(kind: &RuleKind, unit: Unit) -> &'static str {
         (RuleKind::Email, _) => "The :attribute field must be a valid email address.",
         (RuleKind::Url, _) => "The :attribute field must be a valid URL.",
         (RuleKind::In(_), _) => "The selected :attribute is invalid.",
+        (RuleKind::File, _) => "The :attribute field must be a file.",
+        (RuleKind::Image, _) => "The :attribute field must be an image.",
+        (RuleKind::Mimes(_), _) => "The :attribute field must be a file of type: :values.",
+        (RuleKind::Min(_), Unit::Kilobytes) => "The :attribute field must be at least :min kilobytes.",
+        (RuleKind::Max(_), Unit::Kilobytes) => "The :attribute field must not be greater than :max kilobytes.",
+        (RuleKind::Between(..), Unit::Kilobytes) => "The :attribute field must be between :min and :max kilobytes.",
         (RuleKind::Min(_), Unit::Number) => "The :attribute field must be at least :min.",
         (RuleKind::Min(_), Unit::Characters) => "The :attribute field must be at least :min characters.",
         (RuleKind::Min(_), Unit::Items) => "The :attribute field must have at least :min items.",

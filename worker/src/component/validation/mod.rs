@@ -10,7 +10,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::call::CallError;
+use crate::upload::TemporaryFile;
 use rule::{Rule, RuleKind};
+
+/// Finds an uploaded file by its handle.
+pub(super) type FindFile<'a> = &'a dyn Fn(&str) -> Option<TemporaryFile>;
 
 /// The rules of one field.
 #[derive(Debug, Default)]
@@ -43,7 +47,8 @@ pub struct Rules {
 
 impl Rules {
     /// Rules as Laravel writes them: `required|string|max:500`. Known are required, nullable, bail, string, integer,
-    /// numeric, boolean, array, email, url, in, min, max, between.
+    /// numeric, boolean, array, email, url, in, min, max, between; and for uploaded files file, image (JPEG, PNG, BMP, GIF
+    /// or WebP) and mimes, by their content. Sizes of files are in kilobytes.
     ///
     /// # Panics
     /// When a rule is unknown or lacks its argument.
@@ -72,21 +77,41 @@ impl Rules {
         self
     }
 
-    /// The errors of all fields, as texts by field; empty when all values are valid.
+    /// The errors of all fields, as texts by field; empty when all values are valid. No value is a file here.
     pub fn check(&self, values: &Map<String, Value>) -> Map<String, Value> {
-        self.errors(values, |_| true)
+        self.check_files(values, &|_| None)
     }
 
-    /// The errors of one field.
+    /// As [`Self::check`]; `files` finds uploaded files by their handles.
+    pub(super) fn check_files(&self, values: &Map<String, Value>, files: FindFile<'_>) -> Map<String, Value> {
+        self.errors(values, |_| true, files)
+    }
+
+    /// The errors of one field. No value is a file here.
     pub fn check_only(&self, values: &Map<String, Value>, field: &str) -> Map<String, Value> {
-        self.errors(values, |name| name == field)
+        self.check_only_files(values, field, &|_| None)
     }
 
-    fn errors(&self, values: &Map<String, Value>, wanted: impl Fn(&str) -> bool) -> Map<String, Value> {
+    /// As [`Self::check_only`]; `files` finds uploaded files by their handles.
+    pub(super) fn check_only_files(
+        &self,
+        values: &Map<String, Value>,
+        field: &str,
+        files: FindFile<'_>,
+    ) -> Map<String, Value> {
+        self.errors(values, |name| name == field, files)
+    }
+
+    fn errors(
+        &self,
+        values: &Map<String, Value>,
+        wanted: impl Fn(&str) -> bool,
+        files: FindFile<'_>,
+    ) -> Map<String, Value> {
         let mut errors = Map::new();
         for field in self.fields.iter().filter(|field| wanted(&field.name)) {
             for (path, value) in resolve(values, &field.name) {
-                let texts = self.field_errors(field, &path, value);
+                let texts = self.field_errors(field, &path, value, files);
                 if !texts.is_empty() {
                     errors.insert(path, texts.into());
                 }
@@ -95,15 +120,17 @@ impl Rules {
         errors
     }
 
-    fn field_errors(&self, field: &FieldRules, path: &str, value: &Value) -> Vec<Value> {
+    fn field_errors(&self, field: &FieldRules, path: &str, value: &Value, files: FindFile<'_>) -> Vec<Value> {
         let mut texts = Vec::new();
         let has = |kind: &RuleKind| field.rules.iter().any(|rule| rule.kind == *kind);
-        let size = rule::Size::of(value, &field.rules);
+        let wants_file = field.rules.iter().any(|rule| rule.kind.is_of_files());
+        let file = value.as_str().filter(|_| wants_file).and_then(files);
+        let size = rule::Size::of(value, &field.rules, file.as_ref());
         for rule in &field.rules {
             // Of empty text Laravel checks only whether it is required; null passes where it is allowed.
             let is_skipped = rule.kind != RuleKind::Required
                 && (rule::is_blank(value) || value.is_null() && has(&RuleKind::Nullable));
-            if is_skipped || rule.passes(value, &size) {
+            if is_skipped || rule.passes(value, &size, file.as_ref()) {
                 continue;
             }
             let custom = self.messages.get(&format!("{}.{}", field.name, rule.name)).and_then(Value::as_str);

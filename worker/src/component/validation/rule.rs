@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::upload::TemporaryFile;
+
 /// A rule's meaning, with its arguments.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum RuleKind {
@@ -19,6 +21,16 @@ pub(super) enum RuleKind {
     Min(f64),
     Max(f64),
     Between(f64, f64),
+    File,
+    Image,
+    Mimes(Vec<String>),
+}
+
+impl RuleKind {
+    /// Whether the value has to be the handle of an uploaded file.
+    pub(super) fn is_of_files(&self) -> bool {
+        matches!(self, Self::File | Self::Image | Self::Mimes(_))
+    }
 }
 
 /// A rule as it was written, and its meaning.
@@ -49,6 +61,9 @@ impl Rule {
             "array" => RuleKind::Array,
             "email" => RuleKind::Email,
             "url" => RuleKind::Url,
+            "file" => RuleKind::File,
+            "image" => RuleKind::Image,
+            "mimes" if !arguments.is_empty() => RuleKind::Mimes(arguments.iter().map(|text| extension(text)).collect()),
             "in" if !arguments.is_empty() => RuleKind::In(arguments.clone()),
             "min" => RuleKind::Min(number(0)?),
             "max" => RuleKind::Max(number(0)?),
@@ -58,7 +73,8 @@ impl Rule {
         Ok(Self { name: name.to_owned(), arguments, kind })
     }
 
-    pub(super) fn passes(&self, value: &Value, size: &Size) -> bool {
+    /// Whether a value passes; `file` is the uploaded file whose handle the value is.
+    pub(super) fn passes(&self, value: &Value, size: &Size, file: Option<&TemporaryFile>) -> bool {
         match &self.kind {
             RuleKind::Nullable | RuleKind::Bail => true,
             RuleKind::Required => !(value.is_null() || is_blank(value) || value.as_array().is_some_and(Vec::is_empty)),
@@ -66,6 +82,12 @@ impl Rule {
             RuleKind::Integer => is_integer(value),
             RuleKind::Numeric => number(value).is_some(),
             RuleKind::Boolean => is_boolean(value),
+            RuleKind::File => file.is_some(),
+            RuleKind::Image => file.is_some_and(TemporaryFile::is_image),
+            RuleKind::Mimes(allowed) => {
+                let found = file.and_then(TemporaryFile::extension);
+                found.is_some_and(|found| allowed.iter().any(|allowed| allowed == found))
+            }
             RuleKind::Array => value.is_array() || value.is_object(),
             RuleKind::Email => value.as_str().is_some_and(is_email),
             RuleKind::Url => value.as_str().is_some_and(is_url),
@@ -91,6 +113,7 @@ pub(super) enum Unit {
     Number,
     Characters,
     Items,
+    Kilobytes,
 }
 
 /// The size of a value. Its unit depends on the field's other rules.
@@ -101,7 +124,10 @@ pub(super) struct Size {
 }
 
 impl Size {
-    pub(super) fn of(value: &Value, rules: &[Rule]) -> Self {
+    pub(super) fn of(value: &Value, rules: &[Rule], file: Option<&TemporaryFile>) -> Self {
+        if let Some(file) = file {
+            return Self { value: file.size() as f64 / 1024.0, unit: Unit::Kilobytes };
+        }
         let has = |kind: &RuleKind| rules.iter().any(|rule| rule.kind == *kind);
         let numeric = has(&RuleKind::Numeric) || has(&RuleKind::Integer);
         let counted = match (value, number(value)) {
@@ -116,6 +142,15 @@ impl Size {
             () => Unit::Characters,
         };
         Self { value: counted, unit }
+    }
+}
+
+/// An extension as it is recognised by content: `jpeg` is `jpg`, and a `csv` is text.
+fn extension(text: &str) -> String {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "jpeg" => "jpg".to_owned(),
+        "csv" | "log" | "md" => "txt".to_owned(),
+        other => other.to_owned(),
     }
 }
 
