@@ -226,7 +226,7 @@ async fn a_message_over_the_sockets_limit_goes_by_ajax() -> anyhow::Result<()> {
             )
         };
         tab.eval(&fill(5000)).await?;
-        tab.wait_for("document.querySelector('em').textContent.includes('500 characters')").await?;
+        tab.wait_for("document.querySelector('em').textContent.includes('200 characters')").await?;
         assert_eq!((ajax_calls(&cluster)?, tab.eval(OPEN).await?), (1, true.into()), "{script:?}");
         tab.eval(&fill(3)).await?;
         tab.wait_for_text(".chat li:last-child", "xxx").await?;

@@ -329,6 +329,8 @@ async fn states_signed_by_php_verify_here_and_the_reverse() -> anyhow::Result<()
         (-1.0e15..1.0e15).prop_map(Value::from),
         proptest::prelude::any::<f64>()
             .prop_filter("JSON knows no others", |number| number.is_finite())
+            .prop_filter("browsers print them as integers", |number| *number != 0.0
+                && !(1e17..9.3e18).contains(&number.abs()))
             .prop_map(Value::from),
         "[ -~äöü€😀\u{2028}\u{7f}\\n\\t/\"\\\\]{0,12}".prop_map(Value::from),
     ];

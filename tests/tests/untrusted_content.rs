@@ -43,7 +43,7 @@ async fn pages_and_states_that_nest_5000_levels_fail_and_the_worker_lives() -> a
     let mut other = Client::connect(&cluster.url(0)).await?;
     other.send_text(&format!(r#"{{"event":"diffyne.call","data":{nested}}}"#)).await?;
     let reply = other.receive().await?;
-    assert_eq!(reply.error(), "The message nests more than 128 lists and objects.");
+    assert_eq!(reply.error(), "The message nests more than 512 lists and objects.");
     assert_eq!(other.call(increment("diffyne-a", 1, "after")).await?.state()["count"], 2);
     assert!(cluster.workers[0].process.is_running() && cluster.gateways[0].process.is_running());
     let log = cluster.workers[0].process.output();

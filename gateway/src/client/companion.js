@@ -10,7 +10,7 @@ import { Transport } from './transport.js';
 import { Queues } from './queue.js';
 import { hold, modelAttribute } from './typing.js';
 import { keep, kept, keepParams, print, shown } from './numbers.js';
-import { namesIn, parseJson, refresh, scriptTag, setQuery, socketUrl, usesAjax, watchListeners } from './page.js';
+import { leaveQuery, namesIn, parseJson, refresh, scriptTag, setQuery, socketUrl, usesAjax, watchListeners } from './page.js';
 
 const DEFAULT_MAX_MESSAGE_SIZE = 1_048_576;
 
@@ -185,6 +185,11 @@ function attach(diffyne) {
     }
   };
   watchListeners((events) => transport.listen(events), (element) => lazy.get(element.getAttribute('diff:id'))?.listeners);
+
+  // ---- the page's address ----
+
+  // diffyne.js reloads the page then.
+  window.addEventListener('popstate', leaveQuery, { capture: true });
 
   // ---- components that come again ----
 

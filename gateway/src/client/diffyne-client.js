@@ -12,7 +12,7 @@ import { applyPatches } from './patches.js';
 import { showErrors, showLoading } from './feedback.js';
 import { keepParams, print, shown as withTexts } from './numbers.js';
 import { hold, modelAttribute, valueOf } from './typing.js';
-import { listenersOf, namesIn, parseJson, refresh, scriptTag, setQuery, socketUrl, usesAjax, watchListeners } from './page.js';
+import { leaveQuery, listenersOf, namesIn, parseJson, refresh, scriptTag, setQuery, socketUrl, usesAjax, watchListeners } from './page.js';
 
 const MAX_MESSAGE_SIZE = 1_048_576;
 const DEBOUNCE_MS = 150;
@@ -207,7 +207,9 @@ async function go({ url, spa }) {
 
 window.addEventListener('popstate', () => {
   // Another place on the same page is not another page.
-  if (withoutHash() !== shown) location.reload();
+  if (withoutHash() === shown) return;
+  leaveQuery();
+  location.reload();
 });
 
 // ---- directives ----

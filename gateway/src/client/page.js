@@ -36,10 +36,16 @@ export function setQuery(values, type) {
     if (value === null || value === '') url.searchParams.delete(name);
     else url.searchParams.set(name, value);
   }
-  if (url.href === location.href) return;
+  if (isLeaving || url.href === location.href) return;
   if (type === 'update') history.replaceState({ diffyne: true }, '', url);
   else history.pushState({ diffyne: true }, '', url);
 }
+
+let isLeaving = false;
+
+// The history has gone to another step, and the page is about to be loaded anew: answers that are still under way belong
+// to the step before, and leave the address alone.
+export const leaveQuery = () => { isLeaving = true; };
 
 // The address of the WebSocket: `ws:` on an https page would be refused by the browser.
 export function socketUrl(address) {

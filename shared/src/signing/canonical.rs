@@ -58,8 +58,72 @@ struct Printer {
     numbers: Numbers,
 }
 
+/// A list or object that is being printed.
+struct Open<'a> {
+    printer: Printer,
+    items: Items<'a>,
+    is_first: bool,
+}
+
+enum Items<'a> {
+    List(std::slice::Iter<'a, Value>),
+    /// An object whose keys are those of a list.
+    Values(std::vec::IntoIter<(Key<'a>, &'a Value)>),
+    Members {
+        entries: std::vec::IntoIter<(Key<'a>, &'a Value)>,
+        is_paginator: bool,
+    },
+}
+
+impl<'a> Open<'a> {
+    fn new(printer: Printer, items: Items<'a>) -> Self {
+        Self { printer, items, is_first: true }
+    }
+
+    /// Prints what is before the next value, and returns that one.
+    fn next(&mut self, out: &mut String) -> Option<(Printer, &'a Value)> {
+        let (key, value) = match &mut self.items {
+            Items::List(items) => (None, items.next()?),
+            Items::Values(entries) => (None, entries.next()?.1),
+            Items::Members { entries, .. } => entries.next().map(|(key, value)| (Some(key), value))?,
+        };
+        if !std::mem::take(&mut self.is_first) {
+            out.push(',');
+        }
+        let Some(key) = key else { return Some((self.printer, value)) };
+        print_string(out, key.text, self.printer.escaping);
+        out.push(':');
+        let is_paginator = matches!(self.items, Items::Members { is_paginator: true, .. });
+        let keeps_order = is_paginator && key.text == "items" && forms_list(value);
+        let printer = if keeps_order { Printer { sorted: false, ..self.printer } } else { self.printer };
+        Some((printer, value))
+    }
+
+    fn end(&self) -> char {
+        if matches!(self.items, Items::Members { .. }) { '}' } else { ']' }
+    }
+}
+
 impl Printer {
+    /// Prints a value without recursion: clients choose how deep their states nest.
     fn value(self, out: &mut String, value: &Value) {
+        let mut open: Vec<Open<'_>> = Vec::new();
+        let mut next = Some((self, value));
+        loop {
+            if let Some((printer, value)) = next {
+                open.extend(printer.begin(out, value));
+            }
+            let Some(container) = open.last_mut() else { return };
+            next = container.next(out);
+            if next.is_none() {
+                out.push(container.end());
+                open.pop();
+            }
+        }
+    }
+
+    /// Prints a scalar, or the beginning of a list or object.
+    fn begin<'a>(self, out: &mut String, value: &'a Value) -> Option<Open<'a>> {
         match value {
             Value::Null => out.push_str("null"),
             Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
@@ -68,28 +132,19 @@ impl Printer {
                 out.push_str("null");
             }
             Value::String(text) => print_string(out, text, self.escaping),
-            Value::Array(items) => self.list(out, items.iter()),
-            Value::Object(map) => self.object(out, map),
-        }
-    }
-
-    fn list<'a>(self, out: &mut String, items: impl Iterator<Item = &'a Value>) {
-        out.push('[');
-        for (index, item) in items.enumerate() {
-            if index > 0 {
-                out.push(',');
+            Value::Array(items) => {
+                out.push('[');
+                return Some(Open::new(self, Items::List(items.iter())));
             }
-            self.value(out, item);
+            Value::Object(map) if map.is_empty() => out.push_str("[]"),
+            Value::Object(map) => return Some(self.begin_object(out, map)),
         }
-        out.push(']');
+        None
     }
 
-    fn object(self, out: &mut String, map: &Map<String, Value>) {
-        if map.is_empty() {
-            return out.push_str("[]");
-        }
-        let paginator = self.sorted && map.get("__paginator") == Some(&Value::Bool(true));
-        let printer = if paginator { Self { empty_strings: EmptyStrings::Keep, ..self } } else { self };
+    fn begin_object<'a>(self, out: &mut String, map: &'a Map<String, Value>) -> Open<'a> {
+        let is_paginator = self.sorted && map.get("__paginator") == Some(&Value::Bool(true));
+        let printer = if is_paginator { Self { empty_strings: EmptyStrings::Keep, ..self } } else { self };
         let mut entries: Vec<(Key<'_>, &Value)> = map.iter().map(|(key, value)| (Key::new(key), value)).collect();
         if self.numbers == Numbers::AsReturned {
             order_as_javascript(&mut entries);
@@ -97,23 +152,10 @@ impl Printer {
         if self.sorted {
             ksort(&mut entries);
         }
-        if is_list(entries.iter().map(|(key, _)| key)) {
-            return printer.list(out, entries.iter().map(|(_, value)| *value));
-        }
-        out.push('{');
-        for (index, (key, value)) in entries.iter().enumerate() {
-            if index > 0 {
-                out.push(',');
-            }
-            print_string(out, key.text, self.escaping);
-            out.push(':');
-            if paginator && key.text == "items" && forms_list(value) {
-                Self { sorted: false, ..printer }.value(out, value);
-            } else {
-                printer.value(out, value);
-            }
-        }
-        out.push('}');
+        let is_list = is_list(entries.iter().map(|(key, _)| key));
+        out.push(if is_list { '[' } else { '{' });
+        let entries = entries.into_iter();
+        Open::new(printer, if is_list { Items::Values(entries) } else { Items::Members { entries, is_paginator } })
     }
 }
 

@@ -47,31 +47,49 @@ fn mac(key: &SigningKey, class: &str, component_id: &str, values: &Map<String, V
 /// The form of a document that a lock is made over: every list as an object, keys in the order of their bytes. Unlike
 /// the package's form it does not depend on the order in which a browser prints keys that are numbers.
 fn print(out: &mut String, value: &Value) {
-    match value {
-        Value::Null => out.push_str("null"),
-        Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
-        Value::Number(number) => print_number(out, number, Numbers::AsReturned),
-        Value::String(text) => print_string(out, text, Escaping::Readable),
-        Value::Array(items) => {
-            print_entries(out, items.iter().enumerate().map(|(index, item)| (Cow::Owned(index.to_string()), item)));
+    let mut open: Vec<Members<'_>> = Vec::new();
+    let mut next = Some(value);
+    loop {
+        match next {
+            None => {}
+            Some(Value::Null) => out.push_str("null"),
+            Some(Value::Bool(flag)) => out.push_str(if *flag { "true" } else { "false" }),
+            Some(Value::Number(number)) => print_number(out, number, Numbers::AsReturned),
+            Some(Value::String(text)) => print_string(out, text, Escaping::Readable),
+            Some(value) => {
+                out.push('{');
+                open.push(members(value));
+            }
         }
-        Value::Object(map) => print_entries(out, map.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), value))),
+        let Some(entries) = open.last_mut() else { return };
+        next = entries.next().map(|(name, value)| {
+            if !out.ends_with('{') {
+                out.push(',');
+            }
+            print_string(out, &name, Escaping::Readable);
+            out.push(':');
+            value
+        });
+        if next.is_none() {
+            out.push('}');
+            open.pop();
+        }
     }
 }
 
-fn print_entries<'a>(out: &mut String, entries: impl Iterator<Item = (Cow<'a, str>, &'a Value)>) {
-    let mut entries: Vec<_> = entries.collect();
-    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
-    out.push('{');
-    for (index, (name, value)) in entries.iter().enumerate() {
-        if index > 0 {
-            out.push(',');
+/// What is left of a list or object that is being printed.
+type Members<'a> = std::vec::IntoIter<(Cow<'a, str>, &'a Value)>;
+
+fn members(value: &Value) -> Members<'_> {
+    let mut members: Vec<(Cow<'_, str>, &Value)> = match value {
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(index, item)| (Cow::Owned(index.to_string()), item)).collect()
         }
-        print_string(out, name, Escaping::Readable);
-        out.push(':');
-        print(out, value);
-    }
-    out.push('}');
+        Value::Object(map) => map.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), value)).collect(),
+        _ => Vec::new(),
+    };
+    members.sort_by(|(one, _), (other, _)| one.cmp(other));
+    members.into_iter()
 }
 
 /// The one spelling of a class that locks cover: PHP ignores case and a leading backslash.

@@ -19,7 +19,10 @@ pub fn of(target: Target) -> anyhow::Result<Vec<Vec<u8>>> {
     match target {
         Target::Envelope | Target::Endpoint => seeds.extend(lines.map(|line| line.as_bytes().to_vec())),
         Target::State => seeds.extend(parts(lines, "/request/state")?),
-        Target::Call => seeds.extend(parts(lines, "/request")?),
+        Target::Call => {
+            seeds.extend(parts(lines, "/request")?);
+            seeds.push(deepest_call());
+        }
         Target::Socket => seeds.push(vec![0x81, 0x82, 1, 2, 3, 4, b'{' ^ 1, b'}' ^ 2, 0x89, 0x80, 0, 0, 0, 0]),
         Target::Relay => seeds.extend(relay_frames()?),
         Target::Page => seeds.push(b"<ul><li diff:key=a>1</li><li>2</li></ul>\0<ul><li>2</li><p>x</ul>".to_vec()),
@@ -50,6 +53,16 @@ fn parts<'l>(lines: impl Iterator<Item = &'l str>, pointer: &str) -> anyhow::Res
         parts.extend(record.pointer(pointer).map(|part| part.to_string().into_bytes()));
     }
     Ok(parts)
+}
+
+/// A message that nests as deep as one may.
+fn deepest_call() -> Vec<u8> {
+    const STATE_LEVELS: usize = 510;
+    let state = format!("{}[]{}", r#"{"a":"#.repeat(STATE_LEVELS - 1), "}".repeat(STATE_LEVELS - 1));
+    let text = format!(
+        r#"{{"componentId":"c","componentClass":"App\\Diffyne\\Todo","method":"add","property":"items","value":[],"params":[{state}],"state":{{"items":{state}}},"signature":"00.00.WyJpdGVtcyJd"}}"#
+    );
+    text.into_bytes()
 }
 
 fn relay_frames() -> anyhow::Result<Vec<Vec<u8>>> {
