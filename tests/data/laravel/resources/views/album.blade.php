@@ -6,7 +6,7 @@
 @if ($script === 'client')
 <script type="module" src="/_diffyne/client.js" data-url="/diffyne" data-endpoint="{{ request('endpoint', '/_diffyne') }}"></script>
 @else
-<script>window.diffyneConfig = {transport: 'websocket', wsUrl: 'ws://127.0.0.1:1/?key=', endpoint: '/_diffyne'};</script>
+<script>window.diffyneConfig = {transport: 'websocket', wsUrl: 'ws://127.0.0.1:1/?key=none', endpoint: '/_diffyne'};</script>
 <script src="/diffyne.js" defer></script>
 <script type="module" src="/_diffyne/companion.js" data-url="/diffyne"></script>
 @endif
