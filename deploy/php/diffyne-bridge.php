@@ -1072,6 +1072,8 @@ namespace Diffyne\Cluster {
 
             private const NO_JSON = 'cannot be sent to a page: ';
 
+            private const CHANGED = 'JavaScript changes integers beyond 2^53, and the script of this page does not keep them: load companion.js or client.js, or use a string.';
+
             /**
              * The signature of a state, which covers what comes back: JavaScript prints some numbers in another way than PHP.
              *
@@ -1118,8 +1120,8 @@ namespace Diffyne\Cluster {
                     } elseif (is_object($value)) {
                         $decoded = self::decoded($value);
                         $new = self::returned([$decoded], $isExact, $depth)[0] ?? $decoded;
-                    } elseif (is_int($value) && ! $isExact && ($value > self::INTEGER_MAX || $value < -self::INTEGER_MAX) && self::printed((float) $value) !== (string) $value) {
-                        throw new InvalidArgumentException("holds the integer {$value}. JavaScript changes integers beyond 2^53, and the script of this page does not keep them: load companion.js or client.js, or use a string.");
+                    } elseif (is_int($value) && ! $isExact && self::isChanged($value)) {
+                        throw new InvalidArgumentException("holds the integer {$value}. ".self::CHANGED);
                     } else {
                         continue;
                     }
@@ -1154,7 +1156,18 @@ namespace Diffyne\Cluster {
                 }
             }
 
-            /** A float as it comes back, or null if it comes back as it is: JavaScript has no -0 in JSON, and prints floats below 1e21 without an exponent. */
+            /** Whether JavaScript prints another integer than it has read. */
+            private static function isChanged(int $value): bool
+            {
+                $isLarge = $value > self::INTEGER_MAX || $value < -self::INTEGER_MAX;
+
+                return $isLarge && self::printed((float) $value) !== (string) $value;
+            }
+
+            /**
+             * A float as it comes back, or null if it comes back as it is: JavaScript has no -0 in JSON, and prints floats below
+             * 1e21 without an exponent.
+             */
             private static function float(float $value): ?int
             {
                 if (! is_finite($value)) {
