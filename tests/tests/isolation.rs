@@ -45,6 +45,8 @@ fn application() -> anyhow::Result<(Laravel, BTreeMap<String, Proof>)> {
     let data = project().join("tests/data/isolation");
     let copied = Command::new("cp").arg("-rT").arg(data).arg(laravel.path("")).status()?;
     ensure!(copied.success(), "cannot copy the proofs");
+    let register = "$this->app->register(IsolationProvider::class); config(['auth";
+    laravel.change("app/Providers/AppServiceProvider.php", "config(['auth", register)?;
     let code = format!("echo json_encode(require '{}/isolation.php');", laravel.directory);
     let mut proofs: BTreeMap<String, Proof> = serde_json::from_str(&laravel.php(&["-r", &code])?)?;
     proofs.retain(|_, proof| !proof.process);

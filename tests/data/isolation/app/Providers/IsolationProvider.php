@@ -2,8 +2,10 @@
 
 namespace App\Providers;
 
+use App\Support\DyingPdo;
 use App\Support\Keeper;
 use App\Support\Proofs;
+use Illuminate\Database\SQLiteConnection;
 use Illuminate\Support\ServiceProvider;
 
 /** What providers do: closures that keep the application, singletons, and, with DIFFYNE_TEST_BOOT, every change of isolation.php. */
@@ -19,8 +21,15 @@ class IsolationProvider extends ServiceProvider
         $this->app->instance('left.locale', fn () => $this->app->getLocale());
         $this->app->instance('left.request', fn () => $this->app['request']);
         $this->app->instance('left.session', fn () => $this->app['session']);
-        $this->app->instance('left.once', static fn () => once(static fn () => bin2hex(random_bytes(8))));
+        $this->app->instance('left.once', static fn () => function_exists('once') ? once(static fn () => bin2hex(random_bytes(8))) : bin2hex(random_bytes(8)));
         Keeper::get();
+        config(['database.connections.dying' => ['driver' => 'dying', 'database' => base_path('database/database.sqlite'), 'prefix' => '']]);
+        $this->app['db']->extend('dying', static fn (array $config, string $name): SQLiteConnection => new SQLiteConnection(
+            static fn () => new DyingPdo('sqlite:'.$config['database']),
+            $config['database'],
+            '',
+            $config + ['name' => $name],
+        ));
         // What a provider changes holds for all calls.
         foreach (getenv('DIFFYNE_TEST_BOOT') === 'all' ? require base_path('isolation.php') : [] as $kind => $proof) {
             Proofs::run($kind, array_key_exists('boot', $proof) ? 'boot' : 'change');

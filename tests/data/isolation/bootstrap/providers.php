@@ -1,3 +1,0 @@
-<?php
-
-return [App\Providers\AppServiceProvider::class, App\Providers\IsolationProvider::class, Diffyne\DiffyneServiceProvider::class];
