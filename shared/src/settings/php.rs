@@ -33,7 +33,7 @@ settings! {
             /// Files and folders whose changes replace the PHP processes, for development: a comma list such as app,config,resources,routes, relative to DIFFYNE_APP, or absolute as the worker sees them
             DIFFYNE_PHP_WATCH = none => watch: Vec<String>;
             /// PHP settings of the processes: a comma list of name=value
-            DIFFYNE_PHP_INI = "opcache.enable_cli=1,opcache.revalidate_freq=0,opcache.file_update_protection=0,memory_limit=512M" => ini: Vec<(String, String)>, assignments;
+            DIFFYNE_PHP_INI = "opcache.enable_cli=1,opcache.revalidate_freq=0,opcache.file_update_protection=0,opcache.jit=tracing,opcache.jit_buffer_size=32M,memory_limit=512M" => ini: Vec<(String, String)>, assignments;
             /// sandbox: after a call, everything that it changed in its PHP process is put back; process: each call runs in a process of its own, forked from one that has booted (needs the extension pcntl)
             DIFFYNE_PHP_ISOLATION = "sandbox" => isolation: Isolation;
             /// auto: calls bypass Laravel's HTTP kernel if its middleware group holds only the framework's own; always: calls pass through the kernel

@@ -24,14 +24,23 @@ struct Ini {
     settings: &'static [&'static str],
 }
 
-/// The pool's default, and the same with JIT.
+/// The pool as it is shipped, beside loops with the same settings; and both without JIT. Builds that are compared may
+/// be shipped with different settings.
 const INIS: [Ini; 2] = [
-    Ini { name: "opcache", settings: &["opcache.enable_cli=1", "memory_limit=512M"] },
     Ini {
-        name: "opcache and JIT",
-        settings: &["opcache.enable_cli=1", "memory_limit=512M", "opcache.jit=tracing", "opcache.jit_buffer_size=64M"],
+        name: SHIPPED,
+        settings: &[
+            "opcache.enable_cli=1",
+            "opcache.revalidate_freq=0",
+            "opcache.file_update_protection=0",
+            "opcache.jit=tracing",
+            "opcache.jit_buffer_size=32M",
+            "memory_limit=512M",
+        ],
     },
+    Ini { name: "opcache without JIT", settings: &["opcache.enable_cli=1", "memory_limit=512M"] },
 ];
+const SHIPPED: &str = "as shipped";
 /// The methods of the component that is called, by what they do with the session.
 const METHODS: [(&str, &str); 3] =
     [("touch", "a call that leaves the session alone"), ("read", "one that reads it"), ("write", "one that writes it")];
@@ -168,12 +177,8 @@ impl Bench {
     /// A gateway and a worker with two PHP processes of its own.
     fn pool(&self, programs: Option<&Path>, backend: Backend, ini: &Ini) -> anyhow::Result<Cluster> {
         let kernel = if matches!(backend, Backend::Kernel) { "always" } else { "auto" };
-        let shape = self
-            .laravel
-            .shape(1, 2)
-            .worker("--php-ini", &ini.settings.join(","))
-            .worker("--bridge-kernel", kernel)
-            .worker("--php-max-calls", "1000000");
+        let shape = self.laravel.shape(1, 2).worker("--bridge-kernel", kernel).worker("--php-max-calls", "1000000");
+        let shape = if ini.name == SHIPPED { shape } else { shape.worker("--php-ini", &ini.settings.join(",")) };
         Cluster::start(Shape { programs: programs.map(Path::to_owned), ..shape })
     }
 

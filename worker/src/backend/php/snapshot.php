@@ -22,8 +22,8 @@ namespace Diffyne\Cluster\Loop {
      * properties of all classes.
      *
      * Objects keep their identity: whoever got one at the start still has the one that calls use. PHP copies an array
-     * when somebody changes it, so taking and putting back cost one assignment for each property. The assignments are
-     * compiled once for each class.
+     * when somebody changes it, so taking costs one reference for each property, and telling whether it was changed one
+     * comparison. The assignments that put properties back are compiled once for each class.
      */
     final class Snapshot
     {
@@ -40,8 +40,17 @@ namespace Diffyne\Cluster\Loop {
         /** @var array<string, list<string>> properties that are put back elsewhere, or that may stay, by class */
         private array $kept;
 
-        /** @var array<string, array{Closure, list<object>, list<array>}> */
+        /** @var list<object> */
         private array $objects = [];
+
+        /** @var list<array<string, mixed>> all properties of each, by PHP's internal names */
+        private array $properties = [];
+
+        /** @var list<list<array{Closure, list<mixed>}>> assignments for each object, one for each class that declares some */
+        private array $assignments = [];
+
+        /** @var array<string, Closure> the compiled assignments */
+        private array $compiled = [];
 
         /** @var list<mixed> references to static properties: each can be assigned from here, whatever class it belongs to */
         private array $statics = [];
@@ -96,12 +105,12 @@ namespace Diffyne\Cluster\Loop {
             $snapshot->kept = $kept;
             $ignored = [];
             $snapshot->takeProperties($object, new ReflectionClass($object), $ignored);
-            $taken = array_map(static fn (array $group) => [$group[0], [$group[2][0]]], array_values($snapshot->objects));
+            $assignments = $snapshot->assignments[0] ?? [];
             $weak = \WeakReference::create($object);
 
-            return static function () use ($weak, $taken): void {
-                foreach ($taken as [$assign, $values]) {
-                    $assign([$weak->get()], $values);
+            return static function () use ($weak, $assignments): void {
+                foreach ($assignments as [$assign, $values]) {
+                    $assign($weak->get(), $values);
                 }
             };
         }
@@ -109,8 +118,13 @@ namespace Diffyne\Cluster\Loop {
         /** Puts everything back. */
         public function restore(): void
         {
-            foreach ($this->objects as [$assign, $objects, $values]) {
-                $assign($objects, $values);
+            foreach ($this->objects as $index => $object) {
+                // Comparing costs less than assigning.
+                if (get_mangled_object_vars($object) !== $this->properties[$index]) {
+                    foreach ($this->assignments[$index] as [$assign, $values]) {
+                        $assign($object, $values);
+                    }
+                }
             }
             foreach ($this->collections as [$collection, $held]) {
                 self::refill($collection, $held);
@@ -207,6 +221,7 @@ namespace Diffyne\Cluster\Loop {
 
         private function takeProperties(object $object, ReflectionClass $class, array &$waiting): void
         {
+            $assignments = [];
             // A private property belongs to the class that declares it, and can only be assigned there.
             for ($scope = $class; $scope !== false && ! $scope->isInternal(); $scope = $scope->getParentClass()) {
                 $names = $values = $unset = [];
@@ -227,9 +242,13 @@ namespace Diffyne\Cluster\Loop {
                     continue;
                 }
                 $key = $scope->getName().'|'.implode(',', $names).'|'.implode(',', $unset);
-                $this->objects[$key] ??= [self::objectAssignment($scope->getName(), $names, $unset), [], []];
-                $this->objects[$key][1][] = $object;
-                $this->objects[$key][2][] = $values;
+                $this->compiled[$key] ??= self::objectAssignment($scope->getName(), $names, $unset);
+                $assignments[] = [$this->compiled[$key], $values];
+            }
+            if ($assignments !== []) {
+                $this->objects[] = $object;
+                $this->properties[] = get_mangled_object_vars($object);
+                $this->assignments[] = $assignments;
             }
         }
 
@@ -287,19 +306,18 @@ namespace Diffyne\Cluster\Loop {
             }
         }
 
-        /** @return Closure(list<object>, list<array>): void */
+        /** @return Closure(object, list<mixed>): void */
         private static function objectAssignment(string $scope, array $names, array $unset): Closure
         {
             $code = '';
             foreach ($names as $index => $name) {
-                $code .= "\$object->{'$name'} = \$held[$index];";
+                $code .= "\$object->{'$name'} = \$values[$index];";
             }
             foreach ($unset as $name) {
                 $code .= "unset(\$object->{'$name'});";
             }
-            $loop = 'foreach ($objects as $index => $object) { $held = $values[$index]; '.$code.' }';
 
-            return Closure::bind(eval("return static function (array \$objects, array \$values): void { $loop };"), null, $scope);
+            return Closure::bind(eval("return static function (object \$object, array \$values): void { $code };"), null, $scope);
         }
 
         private static function staticReferences(string $class, array $names): array
