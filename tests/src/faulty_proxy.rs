@@ -1,12 +1,15 @@
 //! A TCP proxy that can refuse and silence connections, as a firewall, a proxy or a tunnel does to a WebSocket.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::ports::free_ports;
+
+const BIND_STEP: Duration = Duration::from_millis(5);
 
 /// What the proxy does with connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +60,7 @@ async fn run(port: u16, target: u16, mut state: watch::Receiver<ProxyState>) {
             }
             continue;
         }
-        let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await else { return };
+        let listener = bind(port).await;
         let mut open = JoinSet::new();
         loop {
             tokio::select! {
@@ -71,6 +74,17 @@ async fn run(port: u16, target: u16, mut state: watch::Receiver<ProxyState>) {
                 },
             }
         }
+    }
+}
+
+/// Listens on the proxy's own port again. A program that the test starts at this moment holds the former listener until it
+/// has closed what it inherited.
+async fn bind(port: u16) -> TcpListener {
+    loop {
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+            return listener;
+        }
+        tokio::time::sleep(BIND_STEP).await;
     }
 }
 

@@ -51,6 +51,9 @@ return [
     'transaction' => ['change' => 'DB::beginTransaction(); DB::table("messages")->insert(["content" => "left"]);', 'read' => 'return [DB::transactionLevel(), DB::table("messages")->count()];', 'boot' => ''],
     'transaction of PDO' => ['change' => 'DB::connection()->getPdo()->beginTransaction(); DB::table("messages")->insert(["content" => "left"]);', 'read' => 'return [DB::connection()->getPdo()->inTransaction(), DB::table("messages")->count()];', 'boot' => ''],
     'temporary table' => ['change' => 'DB::statement("create temp table if not exists left_here (a)");', 'read' => 'try { DB::select("select * from left_here"); return 1; } catch (\Throwable) { return 0; }', 'boot' => ''],
+    'temporary table in Laravel\'s words' => ['change' => 'DB::statement("/* cart */ create temporary table if not exists left_there (a)");', 'read' => 'try { DB::select("select * from left_there"); return 1; } catch (\Throwable) { return 0; }', 'boot' => ''],
+    'connection that a call configures' => ['change' => 'method_exists(app("db"), "connectUsing") && app("db")->connectUsing("tenant", ["driver" => "sqlite", "database" => ":memory:", "prefix" => "left_"]);', 'read' => 'try { return DB::connection("tenant")->getTablePrefix(); } catch (\Throwable) { return "unknown"; }', 'boot' => ''],
+    'prefix of tables' => ['change' => 'DB::setTablePrefix("left_");', 'read' => 'return DB::table("messages")->toSql();', 'boot' => ''],
     'settings of a connection' => ['change' => 'DB::statement("pragma foreign_keys = 0"); DB::statement("pragma cache_size = 77");', 'read' => 'return DB::select("pragma cache_size");', 'boot' => ''],
     'attributes of PDO' => ['change' => 'DB::connection()->getPdo()->setAttribute(PDO::ATTR_ERRMODE, PDO::ERRMODE_SILENT);', 'read' => 'return DB::connection()->getPdo()->getAttribute(PDO::ATTR_ERRMODE);', 'boot' => ''],
     'database in memory' => ['change' => 'config(["database.connections.ram" => ["driver" => "sqlite", "database" => ":memory:", "prefix" => ""]]); DB::connection("ram")->statement("create table t (a)");', 'read' => 'config(["database.connections.ram" => ["driver" => "sqlite", "database" => ":memory:", "prefix" => ""]]); return count(DB::connection("ram")->select("select * from sqlite_master"));', 'boot' => ''],
@@ -88,9 +91,19 @@ return [
     'Vite' => ['change' => 'if (class_exists(\Illuminate\Foundation\Vite::class)) { app(\Illuminate\Foundation\Vite::class)->useBuildDirectory("left"); }', 'read' => '$vite = app(\Illuminate\Foundation\Vite::class); return (fn () => $this->buildDirectory)->call($vite);'],
     'facades' => ['change' => 'Cache::swap(new \ArrayObject());', 'read' => 'return get_class(Cache::getFacadeRoot());', 'boot' => ''],
 
+    'a class that a call gives another name' => ['change' => 'class_exists("LeftStr", false) || class_alias(Str::class, "LeftStr"); Str::macro("left", fn () => 1);', 'read' => 'return Str::hasMacro("left");', 'boot' => 'Str::macro("left", fn () => 1);'],
+
     // Static properties of the application.
     'static properties' => ['change' => '\App\Support\Keeper::$list[] = "left"; \App\Support\Keeper::set("left");', 'read' => 'return [\App\Support\Keeper::$list, \App\Support\Keeper::get(), \App\Support\Child::get()];'],
     'static properties of a class that a call loads' => ['change' => '\App\Support\Late::$left = 1;', 'read' => 'return \App\Support\Late::$left;', 'boot' => ''],
+
+    'static property without a value' => ['change' => '\App\Support\Keeper::$maybe = "left";', 'read' => 'return \App\Support\Keeper::$maybe ?? "none";'],
+    'dynamic property' => ['change' => 'app("left.keeper")->other = "left";', 'read' => 'return app("left.keeper")->other ?? "none";', 'boot' => ''],
+    'property that is a reference' => ['change' => 'app("left.keeper")->kept["x"] = "left";', 'read' => 'return app("left.keeper")->kept;'],
+    'object that a closure holds' => ['change' => 'app("left.closure")("left");', 'read' => 'return app("left.closure")(null);'],
+    'queue of PHP' => ['change' => 'app("left.queue")->push("left");', 'read' => 'return count(app("left.queue"));'],
+    'session service made anew' => ['change' => 'app()->forgetInstance("session"); app()->forgetInstance("session.store"); app("session")->put("left", 1);', 'read' => 'return session("left", 0);', 'boot' => ''],
+    'objects that cannot be put back' => ['change' => '\App\Support\Keeper::$only = new \App\Support\Keeper();', 'read' => 'try { return \App\Support\Keeper::$only::class; } catch (\Error) { return "none"; }', 'boot' => '', 'replaced' => true],
 
     // What only a process of its own, or a server that ends its requests, gives.
     'shutdown functions' => ['change' => 'register_shutdown_function(fn () => touch(base_path("shut-down")));', 'read' => 'clearstatcache(); return is_file(base_path("shut-down"));', 'boot' => '', 'process' => true],

@@ -192,19 +192,23 @@ namespace Diffyne\Cluster\Loop {
                     },
                 ],
                 'libxml' => [
-                    'about' => '`libxml_use_internal_errors()` and its errors',
-                    'capture' => static function (): ?bool {
+                    'about' => '`libxml_use_internal_errors()` and its errors, `libxml_set_external_entity_loader()`',
+                    'capture' => static function (): ?array {
                         if (! function_exists('libxml_use_internal_errors')) {
                             return null;
                         }
                         libxml_use_internal_errors($was = libxml_use_internal_errors(false));
 
-                        return $was;
+                        return [$was, libxml_get_external_entity_loader()];
                     },
-                    'restore' => static function (?bool $was): void {
-                        if ($was !== null && (libxml_use_internal_errors($was) || $was)) {
+                    'restore' => static function (?array $was): void {
+                        if ($was === null) {
+                            return;
+                        }
+                        if (libxml_use_internal_errors($was[0]) || $was[0]) {
                             libxml_clear_errors();
                         }
+                        libxml_get_external_entity_loader() === $was[1] || libxml_set_external_entity_loader($was[1]);
                     },
                 ],
                 'random' => [
@@ -320,7 +324,12 @@ namespace Diffyne\Cluster\Loop {
 
         private static function globals(): array
         {
-            return array_filter($GLOBALS, static fn (string $name) => ! self::isSuperglobal($name), ARRAY_FILTER_USE_KEY);
+            $globals = [];
+            foreach ($GLOBALS as $name => $value) {
+                self::isSuperglobal($name) || $globals[$name] = $value;
+            }
+
+            return $globals;
         }
 
         private static function encodings(): array

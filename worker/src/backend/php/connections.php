@@ -32,9 +32,9 @@ namespace Diffyne\Cluster\Loop {
         ];
 
         /** Statements whose effect lasts as long as the connection. */
-        private const LASTING = '/^\s*(?:set|use|create\s+(?:(?:global|local)\s+)?temp|lock|attach|detach|pragma|declare|listen|load|prepare|discard|reset|alter\s+session|select\s+(?:get_lock|pg_advisory_lock|pg_try_advisory_lock|set_config|load_extension))\b/i';
+        private const LASTING = '/^(?:\s|\/\*.*?\*\/|--[^\n]*\n)*(?:(?:set|use|create\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp(?:orary)?|lock|attach|detach|pragma|declare|listen|load|prepare|discard|reset|alter\s+session|select\s+(?:get_lock|pg_(?:try_)?advisory_lock(?:_shared)?|set_config|load_extension))\b|select\s+@\w+\s*:=)/is';
 
-        /** Attributes that calls may change, and their values on Laravel's own connections. */
+        /** Attributes that calls may change and every driver knows, and their values on Laravel's own connections. */
         private const ATTRIBUTES = [
             PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION,
             PDO::ATTR_CASE => PDO::CASE_NATURAL,
@@ -63,7 +63,7 @@ namespace Diffyne\Cluster\Loop {
         /** @var WeakMap<PDO, array<int, mixed>> the attributes that each should have */
         private WeakMap $attributes;
 
-        /** @var WeakMap<PDO, true> those that were open after the start */
+        /** @var WeakMap<Connection, \WeakReference<PDO>> what was open after the start */
         private WeakMap $openedAtStart;
 
         /** @param Closure(object): Closure $take takes an object's properties down, and returns what puts them back */
@@ -79,7 +79,8 @@ namespace Diffyne\Cluster\Loop {
                 foreach ($database->getConnections() as $connection) {
                     $this->watch($connection);
                     foreach (self::open($connection) as $pdo) {
-                        [$this->openedAtStart[$pdo], $this->attributes[$pdo]] = [true, self::attributes($pdo)];
+                        $this->openedAtStart[$connection] ??= \WeakReference::create($pdo);
+                        $this->attributes[$pdo] = self::attributes($pdo);
                     }
                 }
                 $app['events']->listen(ConnectionEstablished::class, fn (ConnectionEstablished $event) => $this->watch($event->connection));
@@ -114,6 +115,7 @@ namespace Diffyne\Cluster\Loop {
                     $isClean = $this->clean($name, $connection) && $isClean;
                 } catch (Throwable) {
                     // Its server is gone, perhaps. The next call connects anew.
+                    $isClean = $isClean && ! isset($this->openedAtStart[$connection]);
                     guarded(fn () => $this->database->purge($name));
                 }
             }
@@ -130,7 +132,7 @@ namespace Diffyne\Cluster\Loop {
                 $connection->rollBack();
             }
             $config = explode('::', $name)[0];
-            $isKnown = ($this->app['config']["database.connections.$config"] ?? null) === ($this->databaseConfig[$config] ?? null);
+            $isKnown = isset($this->databaseConfig[$config]) && ($this->app['config']["database.connections.$config"] ?? null) === $this->databaseConfig[$config];
             if (! $isKnown || ! isset($this->fresh[$connection])) {
                 $this->database->purge($name);
 
@@ -143,10 +145,14 @@ namespace Diffyne\Cluster\Loop {
             }
             unset($this->changed[$connection]);
             ($this->fresh[$connection])();
+            // Until Laravel 11, the grammar has a prefix of its own.
+            $grammar = $connection->getQueryGrammar();
+            method_exists($grammar, 'setTablePrefix') && $grammar->setTablePrefix($connection->getTablePrefix());
             // The object stays: others may have got it. It connects again at its next use.
             $isChanged && $this->close($connection);
 
-            return ! $isChanged || array_filter($open, fn (PDO $pdo): bool => isset($this->openedAtStart[$pdo])) === [];
+            // What a provider has set on its connection is lost with it.
+            return ! isset($this->openedAtStart[$connection]) || $this->openedAtStart[$connection]->get() === $connection->getRawPdo();
         }
 
         private function close(Connection $connection): void
@@ -185,9 +191,11 @@ namespace Diffyne\Cluster\Loop {
                 return false;
             }
             $client = $connection->client();
+            $prefix = $config['options']['prefix'] ?? $config['prefix'] ?? $this->redisConfig['options']['prefix'] ?? '';
 
-            return ! $client instanceof \Redis
-                || ($client->getMode() === \Redis::ATOMIC && $client->getDBNum() === (int) ($config['database'] ?? 0));
+            // Of other clients nobody can tell: they connect anew.
+            return $client instanceof \Redis && $client->getMode() === \Redis::ATOMIC
+                && $client->getDBNum() === (int) ($config['database'] ?? 0) && (string) $client->getOption(\Redis::OPT_PREFIX) === $prefix;
         }
     }
 }

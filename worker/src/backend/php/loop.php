@@ -223,9 +223,9 @@ namespace Diffyne\Cluster\Loop {
             }
             $takesFastPath = $this->kernelReason === null && $this->fastPath->isAvailable();
             $this->sandbox->enter($takesFastPath);
-            $head['cookies'] = Cookies::parse($head['cookie'] ?? '');
             $request = $response = null;
             try {
+                $head['cookies'] = Cookies::parse($head['cookie'] ?? '');
                 if ($takesFastPath) {
                     [$result, $request, $response] = $this->fastPath->run($head, $payload, self::serverVariables($head));
                 } else {

@@ -64,6 +64,11 @@ namespace Diffyne\Cluster\Loop {
 
         private Closure $resetRoute;
 
+        /** @var array{?Store, ?\SessionHandlerInterface} the session and its handler of the application's start */
+        private array $sessionAtStart;
+
+        private ?Closure $openSession = null;
+
         private int $calls = 0;
 
         /** The session of all calls, one after the other; null where it cannot be opened at first use. */
@@ -104,8 +109,9 @@ namespace Diffyne\Cluster\Loop {
                 ob_end_clean();
             }
             $take = static fn (object $object): Closure => Snapshot::ofObject($object, Connections::KEPT);
+            $this->sessionAtStart = [$this->session, $this->handler];
             $this->connections = new Connections($this->app, $take);
-            $this->snapshot = new Snapshot($this->app, Connections::KEPT + self::KEPT);
+            $this->snapshot = new Snapshot($this->app, $this->app->basePath(), Connections::KEPT + self::KEPT);
             $this->snapshot->isComplete() || fwrite(STDERR, "the application holds too many objects: some are shared by calls\n");
             $this->catalogue = new Catalogue();
             gc_collect_cycles();
@@ -193,7 +199,8 @@ namespace Diffyne\Cluster\Loop {
             if ($this->session !== null) {
                 $app = $this->app;
                 $this->session->setHandler(clone $this->handler);
-                $this->session->reset($lazySession ? static fn (Store $store) => self::open($store, $app['request']) : null);
+                $this->openSession = $lazySession ? static fn (Store $store) => self::open($store, $app['request']) : null;
+                $this->session->reset($this->openSession);
             }
             ob_start();
         }
@@ -203,7 +210,10 @@ namespace Diffyne\Cluster\Loop {
         {
             if ($this->octane) {
                 $class = 'Laravel\Octane\Events\RequestReceived';
+                // Such a listener empties the session of the request before, which must not be this user's.
+                $this->session?->reset(null);
                 $this->app['events']->dispatch(new $class($this->app, $this->app, $request));
+                $this->session?->reset($this->openSession);
             }
         }
 
@@ -219,20 +229,51 @@ namespace Diffyne\Cluster\Loop {
         /** Ends a call of this component: puts back whatever it has changed. */
         public function leave(string $component): void
         {
-            $kind = null;
-            guarded(function () use (&$kind): void {
-                $kind = $this->connections->reset() ? null : 'connections';
-            });
-            guarded(function (): void {
-                $route = $this->app['router']->current();
-                $route === null || ($this->resetRoute)($route);
-            });
-            $this->session?->reset(null);
-            guarded(fn () => $this->snapshot->learnClasses());
-            guarded(fn () => $this->snapshot->restore());
-            ++$this->calls % self::GARBAGE_INTERVAL === 0 && gc_collect_cycles();
+            // Destructors of garbage may use the connections.
+            ++$this->calls % self::GARBAGE_INTERVAL === 0 && guarded(static fn () => gc_collect_cycles());
+            $lost = array_filter([
+                'connections' => ! self::done(fn (): bool => $this->connections->reset()),
+                'routes' => ! self::done(function (): bool {
+                    $route = $this->app['router']->current();
+                    $route === null || ($this->resetRoute)($route);
+
+                    return true;
+                }),
+                'session' => ! self::done($this->resetSession(...)),
+                'classes' => ! self::done(function (): bool {
+                    $this->snapshot->learnClasses();
+
+                    return true;
+                }),
+                'objects' => ! self::done(fn (): bool => $this->snapshot->restore()),
+            ]);
+            $kind = array_key_first($lost);
             $kind = $this->catalogue->restore() ?? $kind;
             $this->lost = $kind === null ? null : ['kind' => $kind, 'component' => $component];
+        }
+
+        /** Whether something was put back. An error ends the process after its call, and not the loop. */
+        private static function done(callable $work): bool
+        {
+            try {
+                return $work();
+            } catch (Throwable $error) {
+                fwrite(STDERR, 'after a call: '.$error::class.': '.$error->getMessage()."\n");
+
+                return false;
+            }
+        }
+
+        private function resetSession(): bool
+        {
+            $this->session?->reset(null);
+            // A call may have made the service once more.
+            if ($this->session !== $this->sessionAtStart[0]) {
+                [$this->session, $this->handler] = $this->sessionAtStart;
+                $this->session?->reset(null);
+            }
+
+            return true;
         }
 
         /**

@@ -232,7 +232,8 @@ namespace Diffyne\Cluster\Loop {
                 $known[$key] = true;
                 $kept[] = $text;
             }
-            parse_str(implode('&', $kept), $cookies);
+            // PHP's own server drops the rest as well; parse_str() also warns.
+            parse_str(implode('&', array_slice($kept, 0, (int) ini_get('max_input_vars'))), $cookies);
 
             return $cookies;
         }

@@ -31,7 +31,7 @@ namespace Diffyne\Cluster\Loop {
         private const OBJECTS_MAX = 20_000;
 
         /** Objects whose properties no call changes, or that have none. */
-        private const EXCLUDED = [Closure::class, Route::class, ClassLoader::class, UnitEnum::class, \Reflector::class,
+        private const EXCLUDED = [Route::class, ClassLoader::class, UnitEnum::class, \Reflector::class,
             \Generator::class, \DateTimeInterface::class, \Fiber::class, Request::class];
 
         /** Classes whose static properties stay: ours, and the class loader's. */
@@ -50,7 +50,7 @@ namespace Diffyne\Cluster\Loop {
         private array $assignments = [];
 
         /** @var array<string, Closure> the compiled assignments */
-        private array $compiled = [];
+        private static array $compiled = [];
 
         /** @var list<mixed> references to static properties: each can be assigned from here, whatever class it belongs to */
         private array $statics = [];
@@ -61,16 +61,21 @@ namespace Diffyne\Cluster\Loop {
         /** @var list<array{object, mixed}> collections of PHP's own, with what they held */
         private array $collections = [];
 
+        /** @var list<ReflectionProperty> static properties of a type that had no value: PHP cannot take one away again */
+        private array $withoutValue = [];
+
         /** Classes that have been looked at, in the order in which PHP has declared them. */
         private int $classes = 0;
 
         /** Whether a class may have been loaded since then. */
         private bool $mayHaveLoaded = false;
 
+        private int $files = 0;
+
         private int $objectCount = 0;
 
         /** @param array<string, list<string>> $kept */
-        public function __construct(object $container, array $kept)
+        public function __construct(object $container, private string $directory, array $kept)
         {
             $this->kept = $kept;
             $seen = new \SplObjectStorage();
@@ -81,6 +86,7 @@ namespace Diffyne\Cluster\Loop {
             while ($waiting !== []) {
                 $this->takeObjects(array_pop($waiting), $seen, $waiting);
             }
+            $this->files = count(get_included_files());
             // The first of all loaders: it loads nothing, and learns of every class that has to be loaded.
             spl_autoload_register(function (): void {
                 $this->mayHaveLoaded = true;
@@ -115,14 +121,19 @@ namespace Diffyne\Cluster\Loop {
             };
         }
 
-        /** Puts everything back. */
-        public function restore(): void
+        /** Puts everything back. Returns `false` when something could not be. */
+        public function restore(): bool
         {
+            $isWhole = true;
             foreach ($this->objects as $index => $object) {
                 // Comparing costs less than assigning.
                 if (get_mangled_object_vars($object) !== $this->properties[$index]) {
-                    foreach ($this->assignments[$index] as [$assign, $values]) {
-                        $assign($object, $values);
+                    try {
+                        $this->restoreObject($index);
+                    } catch (\Throwable $error) {
+                        // Of a destructor, too.
+                        fwrite(STDERR, 'an object of '.$object::class." cannot be put back: {$error->getMessage()}\n");
+                        $isWhole = false;
                     }
                 }
             }
@@ -132,13 +143,45 @@ namespace Diffyne\Cluster\Loop {
             foreach ($this->staticValues as $index => $value) {
                 $this->statics[$index] = $value;
             }
+
+            return $this->restoreWithoutValue() && $isWhole;
+        }
+
+        private function restoreObject(int $index): void
+        {
+            $object = $this->objects[$index];
+            foreach ($this->assignments[$index] as [$assign, $values]) {
+                $assign($object, $values);
+            }
+            foreach (array_diff_key(get_mangled_object_vars($object), $this->properties[$index]) as $name => $_) {
+                // A dynamic property.
+                if (! property_exists($object::class, (string) $name) && ! str_contains((string) $name, "\0")) {
+                    unset($object->{$name});
+                }
+            }
+        }
+
+        /** Static properties without a value at the start: those that allow null become null, which reads the same to `??=`. */
+        private function restoreWithoutValue(): bool
+        {
+            foreach ($this->withoutValue as $property) {
+                if ($property->isInitialized() && ($property->getType()?->allowsNull() ?? true)) {
+                    $property->setValue(null, null);
+                } elseif ($property->isInitialized()) {
+                    return false;
+                }
+            }
+
+            return true;
         }
 
         /** Learns the classes that a call has loaded: their static properties go back to what the code declares. */
         public function learnClasses(): void
         {
-            if ($this->mayHaveLoaded) {
-                $this->mayHaveLoaded = false;
+            // Some are declared by files that are included without a loader.
+            $files = count(get_included_files());
+            if ($this->mayHaveLoaded || $files !== $this->files) {
+                [$this->mayHaveLoaded, $this->files] = [false, $files];
                 $this->takeClasses(null);
             }
         }
@@ -147,9 +190,12 @@ namespace Diffyne\Cluster\Loop {
         private function takeClasses(?Closure $visit): void
         {
             $classes = get_declared_classes();
-            foreach (array_slice($classes, $this->classes) as $class) {
+            [$first, $this->classes] = [$this->classes, count($classes)];
+            foreach (array_slice($classes, $first) as $class) {
                 $reflection = new ReflectionClass($class);
-                if ($reflection->isInternal() || ! $this->isIncluded($class)) {
+                // An alias is listed like a class. The class itself has been taken.
+                $isAlias = strcasecmp($reflection->getName(), $class) !== 0;
+                if ($isAlias || $reflection->isInternal() || ! $this->isIncluded($class)) {
                     continue;
                 }
                 $values = [];
@@ -159,10 +205,15 @@ namespace Diffyne\Cluster\Loop {
                     if (! $isOwn || in_array("\$$name", $this->kept[$class] ?? [], true)) {
                         continue;
                     }
-                    if ($visit === null) {
-                        $property->hasDefaultValue() && $values[$name] = $property->getDefaultValue();
-                    } elseif ($property->isInitialized()) {
-                        $visit($values[$name] = $property->getValue());
+                    try {
+                        if ($visit === null ? $property->hasDefaultValue() : $property->isInitialized()) {
+                            $values[$name] = $visit === null ? $property->getDefaultValue() : $property->getValue();
+                            $visit === null || $visit($values[$name]);
+                        } elseif ($property->getType()?->allowsNull() || $this->isOwn($reflection)) {
+                            $this->withoutValue[] = $property;
+                        }
+                    } catch (\Error) {
+                        // Its declared value cannot be computed. Whoever uses it gets the error.
                     }
                 }
                 if ($values !== []) {
@@ -172,7 +223,14 @@ namespace Diffyne\Cluster\Loop {
                     }
                 }
             }
-            $this->classes = count($classes);
+        }
+
+        /** Whether a class is the application's own, and of no package. */
+        private function isOwn(ReflectionClass $class): bool
+        {
+            $file = (string) $class->getFileName();
+
+            return str_starts_with($file, $this->directory.'/') && ! str_starts_with($file, $this->directory.'/vendor/');
         }
 
         private function isIncluded(string $class): bool
@@ -199,6 +257,12 @@ namespace Diffyne\Cluster\Loop {
                 return;
             }
             $seen[$value] = true;
+            if ($value instanceof Closure) {
+                $function = new \ReflectionFunction($value);
+                array_push($waiting, $function->getClosureThis(), ...array_values($function->getClosureUsedVariables()));
+
+                return;
+            }
             foreach (self::EXCLUDED as $excluded) {
                 if ($value instanceof $excluded) {
                     return;
@@ -226,8 +290,8 @@ namespace Diffyne\Cluster\Loop {
             for ($scope = $class; $scope !== false && ! $scope->isInternal(); $scope = $scope->getParentClass()) {
                 $names = $values = $unset = [];
                 foreach ($scope->getProperties() as $property) {
-                    $isHere = $scope === $class ? ! $property->isPrivate() || $property->getDeclaringClass()->getName() === $scope->getName()
-                        : $property->isPrivate() && $property->getDeclaringClass()->getName() === $scope->getName();
+                    $isPrivate = $property->isPrivate() || (PHP_VERSION_ID >= 80400 && $property->isPrivateSet());
+                    $isHere = $isPrivate ? $property->getDeclaringClass()->getName() === $scope->getName() : $scope === $class;
                     if (! $isHere || ! $this->isRestored($property)) {
                         continue;
                     }
@@ -242,14 +306,25 @@ namespace Diffyne\Cluster\Loop {
                     continue;
                 }
                 $key = $scope->getName().'|'.implode(',', $names).'|'.implode(',', $unset);
-                $this->compiled[$key] ??= self::objectAssignment($scope->getName(), $names, $unset);
-                $assignments[] = [$this->compiled[$key], $values];
+                self::$compiled[$key] ??= self::objectAssignment($scope->getName(), $names, $unset);
+                $assignments[] = [self::$compiled[$key], $values];
             }
             if ($assignments !== []) {
                 $this->objects[] = $object;
-                $this->properties[] = get_mangled_object_vars($object);
+                $this->properties[] = self::dereferenced(get_mangled_object_vars($object));
                 $this->assignments[] = $assignments;
             }
+        }
+
+        /** The values of properties that are references, which would change along. */
+        private static function dereferenced(array $values): array
+        {
+            $copy = [];
+            foreach ($values as $name => $value) {
+                $copy[$name] = $value;
+            }
+
+            return $copy;
         }
 
         private function isRestored(ReflectionProperty $property): bool
@@ -263,7 +338,10 @@ namespace Diffyne\Cluster\Loop {
         private static function contents(object $object): ?array
         {
             if ($object instanceof stdClass) {
-                return get_object_vars($object);
+                return self::dereferenced(get_object_vars($object));
+            }
+            if ($object instanceof \SplDoublyLinkedList) {
+                return iterator_to_array($object, false);
             }
             if ($object instanceof \ArrayObject || $object instanceof \ArrayIterator) {
                 return $object->getArrayCopy();
@@ -295,7 +373,17 @@ namespace Diffyne\Cluster\Loop {
             } elseif ($collection instanceof \ArrayObject) {
                 $collection->exchangeArray($held);
             } elseif ($collection instanceof \ArrayIterator) {
-                $collection->__construct($held);
+                foreach (array_keys($collection->getArrayCopy()) as $key) {
+                    unset($collection[$key]);
+                }
+                foreach ($held as $key => $value) {
+                    $collection[$key] = $value;
+                }
+            } elseif ($collection instanceof \SplDoublyLinkedList) {
+                while (count($collection) > 0) {
+                    $collection->pop();
+                }
+                array_map($collection->push(...), $held);
             } else {
                 foreach (self::contents($collection) as [$key]) {
                     unset($collection[$key]);
