@@ -32,7 +32,9 @@ namespace Diffyne\Cluster\Loop {
         ];
 
         /** Statements whose effect lasts as long as the connection. */
-        private const LASTING = '/^(?:\s|\/\*.*?\*\/|--[^\n]*\n)*(?:(?:set|use|create\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp(?:orary)?|lock|attach|detach|pragma|declare|listen|load|prepare|discard|reset|alter\s+session|select\s+(?:get_lock|pg_(?:try_)?advisory_lock(?:_shared)?|set_config|load_extension))\b|select\s+@\w+\s*:=)/is';
+        private const LASTING = '/^(?:\s|\/\*.*?\*\/|--[^\n]*\n)*(?:(?:set|use|create\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp(?:orary)?
+            |lock|attach|detach|pragma|declare|listen|load|prepare|discard|reset|alter\s+session
+            |select\s+(?:get_lock|pg_(?:try_)?advisory_lock(?:_shared)?|set_config|load_extension))\b|select\s+@\w+\s*:=)/isx';
 
         /** Attributes that calls may change and every driver knows, and their values on Laravel's own connections. */
         private const ATTRIBUTES = [
