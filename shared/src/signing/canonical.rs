@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Number, Value};
 
 use super::php_number::{Numeric, format_float, format_returned_float, format_unsigned, integer_key, numeric};
+use super::php_sort;
 
 /// What happens to empty strings: Laravel turns those of a request into null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,11 +177,13 @@ fn is_list<'a, 'k: 'a>(keys: impl Iterator<Item = &'a Key<'k>>) -> bool {
 struct Key<'a> {
     text: &'a str,
     integer: Option<i64>,
+    /// Its place before the sort, which decides between equal keys.
+    place: usize,
 }
 
 impl<'a> Key<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, integer: integer_key(text) }
+        Self { text, integer: integer_key(text), place: 0 }
     }
 
     /// PHP 8's comparison of two keys. Not transitive over numeric and other strings mixed.
@@ -233,19 +236,15 @@ fn order_as_javascript(entries: &mut [(Key<'_>, &Value)]) {
     }
 }
 
-/// A stable sort by PHP's comparison. Insertion sort for the sizes where PHP uses it (its order decides what comes
-/// out when the comparison is not transitive); above, by integer keys and text first. The standard library's sort
-/// may panic on such a comparison, so a merge of our own.
+/// A stable sort by PHP's comparison: as PHP's own up to the number that it sorts by insertion (its order decides what
+/// comes out when the comparison is not transitive); above, by integer keys and text first. The standard library's sort may
+/// panic on such a comparison, so a merge of our own.
 fn ksort(entries: &mut Vec<(Key<'_>, &Value)>) {
-    const INSERTION_MAX: usize = 16;
-    if entries.len() <= INSERTION_MAX {
-        for end in 1..entries.len() {
-            let mut at = end;
-            while at > 0 && entries[at - 1].0.compare(&entries[at].0) == Ordering::Greater {
-                entries.swap(at - 1, at);
-                at -= 1;
-            }
+    if entries.len() <= php_sort::FEW_MAX {
+        for (place, (key, _)) in entries.iter_mut().enumerate() {
+            key.place = place;
         }
+        php_sort::sort_few(entries, |(a, _), (b, _)| a.compare(b).then(a.place.cmp(&b.place)) == Ordering::Greater);
         return;
     }
     let mut right = entries.split_off(entries.len() / 2);
@@ -323,6 +322,29 @@ mod tests {
     fn the_fingerprint_form_escapes_what_php_escapes() {
         let value = Value::String("a/é\u{1F600}\u{7f}\u{2028}<>&'\"".to_owned());
         assert_eq!(php_json(&value), "\"a\\/\\u00e9\\ud83d\\ude00\u{7f}\\u2028<>&'\\\"\"");
+    }
+
+    /// What PHP 8.4 makes of keys whose comparison is not transitive.
+    #[test]
+    fn keys_without_a_total_order_come_out_as_from_php() {
+        let cases: [(&[&str], &[&str]); 6] = [
+            (&["2", "0a", "02"], &["02", "0a", "2"]),
+            (&["5", "2a", "200"], &["200", "2a", "5"]),
+            (&[" 25", "5 ", " 3a", "1"], &[" 3a", "1", "5 ", " 25"]),
+            (&[" 14", "-54", "--", "5", "45"], &["--", "-54", "5", " 14", "45"]),
+            (
+                &["3-", "-05", "3", "a0e", "-ae", "a", "1e", "043", "-e5"],
+                &["-05", "-ae", "-e5", "043", "1e", "3", "3-", "a", "a0e"],
+            ),
+            (
+                &["4", "4a0", "1", "e12", "- ", "45 ", "2 ", "3", "5", "0", "-e", "401", "-a", "104", "141", "e0"],
+                &["- ", "-a", "-e", "0", "1", "2 ", "3", "4", "5", "45 ", "104", "141", "401", "4a0", "e0", "e12"],
+            ),
+        ];
+        for (keys, expected) in cases {
+            let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+            assert_eq!(sorted(&keys), expected);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The state signature: what makes a component's state, which travels through the browser, trustworthy.
 //!
-//! Signatures and fingerprints are byte for byte those of the PHP package. `canonical` and `php_number` hold the PHP
-//! side of it: how PHP sorts keys, and prints JSON and numbers. `signer` holds the rules of verification, `key` the
+//! Signatures and fingerprints are byte for byte those of the PHP package. `canonical`, `php_sort` and `php_number` hold the
+//! PHP side of it: how PHP sorts keys, and prints JSON and numbers. `signer` holds the rules of verification, `key` the
 //! keys, and `lock` the second signature, which covers class, component and locked values.
 
 mod canonical;
@@ -9,6 +9,7 @@ mod fingerprint;
 mod key;
 mod lock;
 mod php_number;
+mod php_sort;
 mod signature;
 mod signer;
 
