@@ -1,7 +1,6 @@
 //! The admin listener of both programs: `GET /metrics` for Prometheus, `GET /ready` for whoever routes traffic, and
 //! requests below `/api/`, which need a token.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,30 +9,26 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::http::request::Builder;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use prometheus::{Registry, TextEncoder};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
 
 use crate::BoxFuture;
+use crate::http_server::{self, ServerLimits};
 use crate::listener::{Listener, Stream};
 use crate::rpc::Endpoint;
 
-/// Requests at once; a scraper needs one.
-const CONNECTIONS_MAX: usize = 64;
-/// A connection lives no longer.
-const CONNECTION_LIFE: Duration = Duration::from_mins(1);
+/// A scraper needs one connection.
+const LIMITS: ServerLimits =
+    ServerLimits { connections: 64, header_timeout: Duration::from_secs(5), connection_life: Duration::from_mins(1) };
 /// The largest body of a change.
 const BODY_BYTES_MAX: usize = 256 * 1024;
 /// The largest answer that the command line takes: a worker tells of at most a thousand processes.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// How long a running program may take to answer its command line.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the headers of a request may take.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the listener serves of its program.
 pub trait AdminSource: Send + Sync + 'static {
@@ -111,29 +106,11 @@ async fn exchange(address: &Endpoint, token: &str, request: Builder, body: &str)
 
 /// Serves until the future is dropped.
 pub async fn serve(listener: Listener, source: Arc<dyn AdminSource>) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        // The semaphore is never closed, and an error of the listener ends the admin pages, not the program.
-        let (Ok(permit), Ok(accepted)) = (Arc::clone(&permits).acquire_owned().await, listener.accept().await) else {
-            tracing::error!("the admin listener ended");
-            return;
-        };
-        let Ok(stream) = accepted.into_stream() else { continue };
+    http_server::serve(listener, "admin pages", LIMITS, move |request| {
         let source = Arc::clone(&source);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let source = Arc::clone(&source);
-                async move { Ok::<_, Infallible>(route(request, &*source).await) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            // A scraper that goes away is no event.
-            let _ = tokio::time::timeout(CONNECTION_LIFE, connection).await;
-            drop(permit);
-        });
-    }
+        async move { route(request, &*source).await }
+    })
+    .await;
 }
 
 async fn route(request: Request<Incoming>, source: &dyn AdminSource) -> Response<Full<Bytes>> {

@@ -11,8 +11,9 @@
 //! | [`settings`] | typed settings from defaults, a TOML file, `.env`, the environment and flags | `rate`, `rpc`, `signing`, `token` |
 //! | [`telemetry`] | logs, and texts from outside in them | `rate`, `settings` |
 //! | [`listener`], [`tls`] | TCP and Unix sockets; certificates between gateways and workers | `rpc` |
-//! | [`admin`] | the listener for metrics, readiness and an operator's requests | `listener`, `rpc` |
-//! | [`bus`] | how gateways reach each other and find workers: in memory, or over Redis | all of these but `admin`, `listener`, `metrics` and `tls` |
+//! | [`http_server`] | a small HTTP server with limits | `listener` |
+//! | [`admin`] | the listener for metrics, readiness and an operator's requests | `http_server`, `listener`, `rpc` |
+//! | [`bus`] | how gateways reach each other and find workers: in memory, or over Redis | all of these but `admin`, `http_server`, `listener`, `metrics` and `tls` |
 //!
 //! Sockets are opened by `listener` (which `admin` uses) and by the bus over Redis; files are read by `settings` and
 //! `tls`, and written by `telemetry`. Everything else is without I/O.
@@ -22,6 +23,7 @@ pub mod backoff;
 pub mod bus;
 pub mod clock;
 pub mod envelope;
+pub mod http_server;
 pub mod listener;
 pub mod memory;
 pub mod metrics;

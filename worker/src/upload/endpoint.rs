@@ -1,59 +1,38 @@
 //! Uploads and previews by HTTP, for gateways and nginx. Who may upload is for whoever serves the page to say; who holds
 //! a handle sees its file.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use diffyne_shared::http_server::{self, ServerLimits};
 use diffyne_shared::listener::Listener;
 use futures_util::StreamExt as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use super::body::{self, FileBody, StoredFile, UploadError};
 use super::store::UploadStore;
 
-/// Connections at once.
-const CONNECTIONS_MAX: usize = 256;
-/// How long the headers of a request may take.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an upload or a preview may take in all. Gateways have a limit of their own (`DIFFYNE_UPLOAD_TIMEOUT`).
-const REQUEST_TIMEOUT: Duration = Duration::from_mins(15);
+/// An upload or a preview may take as long as a connection. Gateways have a limit of their own (`DIFFYNE_UPLOAD_TIMEOUT`).
+const LIMITS: ServerLimits = ServerLimits {
+    connections: 256,
+    header_timeout: Duration::from_secs(10),
+    connection_life: Duration::from_mins(15),
+};
 /// How long what a refused client still sends is read, so that it gets the response.
 const REST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves a store until the program ends.
 pub async fn serve(listener: Listener, store: Arc<UploadStore>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        // The semaphore is never closed, and an error of the listener ends uploads, not the program.
-        let (Ok(slot), Ok(accepted)) = (Arc::clone(&slots).acquire_owned().await, listener.accept().await) else {
-            tracing::error!("the listener for uploads ended");
-            return;
-        };
-        let Ok(stream) = accepted.into_stream() else { continue };
+    http_server::serve(listener, "uploads", LIMITS, move |request| {
         let store = Arc::clone(&store);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let store = Arc::clone(&store);
-                async move { Ok::<_, Infallible>(route(request, &store).await) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            // A client that goes away is no event.
-            let _ = tokio::time::timeout(REQUEST_TIMEOUT, connection).await;
-            drop(slot);
-        });
-    }
+        async move { route(request, &store).await }
+    })
+    .await;
 }
 
 async fn route(request: Request<Incoming>, store: &Arc<UploadStore>) -> Response<FileBody> {
