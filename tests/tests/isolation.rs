@@ -242,6 +242,22 @@ async fn a_process_is_replaced_after_what_cannot_be_put_back() -> anyhow::Result
     Ok(())
 }
 
+/// A provider's `SET` is lost when its connection is closed, so the process goes with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_provider_has_set_on_a_connection_holds_after_a_call_has_changed_it() -> anyhow::Result<()> {
+    let (laravel, _) = application()?;
+    let own = "\\Illuminate\\Support\\Facades\\DB::statement('pragma cache_size = 555'); config(['auth";
+    laravel.change("app/Providers/AppServiceProvider.php", "config(['auth", own)?;
+    let mut subject = Subject::start(laravel.shape(1, 1)).await?;
+    let kind = "settings of a connection";
+    let fresh = subject.run(kind, "read").await?;
+    assert!(fresh.contains("555"), "{fresh}");
+    subject.run(kind, "change").await?;
+    assert_eq!(subject.run(kind, "read").await?, fresh);
+    assert!(subject.replaced("connections")? > 0.5);
+    Ok(())
+}
+
 fn catalogue(laravel: &Laravel) -> anyhow::Result<Vec<(String, String)>> {
     let source = project().join("worker/src/backend/php/catalogue.php");
     std::fs::copy(source, laravel.path("catalogue.php"))?;

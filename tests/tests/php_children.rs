@@ -47,6 +47,13 @@ impl Left {
     }
 }
 
+/// Calls a method that leaves a program behind and returns; the PHP process, and what it has left.
+async fn leave_program(client: &mut Client, laravel: &Laravel, params: Value) -> anyhow::Result<(u32, Left)> {
+    let answer = launch(client, "leaveProgram", params).await?;
+    let process = answer.state()["process"].as_u64().context("no process")? as u32;
+    Ok((process, Left::by_last_call(laravel)?))
+}
+
 /// The state of a process, and its parent.
 fn state_and_parent(process: u32) -> Option<(char, u32)> {
     let stat = stat(process)?;
@@ -183,9 +190,7 @@ async fn a_program_goes_on_when_its_process_is_replaced() -> anyhow::Result<()> 
     let laravel = Laravel::new()?;
     let cluster = Cluster::start(laravel.shape(1, 1))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    let answer = launch(&mut client, "leaveProgram", json!(["return"])).await?;
-    let process = answer.state()["process"].as_u64().context("no process")? as u32;
-    let left = Left::by_last_call(&laravel)?;
+    let (process, left) = leave_program(&mut client, &laravel, json!(["return"])).await?;
     cluster.workers[0].process.signal(Signal::Hup)?;
     eventually("the process is replaced", || state_and_parent(process).is_none())?;
     assert!(left.runs());
@@ -198,9 +203,7 @@ async fn a_program_with_a_session_of_its_own_outlives_a_process_that_is_killed()
     let cluster = Cluster::start(laravel.shape(1, 1))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     wait_for_spare(&cluster)?;
-    let answer = launch(&mut client, "leaveProgram", json!(["return", "setsid"])).await?;
-    let process = answer.state()["process"].as_u64().context("no process")? as u32;
-    let outside_group = Left::by_last_call(&laravel)?;
+    let (process, outside_group) = leave_program(&mut client, &laravel, json!(["return", "setsid"])).await?;
     eventually("it has a group of its own", || group(outside_group.0) == Some(outside_group.0))?;
     assert_eq!(group(process), Some(process));
     assert_server_error(&launch(&mut client, "leaveProgram", json!(["kill"])).await?);
@@ -216,9 +219,7 @@ async fn programs_inherit_no_channel() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let cluster = Cluster::start(laravel.shape(1, 1))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    let answer = launch(&mut client, "leaveProgram", json!(["return"])).await?;
-    let process = answer.state()["process"].as_u64().context("no process")? as u32;
-    let left = Left::by_last_call(&laravel)?;
+    let (process, left) = leave_program(&mut client, &laravel, json!(["return"])).await?;
     let theirs = sockets(process)?;
     // The socket over which the channel came: nobody is at its other end.
     let (inherited, channel): (Vec<_>, Vec<_>) = theirs.into_iter().partition(|(descriptor, _)| descriptor == "3");

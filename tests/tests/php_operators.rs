@@ -13,7 +13,7 @@ use diffyne_tests::cluster::{Cluster, Node};
 use diffyne_tests::http::{http, http_get};
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::laravel_probe::{PROBE, call_for_text, call_probe, probe_call};
-use diffyne_tests::process::{PATIENCE, eventually, program};
+use diffyne_tests::process::{eventually, eventually_async, program};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "an-admin-token";
@@ -82,14 +82,13 @@ async fn operators_see_what_each_process_does() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Between two changes of a file that changes all the time.
+const BETWEEN_WRITES: Duration = Duration::from_millis(5);
+
 /// Asks for the version of the code until it is this one.
 async fn wait_for_version(client: &mut Client, version: &str) -> anyhow::Result<()> {
-    let until = Instant::now() + PATIENCE;
-    while call_for_text(client, "ask", json!([])).await? != version {
-        ensure!(Instant::now() < until, "{version} does not come");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
+    let holds = async || Ok(call_for_text(client, "ask", json!([])).await? == version);
+    eventually_async(&format!("{version} runs"), holds).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +147,7 @@ async fn many_changes_are_one_reload_a_second() -> anyhow::Result<()> {
         while !writer_is_over.load(Ordering::Relaxed) {
             std::fs::write(&file, format!("<?php // {writes}"))?;
             writes += 1;
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(BETWEEN_WRITES);
         }
         Ok(writes)
     });

@@ -372,3 +372,15 @@ async fn no_php_process_survives_its_worker() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_that_php_would_not_read_end_no_process() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 1))?;
+    // PHP changes names with dots, and reads 1 000 variables.
+    let cookies: Vec<String> = (0..1500).map(|number| format!("a.{number}=1")).collect();
+    let mut client = Client::connect_with(&cluster.url(0), &[("Cookie", &cookies.join("; "))]).await?;
+    let first = call_for_text(&mut client, "wait", json!([0])).await?;
+    assert_eq!(call_for_text(&mut client, "wait", json!([0])).await?, first, "the process goes on");
+    Ok(())
+}

@@ -46,7 +46,7 @@ namespace Diffyne\Cluster\Loop {
         /** @var array<string, string> the application's class for each middleware of the framework */
         private array $middleware = [];
 
-        private SessionKeepAlive $keepAlive;
+        public readonly SessionKeepAlive $keepAlive;
 
         private object $maintenance;
 

@@ -14,10 +14,15 @@ namespace Diffyne\Cluster\Loop {
 
     final class ForkedCalls
     {
-        /** @var array{resource, resource} children say here that they have run their call to its end */
+        private const DONE = 'd';
+
+        /** One byte and the hash of a cookie. */
+        private const MESSAGE_BYTES = 17;
+
+        /** @var array{resource, resource} children say here that they have run their call, and which session it has used */
         private array $done;
 
-        public function __construct(object $app)
+        public function __construct(object $app, private SessionKeepAlive $keepAlive)
         {
             if (! function_exists('pcntl_fork')) {
                 throw new RuntimeException('DIFFYNE_PHP_ISOLATION=process needs the PHP extension pcntl');
@@ -55,7 +60,7 @@ namespace Diffyne\Cluster\Loop {
                 // What the call has registered to be run at the end of its request runs now. After that, PHP would take down
                 // all its modules, which takes longer than the call.
                 register_shutdown_function(function (): void {
-                    fwrite($this->done[1], 'd');
+                    fwrite($this->done[1], self::DONE.$this->keepAlive->lastUsed);
                     posix_kill(getmypid(), SIGKILL);
                 });
                 exit(0);
@@ -63,9 +68,12 @@ namespace Diffyne\Cluster\Loop {
             do {
                 $ended = pcntl_waitpid($child, $status);
             } while ($ended === -1 && pcntl_get_last_error() === PCNTL_EINTR);
-            if (stream_socket_recvfrom($this->done[0], 1) !== 'd' && pcntl_wifsignaled($status)) {
+            $said = (string) stream_socket_recvfrom($this->done[0], self::MESSAGE_BYTES);
+            if ($said === '' && pcntl_wifsignaled($status)) {
                 posix_kill(getmypid(), pcntl_wtermsig($status));
             }
+            strlen($said) > 1 && $this->keepAlive->markUsed(substr($said, 1), time());
+            $this->keepAlive->lastUsed = '';
         }
     }
 }

@@ -204,7 +204,7 @@ namespace Diffyne\Cluster\Loop {
         /** For calls that run in processes of their own. */
         public function forkedCalls(): ForkedCalls
         {
-            return new ForkedCalls($this->app);
+            return new ForkedCalls($this->app, $this->fastPath->keepAlive);
         }
 
         /** What the last call left behind that cannot be put back; null when the process is clean. */

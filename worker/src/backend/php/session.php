@@ -334,6 +334,9 @@ namespace Diffyne\Cluster\Loop {
         /** @var array<string, int> when a session was last used, by the hash of its cookie */
         private array $usedAt = [];
 
+        /** The hash of the cookie that was marked last. */
+        public string $lastUsed = '';
+
         /** Whether the session of this cookie was not used for a minute. */
         public function isDue(string $cookie, int $now): bool
         {
@@ -347,6 +350,7 @@ namespace Diffyne\Cluster\Loop {
                 unset($this->usedAt[array_key_first($this->usedAt)]);
             }
             $this->usedAt[$cookie] = $now;
+            $this->lastUsed = $cookie;
         }
 
         /** Renews a stored session; one that has ended stays ended. */
