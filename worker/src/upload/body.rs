@@ -100,7 +100,7 @@ async fn receive_file(
         client_type: field.content_type().map(ToString::to_string),
         size: 0,
     };
-    let mut file = store.begin().map_err(UploadError::Failed)?;
+    let mut file = store.begin()?;
     while let Some(piece) = field.chunk().await? {
         file = blocking(move || file.write(&piece).map(|()| file)).await?;
     }

@@ -22,6 +22,8 @@ use super::metrics::UploadMetrics;
 const CLEAN_EVERY: Duration = Duration::from_mins(1);
 /// The folder in the directory that is ours alone, so that nothing else is ever removed.
 const FOLDER: &str = "diffyne-uploads";
+/// What a file takes on the disk at least. An upload has two: the file and its details. Else empty files would be free.
+const BLOCK_BYTES: u64 = 4096;
 /// The extension of a file that is not complete.
 const PART: &str = "part";
 
@@ -109,7 +111,7 @@ impl UploadStore {
                     self.metrics.count("expired");
                 }
             } else {
-                used += metadata.len();
+                used += metadata.len().max(BLOCK_BYTES);
             }
         }
         self.used.store(used, Ordering::Relaxed);
@@ -118,11 +120,17 @@ impl UploadStore {
     }
 
     /// Begins a new file.
-    pub(super) fn begin(self: &Arc<Self>) -> io::Result<NewFile> {
+    pub(super) fn begin(self: &Arc<Self>) -> Result<NewFile, StoreError> {
         let path = self.directory.join(random_name());
         let part = path.with_extension(PART);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-        Ok(NewFile { store: Arc::clone(self), path, part, file, bytes: 0, is_kept: false })
+        self.take_room(2 * BLOCK_BYTES)?;
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part) {
+            Ok(file) => Ok(NewFile { store: Arc::clone(self), path, part, file, bytes: 0, is_kept: false }),
+            Err(error) => {
+                self.give_room_back(2 * BLOCK_BYTES);
+                Err(error.into())
+            }
+        }
     }
 
     /// Registers the store's metrics.
@@ -183,7 +191,7 @@ impl NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.is_kept {
-            self.store.give_room_back(self.bytes);
+            self.store.give_room_back(self.bytes + 2 * BLOCK_BYTES);
             remove_quietly(&self.part);
             remove_quietly(&details_path(&self.path));
         }
@@ -224,7 +232,7 @@ mod tests {
     #[test]
     fn a_file_is_found_by_its_component_alone() {
         let directory = tempfile::tempdir().unwrap();
-        let store = store(directory.path(), 10_000);
+        let store = store(directory.path(), 100_000);
         let handle = put(&store, b"hello").unwrap();
         let file = store.find(&handle, "diffyne-a").unwrap();
         assert_eq!((file.name(), file.size()), ("a.txt", 5));
@@ -237,7 +245,7 @@ mod tests {
     #[test]
     fn the_disk_is_limited_and_an_unfinished_file_gives_its_room_back() {
         let directory = tempfile::tempdir().unwrap();
-        let store = store(directory.path(), 10);
+        let store = store(directory.path(), 2 * BLOCK_BYTES as usize + 10);
         assert!(matches!(put(&store, b"hello, world"), Err(StoreError::Full)));
         let mut unfinished = store.begin().unwrap();
         unfinished.write(&Bytes::from_static(b"12345678")).unwrap();
@@ -248,10 +256,20 @@ mod tests {
     }
 
     #[test]
+    fn empty_files_are_not_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path(), 10 * 2 * BLOCK_BYTES as usize);
+        let stored = (0..100).take_while(|_| put(&store, b"").is_ok()).count();
+        assert_eq!(stored, 10);
+        store.clean().unwrap();
+        assert!(matches!(put(&store, b""), Err(StoreError::Full)), "a count says the same");
+    }
+
+    #[test]
     fn old_files_are_removed_and_nothing_beside_them() {
         let directory = tempfile::tempdir().unwrap();
         let old = SystemTime::now() - Duration::from_hours(2);
-        let store = store(directory.path(), 10_000);
+        let store = store(directory.path(), 100_000);
         let (first, second) = (put(&store, b"old").unwrap(), put(&store, b"new").unwrap());
         let beside = directory.path().join("important.txt");
         fs::write(&beside, "x").unwrap();
@@ -262,6 +280,6 @@ mod tests {
         store.clean().unwrap();
         assert!(store.find(&first, "diffyne-a").is_none() && store.find(&second, "diffyne-a").is_some());
         assert!(beside.exists());
-        assert!(store.used.load(Ordering::Relaxed) < 200);
+        assert_eq!(store.used.load(Ordering::Relaxed), 2 * BLOCK_BYTES);
     }
 }

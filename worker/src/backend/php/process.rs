@@ -1,8 +1,7 @@
 //! One PHP process as its calls have it.
 //!
 //! A process has two handles: [`PhpProcess`] is its socket, and moves from call to call and from thread to thread;
-//! [`ChildProcess`](super::child::ChildProcess) is the operating system's process, and stays on the thread that it dies
-//! with.
+//! [`ChildProcess`] is the operating system's process, and stays on the thread that it dies with.
 
 use std::io;
 use std::sync::Arc;
