@@ -12,6 +12,7 @@ use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::for_runtimes;
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::{assert_server_error, call_for_text, call_probe};
+use diffyne_tests::message::ServerMessage;
 use diffyne_tests::process::{eventually, project};
 use serde::Deserialize;
 use serde_json::json;
@@ -69,11 +70,15 @@ impl Subject {
         Ok(Self { cluster, first, second })
     }
 
-    async fn run(&mut self, kind: &str, part: &str) -> anyhow::Result<String> {
+    async fn reply(&mut self, kind: &str, part: &str) -> anyhow::Result<ServerMessage> {
         let class = "App\\Diffyne\\Isolation";
         let data = call(class, "diffyne-isolation", "prove", json!([kind, part]), json!({"text": ""}), "r");
         let client = if part == "change" { &mut self.first } else { &mut self.second };
-        let reply = client.call(data).await?;
+        client.call(data).await
+    }
+
+    async fn run(&mut self, kind: &str, part: &str) -> anyhow::Result<String> {
+        let reply = self.reply(kind, part).await?;
         let text = reply.is_ok().then(|| reply.state()["text"].as_str().map(str::to_owned)).flatten();
         text.with_context(|| format!("{kind}, {part}: {reply}"))
     }
@@ -161,6 +166,23 @@ async fn a_call_in_a_process_of_its_own_leaves_nothing_at_all() -> anyhow::Resul
     subject.run("shutdown functions", "change").await?;
     // It runs after the answer, and before the next call.
     assert_eq!(subject.run("shutdown functions", "read").await?, "true");
+    for _ in 0..2 {
+        assert_eq!(subject.run("static variables", "read").await?, "1");
+    }
+    Ok(())
+}
+
+for_runtimes!(a_call_that_exits_still_runs_its_shutdown_functions: fast_path = FastPath, kernel = Kernel);
+async fn a_call_that_exits_still_runs_its_shutdown_functions(runtime: Runtime) -> anyhow::Result<()> {
+    let (laravel, _) = application()?;
+    let mut subject = Subject::start(pool(&laravel, runtime)).await?;
+    assert_server_error(&subject.reply("shutdown_functions", "exit").await?);
+    let runs = |file: &str| std::fs::read_to_string(laravel.path(file)).unwrap_or_default();
+    eventually("the functions have run", || runs("ended") == "1" && runs("ended too") == "1")?;
+    // Those of the next call run with it, and these no more.
+    subject.run("shutdown_functions", "change").await?;
+    assert_eq!(subject.run("shutdown_functions", "read").await?, "[0,0]");
+    assert_eq!((runs("registered"), runs("ended")), ("11".to_owned(), "11".to_owned()));
     Ok(())
 }
 
