@@ -31,7 +31,7 @@ use super::process::PhpProcess;
 use super::status::ProcessList;
 
 /// The script that a process runs: the bridge, and the loop that calls it.
-const SCRIPT: [&str; 12] = [
+const SCRIPT: [&str; 13] = [
     include_str!("../../../../deploy/php/diffyne-bridge.php"),
     include_str!("properties.php"),
     include_str!("closures.php"),
@@ -39,6 +39,7 @@ const SCRIPT: [&str; 12] = [
     include_str!("shutdown.php"),
     include_str!("loading.php"),
     include_str!("catalogue.php"),
+    include_str!("redis.php"),
     include_str!("connections.php"),
     include_str!("sandbox.php"),
     include_str!("fast_path.php"),

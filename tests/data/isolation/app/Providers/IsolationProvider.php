@@ -60,6 +60,7 @@ class IsolationProvider extends ServiceProvider
         $this->bootModern();
         $this->app['left.keeper']->kept = &$this->shared;
         Keeper::get();
+        config(['database.redis.kept' => config('database.redis.default')]);
         config(['database.connections.dying' => ['driver' => 'dying', 'database' => base_path('database/database.sqlite'), 'prefix' => '']]);
         $this->app['db']->extend('dying', static fn (array $config, string $name): SQLiteConnection => new SQLiteConnection(
             static fn () => new DyingPdo('sqlite:'.$config['database']),
@@ -67,6 +68,16 @@ class IsolationProvider extends ServiceProvider
             '',
             $config + ['name' => $name],
         ));
+        if (env('MARIADB_PORT') !== null) {
+            $maria = ['driver' => 'mysql', 'host' => '127.0.0.1', 'port' => env('MARIADB_PORT'), 'database' => 'app', 'username' => 'app', 'password' => 'x', 'charset' => 'utf8mb4', 'collation' => 'utf8mb4_general_ci', 'prefix' => ''];
+            config(['database.connections.maria' => $maria, 'database.connections.kept' => $maria]);
+            // Held as the handler of database sessions holds its connection.
+            $this->app->instance('left.maria', $this->app['db']->connection('maria'));
+            $this->app['db']->connection('kept')->statement('set @left = 1');
+        }
+        if (env('REDIS_PORT') !== null) {
+            $this->app->instance('left.redis', $this->app['redis']->connection('kept'));
+        }
         // What a provider changes holds for all calls.
         foreach (getenv('DIFFYNE_TEST_BOOT') === 'all' ? require base_path('isolation.php') : [] as $kind => $proof) {
             Proofs::run($kind, array_key_exists('boot', $proof) ? 'boot' : 'change');
