@@ -31,6 +31,7 @@ namespace Diffyne\Cluster {
     use Diffyne\VirtualDOM\PatchSerializer;
     use Diffyne\VirtualDOM\Renderer;
     use FilesystemIterator;
+    use Illuminate\Container\Container;
     use Illuminate\Contracts\Debug\ExceptionHandler;
     use Illuminate\Contracts\Foundation\Application;
     use Illuminate\Foundation\Bootstrap\BootProviders;
@@ -43,6 +44,7 @@ namespace Diffyne\Cluster {
     use Illuminate\Routing\Route;
     use Illuminate\Routing\Router;
     use Illuminate\Session\NullSessionHandler;
+    use Illuminate\Support\MessageBag;
     use Illuminate\Validation\ValidationException;
     use Illuminate\View\Factory;
     use InvalidArgumentException;
@@ -56,6 +58,7 @@ namespace Diffyne\Cluster {
     use Symfony\Component\HttpFoundation\InputBag;
     use Throwable;
     use TypeError;
+    use UnitEnum;
 
     // The php backend has loaded it already when an application loads it for another server as well.
     if (! class_exists(Bridge::class, false)) {
@@ -369,10 +372,12 @@ namespace Diffyne\Cluster {
                 // The state as it was sent: the original values of edited fields over the current ones.
                 $base = (is_array($data['base'] ?? null) ? $data['base'] : []) + $state;
                 $known = Locks::verifiedState($class, array_intersect_key($state, $this->stateProperties($class)), $base, $trust);
-                $component = app(ComponentHydrator::class)->hydrate($class, $known, (string) $data['componentId']);
-                $views = new RenderState(app('view'));
+                $component = ComponentFactory::hydrate(Services::get(ComponentHydrator::class), $class, $known, (string) $data['componentId']);
+                $views = new RenderState(Services::get('view'));
                 $views->restore();
-                $this->renderer()->snapshotComponent($component);
+                $render = in_array($head['render'] ?? null, ['new', 'both'], true) ? ComponentHtml::renderer($this->renderer()) : null;
+                $old = $render !== null && $head['render'] === 'both' ? $render($component) : null;
+                $render !== null || $this->renderer()->snapshotComponent($component);
                 if (is_array($data['errors'] ?? null)) {
                     $component->setErrorBag($data['errors']);
                 }
@@ -382,6 +387,9 @@ namespace Diffyne\Cluster {
                     $this->update($component, (string) $data['property'], $data['value'] ?? null, $state);
                 }
                 $views->restore();
+                if ($render !== null && $component->id === (string) $data['componentId']) {
+                    return self::viewReply($component, $old, $render($component), ($data['exact'] ?? false) === true);
+                }
                 $minify = config('diffyne.performance.minify_patches', true);
                 $response = app(PatchSerializer::class)->toResponse($this->renderer()->renderUpdate($component), $minify);
                 // PHP encodes a filtered list as an object, which diffyne.js cannot read.
@@ -566,10 +574,16 @@ namespace Diffyne\Cluster {
 
             private function renderer(): Renderer
             {
-                return app(Renderer::class);
+                return Services::get(Renderer::class);
             }
 
             private static function successReply(array $response): array
+            {
+                return self::reply(['outcome' => 'ok'] + self::eventsOf($response), $response);
+            }
+
+            /** What a worker is told of a response's events: those that may go to the whole cluster, and how many there are. */
+            private static function eventsOf(array $response): array
             {
                 $events = [];
                 foreach ($response['events'] ?? [] as $index => $event) {
@@ -578,9 +592,38 @@ namespace Diffyne\Cluster {
                         $events[] = ['index' => $index, 'name' => $event['name'], 'params' => $params];
                     }
                 }
-                $count = count($response['events'] ?? []);
 
-                return self::reply(['outcome' => 'ok', 'events' => $events, 'event_count' => $count], $response);
+                return ['events' => $events, 'event_count' => count($response['events'] ?? [])];
+            }
+
+            /**
+             * The parts of a response whose patches, fingerprint and signature the worker makes: both HTMLs, the state, and the
+             * rest of the JSON from behind the signature on.
+             */
+            private static function viewReply(Component $component, ?string $old, string $html, bool $isExact): array
+            {
+                $state = $component->getState();
+                $errors = $component->getErrorBag();
+                $more = array_filter(['e' => $errors->isNotEmpty() ? $errors->toArray() : [], 'q' => $component->getQueryString()]);
+                $response = array_filter(['events' => $component->getDispatchedEvents(), 'browserEvents' => $component->getBrowserEvents()]);
+                $response === [] || $component->clearDispatchedEvents();
+                $members = static fn (array $values): string => $values === [] ? '}' : ','.substr(json_encode($values, self::JSON), 1);
+                [$json, $rest] = PageState::encodable($component, $state, static function () use ($component, $state, $isExact, $more, $response, $members): array {
+                    try {
+                        return [json_encode($state, self::JSON), $members($more).$members($response)];
+                    } catch (JsonException $error) {
+                        // It names the property where it knows the reason.
+                        PageState::signature($component, $state, '', $isExact);
+                        throw $error;
+                    }
+                });
+                $locked = array_keys(array_intersect_key($state, Locks::of($component::class)['locked']));
+                $view = ['html' => strlen($html), 'state' => strlen($json), 'locked' => $locked] + ($old === null ? [] : ['old' => strlen($old)]);
+
+                return [
+                    'head' => ['outcome' => 'ok', 'view' => $view, 'memory' => memory_get_usage(true)] + self::eventsOf($response),
+                    'body' => $old.$html.$json.$rest,
+                ];
             }
 
             private static function failureReply(string $outcome, string $error, array $more = []): array
@@ -684,14 +727,16 @@ namespace Diffyne\Cluster {
             /** Makes the package's route the current one. */
             public function setCurrentRoute(Request $request, string $kind): Route
             {
+                // The package's paths have no parameters, so that what is bound once fits every request.
                 $route = clone $this->route($kind);
-                $route->setContainer(app())->bind($request);
+                $app = Container::getInstance();
+                $route->setContainer($app);
                 $request->setRouteResolver(static fn () => $route);
-                app()->instance(Route::class, $route);
+                $app->instance(Route::class, $route);
                 self::$setCurrent ??= Closure::bind(static function (Router $router, Route $route, Request $request): void {
                     [$router->current, $router->currentRequest] = [$route, $request];
                 }, null, Router::class);
-                (self::$setCurrent)(app('router'), $route, $request);
+                (self::$setCurrent)(Services::get('router'), $route, $request);
 
                 return $route;
             }
@@ -699,7 +744,7 @@ namespace Diffyne\Cluster {
             /** Gives the call's message, which is decoded already, to the request, and what middleware has added to its input. */
             public function fill(mixed $data): void
             {
-                $request = app('request');
+                $request = Services::get('request');
                 $added = $request->request->all();
                 $input = new InputBag($added === [] ? (array) $data : array_replace((array) $data, $added));
                 $request->request = $input;
@@ -725,9 +770,127 @@ namespace Diffyne\Cluster {
                 }
                 $route ??= (new Route(['POST'], $uri, ['uses' => static fn () => null, 'as' => $name]))->setRouter(app('router'));
 
-                // Compiled once, and not for each call.
                 return $route->bind(Request::create('http://localhost/'.$uri, 'POST'));
             }
+        }
+
+        /** Services of the application that are made already, without asking the container's callbacks about each. */
+        final class Services
+        {
+            private static ?Closure $find = null;
+
+            public static function get(string $name): object
+            {
+                $app = Container::getInstance();
+                self::$find ??= Closure::bind(static fn (Container $app, string $name) => $app->instances[$name] ?? $app->make($name), null, Container::class);
+
+                return (self::$find)($app, $name);
+            }
+        }
+
+        /** Hydrates components as the package does, and reads the attributes of each class once. */
+        final class ComponentFactory
+        {
+            /** What may give a new component something of its own, where a class overrides it. */
+            private const CONSTRUCTION = ['__construct', 'generateId', 'initializeProperties', 'registerEventListeners'];
+
+            /** @var array<string, ?Component> a new component of each class; null where each has to be constructed */
+            private static array $prototypes = [];
+
+            private static ?Closure $renew = null;
+
+            /** @param array<string, mixed> $state */
+            public static function hydrate(ComponentHydrator $hydrator, string $class, array $state, string $id): Component
+            {
+                if (! array_key_exists($class, self::$prototypes)) {
+                    self::$prototypes[$class] = self::prototype($hydrator, $class);
+                }
+                $prototype = self::$prototypes[$class];
+                if ($prototype === null) {
+                    return $hydrator->hydrate($class, $state, $id);
+                }
+                $component = clone $prototype;
+                self::$renew ??= Closure::bind(static function (Component $component): void {
+                    $component->errorBag = new MessageBag();
+                }, null, Component::class);
+                (self::$renew)($component);
+                $component->id = $id;
+                $component->restoreState($state);
+                $component->hydrate();
+                $component->snapshot();
+
+                return $component;
+            }
+
+            /** A new component, if a copy of it is as good as another new one. */
+            private static function prototype(ComponentHydrator $hydrator, string $class): ?Component
+            {
+                if ($hydrator::class !== ComponentHydrator::class || method_exists($class, '__clone')) {
+                    return null;
+                }
+                foreach ([...self::CONSTRUCTION, 'snapshot'] as $method) {
+                    if (! method_exists($class, $method) || (new ReflectionMethod($class, $method))->getDeclaringClass()->getName() !== Component::class) {
+                        return null;
+                    }
+                }
+                $prototype = new $class();
+                $values = get_mangled_object_vars($prototype);
+                unset($values["\0*\0errorBag"]);
+                $hasObject = false;
+                array_walk_recursive($values, static function (mixed $value) use (&$hasObject): void {
+                    $hasObject = $hasObject || (is_object($value) && ! $value instanceof UnitEnum);
+                });
+
+                return $hasObject ? null : $prototype;
+            }
+        }
+
+        /** Renders components for a worker that makes the patches. */
+        final class ComponentHtml
+        {
+            private static ?Closure $render = null;
+
+            /** @var array<string, bool> whether the package makes the response, by the renderer's class */
+            private static array $isPackage = [];
+
+            /**
+             * Renders a component as this renderer does; null where the application makes patches or responses in a way of
+             * its own.
+             */
+            public static function renderer(Renderer $renderer): ?Closure
+            {
+                self::$isPackage[$renderer::class] ??= self::isPackage($renderer);
+                if (! self::$isPackage[$renderer::class]) {
+                    return null;
+                }
+                self::$render ??= Closure::bind(
+                    static fn (Renderer $renderer, Component $component): string => $renderer->renderComponentView($component),
+                    null,
+                    Renderer::class,
+                );
+                $render = self::$render;
+
+                return static fn (Component $component): string => $render($renderer, $component);
+            }
+
+            private static function isPackage(Renderer $renderer): bool
+            {
+                foreach (['renderUpdate', 'snapshotComponent'] as $method) {
+                    $declared = (new ReflectionMethod($renderer, $method))->getDeclaringClass();
+                    if ($declared->getName() !== Renderer::class && ! $declared->implementsInterface(PackageRenderer::class)) {
+                        return false;
+                    }
+                }
+
+                // Patches with long names are for readers, who see the package's own.
+                return method_exists($renderer, 'renderComponentView') && app(PatchSerializer::class)::class === PatchSerializer::class
+                    && config('diffyne.performance.minify_patches', true);
+            }
+        }
+
+        /** Marks our own extension of the package's renderer. */
+        interface PackageRenderer
+        {
         }
 
         /** What a view factory holds while it renders. All renderings of a call begin with the same. */
@@ -1002,7 +1165,7 @@ namespace Diffyne\Cluster {
                     return $renderer;
                 }
 
-                return new class () extends Renderer {
+                return new class () extends Renderer implements PackageRenderer {
                     public function renderInitial(Component $component): array
                     {
                         $rendered = parent::renderInitial($component);

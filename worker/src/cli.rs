@@ -247,9 +247,13 @@ fn backend(settings: &WorkerSettings, engine: &Arc<Engine>) -> anyhow::Result<Ar
     let signer = || settings.signer.clone();
     Ok(match settings.components.clone() {
         Components::Native => Arc::new(NativeBackend::new(Arc::clone(engine))),
-        Components::Php(php) => PhpBackend::start(php, settings.status_ttl, signer(), settings.debug)
-            .context("cannot start the pool of PHP processes")?,
-        Components::Application(application) => UpstreamBackend::start(application, signer(), settings.debug),
+        Components::Php(php) => {
+            PhpBackend::start(php, &settings.rendering, settings.status_ttl, signer(), settings.debug)
+                .context("cannot start the pool of PHP processes")?
+        }
+        Components::Application(application) => {
+            UpstreamBackend::start(application, &settings.rendering, signer(), settings.debug)
+        }
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A setting has one name (`DIFFYNE_WS_PORT`), from which its TOML key (`ws_port`) and its flag (`--ws-port`) follow.
 //! It is declared once, with its default, help and type, in the `settings!` block of the struct that gets its value:
-//! [`gateway`], [`upload`], [`worker`], [`php`], [`application`] and [`common`]. `--help`, `check-config`,
+//! [`gateway`], [`upload`], [`worker`], [`php`], [`application`], [`rendering`] and [`common`]. `--help`, `check-config`,
 //! `docs/settings.md` and `deploy/diffyne.env.example` are made from these declarations.
 //!
 //! [`Layers`] knows where each value came from, so that an error names the setting, its source and what is allowed.
@@ -18,6 +18,7 @@ mod flags;
 pub mod gateway;
 mod layers;
 pub mod php;
+pub mod rendering;
 mod source;
 mod spec;
 pub mod upload;

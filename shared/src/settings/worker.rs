@@ -16,6 +16,7 @@ use super::declare::settings;
 use super::error::SettingsError;
 use super::layers::Layers;
 use super::php::{DIFFYNE_APP, PhpSettings};
+use super::rendering::RenderingSettings;
 use super::spec::Spec;
 use super::upload::UploadStoreSettings;
 use crate::rpc::Endpoint;
@@ -34,6 +35,7 @@ pub fn specs() -> Vec<&'static Spec> {
         HttpSettings::SPECS,
         FastCgiSettings::SPECS,
         &[&DIFFYNE_BACKEND_PREFIX],
+        RenderingSettings::SPECS,
         RedisSettings::SPECS,
         LogSettings::SPECS,
     ];
@@ -117,6 +119,8 @@ settings! {
         signer: Signer = signer;
         /// File uploads for components in Rust; none: the worker takes none.
         uploads: Option<UploadStoreSettings> = UploadStoreSettings::read;
+        /// Patches of an application's components.
+        rendering: RenderingSettings = RenderingSettings::read;
         /// Redis.
         redis: RedisSettings = RedisSettings::read;
         /// Logs.

@@ -60,6 +60,13 @@ impl SigningKey {
         if bytes.is_empty() { Err(KeyError::Empty) } else { Ok(bytes) }
     }
 
+    /// Bytes for another use than signing.
+    pub(super) fn derived(&self, purpose: &[u8]) -> [u8; 32] {
+        let mut mac = self.state.clone();
+        mac.update(purpose);
+        mac.finalize().into_bytes().into()
+    }
+
     pub(super) fn mac(&self, canonical: &str, component_id: &str) -> Hmac<Sha256> {
         let mut mac = self.state.clone();
         mac.update(canonical.as_bytes());

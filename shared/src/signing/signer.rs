@@ -80,6 +80,11 @@ impl Signer {
         to_hex(&self.keys[0].mac(&canonical, component_id).finalize().into_bytes())
     }
 
+    /// A key for another use than signing, derived from the key that signs.
+    pub fn derived_key(&self, purpose: &[u8]) -> [u8; 32] {
+        self.keys[0].derived(purpose)
+    }
+
     /// Whether a message of this purpose needs a signature.
     pub fn wants(&self, purpose: Purpose) -> bool {
         match self.verify {

@@ -75,7 +75,10 @@ impl Target {
     }
 }
 
-/// Feeds a target for a while, on a small stack, and counts the inputs. A finding is kept in a file that the error
+/// A busy machine does not make a run of no use.
+const INPUTS_MIN: u64 = 100;
+
+/// Feeds a target for a while, on a small stack, and with some inputs however long they take; counts them. A finding is kept in a file that the error
 /// names. An overflow of the stack ends the process; `diffyne-fuzz-<target>-last` has its input.
 pub fn fuzz(target: Target, time: Duration, seed: u64) -> anyhow::Result<u64> {
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || feed(target, time, seed))?;
@@ -89,7 +92,7 @@ fn feed(target: Target, time: Duration, seed: u64) -> anyhow::Result<u64> {
     let (started, mut count) = (Instant::now(), 0);
     // Each seed as it is, and then changed.
     let mut inputs: Vec<Vec<u8>> = seeds.clone();
-    while started.elapsed() < time {
+    while started.elapsed() < time || count < INPUTS_MIN {
         let input = inputs.pop().unwrap_or_else(|| mutate(&mut random, &seeds));
         if input.len() > NESTED_MAX / 2 {
             std::fs::write(std::env::temp_dir().join(format!("diffyne-fuzz-{}-last", target.name())), &input)?;

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 
 use diffyne_shared::rpc::{CallKind, Outcome, SessionChange, Transport};
+use diffyne_shared::signing::Signer;
 use diffyne_shared::telemetry::{self, LogThrottle};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::names::{self, CallNames, KnownNames};
+use super::rendering::{RenderedComponent, Rendering, ViewParts};
 use crate::call::{BroadcastEvent, CallError, CallResult, redirect};
 
 /// Limits log lines about failed and refused calls: anybody can cause them.
@@ -38,6 +40,8 @@ pub struct BridgeReply {
     session: Option<SessionChange>,
     /// Length of the body in bytes, where the body does not come in a frame.
     length: Option<usize>,
+    /// The parts of the body, where the worker has asked for them; otherwise the body is the client's JSON.
+    view: Option<ViewParts>,
 }
 
 /// An event that may go to the whole cluster.
@@ -62,6 +66,13 @@ pub(super) struct CallInfo<'a> {
     /// Whether clients may see exceptions.
     pub(super) debug: bool,
     pub(super) known_names: &'a KnownNames,
+    pub(super) rendering: &'a Rendering,
+    pub(super) signer: &'a Signer,
+    pub(super) component_id: &'a str,
+    /// Whether the page's script returns integers as it got them.
+    pub(super) is_exact: bool,
+    /// The HTML that the client shows, where PHP was not asked to render it.
+    pub(super) shown: Option<&'a str>,
 }
 
 impl BridgeReply {
@@ -131,18 +142,31 @@ impl BridgeReply {
         self.outcome == "ok"
     }
 
-    /// The call's result. `body` is the client's JSON of a successful call.
+    /// The call's result. `body` is the client's JSON of a successful call, or the parts of it.
     pub(super) fn into_result(self, body: Vec<u8>, call: &CallInfo<'_>) -> CallResult {
         if !self.is_ok() {
             return self.into_failure(call);
         }
-        match body_error(&body) {
-            Some(error) => {
-                let Self { component, method, .. } = self;
-                Self { component, method, ..Self::broken(error) }.into_failure(call)
+        match self.client_json(body, call) {
+            Ok(body) => self.into_success(body, call),
+            Err(error) => {
+                let Self { component, method, set_cookie, session, .. } = self;
+                Self { component, method, set_cookie, session, ..Self::default() }.fail(&error, call)
             }
-            None => self.into_success(body, call),
         }
+    }
+
+    fn client_json(&self, body: Vec<u8>, call: &CallInfo<'_>) -> Result<Vec<u8>, CallError> {
+        let Some(parts) = &self.view else {
+            return body_error(&body).map_or(Ok(body), |error| Err(CallError::Exception(error)));
+        };
+        let component = RenderedComponent {
+            class: &self.component,
+            id: call.component_id,
+            is_exact: call.is_exact,
+            shown: call.shown,
+        };
+        call.rendering.response(parts, &body, component, call.signer)
     }
 
     fn into_success(self, body: Vec<u8>, call: &CallInfo<'_>) -> CallResult {
@@ -163,10 +187,15 @@ impl BridgeReply {
     }
 
     fn into_failure(self, call: &CallInfo<'_>) -> CallResult {
+        let error = self.call_error();
+        self.fail(&error, call)
+    }
+
+    fn fail(self, error: &CallError, call: &CallInfo<'_>) -> CallResult {
         let names = self.names(call);
-        let (error, place) = (self.call_error(), self.place(&names));
+        let place = self.place(&names);
         error.warn_if_unsigned(&names.class);
-        log(&error, &names, &place, call.request_id);
+        log(error, &names, &place, call.request_id);
         CallResult {
             class: names.class,
             method: names.method,
@@ -174,7 +203,7 @@ impl BridgeReply {
             status: error.status(call.kind),
             data: error.response(call.kind, call.transport, call.debug, &place).to_string().into_bytes(),
             // The cookies of a session that has ended would replace newer ones.
-            set_cookie: if error == CallError::SessionEnded { Vec::new() } else { self.set_cookie },
+            set_cookie: if *error == CallError::SessionEnded { Vec::new() } else { self.set_cookie },
             session: self.session.unwrap_or_default(),
             ..CallResult::default()
         }

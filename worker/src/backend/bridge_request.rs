@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use diffyne_shared::rpc::{CallKind, SESSION_HEADER, Transport};
 use serde::Serialize;
 
+use super::rendering::RenderRequest;
 use crate::call::message::LockCoverage;
 use crate::call::{ClientInfo, Job, cookies};
 
@@ -47,10 +48,13 @@ pub(super) struct BridgeRequest<'a> {
     /// `required`: the call must not run without the session that its connection has brought.
     #[serde(skip_serializing_if = "str::is_empty")]
     session: &'a str,
+    /// What the worker makes itself of what PHP renders.
+    #[serde(skip_serializing_if = "RenderRequest::is_default")]
+    render: RenderRequest,
 }
 
 /// The head of a call.
-pub(super) fn head<'a>(job: &'a Job, coverage: &'a LockCoverage) -> BridgeRequest<'a> {
+pub(super) fn head<'a>(job: &'a Job, coverage: &'a LockCoverage, render: RenderRequest) -> BridgeRequest<'a> {
     let client = &job.client;
     let (mut host, mut scheme, mut session) = (None, None, "");
     let mut headers: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(FORWARDED.len() + 4);
@@ -90,6 +94,7 @@ pub(super) fn head<'a>(job: &'a Job, coverage: &'a LockCoverage) -> BridgeReques
         headers,
         cookie: cookies::header(&client.headers),
         session,
+        render,
     }
 }
 
@@ -125,7 +130,7 @@ mod tests {
             deadline: std::time::Instant::now(),
             request_id: "r-1".to_owned(),
         };
-        let head = head(&job, &LockCoverage::Nothing);
+        let head = head(&job, &LockCoverage::Nothing, RenderRequest::default());
         assert_eq!((head.host, head.scheme, head.cookie.as_str()), ("shop.test", "https", "a=1; a=2"));
         let names: Vec<&str> = head.headers.iter().map(|(name, _)| *name).collect();
         let ours = ["x-diffyne-transport", "x-diffyne-client-id", "x-request-id", "traceparent"];

@@ -1,13 +1,15 @@
 //! Backends run calls: components written in Rust (`native`), or a Laravel application.
 //!
 //! The application runs in a pool of PHP processes (`php`) or behind a server of its own (`upstream`, over HTTP or
-//! FastCGI). `bridge_reply` turns the replies of both into results.
+//! FastCGI). `bridge_reply` turns the replies of both into results; `rendering` makes patches of
+//! what PHP has rendered.
 
 mod bridge_reply;
 mod bridge_request;
 mod names;
 pub mod native;
 pub(crate) mod php;
+mod rendering;
 pub mod upstream;
 mod verification;
 

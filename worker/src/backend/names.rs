@@ -92,7 +92,14 @@ mod tests {
 
     fn verified<'a>(class: &'a str, member: &'a str) -> VerifiedCall<'a> {
         let coverage = crate::call::message::LockCoverage::Nothing;
-        VerifiedCall { id: "c".into(), class: class.into(), member: member.into(), method: member.into(), coverage }
+        VerifiedCall {
+            id: "c".into(),
+            class: class.into(),
+            member: member.into(),
+            method: member.into(),
+            coverage,
+            ..VerifiedCall::grant()
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The client's message, and the check of its signatures.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use diffyne_shared::rpc::{CallKind, Transport};
 use diffyne_shared::signing::{LockedValues, Purpose, SignatureParts, Signer, Verdict};
@@ -42,6 +43,9 @@ pub(crate) struct CallMessage<'a> {
     pub(crate) lock: MessageField<'a>,
     #[serde(default)]
     pub(crate) query_params: Value,
+    /// The fingerprint of the last answer, as the client got it.
+    #[serde(borrow, default)]
+    fingerprint: MessageField<'a>,
     /// True where the page's script returns integers as it got them.
     #[serde(default)]
     exact: Value,
@@ -74,6 +78,8 @@ struct DeepMessage<'a> {
     #[serde(borrow, default)]
     query_params: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    fingerprint: MessageField<'a>,
+    #[serde(borrow, default)]
     exact: Option<&'a RawValue>,
 }
 
@@ -93,6 +99,7 @@ impl<'a> DeepMessage<'a> {
             base: value(self.base)?,
             lock: self.lock,
             query_params: value(self.query_params)?,
+            fingerprint: self.fingerprint,
             exact: value(self.exact)?,
         })
     }
@@ -205,7 +212,7 @@ pub(crate) enum LockCoverage {
 }
 
 impl LockCoverage {
-    fn of(message: &CallMessage<'_>, id: &str, signer: &Signer) -> Self {
+    fn of(message: &CallMessage<'_>, id: &str, signer: &Signer, state_check: &StateCheck<'_>) -> Self {
         let class = message.component_class.get().unwrap_or_default();
         let Some(signature) = message.signature.get() else { return Self::Nothing };
         let lock = message.lock.get().or(SignatureParts::of(signature).lock);
@@ -215,7 +222,11 @@ impl LockCoverage {
         {
             return Self::Names(names);
         }
-        if signer.covers(&message.base(), id, signature) { Self::WholeState } else { Self::Nothing }
+        let is_covered = match message.base() {
+            Cow::Borrowed(_) => state_check.is_covered(),
+            Cow::Owned(base) => signer.covers(&base, id, signature),
+        };
+        if is_covered { Self::WholeState } else { Self::Nothing }
     }
 
     /// Which parameters of a mount the page's server has signed.
@@ -242,6 +253,26 @@ impl Serialize for LockCoverage {
     }
 }
 
+/// Whether the signature covers the state as it was sent, found out once at most.
+struct StateCheck<'a> {
+    message: &'a CallMessage<'a>,
+    signer: &'a Signer,
+    result: OnceCell<bool>,
+}
+
+impl<'a> StateCheck<'a> {
+    fn new(message: &'a CallMessage<'a>, signer: &'a Signer) -> Self {
+        Self { message, signer, result: OnceCell::new() }
+    }
+
+    fn is_covered(&self) -> bool {
+        *self.result.get_or_init(|| {
+            let (id, signature) = (self.message.component_id.get(), self.message.signature.get());
+            id.zip(signature).is_some_and(|(id, signature)| self.signer.covers(&self.message.state, id, signature))
+        })
+    }
+}
+
 /// A message that may be run: it is complete, and its state is signed where that is required.
 #[derive(Debug)]
 pub(crate) struct VerifiedCall<'a> {
@@ -253,6 +284,12 @@ pub(crate) struct VerifiedCall<'a> {
     pub(crate) method: Cow<'a, str>,
     /// Which locked values the message's signatures cover.
     pub(crate) coverage: LockCoverage,
+    /// The fingerprint of the last answer that the client has applied.
+    pub(crate) fingerprint: Cow<'a, str>,
+    /// Whether the state is the one of that answer: no field holds an unsent edit.
+    pub(crate) is_unedited: bool,
+    /// Whether the page's script returns integers as it got them.
+    pub(crate) is_exact: bool,
 }
 
 impl<'a> VerifiedCall<'a> {
@@ -278,9 +315,15 @@ impl<'a> VerifiedCall<'a> {
             }
             CallKind::Update => (Purpose::Update, message.property.get().ok_or_else(|| missing("Property"))?, "update"),
             CallKind::Mount => {
-                let (member, method) = ("mount".into(), "mount".into());
-                let coverage = LockCoverage::of_params(message, class, signer);
-                return Ok(Self { id: id.into(), class: class.into(), member, method, coverage });
+                return Ok(Self {
+                    id: id.into(),
+                    class: class.into(),
+                    member: "mount".into(),
+                    method: "mount".into(),
+                    coverage: LockCoverage::of_params(message, class, signer),
+                    is_exact: message.is_exact(),
+                    ..VerifiedCall::grant()
+                });
             }
             CallKind::Grant => return Ok(VerifiedCall::grant()),
         };
@@ -293,8 +336,21 @@ impl<'a> VerifiedCall<'a> {
         if signer.wants(purpose) && message.signature.get().is_none() {
             return Err(CallError::Invalid("Missing state signature".to_owned()));
         }
-        let coverage = verified_coverage(message, purpose, signer, locked)?;
-        Ok(Self { id: id.into(), class: class.into(), member: member.into(), method: method.into(), coverage })
+        let state_check = StateCheck::new(message, signer);
+        let coverage = verified_coverage(message, purpose, signer, locked, &state_check)?;
+        let fingerprint = message.fingerprint.get().unwrap_or_default();
+        // Only a fingerprint of a worker's answer tells what the client shows.
+        let is_unedited = fingerprint.contains('.') && message.base.is_null() && state_check.is_covered();
+        Ok(Self {
+            id: id.into(),
+            class: class.into(),
+            member: member.into(),
+            method: method.into(),
+            coverage,
+            fingerprint: fingerprint.into(),
+            is_unedited,
+            is_exact: message.is_exact(),
+        })
     }
 
     /// A grant request: it names its classes itself and has no state.
@@ -305,6 +361,9 @@ impl<'a> VerifiedCall<'a> {
             member: "grant".into(),
             method: "grant".into(),
             coverage: LockCoverage::Nothing,
+            fingerprint: "".into(),
+            is_unedited: false,
+            is_exact: false,
         }
     }
 
@@ -316,6 +375,9 @@ impl<'a> VerifiedCall<'a> {
             member: owned(self.member),
             method: owned(self.method),
             coverage: self.coverage,
+            fingerprint: owned(self.fingerprint),
+            is_unedited: self.is_unedited,
+            is_exact: self.is_exact,
         }
     }
 }
@@ -326,15 +388,17 @@ fn verified_coverage(
     purpose: Purpose,
     signer: &Signer,
     locked: LockedProperties<'_>,
+    state_check: &StateCheck<'_>,
 ) -> Result<LockCoverage, CallError> {
     let id = message.component_id.get().unwrap_or_default();
     let coverage = match (signer.locked_values(), locked) {
         (LockedValues::Upstream, _) => LockCoverage::Upstream,
         (LockedValues::Signed, LockedProperties::Known([])) => LockCoverage::Nothing,
-        (LockedValues::Signed, _) => LockCoverage::of(message, id, signer),
+        (LockedValues::Signed, _) => LockCoverage::of(message, id, signer, state_check),
     };
     let signature = message.signature.get();
     let verdict = match locked {
+        _ if signer.wants(purpose) && state_check.is_covered() => Verdict::Accepted,
         LockedProperties::Known(names) => signer.judge(purpose, &message.state, id, signature, names),
         LockedProperties::Unknown => signer.judge(purpose, &message.state, id, signature, coverage.names()),
     };

@@ -8,7 +8,7 @@
 
 pub(crate) mod client;
 pub(crate) mod cookies;
-mod deep_json;
+pub(crate) mod deep_json;
 pub(crate) mod error;
 pub(crate) mod message;
 pub(crate) mod page_values;

@@ -27,6 +27,9 @@ namespace Diffyne\Cluster\Loop {
         /** Open files, sockets and pipes that a process may have beyond those after its start. */
         private const DESCRIPTORS_MAX = 64;
 
+        /** How long paths may be remembered. */
+        private const REALPATH_NANOSECONDS = 1_000_000_000;
+
         /** Settings of extensions that an application of Laravel's does not use, or that affect nothing later. */
         private const INI_IGNORED = '/^(?:session|mysqli?|mysqlnd|soap|odbc|pgsql|opcache\.(?!enable$)|redis|igbinary|cli|phar|url_rewriter|browscap
             |highlight|unserialize_callback|xmlrpc|filter|exif|sqlite3|ffi|sysv|tidy|uploadprogress|apc)[._]?/x';
@@ -305,9 +308,15 @@ namespace Diffyne\Cluster\Loop {
                     },
                 ],
                 'caches' => [
-                    'about' => 'the stat and realpath caches: a file that changed, a link that moved',
+                    'about' => 'the stat cache (a file that changed); once a second the realpath cache (a link that moved)',
                     'capture' => static fn () => null,
-                    'restore' => static fn () => clearstatcache(true),
+                    'restore' => static function (): void {
+                        // A path is resolved again after a second. php-fpm remembers it for two minutes.
+                        static $next = 0;
+                        $now = hrtime(true);
+                        clearstatcache($now >= $next);
+                        $now >= $next && $next = $now + self::REALPATH_NANOSECONDS;
+                    },
                 ],
                 'last_error' => [
                     'about' => '`error_get_last()`',

@@ -9,6 +9,7 @@ namespace Diffyne\Cluster\Loop {
 
     use Closure;
     use Diffyne\Cluster\Bridge;
+    use Diffyne\Cluster\Services;
     use Illuminate\Contracts\Http\Kernel;
     use Illuminate\Cookie\Middleware\AddQueuedCookiesToResponse;
     use Illuminate\Cookie\Middleware\EncryptCookies;
@@ -52,6 +53,9 @@ namespace Diffyne\Cluster\Loop {
 
         private Response $response;
 
+        /** Sets which proxies are trusted, which the request before may have changed. */
+        private ?object $trustProxies = null;
+
         private Closure $decrypt;
 
         private Closure $encrypt;
@@ -69,6 +73,7 @@ namespace Diffyne\Cluster\Loop {
             $this->maintenance = $app->maintenanceMode();
             $this->response = new Response('', 204);
             $this->keepAlive = new SessionKeepAlive();
+            $this->trustProxies = isset($this->middleware[TrustProxies::class]) ? $app->make($this->middleware[TrustProxies::class]) : null;
             $this->decrypt = Closure::bind(static fn ($cookies, $request) => $cookies->decrypt($request), null, EncryptCookies::class);
             $this->encrypt = Closure::bind(static fn ($cookies, $response) => $cookies->encrypt($response), null, EncryptCookies::class);
             $this->addCookie = Closure::bind(static fn ($start, $response, $session) => $start->addCookieToResponse($response, $session), null, StartSession::class);
@@ -151,15 +156,13 @@ namespace Diffyne\Cluster\Loop {
                 $withSession ? static fn () => $app['session']->driver() : null,
             );
             $app->instance('request', $request);
-            if (isset($this->middleware[TrustProxies::class])) {
-                $app->make($this->middleware[TrustProxies::class])->handle($request, static fn () => null);
-            }
+            $this->trustProxies?->handle($request, static fn () => null);
             $this->sandbox->requestReceived($request);
             $route = $endpoint->setCurrentRoute($request, $head['kind']);
-            $events = $app['events'];
+            $events = Services::get('events');
             $events->hasListeners(RouteMatched::class) && $events->dispatch(new RouteMatched($route, $request));
             if (isset($this->middleware[ShareErrorsFromSession::class])) {
-                $app['view']->share('errors', new LazyErrors(static fn () => $app['session']->get('errors')));
+                Services::get('view')->share('errors', new LazyErrors(static fn () => $app['session']->get('errors')));
             }
             $reply = $this->bridge->run($head, $payload);
             // Hardly any call sets a cookie, and only then does anybody need a response of its own.
@@ -178,7 +181,7 @@ namespace Diffyne\Cluster\Loop {
 
         private function queuedCookies(): array
         {
-            return $this->sandbox->isResolved('cookie') ? $this->app['cookie']->getQueuedCookies() : [];
+            return $this->sandbox->isResolved('cookie') ? Services::get('cookie')->getQueuedCookies() : [];
         }
 
         private function setCookies(Response $response, array &$reply): void
@@ -246,7 +249,8 @@ namespace Diffyne\Cluster\Loop {
             guarded(fn () => $this->renewSession($head));
             guarded(function (): void {
                 $class = Terminating::class;
-                $this->app['events']->hasListeners($class) && class_exists($class) && $this->app['events']->dispatch(new $class());
+                $events = Services::get('events');
+                $events->hasListeners($class) && class_exists($class) && $events->dispatch(new $class());
             });
             $deferred = 'Illuminate\Foundation\Http\Middleware\InvokeDeferredCallbacks';
             if (isset($this->middleware[$deferred]) && $this->sandbox->isResolved('Illuminate\Support\Defer\DeferredCallbackCollection')) {
@@ -261,7 +265,7 @@ namespace Diffyne\Cluster\Loop {
             if (! isset($this->middleware[StartSession::class])) {
                 return;
             }
-            $cookie = $head['cookies'][(string) $this->app['config']->get('session.cookie')] ?? null;
+            $cookie = $head['cookies'][(string) Services::get('config')->get('session.cookie')] ?? null;
             if (! is_string($cookie) || ! $this->storesSessions() || ! $this->keepAlive->isDue($key = md5($cookie, true), time())) {
                 return;
             }

@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use diffyne_shared::settings::php::PhpSettings;
+use diffyne_shared::settings::rendering::RenderingSettings;
 use diffyne_shared::signing::Signer;
 use prometheus::Registry;
 use tokio::sync::mpsc;
@@ -40,6 +41,7 @@ use tokio::task::LocalSet;
 
 use super::bridge_reply::CallInfo;
 use super::names::KnownNames;
+use super::rendering::Rendering;
 use super::verification::{locked_feature, verify};
 use super::{Backend, bridge_request};
 use crate::call::{BoxFuture, CallResult, Job};
@@ -65,6 +67,7 @@ pub(crate) struct PhpBackend {
     signer: ArcSwap<Signer>,
     debug: bool,
     known_names: KnownNames,
+    rendering: Arc<Rendering>,
 }
 
 impl PhpBackend {
@@ -73,17 +76,21 @@ impl PhpBackend {
     /// The connection's status stays in the application's cache for `status_ttl` after its last refresh.
     pub(crate) fn start(
         settings: PhpSettings,
+        rendering: &RenderingSettings,
         status_ttl: Duration,
         signer: Signer,
         debug: bool,
     ) -> std::io::Result<Arc<Self>> {
+        let rendering = Rendering::new(rendering, &signer);
+        let swept = Arc::clone(&rendering);
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let dispatcher = Dispatcher::new(&settings, SPARE_PROCESSES, PoolMetrics::new());
         let supervised = Arc::clone(&dispatcher);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("php-pool".to_owned()).spawn(move || {
-            let supervisor = supervise(settings, status_ttl, supervised, received);
-            LocalSet::new().block_on(&runtime, supervisor);
+            let local = LocalSet::new();
+            local.spawn_local(swept.sweep());
+            local.block_on(&runtime, supervise(settings, status_ttl, supervised, received));
         })?;
         Ok(Arc::new(Self {
             commands,
@@ -91,15 +98,18 @@ impl PhpBackend {
             signer: ArcSwap::from_pointee(signer),
             debug,
             known_names: KnownNames::default(),
+            rendering,
         }))
     }
 
     async fn run_call(&self, job: Job) -> CallResult {
-        let verified = match verify(&job, &self.signer.load()) {
+        let signer = self.signer.load_full();
+        let verified = match verify(&job, &signer) {
             Ok(verified) => verified,
             Err(refused) => return *refused,
         };
-        let head = bridge_request::head(&job, &verified.coverage);
+        let (render, shown) = self.rendering.request(job.kind, &verified);
+        let head = bridge_request::head(&job, &verified.coverage, render);
         let label = CallLabel { class: &verified.class, method: &verified.method, request_id: &job.request_id };
         let (reply, body) = self.dispatcher.run(&label, &head, &job.payload, job.deadline).await;
         let call = CallInfo {
@@ -110,6 +120,11 @@ impl PhpBackend {
             request_id: &job.request_id,
             debug: self.debug,
             known_names: &self.known_names,
+            rendering: &self.rendering,
+            signer: &signer,
+            component_id: &verified.id,
+            is_exact: verified.is_exact,
+            shown: shown.as_deref(),
         };
         reply.into_result(body, &call)
     }
@@ -154,6 +169,7 @@ impl Backend for PhpBackend {
 
     fn register_metrics(&self, registry: &Registry) {
         self.dispatcher.metrics.register(registry);
+        self.rendering.register_metrics(registry);
     }
 
     fn gateways(&self, connected: usize, draining: bool) {

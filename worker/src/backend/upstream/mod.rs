@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use diffyne_shared::rpc::CallKind;
 use diffyne_shared::settings::application::{ApplicationSettings, ServerSettings};
+use diffyne_shared::settings::rendering::RenderingSettings;
 use diffyne_shared::signing::Signer;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use prometheus::Registry;
 use serde::Serialize;
 use serde_json::json;
 
@@ -26,6 +28,7 @@ use super::Backend;
 use super::bridge_reply::{BridgeReply, CallInfo};
 use super::bridge_request::{self, BridgeRequest};
 use super::names::KnownNames;
+use super::rendering::{RenderRequest, Rendering};
 use super::verification::{locked_feature, verify};
 use crate::call::message::VerifiedCall;
 use crate::call::{BoxFuture, CallResult, Job};
@@ -65,15 +68,23 @@ pub struct UpstreamBackend {
     signer: ArcSwap<Signer>,
     debug: bool,
     known_names: KnownNames,
+    rendering: Arc<Rendering>,
 }
 
 impl UpstreamBackend {
     /// Connects to an application and probes it for the bridge. Must be called within a runtime, on which its task runs.
-    pub fn start(settings: ApplicationSettings, signer: Signer, debug: bool) -> Arc<Self> {
+    pub fn start(
+        settings: ApplicationSettings,
+        rendering: &RenderingSettings,
+        signer: Signer,
+        debug: bool,
+    ) -> Arc<Self> {
         let transport: Box<dyn UpstreamTransport> = match &settings.server {
             ServerSettings::Http(http) => Box::new(HttpTransport::new(http)),
             ServerSettings::FastCgi(fast_cgi) => Box::new(FastCgiTransport::new(fast_cgi)),
         };
+        let rendering = Rendering::new(rendering, &signer);
+        tokio::spawn(Arc::clone(&rendering).sweep());
         let backend = Arc::new(Self {
             settings,
             transport,
@@ -81,6 +92,7 @@ impl UpstreamBackend {
             signer: ArcSwap::from_pointee(signer),
             debug,
             known_names: KnownNames::default(),
+            rendering,
         });
         let probed = Arc::downgrade(&backend);
         tokio::spawn(async move {
@@ -154,10 +166,12 @@ impl UpstreamBackend {
     }
 
     async fn run_call(&self, job: Job) -> CallResult {
-        let verified = match verify(&job, &self.signer.load()) {
+        let signer = self.signer.load_full();
+        let verified = match verify(&job, &signer) {
             Ok(verified) => verified,
             Err(refused) => return *refused,
         };
+        let (render, shown) = self.rendering.request(job.kind, &verified);
         let request_id = job.request_id.clone();
         let call = CallInfo {
             kind: job.kind,
@@ -167,10 +181,15 @@ impl UpstreamBackend {
             request_id: &request_id,
             debug: self.debug,
             known_names: &self.known_names,
+            rendering: &self.rendering,
+            signer: &signer,
+            component_id: &verified.id,
+            is_exact: verified.is_exact,
+            shown: shown.as_deref(),
         };
         let deadline = job.deadline;
         let result = match (self.route(), job.kind) {
-            (CallRoute::Bridge, _) => self.call_bridge(&job, &verified).await,
+            (CallRoute::Bridge, _) => self.call_bridge(&job, &verified, render).await,
             (_, CallKind::Grant) => {
                 tracing::warn!("grants need the bridge, which the application has not loaded");
                 Ok((BridgeReply::broken("the application has not loaded the bridge".to_owned()), Vec::new()))
@@ -189,8 +208,13 @@ impl UpstreamBackend {
         reply.into_result(body, &call)
     }
 
-    async fn call_bridge(&self, job: &Job, verified: &VerifiedCall<'_>) -> Result<(BridgeReply, Vec<u8>), String> {
-        let mut head = bridge_request::head(job, &verified.coverage);
+    async fn call_bridge(
+        &self,
+        job: &Job,
+        verified: &VerifiedCall<'_>,
+        render: RenderRequest,
+    ) -> Result<(BridgeReply, Vec<u8>), String> {
+        let mut head = bridge_request::head(job, &verified.coverage, render);
         let (headers, secure) = (headers(&mut head, job.kind), head.scheme == "https");
         let request = bridge_post(&head, &job.payload, headers, &job.client.ip, secure);
         let response = self.send(request, job.deadline).await?;
@@ -208,7 +232,7 @@ impl UpstreamBackend {
     }
 
     async fn call_endpoint(&self, job: Job, verified: &VerifiedCall<'_>) -> Result<(BridgeReply, Vec<u8>), String> {
-        let mut head = bridge_request::head(&job, &verified.coverage);
+        let mut head = bridge_request::head(&job, &verified.coverage, RenderRequest::default());
         let (headers, secure) = (headers(&mut head, job.kind), head.scheme == "https");
         let path = if job.kind == CallKind::Mount { "/update/lazy" } else { "/update" };
         let path = format!("{}{path}", self.settings.prefix);
@@ -305,6 +329,10 @@ impl Backend for UpstreamBackend {
             CallRoute::Endpoint => Some("endpoint".to_owned()),
         };
         route.into_iter().chain(locked_feature(&self.signer.load())).collect()
+    }
+
+    fn register_metrics(&self, registry: &Registry) {
+        self.rendering.register_metrics(registry);
     }
 
     fn set_signer(&self, signer: &Signer) {

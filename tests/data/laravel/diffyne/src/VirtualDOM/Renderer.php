@@ -18,7 +18,7 @@ class Renderer
 
     public function snapshotComponent(Component $component): void
     {
-        $this->snapshots[$component->id] = $this->html($component);
+        $this->snapshots[$component->id] = $this->renderComponentView($component);
     }
 
     public function clearAllSnapshots(): void
@@ -28,14 +28,14 @@ class Renderer
 
     public function renderInitial(Component $component): array
     {
-        $html = $this->html($component);
+        $html = $this->renderComponentView($component);
 
         return ['html' => $html, 'eventListeners' => $component->getEventListeners()] + $this->state($component);
     }
 
     public function renderUpdate(Component $component): array
     {
-        $html = $this->html($component);
+        $html = $this->renderComponentView($component);
         $same = ($this->snapshots[$component->id] ?? null) === $html;
 
         return $this->state($component) + [
@@ -59,7 +59,7 @@ class Renderer
         ];
     }
 
-    private function html(Component $component): string
+    protected function renderComponentView(Component $component): string
     {
         $view = $component->render();
 
