@@ -633,7 +633,6 @@ namespace Diffyne\Cluster {
                 $errors = $component->getErrorBag();
                 $more = array_filter(['e' => $errors->isNotEmpty() ? $errors->toArray() : [], 'q' => $component->getQueryString()]);
                 $response = array_filter(['events' => $component->getDispatchedEvents(), 'browserEvents' => $component->getBrowserEvents()]);
-                $response === [] || $component->clearDispatchedEvents();
                 $members = static fn (array $values): string => $values === [] ? '}' : ','.substr(json_encode($values, self::JSON), 1);
                 [$json, $rest] = PageState::encodable($component, $state, static function () use ($component, $state, $isExact, $more, $response, $members): array {
                     try {

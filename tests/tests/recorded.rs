@@ -148,6 +148,11 @@ fn check(case: &Value, mut answer: ServerMessage, status: Option<u16>, php: bool
             answer.data_mut()["c"]["sig"] = own;
         }
     }
+    if php && let Some(fingerprint) = answer["c"]["f"].as_str() {
+        // The state's, and a tag of the HTML behind it.
+        let own = fingerprint.split_once('.').unwrap_or_else(|| panic!("{name}: {fingerprint}")).0.into();
+        answer.data_mut()["c"]["f"] = own;
+    }
     let recorded = |socket: bool| if socket { &case["socket"]["data"] } else { &case["ajax"]["body"] };
     if let Some(Ours(expected_status, text, kind)) = ours(name, socket, php) {
         let upstream = recorded(socket);

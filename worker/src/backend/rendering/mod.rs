@@ -243,7 +243,13 @@ mod tests {
         ViewParts { old: old.map(str::len), html: html.len(), state: state.len(), locked: Vec::new() }
     }
 
-    fn respond(old: Option<&str>, shown: Option<&str>, html: &str, state: &str, rest: &str) -> Result<Value, CallError> {
+    fn respond(
+        old: Option<&str>,
+        shown: Option<&str>,
+        html: &str,
+        state: &str,
+        rest: &str,
+    ) -> Result<Value, CallError> {
         let body = [old.unwrap_or_default(), html, state, rest].concat();
         let data = rendering().response(&parts(old, html, state), body.as_bytes(), component(shown), &signer())?;
         Ok(serde_json::from_slice(&data).unwrap())

@@ -149,7 +149,9 @@ mod tests {
         let fingerprint = tag.fingerprint("b35e951ba958819ccddb9224b2df2a55");
         assert_eq!(TreeTag::of_fingerprint(&fingerprint), Some(tag));
         assert_eq!(cache.get(TreeTag::of_fingerprint(&fingerprint)).as_deref(), Some("<p>1</p>"));
-        for other in ["", "b35e951ba958819ccddb9224b2df2a55", "x.", "x.AAAA", "x.!!", "x.AAAAAAAAAAAAAAAAAAAAAA", "x.y.z"] {
+        for other in
+            ["", "b35e951ba958819ccddb9224b2df2a55", "x.", "x.AAAA", "x.!!", "x.AAAAAAAAAAAAAAAAAAAAAA", "x.y.z"]
+        {
             assert_eq!(cache.get(TreeTag::of_fingerprint(other)), None, "{other}");
         }
         assert_eq!((cache.metrics.hits.get(), cache.metrics.misses.get()), (1, 7));
@@ -157,9 +159,8 @@ mod tests {
 
     #[test]
     fn workers_of_one_application_give_the_same_tags_and_others_do_not() {
-        let tag = |secret: &[u8]| {
-            TreeCache::new(secret, 1 << 20, Duration::MAX, TreeMetrics::new()).put("<p>1</p>".into())
-        };
+        let tag =
+            |secret: &[u8]| TreeCache::new(secret, 1 << 20, Duration::MAX, TreeMetrics::new()).put("<p>1</p>".into());
         assert_eq!(tag(b"one"), tag(b"one"));
         assert_ne!(tag(b"one"), tag(b"other"));
     }

@@ -26,6 +26,12 @@ class Layers extends Component
         $this->text = $text;
     }
 
+    #[Invokable]
+    public function turn(string $page): void
+    {
+        $this->page = $page;
+    }
+
     /** A rendering that fails, and that the component survives. */
     #[Invokable]
     public function survive(string $text): void
