@@ -166,7 +166,8 @@ namespace Diffyne\Cluster\Loop {
          */
         public static function setValues(object $object, ReflectionClass $class, array $values): void
         {
-            foreach ($values as $name => $value) {
+            // The readonly properties of a final class still have theirs.
+            foreach (array_diff_key($values, get_mangled_object_vars($object)) as $name => $value) {
                 // With the last one, it may be no lazy object any more.
                 if ($class->isUninitializedLazyObject($object)) {
                     Properties::declared($object, (string) $name)?->setRawValueWithoutLazyInitialization($object, $value);
