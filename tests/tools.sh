@@ -10,7 +10,7 @@ redis-server redis-server      redis-cli redis-tools    nginx nginx             
 prometheus prometheus          promtool prometheus      curl curl                cc gcc
 setpriv util-linux             python3 python3          bc bc                    openssl openssl
 systemd-analyze systemd        shellcheck shellcheck    php php-cli              phpcs php-codesniffer
-supervisord supervisor         pip3 python3-pip'
+supervisord supervisor         pip3 python3-pip         mariadbd mariadb-server'
 
 debian() {
   local command package missing=() sudo=
@@ -23,7 +23,7 @@ debian() {
   $sudo apt-get update -q >/dev/null
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -qy --no-install-recommends "${missing[@]}" >/dev/null
   # Debian starts these as services; the tests start their own.
-  for service in redis-server nginx prometheus supervisor; do $sudo service "$service" stop >/dev/null 2>&1 || true; done
+  for service in redis-server nginx prometheus supervisor mariadb; do $sudo service "$service" stop >/dev/null 2>&1 || true; done
 }
 
 # A cargo tool: ready-made from the Python package index where there is one for this machine, else built from source,
@@ -49,9 +49,14 @@ cargo_tool() { # COMMAND VERSION SHA256
 # A real Laravel with a current PHP, in a root of Debian's packages: made once.
 laravel() {
   local root=${DIFFYNE_LARAVEL_ROOT:-$HOME/.cache/diffyne-tests/laravel-13}
-  [ ! -e "$root/usr/share/php/Illuminate/autoload.php" ] || return 0
-  echo "tools: making $root (PHP 8.4 and Laravel 13 from Debian, about 2 minutes)"
-  rm -rf "$root"
+  # Complete: its last packages are there.
+  if [ -e "$root/usr/share/php/Illuminate/autoload.php" ]; then
+    [ ! -e "$root/usr/share/php/Predis/autoload.php" ] || return 0
+    echo "tools: adding packages to $root"
+  else
+    echo "tools: making $root (PHP 8.4 and Laravel 13 from Debian, about 2 minutes)"
+    rm -rf "$root"
+  fi
   mkdir -p "$(dirname "$root")"
   ./laravel-chroot.sh "$root" >/dev/null 2>"$root.log" || { tail -n 20 "$root.log" >&2; exit 1; }
 }

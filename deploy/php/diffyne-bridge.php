@@ -14,6 +14,7 @@
 
 namespace Diffyne\Cluster {
 
+    use Attribute;
     use BadMethodCallException;
     use Closure;
     use Composer\Autoload\ClassLoader;
@@ -71,6 +72,25 @@ namespace Diffyne\Cluster {
             }
         }
 
+        /**
+         * Marks methods, or all methods of a class, whose result depends on the component's state and the parameters alone, and
+         * not on the user: not on the session, cookies, headers, the address, or the component's id other than as it is.
+         *
+         * When many pages react to one broadcast with an equal call, a worker's pool runs it once.
+         */
+        #[Attribute(Attribute::TARGET_CLASS | Attribute::TARGET_METHOD)]
+        final class Shared
+        {
+            /** @var array<string, bool> */
+            private static array $methods = [];
+
+            public static function marks(string $class, string $method): bool
+            {
+                return self::$methods["$class::$method"] ??= (new ReflectionMethod($class, $method))->getAttributes(self::class) !== []
+                    || (new ReflectionClass($class))->getAttributes(self::class) !== [];
+            }
+        }
+
         /** Runs calls with the package's own public classes. */
         final class Bridge
         {
@@ -102,6 +122,9 @@ namespace Diffyne\Cluster {
 
             /** @var array{component?: string, method?: string} the current call's class and method in the application's own spelling */
             public array $names = [];
+
+            /** Whether the method of the current call is marked as shared, and a worker makes its response. */
+            public bool $isShared = false;
 
             /** @var array<string, true> classes that are components, by their own spelling only: clients could send many for each */
             private array $classes = [];
@@ -332,6 +355,7 @@ namespace Diffyne\Cluster {
             public function run(array $head, string $payload): array
             {
                 $this->names = [];
+                $this->isShared = false;
                 $reply = $this->tryRun($head, $payload);
                 $reply['head'] += $this->names;
 
@@ -388,7 +412,10 @@ namespace Diffyne\Cluster {
                 }
                 $views->restore();
                 if ($render !== null && $component->id === (string) $data['componentId']) {
-                    return self::viewReply($component, $old, $render($component), ($data['exact'] ?? false) === true);
+                    $reply = self::viewReply($component, $old, $render($component), ($data['exact'] ?? false) === true);
+                    $this->isShared = $head['kind'] === 'call' && Shared::marks($class, $this->names['method']);
+
+                    return $reply;
                 }
                 $minify = config('diffyne.performance.minify_patches', true);
                 $response = app(PatchSerializer::class)->toResponse($this->renderer()->renderUpdate($component), $minify);

@@ -10,6 +10,8 @@
 //! * [`header_sets`]: random headers of browsers and proxies
 //! * [`recorded`], [`dom`]: the components of the recorded conversation, and what their patches do
 //! * [`laravel`]: a real Laravel application; [`laravel_probe`]: calls of its components; [`laravel_pages`]: its pages
+//! * [`isolation`]: proofs that nothing of one call reaches the next
+//! * [`mariadb`]: a MariaDB that can be restarted
 //! * [`relay`]: fake gateways and workers
 //! * [`verification`]: workers that verify states, in each mode
 //! * [`task`]: tasks that run beside a test
@@ -29,10 +31,12 @@ pub mod fuzz;
 pub mod gallery;
 pub mod header_sets;
 pub mod http;
+pub mod isolation;
 pub mod laravel;
 pub mod laravel_pages;
 pub mod laravel_probe;
 pub mod load;
+pub mod mariadb;
 pub mod message;
 pub mod ports;
 pub mod process;

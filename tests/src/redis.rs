@@ -24,6 +24,14 @@ fn server(directory: &Path, port: u16, flags: &[&str]) -> anyhow::Result<Process
     Ok(process)
 }
 
+/// A server by itself, and its port.
+pub fn start(directory: &Path) -> anyhow::Result<(Process, u16)> {
+    let [port] = free_ports()?;
+    let process = server(directory, port, &[])?;
+    wait_for_port(port)?;
+    Ok((process, port))
+}
+
 /// A primary, a replica, and three Sentinels that watch them.
 pub struct Sentinels {
     /// Both servers, the first primary first, with their ports.

@@ -2,86 +2,17 @@
 //! every kind of state that code can change (`tests/data/isolation`), in the pool by both paths and beside PHP's own server.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use diffyne_tests::client::{Client, call};
+use diffyne_tests::client::Client;
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::for_runtimes;
+use diffyne_tests::isolation::{Subject, application};
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::{assert_server_error, call_for_text, call_probe};
 use diffyne_tests::process::{eventually, project};
-use serde::Deserialize;
 use serde_json::json;
-
-/// One kind of state.
-#[derive(Debug, Deserialize)]
-struct Proof {
-    /// What a provider does; the change itself where it is not there, nothing where it is empty.
-    boot: Option<String>,
-    /// Code whose result differs from call to call.
-    each: Option<String>,
-    /// PHP gives no way to put this back.
-    #[serde(default)]
-    replaced: bool,
-    /// Another server of PHP's is no measure for this.
-    #[serde(default)]
-    pool: bool,
-    /// Calls that share a process do not have this.
-    #[serde(default)]
-    process: bool,
-}
-
-impl Proof {
-    fn has_boot(&self) -> bool {
-        self.boot.as_deref() != Some("")
-    }
-}
-
-fn application() -> anyhow::Result<(Laravel, BTreeMap<String, Proof>)> {
-    let laravel = Laravel::new()?;
-    let data = project().join("tests/data/isolation");
-    let copied = Command::new("cp").arg("-rT").arg(data).arg(laravel.path("")).status()?;
-    ensure!(copied.success(), "cannot copy the proofs");
-    let register = "$this->app->register(IsolationProvider::class); config(['auth";
-    laravel.change("app/Providers/AppServiceProvider.php", "config(['auth", register)?;
-    let code = format!("echo json_encode(require '{}/isolation.php');", laravel.directory);
-    let mut proofs: BTreeMap<String, Proof> = serde_json::from_str(&laravel.php(&["-r", &code])?)?;
-    proofs.retain(|_, proof| !proof.process);
-    Ok((laravel, proofs))
-}
-
-/// An application that runs the proofs, and two users of it.
-struct Subject {
-    cluster: Cluster,
-    /// The one whose calls change things.
-    first: Client,
-    /// The one who comes after.
-    second: Client,
-}
-
-impl Subject {
-    async fn start(shape: Shape) -> anyhow::Result<Self> {
-        let cluster = Cluster::start(shape)?;
-        let (first, second) = (Client::connect(&cluster.url(0)).await?, Client::connect(&cluster.url(0)).await?);
-        Ok(Self { cluster, first, second })
-    }
-
-    async fn run(&mut self, kind: &str, part: &str) -> anyhow::Result<String> {
-        let class = "App\\Diffyne\\Isolation";
-        let data = call(class, "diffyne-isolation", "prove", json!([kind, part]), json!({"text": ""}), "r");
-        let client = if part == "change" { &mut self.first } else { &mut self.second };
-        let reply = client.call(data).await?;
-        let text = reply.is_ok().then(|| reply.state()["text"].as_str().map(str::to_owned)).flatten();
-        text.with_context(|| format!("{kind}, {part}: {reply}"))
-    }
-
-    fn replaced(&self, kind: &str) -> anyhow::Result<f64> {
-        self.cluster.workers[0].metric(&format!("diffyne_worker_php_leftovers_total{{kind=\"{kind}\"}}"))
-    }
-}
 
 fn pool(laravel: &Laravel, runtime: Runtime) -> Shape {
     let shape = laravel.shape(1, 1);
@@ -161,6 +92,23 @@ async fn a_call_in_a_process_of_its_own_leaves_nothing_at_all() -> anyhow::Resul
     subject.run("shutdown functions", "change").await?;
     // It runs after the answer, and before the next call.
     assert_eq!(subject.run("shutdown functions", "read").await?, "true");
+    for _ in 0..2 {
+        assert_eq!(subject.run("static variables", "read").await?, "1");
+    }
+    Ok(())
+}
+
+for_runtimes!(a_call_that_exits_still_runs_its_shutdown_functions: fast_path = FastPath, kernel = Kernel);
+async fn a_call_that_exits_still_runs_its_shutdown_functions(runtime: Runtime) -> anyhow::Result<()> {
+    let (laravel, _) = application()?;
+    let mut subject = Subject::start(pool(&laravel, runtime)).await?;
+    assert_server_error(&subject.reply("shutdown_functions", "exit").await?);
+    let runs = |file: &str| std::fs::read_to_string(laravel.path(file)).unwrap_or_default();
+    eventually("the functions have run", || runs("ended") == "1" && runs("ended too") == "1")?;
+    // Those of the next call run with it, and these no more.
+    subject.run("shutdown_functions", "change").await?;
+    assert_eq!(subject.run("shutdown_functions", "read").await?, "[0,0]");
+    assert_eq!((runs("registered"), runs("ended")), ("11".to_owned(), "11".to_owned()));
     Ok(())
 }
 

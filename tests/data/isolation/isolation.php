@@ -22,6 +22,7 @@ return [
     'umask' => ['change' => 'umask(0077);', 'read' => 'return umask();'],
     'error_handler' => ['change' => 'set_error_handler(fn () => true);', 'read' => 'try { $none = []; $none["x"]; return "silent"; } catch (\ErrorException) { return "exception"; }'],
     'exception_handler' => ['change' => 'set_exception_handler("var_dump");', 'read' => '$was = set_exception_handler(null); restore_exception_handler(); return is_string($was) ? $was : "other";'],
+    'shutdown_functions' => ['change' => '\App\Support\Proofs::countAtShutdown();', 'read' => 'return \App\Support\Proofs::missingShutdowns();', 'exit' => '\App\Support\Proofs::countAtShutdown(); exit;', 'boot' => '', 'pool' => true],
     'autoloaders' => ['change' => 'spl_autoload_register(function ($class) { if ($class === "Left\Here") { eval("namespace Left; class Here {}"); } });', 'read' => '$found = false; foreach (spl_autoload_functions() as $loader) { if ($loader instanceof \Closure && str_contains((string) (new \ReflectionFunction($loader))->getFileName(), "Proofs")) { $found = true; } } return $found;'],
     'libxml' => ['change' => 'libxml_use_internal_errors(true); simplexml_load_string("<a>");', 'read' => '$was = libxml_use_internal_errors(false); libxml_use_internal_errors($was); return [$was, count(libxml_get_errors())];', 'boot' => 'libxml_use_internal_errors(true);'],
     'random' => ['change' => 'mt_srand(7);', 'read' => 'static $seeded; mt_srand(7); $seeded = mt_rand(); return mt_rand() === $seeded;', 'each' => 'return mt_rand();', 'boot' => ''],
@@ -103,10 +104,26 @@ return [
     'object that a closure holds' => ['change' => 'app("left.closure")("left");', 'read' => 'return app("left.closure")(null);'],
     'queue of PHP' => ['change' => 'app("left.queue")->push("left");', 'read' => 'return count(app("left.queue"));'],
     'session service made anew' => ['change' => 'app()->forgetInstance("session"); app()->forgetInstance("session.store"); app("session")->put("left", 1);', 'read' => 'return session("left", 0);', 'boot' => ''],
+    'property with a hook' => ['change' => 'app("left.modern")->change("left");', 'read' => '$modern = app("left.modern"); return [$modern->hooked, $modern->isSet("hookedWithoutValue")];'],
+    'hooks that nobody runs' => ['change' => '', 'read' => 'return \App\Support\Modern::$hooks;', 'boot' => ''],
+    'property that others cannot set' => ['change' => 'app("left.modern")->change("left");', 'read' => '$modern = app("left.modern"); return [$modern->privateSet, $modern->protectedSet];'],
+    'property without a value' => ['change' => 'app("left.modern")->change("left");', 'read' => '$modern = app("left.modern"); return [$modern->isSet("typed"), $modern->isSet("removed")];'],
+    'readonly property that a call sets' => ['change' => 'app("left.modern")->first("left");', 'read' => 'return app("left.modern")->isSet("own");'],
+    'object behind a readonly property' => ['change' => 'app("left.modern")->keeper->value = "left";', 'read' => 'return app("left.modern")->keeper->value;'],
+    'dynamic property of a provider' => ['change' => 'app("left.keeper")->dynamic = "left";', 'read' => 'return app("left.keeper")->dynamic;'],
+    'object that is initialized at first use' => ['change' => 'app("left.ghost")->value; app("left.ghost")->other = "left"; app("left.proxy")->value = "left";', 'read' => '$class = new ReflectionClass(\App\Support\Keeper::class); return [$class->isUninitializedLazyObject(app("left.ghost")), $class->isUninitializedLazyObject(app("left.proxy")), $class->isUninitializedLazyObject(app("left.lazy"))];'],
+    'object behind a proxy' => ['change' => 'app("left.proxy")->value = "left"; app("left.ghost")->value = "left";', 'read' => '$proxy = app("left.proxy"); return [$proxy->value ?? "none", str_starts_with(app("left.ghost")->value, "user of"), get_mangled_object_vars(app("left.lazy"))];', 'boot' => ''],
+    'object that a call makes lazy' => ['change' => '(new ReflectionClass(\App\Support\Keeper::class))->resetAsLazyGhost(app("left.keeper"), fn () => null);', 'read' => 'return app("left.keeper")->dynamic;', 'boot' => ''],
+    'variable that closures share' => ['change' => 'app("left.write")("left");', 'read' => 'return app("left.read")();'],
+    'class that sets itself when it is loaded' => ['change' => '\App\Support\SelfSetting::$names = ["left"]; \App\Support\SelfSetting::$keeper->value = "left"; \App\Support\Keeper::$registered[] = "left"; \App\Support\SelfSettingPart::$whole = "left";', 'read' => 'class_exists(\App\Support\SelfSetting::class); return [\App\Support\SelfSetting::$names, \App\Support\SelfSetting::$keeper->value, \App\Support\Keeper::$registered, \App\Support\SelfSettingPart::$whole];'],
+    'closures that count' => ['change' => 'app("left.count")();', 'read' => 'return app("left.count")() > 2;', 'boot' => '', 'replaced' => true],
+    'objects of a final class' => ['change' => 'app("left.final")->first("left");', 'read' => 'return app("left.final")->isSet("own");', 'boot' => '', 'replaced' => true],
     'objects that cannot be put back' => ['change' => '\App\Support\Keeper::$only = new \App\Support\Keeper();', 'read' => 'try { return \App\Support\Keeper::$only::class; } catch (\Error) { return "none"; }', 'boot' => '', 'replaced' => true],
 
     // What only a process of its own, or a server that ends its requests, gives.
     'shutdown functions' => ['change' => 'register_shutdown_function(fn () => touch(base_path("shut-down")));', 'read' => 'clearstatcache(); return is_file(base_path("shut-down"));', 'boot' => '', 'process' => true],
+
+    'static variables' => ['change' => '', 'read' => 'return \App\Support\Counting::One->next();', 'boot' => '', 'process' => true],
 
     // A view, whose file the test changes.
     'views' => ['change' => '', 'read' => 'return view("left")->render();', 'boot' => '', 'process' => true],

@@ -16,7 +16,7 @@ use crate::call::{BroadcastEvent, CallError, CallResult, redirect};
 static LINES: LogThrottle = LogThrottle::new(10, 50);
 
 /// The head of a reply: how a call ended, as the bridge reports it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct BridgeReply {
     outcome: String,
@@ -42,10 +42,12 @@ pub struct BridgeReply {
     length: Option<usize>,
     /// The parts of the body, where the worker has asked for them; otherwise the body is the client's JSON.
     view: Option<ViewParts>,
+    /// The method is marked `#[Shared]`: what its reply depends on beside its message, or nothing.
+    shared: Option<String>,
 }
 
 /// An event that may go to the whole cluster.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(super) struct BridgeEvent {
     pub(super) index: u32,
     pub(super) name: String,
@@ -136,6 +138,30 @@ impl BridgeReply {
     /// Whether the process exits after this reply.
     pub(super) fn is_last(&self) -> bool {
         self.outcome == "exit"
+    }
+
+    /// Whether the worker makes the client's response of what PHP rendered.
+    pub(super) fn has_view(&self) -> bool {
+        self.is_ok() && self.view.is_some()
+    }
+
+    /// What the reply of a method marked `#[Shared]` depends on beside its message; `None` for other methods.
+    pub(super) fn shared(&self) -> Option<&str> {
+        self.shared.as_deref()
+    }
+
+    /// Whether equal calls of other clients may get this reply.
+    pub(super) fn is_shareable(&self) -> bool {
+        self.has_view() && self.shared() == Some("") && self.event_count == 0 && self.set_cookie.is_empty()
+    }
+
+    /// The same reply for the component with another id than the one that PHP got.
+    pub(super) fn for_component(&self, body: &[u8], neutral_id: &str, id: &str) -> (Self, Vec<u8>) {
+        let mut reply = self.clone();
+        let Some(view) = &self.view else { return (reply, body.to_vec()) };
+        let (view, body) = view.with_id(body, neutral_id, id);
+        reply.view = Some(view);
+        (reply, body)
     }
 
     fn is_ok(&self) -> bool {

@@ -53,6 +53,14 @@ pub(super) struct BridgeRequest<'a> {
     render: RenderRequest,
 }
 
+impl BridgeRequest<'_> {
+    /// What equal calls have in common here: who calls is no part of it, nor the addresses and names of one call.
+    pub(super) fn common(&self) -> impl Serialize {
+        let language = self.headers.iter().find(|(name, _)| *name == "accept-language").map(|(_, value)| value);
+        (self.kind, self.coverage, self.transport, self.host, self.scheme, self.render, language)
+    }
+}
+
 /// The head of a call.
 pub(super) fn head<'a>(job: &'a Job, coverage: &'a LockCoverage, render: RenderRequest) -> BridgeRequest<'a> {
     let client = &job.client;

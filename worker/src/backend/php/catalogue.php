@@ -186,6 +186,12 @@ namespace Diffyne\Cluster\Loop {
                         $handler === $was || set_exception_handler($was);
                     },
                 ],
+                'shutdown_functions' => [
+                    'about' => '`register_shutdown_function()`: they run after the call; called with a backslash (`\register_shutdown_function()`) or without a namespace, when the process ends',
+                    'capture' => static fn () => null,
+                    // They have run when this is asked.
+                    'restore' => static fn () => null,
+                ],
                 'autoloaders' => [
                     'about' => '`spl_autoload_register()`',
                     'capture' => static fn () => spl_autoload_functions(),

@@ -1,7 +1,7 @@
 <?php
 
 /*
- * Connections to databases and Redis, which stay open from call to call. Comes over standard input, after catalogue.php.
+ * Connections to databases, which stay open from call to call. Comes over standard input, after redis.php.
  */
 
 namespace Diffyne\Cluster\Loop {
@@ -28,13 +28,18 @@ namespace Diffyne\Cluster\Loop {
         public const KEPT = [
             DatabaseManager::class => ['connections'],
             RedisManager::class => ['connections'],
+            \Illuminate\Redis\Connections\Connection::class => ['client', 'events'],
             Connection::class => ['pdo', 'readPdo', 'queryGrammar', 'schemaGrammar', 'postProcessor', 'doctrineConnection', 'version'],
         ];
 
-        /** Statements whose effect lasts as long as the connection. */
-        private const LASTING = '/^(?:\s|\/\*.*?\*\/|--[^\n]*\n)*(?:(?:set|use|create\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp(?:orary)?
-            |lock|attach|detach|pragma|declare|listen|load|prepare|discard|reset|alter\s+session
-            |select\s+(?:get_lock|pg_(?:try_)?advisory_lock(?:_shared)?|set_config|load_extension))\b|select\s+@\w+\s*:=)/isx';
+        /** Statements whose effect lasts as long as the connection, or may: nobody knows what a procedure does. */
+        private const LASTING = '/(?:^|;)(?:\s|\/\*.*?\*\/|(?:--|\#)[^\n]*\n)*(?:set|use|create\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp(?:orary)?
+            |create\s+table\s+\#|lock|flush|attach|detach|pragma|declare|listen|load|prepare|exec(?:ute)?|call|do|begin|start|savepoint|handler|xa|discard
+            |reset|alter\s+session)\b|\b(?:get_lock|pg_(?:try_)?advisory_lock(?:_shared)?|set_config|load_extension)\s*\(
+            |@\w+\s*:=|\binto\s+(?:@|\#|temp(?:orary)?\b)/isx';
+
+        /** Runs statements whose results stay unread, so that the connection takes no other. */
+        private const WITHOUT_RESULTS = 'unprepared';
 
         /** Attributes that calls may change and every driver knows, and their values on Laravel's own connections. */
         private const ATTRIBUTES = [
@@ -46,12 +51,10 @@ namespace Diffyne\Cluster\Loop {
 
         private ?DatabaseManager $database = null;
 
-        private ?RedisManager $redis = null;
+        private ?RedisConnections $redis = null;
 
         /** The configuration of all connections after the start. */
         private array $databaseConfig;
-
-        private array $redisConfig;
 
         /** @var WeakMap<Connection, Closure(): void> puts a connection's properties back */
         private WeakMap $fresh;
@@ -73,8 +76,7 @@ namespace Diffyne\Cluster\Loop {
         {
             [$this->fresh, $this->connectors, $this->changed] = [new WeakMap(), new WeakMap(), new WeakMap()];
             [$this->attributes, $this->openedAtStart] = [new WeakMap(), new WeakMap()];
-            $config = $app['config'];
-            [$this->databaseConfig, $this->redisConfig] = [(array) $config['database.connections'], (array) $config['database.redis']];
+            $this->databaseConfig = (array) $app['config']['database.connections'];
             $database = $app->bound('db') ? $app->make('db') : null;
             if ($database instanceof DatabaseManager) {
                 $this->database = $database;
@@ -88,14 +90,17 @@ namespace Diffyne\Cluster\Loop {
                 $app['events']->listen(ConnectionEstablished::class, fn (ConnectionEstablished $event) => $this->watch($event->connection));
             }
             $redis = $app->resolved('redis') ? $app->make('redis') : null;
-            $this->redis = $redis instanceof RedisManager ? $redis : null;
+            $this->redis = $redis instanceof RedisManager ? new RedisConnections($app, $redis) : null;
         }
 
         private function watch(Connection $connection): void
         {
             if (method_exists($connection, 'beforeExecuting')) {
                 $connection->beforeExecuting(function (string $query, array $bindings, Connection $connection): void {
-                    preg_match(self::LASTING, $query) === 1 && $this->changed[$connection] = true;
+                    $isUnprepared = (debug_backtrace(DEBUG_BACKTRACE_IGNORE_ARGS, 3)[2]['function'] ?? '') === self::WITHOUT_RESULTS;
+                    if ($isUnprepared || preg_match(self::LASTING, $query) !== 0) {
+                        $this->changed[$connection] = true;
+                    }
                 });
             }
             $this->fresh[$connection] = ($this->take)($connection);
@@ -118,14 +123,11 @@ namespace Diffyne\Cluster\Loop {
                 } catch (Throwable) {
                     // Its server is gone, perhaps. The next call connects anew.
                     $isClean = $isClean && ! isset($this->openedAtStart[$connection]);
-                    guarded(fn () => $this->database->purge($name));
+                    guarded(fn () => $this->closeBroken($name, $connection));
                 }
             }
-            foreach ($this->redis?->connections() ?? [] as $name => $connection) {
-                guarded(fn () => $this->isCleanRedis($name, $connection) || $this->redis->purge($name));
-            }
 
-            return $isClean;
+            return ($this->redis?->reset() ?? true) && $isClean;
         }
 
         private function clean(string $name, Connection $connection): bool
@@ -157,6 +159,17 @@ namespace Diffyne\Cluster\Loop {
             return ! isset($this->openedAtStart[$connection]) || $this->openedAtStart[$connection]->get() === $connection->getRawPdo();
         }
 
+        private function closeBroken(string $name, Connection $connection): void
+        {
+            unset($this->changed[$connection]);
+            if (isset($this->fresh[$connection], $this->connectors[$connection])) {
+                $this->close($connection);
+                ($this->fresh[$connection])();
+            } else {
+                $this->database->purge($name);
+            }
+        }
+
         private function close(Connection $connection): void
         {
             $connection->disconnect();
@@ -184,20 +197,6 @@ namespace Diffyne\Cluster\Loop {
 
             // Their order may differ.
             return $this->attributes[$pdo] == self::attributes($pdo);
-        }
-
-        private function isCleanRedis(string $name, object $connection): bool
-        {
-            $config = $this->app['config']['database.redis'][$name] ?? null;
-            if ($config !== ($this->redisConfig[$name] ?? null)) {
-                return false;
-            }
-            $client = $connection->client();
-            $prefix = $config['options']['prefix'] ?? $config['prefix'] ?? $this->redisConfig['options']['prefix'] ?? '';
-
-            // Of other clients nobody can tell: they connect anew.
-            return $client instanceof \Redis && $client->getMode() === \Redis::ATOMIC
-                && $client->getDBNum() === (int) ($config['database'] ?? 0) && (string) $client->getOption(\Redis::OPT_PREFIX) === $prefix;
         }
     }
 }

@@ -10,6 +10,7 @@ namespace Diffyne\Cluster\Loop {
     use Closure;
     use Diffyne\Cluster\Bridge;
     use Diffyne\Cluster\Services;
+    use Illuminate\Auth\AuthManager;
     use Illuminate\Contracts\Http\Kernel;
     use Illuminate\Cookie\Middleware\AddQueuedCookiesToResponse;
     use Illuminate\Cookie\Middleware\EncryptCookies;
@@ -56,6 +57,12 @@ namespace Diffyne\Cluster\Loop {
         /** Sets which proxies are trusted, which the request before may have changed. */
         private ?object $trustProxies = null;
 
+        /** Reads the guards that somebody has asked for. */
+        private Closure $guards;
+
+        /** Those of providers. */
+        private array $guardsAtStart;
+
         private Closure $decrypt;
 
         private Closure $encrypt;
@@ -74,6 +81,9 @@ namespace Diffyne\Cluster\Loop {
             $this->response = new Response('', 204);
             $this->keepAlive = new SessionKeepAlive();
             $this->trustProxies = isset($this->middleware[TrustProxies::class]) ? $app->make($this->middleware[TrustProxies::class]) : null;
+            $auth = $app->bound('auth') ? $app->make('auth') : null;
+            $this->guards = Closure::bind(static fn (): array => $auth instanceof AuthManager ? $auth->guards : [], null, AuthManager::class);
+            $this->guardsAtStart = ($this->guards)();
             $this->decrypt = Closure::bind(static fn ($cookies, $request) => $cookies->decrypt($request), null, EncryptCookies::class);
             $this->encrypt = Closure::bind(static fn ($cookies, $response) => $cookies->encrypt($response), null, EncryptCookies::class);
             $this->addCookie = Closure::bind(static fn ($start, $response, $session) => $start->addCookieToResponse($response, $session), null, StartSession::class);
@@ -165,6 +175,9 @@ namespace Diffyne\Cluster\Loop {
                 Services::get('view')->share('errors', new LazyErrors(static fn () => $app['session']->get('errors')));
             }
             $reply = $this->bridge->run($head, $payload);
+            if ($this->bridge->isShared) {
+                $reply['head']['shared'] = $this->usedOfUser($request);
+            }
             // Hardly any call sets a cookie, and only then does anybody need a response of its own.
             $response = clone $this->response;
             if ($this->sandbox->session?->opened || $this->queuedCookies() !== []) {
@@ -177,6 +190,17 @@ namespace Diffyne\Cluster\Loop {
             $events->hasListeners(RequestHandled::class) && $events->dispatch(new RequestHandled($request, $response));
 
             return [$reply, $request, $response];
+        }
+
+        /** What the call has used that belongs to its user, as far as that can be seen; empty if nothing. */
+        private function usedOfUser(LazyRequest $request): string
+        {
+            return match (true) {
+                $this->sandbox->session?->opened => 'the session',
+                array_diff_key(($this->guards)(), $this->guardsAtStart) !== [] => 'the user',
+                $request->hasReadCookies() || $this->queuedCookies() !== [] => 'cookies',
+                default => '',
+            };
         }
 
         private function queuedCookies(): array

@@ -213,6 +213,12 @@ namespace Diffyne\Cluster\Loop {
             return $this->sandbox->replaceReason();
         }
 
+        /** Runs what a call that has ended the process has registered to be run at its end. */
+        public function shutDown(): void
+        {
+            $this->sandbox->shutDown();
+        }
+
         /** Runs a call, and passes its reply to $reply before it cleans up. */
         public function run(array $head, string $payload, callable $reply): void
         {
@@ -244,6 +250,7 @@ namespace Diffyne\Cluster\Loop {
                     : guarded(fn () => $this->kernel->terminate($request, $response));
                 $this->sandbox->requestTerminated($request, $response);
             }
+            $this->sandbox->shutDown();
             $this->sandbox->leave($this->bridge->names['component'] ?? '');
         }
 
@@ -274,6 +281,7 @@ namespace Diffyne\Cluster\Loop {
                 $result = self::exceptionReply($error);
             }
             $reply($result);
+            $this->sandbox->shutDown();
             $this->sandbox->leave('');
         }
 
@@ -343,6 +351,7 @@ namespace Diffyne\Cluster\Loop {
                 $reply = ['type' => 'answer', 'outcome' => 'exit', 'error' => $text, 'file' => $error['file'] ?? '', 'line' => $error['line'] ?? 0];
                 $channel->write($reply + $application->names());
             }
+            $channel->isOwner() && $application?->shutDown();
         });
         foreach ($start['environment'] as [$name, $value]) {
             putenv("$name=$value");

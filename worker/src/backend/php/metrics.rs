@@ -42,6 +42,10 @@ pub(super) struct PoolMetrics {
     pub(super) start_failures: IntCounter,
     /// Reloads because files have changed.
     pub(super) watch_reloads: IntCounter,
+    /// Calls that got the reply of an equal one.
+    pub(super) coalesced: IntCounter,
+    /// Calls that wait for the reply of an equal one.
+    pub(super) calls_waiting: IntGauge,
     /// Memory of the process that ran the last call.
     pub(super) memory: IntGauge,
 }
@@ -79,6 +83,11 @@ impl PoolMetrics {
                 "watch_reloads_total",
                 "Times that PHP processes were replaced because files have changed",
             ))),
+            coalesced: valid(IntCounter::with_opts(opts(
+                "calls_coalesced_total",
+                "Calls of shared methods that got the reply of an equal one",
+            ))),
+            calls_waiting: gauge("calls_sharing", "Calls of shared methods that wait for the reply of an equal one"),
             memory: gauge(
                 "process_memory_bytes",
                 "Memory of the PHP process that ran a call last, without what is shared",
@@ -113,7 +122,7 @@ impl PoolMetrics {
 
     /// Adds the metrics to the worker's.
     pub(super) fn register(&self, registry: &Registry) {
-        let collectors: [Box<dyn Collector>; 9] = [
+        let collectors: [Box<dyn Collector>; 11] = [
             Box::new(self.ready.clone()),
             Box::new(self.slots.clone()),
             Box::new(self.queued.clone()),
@@ -122,6 +131,8 @@ impl PoolMetrics {
             Box::new(self.leftovers.clone()),
             Box::new(self.start_failures.clone()),
             Box::new(self.watch_reloads.clone()),
+            Box::new(self.coalesced.clone()),
+            Box::new(self.calls_waiting.clone()),
             Box::new(self.memory.clone()),
         ];
         for collector in collectors {

@@ -4,6 +4,7 @@
 //! * `supervisor`: starts, replaces and ends processes, on a thread that they die with
 //! * `start`, `child`, `exit_reason`: a process's start and exit
 //! * `process`, `channel`: its calls, and what is exchanged with it for them
+//! * `shared_calls`: equal reactions to one broadcast, of which one runs
 //! * `socket`, `frame`, `message`: the socket between worker and process, its frames, and what they say
 //! * `watch`: files whose changes replace the processes
 //! * `affinity`: the CPU cores that processes keep to while calls wait
@@ -21,6 +22,7 @@ mod message;
 mod metrics;
 mod output;
 mod process;
+mod shared_calls;
 mod socket;
 mod start;
 mod status;
@@ -47,6 +49,7 @@ use super::{Backend, bridge_request};
 use crate::call::{BoxFuture, CallResult, Job};
 use dispatcher::Dispatcher;
 use metrics::PoolMetrics;
+use shared_calls::{Admission, SharedCalls};
 use status::CallLabel;
 use supervisor::{GatewayStatus, SPARE_PROCESSES, Supervisor};
 
@@ -68,6 +71,7 @@ pub(crate) struct PhpBackend {
     debug: bool,
     known_names: KnownNames,
     rendering: Arc<Rendering>,
+    shared_calls: Arc<SharedCalls>,
 }
 
 impl PhpBackend {
@@ -84,7 +88,9 @@ impl PhpBackend {
         let rendering = Rendering::new(rendering, &signer);
         let swept = Arc::clone(&rendering);
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
-        let dispatcher = Dispatcher::new(&settings, SPARE_PROCESSES, PoolMetrics::new());
+        let metrics = PoolMetrics::new();
+        let shared_calls = SharedCalls::new(metrics.coalesced.clone(), metrics.calls_waiting.clone());
+        let dispatcher = Dispatcher::new(&settings, SPARE_PROCESSES, metrics);
         let supervised = Arc::clone(&dispatcher);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("php-pool".to_owned()).spawn(move || {
@@ -99,6 +105,7 @@ impl PhpBackend {
             debug,
             known_names: KnownNames::default(),
             rendering,
+            shared_calls,
         }))
     }
 
@@ -111,7 +118,20 @@ impl PhpBackend {
         let (render, shown) = self.rendering.request(job.kind, &verified);
         let head = bridge_request::head(&job, &verified.coverage, render);
         let label = CallLabel { class: &verified.class, method: &verified.method, request_id: &job.request_id };
-        let (reply, body) = self.dispatcher.run(&label, &head, &job.payload, job.deadline).await;
+        let (first, shared) = match self.shared_calls.admit(&job, &verified, &head, render) {
+            Admission::Alone => (None, None),
+            Admission::First(first) => (Some(first), None),
+            Admission::Other(other) => (None, other.reply(&verified.id, job.deadline).await),
+        };
+        let (reply, body) = match shared {
+            Some(shared) => shared,
+            None => {
+                let payload = first.as_ref().map_or(&job.payload, |first| &first.payload);
+                let answered = self.dispatcher.run(&label, &head, payload, job.deadline).await;
+                self.shared_calls.learn(job.kind, &verified, &answered.0);
+                if let Some(first) = first { first.finish(answered, &verified.id) } else { answered }
+            }
+        };
         let call = CallInfo {
             kind: job.kind,
             transport: job.client.transport,

@@ -113,6 +113,8 @@ namespace Diffyne\Cluster\Loop {
             $this->connections = new Connections($this->app, $take);
             $this->snapshot = new Snapshot($this->app, $this->app->basePath(), Connections::KEPT + self::KEPT);
             $this->snapshot->isComplete() || fwrite(STDERR, "the application holds too many objects: some are shared by calls\n");
+            ShutdownFunctions::learnFiles();
+            new ClassLoading($this->snapshot);
             $this->catalogue = new Catalogue();
             gc_collect_cycles();
         }
@@ -202,6 +204,7 @@ namespace Diffyne\Cluster\Loop {
                 $this->openSession = $lazySession ? static fn (Store $store) => self::open($store, $app['request']) : null;
                 $this->session->reset($this->openSession);
             }
+            ShutdownFunctions::beginCall();
             ob_start();
         }
 
@@ -226,6 +229,14 @@ namespace Diffyne\Cluster\Loop {
             }
         }
 
+        /** Runs what the call has registered to be run at its end. */
+        public function shutDown(): void
+        {
+            ShutdownFunctions::run(function (Throwable $error): void {
+                guarded(fn () => $this->app->make(\Illuminate\Contracts\Debug\ExceptionHandler::class)->report($error));
+            });
+        }
+
         /** Ends a call of this component: puts back whatever it has changed. */
         public function leave(string $component): void
         {
@@ -241,11 +252,12 @@ namespace Diffyne\Cluster\Loop {
                 }),
                 'session' => ! self::done($this->resetSession(...)),
                 'classes' => ! self::done(function (): bool {
-                    $this->snapshot->learnClasses();
+                    $this->snapshot->learnClasses() && ShutdownFunctions::learnFiles();
 
                     return true;
                 }),
                 'objects' => ! self::done(fn (): bool => $this->snapshot->restore()),
+                'closures' => ! self::done(fn (): bool => $this->snapshot->restoreClosures()),
             ]);
             $kind = array_key_first($lost);
             $kind = $this->catalogue->restore() ?? $kind;

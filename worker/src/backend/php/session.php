@@ -255,6 +255,12 @@ namespace Diffyne\Cluster\Loop {
             }
         }
 
+        /** Whether somebody has asked for its cookies. */
+        public function hasReadCookies(): bool
+        {
+            return $this->cookieResolver === null;
+        }
+
         public function &__get($key)
         {
             if ($key === 'cookies' && $this->cookieResolver !== null) {

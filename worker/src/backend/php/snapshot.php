@@ -23,7 +23,8 @@ namespace Diffyne\Cluster\Loop {
      *
      * Objects keep their identity: whoever got one at the start still has the one that calls use. PHP copies an array
      * when somebody changes it, so taking costs one reference for each property, and telling whether it was changed one
-     * comparison. The assignments that put properties back are compiled once for each class.
+     * comparison. The assignments that put properties back are compiled once for each class. Nothing of this runs a
+     * property's hook, or initializes a lazy object.
      */
     final class Snapshot
     {
@@ -43,8 +44,19 @@ namespace Diffyne\Cluster\Loop {
         /** @var list<object> */
         private array $objects = [];
 
-        /** @var list<array<string, mixed>> all properties of each, by PHP's internal names */
+        /** @var list<array<string, mixed>> all properties of each, by PHP's internal names; of one with hooks, what it stores */
         private array $properties = [];
+
+        /** @var array<int, true> objects some of whose properties are not put back by an assignment */
+        private array $unassignable = [];
+
+        /** @var list<LazyObject> objects that were not initialized */
+        private array $lazyObjects = [];
+
+        private ClosureVariables $closures;
+
+        /** Objects that have been looked at. */
+        private \SplObjectStorage $seen;
 
         /** @var list<list<array{Closure, list<mixed>}>> assignments for each object, one for each class that declares some */
         private array $assignments = [];
@@ -67,9 +79,6 @@ namespace Diffyne\Cluster\Loop {
         /** Classes that have been looked at, in the order in which PHP has declared them. */
         private int $classes = 0;
 
-        /** Whether a class may have been loaded since then. */
-        private bool $mayHaveLoaded = false;
-
         private int $files = 0;
 
         private int $objectCount = 0;
@@ -78,19 +87,17 @@ namespace Diffyne\Cluster\Loop {
         public function __construct(object $container, private string $directory, array $kept)
         {
             $this->kept = $kept;
-            $seen = new \SplObjectStorage();
-            $waiting = [$container];
-            $this->takeClasses(static function (mixed $value) use (&$waiting): void {
-                $waiting[] = $value;
-            });
-            while ($waiting !== []) {
-                $this->takeObjects(array_pop($waiting), $seen, $waiting);
-            }
+            $this->seen = new \SplObjectStorage();
+            $this->closures = new ClosureVariables($directory);
+            $this->takeAll([$container, ...$this->takeClasses(false)]);
             $this->files = count(get_included_files());
-            // The first of all loaders: it loads nothing, and learns of every class that has to be loaded.
-            spl_autoload_register(function (): void {
-                $this->mayHaveLoaded = true;
-            }, true, true);
+        }
+
+        private function takeAll(array $waiting): void
+        {
+            while ($waiting !== []) {
+                $this->takeObjects(array_pop($waiting), $waiting);
+            }
         }
 
         /** Whether there were no more objects than are taken down. */
@@ -111,29 +118,32 @@ namespace Diffyne\Cluster\Loop {
             $snapshot->kept = $kept;
             $ignored = [];
             $snapshot->takeProperties($object, new ReflectionClass($object), $ignored);
-            $assignments = $snapshot->assignments[0] ?? [];
             $weak = \WeakReference::create($object);
+            $snapshot->objects = [];
 
-            return static function () use ($weak, $assignments): void {
-                foreach ($assignments as [$assign, $values]) {
-                    $assign($weak->get(), $values);
-                }
-            };
+            return static fn () => $snapshot->restoreObject($weak->get(), get_mangled_object_vars($weak->get()), 0);
         }
 
         /** Puts everything back. Returns `false` when something could not be. */
         public function restore(): bool
         {
             $isWhole = true;
+            foreach ($this->lazyObjects as $lazyObject) {
+                try {
+                    $lazyObject->restore();
+                } catch (\Throwable $error) {
+                    $isWhole = self::warn($lazyObject->object, $error);
+                }
+            }
             foreach ($this->objects as $index => $object) {
+                $now = get_mangled_object_vars($object);
                 // Comparing costs less than assigning.
-                if (get_mangled_object_vars($object) !== $this->properties[$index]) {
+                if ($now !== $this->properties[$index]) {
                     try {
-                        $this->restoreObject($index);
+                        $this->restoreObject($object, $now, $index);
                     } catch (\Throwable $error) {
                         // Of a destructor, too.
-                        fwrite(STDERR, 'an object of '.$object::class." cannot be put back: {$error->getMessage()}\n");
-                        $isWhole = false;
+                        $isWhole = self::warn($object, $error);
                     }
                 }
             }
@@ -147,17 +157,29 @@ namespace Diffyne\Cluster\Loop {
             return $this->restoreWithoutValue() && $isWhole;
         }
 
-        private function restoreObject(int $index): void
+        private static function warn(object $object, \Throwable $error): bool
         {
-            $object = $this->objects[$index];
+            fwrite(STDERR, 'an object of '.$object::class." cannot be put back: {$error->getMessage()}\n");
+
+            return false;
+        }
+
+        /** Whether the variables of closures are as they were. PHP gives no way to put most of them back. */
+        public function restoreClosures(): bool
+        {
+            return $this->closures->restore();
+        }
+
+        private function restoreObject(object $object, array $now, int $index): void
+        {
+            $was = $this->properties[$index];
+            // A lazy object has no properties.
+            count($now) < count($was) && LazyObject::endLaziness($object);
             foreach ($this->assignments[$index] as [$assign, $values]) {
                 $assign($object, $values);
             }
-            foreach (array_diff_key(get_mangled_object_vars($object), $this->properties[$index]) as $name => $_) {
-                // A dynamic property.
-                if (! property_exists($object::class, (string) $name) && ! str_contains((string) $name, "\0")) {
-                    unset($object->{$name});
-                }
+            if (isset($this->unassignable[$index]) || count($now) !== count($was) || array_diff_key($now, $was) !== []) {
+                Properties::restore($object, $was);
             }
         }
 
@@ -175,20 +197,50 @@ namespace Diffyne\Cluster\Loop {
             return true;
         }
 
-        /** Learns the classes that a call has loaded: their static properties go back to what the code declares. */
-        public function learnClasses(): void
+        /**
+         * Has a class loaded.
+         *
+         * Whatever the code of a file sets in classes when it is loaded would be set in each request of another server, so
+         * it stays: in its own class, and in others where the call has not changed the same.
+         *
+         * @param Closure(): void $load
+         */
+        public function loadClass(Closure $load): void
         {
-            // Some are declared by files that are included without a loader.
-            $files = count(get_included_files());
-            if ($this->mayHaveLoaded || $files !== $this->files) {
-                [$this->mayHaveLoaded, $this->files] = [false, $files];
-                $this->takeClasses(null);
+            // Those of a file that the call has included before.
+            $this->takeClasses(true);
+            $unchanged = [];
+            foreach ($this->staticValues as $index => $value) {
+                $this->statics[$index] === $value && $unchanged[] = $index;
             }
+            $load();
+            foreach ($unchanged as $index) {
+                $this->staticValues[$index] = $this->statics[$index];
+            }
+            $this->takeAll($this->takeClasses(false));
         }
 
-        /** @param ?Closure(mixed): void $visit called with each static value; without it, declared values are taken */
-        private function takeClasses(?Closure $visit): void
+        /**
+         * Learns the classes of files that a call has included without a loader: they go back to what the code declares.
+         *
+         * @return bool whether there were any files
+         */
+        public function learnClasses(): bool
         {
+            $files = count(get_included_files());
+            if ($files === $this->files) {
+                return false;
+            }
+            $this->files = $files;
+            $this->takeClasses(true);
+
+            return true;
+        }
+
+        /** @return list<mixed> the values of static properties: the present ones, or the declared ones */
+        private function takeClasses(bool $declared): array
+        {
+            $taken = [];
             $classes = get_declared_classes();
             [$first, $this->classes] = [$this->classes, count($classes)];
             foreach (array_slice($classes, $first) as $class) {
@@ -206,9 +258,8 @@ namespace Diffyne\Cluster\Loop {
                         continue;
                     }
                     try {
-                        if ($visit === null ? $property->hasDefaultValue() : $property->isInitialized()) {
-                            $values[$name] = $visit === null ? $property->getDefaultValue() : $property->getValue();
-                            $visit === null || $visit($values[$name]);
+                        if ($declared ? $property->hasDefaultValue() : $property->isInitialized()) {
+                            $values[$name] = $declared ? $property->getDefaultValue() : $property->getValue();
                         } elseif ($property->getType()?->allowsNull() || $this->isOwn($reflection)) {
                             $this->withoutValue[] = $property;
                         }
@@ -218,19 +269,20 @@ namespace Diffyne\Cluster\Loop {
                 }
                 if ($values !== []) {
                     array_push($this->staticValues, ...array_values($values));
+                    array_push($taken, ...array_values($values));
                     foreach (self::staticReferences($class, array_keys($values)) as &$reference) {
                         $this->statics[] = &$reference;
                     }
                 }
             }
+
+            return $taken;
         }
 
         /** Whether a class is the application's own, and of no package. */
         private function isOwn(ReflectionClass $class): bool
         {
-            $file = (string) $class->getFileName();
-
-            return str_starts_with($file, $this->directory.'/') && ! str_starts_with($file, $this->directory.'/vendor/');
+            return ClosureVariables::isOwnFile((string) $class->getFileName(), $this->directory);
         }
 
         private function isIncluded(string $class): bool
@@ -244,7 +296,7 @@ namespace Diffyne\Cluster\Loop {
             return true;
         }
 
-        private function takeObjects(mixed $value, \SplObjectStorage $seen, array &$waiting): void
+        private function takeObjects(mixed $value, array &$waiting): void
         {
             if (is_array($value)) {
                 foreach ($value as $part) {
@@ -253,13 +305,12 @@ namespace Diffyne\Cluster\Loop {
 
                 return;
             }
-            if (! is_object($value) || isset($seen[$value]) || ! $this->isComplete()) {
+            if (! is_object($value) || isset($this->seen[$value]) || ! $this->isComplete()) {
                 return;
             }
-            $seen[$value] = true;
+            $this->seen[$value] = true;
             if ($value instanceof Closure) {
-                $function = new \ReflectionFunction($value);
-                array_push($waiting, $function->getClosureThis(), ...array_values($function->getClosureUsedVariables()));
+                array_push($waiting, ...$this->closures->take($value));
 
                 return;
             }
@@ -272,10 +323,16 @@ namespace Diffyne\Cluster\Loop {
                 return;
             }
             $class = new ReflectionClass($value);
-            if ((PHP_VERSION_ID >= 80400 && $class->isUninitializedLazyObject($value)) || ! $this->isIncluded($value::class)) {
+            if (! $this->isIncluded($value::class)) {
                 return;
             }
             $this->objectCount++;
+            if (PHP_VERSION_ID >= 80400 && $class->isUninitializedLazyObject($value)) {
+                $this->lazyObjects[] = $lazyObject = new LazyObject($value, $class);
+                array_push($waiting, $lazyObject->initializer, ...array_values($lazyObject->properties));
+
+                return;
+            }
             if (($held = self::contents($value)) !== null) {
                 $this->collections[] = [$value, $held];
                 array_push($waiting, ...array_values($held));
@@ -286,34 +343,45 @@ namespace Diffyne\Cluster\Loop {
         private function takeProperties(object $object, ReflectionClass $class, array &$waiting): void
         {
             $assignments = [];
+            $hasOthers = false;
             // A private property belongs to the class that declares it, and can only be assigned there.
             for ($scope = $class; $scope !== false && ! $scope->isInternal(); $scope = $scope->getParentClass()) {
-                $names = $values = $unset = [];
+                $names = $values = [];
                 foreach ($scope->getProperties() as $property) {
                     $isPrivate = $property->isPrivate() || (PHP_VERSION_ID >= 80400 && $property->isPrivateSet());
                     $isHere = $isPrivate ? $property->getDeclaringClass()->getName() === $scope->getName() : $scope === $class;
-                    if (! $isHere || ! $this->isRestored($property)) {
+                    if (! $isHere || $property->isStatic() || $this->isKept($property) || ! Properties::hasValue($property, $object)) {
                         continue;
                     }
-                    if ($property->isInitialized($object)) {
+                    $value = $waiting[] = Properties::value($property, $object);
+                    if (Properties::isAssignable($property)) {
                         $names[] = $property->getName();
-                        $values[] = $waiting[] = $property->getValue($object);
-                    } elseif ($property->hasType()) {
-                        $unset[] = $property->getName();
+                        $values[] = $value;
                     }
+                    $hasOthers = $hasOthers || Properties::hasHooks($property);
                 }
-                if ($names === [] && $unset === []) {
-                    continue;
+                if ($names !== []) {
+                    $key = $scope->getName().'|'.implode(',', $names);
+                    self::$compiled[$key] ??= self::objectAssignment($scope->getName(), $names);
+                    $assignments[] = [self::$compiled[$key], $values];
                 }
-                $key = $scope->getName().'|'.implode(',', $names).'|'.implode(',', $unset);
-                self::$compiled[$key] ??= self::objectAssignment($scope->getName(), $names, $unset);
-                $assignments[] = [self::$compiled[$key], $values];
             }
-            if ($assignments !== []) {
-                $this->objects[] = $object;
-                $this->properties[] = self::dereferenced(get_mangled_object_vars($object));
-                $this->assignments[] = $assignments;
+            $properties = self::dereferenced(get_mangled_object_vars($object));
+            foreach ($properties as $name => $value) {
+                if (! str_contains((string) $name, "\0") && ! $class->hasProperty((string) $name)) {
+                    $waiting[] = $value;
+                    $hasOthers = true;
+                }
             }
+            if ($properties === [] && $class->getProperties() === []) {
+                return;
+            }
+            if ($hasOthers) {
+                $this->unassignable[count($this->objects)] = true;
+            }
+            $this->objects[] = $object;
+            $this->properties[] = $properties;
+            $this->assignments[] = $assignments;
         }
 
         /** The values of properties that are references, which would change along. */
@@ -327,11 +395,9 @@ namespace Diffyne\Cluster\Loop {
             return $copy;
         }
 
-        private function isRestored(ReflectionProperty $property): bool
+        private function isKept(ReflectionProperty $property): bool
         {
-            return ! $property->isStatic() && ! $property->isReadOnly()
-                && ! (PHP_VERSION_ID >= 80400 && $property->hasHooks())
-                && ! in_array($property->getName(), $this->kept[$property->getDeclaringClass()->getName()] ?? [], true);
+            return in_array($property->getName(), $this->kept[$property->getDeclaringClass()->getName()] ?? [], true);
         }
 
         /** @return ?array what a collection of PHP's own holds; null for any other object */
@@ -395,14 +461,11 @@ namespace Diffyne\Cluster\Loop {
         }
 
         /** @return Closure(object, list<mixed>): void */
-        private static function objectAssignment(string $scope, array $names, array $unset): Closure
+        private static function objectAssignment(string $scope, array $names): Closure
         {
             $code = '';
             foreach ($names as $index => $name) {
                 $code .= "\$object->{'$name'} = \$values[$index];";
-            }
-            foreach ($unset as $name) {
-                $code .= "unset(\$object->{'$name'});";
             }
 
             return Closure::bind(eval("return static function (object \$object, array \$values): void { $code };"), null, $scope);

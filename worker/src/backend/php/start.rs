@@ -31,10 +31,15 @@ use super::process::PhpProcess;
 use super::status::ProcessList;
 
 /// The script that a process runs: the bridge, and the loop that calls it.
-const SCRIPT: [&str; 8] = [
+const SCRIPT: [&str; 13] = [
     include_str!("../../../../deploy/php/diffyne-bridge.php"),
+    include_str!("properties.php"),
+    include_str!("closures.php"),
     include_str!("snapshot.php"),
+    include_str!("shutdown.php"),
+    include_str!("loading.php"),
     include_str!("catalogue.php"),
+    include_str!("redis.php"),
     include_str!("connections.php"),
     include_str!("sandbox.php"),
     include_str!("fast_path.php"),

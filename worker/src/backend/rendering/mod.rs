@@ -53,7 +53,7 @@ impl RenderRequest {
 }
 
 /// The parts of a reply's body: lengths in bytes of those that precede the rest of the response.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(super) struct ViewParts {
     /// The HTML of the state as it was sent; `None` where it was not asked for.
     #[serde(default)]
@@ -63,6 +63,22 @@ pub(super) struct ViewParts {
     /// The locked properties that the state holds.
     #[serde(default)]
     locked: Vec<String>,
+}
+
+impl ViewParts {
+    /// The parts of a body with another component's id in them.
+    pub(super) fn with_id(&self, body: &[u8], from: &str, to: &str) -> (Self, Vec<u8>) {
+        let Ok(view) = View::split(self, body) else { return (self.clone(), body.to_vec()) };
+        let [html, state, rest] = [view.html, view.state, view.rest].map(|part| part.replace(from, to));
+        let old = view.old.map(|old| old.replace(from, to));
+        let parts = Self {
+            old: old.as_ref().map(String::len),
+            html: html.len(),
+            state: state.len(),
+            locked: self.locked.clone(),
+        };
+        (parts, [old.unwrap_or_default(), html, state, rest].concat().into_bytes())
+    }
 }
 
 /// The component that a reply is about.

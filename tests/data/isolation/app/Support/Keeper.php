@@ -7,6 +7,8 @@ class Keeper
 {
     public static array $list = [];
 
+    public static array $registered = [];
+
     public static ?string $maybe;
 
     public static self $only;

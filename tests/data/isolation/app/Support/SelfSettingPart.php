@@ -1,0 +1,8 @@
+<?php
+
+namespace App\Support;
+
+class SelfSettingPart
+{
+    public static ?string $whole = null;
+}
