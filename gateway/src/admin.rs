@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use diffyne_shared::admin::{AdminSource, ApiFuture, ApiRequest};
-use diffyne_shared::bus::{Bus, CLAIMS, RedisState, read_event};
+use diffyne_shared::bus::{Bus, CLAIMS, RedisState};
 use hyper::{Method, StatusCode};
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use crate::connection::selector::ConnectionSelector;
 use crate::http::health::{HealthSource, WorkerCounts};
 use crate::metrics::{Metrics, advance};
 use crate::operator::{self, ClusterCommand};
+use crate::publish_api::{ApiResponse, PublishApi};
 use crate::quota::Quota;
 use crate::shard::command::ShardHandle;
 
@@ -32,6 +33,8 @@ pub struct GatewayAdmin {
     pub metrics: Arc<Metrics>,
     /// The bus.
     pub bus: Bus,
+    /// Publishes for applications.
+    pub publish: PublishApi,
     /// Knows the health of the workers.
     pub health: Arc<HealthSource>,
     /// The state of a stop.
@@ -44,13 +47,10 @@ pub struct GatewayAdmin {
     pub token: Option<String>,
 }
 
-/// The status and the JSON of an API response.
-type ApiResponse = (StatusCode, Value);
-
 impl GatewayAdmin {
     async fn route(&self, request: ApiRequest<'_>) -> Option<ApiResponse> {
         Some(match (request.method, request.path) {
-            (&Method::POST, "/api/broadcast") => self.broadcast(request.body),
+            (&Method::POST, "/api/broadcast") => self.publish.handle(request.body).await,
             (&Method::POST, "/api/disconnect") => {
                 let body = serde_json::from_str(request.body).unwrap_or_default();
                 self.run_everywhere(&body, ClusterCommand::Disconnect).await
@@ -62,21 +62,6 @@ impl GatewayAdmin {
             (&Method::POST, "/api/drain") => self.request_drain(),
             _ => return None,
         })
-    }
-
-    /// Publishes an event for an application, such as a queue job or a cron job.
-    fn broadcast(&self, body: &str) -> ApiResponse {
-        let Some(event) = read_event(body) else {
-            let error = "The body must be {\"name\": \"...\", \"params\": [...], \"except\"?: client id}.";
-            return (StatusCode::UNPROCESSABLE_ENTITY, json!({"error": error}));
-        };
-        match self.bus.publish(event) {
-            Ok(id) => {
-                self.metrics.broadcasts_published.inc();
-                (StatusCode::ACCEPTED, json!({"id": id}))
-            }
-            Err(full) => (StatusCode::SERVICE_UNAVAILABLE, json!({"error": full.to_string()})),
-        }
     }
 
     async fn run_everywhere(&self, selector: &Value, command: fn(ConnectionSelector) -> ClusterCommand) -> ApiResponse {

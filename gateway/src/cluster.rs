@@ -19,6 +19,10 @@ use crate::shard::delivery::{Audience, Clock, Delivery};
 
 /// The number of broadcasts, delivered while Redis was away, that are remembered until they arrive from Redis.
 const LOCAL_MAX: usize = 100_000;
+/// The number of events of the bus that are taken at a time.
+const EVENTS_MAX: usize = 256;
+/// The bytes of the frames that go to the shards at a time, unless a single frame is larger.
+const DELIVER_BYTES_MAX: usize = 256 * 1024;
 /// The shortest window over which pages spread their reactions. A shorter one has no effect: pages react at once.
 const REACTION_WINDOW_MIN_MS: u64 = 20;
 /// The longest window over which pages spread their reactions.
@@ -41,41 +45,64 @@ pub struct Deliveries {
 }
 
 impl Deliveries {
-    /// Delivers events until the bus ends.
+    /// Delivers events until the bus ends. What has come together goes to the shards together.
     pub async fn run(self, mut events: mpsc::Receiver<BusEvent>) {
-        let mut delivered_locally = LocalDeliveries::default();
-        // The last of this gateway's own broadcasts that came back from Redis.
-        let mut returned = 0;
-        while let Some(event) = events.recv().await {
-            match event {
-                BusEvent::Broadcast(incoming) => {
-                    returned = self.bus.own_sequence(&incoming.id).unwrap_or(0).max(returned);
-                    let audience = delivered_locally.take(&incoming.id).map_or(Audience::All, Audience::After);
-                    self.deliver(&incoming, audience).await;
+        let mut state = DeliveryState::default();
+        let mut waiting = Vec::with_capacity(EVENTS_MAX);
+        while events.recv_many(&mut waiting, EVENTS_MAX).await > 0 {
+            let mut batch = DeliveryBatch::new(self.reaction_window_ms());
+            for event in waiting.drain(..) {
+                if let Some(other) = self.collect(event, &mut state, &mut batch) {
+                    self.deliver(&mut batch).await;
+                    self.handle(other).await;
+                } else if batch.bytes >= DELIVER_BYTES_MAX {
+                    self.deliver(&mut batch).await;
                 }
-                // Redis pushed it back while the publisher took Redis for lost.
-                BusEvent::Local(incoming)
-                    if self.bus.own_sequence(&incoming.id).is_some_and(|sequence| sequence <= returned) => {}
-                BusEvent::Local(incoming) => {
-                    let moment = self.clock.tick();
-                    delivered_locally.insert(incoming.id.clone(), moment);
-                    self.deliver(&incoming, Audience::Before(moment)).await;
-                }
-                BusEvent::Start { position, history } => {
-                    let before = history.iter().map(|old| Arc::new(delivery(old, Audience::All, None)));
-                    let before: Arc<[_]> = before.collect();
-                    send_to_all(&self.shards, || Command::StartHistory(position.clone(), Arc::clone(&before))).await;
-                }
-                BusEvent::Query { id, query } => self.spawn_command(id, query),
-                BusEvent::Gap(position) => send_to_all(&self.shards, || Command::Gap(position.clone())).await,
             }
+            self.deliver(&mut batch).await;
         }
     }
 
-    async fn deliver(&self, incoming: &Broadcast, audience: Audience) {
-        self.metrics.broadcasts_received.inc();
-        let delivery = Arc::new(delivery(incoming, audience, self.reaction_window_ms()));
-        send_to_all(&self.shards, || Command::Deliver(Arc::clone(&delivery))).await;
+    /// Adds a broadcast to a batch. Returns the event if it is none.
+    fn collect(&self, event: BusEvent, state: &mut DeliveryState, batch: &mut DeliveryBatch) -> Option<BusEvent> {
+        match event {
+            BusEvent::Broadcast(incoming) => {
+                state.returned = self.bus.own_sequence(&incoming.id).unwrap_or(0).max(state.returned);
+                let audience = state.local.take(&incoming.id).map_or(Audience::All, Audience::After);
+                batch.push(&incoming, audience);
+            }
+            // Redis pushed it back while the publisher took Redis for lost.
+            BusEvent::Local(incoming)
+                if self.bus.own_sequence(&incoming.id).is_some_and(|sequence| sequence <= state.returned) => {}
+            BusEvent::Local(incoming) => {
+                let moment = self.clock.tick();
+                state.local.insert(incoming.id.clone(), moment);
+                batch.push(&incoming, Audience::Before(moment));
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
+    async fn deliver(&self, batch: &mut DeliveryBatch) {
+        let deliveries: Arc<[Arc<Delivery>]> = batch.take();
+        if !deliveries.is_empty() {
+            self.metrics.broadcasts_received.inc_by(deliveries.len() as u64);
+            send_to_all(&self.shards, || Command::Deliver(Arc::clone(&deliveries))).await;
+        }
+    }
+
+    async fn handle(&self, event: BusEvent) {
+        match event {
+            BusEvent::Start { position, history } => {
+                let before = history.iter().map(|old| Arc::new(delivery(old, Audience::All, None)));
+                let before: Arc<[_]> = before.collect();
+                send_to_all(&self.shards, || Command::StartHistory(position.clone(), Arc::clone(&before))).await;
+            }
+            BusEvent::Query { id, query } => self.spawn_command(id, query),
+            BusEvent::Gap(position) => send_to_all(&self.shards, || Command::Gap(position.clone())).await,
+            BusEvent::Broadcast(_) | BusEvent::Local(_) => {}
+        }
     }
 
     /// Runs another gateway's command concurrently, because deliveries must not wait for it.
@@ -93,6 +120,38 @@ impl Deliveries {
     fn reaction_window_ms(&self) -> Option<u64> {
         let connections: u64 = self.bus.presence().values().sum();
         reaction_window_ms(connections, self.reactions_per_second)
+    }
+}
+
+/// What is remembered of the deliveries so far.
+#[derive(Default)]
+struct DeliveryState {
+    local: LocalDeliveries,
+    /// The last of this gateway's own broadcasts that came back from Redis.
+    returned: u64,
+}
+
+/// Broadcasts that go to the shards together, in order.
+struct DeliveryBatch {
+    deliveries: Vec<Arc<Delivery>>,
+    bytes: usize,
+    reaction_window_ms: Option<u64>,
+}
+
+impl DeliveryBatch {
+    fn new(reaction_window_ms: Option<u64>) -> Self {
+        Self { deliveries: Vec::new(), bytes: 0, reaction_window_ms }
+    }
+
+    fn push(&mut self, incoming: &Broadcast, audience: Audience) {
+        let delivery = delivery(incoming, audience, self.reaction_window_ms);
+        self.bytes += delivery.frame.len();
+        self.deliveries.push(Arc::new(delivery));
+    }
+
+    fn take(&mut self) -> Arc<[Arc<Delivery>]> {
+        self.bytes = 0;
+        std::mem::take(&mut self.deliveries).into()
     }
 }
 

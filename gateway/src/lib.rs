@@ -20,6 +20,7 @@ mod metrics;
 mod operator;
 pub mod process;
 mod protocol;
+mod publish_api;
 mod quota;
 mod relay;
 pub mod scripts;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use diffyne_shared::bus::BusCounters;
 use diffyne_shared::metrics::Table;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
@@ -93,6 +94,8 @@ pub struct Metrics {
     pub redis_reconnects: IntCounter,
     /// Broadcasts that wait for Redis.
     pub broadcasts_waiting: IntGauge,
+    /// Time that requests of applications waited for room in the queue of broadcasts.
+    pub publish_wait: Histogram,
     /// Broadcasts lost because the queue was full.
     pub broadcasts_overflowed: IntCounter,
     /// Gaps, by whether they were closed from the history or reported to clients.
@@ -102,9 +105,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Creates all metrics, including those of the process itself.
-    pub fn new() -> Arc<Self> {
+    /// Creates all metrics, including those of the process itself and of the bus.
+    pub fn new(bus: &BusCounters) -> Arc<Self> {
         let table = Table::new("diffyne_gateway");
+        table.add(&bus.batch_sizes);
         let counter = |name, help| table.counter(name, help);
         let counters = |name, help, labels: &[&str]| table.counters(name, help, labels);
         let gauge = |name, help| table.gauge(name, help);
@@ -173,6 +177,11 @@ impl Metrics {
             redis_up: gauge("redis_up", "1 while Redis answers; 0 when it does not or is not used"),
             redis_reconnects: counter("redis_reconnects_total", "Times that the subscription was (re)established"),
             broadcasts_waiting: gauge("broadcasts_waiting", "Broadcasts that wait for Redis"),
+            publish_wait: histogram(
+                "publish_wait_seconds",
+                "How long POST /api/broadcast waited for room in the queue of broadcasts",
+                &seconds,
+            ),
             broadcasts_overflowed: counter("broadcasts_overflowed_total", "Broadcasts that found the queue full"),
             gaps: counters("gaps_total", "Gaps in the broadcasts by what became of them", &["result"]),
             unproved: counters(
@@ -282,7 +291,7 @@ mod tests {
 
     #[test]
     fn every_metric_registers_and_components_are_bounded() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(&BusCounters::default());
         let counters = ShardMetrics::new(Arc::clone(&metrics));
         counters.call(None, "validation_error");
         for i in 0..COMPONENTS_MAX + 49 {

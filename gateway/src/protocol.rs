@@ -61,18 +61,24 @@ pub fn diffyne_error(kind: &str, text: &str, request_id: Option<&str>) -> String
 /// Builds `diffyne.event`: a broadcast, as one frame for all connections that get it.
 pub fn event(incoming: &Broadcast, reaction_window_ms: Option<u64>) -> Bytes {
     let event = &incoming.event;
-    let offset = incoming.position.as_ref().map(|position| format!(r#","offset":{}"#, position.offset));
-    let spread = reaction_window_ms.map(|ms| format!(r#","spread":{ms}"#));
-    let text = format!(
-        r#"{{"event":"diffyne.event","data":{{"events":[{{"name":{},"params":{},"to":null,"self":false}}],"id":{}{},"depth":{}{}}}}}"#,
-        json_string(&event.name),
-        event.params,
-        json_string(&incoming.id),
-        offset.unwrap_or_default(),
-        event.depth,
-        spread.unwrap_or_default()
-    );
-    frame::text(&text)
+    let (name, id) = (json_string(&event.name), json_string(&incoming.id));
+    let mut rest = format!(r#","to":null,"self":false}}],"id":{id}"#);
+    // Writing into a `String` cannot fail.
+    if let Some(position) = &incoming.position {
+        let _ = write!(rest, r#","offset":{}"#, position.offset);
+    }
+    let _ = write!(rest, r#","depth":{}"#, event.depth);
+    if let Some(ms) = reaction_window_ms {
+        let _ = write!(rest, r#","spread":{ms}"#);
+    }
+    rest.push_str("}}");
+    frame::text_from_parts(&[
+        br#"{"event":"diffyne.event","data":{"events":[{"name":"#,
+        name.as_bytes(),
+        br#","params":"#,
+        event.params.as_bytes(),
+        rest.as_bytes(),
+    ])
 }
 
 /// Builds `diffyne.gap`: broadcasts up to this position are missing.

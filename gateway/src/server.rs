@@ -27,6 +27,7 @@ use crate::http::health::{HealthSource, WorkerCounts};
 use crate::http::pages::Pages;
 use crate::memory;
 use crate::metrics::Metrics;
+use crate::publish_api::PublishApi;
 use crate::quota::Quota;
 use crate::relay::discovery::{self, Workers};
 use crate::relay::{Health, RelaySettings};
@@ -232,7 +233,7 @@ fn context(
         .map_err(|error| StartError::Tls(format!("DIFFYNE_UPLOAD_CA: {error}")))?;
     Ok(GatewayContext {
         bus: bus.clone(),
-        metrics: Metrics::new(),
+        metrics: Metrics::new(bus.counters()),
         admission: Arc::new(Admission::new(settings)),
         tokens,
         relay,
@@ -295,6 +296,7 @@ fn admin_source(
     GatewayAdmin {
         metrics: Arc::clone(&context.metrics),
         bus: context.bus.clone(),
+        publish: PublishApi::new(&context.bus, Arc::clone(&context.metrics), context.settings.publish_wait),
         health: Arc::clone(health),
         drain: Arc::clone(drain),
         quota: Arc::clone(&context.quota),

@@ -20,9 +20,9 @@ use crate::http_server::{self, ServerLimits};
 use crate::listener::{Listener, Stream};
 use crate::rpc::Endpoint;
 
-/// A scraper needs one connection.
+/// A scraper needs one connection; the others are for applications that publish.
 const LIMITS: ServerLimits =
-    ServerLimits { connections: 64, header_timeout: Duration::from_secs(5), connection_life: Duration::from_mins(1) };
+    ServerLimits { connections: 256, header_timeout: Duration::from_secs(5), connection_life: Duration::from_mins(1) };
 /// The largest body of a change.
 const BODY_BYTES_MAX: usize = 256 * 1024;
 /// The largest answer that the command line takes: a worker tells of at most a thousand processes.

@@ -13,6 +13,9 @@ use tokio::sync::Semaphore;
 
 use crate::listener::Listener;
 
+/// How long the last request of a connection may take.
+const LAST_REQUEST: Duration = Duration::from_secs(10);
+
 /// What clients may take of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
@@ -20,7 +23,7 @@ pub struct ServerLimits {
     pub connections: usize,
     /// How long the headers of a request may take.
     pub header_timeout: Duration,
-    /// How long a connection may live.
+    /// How long a connection may live. A request that is under way then is still answered.
     pub connection_life: Duration,
 }
 
@@ -52,8 +55,12 @@ where
                 .timer(TokioTimer::new())
                 .header_read_timeout(limits.header_timeout)
                 .serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
             // A client that goes away is no event.
-            let _ = tokio::time::timeout(limits.connection_life, connection).await;
+            if tokio::time::timeout(limits.connection_life, connection.as_mut()).await.is_err() {
+                connection.as_mut().graceful_shutdown();
+                let _ = tokio::time::timeout(LAST_REQUEST, connection).await;
+            }
             drop(permit);
         });
     }

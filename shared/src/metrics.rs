@@ -53,6 +53,11 @@ impl Table {
         self.register(IntGaugeVec::new(self.opts(name, help), labels))
     }
 
+    /// Adds a metric that was made elsewhere.
+    pub fn add<C: Collector + Clone + 'static>(&self, collector: &C) {
+        self.register(Ok(collector.clone()));
+    }
+
     /// A histogram.
     pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         let opts = HistogramOpts::from(self.opts(name, help)).buckets(buckets.to_vec());

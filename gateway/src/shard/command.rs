@@ -20,8 +20,8 @@ const COMMANDS_MAX: usize = 256;
 
 /// A command for a shard.
 pub enum Command {
-    /// Deliver this broadcast.
-    Deliver(Arc<Delivery>),
+    /// Deliver these broadcasts, in this order.
+    Deliver(Arc<[Arc<Delivery>]>),
     /// Start the history at this position, with the broadcasts before it.
     StartHistory(Position, Arc<[Arc<Delivery>]>),
     /// Tell subscribed clients that broadcasts up to this position are missing.

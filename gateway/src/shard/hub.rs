@@ -20,6 +20,9 @@ use crate::socket::frame;
 
 /// The number of connections that are served in a row before other tasks get their turn.
 pub(super) const FAN_OUT_TURN: usize = 32;
+/// The number of bytes that are queued for connections before they are written. A connection's outbox is bounded, so
+/// that its frames must not pile up only because several broadcasts are delivered together.
+const FAN_OUT_BYTES: usize = 32 * 1024;
 /// The memory that a subscription takes beside its filters, in bytes.
 const SUBSCRIPTION_BYTES: usize = 256;
 /// The number of broadcasts that one batch of a replay examines.
@@ -58,6 +61,13 @@ pub struct ReplayBatch {
     pub position: Position,
     /// The history ends with this batch.
     pub is_last: bool,
+}
+
+/// What a fan-out has done since other tasks had their turn.
+#[derive(Debug, Default)]
+struct Turn {
+    pushes: usize,
+    bytes: usize,
 }
 
 /// The connections of one thread.
@@ -252,22 +262,27 @@ impl Hub {
         MissedBroadcasts::Batch(batch)
     }
 
-    /// Delivers a broadcast to all connections that subscribe to it, in turns with everything else on this thread. A
-    /// connection that subscribes from now on finds the broadcast in the history.
-    pub async fn fan_out(&self, delivery: &Arc<Delivery>) {
-        let started = Instant::now();
-        self.history.borrow_mut().push(delivery);
-        let moment = self.clock.tick();
-        let keys = self.indexes.borrow().get(delivery.name.as_str()).map(|index| index.wanting(delivery));
-        let Some(keys) = keys else { return };
-        let mut delivered = 0;
-        let mut others_had_their_turn = false;
-        for turn in keys.chunks(FAN_OUT_TURN) {
-            for key in turn {
-                let connection = self.connections.borrow().get(*key).cloned();
+    /// Delivers broadcasts to all connections that subscribe to them, in turns with everything else on this thread. A
+    /// connection that subscribes from now on finds them in the history. Frames for the same connection are written
+    /// together.
+    pub async fn fan_out(&self, deliveries: &[Arc<Delivery>]) {
+        let mut turn = Turn::default();
+        for delivery in deliveries {
+            let started = Instant::now();
+            self.history.borrow_mut().push(delivery);
+            let moment = self.clock.tick();
+            let keys = self.indexes.borrow().get(delivery.name.as_str()).map(|index| index.wanting(delivery));
+            let Some(keys) = keys else { continue };
+            let (mut delivered, mut others_had_their_turn) = (0, false);
+            for key in keys {
+                if turn.pushes == FAN_OUT_TURN {
+                    self.end_turn(&mut turn).await;
+                    others_had_their_turn = true;
+                }
+                let connection = self.connections.borrow().get(key).cloned();
                 let Some(connection) = connection else { continue };
                 // The key may belong to another connection by now.
-                if others_had_their_turn && !self.still_wants(*key, delivery, moment) {
+                if others_had_their_turn && !self.still_wants(key, delivery, moment) {
                     continue;
                 }
                 if delivery.except.as_ref() == Some(&connection.caller.id) {
@@ -277,16 +292,28 @@ impl Hub {
                 if delivery.position.is_some() && connection.requests.is_replaying() {
                     continue;
                 }
-                if connection.push(delivery.frame.clone(), &self.metrics) {
-                    connection.flush(&self.metrics, self.now());
+                self.push(&connection, delivery.frame.clone());
+                turn.pushes += 1;
+                turn.bytes += delivery.frame.len();
+                if turn.bytes >= FAN_OUT_BYTES {
+                    self.flush();
+                    turn.bytes = 0;
                 }
                 delivered += 1;
             }
-            tokio::task::yield_now().await;
-            others_had_their_turn = true;
+            self.metrics.deliveries.inc_by(delivered);
+            self.metrics.fan_out.observe(started.elapsed().as_secs_f64());
         }
-        self.metrics.deliveries.inc_by(delivered);
-        self.metrics.fan_out.observe(started.elapsed().as_secs_f64());
+        if turn.pushes > 0 {
+            self.end_turn(&mut turn).await;
+        }
+    }
+
+    /// Writes what a fan-out has queued, and lets other tasks have their turn.
+    async fn end_turn(&self, turn: &mut Turn) {
+        self.flush();
+        *turn = Turn::default();
+        tokio::task::yield_now().await;
     }
 
     fn still_wants(&self, key: usize, delivery: &Delivery, moment: u64) -> bool {

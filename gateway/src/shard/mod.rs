@@ -120,7 +120,7 @@ fn spawn_http(
 async fn execute(shard: &Rc<Shard>, command: Command) {
     // The receiver of an answer may be gone; then the answer is dropped.
     match command {
-        Command::Deliver(delivery) => shard.hub.fan_out(&delivery).await,
+        Command::Deliver(deliveries) => shard.hub.fan_out(&deliveries).await,
         Command::StartHistory(position, before) => shard.hub.start_history(position, &before),
         Command::Gap(position) => report_gap(shard, position),
         Command::Drain(per_second) => {

@@ -178,7 +178,7 @@ impl Shard {
                 admission: Arc::clone(&context.admission),
                 hub,
                 relay: Relay::new(context.relay.clone(), observer, handler),
-                bus: context.bus.clone(),
+                bus: context.bus.with_own_share(),
                 metrics,
                 sealed_cookies: Arc::clone(&context.sealed_cookies),
                 pages: Arc::clone(&context.pages),

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, Permit};
 
 use super::event::{Broadcast, BusEvent, Position, Publication, QueueFull};
 use super::state::{BusState, random_bits};
@@ -28,17 +29,32 @@ impl MemoryBus {
 
     pub(super) fn publish(&self, event: Publication) -> Result<String, QueueFull> {
         let mut offset = self.offset.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(place) = self.sender.try_reserve() else {
-            self.shared.counters.overflowed.fetch_add(1, Relaxed);
-            return Err(QueueFull);
+        let Ok(place) = self.sender.try_reserve() else { return Err(self.refuse()) };
+        Ok(self.send(place, &mut offset, event))
+    }
+
+    /// The same, and waits for room so long.
+    pub(super) async fn publish_within(&self, event: Publication, limit: Duration) -> Result<String, QueueFull> {
+        let Ok(Ok(place)) = tokio::time::timeout(limit, self.sender.reserve()).await else {
+            return Err(self.refuse());
         };
+        let mut offset = self.offset.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.send(place, &mut offset, event))
+    }
+
+    fn refuse(&self) -> QueueFull {
+        self.shared.counters.overflowed.fetch_add(1, Relaxed);
+        QueueFull
+    }
+
+    fn send(&self, place: Permit<'_, BusEvent>, offset: &mut u64, event: Publication) -> String {
         *offset += 1;
         let id = format!("{}-{}", self.shared.identity.id, *offset);
         let position = Position { epoch: self.epoch.clone(), offset: *offset };
         self.shared.position.store(Arc::new(Some(position.clone())));
         self.shared.counters.published.fetch_add(1, Relaxed);
         place.send(BusEvent::Broadcast(Broadcast { id: id.clone(), position: Some(position), event }));
-        Ok(id)
+        id
     }
 }
 
@@ -70,5 +86,18 @@ mod tests {
         let taken = (0..5000).take_while(|_| bus.publish(event("e")).is_ok()).count();
         assert!(taken < 5000);
         assert_eq!(bus.counters().overflowed.load(std::sync::atomic::Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn who_can_wait_is_taken_when_there_is_room() {
+        let (bus, mut events) = Bus::memory(GatewayIdentity::new("g"));
+        let taken = (0..5000).take_while(|_| bus.publish(event("e")).is_ok()).count() as u64;
+        assert!(bus.publish_within(event("late"), std::time::Duration::from_millis(1)).await.is_err());
+        let (published, first) =
+            tokio::join!(bus.publish_within(event("patient"), std::time::Duration::from_hours(1)), async {
+                events.recv().await
+            },);
+        assert!(published.is_ok() && matches!(first, Some(BusEvent::Start { .. })));
+        assert!(matches!(bus.position(), Some(Position { offset, .. }) if offset == taken + 1));
     }
 }

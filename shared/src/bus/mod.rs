@@ -27,16 +27,17 @@ pub use redis::registry::WorkerRegistry;
 pub use state::{BusCounters, GatewayIdentity, Presence, RedisState, random_bits};
 pub use wire::read_event;
 
-use state::BusState;
+use state::{BusState, QueueShare};
 
 /// Events on their way from the bus to the gateway; a full channel slows the reading of Redis, never a call.
 const EVENTS_MAX: usize = 1024;
 
-/// A handle to the bus; clones share it.
+/// A handle to the bus; clones share it, and their share of the queue of broadcasts.
 #[derive(Clone)]
 pub struct Bus {
     variant: Variant,
     shared: Arc<BusState>,
+    share: QueueShare,
 }
 
 #[derive(Clone)]
@@ -51,7 +52,7 @@ impl Bus {
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
         let shared = BusState::new(identity);
         let variant = Variant::Memory(Arc::new(memory::MemoryBus::new(Arc::clone(&shared), sender)));
-        (Self { variant, shared }, receiver)
+        (Self { variant, shared, share: QueueShare::default() }, receiver)
     }
 
     /// A bus over Redis; starts its tasks on the current runtime. Redis need not be there yet. Whoever announces a worker
@@ -66,14 +67,30 @@ impl Bus {
         let (sender, receiver) = mpsc::channel(EVENTS_MAX);
         let shared = BusState::new(identity);
         let bus = redis::RedisBus::start(Arc::clone(&shared), url, settings, tokens, status_key, sender)?;
-        Ok((Self { variant: Variant::Redis(Arc::new(bus)), shared }, receiver))
+        let variant = Variant::Redis(Arc::new(bus));
+        Ok((Self { variant, shared, share: QueueShare::default() }, receiver))
+    }
+
+    /// A handle with a share of the queue of its own: whoever floods the queue with one handle leaves room for those
+    /// with another one.
+    #[must_use]
+    pub fn with_own_share(&self) -> Self {
+        Self { share: QueueShare::default(), ..self.clone() }
     }
 
     /// Publishes an event, and returns the id of its broadcast at once. Never waits.
     pub fn publish(&self, event: Publication) -> Result<String, QueueFull> {
         match &self.variant {
             Variant::Memory(bus) => bus.publish(event),
-            Variant::Redis(bus) => bus.publish(event),
+            Variant::Redis(bus) => bus.publish(&self.share, event),
+        }
+    }
+
+    /// Publishes an event, and waits for room in the queue up to `limit`.
+    pub async fn publish_within(&self, event: Publication, limit: Duration) -> Result<String, QueueFull> {
+        match &self.variant {
+            Variant::Memory(bus) => bus.publish_within(event, limit).await,
+            Variant::Redis(bus) => bus.publish_within(&self.share, event, limit).await,
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
+use prometheus::{Histogram, HistogramOpts};
+use tokio::sync::Notify;
 
 use super::event::Position;
 use super::once::SeenNames;
@@ -13,7 +15,7 @@ use super::once::SeenNames;
 pub type Presence = BTreeMap<String, u64>;
 
 /// What the bus has counted since the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BusCounters {
     /// Broadcasts that Redis or the memory bus took.
     pub published: AtomicU64,
@@ -27,6 +29,36 @@ pub struct BusCounters {
     pub gaps_told: AtomicU64,
     /// Times that Redis came back.
     pub reconnects: AtomicU64,
+    /// Broadcasts in each batch that Redis took; whoever shows metrics registers it.
+    pub batch_sizes: Histogram,
+}
+
+impl Default for BusCounters {
+    fn default() -> Self {
+        let sizes = HistogramOpts::new(
+            "diffyne_gateway_publish_batch_broadcasts",
+            "Broadcasts that Redis took in one script call",
+        )
+        .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]);
+        // Its name and its buckets are constants, and a test makes it.
+        #[allow(clippy::expect_used)]
+        let batch_sizes = Histogram::with_opts(sizes).expect("the histogram is well-formed");
+        Self {
+            batch_sizes,
+            published: AtomicU64::default(),
+            waiting: AtomicU64::default(),
+            overflowed: AtomicU64::default(),
+            gaps_closed: AtomicU64::default(),
+            gaps_told: AtomicU64::default(),
+            reconnects: AtomicU64::default(),
+        }
+    }
+}
+
+/// How many places of the queue one who publishes has taken; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct QueueShare {
+    pub(super) taken: Arc<AtomicUsize>,
 }
 
 /// A gateway in the cluster.
@@ -77,6 +109,8 @@ pub(super) struct BusState {
     pub(super) presence: ArcSwap<Presence>,
     /// The highest number of this gateway's own broadcasts that came back from Redis.
     pub(super) returned: AtomicU64,
+    /// It has risen.
+    pub(super) returns: Notify,
     pub(super) counters: BusCounters,
     pub(super) seen: SeenNames,
 }
@@ -89,6 +123,7 @@ impl BusState {
             position: ArcSwap::from_pointee(None),
             presence: ArcSwap::from_pointee(presence),
             returned: AtomicU64::new(0),
+            returns: Notify::new(),
             counters: BusCounters::default(),
             seen: SeenNames::default(),
         })

@@ -25,11 +25,12 @@ pub(super) fn encode_event(event: &Publication) -> Option<String> {
 
 /// Decodes an event of the history.
 pub(super) fn decode_event(text: &str) -> Option<Publication> {
-    let wire: WireEvent<'_> = serde_json::from_str(text).ok()?;
-    if !wire.params.get().starts_with('[') {
-        return None;
-    }
-    Some(Publication { name: wire.name, params: wire.params.get().to_owned(), except: wire.except, depth: wire.depth })
+    publication(serde_json::from_str(text).ok()?)
+}
+
+fn publication(event: WireEvent<'_>) -> Option<Publication> {
+    let WireEvent { name, params, except, depth } = event;
+    params.get().starts_with('[').then(|| Publication { name, params: params.get().to_owned(), except, depth })
 }
 
 /// Reads an event as applications write it: `{"name", "params": [...], "except"?}`.
@@ -40,31 +41,40 @@ pub fn read_event(text: &str) -> Option<Publication> {
 /// One message of the events channel.
 #[derive(Debug)]
 pub(super) enum EventsMessage {
-    /// A broadcast, and the id of the one before.
-    Broadcast { broadcast: Broadcast, prev: String },
+    /// Broadcasts with consecutive offsets, and the id of the one before them.
+    Broadcasts { broadcasts: Vec<Broadcast>, prev: String },
     /// The epoch was renewed.
     Renewed,
 }
 
+/// A message has `id` and `event`, or `batch` with a list of both.
 #[derive(Deserialize)]
-struct WireBroadcast<'a> {
+struct WireBroadcasts<'a> {
     epoch: String,
     offset: u64,
     #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
     prev: String,
+    #[serde(default)]
+    id: Option<String>,
     #[serde(borrow, default)]
-    event: Option<&'a RawValue>,
+    event: Option<WireEvent<'a>>,
+    #[serde(borrow, default)]
+    batch: Vec<(String, WireEvent<'a>)>,
 }
 
 /// Decodes a message of the events channel; `None` for a message of somebody else.
 pub(super) fn decode_message(bytes: &[u8]) -> Option<EventsMessage> {
-    let envelope: WireBroadcast<'_> = serde_json::from_slice(bytes).ok()?;
-    let position = Position { epoch: envelope.epoch, offset: envelope.offset };
-    let Some(id) = envelope.id else { return Some(EventsMessage::Renewed) };
-    let event = decode_event(envelope.event?.get())?;
-    Some(EventsMessage::Broadcast { broadcast: Broadcast { id, position: Some(position), event }, prev: envelope.prev })
+    let WireBroadcasts { epoch, offset, prev, id, event, batch } = serde_json::from_slice(bytes).ok()?;
+    let batch = match id {
+        Some(id) => vec![(id, event?)],
+        None if batch.is_empty() => return Some(EventsMessage::Renewed),
+        None => batch,
+    };
+    let broadcasts = batch.into_iter().zip(0..).map(|((id, event), at)| {
+        let position = Some(Position { epoch: epoch.clone(), offset: offset.checked_add(at)? });
+        Some(Broadcast { id, position, event: publication(event)? })
+    });
+    Some(EventsMessage::Broadcasts { broadcasts: broadcasts.collect::<Option<_>>()?, prev })
 }
 
 #[cfg(test)]
@@ -79,16 +89,38 @@ mod tests {
             Publication { name: "a".to_owned(), params: params.clone(), except: Some("c".to_owned()), depth: 1 };
         let text = encode_event(&event).unwrap();
         let message = format!(r#"{{"epoch":"e","offset":3,"id":"g-3","prev":"g-2","event":{text}}}"#);
-        let Some(EventsMessage::Broadcast { broadcast, prev }) = decode_message(message.as_bytes()) else {
+        let Some(EventsMessage::Broadcasts { mut broadcasts, prev }) = decode_message(message.as_bytes()) else {
             panic!("{message}")
         };
+        let broadcast = broadcasts.remove(0);
         assert_eq!((broadcast.event.params, prev.as_str()), (params, "g-2"));
-        assert_eq!(broadcast.event.except.as_deref(), Some("c"));
+        assert_eq!((broadcast.event.except.as_deref(), broadcasts.len()), (Some("c"), 0));
+    }
+
+    #[test]
+    fn a_batch_has_consecutive_offsets() {
+        let event = r#"{"name":"a","params":[1],"depth":0}"#;
+        let message = format!(r#"{{"epoch":"e","offset":7,"prev":"g-2","batch":[["g-3",{event}],["h-1",{event}]]}}"#);
+        let Some(EventsMessage::Broadcasts { broadcasts, prev }) = decode_message(message.as_bytes()) else {
+            panic!("{message}")
+        };
+        let read: Vec<(&str, u64)> =
+            broadcasts.iter().map(|one| (one.id.as_str(), one.position.as_ref().unwrap().offset)).collect();
+        assert_eq!((read, prev.as_str()), (vec![("g-3", 7), ("h-1", 8)], "g-2"));
     }
 
     #[test]
     fn strangers_messages_are_none_of_ours() {
-        for text in ["", "7", "{}", r#"{"epoch":"e","offset":1,"id":"x"}"#, r#"{"epoch":"e","offset":-1}"#] {
+        let texts = [
+            "",
+            "7",
+            "{}",
+            r#"{"epoch":"e","offset":1,"id":"x"}"#,
+            r#"{"epoch":"e","offset":-1}"#,
+            r#"{"epoch":"e","offset":1,"batch":[["x"]]}"#,
+            r#"{"epoch":"e","offset":1,"batch":[["x",{"name":"a","params":{}}]]}"#,
+        ];
+        for text in texts {
             assert!(decode_message(text.as_bytes()).is_none(), "{text}");
         }
     }

@@ -136,6 +136,8 @@ settings! {
             DIFFYNE_BROADCAST_EVENTS = "message-sent" => broadcast_events: Vec<String>;
             /// Broadcasts of one event name by this gateway; more stay in their response; off: no limit
             DIFFYNE_BROADCAST_RATE = "1000/s:5000" => broadcast_rate: Rate;
+            /// How long POST /api/broadcast waits for room when the queue of broadcasts is full; then it answers 503
+            DIFFYNE_PUBLISH_WAIT = "2s" => publish_wait: Duration;
             /// How many broadcasts may cause one another in a chain
             DIFFYNE_BROADCAST_DEPTH = "2" => broadcast_depth_max: u32;
             /// Calls a second with which pages should react to one broadcast, over the whole cluster: with more connections they spread over some seconds; 0: at once

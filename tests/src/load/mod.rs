@@ -4,6 +4,7 @@
 //! it was built, and runs one task a connection on one current-thread runtime a thread.
 
 pub mod hostile;
+pub mod publish;
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -121,6 +122,13 @@ impl Socket {
                 return Ok(Self { stream, buffer, start: at + 4, end });
             }
         }
+    }
+
+    /// Reads up to so many bytes at a time from now on; for those who get many messages.
+    #[must_use]
+    pub fn with_buffer(mut self, bytes: usize) -> Self {
+        self.buffer.resize(bytes.max(self.buffer.len()), 0);
+        self
     }
 
     /// Writes a frame, as [`client_frame`] makes it.

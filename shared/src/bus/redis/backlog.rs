@@ -6,6 +6,15 @@ use std::sync::Arc;
 
 use crate::bus::event::Publication;
 
+/// Broadcasts in one batch. Redis does nothing else while it takes a batch: about 5 us for each.
+pub(super) const BATCH_MAX: usize = 256;
+/// Bytes of the events in one batch. A larger event is a batch by itself.
+pub(super) const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// How many broadcasts may be on their way back. A gateway that delivers more slowly than it publishes waits, and so do
+/// those who publish through it.
+pub(super) const UNRETURNED_MAX: usize = 4 * BATCH_MAX;
+
 /// A broadcast on its way to Redis.
 #[derive(Debug)]
 pub(super) struct QueuedBroadcast {
@@ -20,15 +29,28 @@ pub(super) struct QueuedBroadcast {
 #[derive(Debug)]
 pub(super) struct Backlog {
     queue: VecDeque<Arc<QueuedBroadcast>>,
+    /// So many of the first are on their way to Redis, or may be there. An attempt that fails is repeated with the same
+    /// ones, so that Redis knows either all of them or none.
+    attempted: usize,
     /// What Redis took and has not pushed back yet, as far as this gateway knows. Should Redis go away now, its clients
     /// get these before the ones in the queue.
     unreturned: VecDeque<Arc<QueuedBroadcast>>,
-    /// The limit of each of the two.
+    /// How many may wait while Redis is away.
     len_max: usize,
     /// Everything in the queue was delivered locally already.
     away: bool,
     /// Some broadcasts found the queue full: everybody has to know that something is missing.
     overflowed: bool,
+    /// The same, and the attempt under way says so.
+    renewing: bool,
+}
+
+/// What goes to Redis in one attempt.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) items: Vec<Arc<QueuedBroadcast>>,
+    /// Broadcasts before these never left: the epoch has to be renewed first.
+    pub(super) renews_epoch: bool,
 }
 
 /// Where a new broadcast goes.
@@ -44,20 +66,48 @@ pub(super) enum Placement {
 
 impl Backlog {
     pub(super) fn new(len_max: usize) -> Self {
-        Self { queue: VecDeque::new(), unreturned: VecDeque::new(), len_max, away: false, overflowed: false }
+        Self {
+            queue: VecDeque::new(),
+            attempted: 0,
+            unreturned: VecDeque::new(),
+            len_max,
+            away: false,
+            overflowed: false,
+            renewing: false,
+        }
     }
 
-    /// The next for Redis.
-    pub(super) fn front(&self) -> Option<Arc<QueuedBroadcast>> {
-        self.queue.front().cloned()
+    /// Whether the next batch is full already.
+    pub(super) fn has_batch(&self) -> bool {
+        self.attempted > 0 || self.queue.len() >= BATCH_MAX
+    }
+
+    /// The next batch for Redis: the last one again, if it failed. `None` when nothing waits.
+    pub(super) fn attempt(&mut self) -> Option<Batch> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        if self.attempted == 0 {
+            let mut bytes = 0;
+            let fits = |item: &&Arc<QueuedBroadcast>| {
+                bytes += item.json.len();
+                bytes <= BATCH_BYTES_MAX
+            };
+            let count = self.queue.iter().take(BATCH_MAX).take_while(fits).count();
+            self.attempted = count.max(1);
+        }
+        self.renewing |= std::mem::take(&mut self.overflowed);
+        Some(Batch { items: self.queue.iter().take(self.attempted).cloned().collect(), renews_epoch: self.renewing })
     }
 
     pub(super) fn is_away(&self) -> bool {
         self.away
     }
 
-    pub(super) fn has_overflowed(&self) -> bool {
-        self.overflowed
+    /// How many Redis took that have not come back, so far as they are remembered.
+    pub(super) fn unreturned(&mut self, returned: u64) -> usize {
+        self.forget_returned(returned);
+        self.unreturned.len()
     }
 
     pub(super) fn push(&mut self, item: &Arc<QueuedBroadcast>) -> Placement {
@@ -69,24 +119,24 @@ impl Backlog {
         if self.away { Placement::QueuedAndLocal } else { Placement::Queued }
     }
 
-    /// Redis took the first, and has pushed back this gateway's broadcasts up to `returned`. Returns `true` when Redis
-    /// had been away and has everything now.
+    /// Redis took the attempted batch, and has pushed back this gateway's broadcasts up to `returned`. Returns `true`
+    /// when Redis had been away and has everything now.
     pub(super) fn published(&mut self, returned: u64) -> bool {
-        let taken = self.queue.pop_front();
-        self.overflowed = false;
+        let taken = self.queue.drain(..std::mem::take(&mut self.attempted));
+        self.renewing = false;
         if self.away {
+            drop(taken);
             self.away = !self.queue.is_empty();
             return !self.away;
         }
         self.unreturned.extend(taken);
         self.forget_returned(returned);
-        if self.unreturned.len() > self.len_max {
-            self.unreturned.pop_front();
-        }
+        let excess = self.unreturned.len().saturating_sub(self.len_max.max(UNRETURNED_MAX + BATCH_MAX));
+        self.unreturned.drain(..excess);
         false
     }
 
-    /// Redis did not take the first, or nobody knows whether it did. Returns what is to be delivered locally now, in
+    /// Redis did not take the batch, or nobody knows whether it did. Returns what is to be delivered locally now, in
     /// order.
     pub(super) fn failed(&mut self, returned: u64) -> Vec<Arc<QueuedBroadcast>> {
         if std::mem::replace(&mut self.away, true) {
@@ -104,160 +154,64 @@ impl Backlog {
 }
 
 #[cfg(test)]
-mod tests {
-    //! Runs the queue against a model of Redis that loses answers, is away, and loses what it had acknowledged. The
-    //! model keeps the script's promise: an id gets one number as long as Redis remembers it.
-
-    use std::cell::RefCell;
-    use std::collections::{HashMap, HashSet};
-
-    use proptest::prelude::*;
-
+pub(super) mod tests {
     use super::*;
 
-    const MOST: usize = 5;
-
-    #[derive(Debug, Clone, Copy)]
-    enum Step {
-        Publish,
-        /// Redis answers.
-        Answered,
-        /// It never got the broadcast.
-        Unheard,
-        /// It took it, and its answer was lost.
-        AnswerLost,
-        /// It pushes the next that this gateway has not seen.
-        Pushed,
-        /// A replica takes over that lacks so many of the last.
-        Failover(usize),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            5 => Just(Step::Publish),
-            4 => Just(Step::Answered),
-            2 => Just(Step::Unheard),
-            2 => Just(Step::AnswerLost),
-            4 => Just(Step::Pushed),
-            1 => (0..3usize).prop_map(Step::Failover),
-        ]
-    }
-
-    #[derive(Default)]
-    struct Redis {
-        log: Vec<String>,
-        seen: HashSet<String>,
-        /// How many of the log this gateway has got.
-        pushed: usize,
-        renewed: usize,
-        /// Acknowledged and lost by a failover: nobody can restore them, and the new epoch tells clients so.
-        lost: HashSet<String>,
-    }
-
-    impl Redis {
-        /// The highest number that was pushed.
-        fn returned(&self) -> u64 {
-            self.log[..self.pushed].iter().filter_map(|id| id.parse().ok()).max().unwrap_or(0)
-        }
-
-        fn publish(&mut self, id: &str, overflowed: bool) {
-            self.renewed += usize::from(overflowed);
-            if self.seen.insert(id.to_owned()) {
-                self.log.push(id.to_owned());
-            }
-        }
-    }
-
-    fn item(number: usize) -> Arc<QueuedBroadcast> {
+    /// A broadcast with so many bytes.
+    pub(in crate::bus::redis) fn item(gateway: &str, sequence: u64, bytes: usize) -> Arc<QueuedBroadcast> {
         let event = Publication { name: "e".to_owned(), params: "[]".to_owned(), except: None, depth: 0 };
-        Arc::new(QueuedBroadcast { sequence: number as u64, id: number.to_string(), event, json: String::new() })
+        Arc::new(QueuedBroadcast { sequence, id: format!("{gateway}-{sequence}"), event, json: "x".repeat(bytes) })
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(500))]
-        #[test]
-        fn each_broadcast_is_numbered_once_delivered_locally_once_and_none_is_forgotten(
-            steps in proptest::collection::vec(step(), 1..120),
-        ) {
-            let (mut backlog, mut redis) = (Backlog::new(MOST), Redis::default());
-            let (mut number, mut dropped, mut overflows, mut failed_over) = (0, HashSet::new(), 0, false);
-            let mut local: HashMap<String, usize> = HashMap::new();
-            // What a client of this gateway gets, in this order; it gets a push only if it did not get it locally.
-            let client = RefCell::new(Vec::new());
-            let mut deliver = |id: &str| {
-                *local.entry(id.to_owned()).or_insert(0) += 1;
-                client.borrow_mut().push(id.to_owned());
-            };
-            let mut steps: Vec<Step> = steps;
-            // In the end Redis is there, and stays.
-            steps.extend(std::iter::repeat_n(Step::Answered, 200));
-            for step in steps {
-                match step {
-                    Step::Publish => {
-                        number += 1;
-                        let item = item(number);
-                        match backlog.push(&item) {
-                            Placement::Queued => prop_assert!(!backlog.is_away()),
-                            Placement::QueuedAndLocal => deliver(&item.id),
-                            Placement::LocalOnly => {
-                                deliver(&item.id);
-                                dropped.insert(item.id.clone());
-                                overflows += 1;
-                                prop_assert!(backlog.has_overflowed());
-                            }
-                        }
-                    }
-                    Step::Answered => {
-                        let Some(front) = backlog.front() else { continue };
-                        redis.publish(&front.id, backlog.has_overflowed());
-                        let all_through = backlog.published(redis.returned());
-                        prop_assert_eq!(all_through && backlog.is_away(), false);
-                    }
-                    Step::Unheard | Step::AnswerLost => {
-                        let Some(front) = backlog.front() else { continue };
-                        if matches!(step, Step::AnswerLost) {
-                            redis.publish(&front.id, backlog.has_overflowed());
-                        }
-                        backlog.failed(redis.returned()).iter().for_each(|item| deliver(&item.id));
-                    }
-                    Step::Pushed => {
-                        let Some(id) = redis.log.get(redis.pushed).cloned() else { continue };
-                        redis.pushed += 1;
-                        let mut client = client.borrow_mut();
-                        if !client.contains(&id) {
-                            client.push(id);
-                        }
-                    }
-                    Step::Failover(lost) => {
-                        failed_over = true;
-                        let keep = redis.log.len().saturating_sub(lost);
-                        redis.pushed = redis.pushed.min(keep);
-                        for id in redis.log.split_off(keep) {
-                            redis.seen.remove(&id);
-                            redis.lost.insert(id);
-                        }
-                    }
-                }
-            }
-            prop_assert!(backlog.front().is_none() && !backlog.is_away());
-            let mut once = HashSet::new();
-            for id in &redis.log {
-                prop_assert!(once.insert(id.clone()), "{} is numbered twice", id);
-                redis.lost.remove(id);
-            }
-            for id in (1..=number).map(|number| number.to_string()) {
-                let somewhere = once.contains(&id) || dropped.contains(&id) || redis.lost.contains(&id);
-                prop_assert!(somewhere, "{} is forgotten", id);
-                prop_assert!(local.get(&id).copied().unwrap_or(0) <= 1, "{} is delivered locally twice", id);
-            }
-            prop_assert!(overflows == 0 || redis.renewed > 0, "nobody was told of what never left");
-            let order: Vec<usize> = redis.log.iter().filter_map(|id| id.parse().ok()).collect();
-            if !failed_over {
-                let client: Vec<usize> = client.borrow().iter().filter_map(|id| id.parse().ok()).collect();
-                prop_assert!(client.is_sorted(), "a client gets {:?}", client);
-            }
-            // A broadcast that a failover lost and a retry restored comes later.
-            prop_assert!(!redis.lost.is_empty() || order.is_sorted() || order.len() < number, "{:?}", order);
+    fn backlog(sizes: &[usize]) -> Backlog {
+        let mut backlog = Backlog::new(10_000);
+        for (size, sequence) in sizes.iter().zip(1..) {
+            backlog.push(&item("g", sequence, *size));
         }
+        backlog
+    }
+
+    /// The sizes of the batches until nothing is left.
+    fn batches(backlog: &mut Backlog) -> Vec<usize> {
+        let mut sizes = Vec::new();
+        while let Some(batch) = backlog.attempt() {
+            sizes.push(batch.items.len());
+            backlog.published(0);
+        }
+        sizes
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_number_and_by_bytes() {
+        assert_eq!(batches(&mut backlog(&[10; 600])), [BATCH_MAX, BATCH_MAX, 600 - 2 * BATCH_MAX]);
+        let half = BATCH_BYTES_MAX / 2;
+        assert_eq!(batches(&mut backlog(&[half, half, half, 1, 1])), [2, 3]);
+        assert_eq!(batches(&mut backlog(&[BATCH_BYTES_MAX + 1, 1, BATCH_BYTES_MAX, 1])), [1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_batch_that_failed_is_repeated_as_it_was() {
+        let mut backlog = backlog(&[1; 3]);
+        assert_eq!(backlog.attempt().map(|batch| batch.items.len()), Some(3));
+        backlog.failed(0);
+        backlog.push(&item("g", 4, 1));
+        assert_eq!(batches(&mut backlog), [3, 1]);
+    }
+
+    #[test]
+    fn what_overflows_during_an_attempt_is_told_with_the_next_one() {
+        let mut backlog = Backlog::new(2);
+        backlog.push(&item("g", 1, 1));
+        backlog.attempt();
+        backlog.failed(0);
+        backlog.push(&item("g", 2, 1));
+        assert_eq!(backlog.attempt().map(|batch| batch.renews_epoch), Some(false));
+        assert_eq!(backlog.push(&item("g", 3, 1)), Placement::LocalOnly);
+        backlog.published(0);
+        assert_eq!(backlog.attempt().map(|batch| batch.renews_epoch), Some(true));
+        backlog.failed(0);
+        assert_eq!(backlog.attempt().map(|batch| batch.renews_epoch), Some(true), "until Redis has heard it");
+        backlog.published(0);
+        assert!(backlog.attempt().is_none());
     }
 }

@@ -1,12 +1,14 @@
 //! What applications publish by themselves: `RPUSH {diffyne}:ingress` with `{"name", "params": [...], "except"?}`.
 //!
-//! Gateways wait for an item without taking it. The first one takes, numbers and publishes it in one script.
+//! Gateways wait for an item without taking it. The first one takes, numbers and publishes it in one script, which also
+//! returns the items that have come meanwhile; these follow as one batch.
 
 use std::time::Duration;
 
 use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{self, RedisError, Script};
 
+use super::backlog::{BATCH_BYTES_MAX, BATCH_MAX};
 use super::context::Context;
 use crate::backoff::Backoff;
 use crate::bus::state::random_bits;
@@ -16,10 +18,16 @@ use crate::bus::wire::read_event;
 const SHOWN_BYTES: usize = 200;
 
 pub(super) struct Ingress {
-    pub(super) context: Context,
+    context: Context,
+    script: Script,
 }
 
 impl Ingress {
+    pub(super) fn new(context: Context) -> Self {
+        let source = concat!(include_str!("scripts/assign_offset.lua"), include_str!("scripts/ingress.lua"));
+        Self { context, script: Script::new(source) }
+    }
+
     /// Takes items until the bus ends.
     pub(super) async fn run(self) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
@@ -40,30 +48,50 @@ impl Ingress {
         }
     }
 
-    /// Waits for one item for a while, and publishes it.
+    /// Waits for one item for a while, and publishes it and all that follow.
     async fn take(&self, connection: &mut MultiplexedConnection, taken: &mut u64) -> Result<(), RedisError> {
         let list = self.context.keys.ingress();
         // Shorter than the connection's timeout.
         let seconds = self.context.connector.timeout.as_secs_f64() / 2.0;
         let mut wait = redis::cmd("BLMOVE");
         wait.arg(&list).arg(&list).arg("LEFT").arg("LEFT").arg(seconds);
-        let Some(item) = wait.query_async::<Option<Vec<u8>>>(connection).await? else { return Ok(()) };
-        let text = std::str::from_utf8(&item).ok();
-        let event = text.and_then(read_event);
-        if event.is_none() {
-            let shown = String::from_utf8_lossy(&item[..item.len().min(SHOWN_BYTES)]).into_owned();
-            tracing::warn!(item = shown, "an item of the ingress list is no event and was dropped");
+        let first: Option<Vec<u8>> = wait.query_async(connection).await?;
+        let mut items: Vec<Vec<u8>> = first.into_iter().collect();
+        while !items.is_empty() {
+            items = self.publish(connection, &list, &items, taken).await?;
         }
-        *taken += 1;
-        let script =
-            Script::new(concat!(include_str!("scripts/assign_offset.lua"), include_str!("scripts/ingress.lua")));
-        let mut call = script.prepare_invoke();
-        call.key(self.context.keys.meta()).key(self.context.keys.stream()).key(&list);
-        call.arg(format!("{}-i{taken}", self.context.shared.identity.id)).arg(&item);
-        call.arg(self.context.settings.history_length)
-            .arg(self.context.settings.history_bytes)
-            .arg(u8::from(event.is_some()));
-        call.arg(format!("{:016x}", random_bits())).arg(self.context.keys.events());
-        call.invoke_async::<i64>(connection).await.map(|_| ())
+        Ok(())
     }
+
+    /// Publishes items from the head of the list, unless another gateway was faster. Returns the items that are next.
+    async fn publish(
+        &self,
+        connection: &mut MultiplexedConnection,
+        list: &str,
+        items: &[Vec<u8>],
+        taken: &mut u64,
+    ) -> Result<Vec<Vec<u8>>, RedisError> {
+        let settings = &self.context.settings;
+        let mut call = self.script.prepare_invoke();
+        call.key(self.context.keys.meta()).key(self.context.keys.stream()).key(list);
+        call.arg(settings.history_length).arg(settings.history_bytes);
+        call.arg(format!("{:016x}", random_bits())).arg(self.context.keys.events());
+        call.arg(BATCH_MAX).arg(BATCH_BYTES_MAX);
+        for item in items {
+            *taken += 1;
+            let id = format!("{}-i{taken}", self.context.shared.identity.id);
+            call.arg(item).arg(if is_event(item) { id } else { String::new() });
+        }
+        call.invoke_async(connection).await
+    }
+}
+
+/// Whether an item of the list can be published. Says so in the log when it cannot.
+fn is_event(item: &[u8]) -> bool {
+    let is_event = std::str::from_utf8(item).ok().and_then(read_event).is_some();
+    if !is_event {
+        let shown = String::from_utf8_lossy(&item[..item.len().min(SHOWN_BYTES)]).into_owned();
+        tracing::warn!(item = shown, "an item of the ingress list is no event and was dropped");
+    }
+    is_event
 }

@@ -29,8 +29,9 @@ impl RedisKeys {
     pub(super) fn ingress(&self) -> String {
         self.named("ingress")
     }
-    pub(super) fn seen(&self, id: &str) -> String {
-        self.named(&format!("seen:{id}"))
+    /// What a gateway has published last.
+    pub(super) fn mark(&self, gateway: &str) -> String {
+        self.named(&format!("published:{gateway}"))
     }
     /// Responses to one gateway's query.
     pub(super) fn responses(&self, id: &str) -> String {

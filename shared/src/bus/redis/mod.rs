@@ -1,6 +1,6 @@
 //! The bus over Redis: pub/sub for speed, a capped stream to close gaps, one ordered publisher, presence with a TTL.
 //!
-//! Four tasks: [`publisher`] hands over one broadcast after another, [`subscriber`] reads them back in offset order,
+//! Four tasks: [`publisher`] hands over one batch after another, [`subscriber`] reads them back in offset order,
 //! [`heartbeat`] reports how many clients are connected, [`ingress`] takes what applications publish by themselves. No
 //! call waits for any of them.
 
@@ -13,16 +13,19 @@ mod heartbeat;
 mod ingress;
 pub(super) mod inspect;
 mod keys;
+#[cfg(test)]
+mod model;
 mod publisher;
+mod queue;
 pub(super) mod registry;
 mod subscriber;
 mod topology;
 mod tracker;
 mod trust;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool_redis::redis::{self, RedisError};
@@ -30,12 +33,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use super::event::{BusEvent, Publication, QueueFull};
-use super::state::{BusState, RedisState, random_bits};
-use super::wire;
+use super::state::{BusState, QueueShare, RedisState, random_bits};
 use crate::settings::common::RedisSettings;
 use crate::settings::gateway::StatusKey;
 use crate::token::SharedTokens;
-use backlog::QueuedBroadcast;
 use claim::Claim;
 use connector::Connector;
 use context::Context;
@@ -44,6 +45,7 @@ use heartbeat::Heartbeat;
 use ingress::Ingress;
 use keys::RedisKeys;
 use publisher::Publisher;
+use queue::PublishQueue;
 use registry::WorkerRegistry;
 use subscriber::Subscriber;
 use trust::Trust;
@@ -55,8 +57,7 @@ const RESPONSE_LIFE: Duration = Duration::from_secs(10);
 
 pub(super) struct RedisBus {
     context: Context,
-    queue: mpsc::Sender<QueuedBroadcast>,
-    sequence: Mutex<u64>,
+    queue: PublishQueue,
     connections: Arc<AtomicU64>,
     heartbeat: Arc<Heartbeat>,
     registry: WorkerRegistry,
@@ -83,16 +84,16 @@ impl RedisBus {
         let trust = Arc::new(Trust::new(tokens, settings));
         let workers_changed = Arc::new(Notify::new());
         let connections = Arc::new(AtomicU64::new(0));
-        let (queue, queued) = mpsc::channel(settings.queue_max);
+        let (queue, queued) = PublishQueue::new(Arc::clone(&context.shared), settings.queue_max);
 
-        let publisher = Publisher { context: context.clone(), events: events.clone() };
+        let publisher = Publisher::new(context.clone(), events.clone());
         let subscriber = Subscriber {
             context: context.clone(),
             workers_changed: Arc::clone(&workers_changed),
             trust: Arc::clone(&trust),
             events,
         };
-        let ingress = Ingress { context: context.clone() };
+        let ingress = Ingress::new(context.clone());
         let heartbeat =
             Arc::new(Heartbeat { context: context.clone(), connections: Arc::clone(&connections), status_key });
         let tasks = vec![
@@ -103,24 +104,20 @@ impl RedisBus {
         ];
         let (connector, keys) = (context.connector.clone(), context.keys.clone());
         let registry = WorkerRegistry::new(connector, keys, Arc::clone(&trust), workers_changed);
-        Ok(Self { context, queue, sequence: Mutex::new(0), connections, heartbeat, registry, trust, tasks })
+        Ok(Self { context, queue, connections, heartbeat, registry, trust, tasks })
     }
 
-    pub(super) fn publish(&self, event: Publication) -> Result<String, QueueFull> {
-        let refused = || {
-            self.context.shared.counters.overflowed.fetch_add(1, Relaxed);
-            QueueFull
-        };
-        let place = self.queue.try_reserve().map_err(|_| refused())?;
-        let json = wire::encode_event(&event).ok_or_else(refused)?;
-        self.context.shared.counters.waiting.fetch_add(1, Relaxed);
-        // Numbered and queued under one lock: the publisher relies on rising numbers.
-        let mut last = self.sequence.lock().unwrap_or_else(PoisonError::into_inner);
-        *last += 1;
-        let sequence = *last;
-        let id = format!("{}-{sequence}", self.context.shared.identity.id);
-        place.send(QueuedBroadcast { sequence, id: id.clone(), event, json });
-        Ok(id)
+    pub(super) fn publish(&self, share: &QueueShare, event: Publication) -> Result<String, QueueFull> {
+        self.queue.publish(share, event)
+    }
+
+    pub(super) async fn publish_within(
+        &self,
+        share: &QueueShare,
+        event: Publication,
+        limit: Duration,
+    ) -> Result<String, QueueFull> {
+        self.queue.publish_within(share, event, limit).await
     }
 
     pub(super) fn set_connections(&self, count: u64) {

@@ -1,4 +1,6 @@
-//! One ordered publisher for each gateway: it sends a broadcast when Redis has taken the one before.
+//! One ordered publisher for each gateway: it sends a batch when Redis has taken the one before.
+//!
+//! A batch is what waits when the last one is done, so a lone broadcast never waits for others.
 //!
 //! While Redis is away, the publisher delivers each broadcast to this gateway's own connections at once and keeps it,
 //! behind those that Redis took and did not push back.
@@ -13,20 +15,27 @@ use deadpool_redis::redis::aio::MultiplexedConnection;
 use deadpool_redis::redis::{RedisError, Script};
 use tokio::sync::mpsc;
 
-use super::backlog::{Backlog, Placement, QueuedBroadcast};
+use super::backlog::{Backlog, Batch, Placement, QueuedBroadcast, UNRETURNED_MAX};
 use super::context::Context;
+use super::queue::PublishQueueOutlet;
 use crate::backoff::Backoff;
 use crate::bus::event::{Broadcast, BusEvent};
 use crate::bus::state::random_bits;
 
-/// How long an id is remembered: longer than any retry waits.
-const SEEN_LIFE: Duration = Duration::from_mins(15);
+/// How long Redis remembers the last batch of a gateway: longer than any retry waits.
+const MARK_LIFE: Duration = Duration::from_hours(24);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(1);
 
+/// How long a batch waits for earlier ones to come back. The subscription may be lost, or what it should bring.
+const RETURN_WAIT: Duration = Duration::from_millis(100);
+
 pub(super) struct Publisher {
-    pub(super) context: Context,
-    pub(super) events: mpsc::Sender<BusEvent>,
+    context: Context,
+    events: mpsc::Sender<BusEvent>,
+    publish: Script,
+    keys: [String; 3],
+    channel: String,
 }
 
 /// The queue and the connection.
@@ -37,34 +46,45 @@ struct PublisherState {
 }
 
 impl Publisher {
-    pub(super) async fn run(self, mut waiting: mpsc::Receiver<QueuedBroadcast>) {
+    pub(super) fn new(context: Context, events: mpsc::Sender<BusEvent>) -> Self {
+        let source = concat!(include_str!("scripts/assign_offset.lua"), include_str!("scripts/publish.lua"));
+        let keys = [context.keys.meta(), context.keys.stream(), context.keys.mark(&context.shared.identity.id)];
+        Self { publish: Script::new(source), keys, channel: context.keys.events(), context, events }
+    }
+
+    pub(super) async fn run(self, mut waiting: PublishQueueOutlet) {
         let mut state = PublisherState {
             backlog: Backlog::new(self.context.settings.queue_max),
             connection: None,
             backoff: Backoff::new(RETRY_FIRST, RETRY_LAST),
         };
         loop {
-            let Some(front) = state.backlog.front() else {
-                match waiting.recv().await {
+            self.wait_for_returns(&mut state.backlog).await;
+            while !state.backlog.has_batch()
+                && let Some(item) = waiting.next_now()
+            {
+                self.enqueue(item, &mut state.backlog).await;
+            }
+            let Some(batch) = state.backlog.attempt() else {
+                match waiting.next().await {
                     Some(item) => self.enqueue(item, &mut state.backlog).await,
                     None => return,
                 }
                 continue;
             };
-            let attempt = self.attempt(state.connection.take(), front, state.backlog.has_overflowed());
+            let attempt = self.attempt(state.connection.take(), &batch);
             tokio::pin!(attempt);
             // While Redis is away nothing waits for the attempt: new broadcasts are delivered locally.
             let result = loop {
                 tokio::select! {
                     result = &mut attempt => break result,
-                    Some(item) = waiting.recv(), if state.backlog.is_away() => self.enqueue(item, &mut state.backlog).await,
+                    Some(item) = waiting.next(), if state.backlog.is_away() => self.enqueue(item, &mut state.backlog).await,
                 }
             };
             match result {
                 Ok(connection) => {
                     state.connection = Some(connection);
-                    self.context.shared.counters.waiting.fetch_sub(1, Relaxed);
-                    self.context.shared.counters.published.fetch_add(1, Relaxed);
+                    self.count(&batch);
                     self.came_back(&mut state);
                 }
                 Err(error) => {
@@ -75,14 +95,30 @@ impl Publisher {
         }
     }
 
+    async fn wait_for_returns(&self, backlog: &mut Backlog) {
+        let shared = &self.context.shared;
+        if backlog.unreturned(shared.returned.load(Relaxed)) < UNRETURNED_MAX {
+            return;
+        }
+        let returns = async {
+            while self.context.health.subscriber.load(Relaxed)
+                && backlog.unreturned(shared.returned.load(Relaxed)) >= UNRETURNED_MAX
+            {
+                shared.returns.notified().await;
+            }
+        };
+        // It goes on in either case.
+        let _ = tokio::time::timeout(RETURN_WAIT, returns).await;
+    }
+
     /// Waits before the next attempt, and takes new broadcasts meanwhile.
-    async fn pause(&self, state: &mut PublisherState, waiting: &mut mpsc::Receiver<QueuedBroadcast>) {
+    async fn pause(&self, state: &mut PublisherState, waiting: &mut PublishQueueOutlet) {
         let pause = tokio::time::sleep(state.backoff.wait());
         tokio::pin!(pause);
         loop {
             tokio::select! {
                 () = &mut pause => return,
-                Some(item) = waiting.recv() => self.enqueue(item, &mut state.backlog).await,
+                Some(item) = waiting.next() => self.enqueue(item, &mut state.backlog).await,
             }
         }
     }
@@ -90,27 +126,37 @@ impl Publisher {
     async fn attempt(
         &self,
         connection: Option<MultiplexedConnection>,
-        item: Arc<QueuedBroadcast>,
-        overflowed: bool,
+        batch: &Batch,
     ) -> Result<MultiplexedConnection, RedisError> {
         let mut connection = match connection {
             Some(connection) => connection,
             None => self.context.connector.dedicated().await?,
         };
-        if overflowed {
+        if batch.renews_epoch {
             self.renew_epoch(&mut connection).await?;
         }
-        let script =
-            Script::new(concat!(include_str!("scripts/assign_offset.lua"), include_str!("scripts/publish.lua")));
-        let mut call = script.prepare_invoke();
-        call.key(self.context.keys.meta()).key(self.context.keys.stream()).key(self.context.keys.seen(&item.id));
-        call.arg(&item.id)
-            .arg(&item.json)
-            .arg(self.context.settings.history_length)
-            .arg(self.context.settings.history_bytes);
-        call.arg(SEEN_LIFE.as_millis() as u64).arg(format!("{:016x}", random_bits())).arg(self.context.keys.events());
-        call.invoke_async::<(String, i64)>(&mut connection).await?;
+        let mut call = self.publish.prepare_invoke();
+        for key in &self.keys {
+            call.key(key);
+        }
+        call.arg(self.context.settings.history_length).arg(self.context.settings.history_bytes);
+        call.arg(MARK_LIFE.as_millis() as u64).arg(format!("{:016x}", random_bits())).arg(&self.channel);
+        call.arg(&self.context.shared.identity.id);
+        for item in &batch.items {
+            call.arg(item.sequence).arg(&item.json);
+        }
+        let (known, offset) = call.invoke_async::<(usize, u64)>(&mut connection).await?;
+        if known > 0 {
+            tracing::debug!(known, offset, "redis had taken these broadcasts already");
+        }
         Ok(connection)
+    }
+
+    fn count(&self, batch: &Batch) {
+        let counters = &self.context.shared.counters;
+        counters.waiting.fetch_sub(batch.items.len() as u64, Relaxed);
+        counters.published.fetch_add(batch.items.len() as u64, Relaxed);
+        counters.batch_sizes.observe(batch.items.len() as f64);
     }
 
     /// Tells everybody that something is missing: some broadcasts never left.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use deadpool_redis::redis::aio::MultiplexedConnection;
+use deadpool_redis::redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
 use deadpool_redis::redis::streams::StreamRangeReply;
 use deadpool_redis::redis::{self, ErrorKind, Msg, RedisError, Script};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::sync::{Notify, mpsc};
 
@@ -24,6 +24,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(1);
 /// How often the head is compared. A dropped message shows after this time at the latest.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How far this gateway may be behind. The library keeps what it has not taken, however much that is; so one that is too
+/// slow gives the subscription up, and goes on from the history.
+const BEHIND_MAX: Duration = Duration::from_secs(5);
 /// Entries read from the stream at a time.
 const RANGE_MAX: usize = 500;
 
@@ -82,15 +85,35 @@ impl Subscriber {
             tokio::select! {
                 message = messages.next() => {
                     let message = message.ok_or_else(|| RedisError::from((ErrorKind::Io, "the subscription ended")))?;
-                    self.message(&message, &mut commands, tracker).await?;
+                    in_time(self.message(&message, &mut commands, tracker)).await?;
                 }
                 _ = check.tick() => {
-                    self.context.connector.limited(sink.ping::<redis::Value>()).await?;
                     self.context.connector.check_role(&mut commands).await?;
-                    self.catch_up(&mut commands, tracker).await?;
+                    in_time(self.check_head(&mut sink, &mut messages, &mut commands, tracker)).await?;
                 }
             }
         }
+    }
+
+    /// Finds out whether something was lost on the way here, and whether the history is still the one that was delivered.
+    async fn check_head(
+        &self,
+        sink: &mut PubSubSink,
+        messages: &mut PubSubStream,
+        commands: &mut MultiplexedConnection,
+        tracker: &mut Tracker,
+    ) -> Result<(), RedisError> {
+        let there = self.head(commands).await?;
+        // Whatever was published before the ping is here when its answer is.
+        self.context.connector.limited(sink.ping::<redis::Value>()).await?;
+        let found = tracker.check_head(&there);
+        while tracker.check_head(&there) == Continuity::Missing
+            && let Some(Some(message)) = tokio::task::unconstrained(messages.next()).now_or_never()
+        {
+            self.message(&message, commands, tracker).await?;
+        }
+        let was_on_its_way = found == Continuity::Missing && tracker.has_reached(&there);
+        if found == Continuity::Next || was_on_its_way { Ok(()) } else { self.catch_up(commands, tracker).await }
     }
 
     async fn message(
@@ -103,21 +126,26 @@ impl Subscriber {
             self.status(message.get_payload_bytes()).await;
             return Ok(());
         }
-        let (broadcast, prev) = match wire::decode_message(message.get_payload_bytes()) {
-            Some(EventsMessage::Broadcast { broadcast, prev }) => (broadcast, prev),
+        let (broadcasts, mut prev) = match wire::decode_message(message.get_payload_bytes()) {
+            Some(EventsMessage::Broadcasts { broadcasts, prev }) => (broadcasts, prev),
             Some(EventsMessage::Renewed) => return self.catch_up(commands, tracker).await,
             None => {
                 tracing::warn!("a message on the events channel is none of ours; ignored");
                 return Ok(());
             }
         };
-        let Some(position) = broadcast.position.clone() else { return Ok(()) };
-        match tracker.check(&position, &broadcast.id, &prev) {
-            Continuity::Next => self.deliver(tracker, broadcast).await,
-            Continuity::Duplicate => {}
-            Continuity::Missing | Continuity::NewEpoch => self.catch_up(commands, tracker).await?,
-            Continuity::Diverged => self.renew_epoch(commands, tracker).await?,
+        for broadcast in broadcasts {
+            let Some(position) = &broadcast.position else { continue };
+            let continuity = tracker.check(position, &broadcast.id, &prev);
+            prev.clone_from(&broadcast.id);
+            match continuity {
+                Continuity::Next => self.deliver(tracker, broadcast).await,
+                Continuity::Duplicate => {}
+                Continuity::Missing | Continuity::NewEpoch => self.catch_up(commands, tracker).await?,
+                Continuity::Diverged => self.renew_epoch(commands, tracker).await?,
+            }
         }
+        self.show_position(tracker);
         Ok(())
     }
 
@@ -134,7 +162,11 @@ impl Subscriber {
                 Ok(())
             }
             Continuity::Diverged => self.renew_epoch(commands, tracker).await,
-            Continuity::Missing => self.close_gap(commands, tracker, there).await,
+            Continuity::Missing => {
+                let closed = self.close_gap(commands, tracker, there).await;
+                self.show_position(tracker);
+                closed
+            }
         }
     }
 
@@ -261,24 +293,32 @@ impl Subscriber {
 
     /// Continues at another place. With `tell`, clients learn that they missed something.
     async fn jump(&self, tracker: &mut Tracker, head: Head, tell: bool) {
+        // The gateway stops: nobody is left to tell.
+        let Ok(place) = self.events.reserve().await else { return };
         let position = head.position();
         tracker.start_at(head);
-        self.context.shared.position.store(Arc::new(Some(position.clone())));
+        self.show_position(tracker);
         if tell {
             self.context.shared.counters.gaps_told.fetch_add(1, Relaxed);
             tracing::warn!(epoch = position.epoch, offset = position.offset, "broadcasts were missed for good");
-            let _ = self.events.send(BusEvent::Gap(position)).await;
+            place.send(BusEvent::Gap(position));
         }
     }
 
     async fn deliver(&self, tracker: &mut Tracker, broadcast: Broadcast) {
+        // The gateway stops: nobody is left to deliver to.
+        let Ok(place) = self.events.reserve().await else { return };
         tracker.advance(&broadcast);
-        self.context.shared.position.store(Arc::new(broadcast.position.clone()));
         if let Some(sequence) = self.context.shared.identity.sequence_of(&broadcast.id) {
             self.context.shared.returned.fetch_max(sequence, Relaxed);
+            self.context.shared.returns.notify_one();
         }
-        // The gateway stops: nobody is left to deliver to.
-        let _ = self.events.send(BusEvent::Broadcast(broadcast)).await;
+        place.send(BusEvent::Broadcast(broadcast));
+    }
+
+    /// Lets others see how far the history has been delivered.
+    fn show_position(&self, tracker: &Tracker) {
+        self.context.shared.position.store(Arc::new(tracker.head().map(Head::position)));
     }
 
     async fn status(&self, payload: &[u8]) {
@@ -302,4 +342,10 @@ impl Subscriber {
             Ok(StatusMessage::Gateway { .. } | StatusMessage::Command(_)) | Err(_) => {}
         }
     }
+}
+
+/// Ends what takes so long that this gateway falls behind.
+async fn in_time(work: impl Future<Output = Result<(), RedisError>>) -> Result<(), RedisError> {
+    let behind = || RedisError::from((ErrorKind::Io, "this gateway does not deliver as fast as others publish"));
+    tokio::time::timeout(BEHIND_MAX, work).await.unwrap_or_else(|_elapsed| Err(behind()))
 }

@@ -151,13 +151,16 @@ impl Topology {
 
 /// The address of one server, with TLS by our own authority if one is set.
 fn node(url: &str, ca: Option<&[u8]>) -> Result<ConnectionInfo, RedisError> {
-    match ca.filter(|_| url.starts_with("rediss://")) {
+    let info = match ca.filter(|_| url.starts_with("rediss://")) {
         Some(pem) => {
             let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
-            Ok(Client::build_with_tls(url, certificates)?.get_connection_info().clone())
+            Client::build_with_tls(url, certificates)?.get_connection_info().clone()
         }
-        None => url.into_connection_info(),
-    }
+        None => url.into_connection_info()?,
+    };
+    // The end of a large batch does not wait until the rest has been acknowledged.
+    let tcp = info.tcp_settings().clone().set_nodelay(true);
+    Ok(info.set_tcp_settings(tcp))
 }
 
 /// The same credentials and TLS, at another address.

@@ -88,6 +88,11 @@ impl Tracker {
         }
     }
 
+    /// Whether a place has been delivered that was ahead.
+    pub(super) fn has_reached(&self, there: &Head) -> bool {
+        self.head.as_ref().is_some_and(|here| here.epoch == there.epoch && here.offset >= there.offset)
+    }
+
     /// Moves on to a delivered broadcast.
     pub(super) fn advance(&mut self, broadcast: &Broadcast) {
         let Some(position) = &broadcast.position else { return };

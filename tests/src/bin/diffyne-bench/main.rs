@@ -12,6 +12,7 @@ mod hostile;
 mod idle;
 mod load;
 mod php;
+mod publish;
 mod screenshots;
 mod suite;
 
@@ -22,10 +23,11 @@ use clap::{ArgMatches, Command};
 /// A subcommand: its arguments, and what it does.
 type Tool = (fn() -> Command, fn(&ArgMatches) -> anyhow::Result<()>);
 
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 12] = [
     (suite::command, suite::run),
     (calls::command, calls::run),
     (fanout::command, fanout::run),
+    (publish::command, publish::run),
     (idle::command, idle::run),
     (hostile::command, hostile::run),
     (php::command, php::run),

@@ -1,10 +1,30 @@
--- Takes the first item of the ingress list and publishes it, in one step: a crash neither loses nor doubles it.
--- Behind assign_offset.lua. Does nothing when another gateway was faster.
+-- Takes items from the head of the ingress list and publishes them, in one step: a crash neither loses nor doubles one.
+-- Behind assign_offset.lua. Takes none when another gateway was faster.
 -- KEYS: meta, stream, ingress
--- ARGV: id, the item as it was seen, most entries, most bytes, "1" to publish or "0" to drop it, an epoch, channel
-if redis.call('LINDEX', KEYS[3], 0) ~= ARGV[2] then return 0 end
-redis.call('LPOP', KEYS[3])
-if ARGV[5] == '1' then
-  append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], {tonumber(ARGV[3]), tonumber(ARGV[4])}, ARGV[6], ARGV[7])
+-- ARGV: most entries, most bytes, an epoch in case there is none, channel, how many items to return, how many bytes of
+--       them, and of each item in order: the item as it was seen, its id or '' to drop it
+-- Returns the items that are next, for the next call; none to whom another gateway left nothing.
+local seen, taken, ids, events = 5, 0, {}, {}
+for _, item in ipairs(redis.call('LRANGE', KEYS[3], 0, (#ARGV - 6) / 2 - 1)) do
+  -- Another gateway may have taken the first of what this one saw.
+  repeat seen = seen + 2 until seen > #ARGV or ARGV[seen] == item
+  if seen > #ARGV then break end
+  taken = taken + 1
+  if ARGV[seen + 1] ~= '' then
+    ids[#ids + 1], events[#events + 1] = ARGV[seen + 1], item
+  end
 end
-return 1
+if taken == 0 then return {} end
+redis.call('LPOP', KEYS[3], taken)
+if #ids > 0 then
+  append(KEYS[1], KEYS[2], ids, events, {tonumber(ARGV[1]), tonumber(ARGV[2])}, ARGV[3], ARGV[4])
+end
+local following, bytes = {}, 0
+for at = 0, tonumber(ARGV[5]) - 1 do
+  local item = redis.call('LINDEX', KEYS[3], at)
+  if not item then break end
+  bytes = bytes + #item
+  if at > 0 and bytes > tonumber(ARGV[6]) then break end
+  following[at + 1] = item
+end
+return following

@@ -1,0 +1,182 @@
+//! `POST /api/broadcast`: events of an application that are not part of a call, such as those of queue jobs. One event,
+//! or a list of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use diffyne_shared::bus::{Bus, Publication, read_event};
+use hyper::StatusCode;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::metrics::Metrics;
+
+/// Requests that may wait for room in the queue at the same time. It is less than the connections of the admin listener,
+/// so that others get through.
+const WAITING_MAX: usize = 128;
+/// Events in one request.
+const EVENTS_MAX: usize = 1000;
+
+/// The status and the JSON of an API response.
+pub type ApiResponse = (StatusCode, Value);
+
+/// Publishes for applications.
+pub struct PublishApi {
+    bus: Bus,
+    metrics: Arc<Metrics>,
+    wait_max: Duration,
+    waiting: Semaphore,
+}
+
+/// The events of a request.
+enum Request {
+    One(Publication),
+    List(Vec<Publication>),
+}
+
+impl PublishApi {
+    /// Creates the API. A request waits for room in the queue as long as `wait_max`.
+    pub fn new(bus: &Bus, metrics: Arc<Metrics>, wait_max: Duration) -> Self {
+        Self { bus: bus.with_own_share(), metrics, wait_max, waiting: Semaphore::new(WAITING_MAX) }
+    }
+
+    /// Publishes what a request's body asks for.
+    pub async fn handle(&self, body: &str) -> ApiResponse {
+        match read(body) {
+            Ok(Request::One(event)) => match self.publish(vec![event]).await {
+                (ids, None) => (StatusCode::ACCEPTED, json!({"id": ids.first()})),
+                (_, Some(refusal)) => (StatusCode::SERVICE_UNAVAILABLE, json!({"error": refusal})),
+            },
+            Ok(Request::List(events)) => match self.publish(events).await {
+                (ids, None) => (StatusCode::ACCEPTED, json!({"ids": ids})),
+                (ids, Some(refusal)) => (StatusCode::SERVICE_UNAVAILABLE, json!({"error": refusal, "ids": ids})),
+            },
+            Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, json!({"error": error})),
+        }
+    }
+
+    /// Publishes events in their order. Returns the ids of those that were taken, and why the next one was not.
+    async fn publish(&self, events: Vec<Publication>) -> (Vec<String>, Option<String>) {
+        let mut ids = Vec::with_capacity(events.len());
+        let Ok(_waiting) = self.waiting.try_acquire() else {
+            return (ids, Some(format!("{WAITING_MAX} requests wait for room in the queue of broadcasts already")));
+        };
+        let started = Instant::now();
+        for event in events {
+            let left = self.wait_max.saturating_sub(started.elapsed());
+            match self.bus.publish_within(event, left).await {
+                Ok(id) => ids.push(id),
+                Err(full) => {
+                    let refusal = format!("{full}, and no room came within {:?}", self.wait_max);
+                    self.count(ids.len(), started);
+                    return (ids, Some(refusal));
+                }
+            }
+        }
+        self.count(ids.len(), started);
+        (ids, None)
+    }
+
+    fn count(&self, published: usize, started: Instant) {
+        self.metrics.broadcasts_published.inc_by(published as u64);
+        self.metrics.publish_wait.observe(started.elapsed().as_secs_f64());
+    }
+}
+
+fn read(body: &str) -> Result<Request, String> {
+    const EVENT: &str = r#"{"name": "...", "params": [...], "except"?: client id}"#;
+    if !body.trim_start().starts_with('[') {
+        let event = read_event(body).ok_or_else(|| format!("The body must be {EVENT}, or a list of these."))?;
+        return Ok(Request::One(event));
+    }
+    let list: Vec<&RawValue> =
+        serde_json::from_str(body).map_err(|_| format!("The body must be {EVENT}, or a list of these."))?;
+    if list.len() > EVENTS_MAX {
+        return Err(format!("A request may have {EVENTS_MAX} events; this one has {}.", list.len()));
+    }
+    let read = |(at, event): (usize, &&RawValue)| {
+        read_event(event.get()).ok_or_else(|| format!("Event {at} of the list (from 0) must be {EVENT}."))
+    };
+    Ok(Request::List(list.iter().enumerate().map(read).collect::<Result<_, _>>()?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use diffyne_shared::bus::{BusCounters, BusEvent, GatewayIdentity};
+
+    const EVENT: &str = r#"{"name":"news","params":[1]}"#;
+
+    fn list(events: usize) -> String {
+        format!("[{}]", vec![EVENT; events].join(","))
+    }
+
+    #[tokio::test]
+    async fn a_request_publishes_one_event_or_a_list_in_order() {
+        let (bus, mut events) = Bus::memory(GatewayIdentity::new("g"));
+        let api = PublishApi::new(&bus, Metrics::new(&BusCounters::default()), Duration::ZERO);
+        let (status, answer) = api.handle(EVENT).await;
+        assert_eq!((status, answer["id"].is_string()), (StatusCode::ACCEPTED, true), "{answer}");
+        let (status, answer) = api.handle(&list(3)).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+        // The start of the history, and the first event.
+        events.recv().await.unwrap();
+        events.recv().await.unwrap();
+        for id in answer["ids"].as_array().unwrap() {
+            let Some(BusEvent::Broadcast(broadcast)) = events.recv().await else { panic!("no broadcast") };
+            assert_eq!(id.as_str(), Some(broadcast.id.as_str()));
+        }
+        assert_eq!(api.handle("[]").await.1, json!({"ids": []}));
+    }
+
+    #[tokio::test]
+    async fn a_list_with_something_else_in_it_publishes_nothing() {
+        let (bus, _events) = Bus::memory(GatewayIdentity::new("g"));
+        let api = PublishApi::new(&bus, Metrics::new(&BusCounters::default()), Duration::ZERO);
+        for body in ["", "[", "7", "{}", "[7]", &format!("[{EVENT},{{}}]"), &list(EVENTS_MAX + 1)] {
+            let (status, answer) = api.handle(body).await;
+            assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body:.40}");
+            assert!(answer["error"].is_string());
+        }
+        assert_eq!(bus.position().map(|position| position.offset), Some(0));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_makes_a_request_wait_and_refuses_it_after_the_limit() {
+        let (bus, mut events) = Bus::memory(GatewayIdentity::new("g"));
+        let metrics = Metrics::new(&BusCounters::default());
+        let api = PublishApi::new(&bus, Arc::clone(&metrics), Duration::from_millis(20));
+        let room = (0..5000).take_while(|_| bus.publish(read_event(EVENT).unwrap()).is_ok()).count();
+        let (status, answer) = api.handle(&list(2)).await;
+        assert_eq!((status, &answer["ids"]), (StatusCode::SERVICE_UNAVAILABLE, &json!([])), "{answer}");
+        let patient = PublishApi::new(&bus, metrics, Duration::from_hours(1));
+        let (taken, ()) = tokio::join!(patient.handle(EVENT), async {
+            // The start and the broadcasts so far; then there is room.
+            for _ in 0..=room {
+                events.recv().await.unwrap();
+            }
+        });
+        assert_eq!(taken.0, StatusCode::ACCEPTED, "{}", taken.1);
+    }
+
+    #[tokio::test]
+    async fn not_all_connections_can_wait() {
+        let (bus, _events) = Bus::memory(GatewayIdentity::new("g"));
+        let metrics = Metrics::new(&BusCounters::default());
+        let api = Arc::new(PublishApi::new(&bus, metrics, Duration::from_hours(1)));
+        while bus.publish(read_event(EVENT).unwrap()).is_ok() {}
+        let waiting: Vec<_> = (0..WAITING_MAX)
+            .map(|_| {
+                let api = Arc::clone(&api);
+                tokio::spawn(async move { api.handle(EVENT).await })
+            })
+            .collect();
+        while api.waiting.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(api.handle(EVENT).await.0, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(waiting.iter().all(|request| !request.is_finished()));
+    }
+}
