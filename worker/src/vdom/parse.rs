@@ -71,8 +71,31 @@ pub fn parse(html: &str) -> Result<Node, ParseError> {
     Err(ParseError::Unstable)
 }
 
+/// Parses HTML that an application has printed into its page, as the browser that shows it has parsed it: once. The root
+/// is the first element, as it is for clients; they cannot change what stands beside it.
+pub fn parse_page(html: &str) -> Result<Node, ParseError> {
+    let (mut roots, _) = parse_roots(html)?;
+    match roots.iter().position(|root| matches!(root, Node::Element(_))) {
+        Some(first) => Ok(roots.swap_remove(first)),
+        None => Ok(wrapped(roots)),
+    }
+}
+
 /// Parses HTML once, and tells whether it had errors.
 fn parse_once(html: &str) -> Result<(Node, bool), ParseError> {
+    let (mut roots, has_errors) = parse_roots(html)?;
+    if roots.len() == 1 && matches!(roots[0], Node::Element(_)) {
+        return Ok((roots.remove(0), has_errors));
+    }
+    Ok((wrapped(roots), has_errors))
+}
+
+fn wrapped(roots: Vec<Node>) -> Node {
+    Node::Element(Element { tag: "div".to_owned(), attributes: Vec::new(), children: roots })
+}
+
+/// Parses HTML to its nodes, and tells whether it had errors.
+fn parse_roots(html: &str) -> Result<(Vec<Node>, bool), ParseError> {
     let tree = LinkedTree::new(html.len() + EXTRA_NODES);
     let context =
         html5ever::tree_builder::create_element(&tree, QualName::new(None, ns!(html), local_name!("div")), Vec::new());
@@ -86,11 +109,7 @@ fn parse_once(html: &str) -> Result<(Node, bool), ParseError> {
         return Err(refused);
     }
     let has_errors = builder.sink.has_errors.get();
-    let mut roots = builder.sink.into_nodes(DEPTH_MAX).ok_or(ParseError::TooDeep)?;
-    if roots.len() == 1 && matches!(roots[0], Node::Element(_)) {
-        return Ok((roots.remove(0), has_errors));
-    }
-    Ok((Node::Element(Element { tag: "div".to_owned(), attributes: Vec::new(), children: roots }), has_errors))
+    Ok((builder.sink.into_nodes(DEPTH_MAX).ok_or(ParseError::TooDeep)?, has_errors))
 }
 
 /// Feeds HTML to the tokenizer, in pieces.
