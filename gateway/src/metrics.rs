@@ -42,6 +42,10 @@ pub struct Metrics {
     pub calls_in_flight: IntGauge,
     /// Calls that wait for a worker.
     pub calls_waiting: IntGauge,
+    /// Calls sent to the worker that their component prefers.
+    pub sent_to_preferred: IntCounter,
+    /// Calls sent to another worker.
+    pub sent_to_other: IntCounter,
     /// Calls that a worker handed back.
     pub busy: IntCounter,
     /// Replies that match no call.
@@ -118,6 +122,11 @@ impl Metrics {
         let info = gauges("info", "Version of this gateway; always 1", &["version"]);
         info.with_label_values(&[diffyne_shared::VERSION]).set(1);
         let directions = counters("messages_total", "WebSocket messages by direction", &["direction"]);
+        let sent = counters(
+            "calls_sent_total",
+            "Calls sent to workers: to the one that their component prefers (preferred), or to another (other)",
+            &["worker"],
+        );
         let bytes = counters("bytes_total", "WebSocket bytes by direction", &["direction"]);
         Arc::new(Self {
             connections: gauge("connections", "Open WebSocket connections"),
@@ -131,6 +140,8 @@ impl Metrics {
             call_duration: histogram("call_duration_seconds", "From a call's arrival to its answer", &seconds),
             calls_in_flight: gauge("calls_in_flight", "Calls not answered yet"),
             calls_waiting: gauge("calls_waiting", "Calls that wait for a worker with room"),
+            sent_to_preferred: sent.with_label_values(&["preferred"]),
+            sent_to_other: sent.with_label_values(&["other"]),
             busy: counter("calls_handed_back_total", "Calls that a busy or draining worker handed back"),
             stray_replies: counter("stray_replies_total", "Replies of workers that fit no call"),
             workers: gauges("workers", "Workers by state", &["state"]),
@@ -221,6 +232,10 @@ pub struct ShardMetrics {
     pub bytes_in: LocalIntCounter,
     /// Bytes of frames sent.
     pub bytes_out: LocalIntCounter,
+    /// Calls sent to the worker that their component prefers.
+    pub sent_to_preferred: LocalIntCounter,
+    /// Calls sent to another worker.
+    pub sent_to_other: LocalIntCounter,
     /// Pushes to connections.
     pub deliveries: LocalIntCounter,
     /// Time from a call's arrival to its response.
@@ -245,6 +260,8 @@ impl ShardMetrics {
             messages_out: shared.messages_out.local(),
             bytes_in: shared.bytes_in.local(),
             bytes_out: shared.bytes_out.local(),
+            sent_to_preferred: shared.sent_to_preferred.local(),
+            sent_to_other: shared.sent_to_other.local(),
             deliveries: shared.deliveries.local(),
             call_duration: shared.call_duration.local(),
             in_flight: Cell::new(0),
@@ -255,8 +272,9 @@ impl ShardMetrics {
 
     /// Adds the thread's counts to the shared metrics.
     pub fn flush(&self) {
-        let counters = [&self.messages_in, &self.messages_out, &self.bytes_in, &self.bytes_out, &self.deliveries];
-        for counter in counters {
+        let messages = [&self.messages_in, &self.messages_out, &self.bytes_in, &self.bytes_out];
+        let calls = [&self.sent_to_preferred, &self.sent_to_other, &self.deliveries];
+        for counter in messages.into_iter().chain(calls) {
             counter.flush();
         }
         self.call_duration.flush();

@@ -11,7 +11,7 @@ use super::Connection;
 use super::account::HeldKind;
 use super::component_queues::{CALL_BYTES, PendingCall, PushResult, Span};
 use crate::protocol;
-use crate::relay::CallRequest;
+use crate::relay::{CallRequest, ComponentKey};
 use crate::shard::state::Shard;
 
 /// Receives one call. A client whose call is refused is told why.
@@ -47,6 +47,7 @@ pub(super) fn receive(
         caller: Rc::clone(&connection.caller),
         transport: Transport::Ws,
         kind,
+        component: ComponentKey::of(&head),
         cause: head.cause,
         payload: whole,
         arrived: started,

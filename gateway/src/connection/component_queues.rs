@@ -151,7 +151,7 @@ impl ComponentQueues {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::relay::Caller;
+    use crate::relay::{Caller, ComponentKey};
     use diffyne_shared::rpc::Transport;
 
     fn call(component: &str, id: &str) -> (CallRequest, PendingCall) {
@@ -166,6 +166,7 @@ mod tests {
             caller,
             transport: Transport::Ws,
             kind: CallKind::Call,
+            component: ComponentKey::default(),
             cause: None,
             payload: "".into(),
             arrived: now,

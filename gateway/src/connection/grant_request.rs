@@ -13,7 +13,7 @@ use super::Connection;
 use super::account::HeldKind;
 use super::subscription::{begin, fail, resume, set_granted};
 use crate::auth::grant::EventSubscription;
-use crate::relay::{CallRequest, RelayResult};
+use crate::relay::{CallRequest, ComponentKey, RelayResult};
 use crate::shard::call::{CallOrigin, PendingGrant};
 use crate::shard::state::Shard;
 
@@ -56,6 +56,8 @@ fn call(shard: &Shard, connection: &Connection, payload: Rc<str>) -> CallRequest
         caller: Rc::clone(&connection.caller),
         transport: Transport::Ws,
         kind: CallKind::Grant,
+        // A grant belongs to no component: any worker will do, and not the same one for all clients.
+        component: ComponentKey::new("", &connection.caller.id),
         cause: None,
         payload,
         arrived: now,

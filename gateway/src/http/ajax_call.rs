@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::ajax_response::{failed, refused, to_http};
 use crate::protocol;
-use crate::relay::{CallRequest, Caller, RelayResult};
+use crate::relay::{CallRequest, Caller, ComponentKey, RelayResult};
 use crate::shard::call::{AjaxResponse, CallOrigin, PendingRequest};
 use crate::shard::completion::{self, CallContext};
 use crate::shard::state::Shard;
@@ -49,11 +49,11 @@ pub(super) async fn serve(shard: &Rc<Shard>, is_lazy: bool, caller: Caller, body
         Err(refusal) => return *refusal,
     };
     let Ok(text) = std::str::from_utf8(&body) else { return *invalid() };
-    let (kind, cause) = match check(text, is_lazy) {
+    let call = match check(text, is_lazy) {
         Ok(checked) => checked,
         Err(refusal) => return *refusal,
     };
-    let (request, pending, response) = pending_call(shard, caller, kind, cause, text);
+    let (request, pending, response) = pending_call(shard, caller, call, text);
     shard.metrics.in_flight(1);
     shard.metrics.requests.with_label_values(&["accepted"]).inc();
     let cancel = CancelOnDrop { shard, number: pending.number };
@@ -85,8 +85,8 @@ async fn read_body(shard: &Shard, body: Incoming) -> Result<Bytes, Refusal> {
     }
 }
 
-/// Returns the kind of a call, and the push that it reacts to.
-fn check(text: &str, is_lazy: bool) -> Result<(CallKind, Option<Cause>), Refusal> {
+/// Returns the kind of a call, its component, and the push that it reacts to.
+fn check(text: &str, is_lazy: bool) -> Result<(CallKind, ComponentKey, Option<Cause>), Refusal> {
     let head = DataHead::read(text);
     head.check_lengths().map_err(|text| refuse(StatusCode::BAD_REQUEST, &text))?;
     let field: TypeField<'_> = serde_json::from_str(text).unwrap_or_default();
@@ -99,7 +99,9 @@ fn check(text: &str, is_lazy: bool) -> Result<(CallKind, Option<Cause>), Refusal
     };
     // The endpoint of the package has these words.
     match kind {
-        _ if head.component_class.text().is_some_and(|class| !class.is_empty()) => Ok((kind, head.cause)),
+        _ if head.component_class.text().is_some_and(|class| !class.is_empty()) => {
+            Ok((kind, ComponentKey::of(&head), head.cause))
+        }
         CallKind::Mount => Err(refuse(StatusCode::BAD_REQUEST, "Invalid component class")),
         _ if head.component_id.text().is_none_or(str::is_empty) => Err(invalid()),
         _ => Err(refuse(StatusCode::NOT_FOUND, "Component class not found")),
@@ -109,8 +111,7 @@ fn check(text: &str, is_lazy: bool) -> Result<(CallKind, Option<Cause>), Refusal
 fn pending_call(
     shard: &Shard,
     caller: Caller,
-    kind: CallKind,
-    cause: Option<Cause>,
+    (kind, component, cause): (CallKind, ComponentKey, Option<Cause>),
     text: &str,
 ) -> (CallRequest, PendingRequest, oneshot::Receiver<AjaxResponse>) {
     let started = Instant::now();
@@ -127,6 +128,7 @@ fn pending_call(
         caller,
         transport: Transport::Ajax,
         kind,
+        component,
         cause,
         payload: text.into(),
         arrived: started,

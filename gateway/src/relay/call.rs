@@ -6,6 +6,7 @@ use std::time::Instant;
 use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::rpc::{CallKind, Cause, Reply, Transport};
 
+use super::component_key::ComponentKey;
 use crate::auth::cookie_store::CookieStore;
 
 /// The identity of a client, as workers get it. It is created once per connection.
@@ -30,6 +31,8 @@ pub struct CallRequest {
     pub transport: Transport,
     /// The kind of the call.
     pub kind: CallKind,
+    /// The component that is called.
+    pub component: ComponentKey,
     /// The push that the call reacts to.
     pub cause: Option<Cause>,
     /// The client's `data`.
@@ -61,6 +64,8 @@ pub trait CallHandler<O> {
 
 /// Receives the events that the relay counts.
 pub trait RelayObserver {
+    /// A call was sent to a worker: to the one that its component prefers, or to another.
+    fn sent(&self, is_preferred: bool);
     /// A worker handed a call back.
     fn busy(&self);
     /// A worker sent a reply that matches no call.

@@ -8,6 +8,7 @@ use diffyne_shared::rpc::{Call, Client, Frame};
 use slab::Slab;
 
 use super::call::CallRequest;
+use super::component_key::ComponentKey;
 use super::upstream::{SendResult, Upstream};
 
 /// The state of a call.
@@ -84,6 +85,11 @@ impl<O> CallTable<O> {
 
     pub(super) fn state(&self, key: u64) -> Option<CallState> {
         self.get(key).map(|entry| entry.state.clone())
+    }
+
+    /// Returns the component that a call is for.
+    pub(super) fn component(&self, key: u64) -> Option<ComponentKey> {
+        self.get(key).map(|entry| entry.request.component)
     }
 
     pub(super) fn was_refused(&self, key: u64, upstream: &Rc<Upstream>) -> bool {
@@ -304,6 +310,7 @@ mod tests {
             caller: Rc::new(caller),
             transport: Transport::Ws,
             kind: CallKind::Call,
+            component: ComponentKey::default(),
             cause: None,
             payload: "{}".into(),
             arrived: now,

@@ -12,6 +12,7 @@ use super::calls::{CallState, CallTable};
 use super::health::Health;
 use super::selection;
 use super::settings::RelaySettings;
+use super::slowness::ClassLatencies;
 use super::throughput::Throughput;
 use super::upstream::{SendResult, Upstream};
 
@@ -33,6 +34,7 @@ pub struct Relay<O> {
     pub(super) handler: Rc<dyn CallHandler<O>>,
     pub(super) observer: Rc<dyn RelayObserver>,
     pub(super) throughput: Throughput,
+    pub(super) class_latencies: ClassLatencies,
     /// The time since which no worker is connected.
     alone_since: Cell<Option<Instant>>,
 }
@@ -47,6 +49,7 @@ impl<O: 'static> Relay<O> {
             handler,
             observer,
             throughput: Throughput::default(),
+            class_latencies: ClassLatencies::default(),
             alone_since: Cell::new(Some(Instant::now())),
         })
     }
@@ -136,14 +139,16 @@ impl<O: 'static> Relay<O> {
 
     /// Sends a call to the worker that is selected for it. Returns `None` if no worker takes calls now.
     fn try_send(&self, key: u64) -> Option<SendResult> {
-        let upstream = {
+        let (upstream, is_preferred) = {
             let (upstreams, calls) = (self.upstreams.borrow(), self.calls.borrow());
-            selection::choose(&upstreams, |upstream| calls.was_refused(key, upstream)).cloned()
+            let component = calls.component(key).unwrap_or_default();
+            let selected = selection::select(&upstreams, component, |upstream| calls.was_refused(key, upstream))?;
+            (Rc::clone(selected.upstream), selected.is_preferred)
         };
-        let upstream = upstream?;
         let sent = self.calls.borrow_mut().send(key, &upstream);
         if sent == SendResult::Queued {
             upstream.breaker.sent();
+            self.observer.sent(is_preferred);
         }
         Some(sent)
     }

@@ -11,7 +11,12 @@ const STALE_AFTER: Duration = Duration::from_secs(1);
 /// The time in which a stale estimate falls by half.
 const HALF_LIFE: Duration = Duration::from_secs(2);
 /// The smallest estimate, in microseconds. Differences below it mean nothing.
-const MICROS_MIN: f64 = 200.0;
+pub(super) const MICROS_MIN: f64 = 200.0;
+
+/// Moves an estimate of a median towards a sample, by one step and not beyond it.
+pub(super) fn follow_median(known: f64, sample: f64) -> f64 {
+    if sample > known { (known * (1.0 + STEP)).min(sample) } else { (known / (1.0 + STEP)).max(sample) }
+}
 
 #[derive(Debug)]
 pub(super) struct Latency {
@@ -26,10 +31,7 @@ impl Latency {
 
     /// Records the duration of an answered call.
     pub(super) fn observe(&self, took: Duration, now: Instant) {
-        let (known, sample) = (self.at(now), took.as_secs_f64() * 1e6);
-        let moved = if sample > known { known * (1.0 + STEP) } else { known / (1.0 + STEP) };
-        // The estimate must not go beyond the sample.
-        let next = if sample > known { moved.min(sample) } else { moved.max(sample) };
+        let next = follow_median(self.at(now), took.as_secs_f64() * 1e6);
         self.micros.set(next.max(MICROS_MIN));
         self.told.set(now);
     }

@@ -250,6 +250,7 @@ fn receive_reply<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, repl
     upstream.set_load(reply.load);
     upstream.set_faulty(reply.faulty);
     let now = Instant::now();
+    let component = relay.calls.borrow().component(reply.id).unwrap_or_default();
     let taken = relay.calls.borrow_mut().take_sent(reply.id, upstream, now);
     let Some((origin, took)) = taken else {
         relay.observer.stray_reply();
@@ -257,6 +258,7 @@ fn receive_reply<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, repl
     };
     relay.throughput.observe_answer();
     upstream.latency.observe(took, now);
+    upstream.slowness.observe(relay.class_latencies.observe(component, took));
     if matches!(reply.data, [b'{', .., b'}']) {
         upstream.succeeded();
     } else {

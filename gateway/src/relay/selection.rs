@@ -1,115 +1,68 @@
-//! Selects the worker for the next call: of two random ones, the one that is likely to finish it sooner.
+//! Selects the worker for the next call: the one that its component prefers, unless another is likely to finish the call
+//! sooner by more than a small bound.
 
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::component_key::ComponentKey;
 use super::health::Health;
+use super::preference::{Rank, is_kept};
 use super::upstream::Upstream;
 
-/// Applies the power of two choices to the workers that can take a call. A worker whose backend fails answers faster
-/// than a healthy one, so it gets calls only if no worker is healthy: then the client at least gets an error.
-pub(super) fn choose(upstreams: &[Rc<Upstream>], refused: impl Fn(&Rc<Upstream>) -> bool) -> Option<&Rc<Upstream>> {
+/// The worker that gets a call.
+#[derive(Debug)]
+pub(super) struct Selected<'a> {
+    pub(super) upstream: &'a Rc<Upstream>,
+    /// It is the first choice of the component among all workers that answer.
+    pub(super) is_preferred: bool,
+}
+
+/// Selects among the workers that can take a call: of two random ones the one that is likely to finish it sooner (the
+/// power of two choices), or the one that the component prefers, if it is about as good.
+///
+/// A worker whose backend fails answers faster than a healthy one, so it gets calls only if no worker is healthy: then
+/// the client at least gets an error.
+pub(super) fn select(
+    upstreams: &[Rc<Upstream>],
+    component: ComponentKey,
+    refused: impl Fn(&Rc<Upstream>) -> bool,
+) -> Option<Selected<'_>> {
     let all_faulty = upstreams.iter().all(|upstream| upstream.health() != Health::Healthy);
-    let takes = |upstream: &&Rc<Upstream>| {
-        upstream.takes_calls() && (all_faulty || !upstream.is_faulty()) && !refused(upstream)
-    };
-    let count = upstreams.iter().filter(takes).count();
-    let nth = |n: usize| upstreams.iter().filter(takes).nth(n);
-    match count {
-        0 => None,
-        1 => nth(0),
-        _ => {
-            let first = fastrand::usize(..count);
-            let second = (first + fastrand::usize(1..count)) % count;
-            let (a, b) = (nth(first)?, nth(second)?);
-            let now = Instant::now();
-            Some(if a.score(now) <= b.score(now) { a } else { b })
+    let is_usable = |upstream: &Rc<Upstream>| all_faulty || !upstream.is_faulty();
+    let takes = |upstream: &&Rc<Upstream>| upstream.takes_calls() && is_usable(upstream) && !refused(upstream);
+    let (mut count, mut first, mut first_that_takes) = (0, None, None);
+    for upstream in upstreams.iter().filter(|upstream| upstream.is_connected() && is_usable(upstream)) {
+        let rank = Rank::of(component, upstream);
+        let is_above = |best: &Option<(Rank, _)>| best.as_ref().is_none_or(|(best, _)| rank.is_above(*best));
+        if is_above(&first) {
+            first = Some((rank, upstream));
+        }
+        if takes(&upstream) {
+            count += 1;
+            if is_above(&first_that_takes) {
+                first_that_takes = Some((rank, upstream));
+            }
         }
     }
+    let (_, preferred) = first_that_takes?;
+    let upstream = if count == 1 {
+        preferred
+    } else {
+        let other = better_of_two(|n| upstreams.iter().filter(takes).nth(n), count)?;
+        if Rc::ptr_eq(preferred, other) || is_kept(preferred, other) { preferred } else { other }
+    };
+    Some(Selected { upstream, is_preferred: first.is_some_and(|(_, first)| Rc::ptr_eq(first, upstream)) })
+}
+
+/// Returns the better of two random workers out of two or more.
+fn better_of_two<'a>(nth: impl Fn(usize) -> Option<&'a Rc<Upstream>>, count: usize) -> Option<&'a Rc<Upstream>> {
+    let first = fastrand::usize(..count);
+    let second = (first + fastrand::usize(1..count)) % count;
+    let (a, b) = (nth(first)?, nth(second)?);
+    let now = Instant::now();
+    Some(if a.score(now) <= b.score(now) { a } else { b })
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::super::upstream::SendResult;
-    use super::*;
-    use diffyne_shared::rpc::{Empty, Endpoint, Frame, Hello};
-
-    fn hello() -> Hello {
-        Hello::worker("w", 8)
-    }
-
-    #[test]
-    fn a_faulty_worker_gets_calls_only_if_all_are_faulty() {
-        let upstreams: Vec<Rc<Upstream>> = (0..2).map(|port| Upstream::new(Endpoint::tcp("h", port))).collect();
-        for upstream in &upstreams {
-            upstream.connected(&hello(), 1000);
-        }
-        upstreams[0].set_faulty(true);
-        upstreams[1].set_load(7);
-        for _ in 0..20 {
-            assert!(Rc::ptr_eq(choose(&upstreams, |_| false).unwrap(), &upstreams[1]));
-        }
-        upstreams[1].set_busy();
-        assert!(choose(&upstreams, |_| false).is_none(), "it waits for the one that works");
-        upstreams[1].set_faulty(true);
-        assert!(choose(&upstreams, |_| false).is_some(), "nobody works: somebody has to say so");
-        upstreams[0].set_faulty(false);
-        assert!(Rc::ptr_eq(choose(&upstreams, |_| false).unwrap(), &upstreams[0]));
-    }
-
-    #[test]
-    fn a_worker_gets_no_more_calls_than_it_has_room_for() {
-        let upstream = Upstream::new(Endpoint::tcp("h", 1));
-        upstream.connected(&Hello { capacity: 2, queue: Some(1), ..hello() }, 1000);
-        let upstreams = [upstream];
-        let mut sent = 0;
-        while let Some(upstream) = choose(&upstreams, |_| false) {
-            sent += 1;
-            assert_eq!(upstream.send_call(sent, &Frame::Ping(Empty {})), SendResult::Queued);
-        }
-        assert_eq!(sent, 3);
-        upstreams[0].set_load(2);
-        assert!(choose(&upstreams, |_| false).is_some(), "one has left");
-        upstreams[0].set_load(3);
-        assert!(choose(&upstreams, |_| false).is_none());
-        upstreams[0].assume_room();
-        assert!(choose(&upstreams, |_| false).is_some(), "it may be that others have left");
-        upstreams[0].send_call(4, &Frame::Ping(Empty {}));
-        assert!(choose(&upstreams, |_| false).is_none(), "one is enough to find out");
-    }
-
-    #[test]
-    fn a_slow_worker_gets_the_smaller_share() {
-        use std::time::Duration;
-        let upstreams: Vec<Rc<Upstream>> = (0..2).map(|port| Upstream::new(Endpoint::tcp("h", port))).collect();
-        for upstream in &upstreams {
-            upstream.connected(&hello(), 1000);
-        }
-        for _ in 0..100 {
-            upstreams[0].latency.observe(Duration::from_millis(20), Instant::now());
-            upstreams[1].latency.observe(Duration::from_millis(2), Instant::now());
-        }
-        // Both answer at once. Only latency distinguishes them, until the fast one has ten times the load.
-        assert!(Rc::ptr_eq(choose(&upstreams, |_| false).unwrap(), &upstreams[1]));
-        upstreams[1].set_load(20);
-        assert!(Rc::ptr_eq(choose(&upstreams, |_| false).unwrap(), &upstreams[0]));
-    }
-
-    #[test]
-    fn the_less_loaded_of_two_is_selected_and_refusals_are_respected() {
-        let upstreams: Vec<Rc<Upstream>> = (0..2).map(|port| Upstream::new(Endpoint::tcp("h", port))).collect();
-        assert!(choose(&upstreams, |_| false).is_none(), "nobody is connected");
-        for upstream in &upstreams {
-            upstream.connected(&hello(), 1000);
-        }
-        upstreams[0].set_load(5);
-        for _ in 0..20 {
-            assert!(Rc::ptr_eq(choose(&upstreams, |_| false).unwrap(), &upstreams[1]));
-        }
-        let refused = |upstream: &Rc<Upstream>| Rc::ptr_eq(upstream, &upstreams[1]);
-        assert!(Rc::ptr_eq(choose(&upstreams, refused).unwrap(), &upstreams[0]));
-        upstreams[0].set_busy();
-        assert!(choose(&upstreams, refused).is_none());
-    }
-}
+mod tests;

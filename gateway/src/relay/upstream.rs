@@ -8,8 +8,10 @@ use diffyne_shared::rpc::{self, Endpoint, Frame, Hello};
 use tokio::sync::Notify;
 
 use super::breaker::{Breaker, Change};
+use super::component_key::worker_identity;
 use super::health::Health;
 use super::latency::Latency;
+use super::slowness::Slowness;
 
 /// The bytes that may wait to be written to a worker before it counts as busy.
 const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -37,6 +39,8 @@ pub(super) enum SendResult {
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) address: Endpoint,
+    /// The same worker has the same identity at all gateways.
+    pub(super) identity: u64,
     pub(super) state: Cell<LinkState>,
     /// The worker handed a call back and has not reported room since.
     busy: Cell<bool>,
@@ -62,11 +66,13 @@ pub(super) struct Upstream {
     pub(super) heard: Cell<Instant>,
     pub(super) breaker: Breaker,
     pub(super) latency: Latency,
+    pub(super) slowness: Slowness,
 }
 
 impl Upstream {
     pub(super) fn new(address: Endpoint) -> Rc<Self> {
         Rc::new(Self {
+            identity: worker_identity(&address.to_string()),
             address,
             state: Cell::new(LinkState::Disconnected),
             busy: Cell::new(false),
@@ -86,6 +92,7 @@ impl Upstream {
             heard: Cell::new(Instant::now()),
             breaker: Breaker::default(),
             latency: Latency::new(),
+            slowness: Slowness::default(),
         })
     }
 
@@ -145,8 +152,18 @@ impl Upstream {
     /// Estimates how long a call would take here: load relative to capacity, times the usual latency. Smaller is
     /// better.
     pub(super) fn score(&self, now: Instant) -> f64 {
+        self.utilization() * self.latency.at(now)
+    }
+
+    /// Returns the load with one more call, relative to the capacity.
+    pub(super) fn utilization(&self) -> f64 {
         let load = f64::from(self.load.get()) + f64::from(self.sent_since_load.get());
-        (load + 1.0) / f64::from(self.capacity.get()) * self.latency.at(now)
+        (load + 1.0) / f64::from(self.capacity.get())
+    }
+
+    /// Returns the number of calls that the worker runs side by side.
+    pub(super) fn capacity(&self) -> u32 {
+        self.capacity.get()
     }
 
     pub(super) fn failed(&self, why: &str) {

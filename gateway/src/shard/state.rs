@@ -125,6 +125,10 @@ pub struct Shard {
 struct RelayMetrics(Rc<ShardMetrics>);
 
 impl RelayObserver for RelayMetrics {
+    fn sent(&self, is_preferred: bool) {
+        let counter = if is_preferred { &self.0.sent_to_preferred } else { &self.0.sent_to_other };
+        counter.inc();
+    }
     fn busy(&self) {
         self.0.busy.inc();
     }

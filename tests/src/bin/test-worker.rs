@@ -110,6 +110,13 @@ fn register(registry: &mut Registry) {
                     Ok(())
                 })
             })
+            .async_method("locate", ["ms"], |probe, _context, (ms,): (i64,)| {
+                Box::pin(async move {
+                    tokio::time::sleep(Duration::from_millis(ms.unsigned_abs())).await;
+                    probe.runs = i64::from(std::process::id());
+                    Ok(())
+                })
+            })
             .async_method("hold", ["release", "tag"], |probe, _context, (release, tag): (String, String)| {
                 Box::pin(async move {
                     note(&format!("begin {tag}"))?;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::node::Node;
+use super::patch::Moves;
 
 /// Beyond this product of lengths, the middle of two lists is matched without the quadratic table.
 const LCS_CELLS_MAX: usize = 40_000;
@@ -35,15 +36,15 @@ fn identity<'a>(node: &'a Node<'_>) -> NodeIdentity<'a> {
 }
 
 /// Pairs two lists of children: first their common start and end, then the middle.
-pub(super) fn align(old: &[Node<'_>], new: &[Node<'_>]) -> Alignment {
+pub(super) fn align(old: &[Node<'_>], new: &[Node<'_>], moves: Moves) -> Alignment {
     let (a, b): (Vec<_>, Vec<_>) = (old.iter().map(identity).collect(), new.iter().map(identity).collect());
     let start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
     let end = a[start..].iter().rev().zip(b[start..].iter().rev()).take_while(|(x, y)| x == y).count();
     let (middle_a, middle_b) = (&a[start..a.len() - end], &b[start..b.len() - end]);
     let middle = match_middle(middle_a, middle_b);
     let chain = longest_increasing(&middle);
-    let too_many = (middle.len() - chain.len()).saturating_mul(new.len()) > MOVE_STEPS_MAX;
-    let middle = if too_many { &chain } else { &middle };
+    let recreates = moves == Moves::Recreate || (middle.len() - chain.len()).saturating_mul(new.len()) > MOVE_STEPS_MAX;
+    let middle = if recreates { &chain } else { &middle };
 
     let mut pairs: Vec<_> = (0..start).map(|index| (index, index)).collect();
     let mut unmoved: Vec<_> = (0..start).collect();

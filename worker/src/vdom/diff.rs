@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::align::{Alignment, align};
 use super::node::{Element, Node};
-use super::patch::{Move, Patch, Path};
+use super::patch::{Move, Moves, Patch, Path};
 
 /// The most indexes in all paths of a list of patches. Beyond it the root is replaced: the paths of a deep and wide tree
 /// could be many times as large as the page.
@@ -18,18 +18,23 @@ const PATH_INDEXES_MAX: usize = 1_000_000;
 /// Elements with more attributes compare them through a hash table.
 const LINEAR_ATTRIBUTES_MAX: usize = 16;
 
-/// The patches that turn one tree into the other.
+/// The patches that turn one tree into the other, on a page without white space between elements.
 pub fn diff<'a>(old: &'a Node<'a>, new: &'a Node<'a>) -> Vec<Patch<'a>> {
+    diff_page(old, new, Moves::Reorder)
+}
+
+/// The patches that turn one tree into the other.
+pub fn diff_page<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves) -> Vec<Patch<'a>> {
     let whole = || vec![Patch::Create(Vec::new(), new)];
     match (old, new) {
         (Node::Element(a), Node::Element(b)) if a.tag == b.tag => {
-            let Some(first) = Differ::run(old, new, None) else { return whole() };
+            let Some(first) = Differ::run(old, new, moves, None) else { return whole() };
             let removes = first.iter().filter(|patch| matches!(patch, Patch::Remove(_)));
             let depths: BTreeSet<usize> = removes.map(|patch| patch.path().len()).collect();
             if depths.len() <= 1 {
                 return first;
             }
-            Differ::run(old, new, depths.first().copied()).unwrap_or_else(whole)
+            Differ::run(old, new, moves, depths.first().copied()).unwrap_or_else(whole)
         }
         (Node::Text(a), Node::Text(b)) | (Node::Comment(a), Node::Comment(b)) if a == b => Vec::new(),
         _ => whole(),
@@ -55,13 +60,14 @@ struct Differ<'a> {
     path: Path,
     /// The only depth at which removes are allowed, where there would be several.
     remove_depth: Option<usize>,
+    moves: Moves,
 }
 
 impl<'a> Differ<'a> {
     /// All patches; `None` when their paths have too many indexes.
-    fn run(old: &'a Node<'a>, new: &'a Node<'a>, remove_depth: Option<usize>) -> Option<Vec<Patch<'a>>> {
+    fn run(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves, remove_depth: Option<usize>) -> Option<Vec<Patch<'a>>> {
         let mut differ =
-            Self { patches: Vec::new(), path_indexes: 0, tasks: Vec::new(), path: Path::new(), remove_depth };
+            Self { patches: Vec::new(), path_indexes: 0, tasks: Vec::new(), path: Path::new(), remove_depth, moves };
         differ.compare(old, new);
         while let Some(task) = differ.tasks.pop() {
             match task {
@@ -112,15 +118,14 @@ impl<'a> Differ<'a> {
     }
 
     fn compare_children(&mut self, old: &'a Element<'a>, new: &'a Element<'a>, node: &'a Node<'a>) {
-        let Alignment { pairs, unmoved } = align(&old.children, &new.children);
+        // What a template holds is no child of it for a browser, so no path leads there.
+        if new.tag == "template" && old.children != new.children {
+            return self.replace(node);
+        }
+        let Alignment { pairs, unmoved } = align(&old.children, &new.children, self.moves);
         let removes = old.children.len() > pairs.len();
         if removes && self.remove_depth.is_some_and(|allowed| allowed != self.path.len() + 1) {
-            // The new node has the attributes already.
-            if matches!(self.patches.last(), Some(Patch::Attributes { path: last, .. }) if *last == self.path) {
-                self.patches.pop();
-            }
-            self.add(Patch::Replace(self.path.clone(), node));
-            return;
+            return self.replace(node);
         }
         let mut kept = pairs.iter().peekable();
         for index in 0..old.children.len() {
@@ -135,6 +140,14 @@ impl<'a> Differ<'a> {
             self.tasks.push(Task::Arrange { pairs, unmoved, new: &new.children });
         }
         self.tasks.extend(children);
+    }
+
+    /// Replaces an element whose attributes have just been compared: the new one has them already.
+    fn replace(&mut self, node: &'a Node<'a>) {
+        if matches!(self.patches.last(), Some(Patch::Attributes { path: last, .. }) if *last == self.path) {
+            self.patches.pop();
+        }
+        self.add(Patch::Replace(self.path.clone(), node));
     }
 
     /// Creates new children beside unmoved ones, and then moves the others.

@@ -15,8 +15,8 @@ mod patch;
 mod tests;
 mod tree_sink;
 
-pub use diff::diff;
+pub use diff::{diff, diff_page};
 pub(crate) use node::escape_html;
 pub use node::{Element, Node};
-pub use parse::{ParseError, parse};
-pub use patch::{Move, Patch, Path};
+pub use parse::{ParseError, parse, parse_page};
+pub use patch::{Move, Moves, Patch, Path};

@@ -71,8 +71,24 @@ pub fn parse(html: &str) -> Result<Node<'_>, ParseError> {
     Err(ParseError::Unstable)
 }
 
+/// Parses HTML that an application has printed into its page, as the browser that shows it has parsed it: once. The root
+/// is the first element, as it is for clients; they cannot change what stands beside it.
+pub fn parse_page(html: &str) -> Result<Node<'static>, ParseError> {
+    let (mut roots, _) = parse_roots(html)?;
+    match roots.iter().position(|root| matches!(root, Node::Element(_))) {
+        Some(first) => Ok(roots.swap_remove(first)),
+        None => Ok(Node::root(roots)),
+    }
+}
+
 /// Parses HTML once, and tells whether it had errors.
 fn parse_once(html: &str) -> Result<(Node<'static>, bool), ParseError> {
+    let (roots, has_errors) = parse_roots(html)?;
+    Ok((Node::root(roots), has_errors))
+}
+
+/// Parses HTML to its nodes, and tells whether it had errors.
+fn parse_roots(html: &str) -> Result<(Vec<Node<'static>>, bool), ParseError> {
     let tree = LinkedTree::new(html.len() + EXTRA_NODES);
     let context =
         html5ever::tree_builder::create_element(&tree, QualName::new(None, ns!(html), local_name!("div")), Vec::new());
@@ -86,8 +102,7 @@ fn parse_once(html: &str) -> Result<(Node<'static>, bool), ParseError> {
         return Err(refused);
     }
     let has_errors = builder.sink.has_errors.get();
-    let roots = builder.sink.into_nodes(DEPTH_MAX).ok_or(ParseError::TooDeep)?;
-    Ok((Node::root(roots), has_errors))
+    Ok((builder.sink.into_nodes(DEPTH_MAX).ok_or(ParseError::TooDeep)?, has_errors))
 }
 
 /// Feeds HTML to the tokenizer, in pieces.

@@ -17,6 +17,16 @@ pub struct Move {
     pub to: usize,
 }
 
+/// How a client is told of children in another order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moves {
+    /// By `reorder` patches.
+    Reorder,
+    /// Some are removed and created anew. diffyne.js counts white space where it reorders, and pages that an application
+    /// prints have white space.
+    Recreate,
+}
+
 /// A change for a client to apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Patch<'a> {

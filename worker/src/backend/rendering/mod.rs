@@ -23,7 +23,7 @@ use self::tree_cache::{TreeCache, TreeTag};
 use crate::call::deep_json::{self, DEPTH_MAX};
 use crate::call::message::VerifiedCall;
 use crate::call::{CallError, page_values};
-use crate::vdom::{Node, Patch, diff, parse};
+use crate::vdom::{Moves, Node, Patch, diff_page, parse_page};
 
 /// The label from which the secret of tags is derived.
 const PURPOSE: &[u8] = b"diffyne tree cache 1";
@@ -207,10 +207,10 @@ fn patches(old: Option<&str>, html: &str) -> Result<Vec<u8>, CallError> {
     if old == Some(html) {
         return Ok(b"[]".to_vec());
     }
-    let new = parse(html)?;
+    let new = parse_page(html)?;
     // HTML that no tree is made of is replaced as a whole.
-    let old: Option<Node<'_>> = old.and_then(|old| parse(old).ok());
-    let patches = old.as_ref().map_or_else(|| vec![Patch::Create(Vec::new(), &new)], |old| diff(old, &new));
+    let old: Option<Node<'_>> = old.and_then(|old| parse_page(old).ok());
+    let patches = old.as_ref().map_or_else(|| vec![Patch::Create(Vec::new(), &new)], |old| diff_page(old, &new, Moves::Recreate));
     Ok(serde_json::to_vec(&patches)?)
 }
 
