@@ -22,14 +22,14 @@ fn html(lines: &[&str], seen: u32, draft: &str) -> String {
     format!("<div><p>{seen}</p><ul>{lines}</ul><input diff:model=\"draft\" value=\"{draft}\"></div>")
 }
 
-fn tree(lines: &[&str], seen: u32, draft: &str) -> Node {
+fn tree(lines: &[&str], seen: u32, draft: &str) -> Node<'static> {
     dom::sorted(&parse(&html(lines, seen, draft)).unwrap())
 }
 
 /// The board on a page, as a client holds it.
 #[derive(Clone)]
 struct Page {
-    tree: Node,
+    tree: Node<'static>,
     state: Map<String, Value>,
     fingerprint: Value,
     signature: Value,

@@ -43,7 +43,7 @@ fn measure(port: u16, call: &Value) -> anyhow::Result<Option<Value>> {
 }
 
 /// What the page shows after patches of a tree; `None` for a failed call.
-fn page_after(shown: &Node, patches: Option<&Value>) -> Option<Node> {
+fn page_after<'a>(shown: &Node<'a>, patches: Option<&Value>) -> Option<Node<'a>> {
     patches.map(|patches| dom::sorted(&dom::apply(shown, patches.as_array().unwrap()).unwrap()))
 }
 
