@@ -23,7 +23,9 @@ fn html(lines: &[&str], seen: u32, draft: &str) -> String {
 }
 
 fn tree(lines: &[&str], seen: u32, draft: &str) -> Node<'static> {
-    dom::sorted(&parse(&html(lines, seen, draft)).unwrap())
+    let html = html(lines, seen, draft);
+    let whole = json!({"t": "c", "p": [], "d": {"node": parse(&html).unwrap()}});
+    dom::sorted(&dom::apply(&Node::Comment("".into()), &[whole]).unwrap())
 }
 
 /// The board on a page, as a client holds it.
