@@ -41,11 +41,13 @@ use prometheus::Registry;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use super::bridge_reply::CallInfo;
+use super::bridge_reply::{BridgeReply, CallInfo};
+use super::bridge_request::BridgeRequest;
 use super::names::KnownNames;
-use super::rendering::Rendering;
+use super::rendering::{RenderRequest, Rendering};
 use super::verification::{locked_feature, verify};
 use super::{Backend, bridge_request};
+use crate::call::message::VerifiedCall;
 use crate::call::{BoxFuture, CallResult, Job};
 use dispatcher::Dispatcher;
 use metrics::PoolMetrics;
@@ -117,21 +119,7 @@ impl PhpBackend {
         };
         let (render, shown) = self.rendering.request(job.kind, &verified);
         let head = bridge_request::head(&job, &verified.coverage, render);
-        let label = CallLabel { class: &verified.class, method: &verified.method, request_id: &job.request_id };
-        let (first, shared) = match self.shared_calls.admit(&job, &verified, &head, render) {
-            Admission::Alone => (None, None),
-            Admission::First(first) => (Some(first), None),
-            Admission::Other(other) => (None, other.reply(&verified.id, job.deadline).await),
-        };
-        let (reply, body) = match shared {
-            Some(shared) => shared,
-            None => {
-                let payload = first.as_ref().map_or(&job.payload, |first| &first.payload);
-                let answered = self.dispatcher.run(&label, &head, payload, job.deadline).await;
-                self.shared_calls.learn(job.kind, &verified, &answered.0);
-                if let Some(first) = first { first.finish(answered, &verified.id) } else { answered }
-            }
-        };
+        let (reply, body) = self.reply(&job, &verified, &head, render).await;
         let call = CallInfo {
             kind: job.kind,
             transport: job.client.transport,
@@ -147,6 +135,29 @@ impl PhpBackend {
             shown: shown.as_deref(),
         };
         reply.into_result(body, &call)
+    }
+
+    /// The reply to a call: its own, or that of an equal one that is shared.
+    async fn reply(
+        &self,
+        job: &Job,
+        call: &VerifiedCall<'_>,
+        head: &BridgeRequest<'_>,
+        render: RenderRequest,
+    ) -> (BridgeReply, Vec<u8>) {
+        let first = match self.shared_calls.admit(job, call, head, render) {
+            Admission::Alone => None,
+            Admission::First(first) => Some(first),
+            Admission::Other(other) => match other.reply(&call.id, job.deadline).await {
+                Some(reply) => return reply,
+                None => None,
+            },
+        };
+        let label = CallLabel { class: &call.class, method: &call.method, request_id: &job.request_id };
+        let payload = first.as_ref().map_or(&job.payload, |first| &first.payload);
+        let reply = self.dispatcher.run(&label, head, payload, job.deadline).await;
+        self.shared_calls.learn(job.kind, call, &reply.0);
+        if let Some(first) = first { first.finish(reply, &call.id) } else { reply }
     }
 }
 
