@@ -7,7 +7,7 @@ use diffyne_worker::vdom::{Element, Node};
 use serde_json::Value;
 
 /// The tree after a list of patches in upstream's short form.
-pub fn apply(root: &Node, patches: &[Value]) -> anyhow::Result<Node> {
+pub fn apply<'a>(root: &Node<'a>, patches: &[Value]) -> anyhow::Result<Node<'a>> {
     if let [only] = patches
         && only["t"] == "c"
         && only["p"].as_array().is_some_and(Vec::is_empty)
@@ -35,7 +35,7 @@ pub fn apply(root: &Node, patches: &[Value]) -> anyhow::Result<Node> {
                 children(at(&mut root, parent)?)?.insert(*last, node(&data["node"])?);
             }
             Some("R") => *at(&mut root, &path)? = node(&data["node"])?,
-            Some("t") => *at(&mut root, &path)? = Node::Text(text(&data["x"])?),
+            Some("t") => *at(&mut root, &path)? = Node::Text(text(&data["x"])?.into()),
             Some("a") => attributes(at(&mut root, &path)?, data)?,
             Some("o") => {
                 for step in data["moves"].as_array().context("moves")? {
@@ -69,45 +69,45 @@ fn text(value: &Value) -> anyhow::Result<String> {
     Ok(value.as_str().context("a text")?.to_owned())
 }
 
-fn children(node: &mut Node) -> anyhow::Result<&mut Vec<Node>> {
+fn children<'t, 'a>(node: &'t mut Node<'a>) -> anyhow::Result<&'t mut Vec<Node<'a>>> {
     match node {
         Node::Element(element) => Ok(&mut element.children),
         other => bail!("{other:?} has no children"),
     }
 }
 
-fn at<'a>(root: &'a mut Node, path: &[usize]) -> anyhow::Result<&'a mut Node> {
+fn at<'t, 'a>(root: &'t mut Node<'a>, path: &[usize]) -> anyhow::Result<&'t mut Node<'a>> {
     path.iter().try_fold(root, |node, index| children(node)?.get_mut(*index).context("no node at this path"))
 }
 
-fn attributes(node: &mut Node, data: &Value) -> anyhow::Result<()> {
+fn attributes(node: &mut Node<'_>, data: &Value) -> anyhow::Result<()> {
     let Node::Element(element) = node else { bail!("only elements have attributes") };
     let gone = data["r"].as_array().cloned().unwrap_or_default();
-    element.attributes.retain(|(name, _)| !gone.iter().any(|other| other == name));
+    element.attributes.retain(|(name, _)| !gone.iter().any(|other| other.as_str() == Some(name)));
     for (name, value) in data["s"].as_object().into_iter().flatten() {
         element.attributes.retain(|(known, _)| known != name);
-        element.attributes.push((name.clone(), text(value)?));
+        element.attributes.push((name.clone().into(), text(value)?.into()));
     }
     Ok(())
 }
 
-fn node(json: &Value) -> anyhow::Result<Node> {
+fn node(json: &Value) -> anyhow::Result<Node<'static>> {
     if let Some(text) = json["x"].as_str() {
-        return Ok(Node::Text(text.to_owned()));
+        return Ok(Node::Text(text.to_owned().into()));
     }
     if let Some(text) = json["m"].as_str() {
-        return Ok(Node::Comment(text.to_owned()));
+        return Ok(Node::Comment(text.to_owned().into()));
     }
     let mut attributes = Vec::new();
     for (name, value) in json["a"].as_object().into_iter().flatten() {
-        attributes.push((name.clone(), text(value)?));
+        attributes.push((name.clone().into(), text(value)?.into()));
     }
     let children = json["c"].as_array().into_iter().flatten().map(node).collect::<anyhow::Result<_>>()?;
-    Ok(Node::Element(Element { tag: text(&json["t"])?, attributes, children }))
+    Ok(Node::Element(Element { tag: text(&json["t"])?.into(), attributes, children }))
 }
 
 /// The tree with its attributes in one order, which means nothing.
-pub fn sorted(node: &Node) -> Node {
+pub fn sorted<'a>(node: &Node<'a>) -> Node<'a> {
     let mut node = node.clone();
     if let Node::Element(element) = &mut node {
         element.attributes.sort();
@@ -117,7 +117,7 @@ pub fn sorted(node: &Node) -> Node {
 }
 
 /// Elements within elements.
-pub fn depth(node: &Node) -> usize {
+pub fn depth(node: &Node<'_>) -> usize {
     let (mut deepest, mut left) = (0, vec![(1, node)]);
     while let Some((depth, node)) = left.pop() {
         if let Node::Element(element) = node {

@@ -1,10 +1,12 @@
 //! Patches of PHP components: PHP renders, and the worker compares the HTML with what the client shows.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use anyhow::Context as _;
 use diffyne_tests::client::{Client, call, signed};
 use diffyne_tests::cluster::{Cluster, Node as Program};
 use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::{Laravel, Runtime};
+use diffyne_tests::laravel_probe::call_for_text;
 use diffyne_tests::message::ServerMessage;
 use diffyne_tests::recorded::APP_KEY;
 use diffyne_tests::{dom, for_runtimes};
@@ -209,5 +211,33 @@ async fn an_application_with_a_renderer_of_its_own_makes_its_own_patches() -> an
         assert!(page.call(&mut client, "count").await?.is_empty());
     }
     assert_eq!(page.state["seen"], 2);
+    Ok(())
+}
+
+/// Reads from files by a process, as the system counts them. What comes over its socket is not among them.
+fn file_reads(process: &str) -> anyhow::Result<u64> {
+    let counts = std::fs::read_to_string(format!("/proc/{process}/io"))?;
+    let reads = counts.lines().find_map(|line| line.strip_prefix("syscr: "));
+    Ok(reads.with_context(|| counts.clone())?.parse()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_call_reads_no_file() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 1))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let process = call_for_text(&mut client, "wait", json!([0])).await?;
+    let view = call("App\\Diffyne\\Layers", "l", "write", json!(["b"]), json!({"page": "stack", "text": "a"}), "r");
+    // The first calls compile the view.
+    for _ in 0..3 {
+        assert!(client.call(view.clone()).await?.is_ok());
+    }
+    let before = file_reads(&process)?;
+    for _ in 0..20 {
+        assert!(client.call(view.clone()).await?.is_ok());
+    }
+    let read = file_reads(&process)? - before;
+    assert_eq!(call_for_text(&mut client, "wait", json!([0])).await?, process, "another process ran the calls");
+    assert_eq!(read, 0, "files were read in warm calls");
     Ok(())
 }

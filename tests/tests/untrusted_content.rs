@@ -133,7 +133,7 @@ async fn a_page_follows_redirects_to_http_addresses_and_paths_only() -> anyhow::
 }
 
 /// Elements with their language, as the browser and as our tree have them.
-fn outline(node: &Node, out: &mut Vec<String>) {
+fn outline(node: &Node<'_>, out: &mut Vec<String>) {
     if let Node::Element(element) = node {
         out.push(element.tag.to_ascii_lowercase());
         for child in &element.children {
@@ -212,7 +212,7 @@ async fn a_browser_parses_printed_html_into_the_same_tree() -> anyhow::Result<()
         let count = random.usize(2..12);
         pages.push((0..count).map(|_| parts[random.usize(..parts.len())]).collect());
     }
-    let trees: Vec<Node> = pages.iter().filter_map(|html| parse(html).ok()).collect();
+    let trees: Vec<Node<'_>> = pages.iter().filter_map(|html| parse(html).ok()).collect();
     assert!(trees.len() > pages.len() / 2, "{} of {}", trees.len(), pages.len());
     let printed: Vec<String> = trees.iter().map(Node::to_html).collect();
     let outlines: Vec<Vec<String>> =

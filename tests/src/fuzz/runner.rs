@@ -183,7 +183,7 @@ fn feed_page(input: &[u8]) {
 }
 
 /// Checks that patches lead to the page that they were made for, and HTML to the tree that it was printed from.
-fn check_page(old: &Node, new: &Node, patches: &[Patch<'_>], written: &str, printed: &str) {
+fn check_page(old: &Node<'_>, new: &Node<'_>, patches: &[Patch<'_>], written: &str, printed: &str) {
     assert!(parse(printed).is_ok_and(|again| again == *new), "what is printed is another page");
     assert!(serde_json::from_str::<IgnoredAny>(written).is_ok(), "the patches are no JSON");
     if crate::dom::depth(old).max(crate::dom::depth(new)) > APPLIED_DEPTH_MAX {

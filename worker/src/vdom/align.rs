@@ -26,7 +26,7 @@ enum NodeIdentity<'a> {
     Comment,
 }
 
-fn identity(node: &Node) -> NodeIdentity<'_> {
+fn identity<'a>(node: &'a Node<'_>) -> NodeIdentity<'a> {
     match node {
         Node::Element(element) => NodeIdentity::Element(&element.tag, element.key()),
         Node::Text(_) => NodeIdentity::Text,
@@ -35,7 +35,7 @@ fn identity(node: &Node) -> NodeIdentity<'_> {
 }
 
 /// Pairs two lists of children: first their common start and end, then the middle.
-pub(super) fn align(old: &[Node], new: &[Node]) -> Alignment {
+pub(super) fn align(old: &[Node<'_>], new: &[Node<'_>]) -> Alignment {
     let (a, b): (Vec<_>, Vec<_>) = (old.iter().map(identity).collect(), new.iter().map(identity).collect());
     let start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
     let end = a[start..].iter().rev().zip(b[start..].iter().rev()).take_while(|(x, y)| x == y).count();

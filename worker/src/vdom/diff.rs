@@ -19,7 +19,7 @@ const PATH_INDEXES_MAX: usize = 1_000_000;
 const LINEAR_ATTRIBUTES_MAX: usize = 16;
 
 /// The patches that turn one tree into the other.
-pub fn diff<'a>(old: &'a Node, new: &'a Node) -> Vec<Patch<'a>> {
+pub fn diff<'a>(old: &'a Node<'a>, new: &'a Node<'a>) -> Vec<Patch<'a>> {
     let whole = || vec![Patch::Create(Vec::new(), new)];
     match (old, new) {
         (Node::Element(a), Node::Element(b)) if a.tag == b.tag => {
@@ -39,11 +39,11 @@ pub fn diff<'a>(old: &'a Node, new: &'a Node) -> Vec<Patch<'a>> {
 /// The rest of the comparison, as a stack: deep trees must not overflow the thread's.
 enum Task<'a> {
     /// Compare a child before and after; its index on the page.
-    Child(usize, &'a Node, &'a Node),
+    Child(usize, &'a Node<'a>, &'a Node<'a>),
     /// Return from a child to its parent.
     Leave,
     /// Create and move children of the node.
-    Arrange { pairs: Vec<(usize, usize)>, unmoved: Vec<usize>, new: &'a [Node] },
+    Arrange { pairs: Vec<(usize, usize)>, unmoved: Vec<usize>, new: &'a [Node<'a>] },
 }
 
 struct Differ<'a> {
@@ -59,7 +59,7 @@ struct Differ<'a> {
 
 impl<'a> Differ<'a> {
     /// All patches; `None` when their paths have too many indexes.
-    fn run(old: &'a Node, new: &'a Node, remove_depth: Option<usize>) -> Option<Vec<Patch<'a>>> {
+    fn run(old: &'a Node<'a>, new: &'a Node<'a>, remove_depth: Option<usize>) -> Option<Vec<Patch<'a>>> {
         let mut differ =
             Self { patches: Vec::new(), path_indexes: 0, tasks: Vec::new(), path: Path::new(), remove_depth };
         differ.compare(old, new);
@@ -85,7 +85,7 @@ impl<'a> Differ<'a> {
         self.patches.push(patch);
     }
 
-    fn compare(&mut self, old: &'a Node, new: &'a Node) {
+    fn compare(&mut self, old: &'a Node<'a>, new: &'a Node<'a>) {
         match (old, new) {
             (Node::Element(a), Node::Element(b)) => {
                 self.compare_attributes(a, b);
@@ -98,12 +98,12 @@ impl<'a> Differ<'a> {
         }
     }
 
-    fn compare_attributes(&mut self, old: &'a Element, new: &'a Element) {
+    fn compare_attributes(&mut self, old: &'a Element<'a>, new: &'a Element<'a>) {
         if old.attributes == new.attributes {
             return;
         }
         let (before, after) = (AttributeTable::of(old), AttributeTable::of(new));
-        let all = |element: &'a Element| element.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let all = |element: &'a Element<'a>| element.attributes.iter().map(|(name, value)| (&**name, &**value));
         let set: Vec<_> = all(new).filter(|(name, value)| before.get(name) != Some(*value)).collect();
         let remove: Vec<_> = all(old).map(|(name, _)| name).filter(|name| after.get(name).is_none()).collect();
         if !set.is_empty() || !remove.is_empty() {
@@ -111,7 +111,7 @@ impl<'a> Differ<'a> {
         }
     }
 
-    fn compare_children(&mut self, old: &'a Element, new: &'a Element, node: &'a Node) {
+    fn compare_children(&mut self, old: &'a Element<'a>, new: &'a Element<'a>, node: &'a Node<'a>) {
         let Alignment { pairs, unmoved } = align(&old.children, &new.children);
         let removes = old.children.len() > pairs.len();
         if removes && self.remove_depth.is_some_and(|allowed| allowed != self.path.len() + 1) {
@@ -138,7 +138,7 @@ impl<'a> Differ<'a> {
     }
 
     /// Creates new children beside unmoved ones, and then moves the others.
-    fn arrange(&mut self, pairs: &[(usize, usize)], unmoved: &[usize], new: &'a [Node]) {
+    fn arrange(&mut self, pairs: &[(usize, usize)], unmoved: &[usize], new: &'a [Node<'a>]) {
         let mut changes = vec![ChildChange::Created; new.len()];
         for (place, (_, to)) in pairs.iter().enumerate() {
             changes[*to] = ChildChange::Moved(place);
@@ -202,16 +202,16 @@ fn moves(mut page: Vec<usize>, moving: impl Iterator<Item = usize>) -> Vec<Move>
 
 /// An element's attributes by name: in a hash table where they are many.
 enum AttributeTable<'a> {
-    Linear(&'a Element),
+    Linear(&'a Element<'a>),
     Hashed(HashMap<&'a str, &'a str>),
 }
 
 impl<'a> AttributeTable<'a> {
-    fn of(element: &'a Element) -> Self {
+    fn of(element: &'a Element<'a>) -> Self {
         if element.attributes.len() <= LINEAR_ATTRIBUTES_MAX {
             return Self::Linear(element);
         }
-        Self::Hashed(element.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect())
+        Self::Hashed(element.attributes.iter().map(|(name, value)| (&**name, &**value)).collect())
     }
 
     fn get(&self, name: &str) -> Option<&'a str> {

@@ -1,4 +1,7 @@
-//! A tree of elements, texts and comments as clients count them: without text of white space only.
+//! A tree of elements, texts and comments as clients count them: without text of white space only. Its strings are parts
+//! of the HTML where that is possible.
+
+use std::borrow::Cow;
 
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
@@ -20,30 +23,33 @@ const MATH_IN_TEXT: [&str; 2] = ["malignmark", "mglyph"];
 
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Node {
+pub enum Node<'a> {
     /// An element.
-    Element(Element),
+    Element(Element<'a>),
     /// Text that is not only white space.
-    Text(String),
+    Text(Cow<'a, str>),
     /// A comment.
-    Comment(String),
+    Comment(Cow<'a, str>),
 }
+
+/// A name and a value.
+pub type Attribute<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// An element.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Element {
+pub struct Element<'a> {
     /// Tag name.
-    pub tag: String,
+    pub tag: Cow<'a, str>,
     /// Attributes in the order of the source.
-    pub attributes: Vec<(String, String)>,
+    pub attributes: Vec<Attribute<'a>>,
     /// Children.
-    pub children: Vec<Node>,
+    pub children: Vec<Node<'a>>,
 }
 
-impl Element {
+impl Element<'_> {
     /// An attribute's value.
     pub fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
 
     /// The key among its siblings: `diff:key`, otherwise `key`.
@@ -53,7 +59,7 @@ impl Element {
 }
 
 /// The form in patches: `{t, a?, c?, k?}`, `{x}` or `{m}`.
-impl Serialize for Node {
+impl Serialize for Node<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match self {
@@ -76,7 +82,7 @@ impl Serialize for Node {
     }
 }
 
-struct Attributes<'a>(&'a [(String, String)]);
+struct Attributes<'a>(&'a [Attribute<'a>]);
 
 impl Serialize for Attributes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -117,8 +123,8 @@ impl ContentModel {
 
 impl Namespace {
     /// The content model for the children of an element of this namespace.
-    fn content(self, element: &Element) -> ContentModel {
-        let tag = element.tag.as_str();
+    fn content(self, element: &Element<'_>) -> ContentModel {
+        let tag = &*element.tag;
         match self {
             Self::Html => ContentModel::Html,
             Self::Svg if SVG_WITH_HTML.contains(&tag) => ContentModel::Html,
@@ -138,11 +144,19 @@ impl Namespace {
 /// A piece of HTML that is still to be printed.
 enum PrintStep<'a> {
     /// A node; the flag says that its text is printed without escapes.
-    Node(&'a Node, ContentModel, bool),
+    Node(&'a Node<'a>, ContentModel, bool),
     End(&'a str),
 }
 
-impl Node {
+impl Node<'_> {
+    /// The one root, or a `div` around several, or around none or a text.
+    pub(super) fn root(mut roots: Vec<Self>) -> Self {
+        if roots.len() == 1 && matches!(roots[0], Node::Element(_)) {
+            return roots.remove(0);
+        }
+        Node::Element(Element { tag: "div".into(), attributes: Vec::new(), children: roots })
+    }
+
     /// The HTML that parses to this node.
     pub fn to_html(&self) -> String {
         let mut out = String::new();
@@ -150,14 +164,14 @@ impl Node {
         let mut steps = vec![PrintStep::Node(self, ContentModel::Html, false)];
         while let Some(step) = steps.pop() {
             match step {
-                PrintStep::Node(Self::Text(text), _, true) => out.push_str(text),
-                PrintStep::Node(Self::Text(text), _, false) => escape_html(text, &mut out),
-                PrintStep::Node(Self::Comment(text), ..) => {
+                PrintStep::Node(Node::Text(text), _, true) => out.push_str(text),
+                PrintStep::Node(Node::Text(text), _, false) => escape_html(text, &mut out),
+                PrintStep::Node(Node::Comment(text), ..) => {
                     out.push_str("<!--");
                     out.push_str(text);
                     out.push_str("-->");
                 }
-                PrintStep::Node(Self::Element(element), parent, _) => element.print_start(&mut out, parent, &mut steps),
+                PrintStep::Node(Node::Element(element), parent, _) => element.print_start(&mut out, parent, &mut steps),
                 PrintStep::End(tag) => {
                     out.push_str("</");
                     out.push_str(tag);
@@ -169,10 +183,10 @@ impl Node {
     }
 }
 
-impl Element {
+impl<'a> Element<'a> {
     /// Prints the start tag, and adds the children and the end tag to the steps.
-    fn print_start<'a>(&'a self, out: &mut String, parent: ContentModel, steps: &mut Vec<PrintStep<'a>>) {
-        let tag = self.tag.as_str();
+    fn print_start(&'a self, out: &mut String, parent: ContentModel, steps: &mut Vec<PrintStep<'a>>) {
+        let tag = &*self.tag;
         let namespace = parent.namespace(tag);
         let is_one_of = |tags: &[&str]| namespace == Namespace::Html && tags.contains(&tag);
         out.push('<');
@@ -200,7 +214,7 @@ impl Element {
 }
 
 /// Drops nodes one after the other: a deep tree must not overflow the stack.
-impl Drop for Element {
+impl Drop for Element<'_> {
     fn drop(&mut self) {
         if self.children.is_empty() {
             return;
@@ -212,6 +226,11 @@ impl Drop for Element {
             }
         }
     }
+}
+
+/// Whether JavaScript's `trim()` would leave nothing of a text.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c == '\u{feff}' || c.is_whitespace() && c != '\u{85}')
 }
 
 /// Appends text, escaped for HTML and for attribute values.

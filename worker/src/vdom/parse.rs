@@ -15,7 +15,7 @@ use html5ever::tree_builder::{TreeBuilder, TreeBuilderOpts};
 use html5ever::{QualName, TokenizerResult, local_name, ns};
 use thiserror::Error;
 
-use super::node::{Element, Node};
+use super::node::Node;
 use super::tree_sink::{LinkedTree, NodeId};
 
 /// The most elements within elements: Chromium's own limit (`kMaximumHTMLParserDOMTreeDepth`).
@@ -53,7 +53,7 @@ pub enum ParseError {
 }
 
 /// Parses HTML to its one root element, to which the paths of patches refer. Several roots are wrapped in a `div`.
-pub fn parse(html: &str) -> Result<Node, ParseError> {
+pub fn parse(html: &str) -> Result<Node<'_>, ParseError> {
     let (tree, has_errors) = parse_once(html)?;
     if !has_errors {
         return Ok(tree);
@@ -72,7 +72,7 @@ pub fn parse(html: &str) -> Result<Node, ParseError> {
 }
 
 /// Parses HTML once, and tells whether it had errors.
-fn parse_once(html: &str) -> Result<(Node, bool), ParseError> {
+fn parse_once(html: &str) -> Result<(Node<'static>, bool), ParseError> {
     let tree = LinkedTree::new(html.len() + EXTRA_NODES);
     let context =
         html5ever::tree_builder::create_element(&tree, QualName::new(None, ns!(html), local_name!("div")), Vec::new());
@@ -86,11 +86,8 @@ fn parse_once(html: &str) -> Result<(Node, bool), ParseError> {
         return Err(refused);
     }
     let has_errors = builder.sink.has_errors.get();
-    let mut roots = builder.sink.into_nodes(DEPTH_MAX).ok_or(ParseError::TooDeep)?;
-    if roots.len() == 1 && matches!(roots[0], Node::Element(_)) {
-        return Ok((roots.remove(0), has_errors));
-    }
-    Ok((Node::Element(Element { tag: "div".to_owned(), attributes: Vec::new(), children: roots }), has_errors))
+    let roots = builder.sink.into_nodes(DEPTH_MAX).ok_or(ParseError::TooDeep)?;
+    Ok((Node::root(roots), has_errors))
 }
 
 /// Feeds HTML to the tokenizer, in pieces.

@@ -21,11 +21,11 @@ pub struct Move {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Patch<'a> {
     /// Insert the node at the last index of the path. A single patch with an empty path replaces everything.
-    Create(Path, &'a Node),
+    Create(Path, &'a Node<'a>),
     /// Remove the node.
     Remove(Path),
     /// Replace the node.
-    Replace(Path, &'a Node),
+    Replace(Path, &'a Node<'a>),
     /// Move children of the node, one after the other. Indexes are those before the single move.
     Reorder(Path, Vec<Move>),
     /// Change the text.

@@ -173,7 +173,8 @@ fn the_time_for_a_page_grows_with_its_length() {
 #[test]
 fn a_tree_of_many_deep_patches_is_replaced() {
     let page = |text: &str| "<div>".repeat(500) + &format!("<b>{text}</b><!---->").repeat(20_000);
-    let (old, new) = (parse(&page("x")).unwrap(), parse(&page("y")).unwrap());
+    let (old, new) = (page("x"), page("y"));
+    let (old, new) = (parse(&old).unwrap(), parse(&new).unwrap());
     assert!(matches!(diff(&old, &new).as_slice(), [Patch::Create(path, _)] if path.is_empty()));
 }
 
@@ -283,11 +284,11 @@ fn soup() -> impl Strategy<Value = String> {
 }
 
 /// Every element with its depth, in document order.
-fn elements(node: &Node) -> Vec<(usize, &str)> {
+fn elements<'a>(node: &'a Node<'_>) -> Vec<(usize, &'a str)> {
     let (mut found, mut left) = (Vec::new(), vec![(0, node)]);
     while let Some((depth, node)) = left.pop() {
         if let Node::Element(element) = node {
-            found.push((depth, element.tag.as_str()));
+            found.push((depth, &*element.tag));
             left.extend(element.children.iter().rev().map(|child| (depth + 1, child)));
         }
     }

@@ -7,7 +7,7 @@ use html5ever::interface::{ElemName, ElementFlags, NodeOrText, QuirksMode, TreeS
 use html5ever::tendril::StrTendril;
 use html5ever::{Attribute, LocalName, Namespace, QualName, local_name};
 
-use super::node::{Element, Node};
+use super::node::{self, Element, Node, is_blank};
 
 /// The index of a node.
 pub(super) type NodeId = usize;
@@ -26,7 +26,7 @@ enum NodeContent {
     Document,
     Element {
         name: QualName,
-        attributes: Vec<(String, String)>,
+        attributes: Vec<node::Attribute<'static>>,
         template: Option<NodeId>,
         /// A MathML `annotation-xml` whose content is HTML.
         has_html: bool,
@@ -124,7 +124,7 @@ impl LinkedTree {
     }
 
     /// The parsed nodes: the children of the fragment's root.
-    pub(super) fn into_nodes(self, depth_max: usize) -> Option<Vec<Node>> {
+    pub(super) fn into_nodes(self, depth_max: usize) -> Option<Vec<Node<'static>>> {
         let mut nodes = self.nodes.into_inner();
         nodes[0].first.map_or_else(|| Some(Vec::new()), |root| build(&mut nodes, root, depth_max))
     }
@@ -157,7 +157,7 @@ impl TreeSink for LinkedTree {
 
     fn create_element(&self, name: QualName, attributes: Vec<Attribute>, flags: ElementFlags) -> NodeId {
         let attributes =
-            attributes.into_iter().map(|attribute| (full_name(&attribute.name), attribute.value.to_string()));
+            attributes.into_iter().map(|attribute| (full_name(&attribute.name), attribute.value.to_string().into()));
         let attributes = attributes.collect();
         let template = flags.template.then(|| self.add(NodeContent::Document));
         if name.local == local_name!("plaintext") {
@@ -217,7 +217,7 @@ impl TreeSink for LinkedTree {
             for attribute in more {
                 let name = full_name(&attribute.name);
                 if !attributes.iter().any(|(known, _)| *known == name) {
-                    attributes.push((name, attribute.value.to_string()));
+                    attributes.push((name, attribute.value.to_string().into()));
                 }
             }
         }
@@ -236,22 +236,22 @@ impl TreeSink for LinkedTree {
     }
 }
 
-fn full_name(name: &QualName) -> String {
+fn full_name(name: &QualName) -> Cow<'static, str> {
     match &name.prefix {
-        Some(prefix) => format!("{prefix}:{}", name.local),
-        None => name.local.to_string(),
+        Some(prefix) => format!("{prefix}:{}", name.local).into(),
+        None => name.local.to_string().into(),
     }
 }
 
 /// An element whose children are being built.
 struct OpenElement {
-    element: Option<(String, Vec<(String, String)>)>,
-    children: Vec<Node>,
+    element: Option<(Cow<'static, str>, Vec<node::Attribute<'static>>)>,
+    children: Vec<Node<'static>>,
     next: Option<NodeId>,
 }
 
 /// The nodes below a parent; `None` where they nest too deep. Not recursive.
-fn build(nodes: &mut [LinkedNode], parent: NodeId, depth_max: usize) -> Option<Vec<Node>> {
+fn build(nodes: &mut [LinkedNode], parent: NodeId, depth_max: usize) -> Option<Vec<Node<'static>>> {
     let mut above: Vec<OpenElement> = Vec::new();
     let mut current = OpenElement { element: None, children: Vec::new(), next: nodes[parent].first };
     loop {
@@ -269,22 +269,17 @@ fn build(nodes: &mut [LinkedNode], parent: NodeId, depth_max: usize) -> Option<V
         match &mut nodes[handle].content {
             NodeContent::Document => {}
             NodeContent::Text(text) if is_blank(text) => {}
-            NodeContent::Text(text) => current.children.push(Node::Text(std::mem::take(text))),
-            NodeContent::Comment(text) => current.children.push(Node::Comment(std::mem::take(text))),
+            NodeContent::Text(text) => current.children.push(Node::Text(std::mem::take(text).into())),
+            NodeContent::Comment(text) => current.children.push(Node::Comment(std::mem::take(text).into())),
             NodeContent::Element { name, attributes, template, .. } => {
                 if above.len() >= depth_max {
                     return None;
                 }
-                let element = (name.local.to_string(), std::mem::take(attributes));
+                let element = (name.local.to_string().into(), std::mem::take(attributes));
                 let content = template.unwrap_or(handle);
                 let inner = OpenElement { element: Some(element), children: Vec::new(), next: nodes[content].first };
                 above.push(std::mem::replace(&mut current, inner));
             }
         }
     }
-}
-
-/// Whether JavaScript's `trim()` would leave nothing of a text.
-fn is_blank(text: &str) -> bool {
-    text.chars().all(|c| c == '\u{feff}' || c.is_whitespace() && c != '\u{85}')
 }

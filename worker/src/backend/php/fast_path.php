@@ -14,6 +14,7 @@ namespace Diffyne\Cluster\Loop {
     use Illuminate\Contracts\Http\Kernel;
     use Illuminate\Cookie\Middleware\AddQueuedCookiesToResponse;
     use Illuminate\Cookie\Middleware\EncryptCookies;
+    use Illuminate\Foundation\FileBasedMaintenanceMode;
     use Illuminate\Foundation\Http\Events\RequestHandled;
     use Illuminate\Foundation\Events\Terminating;
     use Illuminate\Http\Middleware\TrustProxies;
@@ -52,6 +53,9 @@ namespace Diffyne\Cluster\Loop {
 
         private object $maintenance;
 
+        /** The file whose presence means maintenance; null where the application has another sign of it. */
+        private ?string $maintenanceFile;
+
         private Response $response;
 
         /** Sets which proxies are trusted, which the request before may have changed. */
@@ -78,6 +82,7 @@ namespace Diffyne\Cluster\Loop {
         {
             $this->kernelReason = $this->findKernelReason($kernel);
             $this->maintenance = $app->maintenanceMode();
+            $this->maintenanceFile = $this->maintenance::class === FileBasedMaintenanceMode::class ? $app->storagePath('framework/down') : null;
             $this->response = new Response('', 204);
             $this->keepAlive = new SessionKeepAlive();
             $this->trustProxies = isset($this->middleware[TrustProxies::class]) ? $app->make($this->middleware[TrustProxies::class]) : null;
@@ -143,7 +148,11 @@ namespace Diffyne\Cluster\Loop {
         /** Whether a call may take the fast path now. */
         public function isAvailable(): bool
         {
-            return $this->kernelReason === null && ! $this->maintenance->active();
+            if ($this->kernelReason !== null) {
+                return false;
+            }
+
+            return ! ($this->maintenanceFile === null ? $this->maintenance->active() : file_exists($this->maintenanceFile));
         }
 
         /** Runs a call. Returns the reply, and the request and response for terminate(). */

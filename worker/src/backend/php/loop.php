@@ -303,15 +303,18 @@ namespace Diffyne\Cluster\Loop {
         /** The request's server variables, as a web server would set them. */
         private static function serverVariables(array $head): array
         {
+            static $names = [];
             $secure = ($head['scheme'] ?? 'http') === 'https';
             $host = $head['host'] ?? 'localhost';
-            $port = preg_match('/:(\d+)$/', $host, $found) === 1 ? (int) $found[1] : ($secure ? 443 : 80);
+            $at = strrpos($host, ':');
+            $port = $at === false ? '' : substr($host, $at + 1);
+            [$name, $port] = ctype_digit($port) ? [substr($host, 0, $at), (int) $port] : [$host, $secure ? 443 : 80];
             $server = [
                 'REQUEST_METHOD' => Bridge::VERB,
                 'REQUEST_URI' => '/'.Bridge::PATH,
                 'QUERY_STRING' => '',
                 'SERVER_PROTOCOL' => 'HTTP/1.1',
-                'SERVER_NAME' => preg_replace('/:\d+$/', '', $host),
+                'SERVER_NAME' => $name,
                 'SERVER_PORT' => $port,
                 'SCRIPT_NAME' => '',
                 'SCRIPT_FILENAME' => '',
@@ -329,7 +332,8 @@ namespace Diffyne\Cluster\Loop {
                 $server['HTTPS'] = 'on';
             }
             foreach ($head['headers'] ?? [] as [$name, $value]) {
-                $server['HTTP_'.strtoupper(strtr($name, '-', '_'))] = $value;
+                // The worker passes on a few names only.
+                $server[$names[$name] ??= 'HTTP_'.strtoupper(strtr($name, '-', '_'))] = $value;
             }
 
             return $server;

@@ -8,6 +8,7 @@
 namespace Diffyne\Cluster\Loop {
 
     use Closure;
+    use Diffyne\Cluster\Services;
     use Illuminate\Filesystem\Filesystem;
     use Illuminate\Http\Request;
     use Illuminate\Routing\Route;
@@ -68,6 +69,8 @@ namespace Diffyne\Cluster\Loop {
         private array $sessionAtStart;
 
         private ?Closure $openSession = null;
+
+        private ?Closure $withoutSession = null;
 
         private int $calls = 0;
 
@@ -245,7 +248,7 @@ namespace Diffyne\Cluster\Loop {
             $lost = array_filter([
                 'connections' => ! self::done(fn (): bool => $this->connections->reset()),
                 'routes' => ! self::done(function (): bool {
-                    $route = $this->app['router']->current();
+                    $route = Services::get('router')->current();
                     $route === null || ($this->resetRoute)($route);
 
                     return true;
@@ -278,11 +281,13 @@ namespace Diffyne\Cluster\Loop {
 
         private function resetSession(): bool
         {
-            $this->session?->reset(null);
+            // It gets a random identifier only if somebody asks for it before the next call.
+            $this->withoutSession ??= static fn (Store $store) => $store->setId(null);
+            $this->session?->reset($this->withoutSession);
             // A call may have made the service once more.
             if ($this->session !== $this->sessionAtStart[0]) {
                 [$this->session, $this->handler] = $this->sessionAtStart;
-                $this->session?->reset(null);
+                $this->session?->reset($this->withoutSession);
             }
 
             return true;
