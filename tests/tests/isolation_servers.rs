@@ -10,9 +10,8 @@ use diffyne_tests::mariadb::MariaDb;
 use diffyne_tests::redis;
 
 fn with_environment(laravel: &Laravel, variables: &[(&str, &str)]) -> Shape {
-    let set =
-        |shape: Shape, (name, value): &(&str, &str)| shape.worker("--php-environment", &format!("{name}={value}"));
-    variables.iter().fold(laravel.shape(1, 1), set)
+    let list: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    laravel.shape(1, 1).worker("--php-environment", &list.join(","))
 }
 
 async fn nothing_stays_on_connections_to_redis(client: &str) -> anyhow::Result<()> {

@@ -25,7 +25,7 @@ struct Room {
 impl Room {
     async fn open(pages: usize) -> anyhow::Result<Self> {
         let laravel = Laravel::new()?;
-        let cluster = Cluster::start(laravel.shape(1, 2))?;
+        let cluster = Cluster::start(laravel.shape(1, 2).worker("--worker-concurrency", "64"))?;
         let mut clients = Vec::new();
         for user in 0..pages {
             clients.push(Client::connect_with(&cluster.url(0), &[("cookie", &format!("user={user}"))]).await?);
