@@ -6,8 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use diffyne_shared::bus::{Broadcast, Bus, BusEvent};
-use serde_json::Value;
-use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
@@ -15,7 +13,7 @@ use crate::operator;
 use crate::protocol;
 use crate::quota::Quota;
 use crate::shard::command::{Command, ShardHandle, send_to_all};
-use crate::shard::delivery::{Audience, Clock, Delivery};
+use crate::shard::delivery::{Audience, Clock, Delivery, FirstParam};
 
 /// The number of broadcasts, delivered while Redis was away, that are remembered until they arrive from Redis.
 const LOCAL_MAX: usize = 100_000;
@@ -69,7 +67,7 @@ impl Deliveries {
             BusEvent::Broadcast(incoming) => {
                 state.returned = self.bus.own_sequence(&incoming.id).unwrap_or(0).max(state.returned);
                 let audience = state.local.take(&incoming.id).map_or(Audience::All, Audience::After);
-                batch.push(&incoming, audience);
+                batch.push(incoming, audience);
             }
             // Redis pushed it back while the publisher took Redis for lost.
             BusEvent::Local(incoming)
@@ -77,7 +75,7 @@ impl Deliveries {
             BusEvent::Local(incoming) => {
                 let moment = self.clock.tick();
                 state.local.insert(incoming.id.clone(), moment);
-                batch.push(&incoming, Audience::Before(moment));
+                batch.push(incoming, Audience::Before(moment));
             }
             other => return Some(other),
         }
@@ -95,7 +93,7 @@ impl Deliveries {
     async fn handle(&self, event: BusEvent) {
         match event {
             BusEvent::Start { position, history } => {
-                let before = history.iter().map(|old| Arc::new(delivery(old, Audience::All, None)));
+                let before = history.into_iter().map(|old| Arc::new(delivery(old, Audience::All, None)));
                 let before: Arc<[_]> = before.collect();
                 send_to_all(&self.shards, || Command::StartHistory(position.clone(), Arc::clone(&before))).await;
             }
@@ -143,7 +141,7 @@ impl DeliveryBatch {
         Self { deliveries: Vec::new(), bytes: 0, reaction_window_ms }
     }
 
-    fn push(&mut self, incoming: &Broadcast, audience: Audience) {
+    fn push(&mut self, incoming: Broadcast, audience: Audience) {
         let delivery = delivery(incoming, audience, self.reaction_window_ms);
         self.bytes += delivery.frame.len();
         self.deliveries.push(Arc::new(delivery));
@@ -160,21 +158,10 @@ fn reaction_window_ms(connections: u64, reactions_per_second: u64) -> Option<u64
     (ms >= REACTION_WINDOW_MIN_MS).then_some(ms)
 }
 
-fn delivery(incoming: &Broadcast, audience: Audience, reaction_window_ms: Option<u64>) -> Delivery {
-    let event = &incoming.event;
-    Delivery {
-        name: event.name.clone(),
-        frame: protocol::event(incoming, reaction_window_ms),
-        first: first_param(&event.params),
-        except: event.except.clone(),
-        audience,
-        position: incoming.position.clone(),
-    }
-}
-
-fn first_param(params: &str) -> Option<Value> {
-    let params: Vec<&RawValue> = serde_json::from_str(params).ok()?;
-    serde_json::from_str(params.first()?.get()).ok()
+fn delivery(incoming: Broadcast, audience: Audience, reaction_window_ms: Option<u64>) -> Delivery {
+    let (frame, params) = protocol::event(&incoming, reaction_window_ms);
+    let Broadcast { position, event, .. } = incoming;
+    Delivery { name: event.name, frame, first: FirstParam::within(params), except: event.except, audience, position }
 }
 
 /// The moments of local deliveries that Redis has not repeated yet. Their number is bounded; the oldest are forgotten
@@ -224,7 +211,7 @@ mod tests {
     fn a_broadcast_is_one_frame_with_unmodified_parameters() {
         let incoming = Broadcast {
             id: "g.1-7".to_owned(),
-            position: Some(Position { epoch: "e".to_owned(), offset: 9 }),
+            position: Some(Position { epoch: "e".into(), offset: 9 }),
             event: Publication {
                 name: "message-sent".to_owned(),
                 params: r#"[{"room_id": 1.0}]"#.to_owned(),
@@ -232,11 +219,11 @@ mod tests {
                 depth: 1,
             },
         };
-        let delivery = delivery(&incoming, Audience::All, None);
+        let delivery = delivery(incoming, Audience::All, None);
         let text = String::from_utf8_lossy(&delivery.frame).into_owned();
         let expected = r#"{"event":"diffyne.event","data":{"events":[{"name":"message-sent","params":[{"room_id": 1.0}],"to":null,"self":false}],"id":"g.1-7","offset":9,"depth":1}}"#;
         assert!(text.ends_with(expected), "{text}");
-        assert_eq!(delivery.first, Some(serde_json::json!({"room_id": 1.0})));
+        assert_eq!(delivery.first(), Some(&serde_json::json!({"room_id": 1.0})));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! not parsed: ids are inserted before its last brace.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use bytes::Bytes;
 use diffyne_shared::bus::{Broadcast, Position};
@@ -58,12 +59,15 @@ pub fn diffyne_error(kind: &str, text: &str, request_id: Option<&str>) -> String
     format!(r#"{{"event":"diffyne.error","data":{{"error":{text},"type":{kind}{request_id}}}}}"#)
 }
 
-/// Builds `diffyne.event`: a broadcast, as one frame for all connections that get it.
-pub fn event(incoming: &Broadcast, reaction_window_ms: Option<u64>) -> Bytes {
+/// Builds `diffyne.event`: a broadcast, as one frame for all connections that get it. Returns where the frame has the
+/// event's parameters, too.
+pub fn event(incoming: &Broadcast, reaction_window_ms: Option<u64>) -> (Bytes, Range<usize>) {
+    const HEAD: &str = r#"{"event":"diffyne.event","data":{"events":[{"name":"#;
     let event = &incoming.event;
-    let (name, id) = (json_string(&event.name), json_string(&incoming.id));
-    let mut rest = format!(r#","to":null,"self":false}}],"id":{id}"#);
+    let name = json_string(&event.name);
+    let mut rest = String::with_capacity(96 + incoming.id.len());
     // Writing into a `String` cannot fail.
+    let _ = write!(rest, r#","to":null,"self":false}}],"id":{}"#, json_string(&incoming.id));
     if let Some(position) = &incoming.position {
         let _ = write!(rest, r#","offset":{}"#, position.offset);
     }
@@ -72,13 +76,10 @@ pub fn event(incoming: &Broadcast, reaction_window_ms: Option<u64>) -> Bytes {
         let _ = write!(rest, r#","spread":{ms}"#);
     }
     rest.push_str("}}");
-    frame::text_from_parts(&[
-        br#"{"event":"diffyne.event","data":{"events":[{"name":"#,
-        name.as_bytes(),
-        br#","params":"#,
-        event.params.as_bytes(),
-        rest.as_bytes(),
-    ])
+    let parts = [HEAD.as_bytes(), name.as_bytes(), br#","params":"#, event.params.as_bytes(), rest.as_bytes()];
+    let frame = frame::text_from_parts(&parts);
+    let end = frame.len() - rest.len();
+    (frame, end - event.params.len()..end)
 }
 
 /// Builds `diffyne.gap`: broadcasts up to this position are missing.

@@ -69,7 +69,7 @@ pub(super) fn resume(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &str)
         return fail(shard, connection, FailureKind::Subscribe, text, request_id);
     };
     let Some(events) = checked_events(shard, connection, &head) else { return };
-    let position = Position { epoch: fields.epoch.into_owned(), offset: fields.offset };
+    let position = Position { epoch: (*fields.epoch).into(), offset: fields.offset };
     match (shard.settings.subscribe, fields.grant) {
         (Subscribe::Open, _) => subscription::resume(shard, connection, events, position, None, request_id),
         (Subscribe::Granted, None) => {

@@ -1,11 +1,13 @@
 //! A broadcast on its way to the connections of this process: one frame for all of them, and the rules for its
 //! audience.
 
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use diffyne_shared::bus::Position;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// The filter of a subscription: `None` matches every event; otherwise these fields of the first parameter have to be
@@ -44,7 +46,7 @@ pub struct Delivery {
     /// The complete WebSocket frame.
     pub frame: Bytes,
     /// The event's first parameter, which filters compare.
-    pub first: Option<Value>,
+    pub first: FirstParam,
     /// The id of the client that does not get the broadcast, because the response to its call already carried the
     /// event.
     pub except: Option<String>,
@@ -52,4 +54,37 @@ pub struct Delivery {
     pub audience: Audience,
     /// The broadcast's position in the history, if it has one.
     pub position: Option<Position>,
+}
+
+impl Delivery {
+    /// Returns the event's first parameter, if it has one.
+    pub fn first(&self) -> Option<&Value> {
+        self.first.read.get_or_init(|| first_param(self.frame.get(self.first.params.clone())?)).as_ref()
+    }
+}
+
+/// An event's first parameter. It is read from the frame when a filter is compared with it.
+#[derive(Debug)]
+pub struct FirstParam {
+    /// Where the frame has the parameters.
+    params: Range<usize>,
+    read: OnceLock<Option<Value>>,
+}
+
+impl FirstParam {
+    /// The first of the parameters that are at this place in the frame.
+    pub fn within(params: Range<usize>) -> Self {
+        Self { params, read: OnceLock::new() }
+    }
+}
+
+impl From<Option<Value>> for FirstParam {
+    fn from(first: Option<Value>) -> Self {
+        Self { params: 0..0, read: OnceLock::from(first) }
+    }
+}
+
+fn first_param(params: &[u8]) -> Option<Value> {
+    let params: Vec<&RawValue> = serde_json::from_slice(params).ok()?;
+    serde_json::from_str(params.first()?.get()).ok()
 }

@@ -110,14 +110,14 @@ mod tests {
     use bytes::Bytes;
 
     fn place(epoch: &str, offset: u64) -> Position {
-        Position { epoch: epoch.to_owned(), offset }
+        Position { epoch: epoch.into(), offset }
     }
 
     fn delivery(epoch: &str, offset: u64) -> Arc<Delivery> {
         Arc::new(Delivery {
             name: "e".to_owned(),
             frame: Bytes::from_static(b"0123456789"),
-            first: None,
+            first: None.into(),
             except: None,
             audience: Audience::All,
             position: Some(place(epoch, offset)),

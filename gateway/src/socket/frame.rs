@@ -62,7 +62,15 @@ pub fn close_empty() -> Bytes {
 /// Builds a text message from parts, without joining them first.
 pub fn text_from_parts(parts: &[&[u8]]) -> Bytes {
     let length: usize = parts.iter().map(|part| part.len()).sum();
-    let mut out = Vec::with_capacity(HEAD_MAX + length);
+    let head = if length <= CONTROL_MAX {
+        2
+    } else if u16::try_from(length).is_ok() {
+        4
+    } else {
+        10
+    };
+    // Exactly as large as the frame, so that it becomes shared bytes as it is.
+    let mut out = Vec::with_capacity(head + length);
     // The head of a server frame depends only on the length (RFC 6455, section 5.2).
     out.push(0x81);
     match (u8::try_from(length), u16::try_from(length)) {

@@ -1,5 +1,7 @@
 //! What gateways publish, and what the bus delivers to them.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 /// An event to publish.
@@ -19,7 +21,7 @@ pub struct Publication {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     /// The history's name; another one means that the past is lost.
-    pub epoch: String,
+    pub epoch: Arc<str>,
     /// Number of the broadcast in this epoch, without gaps.
     pub offset: u64,
 }

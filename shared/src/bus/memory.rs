@@ -12,15 +12,15 @@ use super::state::{BusState, random_bits};
 pub(super) struct MemoryBus {
     shared: Arc<BusState>,
     sender: mpsc::Sender<BusEvent>,
-    epoch: String,
+    epoch: Arc<str>,
     /// Held while an offset is assigned and sent, so that the channel has the order of the offsets.
     offset: Mutex<u64>,
 }
 
 impl MemoryBus {
     pub(super) fn new(shared: Arc<BusState>, sender: mpsc::Sender<BusEvent>) -> Self {
-        let epoch = format!("{:016x}", random_bits());
-        let position = Position { epoch: epoch.clone(), offset: 0 };
+        let epoch: Arc<str> = format!("{:016x}", random_bits()).into();
+        let position = Position { epoch: Arc::clone(&epoch), offset: 0 };
         shared.position.store(Arc::new(Some(position.clone())));
         // The channel is new and empty.
         let _ = sender.try_send(BusEvent::Start { position, history: Vec::new() });
@@ -50,7 +50,7 @@ impl MemoryBus {
     fn send(&self, place: Permit<'_, BusEvent>, offset: &mut u64, event: Publication) -> String {
         *offset += 1;
         let id = format!("{}-{}", self.shared.identity.id, *offset);
-        let position = Position { epoch: self.epoch.clone(), offset: *offset };
+        let position = Position { epoch: Arc::clone(&self.epoch), offset: *offset };
         self.shared.position.store(Arc::new(Some(position.clone())));
         self.shared.counters.published.fetch_add(1, Relaxed);
         place.send(BusEvent::Broadcast(Broadcast { id: id.clone(), position: Some(position), event }));

@@ -1,25 +1,36 @@
 //! The JSON of broadcasts in Redis: the event as it was published, and the envelope that the script adds.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::event::{Broadcast, Position, Publication, is_event_name};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct WireEvent<'a> {
     name: String,
     #[serde(borrow)]
     params: &'a RawValue,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     except: Option<String>,
     #[serde(default)]
+    depth: u32,
+}
+
+#[derive(Serialize)]
+struct WireEventRef<'a> {
+    name: &'a str,
+    params: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    except: Option<&'a str>,
     depth: u32,
 }
 
 /// Encodes an event for the publish script.
 pub(super) fn encode_event(event: &Publication) -> Option<String> {
     let params: &RawValue = serde_json::from_str(&event.params).ok()?;
-    let wire = WireEvent { name: event.name.clone(), params, except: event.except.clone(), depth: event.depth };
+    let wire = WireEventRef { name: &event.name, params, except: event.except.as_deref(), depth: event.depth };
     serde_json::to_string(&wire).ok()
 }
 
@@ -65,13 +76,14 @@ struct WireBroadcasts<'a> {
 /// Decodes a message of the events channel; `None` for a message of somebody else.
 pub(super) fn decode_message(bytes: &[u8]) -> Option<EventsMessage> {
     let WireBroadcasts { epoch, offset, prev, id, event, batch } = serde_json::from_slice(bytes).ok()?;
+    let epoch: Arc<str> = epoch.into();
     let batch = match id {
         Some(id) => vec![(id, event?)],
         None if batch.is_empty() => return Some(EventsMessage::Renewed),
         None => batch,
     };
     let broadcasts = batch.into_iter().zip(0..).map(|((id, event), at)| {
-        let position = Some(Position { epoch: epoch.clone(), offset: offset.checked_add(at)? });
+        let position = Some(Position { epoch: Arc::clone(&epoch), offset: offset.checked_add(at)? });
         Some(Broadcast { id, position, event: publication(event)? })
     });
     Some(EventsMessage::Broadcasts { broadcasts: broadcasts.collect::<Option<_>>()?, prev })

@@ -84,7 +84,7 @@ struct Memory {
 impl Memory {
     fn head(&self) -> Head {
         let last = self.log.last().cloned().unwrap_or_default();
-        Head { epoch: self.epoch.to_string(), offset: self.log.len() as u64, last }
+        Head { epoch: self.epoch.to_string().into(), offset: self.log.len() as u64, last }
     }
 
     fn prev(&self, offset: u64) -> String {
@@ -115,7 +115,7 @@ impl Redis {
         let (last, offset) = self.memory.marks.get(&gateway).copied().unwrap_or_default();
         let new: Vec<_> = batch.items.iter().filter(|item| item.sequence > last).collect();
         let Some(newest) = new.last() else { return Published { message: None, first: offset } };
-        let (epoch, first) = (self.memory.epoch.to_string(), self.memory.log.len() as u64 + 1);
+        let (epoch, first) = (self.memory.epoch.to_string().into(), self.memory.log.len() as u64 + 1);
         let prev = self.memory.head().last;
         let ids: Vec<String> = new.iter().map(|item| item.id.clone()).collect();
         self.calls.push((before, ids.clone()));

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::{RedisError, Script};
+use deadpool_redis::redis::{self, ErrorKind, RedisError, Script, ServerErrorKind};
 use tokio::sync::mpsc;
 
 use super::backlog::{Backlog, Batch, Placement, QueuedBroadcast, UNRETURNED_MAX};
@@ -135,17 +135,23 @@ impl Publisher {
         if batch.renews_epoch {
             self.renew_epoch(&mut connection).await?;
         }
-        let mut call = self.publish.prepare_invoke();
-        for key in &self.keys {
-            call.key(key);
-        }
+        // The library's own call of a script copies each argument twice.
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(self.publish.get_hash()).arg(self.keys.len()).arg(&self.keys);
         call.arg(self.context.settings.history_length).arg(self.context.settings.history_bytes);
         call.arg(MARK_LIFE.as_millis() as u64).arg(format!("{:016x}", random_bits())).arg(&self.channel);
         call.arg(&self.context.shared.identity.id);
         for item in &batch.items {
             call.arg(item.sequence).arg(&item.json);
         }
-        let (known, offset) = call.invoke_async::<(usize, u64)>(&mut connection).await?;
+        let reply = match call.query_async(&mut connection).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.publish.load_async(&mut connection).await?;
+                call.query_async(&mut connection).await
+            }
+            reply => reply,
+        };
+        let (known, offset): (usize, u64) = reply?;
         if known > 0 {
             tracing::debug!(known, offset, "redis had taken these broadcasts already");
         }
@@ -165,7 +171,7 @@ impl Publisher {
         let script = Script::new(include_str!("scripts/renew.lua"));
         let mut call = script.prepare_invoke();
         call.key(self.context.keys.meta()).key(self.context.keys.stream());
-        call.arg(position.epoch).arg(format!("{:016x}", random_bits())).arg(self.context.keys.events());
+        call.arg(&*position.epoch).arg(format!("{:016x}", random_bits())).arg(self.context.keys.events());
         call.invoke_async::<i64>(connection).await.map(|_| ())
     }
 

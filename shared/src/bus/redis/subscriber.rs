@@ -265,18 +265,18 @@ impl Subscriber {
             return None;
         }
         let event = wire::decode_event(&entry.get::<String>("e")?)?;
-        let position = Some(Position { epoch: epoch.to_owned(), offset });
+        let position = Some(Position { epoch: epoch.into(), offset });
         Some((Broadcast { id: entry.get("id")?, position, event }, entry.get("prev").unwrap_or_default()))
     }
 
     /// Starts a new epoch: the history has another past than the one delivered, so old offsets mean nothing.
     async fn renew_epoch(&self, commands: &mut MultiplexedConnection, tracker: &mut Tracker) -> Result<(), RedisError> {
         let Some(old) = tracker.head().map(|head| head.epoch.clone()) else { return Ok(()) };
-        tracing::warn!(epoch = old, "the history is not the one that was delivered; its epoch is renewed");
+        tracing::warn!(epoch = &*old, "the history is not the one that was delivered; its epoch is renewed");
         let script = Script::new(include_str!("scripts/renew.lua"));
         let mut call = script.prepare_invoke();
         call.key(self.context.keys.meta()).key(self.context.keys.stream());
-        call.arg(old).arg(format!("{:016x}", random_bits())).arg(self.context.keys.events());
+        call.arg(&*old).arg(format!("{:016x}", random_bits())).arg(self.context.keys.events());
         call.invoke_async::<i64>(commands).await?;
         let there = self.head(commands).await?;
         self.jump(tracker, there, true).await;
@@ -288,7 +288,7 @@ impl Subscriber {
         let mut call = script.prepare_invoke();
         call.key(self.context.keys.meta()).key(self.context.keys.stream()).arg(format!("{:016x}", random_bits()));
         let (epoch, offset, last): (String, u64, String) = call.invoke_async(commands).await?;
-        Ok(Head { epoch, offset, last })
+        Ok(Head { epoch: epoch.into(), offset, last })
     }
 
     /// Continues at another place. With `tell`, clients learn that they missed something.
@@ -300,7 +300,7 @@ impl Subscriber {
         self.show_position(tracker);
         if tell {
             self.context.shared.counters.gaps_told.fetch_add(1, Relaxed);
-            tracing::warn!(epoch = position.epoch, offset = position.offset, "broadcasts were missed for good");
+            tracing::warn!(epoch = &*position.epoch, offset = position.offset, "broadcasts were missed for good");
             place.send(BusEvent::Gap(position));
         }
     }

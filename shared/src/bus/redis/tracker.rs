@@ -1,6 +1,8 @@
 //! Where in the history this gateway is, and how the next broadcast continues it. No I/O.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 
 use crate::bus::event::{Broadcast, Position};
 
@@ -10,7 +12,7 @@ const RECENT_MAX: usize = 4096;
 /// The newest broadcast that was delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Head {
-    pub(super) epoch: String,
+    pub(super) epoch: Arc<str>,
     pub(super) offset: u64,
     /// Its id; empty at the beginning of an epoch.
     pub(super) last: String,
@@ -18,7 +20,7 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn position(&self) -> Position {
-        Position { epoch: self.epoch.clone(), offset: self.offset }
+        Position { epoch: Arc::clone(&self.epoch), offset: self.offset }
     }
 }
 
@@ -41,7 +43,8 @@ pub(super) enum Continuity {
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
     head: Option<Head>,
-    recent: VecDeque<(u64, String)>,
+    /// Offsets and hashes of the ids.
+    recent: VecDeque<(u64, u64)>,
 }
 
 impl Tracker {
@@ -52,7 +55,7 @@ impl Tracker {
     /// Starts at a place, with nothing known of the past.
     pub(super) fn start_at(&mut self, head: Head) {
         self.recent.clear();
-        self.recent.push_back((head.offset, head.last.clone()));
+        self.recent.push_back((head.offset, hash(&head.last)));
         self.head = Some(head);
     }
 
@@ -65,7 +68,7 @@ impl Tracker {
         if position.offset <= head.offset {
             // Too old to be remembered counts as seen: pub/sub never runs that far behind the stream.
             let known = self.recent.iter().rev().find(|(offset, _)| *offset == position.offset);
-            let same = known.is_none_or(|(_, known)| known == id);
+            let same = known.is_none_or(|(_, known)| *known == hash(id));
             return if same { Continuity::Duplicate } else { Continuity::Diverged };
         }
         if position.offset > head.offset + 1 {
@@ -99,9 +102,16 @@ impl Tracker {
         if self.recent.len() == RECENT_MAX {
             self.recent.pop_front();
         }
-        self.recent.push_back((position.offset, broadcast.id.clone()));
-        self.head = Some(Head { epoch: position.epoch.clone(), offset: position.offset, last: broadcast.id.clone() });
+        self.recent.push_back((position.offset, hash(&broadcast.id)));
+        let Position { epoch, offset } = position.clone();
+        let head = self.head.get_or_insert_with(|| Head { epoch: Arc::clone(&epoch), offset, last: String::new() });
+        head.last.clone_from(&broadcast.id);
+        (head.epoch, head.offset) = (epoch, offset);
     }
+}
+
+fn hash(id: &str) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(id)
 }
 
 #[cfg(test)]
@@ -110,11 +120,11 @@ mod tests {
     use crate::bus::event::Publication;
 
     fn head(epoch: &str, offset: u64, last: &str) -> Head {
-        Head { epoch: epoch.to_owned(), offset, last: last.to_owned() }
+        Head { epoch: epoch.into(), offset, last: last.to_owned() }
     }
 
     fn at(epoch: &str, offset: u64) -> Position {
-        Position { epoch: epoch.to_owned(), offset }
+        Position { epoch: epoch.into(), offset }
     }
 
     fn tracker() -> Tracker {

@@ -42,28 +42,29 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let builds = Builds::of(matches)?;
     let directory = tempfile::tempdir()?;
-    let mut deployments = vec![Deployment::start("new", builds.new.as_deref(), directory.path())?];
-    if let Some(old) = &builds.old {
-        deployments.push(Deployment::start("old", Some(old), directory.path())?);
-    }
-    let seconds = Duration::from_secs(get(matches, "seconds"));
+    let (seconds, rounds) = (Duration::from_secs(get(matches, "seconds")), get(matches, "rounds"));
     let publishers = get(matches, "publishers") as usize;
-    let load = |gateways, events, rate| Load { gateways, publishers, events, rate, duration: seconds };
-    let rows = [
-        ("full rate, lists of 100", Row::Load(load(GATEWAYS, LIST, None))),
-        ("full rate, single", Row::Load(load(GATEWAYS, 1, None))),
-        ("1 000/s", Row::Load(load(GATEWAYS, 1, Some(1_000)))),
-        ("10 000/s", Row::Load(load(GATEWAYS, 1, Some(10_000)))),
-        ("one gateway by HTTP", Row::Load(load(1, 1, None))),
-        ("one gateway, lone", Row::Lone),
+    let load = |events, rate| Row::Load(Load { publishers, events, rate, duration: seconds });
+    let of_several = [
+        ("full rate, lists of 100", load(LIST, None)),
+        ("full rate, single", load(1, None)),
+        ("1 000/s", load(1, Some(1_000))),
+        ("10 000/s", load(1, Some(10_000))),
     ];
-    println!("Publishing with {publishers} connections; medians of {} rounds of {seconds:?}", get(matches, "rounds"));
+    let of_one = [("one gateway by HTTP", load(1, None)), ("one gateway, lone", Row::Lone)];
+    println!("Publishing with {publishers} connections; medians of {rounds} rounds of {seconds:?}");
     println!(
         "{:<24} {:<8} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>8}",
         "", "", "each/s", "p50", "p99", "answer", "CPU", "Redis", "refused"
     );
-    for (name, row) in &rows {
-        measure(name, row, &mut deployments, get(matches, "rounds"))?;
+    for (gateways, rows) in [(GATEWAYS, &of_several[..]), (1, &of_one[..])] {
+        let mut deployments = vec![Deployment::start("new", builds.new.as_deref(), directory.path(), gateways)?];
+        if let Some(old) = &builds.old {
+            deployments.push(Deployment::start("old", Some(old), directory.path(), gateways)?);
+        }
+        for (name, row) in rows {
+            measure(name, row, &deployments, rounds)?;
+        }
     }
     Ok(())
 }
@@ -73,10 +74,9 @@ enum Row {
     Lone,
 }
 
-/// Publishers on some gateways.
+/// Publishers, spread over all gateways.
 #[derive(Clone, Copy)]
 struct Load {
-    gateways: usize,
     publishers: usize,
     /// Events in a request.
     events: usize,
@@ -89,7 +89,7 @@ struct Load {
 /// microseconds a broadcast, and Redis's part of it; refused requests a round.
 type Figures = [f64; 7];
 
-fn measure(name: &str, row: &Row, deployments: &mut [Deployment], rounds: u64) -> anyhow::Result<()> {
+fn measure(name: &str, row: &Row, deployments: &[Deployment], rounds: u64) -> anyhow::Result<()> {
     let mut figures: Vec<Vec<Figures>> = deployments.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds {
         let mut order: Vec<usize> = (0..deployments.len()).collect();
@@ -139,18 +139,19 @@ struct Deployment {
 }
 
 impl Deployment {
-    fn start(name: &'static str, programs: Option<&Path>, directory: &Path) -> anyhow::Result<Self> {
+    fn start(name: &'static str, programs: Option<&Path>, directory: &Path, count: usize) -> anyhow::Result<Self> {
         let program =
             programs.map_or_else(|| program("diffyne-gateway"), |here| program_in(here, "diffyne-gateway"))?;
         let [redis_port] = free_ports()?;
-        let redis = Process::start(&format!("redis-{name}"), directory, &PathBuf::from("redis-server"), |command| {
-            command.args(["--port", &redis_port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
-        })?;
+        let redis =
+            Process::start(&format!("redis-{name}-{count}"), directory, &PathBuf::from("redis-server"), |command| {
+                command.args(["--port", &redis_port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+            })?;
         wait_for_port(redis_port)?;
         let mut gateways = Vec::new();
-        for index in 0..GATEWAYS {
+        for index in 0..count {
             let [port, admin] = free_ports()?.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-            let process = Process::start(&format!("gateway-{name}-{index}"), directory, &program, |command| {
+            let process = Process::start(&format!("gateway-{name}-{count}-{index}"), directory, &program, |command| {
                 command.args(["serve", "--listen", &port.to_string(), "--admin-listen", &admin.to_string()]);
                 command.args(["--redis-url", &format!("redis://127.0.0.1:{redis_port}"), "--admin-token", TOKEN]);
             })?;
@@ -176,16 +177,16 @@ impl Deployment {
         Ok([redis + gateways.sum::<anyhow::Result<f64>>()?, redis])
     }
 
-    fn subscribe(&self, gateways: usize, start: Instant) -> anyhow::Result<Subscribers> {
-        let addresses: Vec<SocketAddr> = self.gateways.iter().take(gateways).map(|gateway| gateway.address).collect();
+    fn subscribe(&self, start: Instant) -> anyhow::Result<Subscribers> {
+        let addresses: Vec<SocketAddr> = self.gateways.iter().map(|gateway| gateway.address).collect();
         Subscribers::connect(&addresses, start)
     }
 
     fn load(&self, load: Load) -> anyhow::Result<Figures> {
         let start = Instant::now();
-        let mut subscribers = self.subscribe(load.gateways, start)?;
+        let mut subscribers = self.subscribe(start)?;
         let (cpu, started) = (self.cpu()?, Instant::now());
-        let admins: Vec<SocketAddr> = self.gateways.iter().take(load.gateways).map(|gateway| gateway.admin).collect();
+        let admins: Vec<SocketAddr> = self.gateways.iter().map(|gateway| gateway.admin).collect();
         let published = publish(load, &admins, start)?;
         subscribers.wait_for(published.taken, ARRIVAL)?;
         let seconds = started.elapsed().as_secs_f64();
@@ -209,7 +210,7 @@ impl Deployment {
     /// One broadcast after another; each is published when the one before has arrived.
     fn lone(&self) -> anyhow::Result<Figures> {
         let start = Instant::now();
-        let mut subscribers = self.subscribe(1, start)?;
+        let mut subscribers = self.subscribe(start)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut publisher = runtime.block_on(Publisher::connect(self.gateways[0].admin, TOKEN, 1, start))?;
         let (cpu, started, mut answers) = (self.cpu()?, Instant::now(), Vec::new());
