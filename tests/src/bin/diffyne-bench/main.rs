@@ -11,7 +11,10 @@ mod fuzz;
 mod hostile;
 mod idle;
 mod load;
+mod package_server;
+mod peers;
 mod php;
+mod plots;
 mod screenshots;
 mod suite;
 
@@ -22,16 +25,19 @@ use clap::{ArgMatches, Command};
 /// A subcommand: its arguments, and what it does.
 type Tool = (fn() -> Command, fn(&ArgMatches) -> anyhow::Result<()>);
 
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 14] = [
     (suite::command, suite::run),
     (calls::command, calls::run),
     (fanout::command, fanout::run),
     (idle::command, idle::run),
+    (peers::command, peers::run),
     (hostile::command, hostile::run),
     (php::command, php::run),
+    (package_server::command, package_server::run),
     (load::command, load::run),
     (chaos::command, chaos::run),
     (fuzz::command, fuzz::run),
+    (plots::command, plots::run),
     (screenshots::command, screenshots::run),
     (echo::command, echo::run),
 ];
