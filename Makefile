@@ -50,7 +50,7 @@ lint: tools ## Format, clippy, docs, scripts, PHP, nginx, dependencies (tests/li
 fmt: ## Format the code
 	cargo fmt --all
 
-bench: release-programs bench-tool ## A call beside a bare echo, fan-out, idle memory; BENCH="calls --pairs 9", BENCH=hostile; BENCH=help lists all
+bench: release-programs bench-tool ## A call beside a bare echo, fan-out, idle memory; BENCH="calls --pairs 9", BENCH=peers; BENCH=help lists all
 	$(TOOL) $(if $(filter -%,$(firstword $(BENCH))),all )$(or $(BENCH),all)
 
 bench-php: tools release-programs bench-tool ## The PHP backends beside bare loops in two PHP processes; as root, on a quiet machine

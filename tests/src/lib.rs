@@ -44,6 +44,7 @@ pub mod protected_components;
 pub mod recorded;
 pub mod redis;
 pub mod relay;
+pub mod report;
 pub mod task;
 pub mod upload;
 pub mod verification;

@@ -11,11 +11,13 @@ use diffyne_tests::process::{program, project};
 /// Folders of the project that paths in the documentation begin with.
 const FOLDERS: [&str; 7] = ["deploy/", "docs/", "gateway/", "nginx/", "shared/", "tests/", "worker/"];
 /// Variables that are no setting of the gateway or the worker: of the package, of the bridge, of the tests.
-const OTHER_VARIABLES: [&str; 7] = [
+const OTHER_VARIABLES: [&str; 9] = [
     "DIFFYNE_TRANSPORT",
     "DIFFYNE_PUBLISH_URL",
     "DIFFYNE_JS",
     "DIFFYNE_PACKAGE",
+    "DIFFYNE_SOCKEON",
+    "DIFFYNE_SEED",
     "DIFFYNE_BLESS",
     "DIFFYNE_LARAVEL_ROOT",
     "DIFFYNE_PROGRAMS",

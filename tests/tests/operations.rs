@@ -1,6 +1,7 @@
 //! What an operator does: start, look, configure, scrape, stop.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -192,7 +193,8 @@ async fn a_slow_consumer_is_closed_and_others_are_not_held_up() -> anyhow::Resul
 async fn dead_peers_are_found_by_pings() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1).gateway("--ping-interval", "2s"))?;
     // This one reads nothing after its handshake, so it answers no ping.
-    let dead = diffyne_tests::load::Socket::connect(([127, 0, 0, 1], cluster.gateways[0].port).into(), "").await?;
+    let dead =
+        diffyne_tests::load::Socket::connect(SocketAddr::from(([127, 0, 0, 1], cluster.gateways[0].port)), "").await?;
     let mut alive = Client::connect(&cluster.url(0)).await?;
     // Whoever reads answers pings.
     let reading = tokio::spawn(async move { alive.receive_text_forever().await });

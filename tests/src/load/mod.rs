@@ -17,11 +17,26 @@ use anyhow::{Context as _, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
+/// Where WebSocket connections are taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// The server.
+    pub address: SocketAddr,
+    /// Path and query.
+    pub path: &'static str,
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, path: "/" }
+    }
+}
+
 /// A load on one server.
 #[derive(Debug, Clone)]
 pub struct Load {
     /// The server.
-    pub target: SocketAddr,
+    pub target: Target,
     /// Connections at once.
     pub connections: usize,
     /// How long to measure, once all are connected.
@@ -30,6 +45,8 @@ pub struct Load {
     pub message: String,
     /// Messages that the server sends first.
     pub greetings: usize,
+    /// What each connection sends next, and waits for the answer to.
+    pub hello: Option<&'static str>,
     /// More headers for the handshake, each line ended by CR LF.
     pub headers: String,
     /// More headers of each connection in turn; may be empty.
@@ -96,7 +113,8 @@ pub struct Socket {
 
 impl Socket {
     /// Connects and shakes hands. The loopback address changes now and then, so that ports do not run out.
-    pub async fn connect(target: SocketAddr, headers: &str) -> anyhow::Result<Self> {
+    pub async fn connect(target: impl Into<Target>, headers: &str) -> anyhow::Result<Self> {
+        let Target { address: target, path } = target.into();
         let socket = TcpSocket::new_v4()?;
         // Each address has some 28 000 ports, and a closed connection keeps its port for a minute.
         let address = CONNECTED.fetch_add(1, Ordering::Relaxed) / 10_000;
@@ -105,7 +123,7 @@ impl Socket {
         let mut stream = socket.connect(target).await?;
         stream.set_nodelay(true)?;
         let request = format!(
-            "GET / HTTP/1.1\r\nHost: {target}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {target}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
@@ -129,6 +147,18 @@ impl Socket {
     pub fn with_buffer(mut self, bytes: usize) -> Self {
         self.buffer.resize(bytes.max(self.buffer.len()), 0);
         self
+    }
+
+    /// Waits for the server's first messages, says hello, and waits for the answer.
+    pub async fn begin(&mut self, greetings: usize, hello: Option<&str>) -> anyhow::Result<()> {
+        for _ in 0..greetings {
+            self.receive().await?;
+        }
+        if let Some(hello) = hello {
+            self.send(&client_frame(hello)).await?;
+            self.receive().await?;
+        }
+        Ok(())
     }
 
     /// Writes a frame, as [`client_frame`] makes it.
@@ -203,9 +233,7 @@ fn run_thread(load: &Load, thread: usize, ready: &std::sync::Barrier) -> anyhow:
         for number in (thread..load.connections).step_by(load.threads) {
             let own = load.own_headers.get(number % load.own_headers.len().max(1)).map_or("", String::as_str);
             let mut socket = Socket::connect(load.target, &format!("{}{own}", load.headers)).await?;
-            for _ in 0..load.greetings {
-                socket.receive().await?;
-            }
+            socket.begin(load.greetings, load.hello).await?;
             sockets.push(socket);
         }
         ready.wait();
@@ -252,16 +280,17 @@ pub struct Audience {
 impl Audience {
     /// Connects all. Each sends `hello`, if there is one, and waits for its answer, which does not count.
     pub fn connect(
-        target: SocketAddr,
+        target: impl Into<Target>,
         connections: usize,
         headers: &str,
         greetings: usize,
         hello: Option<&str>,
     ) -> anyhow::Result<Self> {
+        let target = target.into();
         let received = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, is_ready) = std::sync::mpsc::channel();
-        let (headers, hello) = (headers.to_owned(), hello.map(client_frame));
+        let (headers, hello) = (headers.to_owned(), hello.map(str::to_owned));
         let (count, until) = (Arc::clone(&received), Arc::clone(&stop));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::spawn(move || {
@@ -307,22 +336,16 @@ impl Drop for Audience {
 }
 
 async fn connect_all(
-    target: SocketAddr,
+    target: Target,
     connections: usize,
     headers: &str,
     greetings: usize,
-    hello: Option<&[u8]>,
+    hello: Option<&str>,
 ) -> anyhow::Result<Vec<Socket>> {
     let mut sockets = Vec::new();
     for _ in 0..connections {
         let mut socket = Socket::connect(target, headers).await?;
-        for _ in 0..greetings {
-            socket.receive().await?;
-        }
-        if let Some(hello) = hello {
-            socket.send(hello).await?;
-            socket.receive().await?;
-        }
+        socket.begin(greetings, hello).await?;
         sockets.push(socket);
     }
     Ok(sockets)

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::{Arg, ArgMatches, value_parser};
+use diffyne_tests::report::Report;
 
 /// The variable in which `make` says which programs are measured.
 const PROGRAMS: &str = "DIFFYNE_PROGRAMS";
@@ -53,6 +54,24 @@ pub fn against() -> Arg {
         .value_name("DIR")
         .value_parser(value_parser!(PathBuf))
         .help("Measures the build in DIR too, in turn with the first, and prints the ratio new/old of each figure")
+}
+
+/// `--plots`: where figures and plots are kept.
+pub fn plots() -> Arg {
+    Arg::new("plots")
+        .long("plots")
+        .value_name("DIR")
+        .default_value("target/plots")
+        .value_parser(value_parser!(PathBuf))
+        .help("Where the figures are saved as JSON, and drawn")
+}
+
+/// Saves and draws a report where `--plots` says.
+pub fn save(report: &Report, matches: &ArgMatches, name: &str) -> anyhow::Result<()> {
+    let directory = matches.get_one::<PathBuf>("plots").context("no folder for plots")?;
+    report.save(directory, name)?;
+    println!("\nPlots: {}", directory.display());
+    Ok(())
 }
 
 /// What `--programs` says, or else the variable [`PROGRAMS`].

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::{Arg, ArgMatches, Command};
 use diffyne_tests::load::{self, Load};
 use diffyne_tests::process::Process;
+use diffyne_tests::report::Report;
 
-use crate::arguments::{against, get, get_all, number, programs};
+use crate::arguments::{against, get, get_all, number, plots, programs, save};
 use crate::deployment::{Builds, Deployment, Setup, call};
 use crate::figures::{median_ratios, medians};
 
@@ -45,6 +46,9 @@ pub const WORKLOADS: [Workload; 2] = [
     },
 ];
 
+/// The connections of the chart of CPU time.
+const CPU_CONNECTIONS: usize = 64;
+
 /// How often and how long.
 #[derive(Clone, Copy)]
 pub struct Plan {
@@ -72,6 +76,7 @@ pub fn command() -> Command {
                 .value_parser(WORKLOADS.map(|workload| workload.name))
                 .help("Only these workloads"),
         )
+        .arg(plots())
         .arg(programs())
         .arg(against())
 }
@@ -81,16 +86,17 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let setup = Setup::start(&Builds::of(matches)?)?;
     let only = get_all(matches, "only");
     let plan = Plan { pairs: get(matches, "pairs"), seconds: get(matches, "seconds") };
+    let mut report = Report::begin()?;
     for workload in
         WORKLOADS.iter().filter(|workload| only.is_empty() || only.iter().any(|name| *name == workload.name))
     {
-        measure(&setup, workload, plan)?;
+        measure(&setup, workload, plan, &mut report)?;
     }
-    Ok(())
+    save(&report, matches, "calls")
 }
 
 /// Measures one workload and prints its table.
-pub fn measure(setup: &Setup, workload: &Workload, plan: Plan) -> anyhow::Result<()> {
+pub fn measure(setup: &Setup, workload: &Workload, plan: Plan, report: &mut Report) -> anyhow::Result<()> {
     let message = call(workload.class, workload.method, "[]", workload.state);
     println!(
         "\nCalls of {}: medians of {} alternating pairs of {} s with the echo ({} bytes up)",
@@ -105,22 +111,24 @@ pub fn measure(setup: &Setup, workload: &Workload, plan: Plan) -> anyhow::Result
     );
     for &connections in workload.connections {
         let load = Load {
-            target: setup.echo_address,
+            target: setup.echo_address.into(),
             connections,
             duration: Duration::from_secs(plan.seconds),
             message: message.clone(),
             greetings: 0,
+            hello: None,
             headers: String::new(),
             own_headers: Vec::new(),
             threads: 1,
         };
-        measure_row(setup, &load, plan.pairs)?;
+        let figures = measure_row(setup, &load, plan.pairs)?;
+        add_to_report(report, workload, connections, figures);
     }
     Ok(())
 }
 
-/// One number of connections: alternating runs of all servers.
-fn measure_row(setup: &Setup, load: &Load, pairs: u64) -> anyhow::Result<()> {
+/// One number of connections: alternating runs of all servers. Returns the medians of the echo and of the new build.
+fn measure_row(setup: &Setup, load: &Load, pairs: u64) -> anyhow::Result<[Figures; 2]> {
     let mut echo = Vec::new();
     let mut builds: Vec<Vec<Figures>> = setup.deployments.iter().map(|_| Vec::new()).collect();
     for pair in 0..pairs {
@@ -146,7 +154,36 @@ fn measure_row(setup: &Setup, load: &Load, pairs: u64) -> anyhow::Result<()> {
             load.connections, "", "", "", ""
         );
     }
-    Ok(())
+    Ok([medians(&echo), medians(&builds[0])])
+}
+
+/// Adds a row to the charts of its number of connections.
+fn add_to_report(report: &mut Report, workload: &Workload, connections: usize, [echo, ours]: [Figures; 2]) {
+    let units = ["calls/s, more is better", "us, less is better", "us, less is better"];
+    for (figure, (what, unit)) in ["rate", "p50", "p99"].into_iter().zip(units).enumerate() {
+        // One connection has no rate of interest.
+        if connections == 1 && figure == 0 {
+            continue;
+        }
+        let name = format!("calls-{what}-{connections}");
+        let plural = if connections == 1 { "" } else { "s" };
+        let title = format!("Calls through gateway and worker, {connections} connection{plural}: {what}");
+        let chart = (name.as_str(), title.as_str(), unit);
+        if !report.has(&name) {
+            report.add(chart, "bare echo", echo[figure], false);
+        }
+        report.add(chart, workload.description, ours[figure], true);
+    }
+    if connections == CPU_CONNECTIONS {
+        let title = format!("CPU of a call, {connections} connections");
+        let chart = ("calls-cpu", title.as_str(), "us, less is better");
+        if !report.has("calls-cpu") {
+            report.add(chart, "bare echo", echo[3], false);
+        }
+        for (part, figure) in [("gateway", 3), ("worker", 4)] {
+            report.add(chart, &format!("{}: {part}", workload.description), ours[figure], true);
+        }
+    }
 }
 
 fn print_row(connections: usize, name: &str, figures: Figures, ratios: Option<Figures>) {
@@ -163,7 +200,7 @@ fn print_row(connections: usize, name: &str, figures: Figures, ratios: Option<Fi
 }
 
 fn measure_one(load: &Load, target: SocketAddr, server: &Process, worker: Option<&Process>) -> anyhow::Result<Figures> {
-    let load = Load { target, greetings: usize::from(worker.is_some()), ..load.clone() };
+    let load = Load { target: target.into(), greetings: usize::from(worker.is_some()), ..load.clone() };
     let worker_cpu = || worker.map_or(Ok(0.0), Process::cpu_seconds);
     let (server_before, worker_before) = (server.cpu_seconds()?, worker_cpu()?);
     let measured = load::run(&load)?;

@@ -45,11 +45,12 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         None => payload.to_owned(),
     };
     let load = Load {
-        target: *matches.get_one::<SocketAddr>("target").context("no target")?,
+        target: (*matches.get_one::<SocketAddr>("target").context("no target")?).into(),
         connections: get(matches, "connections") as usize,
         duration: Duration::from_secs(get(matches, "seconds")),
         message,
         greetings: get(matches, "greetings") as usize,
+        hello: None,
         headers: String::new(),
         own_headers: Vec::new(),
         threads: get(matches, "threads").max(1) as usize,

@@ -11,8 +11,11 @@ mod fuzz;
 mod hostile;
 mod idle;
 mod load;
+mod package_server;
+mod peers;
 mod php;
 mod publish;
+mod plots;
 mod screenshots;
 mod suite;
 
@@ -23,17 +26,20 @@ use clap::{ArgMatches, Command};
 /// A subcommand: its arguments, and what it does.
 type Tool = (fn() -> Command, fn(&ArgMatches) -> anyhow::Result<()>);
 
-const TOOLS: [Tool; 12] = [
+const TOOLS: [Tool; 15] = [
     (suite::command, suite::run),
     (calls::command, calls::run),
     (fanout::command, fanout::run),
     (publish::command, publish::run),
     (idle::command, idle::run),
+    (peers::command, peers::run),
     (hostile::command, hostile::run),
     (php::command, php::run),
+    (package_server::command, package_server::run),
     (load::command, load::run),
     (chaos::command, chaos::run),
     (fuzz::command, fuzz::run),
+    (plots::command, plots::run),
     (screenshots::command, screenshots::run),
     (echo::command, echo::run),
 ];

@@ -350,11 +350,12 @@ impl Bench {
             r#"{{"event":"diffyne.call","data":{{"type":"call","componentId":"diffyne-bench","componentClass":"App\\Diffyne\\Bench","method":"{method}","params":[],"state":{{"count":1}},"fingerprint":"","signature":"","requestId":"r"}}}}"#
         );
         load::run(&Load {
-            target: SocketAddr::from(([127, 0, 0, 1], cluster.gateways[0].port)),
+            target: SocketAddr::from(([127, 0, 0, 1], cluster.gateways[0].port)).into(),
             connections,
             duration: Duration::from_secs(self.seconds),
             message,
             greetings: 1,
+            hello: None,
             headers: String::new(),
             own_headers: self.cookies.iter().map(|cookie| format!("Cookie: {cookie}\r\n")).collect(),
             threads: 1,
@@ -371,16 +372,8 @@ impl Bench {
 
     /// CPU time so far: of the application's PHP processes, of the worker, of the gateway.
     fn cpu_seconds(&self, cluster: &Cluster) -> anyhow::Result<[f64; 3]> {
-        let folder = self.laravel.directory.trim_start_matches('/').to_owned();
-        let is_php = |process: &Path| std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.ends_with(&folder));
-        let nanos: u64 = std::fs::read_dir("/proc")?
-            .flatten()
-            .filter(|entry| is_php(&entry.path()))
-            .filter_map(|entry| std::fs::read_to_string(entry.path().join("schedstat")).ok())
-            .filter_map(|text| text.split_whitespace().next()?.parse::<u64>().ok())
-            .sum();
         let [worker, gateway] = [&cluster.workers[0], &cluster.gateways[0]].map(|node| node.process.cpu_seconds());
-        Ok([nanos as f64 / 1e9, worker?, gateway?])
+        Ok([php_cpu_seconds(&self.laravel)?, worker?, gateway?])
     }
 
     /// Two processes side by side in a bare loop: calls a second, of both.
@@ -412,6 +405,19 @@ impl Bench {
         }
         Ok(rate)
     }
+}
+
+/// CPU time so far of all processes that run in the application's directory.
+pub fn php_cpu_seconds(laravel: &Laravel) -> anyhow::Result<f64> {
+    let folder = laravel.directory.trim_start_matches('/').to_owned();
+    let is_php = |process: &Path| std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.ends_with(&folder));
+    let nanos: u64 = std::fs::read_dir("/proc")?
+        .flatten()
+        .filter(|entry| is_php(&entry.path()))
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("schedstat")).ok())
+        .filter_map(|text| text.split_whitespace().next()?.parse::<u64>().ok())
+        .sum();
+    Ok(nanos as f64 / 1e9)
 }
 
 fn print_backends(description: &str, medians: &[f64; 15]) {

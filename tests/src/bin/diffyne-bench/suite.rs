@@ -1,8 +1,9 @@
 //! What `make bench` runs: calls, fan-out and idle connections, one after the other.
 
 use clap::{Arg, ArgMatches, Command};
+use diffyne_tests::report::Report;
 
-use crate::arguments::{against, get, get_all, number, programs};
+use crate::arguments::{against, get, get_all, number, plots, programs, save};
 use crate::deployment::{Builds, Setup};
 use crate::{calls, fanout, idle};
 
@@ -25,6 +26,7 @@ pub fn command() -> Command {
                 .value_parser(["calls", "counter", "idle", "fan-out"])
                 .help("Only these parts"),
         )
+        .arg(plots())
         .arg(programs())
         .arg(against())
 }
@@ -36,9 +38,10 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let builds = Builds::of(matches)?;
     let setup = Setup::start(&builds)?;
     let plan = calls::Plan { pairs: get(matches, "pairs"), seconds: get(matches, "seconds") };
+    let mut report = Report::begin()?;
     for (part, workload) in ["calls", "counter"].iter().zip(&calls::WORKLOADS) {
         if wanted(part) {
-            calls::measure(&setup, workload, plan)?;
+            calls::measure(&setup, workload, plan, &mut report)?;
         }
     }
     if wanted("fan-out") {
@@ -48,5 +51,5 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     if wanted("idle") {
         idle::measure(&builds, get(matches, "idle") as usize)?;
     }
-    Ok(())
+    save(&report, matches, "all")
 }

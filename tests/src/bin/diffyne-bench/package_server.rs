@@ -1,0 +1,188 @@
+//! The package's own server (`php artisan diffyne:websocket`) beside gateway, worker and pool, with the same application.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::{ArgMatches, Command};
+use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::laravel::Laravel;
+use diffyne_tests::load::{self, Load, Measurement};
+use diffyne_tests::ports::free_ports;
+use diffyne_tests::process::{Process, wait_for_port};
+use diffyne_tests::report::Report;
+
+use crate::arguments::{get, number, plots, programs, save};
+use crate::deployment::Builds;
+use crate::figures::medians;
+use crate::php::php_cpu_seconds;
+
+const CONNECTIONS: usize = 32;
+/// Settings of PHP for the package's server, as the pool has them.
+const INI: [&str; 6] = [
+    "opcache.enable_cli=1",
+    "opcache.revalidate_freq=0",
+    "opcache.file_update_protection=0",
+    "opcache.jit=tracing",
+    "opcache.jit_buffer_size=32M",
+    "memory_limit=512M",
+];
+/// Components: the name, the class as JSON has it, the method and the state.
+const COMPONENTS: [(&str, &str, &str, &str); 2] = [
+    ("Counter", r"App\\Diffyne\\Counter", "increment", r#"{"count":1,"label":"a","owner":7}"#),
+    ("a list of ten rows", r"App\\Diffyne\\Bench", "touch", r#"{"count":1}"#),
+];
+
+/// Its arguments.
+pub fn command() -> Command {
+    Command::new("package")
+        .about("The package's own WebSocket server beside gateway, worker and pool; as root, on a quiet machine")
+        .after_help(
+            "DIFFYNE_PACKAGE and DIFFYNE_SOCKEON name the directories of the package and of Sockeon, its server. Both servers \
+             run the same Laravel application with the same settings of PHP, and are measured in turn.",
+        )
+        .arg(number("rounds", "3", "Alternating rounds"))
+        .arg(number("seconds", "3", "Seconds a run"))
+        .arg(plots())
+        .arg(programs())
+}
+
+/// Calls a second, p50 and p99 in microseconds, p50 of one connection alone, CPU microseconds a call of all processes.
+type Figures = [f64; 5];
+
+/// A server that takes part.
+struct Contender<'a> {
+    name: &'static str,
+    address: SocketAddr,
+    is_ours: bool,
+    /// Its processes beside those in the application's directory.
+    processes: Vec<&'a Process>,
+}
+
+impl<'a> Contender<'a> {
+    fn pool(name: &'static str, cluster: &'a Cluster) -> Self {
+        let (gateway, worker) = (&cluster.gateways[0], &cluster.workers[0]);
+        let processes = vec![&gateway.process, &worker.process];
+        Self { name, address: SocketAddr::from(([127, 0, 0, 1], gateway.port)), is_ours: true, processes }
+    }
+
+    /// CPU time so far. Whoever has no calls takes none.
+    fn cpu_seconds(&self, laravel: &Laravel) -> anyhow::Result<f64> {
+        let own: f64 = self.processes.iter().map(|process| process.cpu_seconds()).sum::<anyhow::Result<f64>>()?;
+        Ok(own + php_cpu_seconds(laravel)?)
+    }
+}
+
+/// Runs it.
+pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
+    let laravel = prepare()?;
+    let builds = Builds::of(matches)?;
+    let pool = |processes: usize| {
+        let shape = laravel.shape(1, processes);
+        Cluster::start(Shape { programs: builds.new.clone(), ..shape })
+    };
+    let (server, address) = serve(&laravel)?;
+    let (one, two) = (pool(1)?, pool(2)?);
+    let contenders = [
+        Contender { name: "the package's server", address, is_ours: false, processes: vec![&server] },
+        Contender::pool("pool of 1 process", &one),
+        Contender::pool("pool of 2 processes", &two),
+    ];
+    let mut report = Report::begin()?;
+    for component in &COMPONENTS {
+        measure(&laravel, &contenders, component, matches, &mut report)?;
+    }
+    save(&report, matches, "package")
+}
+
+fn measure(
+    laravel: &Laravel,
+    contenders: &[Contender<'_>],
+    component: &(&str, &str, &str, &str),
+    matches: &ArgMatches,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let (rounds, seconds) = (get(matches, "rounds"), get(matches, "seconds"));
+    let name = component.0;
+    println!("\n{name}: medians of {rounds} rounds of {seconds} s, {CONNECTIONS} connections");
+    println!("{:<24} {:>8} {:>9} {:>9} {:>9} {:>9}", "", "calls/s", "p50", "p99", "alone", "CPU");
+    let mut figures: Vec<Vec<Figures>> = contenders.iter().map(|_| Vec::new()).collect();
+    for _ in 0..rounds {
+        for (contender, figures) in contenders.iter().zip(&mut figures) {
+            let before = contender.cpu_seconds(laravel)?;
+            let many = call(contender.address, component, CONNECTIONS, seconds)?;
+            let cpu = (contender.cpu_seconds(laravel)? - before) * 1e6 / many.answers.max(1) as f64;
+            let alone = call(contender.address, component, 1, seconds)?;
+            figures.push([many.rate(), many.quantile(0.5), many.quantile(0.99), alone.quantile(0.5), cpu]);
+        }
+    }
+    for (contender, figures) in contenders.iter().zip(&figures) {
+        let [rate, p50, p99, alone, cpu] = medians(figures);
+        println!("{:<24} {rate:>8.0} {p50:>7.0}us {p99:>7.0}us {alone:>7.0}us {cpu:>7.0}us", contender.name);
+        let file = name.split(' ').next_back().unwrap_or(name).to_lowercase();
+        for (what, unit, value) in [
+            ("rate", "calls/s, 32 connections, more is better", rate),
+            ("p99", "us, 32 connections, less is better", p99),
+            ("alone", "us, p50 of one connection alone, less is better", alone),
+        ] {
+            let (chart, title) = (format!("package-{file}-{what}"), format!("Laravel: {name}"));
+            report.add((&chart, &title, unit), contender.name, value, contender.is_ours);
+        }
+    }
+    Ok(())
+}
+
+fn call(
+    address: SocketAddr,
+    (_, class, method, state): &(&str, &str, &str, &str),
+    connections: usize,
+    seconds: u64,
+) -> anyhow::Result<Measurement> {
+    let message = crate::deployment::call(class, method, "[]", state);
+    load::run(&Load {
+        target: address.into(),
+        connections,
+        duration: Duration::from_secs(seconds),
+        message,
+        greetings: 1,
+        hello: None,
+        headers: String::new(),
+        own_headers: Vec::new(),
+        threads: 1,
+    })
+}
+
+/// The application with the real package and its server.
+fn prepare() -> anyhow::Result<Laravel> {
+    ensure!(std::env::var_os("DIFFYNE_PACKAGE").is_some(), "DIFFYNE_PACKAGE does not name the package's directory");
+    let sockeon = std::env::var_os("DIFFYNE_SOCKEON").context("DIFFYNE_SOCKEON does not name Sockeon's directory")?;
+    let laravel = Laravel::new()?;
+    let copied = std::process::Command::new("cp").arg("-rT").arg(sockeon).arg(laravel.path("sockeon")).status()?;
+    ensure!(copied.success(), "cannot copy Sockeon");
+    laravel.change(
+        "vendor/autoload.php",
+        "'Diffyne\\\\' =>",
+        "'Sockeon\\\\Sockeon\\\\' => __DIR__.'/../sockeon/src/', 'Diffyne\\\\' =>",
+    )?;
+    Ok(laravel)
+}
+
+/// Starts the package's server.
+fn serve(laravel: &Laravel) -> anyhow::Result<(Process, SocketAddr)> {
+    let [port] = free_ports()?;
+    let command = laravel.command();
+    let mut words = command.split(' ');
+    let program = PathBuf::from(words.next().context("no PHP command")?);
+    let arguments: Vec<&str> = words.collect();
+    let process = Process::start("package-server", &laravel.path(""), &program, |command| {
+        command.args(arguments);
+        for setting in INI {
+            command.args(["-d", setting]);
+        }
+        command.arg(Path::new(&laravel.directory).join("artisan")).arg("diffyne:websocket");
+        command.env("DIFFYNE_WS_PORT", port.to_string()).env("DIFFYNE_WS_KEY", "");
+    })?;
+    wait_for_port(port)?;
+    Ok((process, SocketAddr::from(([127, 0, 0, 1], port))))
+}
