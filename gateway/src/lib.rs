@@ -22,6 +22,7 @@ pub mod process;
 mod protocol;
 mod quota;
 mod relay;
+mod retry_after;
 pub mod scripts;
 pub mod server;
 mod shard;

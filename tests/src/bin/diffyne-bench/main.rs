@@ -1,8 +1,10 @@
 //! `diffyne-bench`: everything that measures, breaks or shows Diffyne Cluster, one subcommand each.
 
 mod arguments;
+mod avalanche;
 mod calls;
 mod chaos;
+mod crowd;
 mod deployment;
 mod echo;
 mod fanout;
@@ -10,6 +12,7 @@ mod figures;
 mod fuzz;
 mod hostile;
 mod idle;
+mod idle_many;
 mod load;
 mod php;
 mod screenshots;
@@ -22,11 +25,12 @@ use clap::{ArgMatches, Command};
 /// A subcommand: its arguments, and what it does.
 type Tool = (fn() -> Command, fn(&ArgMatches) -> anyhow::Result<()>);
 
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 13] = [
     (suite::command, suite::run),
     (calls::command, calls::run),
     (fanout::command, fanout::run),
     (idle::command, idle::run),
+    (avalanche::command, avalanche::run),
     (hostile::command, hostile::run),
     (php::command, php::run),
     (load::command, load::run),
@@ -34,6 +38,7 @@ const TOOLS: [Tool; 11] = [
     (fuzz::command, fuzz::run),
     (screenshots::command, screenshots::run),
     (echo::command, echo::run),
+    (crowd::command, crowd::run),
 ];
 
 const EXAMPLES: &str = "\
