@@ -3,7 +3,7 @@
 //! A handshake has two steps: its connection is taken from the queue of accepted ones, and its request is served. In each
 //! round of the thread's loop, only so many steps are taken that the whole round stays short; a call that arrives
 //! meanwhile waits for one round at most. Further steps wait in order. A loop that is busy with calls and broadcasts
-//! still takes [`STEPS_MIN`] in a round.
+//! still takes a few in a round.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
