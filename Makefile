@@ -59,7 +59,7 @@ bench-php: tools release-programs bench-tool ## The PHP backends beside bare loo
 load: bench-tool ## Load on a gateway that runs; LOAD="--target 127.0.0.1:6001 --connections 64"
 	$(TOOL) load $(LOAD)
 
-chaos: tools ## Break everything on purpose, in full (about 25 minutes); CHAOS="--only drops,soak --seed 7" to choose
+chaos: tools ## Break everything on purpose, in full (about 30 minutes); CHAOS="--only drops,soak --seed 7" to choose
 	$(TOOLS) --bins
 	ulimit -n $$(ulimit -Hn) && target/tools/diffyne-bench chaos $(CHAOS)
 

@@ -8,8 +8,7 @@ use std::future::poll_fn;
 use std::net::Shutdown;
 
 use bytes::Bytes;
-use diffyne_gateway::socket::io::split_tcp;
-use diffyne_gateway::socket::{Close, Decoder, DecoderLimits, Event, FlushResult, IoReader, IoWriter, Outbox, frame};
+use diffyne_gateway::socket::{Close, Decoder, DecoderLimits, Event, FlushResult, Outbox, SocketIo, frame};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -24,10 +23,14 @@ async fn main() -> anyhow::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9777".to_owned());
     let listener = TcpListener::bind(&address).await?;
     println!("echo on {}", listener.local_addr()?);
+    tokio::task::LocalSet::new().run_until(serve(listener)).await
+}
+
+async fn serve(listener: TcpListener) -> anyhow::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        tokio::spawn(async move {
+        tokio::task::spawn_local(async move {
             let service = service_fn(|request| async move { Ok::<_, Infallible>(upgrade(request)) });
             let builder = hyper::server::conn::http1::Builder::new();
             // A client that breaks its handshake off is no event here.
@@ -42,16 +45,16 @@ fn upgrade(mut request: Request<Incoming>) -> Response<Empty<Bytes>> {
         *response.status_mut() = StatusCode::BAD_REQUEST;
         return response;
     };
-    tokio::spawn(async move {
+    tokio::task::spawn_local(async move {
         let Ok(socket) = upgraded.await else { return };
         let Ok(parts) = socket.into_inner().into_inner().downcast::<TokioIo<TcpStream>>() else { return };
-        let (reader, writer) = split_tcp(parts.io.into_inner());
-        echo(reader, writer, parts.read_buf.to_vec()).await;
+        let io = SocketIo::from(parts.io.into_inner());
+        echo(io, parts.read_buf.to_vec()).await;
     });
     response
 }
 
-async fn echo(mut reader: IoReader, writer: IoWriter, early: Vec<u8>) {
+async fn echo(io: SocketIo, early: Vec<u8>) {
     let mut decoder = Decoder::new(LIMITS);
     let mut outbox = Outbox::default();
     let mut buffer = vec![0; 64 * 1024];
@@ -62,16 +65,16 @@ async fn echo(mut reader: IoReader, writer: IoWriter, early: Vec<u8>) {
         // After a close frame what still comes is read and dropped, so that the frame is not lost to a reset.
         if !closing {
             closing = answer(&mut decoder, &mut outbox, &mut buffer[..length]);
-            while outbox.flush(&writer).is_ok_and(|flushed| flushed == FlushResult::Blocked) {
-                if writer.writable().await.is_err() {
+            while outbox.flush(&io).is_ok_and(|flushed| flushed == FlushResult::Blocked) {
+                if io.writable().await.is_err() {
                     return;
                 }
             }
             if closing {
-                writer.shutdown(Shutdown::Write);
+                io.shutdown(Shutdown::Write);
             }
         }
-        match poll_fn(|cx| reader.poll_read(cx, &mut buffer)).await {
+        match poll_fn(|cx| io.poll_read(cx, &mut buffer)).await {
             Ok(0) | Err(_) => return,
             Ok(read) => length = read,
         }

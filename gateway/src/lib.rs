@@ -23,6 +23,7 @@ mod protocol;
 mod publish_api;
 mod quota;
 mod relay;
+mod retry_after;
 pub mod scripts;
 pub mod server;
 mod shard;

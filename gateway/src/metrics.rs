@@ -25,6 +25,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Handshakes by result.
     pub handshakes: IntCounterVec,
+    /// Accepted connections that wait for their thread.
+    pub handshakes_waiting: IntGauge,
     /// Messages received.
     pub messages_in: IntCounter,
     /// Messages sent.
@@ -131,6 +133,7 @@ impl Metrics {
         Arc::new(Self {
             connections: gauge("connections", "Open WebSocket connections"),
             handshakes: counters("handshakes_total", "WebSocket handshakes by result", &["result"]),
+            handshakes_waiting: gauge("handshakes_waiting", "Accepted connections that wait for their thread"),
             messages_in: directions.with_label_values(&["in"]),
             messages_out: directions.with_label_values(&["out"]),
             bytes_in: bytes.with_label_values(&["in"]),

@@ -12,6 +12,7 @@ use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::telemetry::{self, LogThrottle};
 
 use crate::auth::admission::Refusal;
+use crate::retry_after::RetryAfter;
 
 /// The number of event names with a bucket of their own; the others share one.
 const EVENT_NAMES_MAX: usize = 1000;
@@ -33,6 +34,8 @@ pub struct Quota {
     pub connections: AtomicUsize,
     /// Memory is short, so new connections are refused.
     pub shedding: AtomicBool,
+    /// When refused clients should come again.
+    pub retry_after: RetryAfter,
     addresses: Counts<IpAddr>,
     requests: Counts<IpAddr>,
     http: Counts<IpAddr>,
@@ -47,6 +50,13 @@ pub struct Quota {
 /// A counted connection. Dropping the ticket releases it.
 pub struct Ticket {
     quota: Arc<Quota>,
+    /// Without these limits, a connection needs no memory for them.
+    counted: Option<Box<Counted>>,
+}
+
+/// Where a connection is counted beside the number of all.
+#[derive(Default)]
+struct Counted {
     address: Option<IpAddr>,
     key: Option<Box<str>>,
 }
@@ -101,6 +111,7 @@ impl Quota {
             broadcasts: settings.broadcast_rate,
             connections: AtomicUsize::new(0),
             shedding: AtomicBool::new(false),
+            retry_after: RetryAfter::default(),
             addresses: Mutex::default(),
             requests: Mutex::default(),
             http: Mutex::default(),
@@ -116,12 +127,18 @@ impl Quota {
     /// Counts a connection from this address with this key.
     pub fn enter(self: &Arc<Self>, address: IpAddr, key: Option<&str>) -> Result<Ticket, Refusal> {
         let taken = self.try_enter(address, key);
-        if let Err(refusal) = &taken
-            && let Some(unsaid) = self.refused.allow()
-        {
-            tracing::warn!(reason = refusal.label(), %address, unsaid, "a handshake is refused");
+        if let Err(refusal) = &taken {
+            self.log_refusal(*refusal, Some(address));
         }
         taken
+    }
+
+    /// Logs a refused handshake, once a second at most.
+    pub fn log_refusal(&self, refusal: Refusal, address: Option<IpAddr>) {
+        if let Some(unsaid) = self.refused.allow() {
+            let address = address.map(tracing::field::display);
+            tracing::warn!(reason = refusal.label(), address, unsaid, "a handshake is refused");
+        }
     }
 
     fn try_enter(self: &Arc<Self>, address: IpAddr, key: Option<&str>) -> Result<Ticket, Refusal> {
@@ -136,20 +153,20 @@ impl Quota {
             self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then_some(now + 1));
         taken.map_err(|_| Refusal::Full)?;
         // From here on, dropping the ticket releases the connection.
-        let mut ticket = Ticket { quota: Arc::clone(self), address: None, key: None };
+        let mut ticket = Ticket { quota: Arc::clone(self), counted: None };
         if self.per_address_max > 0 {
             let address = holder(address);
             if !take(&self.addresses, &address, self.per_address_max) {
                 return Err(Refusal::Address);
             }
-            ticket.address = Some(address);
+            ticket.counted.get_or_insert_default().address = Some(address);
         }
         if let Some(key) = key.filter(|_| self.per_key_max > 0) {
             let key = Box::from(key);
             if !take(&self.keys, &key, self.per_key_max) {
                 return Err(Refusal::KeyFull);
             }
-            ticket.key = Some(key);
+            ticket.counted.get_or_insert_default().key = Some(key);
         }
         Ok(ticket)
     }
@@ -225,10 +242,11 @@ impl Drop for HttpTicket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.quota.connections.fetch_sub(1, Ordering::Relaxed);
-        if let Some(address) = &self.address {
+        let Some(counted) = &self.counted else { return };
+        if let Some(address) = &counted.address {
             give_back(&self.quota.addresses, address);
         }
-        if let Some(key) = &self.key {
+        if let Some(key) = &counted.key {
             give_back(&self.quota.keys, key);
         }
     }

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use diffyne_shared::admin;
 use diffyne_shared::bus::{Bus, BusEvent, GatewayIdentity};
 use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::token::{SharedTokens, Tokens};
+use diffyne_shared::{admin, descriptors};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::acceptor;
+use crate::acceptor::{self, Acceptor};
 use crate::admin::{DrainState, GatewayAdmin};
 use crate::auth::admission::Admission;
 use crate::auth::grant::Grants;
@@ -128,7 +128,9 @@ impl Gateway {
             tasks.push(tokio::spawn(admin::serve(listener, Arc::new(source))));
         }
         let stop_accepting = CancellationToken::new();
-        let acceptor = tokio::spawn(acceptor::run(listeners.public, shards.clone(), stop_accepting.clone()));
+        let acceptor =
+            Acceptor::new(listeners.public, shards.clone(), Arc::clone(&context), descriptors::raise_limit());
+        let acceptor = tokio::spawn(acceptor.run(stop_accepting.clone()));
         tracing::info!(address = %listeners.address, gateway = bus.gateway_id(), "listening");
         Ok(Self {
             address: listeners.address,
@@ -171,6 +173,7 @@ impl Gateway {
         self.stop_accepting.cancel();
         // The task ends by itself and cannot fail.
         let _ = self.acceptor.await;
+        wait_until(LATE_HANDSHAKES, || self.context.metrics.handshakes_waiting.get() == 0).await;
         self.context.stopping.cancel();
         drain_connections(&self.context, &self.shards).await;
         for task in &self.tasks {

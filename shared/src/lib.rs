@@ -5,7 +5,7 @@
 //! | [`rate`] | rate limits, without I/O | |
 //! | [`token`] | the worker token: MACs by purpose | |
 //! | [`signing`] | the state signature, byte for byte PHP's | |
-//! | [`metrics`], [`backoff`], [`clock`], [`memory`] | making metrics; waiting between attempts; the time of day; the system's page size | |
+//! | [`metrics`], [`backoff`], [`clock`], [`memory`], [`descriptors`] | making metrics; waiting between attempts; the time of day; the system's page size; its limit of descriptors | |
 //! | [`rpc`] | the protocol between a gateway and a worker: frames, handshake, endpoints | `token` |
 //! | [`envelope`] | the messages that a browser sends | `rpc` |
 //! | [`settings`] | typed settings from defaults, a TOML file, `.env`, the environment and flags | `rate`, `rpc`, `signing`, `token` |
@@ -22,6 +22,7 @@ pub mod admin;
 pub mod backoff;
 pub mod bus;
 pub mod clock;
+pub mod descriptors;
 pub mod envelope;
 pub mod http_server;
 pub mod listener;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -52,6 +54,8 @@ impl Listener {
     /// Takes a TCP listener that another process bound (systemd).
     pub fn from_tcp(listener: StdTcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
+        // Accepted connections inherit it.
+        socket2::SockRef::from(&listener).set_tcp_nodelay(true)?;
         TcpListener::from_std(listener).map(Self::Tcp)
     }
 
@@ -78,24 +82,34 @@ impl Listener {
     /// Accepts the next connection. When the process has no file descriptor left, it waits a moment and tries again.
     pub async fn accept(&self) -> io::Result<AcceptedStream> {
         loop {
-            let accepted = match self {
-                Self::Tcp(listener) => listener.accept().await.and_then(|(stream, peer)| {
-                    stream.set_nodelay(true)?;
-                    Ok(AcceptedStream::Tcp(stream.into_std()?, peer))
-                }),
-                Self::Unix(listener, _) => {
-                    listener.accept().await.and_then(|(stream, _)| stream.into_std().map(AcceptedStream::Unix))
-                }
-            };
-            match accepted {
-                Ok(accepted) => return Ok(accepted),
-                Err(error) if is_transient(&error) => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
-                Err(error) => {
+            match self.accept_once().await {
+                Err(error) if !is_broken(&error) => {
                     tracing::warn!(%error, "cannot accept a connection, waiting a moment");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
+                accepted => return accepted,
             }
+        }
+    }
+
+    /// Accepts the next connection. Fails when the system has no descriptor or memory for one, too, see
+    /// [`lacks_descriptors`] and [`is_broken`].
+    pub async fn accept_once(&self) -> io::Result<AcceptedStream> {
+        loop {
+            match self.accept_next().await {
+                Err(error) if is_transient(&error) => {}
+                accepted => return accepted,
+            }
+        }
+    }
+
+    async fn accept_next(&self) -> io::Result<AcceptedStream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(AcceptedStream::Tcp(stream.into_std()?, peer))
+            }
+            Self::Unix(listener, _) => Ok(AcceptedStream::Unix(listener.accept().await?.0.into_std()?)),
         }
     }
 }
@@ -107,6 +121,17 @@ impl Drop for Listener {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Whether an error of [`Listener::accept_once`] means that the process or the system has no descriptor left.
+pub fn lacks_descriptors(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
+}
+
+/// Whether an error of [`Listener::accept_once`] means that the socket accepts nothing any more.
+pub fn is_broken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
 }
 
 /// Errors of one connection, not of the listener.
@@ -140,6 +165,15 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 impl AcceptedStream {
+    /// The number of its descriptor. The system gives out the lowest that is free, so a process has at least as many
+    /// open as this says.
+    pub fn descriptor(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream, _) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+
     /// Joins the runtime of the calling task.
     pub fn into_stream(self) -> io::Result<Stream> {
         Ok(match self {

@@ -34,6 +34,8 @@ pub struct Shape {
     pub signing_key: String,
     /// Workers with an application are waited for.
     pub wait_for_php: bool,
+    /// Gateways have the limits that they have by default; else rates are off, since tests send faster than users.
+    pub default_limits: bool,
     /// The folder of another build's programs; default: this build's.
     pub programs: Option<PathBuf>,
 }
@@ -52,6 +54,7 @@ impl Shape {
             worker_environment: Vec::new(),
             signing_key: "test".to_owned(),
             wait_for_php: true,
+            default_limits: false,
             programs: None,
         }
     }
@@ -60,6 +63,12 @@ impl Shape {
     #[must_use]
     pub fn with_redis(self) -> Self {
         Self { redis: true, ..self }
+    }
+
+    /// With the limits that gateways have by default.
+    #[must_use]
+    pub fn with_default_limits(self) -> Self {
+        Self { default_limits: true, ..self }
     }
 
     /// With nginx.
@@ -252,11 +261,10 @@ impl Cluster {
                 command.args(["--workers", &workers.join(",")]);
             }
             // Tests send faster than users; those about limits set their own.
-            let rates = ["handshake", "message", "call", "broadcast", "frame", "connection"]
-                .map(|name| format!("--{name}-rate"));
-            for flag in &rates {
-                if !self.shape.gateway_flags.iter().any(|set| set == flag) {
-                    command.args([flag, "off"]);
+            for name in ["handshake", "message", "call", "broadcast", "frame", "connection"] {
+                let flag = format!("--{name}-rate");
+                if !self.shape.default_limits && !self.shape.gateway_flags.contains(&flag) {
+                    command.args([&flag, "off"]);
                 }
             }
             command.args(&self.shape.gateway_flags);

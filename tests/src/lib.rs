@@ -2,6 +2,7 @@
 //!
 //! * [`load`]: a load generator of our own, light enough not to be what is measured
 //! * [`process`]: real processes, started and stopped
+//! * [`crowd`]: tens of thousands of clients, in processes of their own
 //! * [`cluster`]: gateways, workers, Redis and nginx as one thing to test
 //! * [`application`]: pages with components in front of a cluster, as [`gallery`] has them
 //! * [`faulty_proxy`]: a TCP proxy that can refuse and silence connections
@@ -24,6 +25,7 @@ pub mod attack;
 pub mod browser;
 pub mod client;
 pub mod cluster;
+pub mod crowd;
 pub mod dom;
 pub mod faults;
 pub mod faulty_proxy;

@@ -23,7 +23,8 @@ fn refused(cluster: &Cluster, headers: &[(&str, &str)]) -> anyhow::Result<(u16, 
     }
     let head = String::from_utf8(head)?.to_lowercase();
     let status = head.split(' ').nth(1).unwrap().parse()?;
-    Ok((status, head.contains("retry-after: 1")))
+    let seconds = head.lines().find_map(|line| line.strip_prefix("retry-after: ")?.trim().parse::<u32>().ok());
+    Ok((status, seconds.is_some_and(|seconds| (1..=30).contains(&seconds))))
 }
 
 fn handshakes(cluster: &Cluster, result: &str) -> f64 {

@@ -1,7 +1,7 @@
 //! The fault suite, short: each test is named after what a user would report. `make chaos` runs the same in full.
 #![allow(missing_docs)]
 
-use diffyne_tests::faults::{Report, Scale, deploys, drops, hostile, redis, soak, workers};
+use diffyne_tests::faults::{Report, Scale, crowds, deploys, drops, hostile, redis, soak, workers};
 
 const SEED: u64 = 2026;
 
@@ -27,6 +27,16 @@ async fn my_network_dropped_and_no_message_was_missing() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_crashed_and_no_message_was_missing() -> anyhow::Result<()> {
     all_delivered(&drops::networks_drop_and_gateways_die(Scale::Short, SEED).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_networks_dropped_and_no_message_was_missing() -> anyhow::Result<()> {
+    all_delivered(&crowds::ten_thousand_drop(Scale::Short, SEED).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_failed_that_day_and_every_page_had_or_knew_what_was_missing() -> anyhow::Result<()> {
+    none_lost(&crowds::fifty_thousand_drop(Scale::Short, SEED).await?)
 }
 
 #[tokio::test(flavor = "multi_thread")]

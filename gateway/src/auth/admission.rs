@@ -51,6 +51,10 @@ pub enum Refusal {
     KeyFull,
     /// Memory is short.
     Memory,
+    /// As many connections wait for their handshake as may.
+    Queue,
+    /// The process has as many descriptors open as it may.
+    Descriptors,
 }
 
 impl Refusal {
@@ -67,6 +71,8 @@ impl Refusal {
             Self::Address => "address",
             Self::KeyFull => "key_full",
             Self::Memory => "memory",
+            Self::Queue => "queue_full",
+            Self::Descriptors => "descriptors",
         }
     }
 }

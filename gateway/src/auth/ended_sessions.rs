@@ -30,12 +30,11 @@ struct Ended {
 impl EndedSessions {
     /// Adds to the headers of a new connection that its calls must not run without its session.
     pub fn require(&self, caller: &mut Caller, session: impl FnOnce(&Caller) -> SessionIdentity) {
-        let has_cookies = caller.headers.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"cookie: "));
+        let has_cookies = caller.headers().split(|byte| *byte == b'\n').any(|line| line.starts_with(b"cookie: "));
         if !has_cookies || self.has_lost(|| session(caller)) {
             return;
         }
-        let line = [SESSION_HEADER, ": ", SESSION_REQUIRED, "\n"].concat();
-        caller.headers = [&caller.headers, line.as_bytes()].concat().into_boxed_slice();
+        caller.add_header(SESSION_HEADER, SESSION_REQUIRED);
     }
 
     fn has_lost(&self, session: impl FnOnce() -> SessionIdentity) -> bool {
@@ -72,7 +71,7 @@ mod tests {
 
     fn caller(headers: &str) -> Caller {
         let cookies = CookieStore::default();
-        Caller { id: String::new(), ip: String::new(), headers: headers.as_bytes().into(), cookies }
+        Caller::new("", "", headers.as_bytes().into(), cookies)
     }
 
     fn session(headers: &str) -> SessionIdentity {
@@ -82,7 +81,7 @@ mod tests {
     fn connect(ended: &EndedSessions, headers: &str) -> String {
         let mut caller = caller(headers);
         ended.require(&mut caller, |caller| Sessions::new(&[]).of(caller));
-        String::from_utf8_lossy(&caller.headers).into_owned()
+        String::from_utf8_lossy(caller.headers()).into_owned()
     }
 
     #[test]

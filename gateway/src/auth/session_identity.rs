@@ -68,7 +68,7 @@ impl Sessions {
             }
         };
         caller.cookies.with(&mut add);
-        let lines = || caller.headers.split(|byte| *byte == b'\n');
+        let lines = || caller.headers().split(|byte| *byte == b'\n');
         lines().filter_map(|line| line.strip_prefix(b"cookie: ")).for_each(&mut add);
         let read = cookies.iter().filter_map(|(name, value)| Some((name.clone(), self.read(value)?)));
         let read: Vec<_> = read.collect();
@@ -146,7 +146,7 @@ mod tests {
     fn identity(sessions: &Sessions, headers: &str, set: &[String]) -> SessionIdentity {
         let cookies = CookieStore::default();
         cookies.store(set);
-        sessions.of(&Caller { id: "c".to_owned(), ip: String::new(), headers: headers.as_bytes().into(), cookies })
+        sessions.of(&Caller::new("c", "", headers.as_bytes().into(), cookies))
     }
 
     #[test]

@@ -155,12 +155,8 @@ mod tests {
     use diffyne_shared::rpc::Transport;
 
     fn call(component: &str, id: &str) -> (CallRequest, PendingCall) {
-        let caller = Rc::new(Caller {
-            id: String::new(),
-            ip: String::new(),
-            headers: Box::default(),
-            cookies: crate::auth::cookie_store::CookieStore::default(),
-        });
+        let cookies = crate::auth::cookie_store::CookieStore::default();
+        let caller = Rc::new(Caller::new("", "", Box::default(), cookies));
         let now = Instant::now();
         let request = CallRequest {
             caller,

@@ -57,7 +57,7 @@ fn call(shard: &Shard, connection: &Connection, payload: Rc<str>) -> CallRequest
         transport: Transport::Ws,
         kind: CallKind::Grant,
         // A grant belongs to no component: any worker will do, and not the same one for all clients.
-        component: ComponentKey::new("", &connection.caller.id),
+        component: ComponentKey::new("", connection.caller.id()),
         cause: None,
         payload,
         arrived: now,

@@ -40,7 +40,7 @@ impl Connection {
             {
                 LivenessAction::Unfinished
             }
-            Phase::Open if is_over(limits.age_seconds, self.born) => LivenessAction::Old,
+            Phase::Open if is_over(self.terms.age_seconds, self.born) => LivenessAction::Old,
             Phase::Open if is_over(limits.idle_seconds, self.acted.get()) && self.is_idle() => LivenessAction::Idle,
             Phase::Closing if now.saturating_sub(self.closing_since.get()) >= close_seconds => LivenessAction::Overdue,
             Phase::Open | Phase::Draining => {

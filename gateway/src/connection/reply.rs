@@ -19,7 +19,7 @@ use crate::socket::frame;
 /// Handles the result of a call.
 pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &PendingCall, result: &RelayResult<'_>) {
     let context =
-        CallContext { client: &connection.caller.id, cause_depth: pending.cause_depth, started: pending.started };
+        CallContext { client: connection.caller.id(), cause_depth: pending.cause_depth, started: pending.started };
     let ids = completion::complete(shard, &context, result);
     // By the cookies with which the call was made.
     let lost_session = matches!(result, RelayResult::Reply(reply) if reply.session == SessionChange::Gone)
@@ -39,7 +39,7 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
     if let Some(session) = lost_session {
         // The session ended elsewhere, in another tab for example. The browser's cookies are newer than this
         // connection's.
-        shard.ended_sessions.lost(&connection.caller.headers, session);
+        shard.ended_sessions.lost(connection.caller.headers(), session);
         shard.hub.send_disconnect(connection, "the session has ended", ReconnectPolicy::AfterMs(0));
         connection.drain();
     }

@@ -31,8 +31,8 @@ impl ConnectionSelector {
     /// Whether the selector matches this connection.
     pub fn matches(&self, connection: &Connection) -> bool {
         match self {
-            Self::Client(id) => connection.caller.id == *id,
-            Self::Address(address) => connection.caller.ip.parse() == Ok(*address),
+            Self::Client(id) => connection.caller.id() == id,
+            Self::Address(address) => connection.caller.ip().parse() == Ok(*address),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The reading side of a connection: receives messages, and answers them or turns them into calls.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use diffyne_shared::envelope::{self, DataHead, Message};
 use diffyne_shared::rpc::CallKind;
 
@@ -12,7 +13,7 @@ use super::account::SUBSCRIBE_COST;
 use super::{Connection, Phase, component_call, subscription_messages};
 use crate::protocol;
 use crate::shard::state::Shard;
-use crate::socket::{Close, Decoder, Event, IoReader, frame};
+use crate::socket::{Close, Decoder, Event, frame};
 
 /// How often a connection is checked whose client has stopped sending.
 const LINGER_STEP: Duration = Duration::from_millis(20);
@@ -21,65 +22,140 @@ const TURN_BYTES: usize = 128 * 1024;
 /// How often a connection is checked that is not being read.
 const PAUSE_STEP: Duration = Duration::from_millis(100);
 
-/// Serves a connection until it ends.
-pub async fn run(shard: Rc<Shard>, connection: Rc<Connection>, mut io: IoReader, early: Bytes) {
-    let mut decoder = Decoder::new(shard.decoder_limits());
-    let connected = protocol::connected(&connection.caller.id, shard.settings.message_bytes_max);
+/// Serves a connection until it ends. `early` is what the client sent behind its handshake.
+pub fn start(shard: Rc<Shard>, connection: Rc<Connection>, early: &[u8]) {
+    let connected = protocol::connected(connection.caller.id(), shard.settings.message_bytes_max);
     shard.hub.push(&connection, frame::text(&connected));
-    let mut open = true;
+    let mut unfinished = None;
+    let mut progress = Progress::Open(Duration::ZERO);
     if !early.is_empty() {
-        let mut copy = early.to_vec();
-        open = receive(&shard, &connection, &mut decoder, &mut copy, Instant::now());
+        progress = handle(&shard, &connection, &mut unfinished, &mut early.to_vec());
     }
-    // Even when empty, it would keep hyper's read buffer alive for the connection's lifetime.
-    drop(early);
     shard.hub.flush();
     if shard.is_draining() {
         connection.drain();
         shard.hub.close_if_drained(&connection);
     }
-    let mut turn = 0;
-    while open {
-        open = read(&shard, &connection, &mut io, &mut decoder, &mut turn).await;
-    }
-    end(&shard, &connection).await;
+    Reader { shard, connection, unfinished }.go_on(progress);
 }
 
-/// Reads once into the thread's buffer and handles the data. Returns `false` at the end of the stream. `turn` counts
-/// the bytes since other connections had their turn.
-async fn read(
-    shard: &Rc<Shard>,
-    connection: &Rc<Connection>,
-    io: &mut IoReader,
-    decoder: &mut Decoder,
-    turn: &mut usize,
-) -> bool {
-    // Nothing else runs on this thread between the read and the handling, so the buffer is ours until the next await.
-    match std::future::poll_fn(|cx| io.poll_read(cx, &mut shard.scratch.borrow_mut())).await {
-        Ok(0) => false,
-        Ok(length) => {
-            let arrived = Instant::now();
-            let open = receive(shard, connection, decoder, &mut shard.scratch.borrow_mut()[..length], arrived);
-            shard.hub.flush();
-            if open {
-                let wait = connection.account.charge(&shard.rates, length as u64, arrived);
-                *turn += length;
-                if !wait.is_zero() || connection.holds_too_much() {
-                    // Boxed, so that a connection that is not slowed down reserves no memory for it.
-                    Box::pin(slow_down(shard, connection, wait)).await;
-                } else if *turn >= TURN_BYTES {
-                    *turn = 0;
-                    tokio::task::yield_now().await;
+/// What follows after some bytes were received.
+enum Progress {
+    /// More can be read after this time.
+    Open(Duration),
+    /// Nothing more is to be read.
+    Over,
+}
+
+/// The task that reads from a connection. Most connections are idle most of the time, so it is as small as it can be.
+pub(super) struct Reader {
+    shard: Rc<Shard>,
+    connection: Rc<Connection>,
+    /// The decoder, in the middle of a message.
+    unfinished: Option<Box<Decoder>>,
+}
+
+impl Future for Reader {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        // Bytes since other connections had their turn.
+        let mut turn = 0;
+        loop {
+            let progress = match ready!(this.read(cx)) {
+                Ok((progress, length)) => {
+                    turn += length;
+                    progress
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_broken) => {
+                    this.connection.abort();
+                    Progress::Over
+                }
+            };
+            match progress {
+                Progress::Open(wait) if wait.is_zero() && !this.connection.holds_too_much() => {}
+                progress => {
+                    this.take().go_on(progress);
+                    return Poll::Ready(());
                 }
             }
-            open
-        }
-        Err(error) if error.kind() == ErrorKind::Interrupted => true,
-        Err(_broken) => {
-            connection.abort();
-            false
+            if turn >= TURN_BYTES {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
     }
+}
+
+impl Reader {
+    /// Continues in another task: reads on, at once or when the client may cause more work, or ends the connection.
+    fn go_on(self, progress: Progress) {
+        match progress {
+            Progress::Over => {
+                tokio::task::spawn_local(async move { end(&self.shard, &self.connection).await });
+            }
+            Progress::Open(wait) if wait.is_zero() && !self.connection.holds_too_much() => {
+                tokio::task::spawn_local(self);
+            }
+            Progress::Open(wait) => {
+                tokio::task::spawn_local(async move {
+                    slow_down(&self.shard, &self.connection, wait).await;
+                    tokio::task::spawn_local(self);
+                });
+            }
+        }
+    }
+
+    /// Takes what this task has, for the one that follows it.
+    fn take(&mut self) -> Self {
+        Self {
+            shard: Rc::clone(&self.shard),
+            connection: Rc::clone(&self.connection),
+            unfinished: self.unfinished.take(),
+        }
+    }
+
+    /// Reads once into the thread's buffer and handles the data. Returns what follows, and the number of bytes.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Progress, usize)>> {
+        let Self { shard, connection, unfinished } = self;
+        // Nothing else runs on this thread between the read and the handling, so the buffer is ours until the end.
+        let mut scratch = shard.scratch.borrow_mut();
+        let length = ready!(connection.poll_read(cx, &mut scratch))?;
+        let progress =
+            if length == 0 { Progress::Over } else { handle(shard, connection, unfinished, &mut scratch[..length]) };
+        Poll::Ready(Ok((progress, length)))
+    }
+}
+
+/// Handles received bytes, and writes what they have caused. Only a decoder in the middle of a message is kept.
+fn handle(
+    shard: &Rc<Shard>,
+    connection: &Rc<Connection>,
+    unfinished: &mut Option<Box<Decoder>>,
+    bytes: &mut [u8],
+) -> Progress {
+    let arrived = Instant::now();
+    let open = if let Some(decoder) = unfinished {
+        let open = receive(shard, connection, decoder, bytes, arrived);
+        if decoder.is_unused() {
+            *unfinished = None;
+        }
+        open
+    } else {
+        let mut decoder = Decoder::new(shard.decoder_limits());
+        let open = receive(shard, connection, &mut decoder, bytes, arrived);
+        if !decoder.is_unused() {
+            *unfinished = Some(Box::new(decoder));
+        }
+        open
+    };
+    shard.hub.flush();
+    if !open {
+        return Progress::Over;
+    }
+    Progress::Open(connection.account.charge(&shard.rates, bytes.len() as u64, arrived))
 }
 
 /// Stops reading from a client that has caused too much work or holds too much memory. Back-pressure then reaches its
@@ -138,7 +214,7 @@ fn receive(
             }
             Ok(None) => break,
             Err(close) => {
-                tracing::debug!(client = connection.caller.id, code = close.code, %close.reason, "closed");
+                tracing::debug!(client = connection.caller.id(), code = close.code, %close.reason, "closed");
                 cancel_calls(shard, connection);
                 connection.close(&close, &shard.metrics, now);
             }

@@ -32,7 +32,7 @@ pub(super) fn set_granted(connection: &Connection, granted: Vec<EventSubscriptio
         event.name.len() + event.component_class.as_ref().map_or(0, String::len) + filter_bytes(&event.filter)
     };
     connection.account.set(HeldKind::Grants, granted.iter().map(bytes).sum());
-    connection.granted.replace(granted);
+    connection.granted.replace(granted.into_boxed_slice());
 }
 
 /// Subscribes to events, and confirms with the position from which broadcasts are delivered.

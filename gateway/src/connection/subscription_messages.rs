@@ -49,7 +49,7 @@ pub(super) fn unsubscribe(shard: &Shard, connection: &Rc<Connection>, data: &str
     for event in &events {
         shard.hub.unsubscribe(connection, &event.name, &event.filter);
     }
-    let mut granted = connection.granted.take();
+    let mut granted = connection.granted.take().into_vec();
     granted.retain(|known| {
         !events.iter().any(|event| event.name == known.name && (event.filter.is_none() || event.filter == known.filter))
     });

@@ -71,12 +71,8 @@ pub(super) async fn serve(
         (_, AjaxRoute::Health) => health(),
         (_, AjaxRoute::Session) => with_slot(shard, address, set_cookies(shard, body, guest)).await,
         (_, AjaxRoute::Update | AjaxRoute::Lazy) => {
-            let caller = Caller {
-                id: client_id(&parts.headers).unwrap_or_default().to_owned(),
-                ip: address.to_string(),
-                headers: identity.headers,
-                cookies: CookieStore::default(),
-            };
+            let id = client_id(&parts.headers).unwrap_or_default();
+            let caller = Caller::new(id, &address.to_string(), identity.headers, CookieStore::default());
             with_slot(shard, address, ajax_call::serve(shard, route == AjaxRoute::Lazy, caller, body)).await
         }
     };

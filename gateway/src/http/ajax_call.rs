@@ -140,7 +140,7 @@ fn pending_call(
 /// Hands the result of a call to its request.
 pub fn complete(shard: &Shard, pending: PendingRequest, result: &RelayResult<'_>) {
     let context =
-        CallContext { client: &pending.caller.id, cause_depth: pending.cause_depth, started: pending.started };
+        CallContext { client: pending.caller.id(), cause_depth: pending.cause_depth, started: pending.started };
     let ids = completion::complete(shard, &context, result);
     let response = match result {
         RelayResult::Reply(reply) => worker_response(reply, &ids),

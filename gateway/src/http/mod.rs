@@ -7,7 +7,9 @@ pub mod application_server;
 mod cors;
 pub mod health;
 pub mod idle;
+pub mod pace;
 pub mod pages;
+pub mod refusal;
 mod request_slot;
 mod response;
 mod stream;
@@ -20,10 +22,10 @@ mod upload_route;
 mod upload_slot;
 
 use std::convert::Infallible;
+use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use diffyne_shared::listener::AcceptedStream;
 use http_body_util::Either;
@@ -35,6 +37,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::auth::admission::asks_for_upgrade;
+use crate::shard::command::AcceptedConnection;
 use crate::shard::state::Shard;
 
 use idle::IdleConnection;
@@ -48,38 +51,66 @@ const HANDSHAKES_MAX: usize = 8192;
 /// The limit of one request's headers, in bytes.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 
-/// Serves one accepted connection.
-pub fn serve(shard: &Rc<Shard>, accepted: AcceptedStream) {
-    let ticket = match &accepted {
-        AcceptedStream::Tcp(_, peer) if !shard.admission.is_trusted(peer.ip()) => {
-            match shard.quota.enter_http(peer.ip()) {
-                Ok(ticket) => ticket,
-                Err(refusal) => return shard.metrics.handshake(refusal.label()),
-            }
-        }
-        AcceptedStream::Tcp(..) | AcceptedStream::Unix(_) => None,
-    };
-    let Some(slot) = shard.idle.open(HANDSHAKES_MAX / shard.settings.threads) else {
-        return shard.metrics.handshake("flood");
-    };
-    shard.handshakes.fetch_add(1, Ordering::Relaxed);
+/// Serves one accepted connection. Returns when its turn has come and a task of its own has it.
+pub async fn serve(shard: &Rc<Shard>, accepted: AcceptedConnection) {
+    let slot = shard.idle.open(HANDSHAKES_MAX / shard.settings.threads).await;
+    shard.pace.turn().await;
+    let AcceptedConnection { stream, mut counted } = accepted;
+    counted.end_wait();
     let shard = Rc::clone(shard);
     tokio::task::spawn_local(async move {
-        match accepted {
+        match stream {
             AcceptedStream::Tcp(stream, peer) => {
-                if let Ok(stream) = TcpStream::from_std(stream) {
-                    serve_http(&shard, stream, Some(peer.ip()), &slot.connection).await;
+                if let Ok(stream) = TcpStream::from_std(stream)
+                    && has_request(&shard, &slot.connection, stream.readable()).await
+                {
+                    Box::pin(serve_http(&shard, stream, Some(peer.ip()), &slot.connection)).await;
                 }
             }
             AcceptedStream::Unix(stream) => {
-                if let Ok(stream) = UnixStream::from_std(stream) {
-                    serve_http(&shard, stream, None, &slot.connection).await;
+                if let Ok(stream) = UnixStream::from_std(stream)
+                    && has_request(&shard, &slot.connection, stream.readable()).await
+                {
+                    Box::pin(serve_http(&shard, stream, None, &slot.connection)).await;
                 }
             }
         }
-        shard.handshakes.fetch_sub(1, Ordering::Relaxed);
-        drop((slot, ticket));
+        drop((slot, counted));
     });
+}
+
+/// Waits until a request begins to arrive, and until the thread has time for it. A connection has no buffers before that.
+/// Returns `false` if it is to be closed.
+async fn has_request(shard: &Shard, idle: &IdleConnection, readable: impl Future<Output = io::Result<()>>) -> bool {
+    let mut readable = std::pin::pin!(tokio::time::timeout(shard.settings.header_timeout, readable));
+    let arrived = tokio::select! {
+        biased;
+        arrived = &mut readable => arrived,
+        () = idle.evicted() => {
+            shard.metrics.handshake("evicted");
+            return false;
+        }
+        () = shard.stopping.cancelled() => {
+            // What has arrived meanwhile is still served.
+            tokio::task::yield_now().await;
+            tokio::select! {
+                biased;
+                arrived = &mut readable => arrived,
+                () = std::future::ready(()) => return false,
+            }
+        }
+    };
+    match arrived {
+        Ok(Ok(())) => {
+            shard.pace.turn().await;
+            true
+        }
+        Ok(Err(_broken)) => false,
+        Err(_elapsed) => {
+            shard.metrics.handshake("timeout");
+            false
+        }
+    }
 }
 
 /// Serves HTTP on one connection until it ends or becomes a WebSocket.
@@ -111,6 +142,8 @@ where
         .with_upgrades();
     let mut served = std::pin::pin!(served);
     let served = tokio::select! {
+        // A request that has arrived is read, even if the server stops.
+        biased;
         served = &mut served => served,
         () = idle.evicted() => return shard.metrics.handshake("evicted"),
         () = shard.stopping.cancelled() => {

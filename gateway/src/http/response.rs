@@ -19,7 +19,12 @@ pub(super) fn respond(status: StatusCode, content_type: &'static str, body: impl
 }
 
 /// Tells the client to try again in a second.
-pub(super) fn retry_later(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+pub(super) fn retry_later(response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    retry_in(response, 1)
+}
+
+/// Tells the client to try again after this time.
+pub(super) fn retry_in(mut response: Response<Full<Bytes>>, seconds: u32) -> Response<Full<Bytes>> {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
 }

@@ -8,12 +8,13 @@ use diffyne_shared::bus::random_bits;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::cors;
-use super::response::{not_found, respond, retry_later};
+use super::refusal::{is_temporary, status_and_text};
+use super::response::{not_found, respond, retry_in};
 use super::stream::HttpStream;
 use crate::auth::admission::{Identity, Refusal, key_of};
 use crate::auth::cookie_store::CookieStore;
@@ -21,30 +22,27 @@ use crate::connection::{Connection, session};
 use crate::quota::Ticket;
 use crate::relay::Caller;
 use crate::shard::state::Shard;
-use crate::socket::io;
+use crate::socket::SocketIo;
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Builds the response to a refused handshake. It also closes the connection.
 fn refuse(shard: &Shard, refusal: Refusal) -> Response<Full<Bytes>> {
     shard.metrics.handshake(refusal.label());
-    let text = |status, words: &'static str| respond(status, "text/plain; charset=utf-8", words);
+    let (status, text) = status_and_text(refusal);
     let mut response = match refusal {
         Refusal::NotFound => not_found(),
-        Refusal::Origin => text(StatusCode::FORBIDDEN, "Origin not allowed"),
-        Refusal::Key => text(StatusCode::UNAUTHORIZED, "Invalid authentication key"),
-        Refusal::Invalid => text(StatusCode::BAD_REQUEST, "Invalid WebSocket request"),
-        Refusal::Version => {
-            let mut response = text(StatusCode::UPGRADE_REQUIRED, "Invalid WebSocket request");
-            response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-            response
+        refusal if is_temporary(refusal) => {
+            retry_in(respond(status, TEXT, text), shard.quota.retry_after.next_seconds())
         }
-        Refusal::Full => retry_later(text(StatusCode::SERVICE_UNAVAILABLE, "Too many connections")),
-        Refusal::Memory => retry_later(text(StatusCode::SERVICE_UNAVAILABLE, "The server is short of memory")),
-        Refusal::Rate => retry_later(text(StatusCode::TOO_MANY_REQUESTS, "Too many new connections")),
-        Refusal::Address => retry_later(text(StatusCode::TOO_MANY_REQUESTS, "Too many connections from this address")),
-        Refusal::KeyFull => retry_later(text(StatusCode::TOO_MANY_REQUESTS, "Too many connections with this key")),
+        _ => respond(status, TEXT, text),
     };
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let headers = response.headers_mut();
+    if refusal == Refusal::Version {
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -95,24 +93,19 @@ async fn start_session(
     let socket = upgraded.await.ok().and_then(|socket| {
         let upgraded = socket.into_inner().into_inner();
         match upgraded.downcast::<TokioIo<HttpStream<TcpStream>>>() {
-            Ok(parts) => Some((io::split_tcp(parts.io.into_inner().into_inner()), parts.read_buf)),
+            Ok(parts) => Some((SocketIo::from(parts.io.into_inner().into_inner()), parts.read_buf)),
             Err(upgraded) => {
                 let parts = upgraded.downcast::<TokioIo<HttpStream<UnixStream>>>().ok()?;
-                Some((io::split_unix(parts.io.into_inner().into_inner()), parts.read_buf))
+                Some((SocketIo::from(parts.io.into_inner().into_inner()), parts.read_buf))
             }
         }
     });
-    let Some(((reader, writer), early)) = socket else { return };
-    let mut caller = Caller {
-        id: format!("{:016x}{:016x}", random_bits(), random_bits()),
-        ip: identity.ip.to_string(),
-        headers: identity.headers,
-        cookies: CookieStore::default(),
-    };
+    let Some((io, early)) = socket else { return };
+    let id = format!("{:016x}{:016x}", random_bits(), random_bits());
+    let mut caller = Caller::new(&id, &identity.ip.to_string(), identity.headers, CookieStore::default());
     shard.ended_sessions.require(&mut caller, |caller| shard.grants.session(caller));
     let terms = shard.terms(ticket);
-    let connection = Connection::new(writer, caller, terms, shard.hub.now());
+    let connection = Connection::new(io, caller, terms, shard.hub.now());
     shard.hub.insert(&connection);
-    // A separate task, so that the handshake's task ends here and releases everything that it holds.
-    tokio::task::spawn_local(session::run(Rc::clone(&shard), connection, reader, early));
+    session::start(shard, connection, &early);
 }

@@ -9,17 +9,45 @@ use diffyne_shared::rpc::{CallKind, Cause, Reply, Transport};
 use super::component_key::ComponentKey;
 use crate::auth::cookie_store::CookieStore;
 
-/// The identity of a client, as workers get it. It is created once per connection.
+/// The identity of a client, as workers get it. It is created once per connection, and kept as long, so it takes few
+/// allocations.
 #[derive(Debug)]
 pub struct Caller {
-    /// The client id.
-    pub id: String,
-    /// The browser's address.
-    pub ip: String,
+    /// The client id, and behind it the address.
+    names: Box<str>,
+    id_length: u32,
     /// The headers of the handshake, as `name: value` lines.
-    pub headers: Box<[u8]>,
+    headers: Box<[u8]>,
     /// Cookies set since the handshake.
     pub cookies: CookieStore,
+}
+
+impl Caller {
+    /// Creates the identity of a client with this id and address, whose handshake had these headers.
+    pub fn new(id: &str, ip: &str, headers: Box<[u8]>, cookies: CookieStore) -> Self {
+        Self { names: [id, ip].concat().into_boxed_str(), id_length: id.len() as u32, headers, cookies }
+    }
+
+    /// Returns the client id.
+    pub fn id(&self) -> &str {
+        &self.names[..self.id_length as usize]
+    }
+
+    /// Returns the browser's address.
+    pub fn ip(&self) -> &str {
+        &self.names[self.id_length as usize..]
+    }
+
+    /// Returns the headers of the handshake, as `name: value` lines.
+    pub fn headers(&self) -> &[u8] {
+        &self.headers
+    }
+
+    /// Adds a line to the headers.
+    pub fn add_header(&mut self, name: &str, value: &str) {
+        let line = [name, ": ", value, "\n"].concat();
+        self.headers = [&self.headers, line.as_bytes()].concat().into_boxed_slice();
+    }
 }
 
 /// A call for a worker.

@@ -109,10 +109,10 @@ impl<O> CallTable<O> {
                 id: key,
                 budget_ms: u32::try_from(budget.as_millis()).unwrap_or(u32::MAX),
                 client: Client {
-                    id: &request.caller.id,
-                    ip: &request.caller.ip,
+                    id: request.caller.id(),
+                    ip: request.caller.ip(),
                     transport: request.transport,
-                    headers: &request.caller.headers,
+                    headers: request.caller.headers(),
                     cookies,
                 },
                 kind: request.kind,
@@ -303,8 +303,7 @@ mod tests {
     }
 
     fn request() -> CallRequest {
-        let caller =
-            Caller { id: "c".to_owned(), ip: String::new(), headers: Box::default(), cookies: CookieStore::default() };
+        let caller = Caller::new("c", "", Box::default(), CookieStore::default());
         let now = Instant::now();
         CallRequest {
             caller: Rc::new(caller),

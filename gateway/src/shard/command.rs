@@ -1,20 +1,22 @@
 //! The commands that other threads send to a shard, and the handle that sends them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use diffyne_shared::bus::Position;
 use diffyne_shared::listener::AcceptedStream;
 use diffyne_shared::rpc::Endpoint;
+use prometheus::IntGauge;
 use serde_json::Value;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::delivery::Delivery;
 use super::departures::LargeConnection;
 use crate::connection::selector::ConnectionSelector;
+use crate::quota::HttpTicket;
 use crate::relay::Health;
 
-/// The number of accepted connections that may wait for a shard.
-const ACCEPTED_MAX: usize = 1024;
 /// The number of commands that may wait for a shard.
 const COMMANDS_MAX: usize = 256;
 
@@ -42,33 +44,69 @@ pub enum Command {
     Workers(oneshot::Sender<Vec<(Endpoint, Health)>>),
 }
 
+/// A connection that a shard is to serve.
+pub struct AcceptedConnection {
+    /// The connection.
+    pub stream: AcceptedStream,
+    /// The places where it is counted until it becomes a WebSocket or ends.
+    pub counted: CountedHandshake,
+}
+
+/// Counts a connection that is no WebSocket yet. Dropping it ends that.
+pub struct CountedHandshake {
+    handshakes: Arc<AtomicUsize>,
+    _address: Option<HttpTicket>,
+    /// The number of those that wait for their thread, this one included.
+    waiting: Option<IntGauge>,
+}
+
+impl CountedHandshake {
+    /// Counts a connection that waits for its thread.
+    pub fn new(handshakes: &Arc<AtomicUsize>, address: Option<HttpTicket>, waiting: &IntGauge) -> Self {
+        handshakes.fetch_add(1, Ordering::Relaxed);
+        waiting.inc();
+        Self { handshakes: Arc::clone(handshakes), _address: address, waiting: Some(waiting.clone()) }
+    }
+
+    /// Notes that the thread has taken the connection.
+    pub fn end_wait(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            waiting.dec();
+        }
+    }
+}
+
+impl Drop for CountedHandshake {
+    fn drop(&mut self) {
+        self.end_wait();
+        self.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The sending ends of a shard's two queues.
 #[derive(Clone)]
 pub struct ShardHandle {
-    accepted: mpsc::Sender<AcceptedStream>,
+    accepted: mpsc::Sender<AcceptedConnection>,
     commands: mpsc::Sender<Command>,
 }
 
 /// The receiving ends of a shard's two queues.
 pub(super) struct Inbox {
-    pub(super) accepted: mpsc::Receiver<AcceptedStream>,
+    pub(super) accepted: mpsc::Receiver<AcceptedConnection>,
     pub(super) commands: mpsc::Receiver<Command>,
 }
 
-/// The error for a shard whose thread has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShardEnded;
-
 impl ShardHandle {
-    pub(super) fn new() -> (Self, Inbox) {
-        let (accepted, accepted_here) = mpsc::channel(ACCEPTED_MAX);
+    /// Creates a handle. So many accepted connections may wait for the shard.
+    pub(super) fn new(accepted_max: usize) -> (Self, Inbox) {
+        let (accepted, accepted_here) = mpsc::channel(accepted_max);
         let (commands, commands_here) = mpsc::channel(COMMANDS_MAX);
         (Self { accepted, commands }, Inbox { accepted: accepted_here, commands: commands_here })
     }
 
-    /// Gives the shard a connection. Waits while the queue is full.
-    pub async fn accept(&self, connection: AcceptedStream) -> Result<(), ShardEnded> {
-        self.accepted.send(connection).await.map_err(|_| ShardEnded)
+    /// Gives the shard a connection, and returns it if the shard has no room for it.
+    pub fn accept(&self, connection: AcceptedConnection) -> Result<(), AcceptedConnection> {
+        self.accepted.try_send(connection).map_err(TrySendError::into_inner)
     }
 
     /// Sends a command. Waits while the queue is full. A shard that has ended serves nobody, so the command is dropped.

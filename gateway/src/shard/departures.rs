@@ -11,6 +11,8 @@ use crate::socket::{Close, frame};
 /// How long a client has to end its side of a closed connection, in seconds.
 const CLOSE_SECONDS: u32 = 3;
 
+/// Connections that the heartbeat looks at in a row before other tasks get their turn.
+const LOOK_TURN: usize = 1024;
 /// Connections that hold fewer bytes are not shed: ending them would not free enough memory.
 const SHED_BYTES_MIN: usize = 64 * 1024;
 /// The number of connections that one thread offers for shedding at once.
@@ -39,38 +41,66 @@ pub struct LargeConnection {
 }
 
 impl Hub {
-    /// Runs once a second: pings silent connections, and ends those that are dead, stuck, idle or too old.
-    pub fn heartbeat(&self) {
+    /// Runs once a second: pings silent connections, and ends those that are dead, stuck, idle or too old; in turns with
+    /// everything else on this thread.
+    pub async fn heartbeat(&self) {
         let now = self.second.get() + 1;
         self.second.set(now);
-        for connection in self.all() {
-            match connection.check_liveness(now, self.ping_seconds, CLOSE_SECONDS) {
-                LivenessAction::Fine => {}
-                LivenessAction::Ping => self.push(&connection, frame::ping()),
-                LivenessAction::Dead => {
-                    self.metrics.dead_peers.inc();
-                    self.metrics.close(1006);
-                    tracing::debug!(client = connection.caller.id, "dropped: no answer to a ping");
-                    connection.abort();
-                }
-                LivenessAction::Overdue => connection.abort(),
-                LivenessAction::Stuck => connection.give_up(&Close::SLOW_CONSUMER, &self.metrics),
-                LivenessAction::Unfinished => {
-                    self.metrics.limited.with_label_values(&["message_time"]).inc();
-                    self.close(&connection, &Close::UNFINISHED);
-                }
-                LivenessAction::Idle => {
-                    self.send_disconnect(&connection, "idle", ReconnectPolicy::Never);
-                    self.close(&connection, &Close::IDLE);
-                }
-                LivenessAction::Old => {
-                    self.send_disconnect(&connection, "age", ReconnectPolicy::AfterMs(0));
-                    connection.drain();
-                    self.close_if_drained(&connection);
+        let mut next = 0;
+        while let Some(after) = self.heartbeat_turn(next, now) {
+            next = after;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Checks connections from a key on, until this is enough for one turn. Returns the key to go on with.
+    fn heartbeat_turn(&self, first: usize, now: u32) -> Option<usize> {
+        let (mut key, mut due) = (first, Vec::new());
+        let connections = self.connections.borrow();
+        let end = connections.capacity();
+        while key < end && key - first < LOOK_TURN && due.len() < FAN_OUT_TURN {
+            if let Some(connection) = connections.get(key) {
+                let action = connection.check_liveness(now, self.ping_seconds, CLOSE_SECONDS);
+                if action != LivenessAction::Fine {
+                    due.push((Rc::clone(connection), action));
                 }
             }
+            key += 1;
+        }
+        drop(connections);
+        for (connection, action) in &due {
+            self.act(connection, *action);
         }
         self.flush();
+        (key < end).then_some(key)
+    }
+
+    fn act(&self, connection: &Rc<Connection>, action: LivenessAction) {
+        match action {
+            LivenessAction::Fine => {}
+            LivenessAction::Ping => self.push(connection, frame::ping()),
+            LivenessAction::Dead => {
+                self.metrics.dead_peers.inc();
+                self.metrics.close(1006);
+                tracing::debug!(client = connection.caller.id(), "dropped: no answer to a ping");
+                connection.abort();
+            }
+            LivenessAction::Overdue => connection.abort(),
+            LivenessAction::Stuck => connection.give_up(&Close::SLOW_CONSUMER, &self.metrics),
+            LivenessAction::Unfinished => {
+                self.metrics.limited.with_label_values(&["message_time"]).inc();
+                self.close(connection, &Close::UNFINISHED);
+            }
+            LivenessAction::Idle => {
+                self.send_disconnect(connection, "idle", ReconnectPolicy::Never);
+                self.close(connection, &Close::IDLE);
+            }
+            LivenessAction::Old => {
+                self.send_disconnect(connection, "age", ReconnectPolicy::AfterMs(0));
+                connection.drain();
+                self.close_if_drained(connection);
+            }
+        }
     }
 
     /// Closes a connection for this reason.

@@ -169,6 +169,10 @@ impl Hub {
         }
         connection.account.hold(HeldKind::Subscriptions, bytes);
         if is_new {
+            // Most connections have one subscription, and keep it long.
+            if names.is_empty() {
+                names.reserve_exact(1);
+            }
             names.push(name);
         }
         Ok(())
@@ -285,7 +289,7 @@ impl Hub {
                 if others_had_their_turn && !self.still_wants(key, delivery, moment) {
                     continue;
                 }
-                if delivery.except.as_ref() == Some(&connection.caller.id) {
+                if delivery.except.as_deref() == Some(connection.caller.id()) {
                     continue;
                 }
                 // The connection's replay will find the broadcast in the history.

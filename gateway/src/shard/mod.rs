@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diffyne_shared::bus::Position;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
 
 use crate::connection::selector::ConnectionSelector;
@@ -35,7 +35,7 @@ use crate::relay::discovery::Workers;
 use crate::socket::Close;
 
 use call::CallOrigin;
-use command::{Command, Inbox, ShardHandle};
+use command::{AcceptedConnection, Command, Inbox, ShardHandle};
 use departures::ReconnectPolicy;
 use state::{GatewayContext, Shard};
 
@@ -48,7 +48,8 @@ pub fn spawn(
     index: usize,
     context: Arc<GatewayContext>,
 ) -> std::io::Result<(ShardHandle, std::thread::JoinHandle<()>)> {
-    let (handle, inbox) = ShardHandle::new();
+    let settings = &context.settings;
+    let (handle, inbox) = ShardHandle::new(settings.handshake_queue_max.div_ceil(settings.threads));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name(format!("gateway-{index}")).spawn(move || {
         let local = LocalSet::new();
@@ -74,6 +75,7 @@ async fn run(shard: &Rc<Shard>, mut inbox: Inbox, workers: watch::Receiver<Worke
         spawn_heartbeat(shard),
         spawn_metrics_flush(shard),
         spawn_http(shard, inbox.accepted),
+        spawn_pace(shard),
     ];
     while let Some(command) = inbox.commands.recv().await {
         execute(shard, command).await;
@@ -89,7 +91,7 @@ fn spawn_heartbeat(shard: &Rc<Shard>) -> JoinHandle<()> {
         let mut tick = tokio::time::interval(HEARTBEAT_EVERY);
         loop {
             tick.tick().await;
-            shard.hub.heartbeat();
+            shard.hub.heartbeat().await;
         }
     })
 }
@@ -105,16 +107,18 @@ fn spawn_metrics_flush(shard: &Rc<Shard>) -> JoinHandle<()> {
     })
 }
 
-fn spawn_http(
-    shard: &Rc<Shard>,
-    mut accepted: tokio::sync::mpsc::Receiver<diffyne_shared::listener::AcceptedStream>,
-) -> JoinHandle<()> {
+fn spawn_http(shard: &Rc<Shard>, mut accepted: mpsc::Receiver<AcceptedConnection>) -> JoinHandle<()> {
     let shard = Rc::clone(shard);
     tokio::task::spawn_local(async move {
         while let Some(connection) = accepted.recv().await {
-            http::serve(&shard, connection);
+            http::serve(&shard, connection).await;
         }
     })
+}
+
+fn spawn_pace(shard: &Rc<Shard>) -> JoinHandle<()> {
+    let shard = Rc::clone(shard);
+    tokio::task::spawn_local(async move { shard.pace.run().await })
 }
 
 async fn execute(shard: &Rc<Shard>, command: Command) {

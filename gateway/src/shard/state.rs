@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use diffyne_shared::bus::{Bus, Position};
 use diffyne_shared::settings::gateway::GatewaySettings;
@@ -24,6 +25,7 @@ use crate::connection::component_queues::PendingCall;
 use crate::connection::{Connection, ConnectionLimits, ConnectionTerms};
 use crate::http::application_server::ApplicationServer;
 use crate::http::idle::IdleConnections;
+use crate::http::pace::HandshakePace;
 use crate::http::pages::Pages;
 use crate::metrics::{Metrics, ShardMetrics};
 use crate::quota::{Quota, Ticket};
@@ -58,7 +60,7 @@ pub struct GatewayContext {
     pub grants: Arc<Grants>,
     /// Sessions that have ended under a connection.
     pub ended_sessions: Arc<EndedSessions>,
-    /// The number of connections that are not a WebSocket yet.
+    /// The number of connections that are not a WebSocket yet, those included that wait for their thread.
     pub handshakes: Arc<AtomicUsize>,
     /// The number of AJAX calls that have no response yet.
     pub requests: Arc<AtomicUsize>,
@@ -108,8 +110,8 @@ pub struct Shard {
     pub ended_sessions: Arc<EndedSessions>,
     /// The HTTP connections of this thread that have sent no request.
     pub idle: Rc<IdleConnections>,
-    /// The number of connections that are not a WebSocket yet, over all threads.
-    pub handshakes: Arc<AtomicUsize>,
+    /// Decides when this thread takes the next handshake.
+    pub pace: HandshakePace,
     /// The number of AJAX calls that have no response yet, over all threads.
     pub requests: Arc<AtomicUsize>,
     /// The number of uploads under way, over all threads.
@@ -118,6 +120,7 @@ pub struct Shard {
     pub application_server: Option<Arc<ApplicationServer>>,
     /// The server stops, so HTTP connections are not kept alive.
     pub stopping: CancellationToken,
+    limits: Rc<ConnectionLimits>,
     draining: Cell<bool>,
     request_numbers: Cell<u64>,
 }
@@ -192,11 +195,12 @@ impl Shard {
                 grants: Arc::clone(&context.grants),
                 ended_sessions: Arc::clone(&context.ended_sessions),
                 idle: Rc::default(),
-                handshakes: Arc::clone(&context.handshakes),
+                pace: HandshakePace::default(),
                 requests: Arc::clone(&context.requests),
                 uploads: Arc::clone(&context.uploads),
                 application_server: context.application_server.clone(),
                 stopping: context.stopping.clone(),
+                limits: Rc::new(connection_limits(&settings)),
                 draining: Cell::new(false),
                 request_numbers: Cell::new(0),
                 settings,
@@ -236,18 +240,24 @@ impl Shard {
 
     /// Returns the terms for a new connection.
     pub fn terms(&self, ticket: Ticket) -> ConnectionTerms {
-        let seconds = |limit: std::time::Duration| limit.as_secs_f64().ceil() as u32;
         // Randomized, so that connections that came together do not leave together.
         let age = self.settings.connection_age_max.mul_f64(0.9 + fastrand::f64() / 5.0);
-        let limits = ConnectionLimits {
-            outbox_bytes_max: self.settings.outbox_bytes_max,
-            held_bytes_max: self.settings.connection_bytes_max,
-            message_seconds: seconds(self.settings.message_timeout),
-            outbox_seconds: seconds(self.settings.outbox_timeout),
-            idle_seconds: seconds(self.settings.idle_timeout),
-            age_seconds: seconds(age),
-        };
-        ConnectionTerms { ticket, limits }
+        ConnectionTerms { ticket, limits: Rc::clone(&self.limits), age_seconds: seconds(age) }
+    }
+}
+
+/// Returns the limit of a connection in whole seconds.
+fn seconds(limit: Duration) -> u32 {
+    limit.as_secs_f64().ceil() as u32
+}
+
+fn connection_limits(settings: &GatewaySettings) -> ConnectionLimits {
+    ConnectionLimits {
+        outbox_bytes_max: settings.outbox_bytes_max,
+        held_bytes_max: settings.connection_bytes_max,
+        message_seconds: seconds(settings.message_timeout),
+        outbox_seconds: seconds(settings.outbox_timeout),
+        idle_seconds: seconds(settings.idle_timeout),
     }
 }
 

@@ -106,6 +106,11 @@ impl Decoder {
         std::mem::take(&mut self.frames)
     }
 
+    /// Whether nothing is left of what was decoded, so that a new decoder would do as well.
+    pub fn is_unused(&self) -> bool {
+        !self.is_mid_message() && self.frames == 0 && self.held() == 0
+    }
+
     /// Returns the memory of the unfinished message, in bytes.
     pub fn held(&self) -> usize {
         self.partial.bytes.capacity() + self.control.capacity()

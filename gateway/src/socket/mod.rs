@@ -17,5 +17,5 @@ pub mod outbox;
 
 pub use close::Close;
 pub use decoder::{Decoder, DecoderLimits, Event};
-pub use io::{IoReader, IoWriter};
+pub use io::SocketIo;
 pub use outbox::{FlushResult, Outbox};

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, IoSlice};
 
 use bytes::{Buf as _, Bytes};
 
-use super::IoWriter;
+use super::SocketIo;
 
 /// The most frames in one vectored write.
 const SLICES_MAX: usize = 64;
@@ -20,9 +20,12 @@ pub enum FlushResult {
 }
 
 /// The frames that wait to be written.
+///
+/// Most often there is one, or none: the first has its place here, and only further ones need a queue.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    frames: VecDeque<Bytes>,
+    first: Option<Bytes>,
+    rest: VecDeque<Bytes>,
     bytes: usize,
 }
 
@@ -30,7 +33,11 @@ impl Outbox {
     /// Adds a frame.
     pub fn push(&mut self, frame: Bytes) {
         self.bytes += frame.len();
-        self.frames.push_back(frame);
+        if self.first.is_none() {
+            self.first = Some(frame);
+        } else {
+            self.rest.push_back(frame);
+        }
     }
 
     /// Returns the bytes that wait.
@@ -40,7 +47,7 @@ impl Outbox {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.first.is_none()
     }
 
     /// Drops all waiting frames.
@@ -49,9 +56,9 @@ impl Outbox {
     }
 
     /// Writes as much as the socket accepts.
-    pub fn flush(&mut self, io: &IoWriter) -> io::Result<FlushResult> {
-        while !self.frames.is_empty() {
-            match write_once(&self.frames, io) {
+    pub fn flush(&mut self, io: &SocketIo) -> io::Result<FlushResult> {
+        while let Some(first) = &self.first {
+            match write_once(first, &self.rest, io) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => self.advance(written),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(FlushResult::Blocked),
@@ -60,33 +67,66 @@ impl Outbox {
             }
         }
         // An idle connection keeps no queue.
-        if self.frames.capacity() > 4 {
-            self.frames = VecDeque::new();
+        if self.rest.capacity() > 0 {
+            self.rest = VecDeque::new();
         }
         Ok(FlushResult::All)
     }
 
     fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
-        while let Some(first) = self.frames.front_mut() {
+        while let Some(first) = &mut self.first {
             if written < first.len() {
                 first.advance(written);
                 return;
             }
             written -= first.len();
-            self.frames.pop_front();
+            self.first = self.rest.pop_front();
         }
     }
 }
 
-fn write_once(frames: &VecDeque<Bytes>, io: &IoWriter) -> io::Result<usize> {
-    if let (1, Some(only)) = (frames.len(), frames.front()) {
-        return io.try_write(&[IoSlice::new(only)]);
+fn write_once(first: &Bytes, rest: &VecDeque<Bytes>, io: &SocketIo) -> io::Result<usize> {
+    if rest.is_empty() {
+        return io.try_write(&[IoSlice::new(first)]);
     }
     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-    let count = frames.len().min(SLICES_MAX);
-    for (slice, frame) in slices.iter_mut().zip(frames) {
+    let mut count = 0;
+    for (slice, frame) in slices.iter_mut().zip(std::iter::once(first).chain(rest)) {
         *slice = IoSlice::new(frame);
+        count += 1;
     }
     io.try_write(&slices[..count])
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+
+    #[tokio::test]
+    async fn frames_leave_in_order_however_little_the_socket_takes() {
+        let (server, mut client) = UnixStream::pair().unwrap();
+        server.set_nonblocking(true).unwrap();
+        let io = SocketIo::from(tokio::net::UnixStream::from_std(server).unwrap());
+        let mut outbox = Outbox::default();
+        let frames: Vec<Bytes> = (0..200_u16).map(|n| vec![n as u8; 1 + usize::from(n) * 40].into()).collect();
+        let expected = frames.concat();
+        for frame in frames {
+            outbox.push(frame);
+        }
+        assert_eq!(outbox.bytes(), expected.len());
+        let reader = std::thread::spawn(move || {
+            let mut all = vec![0; expected.len()];
+            client.read_exact(&mut all).unwrap();
+            assert!(all == expected, "in order");
+        });
+        while outbox.flush(&io).unwrap() == FlushResult::Blocked {
+            io.writable().await.unwrap();
+        }
+        assert!(outbox.is_empty() && outbox.bytes() == 0 && outbox.rest.capacity() == 0);
+        reader.join().unwrap();
+    }
 }

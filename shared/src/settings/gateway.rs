@@ -68,8 +68,10 @@ settings! {
             DIFFYNE_MAX_CONNECTIONS_PER_ADDRESS = "0" => connections_per_address_max: usize;
             /// Connections with one WebSocket key; more are refused with 429; 0: no limit
             DIFFYNE_MAX_CONNECTIONS_PER_KEY = "0" => connections_per_key_max: usize;
-            /// New connections of this gateway, so that a storm of reconnects leaves room for calls; more are refused with 429; off: no limit
-            DIFFYNE_HANDSHAKE_RATE = "1000/s:2000" => handshake_rate: Rate;
+            /// New WebSocket connections of this gateway; more are refused with 429; off: no fixed limit. Each thread takes in as many as leave calls their latency in any case
+            DIFFYNE_HANDSHAKE_RATE = "off" => handshake_rate: Rate;
+            /// New connections of this gateway that wait until a thread has time for their handshake; more are refused with 503
+            DIFFYNE_HANDSHAKE_QUEUE = "20000" => handshake_queue_max: usize, at_least_one;
             /// Messages of one connection; one that sends more is closed with 1008; off: no limit
             DIFFYNE_MESSAGE_RATE = "200/s:1000" => message_rate: Rate;
             /// Calls of one connection; more are answered with rate_limited and do not run; off: no limit

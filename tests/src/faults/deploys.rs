@@ -115,6 +115,15 @@ impl Page {
     }
 }
 
+/// How long calls took.
+#[derive(Debug, Clone, Copy)]
+pub struct Quantiles {
+    /// One in a hundred took longer.
+    pub p99: Duration,
+    /// None took longer.
+    pub longest: Duration,
+}
+
 /// Pages that call until they are stopped.
 pub struct Callers {
     /// What they counted.
@@ -139,8 +148,13 @@ impl Callers {
 
     /// The p99 of the answers since the last look, in a time.
     pub fn p99(&self) -> Duration {
+        self.quantiles().p99
+    }
+
+    /// How long the answers since the last look took.
+    pub fn quantiles(&self) -> Quantiles {
         let mut times = std::mem::take(&mut *self.times.lock().unwrap_or_else(PoisonError::into_inner));
-        quantile(&mut times, 0.99)
+        Quantiles { p99: quantile(&mut times, 0.99), longest: quantile(&mut times, 1.0) }
     }
 
     /// Waits for the last answers. A panic of a page is an error.
@@ -244,9 +258,7 @@ async fn idle(urls: Arc<Vec<String>>, mut turn: usize, connected: Arc<AtomicU64>
 /// "A server died, and the others were overrun."
 pub async fn a_reconnect_storm(scale: Scale, _seed: u64) -> anyhow::Result<Report> {
     let total: u64 = scale.pick(1_500, 10_000);
-    // What two cores can let in beside everything else; the rest tries again, spread over some seconds.
-    let shape = Shape::new(3, 1).with_redis().gateway("--handshake-rate", "800/s:300");
-    let mut cluster = Cluster::start(shape)?;
+    let mut cluster = Cluster::start(Shape::new(3, 1).with_redis().with_default_limits())?;
     let urls = Arc::new((0..3).map(|index| cluster.url(index)).collect::<Vec<_>>());
     let (connected, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut tasks = Vec::new();

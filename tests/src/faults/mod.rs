@@ -2,13 +2,14 @@
 //! and doubled. The tests run them short, `make chaos` in full.
 //!
 //! * [`fleet`]: many clients that listen, lose their connection, come back and resume
-//! * [`drops`]: networks and gateways that go away
+//! * [`drops`]: networks and gateways that go away; [`crowds`]: the same with tens of thousands of clients
 //! * [`redis`]: Redis that is emptied, paused, voted out
 //! * [`deploys`]: everything replaced while it is used; a reconnect storm
 //! * [`hostile`]: clients that do not read, and garbage of all kinds
 //! * [`workers`]: workers that freeze, flap, and talk nonsense
 //! * [`soak`]: all of it at random
 
+pub mod crowds;
 pub mod deploys;
 pub mod drops;
 pub mod fleet;

@@ -195,7 +195,6 @@ fn shape() -> Shape {
     Shape::new(1, 1)
         .gateway("--threads", "1")
         .gateway("--history-length", &HISTORY.to_string())
-        .gateway("--handshake-rate", "1000/s:2000")
         .gateway("--message-rate", &format!("{}/s:{}", MESSAGES.0, MESSAGES.1))
         .gateway("--call-rate", "100/s:500")
         .gateway("--frame-rate", &format!("{}/s:{}", FRAMES.0, FRAMES.1))

@@ -103,6 +103,18 @@ pub fn client_frame(text: &str) -> Vec<u8> {
 /// Connections that this process has made.
 static CONNECTED: AtomicU64 = AtomicU64::new(0);
 
+/// A handshake was refused: the head of the response.
+#[derive(Debug)]
+pub struct Refused(pub String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "refused: {}", self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 /// A WebSocket connection.
 pub struct Socket {
     stream: TcpStream,
@@ -114,16 +126,25 @@ pub struct Socket {
 impl Socket {
     /// Connects and shakes hands. The loopback address changes now and then, so that ports do not run out.
     pub async fn connect(target: impl Into<Target>, headers: &str) -> anyhow::Result<Self> {
-        let Target { address: target, path } = target.into();
+        let target = target.into();
         let socket = TcpSocket::new_v4()?;
         // Each address has some 28 000 ports, and a closed connection keeps its port for a minute.
         let address = CONNECTED.fetch_add(1, Ordering::Relaxed) / 10_000;
         let source = std::net::Ipv4Addr::new(127, 1, (address / 250) as u8, (address % 250 + 1) as u8);
         socket.bind((source, 0).into())?;
-        let mut stream = socket.connect(target).await?;
+        Self::open(socket.connect(target.address).await?, &target, headers).await
+    }
+
+    /// The same from the address that the system chooses: on loopback that of a trusted proxy, as nginx would connect.
+    pub async fn connect_unbound(target: SocketAddr, headers: &str) -> anyhow::Result<Self> {
+        Self::open(TcpStream::connect(target).await?, &target.into(), headers).await
+    }
+
+    /// Shakes hands.
+    async fn open(mut stream: TcpStream, Target { address, path }: &Target, headers: &str) -> anyhow::Result<Self> {
         stream.set_nodelay(true)?;
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {target}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );
         stream.write_all(request.as_bytes()).await?;
@@ -136,7 +157,9 @@ impl Socket {
             end += read;
             if let Some(at) = buffer[..end].windows(4).position(|window| window == b"\r\n\r\n") {
                 let head = String::from_utf8_lossy(&buffer[..at]);
-                ensure!(head.starts_with("HTTP/1.1 101"), "refused: {head}");
+                if !head.starts_with("HTTP/1.1 101") {
+                    return Err(Refused(head.into_owned()).into());
+                }
                 return Ok(Self { stream, buffer, start: at + 4, end });
             }
         }
@@ -166,7 +189,13 @@ impl Socket {
         Ok(self.stream.write_all(frame).await?)
     }
 
-    /// Waits for a data frame and returns its payload.
+    /// Ends the connection with a reset when this is dropped, instead of an orderly end.
+    pub fn reset_on_close(&self) {
+        // If the system refuses, the end is orderly.
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Waits for a data frame and returns its payload. Answers pings.
     pub async fn receive(&mut self) -> anyhow::Result<&[u8]> {
         loop {
             if let Some((head, length)) = self.whole_frame() {
@@ -176,6 +205,12 @@ impl Socket {
                 match opcode {
                     1 | 2 => return Ok(&self.buffer[payload]),
                     8 => bail!("closed: {:?}", &self.buffer[payload]),
+                    9 => {
+                        let mut pong = vec![0x8a, 0x80 | length as u8, 0, 0, 0, 0];
+                        pong.extend_from_slice(&self.buffer[payload]);
+                        self.stream.write_all(&pong).await?;
+                        continue;
+                    }
                     _ => continue,
                 }
             }

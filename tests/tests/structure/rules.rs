@@ -75,6 +75,7 @@ pub const LAYERS: [(&str, Layers); 1] = [(
             "http::application_server",
             "http::health",
             "http::idle",
+            "http::pace",
             "http::pages",
             "http::response",
         ],

@@ -3,20 +3,35 @@
 use std::time::Instant;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use diffyne_tests::faults::{Report, Scale, TABLE_HEAD, deploys, drops, hostile, redis, soak, workers};
+use diffyne_tests::faults::{Report, Scale, TABLE_HEAD, crowds, deploys, drops, hostile, redis, soak, workers};
 
 use crate::arguments::{get_all, get_seed, seed};
 
-const FAULTS: [&str; 15] = [
-    "drops", "crashes", "empty", "paused", "failover", "cut-off", "old-name", "deploy", "storm", "deaf", "frozen",
-    "nonsense", "echo", "hostile", "soak",
+const FAULTS: [&str; 17] = [
+    "drops",
+    "crashes",
+    "drops-10000",
+    "drops-50000",
+    "empty",
+    "paused",
+    "failover",
+    "cut-off",
+    "old-name",
+    "deploy",
+    "storm",
+    "deaf",
+    "frozen",
+    "nonsense",
+    "echo",
+    "hostile",
+    "soak",
 ];
 
 /// Its arguments.
 pub fn command() -> Command {
     Command::new("chaos")
         .about("Breaks things on purpose, in full, and prints a table; docs/resilience.md has the last one")
-        .after_help("It takes about 25 minutes. A row that lost or doubled a message makes it fail.")
+        .after_help("It takes about 30 minutes. A row that lost or doubled a message makes it fail.")
         .arg(seed())
         .arg(
             Arg::new("only")
@@ -60,6 +75,8 @@ async fn run_fault(name: &str, scale: Scale, seed: u64) -> anyhow::Result<Report
     match name {
         "drops" => drops::networks_drop(scale, seed).await,
         "crashes" => drops::networks_drop_and_gateways_die(scale, seed).await,
+        "drops-10000" => crowds::ten_thousand_drop(scale, seed).await,
+        "drops-50000" => crowds::fifty_thousand_drop(scale, seed).await,
         "empty" => redis::redis_comes_back_empty(scale, seed).await,
         "paused" => redis::redis_is_paused(scale, seed).await,
         "failover" => redis::sentinels_fail_over(scale, false, seed).await,

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command, value_parser};
 use diffyne_tests::load::Audience;
 use diffyne_tests::process::Process;
 
-use crate::arguments::{against, get, number, programs};
+use crate::arguments::{against, get, programs};
 use crate::deployment::{Builds, Setup};
+use crate::idle_many;
 
 /// What each connection has sent before it falls silent, in bytes.
 const CASES: [(&str, usize); 3] =
@@ -16,8 +17,14 @@ const CASES: [(&str, usize); 3] =
 /// Its arguments.
 pub fn command() -> Command {
     Command::new("idle")
-        .about("Resident memory of idle connections, beside a bare echo's")
-        .arg(number("connections", "10000", "Idle connections"))
+        .about("Resident memory of idle connections, beside a bare echo's; of more than a process may have, their cost")
+        .arg(
+            Arg::new("connections")
+                .value_name("N")
+                .default_value("10000")
+                .value_parser(value_parser!(u64))
+                .help("Idle connections; more than 18200 go through several gateways"),
+        )
         .arg(programs())
         .arg(against())
 }
@@ -29,6 +36,9 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 
 /// Measures each case on fresh processes.
 pub fn measure(builds: &Builds, connections: usize) -> anyhow::Result<()> {
+    if connections > idle_many::PER_PROCESS {
+        return idle_many::measure(builds, connections);
+    }
     println!("\nIdle connections: {connections}, handshakes with 600 bytes of cookies and user agent; fresh processes");
     let old = if builds.old.is_some() { "     old" } else { "" };
     println!("{:<32}     echo gateway{old}   KiB resident a connection", "");

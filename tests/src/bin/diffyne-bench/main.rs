@@ -1,8 +1,10 @@
 //! `diffyne-bench`: everything that measures, breaks or shows Diffyne Cluster, one subcommand each.
 
 mod arguments;
+mod avalanche;
 mod calls;
 mod chaos;
+mod crowd;
 mod deployment;
 mod echo;
 mod fanout;
@@ -10,12 +12,13 @@ mod figures;
 mod fuzz;
 mod hostile;
 mod idle;
+mod idle_many;
 mod load;
 mod package_server;
 mod peers;
 mod php;
-mod publish;
 mod plots;
+mod publish;
 mod screenshots;
 mod suite;
 
@@ -26,13 +29,14 @@ use clap::{ArgMatches, Command};
 /// A subcommand: its arguments, and what it does.
 type Tool = (fn() -> Command, fn(&ArgMatches) -> anyhow::Result<()>);
 
-const TOOLS: [Tool; 15] = [
+const TOOLS: [Tool; 17] = [
     (suite::command, suite::run),
     (calls::command, calls::run),
     (fanout::command, fanout::run),
     (publish::command, publish::run),
     (idle::command, idle::run),
     (peers::command, peers::run),
+    (avalanche::command, avalanche::run),
     (hostile::command, hostile::run),
     (php::command, php::run),
     (package_server::command, package_server::run),
@@ -42,6 +46,7 @@ const TOOLS: [Tool; 15] = [
     (plots::command, plots::run),
     (screenshots::command, screenshots::run),
     (echo::command, echo::run),
+    (crowd::command, crowd::run),
 ];
 
 const EXAMPLES: &str = "\

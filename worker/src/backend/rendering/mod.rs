@@ -210,7 +210,8 @@ fn patches(old: Option<&str>, html: &str) -> Result<Vec<u8>, CallError> {
     let new = parse_page(html)?;
     // HTML that no tree is made of is replaced as a whole.
     let old: Option<Node<'_>> = old.and_then(|old| parse_page(old).ok());
-    let patches = old.as_ref().map_or_else(|| vec![Patch::Create(Vec::new(), &new)], |old| diff_page(old, &new, Moves::Recreate));
+    let patches =
+        old.as_ref().map_or_else(|| vec![Patch::Create(Vec::new(), &new)], |old| diff_page(old, &new, Moves::Recreate));
     Ok(serde_json::to_vec(&patches)?)
 }
 

@@ -1,0 +1,72 @@
+//! What one client has heard, in numbers.
+
+use super::Figures;
+
+/// What one client has heard.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// The number that it expects next.
+    pub next: u64,
+    /// It was told that something is missing, and has heard nothing since.
+    informed: bool,
+    /// It was told so at some time.
+    pub was_informed: bool,
+    delivered: u64,
+    lost: u64,
+    reported: u64,
+    doubled: u64,
+    /// Broadcasts that were left out by their id.
+    pub repeats: u64,
+}
+
+impl Record {
+    /// Notes that the broadcast of this number has arrived.
+    pub fn hear(&mut self, number: u64) {
+        if number < self.next {
+            self.doubled += 1;
+            return;
+        }
+        let missing = number - self.next;
+        *(if self.informed { &mut self.reported } else { &mut self.lost }) += missing;
+        self.delivered += 1;
+        (self.next, self.informed) = (number + 1, false);
+    }
+
+    /// Notes that the client was told that something is missing.
+    pub fn inform(&mut self) {
+        (self.informed, self.was_informed) = (true, true);
+    }
+
+    /// What the client has found at the end: so many broadcasts were sent.
+    pub fn figures(&self, sent: u64) -> Figures {
+        let rest = sent.saturating_sub(self.next);
+        let (lost, reported) = if self.informed { (0, rest) } else { (rest, 0) };
+        Figures {
+            delivered: self.delivered,
+            lost: self.lost + lost,
+            reported: self.reported + reported,
+            doubled: self.doubled,
+            repeats: self.repeats,
+            ..Figures::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_lost_unless_it_was_told_and_what_comes_again_is_doubled() {
+        let mut record = Record::default();
+        for number in [0, 1, 3] {
+            record.hear(number);
+        }
+        record.inform();
+        for number in [6, 6, 4, 7] {
+            record.hear(number);
+        }
+        let found = record.figures(10);
+        assert_eq!((found.delivered, found.lost, found.reported, found.doubled), (5, 1 + 2, 2, 2));
+    }
+}
