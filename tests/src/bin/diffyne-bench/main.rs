@@ -9,6 +9,7 @@ mod fanout;
 mod figures;
 mod fuzz;
 mod hostile;
+mod html;
 mod idle;
 mod load;
 mod php;
@@ -22,12 +23,13 @@ use clap::{ArgMatches, Command};
 /// A subcommand: its arguments, and what it does.
 type Tool = (fn() -> Command, fn(&ArgMatches) -> anyhow::Result<()>);
 
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 12] = [
     (suite::command, suite::run),
     (calls::command, calls::run),
     (fanout::command, fanout::run),
     (idle::command, idle::run),
     (hostile::command, hostile::run),
+    (html::command, html::run),
     (php::command, php::run),
     (load::command, load::run),
     (chaos::command, chaos::run),
