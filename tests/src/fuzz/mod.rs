@@ -4,6 +4,7 @@
 //!
 //! Seeds are the recorded conversation and `tests/data/fuzz/<target>/`, where findings go once they are mended.
 
+mod html;
 mod mutation;
 mod runner;
 mod seeds;
@@ -12,7 +13,7 @@ mod server;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use mutation::{NESTED_MAX, mutate};
+use mutation::NESTED_MAX;
 use runner::Runner;
 
 /// What can be fed.
@@ -26,6 +27,8 @@ pub enum Target {
     Relay,
     /// Two pages, and the patches from one to the other.
     Page,
+    /// A page, by the parser of plain HTML and by html5ever.
+    Html,
     /// TOML and `.env` files, and values of all settings.
     Settings,
     /// Answers of the package's own endpoint.
@@ -41,11 +44,12 @@ pub enum Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target::Envelope,
     Target::Socket,
     Target::Relay,
     Target::Page,
+    Target::Html,
     Target::Settings,
     Target::Endpoint,
     Target::Http,
@@ -53,6 +57,9 @@ pub const TARGETS: [Target; 10] = [
     Target::State,
     Target::Call,
 ];
+
+/// The fewest inputs, however slow the machine is.
+const INPUTS_MIN: u64 = 120;
 
 /// The stack that parsers and the diff have to do with; threads have 2 MiB. Frames of unoptimised code are larger.
 const STACK_BYTES: usize = if cfg!(debug_assertions) { 1024 * 1024 } else { 256 * 1024 };
@@ -65,6 +72,7 @@ impl Target {
             Self::Socket => "socket",
             Self::Relay => "relay",
             Self::Page => "page",
+            Self::Html => "html",
             Self::Settings => "settings",
             Self::Endpoint => "endpoint",
             Self::Http => "http",
@@ -75,10 +83,7 @@ impl Target {
     }
 }
 
-/// A busy machine does not make a run of no use.
-const INPUTS_MIN: u64 = 100;
-
-/// Feeds a target for a while, on a small stack, and with some inputs however long they take; counts them. A finding is kept in a file that the error
+/// Feeds a target for a while, on a small stack, and counts the inputs. A finding is kept in a file that the error
 /// names. An overflow of the stack ends the process; `diffyne-fuzz-<target>-last` has its input.
 pub fn fuzz(target: Target, time: Duration, seed: u64) -> anyhow::Result<u64> {
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || feed(target, time, seed))?;
@@ -88,6 +93,7 @@ pub fn fuzz(target: Target, time: Duration, seed: u64) -> anyhow::Result<u64> {
 fn feed(target: Target, time: Duration, seed: u64) -> anyhow::Result<u64> {
     let seeds = seeds::of(target)?;
     let runner = Runner::new(target)?;
+    let mutate = if target == Target::Html { html::mutate } else { mutation::mutate };
     let mut random = fastrand::Rng::with_seed(seed);
     let (started, mut count) = (Instant::now(), 0);
     // Each seed as it is, and then changed.

@@ -22,7 +22,7 @@ use diffyne_worker::backend::upstream::endpoint::read_response;
 use diffyne_worker::call::Job;
 use diffyne_worker::component::engine::Engine;
 use diffyne_worker::component::{ClientInfo, Registry};
-use diffyne_worker::vdom::{Node, Patch, diff, parse};
+use diffyne_worker::vdom::{Node, Patch, diff, parse, parse_as_browser, parse_plain};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -82,6 +82,7 @@ impl Runner {
             Target::Socket => feed_socket(input),
             Target::Relay => self.runtime.block_on(feed_relay(input)),
             Target::Page => feed_page(input),
+            Target::Html => feed_html(input),
             Target::State => self.feed_state(input),
             Target::Call => self.feed_call(input),
             Target::Settings => feed_settings(input),
@@ -180,6 +181,18 @@ fn feed_page(input: &[u8]) {
     let written = serde_json::to_string(&patches).unwrap_or_default();
     let printed = new.to_html();
     with_a_large_stack(|| check_page(&old, &new, &patches, &written, &printed));
+}
+
+/// Both parsers must find the same tree, also in what is printed.
+fn feed_html(input: &[u8]) {
+    let html = String::from_utf8_lossy(input);
+    let expected = parse_as_browser(&html);
+    if let Some(tree) = parse_plain(&html) {
+        assert!(expected.as_ref() == Ok(&tree), "plain HTML becomes {tree:?}, for a browser {expected:?}");
+    }
+    let Ok(tree) = expected else { return };
+    let printed = tree.to_html();
+    assert!(parse_plain(&printed).is_none_or(|again| again == tree), "what is printed is another page");
 }
 
 /// Checks that patches lead to the page that they were made for, and HTML to the tree that it was printed from.

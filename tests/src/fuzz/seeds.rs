@@ -26,6 +26,8 @@ pub fn of(target: Target) -> anyhow::Result<Vec<Vec<u8>>> {
         Target::Socket => seeds.push(vec![0x81, 0x82, 1, 2, 3, 4, b'{' ^ 1, b'}' ^ 2, 0x89, 0x80, 0, 0, 0, 0]),
         Target::Relay => seeds.extend(relay_frames()?),
         Target::Page => seeds.push(b"<ul><li diff:key=a>1</li><li>2</li></ul>\0<ul><li>2</li><p>x</ul>".to_vec()),
+        // Its pages are files.
+        Target::Html => {}
         Target::Settings => seeds.push(b"ws_port = 7\nredis_url = \"redis://x\"\nDIFFYNE_CALL_RATE=5/s:7".to_vec()),
         Target::Http => seeds.push(
             b"HTTP/1.1 200 OK\r\nContent-Length: 42\r\n\r\n{\"outcome\":\"ok\",\"length\":10}\n{\"s\":true}".to_vec(),

@@ -35,6 +35,11 @@ fn identity<'a>(node: &'a Node<'_>) -> NodeIdentity<'a> {
     }
 }
 
+/// Whether each child is the other list's child at the same place: the usual case, in which nothing need be paired.
+pub(super) fn are_aligned(old: &[Node<'_>], new: &[Node<'_>]) -> bool {
+    old.len() == new.len() && old.iter().zip(new).all(|(old, new)| identity(old) == identity(new))
+}
+
 /// Pairs two lists of children: first their common start and end, then the middle.
 pub(super) fn align(old: &[Node<'_>], new: &[Node<'_>], moves: Moves) -> Alignment {
     let (a, b): (Vec<_>, Vec<_>) = (old.iter().map(identity).collect(), new.iter().map(identity).collect());

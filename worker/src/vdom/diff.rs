@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::align::{Alignment, align};
+use super::align::{Alignment, align, are_aligned};
 use super::node::{Element, Node};
 use super::patch::{Move, Moves, Patch, Path};
 
@@ -43,12 +43,17 @@ pub fn diff_page<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves) -> Vec<
 
 /// The rest of the comparison, as a stack: deep trees must not overflow the thread's.
 enum Task<'a> {
-    /// Compare a child before and after; its index on the page.
-    Child(usize, &'a Node<'a>, &'a Node<'a>),
-    /// Return from a child to its parent.
-    Leave,
-    /// Create and move children of the node.
-    Arrange { pairs: Vec<(usize, usize)>, unmoved: Vec<usize>, new: &'a [Node<'a>] },
+    /// Compare a child before and after.
+    Child { place: Place, old: &'a Node<'a>, new: &'a Node<'a> },
+    /// Create and move children of a node at this depth.
+    Arrange { depth: usize, pairs: Vec<(usize, usize)>, unmoved: Vec<usize>, new: &'a [Node<'a>] },
+}
+
+/// Where a child is: its depth, and its index on the page. The path above it is that of the node before it in the tree.
+#[derive(Clone, Copy)]
+struct Place {
+    depth: usize,
+    index: usize,
 }
 
 struct Differ<'a> {
@@ -71,13 +76,15 @@ impl<'a> Differ<'a> {
         differ.compare(old, new);
         while let Some(task) = differ.tasks.pop() {
             match task {
-                Task::Child(index, old, new) => {
-                    differ.path.push(index);
-                    differ.tasks.push(Task::Leave);
+                Task::Child { place, old, new } => {
+                    differ.path.truncate(place.depth);
+                    differ.path.push(place.index);
                     differ.compare(old, new);
                 }
-                Task::Leave => drop(differ.path.pop()),
-                Task::Arrange { pairs, unmoved, new } => differ.arrange(&pairs, &unmoved, new),
+                Task::Arrange { depth, pairs, unmoved, new } => {
+                    differ.path.truncate(depth);
+                    differ.arrange(&pairs, &unmoved, new);
+                }
             }
             if differ.path_indexes > PATH_INDEXES_MAX {
                 return None;
@@ -122,6 +129,11 @@ impl<'a> Differ<'a> {
         if new.tag == "template" && old.children != new.children {
             return self.replace(node);
         }
+        if are_aligned(&old.children, &new.children) {
+            let children = old.children.iter().zip(&new.children).enumerate().rev();
+            children.for_each(|(index, (old, new))| self.add_child(index, old, new));
+            return;
+        }
         let Alignment { pairs, unmoved } = align(&old.children, &new.children, self.moves);
         let removes = old.children.len() > pairs.len();
         if removes && self.remove_depth.is_some_and(|allowed| allowed != self.path.len() + 1) {
@@ -133,13 +145,22 @@ impl<'a> Differ<'a> {
                 self.add(Patch::Remove(child_path(&self.path, index)));
             }
         }
-        let children = pairs.iter().enumerate().rev();
-        let children: Vec<_> =
-            children.map(|(at, (from, to))| Task::Child(at, &old.children[*from], &new.children[*to])).collect();
-        if pairs.len() < new.children.len() || unmoved.len() < pairs.len() {
-            self.tasks.push(Task::Arrange { pairs, unmoved, new: &new.children });
+        let arrange = self.tasks.len();
+        for (index, (from, to)) in pairs.iter().enumerate().rev() {
+            self.add_child(index, &old.children[*from], &new.children[*to]);
         }
-        self.tasks.extend(children);
+        if pairs.len() < new.children.len() || unmoved.len() < pairs.len() {
+            let depth = self.path.len();
+            self.tasks.insert(arrange, Task::Arrange { depth, pairs, unmoved, new: &new.children });
+        }
+    }
+
+    /// Leaves a child to be compared, unless it is a text or comment that stays as it is.
+    fn add_child(&mut self, index: usize, old: &'a Node<'a>, new: &'a Node<'a>) {
+        match (old, new) {
+            (Node::Text(a), Node::Text(b)) | (Node::Comment(a), Node::Comment(b)) if a == b => {}
+            _ => self.tasks.push(Task::Child { place: Place { depth: self.path.len(), index }, old, new }),
+        }
     }
 
     /// Replaces an element whose attributes have just been compared: the new one has them already.

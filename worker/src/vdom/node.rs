@@ -216,7 +216,8 @@ impl<'a> Element<'a> {
 /// Drops nodes one after the other: a deep tree must not overflow the stack.
 impl Drop for Element<'_> {
     fn drop(&mut self) {
-        if self.children.is_empty() {
+        let is_deep = |node: &Node<'_>| matches!(node, Node::Element(element) if !element.children.is_empty());
+        if !self.children.iter().any(is_deep) {
             return;
         }
         let mut left = std::mem::take(&mut self.children);
@@ -235,16 +236,24 @@ pub(super) fn is_blank(text: &str) -> bool {
 
 /// Appends text, escaped for HTML and for attribute values.
 pub(crate) fn escape_html(text: &str, out: &mut String) {
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#039;"),
-            // A parser would read a line feed.
-            '\r' => out.push_str("&#13;"),
-            c => out.push(c),
-        }
+    let mut rest = text;
+    while let Some((at, escaped)) = rest.bytes().enumerate().find_map(|(at, byte)| Some((at, escaped(byte)?))) {
+        out.push_str(&rest[..at]);
+        out.push_str(escaped);
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
+}
+
+fn escaped(byte: u8) -> Option<&'static str> {
+    match byte {
+        b'&' => Some("&amp;"),
+        b'<' => Some("&lt;"),
+        b'>' => Some("&gt;"),
+        b'"' => Some("&quot;"),
+        b'\'' => Some("&#039;"),
+        // A parser would read a line feed.
+        b'\r' => Some("&#13;"),
+        _ => None,
     }
 }

@@ -1,5 +1,5 @@
 //! Parses HTML as a browser parses a fragment (html5ever): entities, void elements, implied tags, tables, the case of
-//! SVG. Text of white space only is dropped, as clients do not count it.
+//! SVG. Text of white space only is dropped, as clients do not count it. Plain HTML has a faster parser.
 //!
 //! HTML that costs more than its length allows is refused: deep nesting, formatting elements that a parser reopens again
 //! and again, too many attributes. HTML that would become another tree when a browser parses it once more is printed
@@ -16,6 +16,7 @@ use html5ever::{QualName, TokenizerResult, local_name, ns};
 use thiserror::Error;
 
 use super::node::Node;
+use super::plain;
 use super::tree_sink::{LinkedTree, NodeId};
 
 /// The most elements within elements: Chromium's own limit (`kMaximumHTMLParserDOMTreeDepth`).
@@ -53,7 +54,13 @@ pub enum ParseError {
 }
 
 /// Parses HTML to its one root element, to which the paths of patches refer. Several roots are wrapped in a `div`.
+/// Plain HTML is parsed in one pass, other HTML by html5ever, to the same tree.
 pub fn parse(html: &str) -> Result<Node<'_>, ParseError> {
+    plain::parse(html).map_or_else(|| parse_as_browser(html), Ok)
+}
+
+/// Parses any HTML by html5ever.
+pub fn parse_as_browser(html: &str) -> Result<Node<'static>, ParseError> {
     let (tree, has_errors) = parse_once(html)?;
     if !has_errors {
         return Ok(tree);
@@ -73,8 +80,8 @@ pub fn parse(html: &str) -> Result<Node<'_>, ParseError> {
 
 /// Parses HTML that an application has printed into its page, as the browser that shows it has parsed it: once. The root
 /// is the first element, as it is for clients; they cannot change what stands beside it.
-pub fn parse_page(html: &str) -> Result<Node<'static>, ParseError> {
-    let (mut roots, _) = parse_roots(html)?;
+pub fn parse_page(html: &str) -> Result<Node<'_>, ParseError> {
+    let mut roots = plain::parse_roots(html).map_or_else(|| parse_roots(html).map(|(roots, _)| roots), Ok)?;
     match roots.iter().position(|root| matches!(root, Node::Element(_))) {
         Some(first) => Ok(roots.swap_remove(first)),
         None => Ok(Node::root(roots)),
@@ -94,7 +101,9 @@ fn parse_roots(html: &str) -> Result<(Vec<Node<'static>>, bool), ParseError> {
         html5ever::tree_builder::create_element(&tree, QualName::new(None, ns!(html), local_name!("div")), Vec::new());
     let builder = TreeBuilder::new_for_fragment(tree, context, None, TreeBuilderOpts::default());
     let guard = CostGuard { builder, tokens: Cell::new(0), refused: Cell::new(None) };
-    let tokenizer = Tokenizer::new(guard, TokenizerOpts::default());
+    // Its reader drops a byte order mark at the start of each piece. In a page's text, it is a character like others.
+    let options = TokenizerOpts { discard_bom: false, ..TokenizerOpts::default() };
+    let tokenizer = Tokenizer::new(guard, options);
     feed(&tokenizer, html)?;
     tokenizer.end();
     let CostGuard { builder, refused, .. } = tokenizer.sink;
@@ -196,7 +205,9 @@ mod tests {
     use super::*;
 
     fn json(html: &str) -> String {
-        serde_json::to_string(&parse(html).unwrap()).unwrap()
+        let tree = parse_as_browser(html).unwrap();
+        assert_eq!(parse(html).as_ref(), Ok(&tree), "{html}");
+        serde_json::to_string(&tree).unwrap()
     }
 
     #[test]
@@ -216,6 +227,11 @@ mod tests {
                 "  <div>\n <!-- c --> \n<b diff:key=\"k\"> x</b></div> ",
                 r#"{"t":"div","c":[{"m":" c "},{"t":"b","a":{"diff:key":"k"},"c":[{"x":" x"}],"k":"k"}]}"#,
             ),
+            (
+                "<svg xmlns='http://www.w3.org/2000/svg' xmlns:xlink='x'><use xlink:href='#a'/>",
+                r##"{"t":"svg","a":{"xmlns":"http://www.w3.org/2000/svg","xmlns:xlink":"x"},"c":[{"t":"use","a":{"xlink:href":"#a"}}]}"##,
+            ),
+            ("\u{feff}a", "{\"t\":\"div\",\"c\":[{\"x\":\"\u{feff}a\"}]}"),
             ("a<i>b</i>", r#"{"t":"div","c":[{"x":"a"},{"t":"i","c":[{"x":"b"}]}]}"#),
             ("", r#"{"t":"div"}"#),
             ("<template><p>x</template>", r#"{"t":"template","c":[{"t":"p","c":[{"x":"x"}]}]}"#),

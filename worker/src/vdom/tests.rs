@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::diff::diff;
 use super::node::Node;
-use super::parse::{DEPTH_MAX, ParseError, parse};
+use super::parse::{DEPTH_MAX, ParseError, parse, parse_as_browser};
 use super::patch::Patch;
 
 /// As small as a thread's stack gets; the workers' have 2 MiB. Frames of unoptimised code are larger.
@@ -85,7 +85,7 @@ fn numbered(n: usize, item: impl Fn(usize) -> String) -> String {
 /// A page before and after a call, of a size that grows with `n`.
 type PagePair = fn(usize) -> (String, String);
 
-const GROWING: [(&str, PagePair); 26] = [
+const GROWING: [(&str, PagePair); 28] = [
     ("attributes", |n| (format!("<p {}>", numbered(n, |i| format!("a{i} "))), "<p>".to_owned())),
     ("changed attributes", |n| {
         let page = |value: &str| format!("<p {}>", numbered(n, |i| format!("a{i}={value} ")));
@@ -130,6 +130,17 @@ const GROWING: [(&str, PagePair); 26] = [
     ("ends of paragraphs", |n| ("</p>".repeat(n), "</br>".repeat(n))),
     ("rows and cells", |n| {
         ("<table>".to_owned() + &"<tr><td>x".repeat(n), "<table>".to_owned() + &"<tr><td>y".repeat(n))
+    }),
+    ("closed rows and cells", |n| {
+        let page = |text: &str| {
+            format!("<table>{}</table>", format!("<tr class=a><td>{text}</td> <td><b>x</b></td></tr>").repeat(n))
+        };
+        (page("x"), page("y"))
+    }),
+    ("closed elements, comments and references", |n| {
+        let page =
+            |text: &str| "<div>".repeat(200) + &format!("<p>&amp;{text}</p><!---->").repeat(n) + &"</div>".repeat(200);
+        (page("x"), page("y"))
     }),
     ("comments and entities", |n| ("<!-- x --->&amp;&ampx;&notit;<!a>".repeat(n), "x".repeat(n))),
 ];
@@ -321,8 +332,10 @@ fn stays_itself(html: &str) -> Result<(), TestCaseError> {
             return Ok(());
         }
     };
+    prop_assert_eq!(&parse_as_browser(html).unwrap(), &tree, "{}", html);
     let printed = tree.to_html();
     let again = parse(&printed).unwrap();
+    prop_assert_eq!(&parse_as_browser(&printed).unwrap(), &again, "{}", printed);
     prop_assert_eq!(elements(&again), elements(&tree), "{} became {}", html, printed);
     prop_assert_eq!(again, tree, "{} became {}", html, printed);
     Ok(())

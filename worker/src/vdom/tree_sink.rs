@@ -238,8 +238,9 @@ impl TreeSink for LinkedTree {
 
 fn full_name(name: &QualName) -> Cow<'static, str> {
     match &name.prefix {
-        Some(prefix) => format!("{prefix}:{}", name.local).into(),
-        None => name.local.to_string().into(),
+        // That of `xmlns` is empty.
+        Some(prefix) if !prefix.is_empty() => format!("{prefix}:{}", name.local).into(),
+        _ => name.local.to_string().into(),
     }
 }
 

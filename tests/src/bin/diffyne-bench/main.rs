@@ -11,6 +11,7 @@ mod fanout;
 mod figures;
 mod fuzz;
 mod hostile;
+mod html;
 mod idle;
 mod idle_many;
 mod load;
@@ -29,7 +30,7 @@ use clap::{ArgMatches, Command};
 /// A subcommand: its arguments, and what it does.
 type Tool = (fn() -> Command, fn(&ArgMatches) -> anyhow::Result<()>);
 
-const TOOLS: [Tool; 17] = [
+const TOOLS: [Tool; 18] = [
     (suite::command, suite::run),
     (calls::command, calls::run),
     (fanout::command, fanout::run),
@@ -38,6 +39,7 @@ const TOOLS: [Tool; 17] = [
     (peers::command, peers::run),
     (avalanche::command, avalanche::run),
     (hostile::command, hostile::run),
+    (html::command, html::run),
     (php::command, php::run),
     (package_server::command, package_server::run),
     (load::command, load::run),

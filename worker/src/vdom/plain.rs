@@ -1,0 +1,420 @@
+//! Parses plain HTML in one pass: HTML that the HTML standard's algorithm reads as it is written. Each element is closed by
+//! its own end tag, stands where it may, and no tag has errors. Anything else is left to html5ever.
+//!
+//! * `elements`, `svg`: the elements that are plain, and where; `names`: tables of their names
+//! * `references`: character references
+
+mod elements;
+mod names;
+mod references;
+mod svg;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use std::borrow::Cow;
+
+use memchr::{memchr, memchr2};
+
+use self::elements::{Content, Kind, Scope};
+use self::references::{Place, decode};
+use super::node::{Attribute, Element, Node, is_blank};
+
+/// Elements within elements. html5ever refuses twice as many, and counts formatting elements twice.
+const DEPTH_MAX: usize = 256;
+/// The longest tag and the longest comment: too short for the separators that html5ever refuses.
+const MARKUP_BYTES_MAX: usize = 8 * 1024;
+/// The most attributes of a tag, each of which is compared with all others.
+const ATTRIBUTES_MAX: usize = 64;
+
+/// The tree of plain HTML; `None` when the HTML is not plain.
+pub fn parse(html: &str) -> Option<Node<'_>> {
+    parse_roots(html).map(Node::root)
+}
+
+/// The same, without a root of its own around several.
+pub(super) fn parse_roots(html: &str) -> Option<Vec<Node<'_>>> {
+    // A byte that a tokenizer would replace or drop.
+    let is_odd = |byte: u8| byte < b' ' && byte != b'\n' && byte != b'\t' || byte == 0x7f;
+    if html.bytes().fold(false, |odd, byte| odd | is_odd(byte)) {
+        return None;
+    }
+    let mut parser = Parser { html, at: 0, nodes: Vec::with_capacity(64), attributes: Vec::new(), open: Vec::new() };
+    while parser.at < html.len() {
+        parser.step()?;
+    }
+    parser.open.is_empty().then_some(parser.nodes)
+}
+
+/// An element without its end tag.
+struct OpenElement {
+    /// Its index among the nodes. Its children are behind it.
+    node: usize,
+    content: Content,
+    scope: Scope,
+    /// No tag stands for it.
+    is_implied: bool,
+}
+
+struct Parser<'a> {
+    html: &'a str,
+    at: usize,
+    /// The open elements, each followed by its finished children.
+    nodes: Vec<Node<'a>>,
+    /// The attributes of the current tag.
+    attributes: Vec<Attribute<'a>>,
+    open: Vec<OpenElement>,
+}
+
+impl<'a> Parser<'a> {
+    /// Reads a text, comment or tag.
+    fn step(&mut self) -> Option<()> {
+        if self.peek() != Some(b'<') {
+            return self.text(LeadingLineBreak::Kept);
+        }
+        match *self.html.as_bytes().get(self.at + 1)? {
+            b'/' => self.end_tag(),
+            b'!' => self.comment(),
+            byte if byte.is_ascii_alphabetic() => self.start_tag(),
+            _ => None,
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.html.as_bytes().get(self.at).copied()
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        &self.html.as_bytes()[self.at..]
+    }
+
+    /// Takes the next bytes, which end where a character ends.
+    fn take(&mut self, bytes: usize) -> &'a str {
+        let taken = &self.html[self.at..self.at + bytes];
+        self.at += bytes;
+        taken
+    }
+
+    fn content(&self) -> Content {
+        self.open.last().map_or(Content::Flow, |parent| parent.content)
+    }
+
+    fn scope(&self) -> Scope {
+        self.open.last().map_or_else(Scope::default, |parent| parent.scope)
+    }
+
+    /// Reads text up to the next `<`.
+    fn text(&mut self, line_break: LeadingLineBreak) -> Option<()> {
+        let rest = self.rest();
+        let text = match memchr2(b'<', b'&', rest) {
+            Some(at) if rest[at] == b'&' => {
+                let length = memchr(b'<', rest).unwrap_or(rest.len());
+                decode(self.take(length), Place::Text)?
+            }
+            end => Cow::Borrowed(self.take(end.unwrap_or(rest.len()))),
+        };
+        if !self.content().has_text() {
+            return text.bytes().all(|byte| byte.is_ascii_whitespace()).then_some(());
+        }
+        self.add_text(text, line_break);
+        Some(())
+    }
+
+    fn add_text(&mut self, mut text: Cow<'a, str>, line_break: LeadingLineBreak) {
+        if line_break == LeadingLineBreak::Dropped && text.starts_with('\n') {
+            text = match text {
+                Cow::Borrowed(text) => Cow::Borrowed(&text[1..]),
+                Cow::Owned(text) => Cow::Owned(text[1..].to_owned()),
+            };
+        }
+        if !is_blank(&text) {
+            self.nodes.push(Node::Text(text));
+        }
+    }
+
+    /// Reads `<!-- -->`.
+    fn comment(&mut self) -> Option<()> {
+        let inner = self.rest().strip_prefix(b"<!--")?;
+        let length = memchr::memmem::find(inner, b"--")?;
+        let is_odd = inner.get(length + 2) != Some(&b'>')
+            || matches!(inner[0], b'>' | b'-') && length > 0
+            // The end of one comment within another.
+            || memchr::memmem::find(&inner[..length], b"<!-").is_some()
+            || inner[..length].ends_with(b"<")
+            || inner[..length].ends_with(b"<!");
+        if is_odd || length > MARKUP_BYTES_MAX {
+            return None;
+        }
+        self.at += "<!--".len();
+        let text = self.take(length);
+        self.at += "-->".len();
+        self.nodes.push(Node::Comment(Cow::Borrowed(text)));
+        Some(())
+    }
+
+    fn start_tag(&mut self) -> Option<()> {
+        let start = self.at;
+        self.at += 1;
+        let length = self.rest().iter().take_while(|byte| is_name_byte(**byte)).count();
+        let name = self.take(length);
+        let content = self.content();
+        if content == Content::Svg {
+            let (tag, content) = svg::element(name)?;
+            return self.svg_element(start, tag, content);
+        }
+        let (tag, kind) = match elements::element(name) {
+            Some((tag, kind)) => (Cow::Borrowed(tag), kind),
+            None if name.contains('-') => (in_lower_case(name), Kind::Phrasing),
+            None => return None,
+        };
+        if kind == Kind::Row && content == Content::Table {
+            self.open("tbody".into(), Vec::new(), Content::TableSection, self.scope())?;
+            self.open.last_mut()?.is_implied = true;
+        } else if !kind.may_stand_in(content) {
+            return None;
+        }
+        let scope = self.scope();
+        if !scope.allows(kind) {
+            return None;
+        }
+        if kind == Kind::Svg {
+            return self.svg_element(start, "svg", Content::Svg);
+        }
+        let (attributes, is_closed) = self.attributes(start, AttributeNames::Html)?;
+        if kind.is_void() {
+            self.nodes.push(Node::Element(Element { tag, attributes, children: Vec::new() }));
+            return Some(());
+        }
+        if is_closed {
+            return None;
+        }
+        self.open(tag, attributes, kind.content(), scope.within(kind))?;
+        match kind {
+            Kind::Preformatted if self.peek().is_some_and(|byte| byte != b'<') => self.text(LeadingLineBreak::Dropped),
+            Kind::RawText => self.raw_text(),
+            Kind::Textarea => self.textarea(),
+            _ => Some(()),
+        }
+    }
+
+    fn svg_element(&mut self, start: usize, tag: &'static str, content: Content) -> Option<()> {
+        let (attributes, is_closed) = self.attributes(start, AttributeNames::Svg)?;
+        self.open(Cow::Borrowed(tag), attributes, content, self.scope())?;
+        if is_closed { self.close() } else { Some(()) }
+    }
+
+    fn open(
+        &mut self,
+        tag: Cow<'a, str>,
+        attributes: Vec<Attribute<'a>>,
+        content: Content,
+        scope: Scope,
+    ) -> Option<()> {
+        self.open.push(OpenElement { node: self.nodes.len(), content, scope, is_implied: false });
+        self.nodes.push(Node::Element(Element { tag, attributes, children: Vec::new() }));
+        (self.open.len() <= DEPTH_MAX).then_some(())
+    }
+
+    fn close(&mut self) -> Option<()> {
+        let node = self.open.pop()?.node;
+        if node + 1 < self.nodes.len() {
+            let children = self.nodes.split_off(node + 1);
+            if let Some(Node::Element(element)) = self.nodes.last_mut() {
+                element.children = children;
+            }
+        }
+        Some(())
+    }
+
+    /// Reads the end tag of the element that was opened last, and no other.
+    fn end_tag(&mut self) -> Option<()> {
+        let name = self.rest().get("</".len()..)?;
+        if self.open.last()?.is_implied {
+            if !starts_with_name(name, b"table") {
+                return None;
+            }
+            self.close()?;
+        }
+        let Node::Element(Element { tag, .. }) = &self.nodes[self.open.last()?.node] else { return None };
+        let tag = tag.as_bytes();
+        if !starts_with_name(name, tag) {
+            return None;
+        }
+        let name_bytes = tag.len();
+        self.at += "</".len() + name_bytes;
+        self.skip_white_space();
+        if self.peek() != Some(b'>') {
+            return None;
+        }
+        self.at += 1;
+        self.close()
+    }
+
+    /// Reads the text of `<style>` and the like, and the end tag.
+    fn raw_text(&mut self) -> Option<()> {
+        let mut length = 0;
+        loop {
+            length += memchr(b'<', &self.rest()[length..])?;
+            match *self.rest().get(length + 1)? {
+                b'/' => break,
+                // A script may begin a comment, within which another script may be.
+                b'!' => return None,
+                _ => length += 1,
+            }
+        }
+        let text = self.take(length);
+        self.add_text(Cow::Borrowed(text), LeadingLineBreak::Kept);
+        self.end_tag()
+    }
+
+    /// Reads the text of `<textarea>`, and the end tag.
+    fn textarea(&mut self) -> Option<()> {
+        let length = memchr(b'<', self.rest())?;
+        let text = decode(self.take(length), Place::Text)?;
+        self.add_text(text, LeadingLineBreak::Dropped);
+        if self.rest().starts_with(b"</") { self.end_tag() } else { None }
+    }
+
+    /// Reads the rest of a start tag: its attributes, and whether it ends with `/>`.
+    fn attributes(&mut self, start: usize, names: AttributeNames) -> Option<(Vec<Attribute<'a>>, bool)> {
+        if self.peek() == Some(b'>') {
+            self.at += 1;
+            return Some((Vec::new(), false));
+        }
+        loop {
+            let is_separated = self.skip_white_space();
+            match self.peek()? {
+                b'>' => {
+                    self.at += 1;
+                    return self.finish_attributes(start, false);
+                }
+                b'/' if self.rest().get(1) == Some(&b'>') => {
+                    self.at += 2;
+                    return self.finish_attributes(start, true);
+                }
+                _ if is_separated => self.attribute(names)?,
+                _ => return None,
+            }
+        }
+    }
+
+    fn finish_attributes(&mut self, start: usize, is_closed: bool) -> Option<(Vec<Attribute<'a>>, bool)> {
+        let mut attributes = Vec::with_capacity(self.attributes.len());
+        attributes.append(&mut self.attributes);
+        (self.at - start <= MARKUP_BYTES_MAX).then_some((attributes, is_closed))
+    }
+
+    fn attribute(&mut self, names: AttributeNames) -> Option<()> {
+        let length = self.rest().iter().take_while(|byte| is_attribute_name_byte(**byte)).count();
+        if length == 0 {
+            return None;
+        }
+        let name = self.take(length);
+        let name = match names {
+            AttributeNames::Html => in_lower_case(name),
+            AttributeNames::Svg => svg::attribute(name).map_or_else(|| in_lower_case(name), Cow::Borrowed),
+        };
+        let end = self.at;
+        self.skip_white_space();
+        let value = if self.peek() == Some(b'=') {
+            self.at += 1;
+            self.skip_white_space();
+            self.attribute_value()?
+        } else {
+            // The white space separates the next attribute.
+            self.at = end;
+            Cow::Borrowed("")
+        };
+        if self.attributes.len() == ATTRIBUTES_MAX || self.attributes.iter().any(|(known, _)| *known == name) {
+            return None;
+        }
+        self.attributes.push((name, value));
+        Some(())
+    }
+
+    fn attribute_value(&mut self) -> Option<Cow<'a, str>> {
+        let quote = self.peek()?;
+        if !matches!(quote, b'"' | b'\'') {
+            let length = self.rest().iter().take_while(|byte| is_unquoted_byte(**byte)).count();
+            return (length > 0).then(|| Cow::Borrowed(self.take(length)));
+        }
+        self.at += 1;
+        let rest = self.rest();
+        let end = memchr2(quote, b'&', rest)?;
+        let value = if rest[end] == quote {
+            Cow::Borrowed(self.take(end))
+        } else {
+            let length = memchr(quote, rest)?;
+            decode(self.take(length), Place::AttributeValue)?
+        };
+        self.at += 1;
+        Some(value)
+    }
+
+    /// Tells whether there was any.
+    fn skip_white_space(&mut self) -> bool {
+        let length = self.rest().iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        self.at += length;
+        length > 0
+    }
+}
+
+/// What happens to a line break at the start of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LeadingLineBreak {
+    Kept,
+    Dropped,
+}
+
+/// Whose attributes: SVG spells some with capital letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AttributeNames {
+    Html,
+    Svg,
+}
+
+/// A name as tokenizers hand it on.
+fn in_lower_case(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Owned(name.to_ascii_lowercase());
+    }
+    Cow::Borrowed(name)
+}
+
+/// Whether a text begins with a name, in any case.
+fn starts_with_name(text: &[u8], name: &[u8]) -> bool {
+    text.get(..name.len()).is_some_and(|start| start == name || start.eq_ignore_ascii_case(name))
+}
+
+/// Classes of bytes.
+const NAME: u8 = 1;
+const ATTRIBUTE_NAME: u8 = 2;
+const UNQUOTED: u8 = 4;
+
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = b'!';
+    while byte < 0x7f {
+        classes[byte as usize] = match byte {
+            b'"' | b'\'' | b'<' | b'>' | b'=' | b'&' | b'`' => 0,
+            b'/' => UNQUOTED,
+            b'-' | b'_' | b'.' => NAME | ATTRIBUTE_NAME | UNQUOTED,
+            _ if byte.is_ascii_alphanumeric() => NAME | ATTRIBUTE_NAME | UNQUOTED,
+            _ => ATTRIBUTE_NAME | UNQUOTED,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+fn is_name_byte(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & NAME != 0
+}
+
+fn is_attribute_name_byte(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & ATTRIBUTE_NAME != 0
+}
+
+fn is_unquoted_byte(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & UNQUOTED != 0
+}
