@@ -209,7 +209,7 @@ fn patches(old: Option<&str>, html: &str) -> Result<Vec<u8>, CallError> {
     }
     let new = parse(html)?;
     // HTML that no tree is made of is replaced as a whole.
-    let old: Option<Node> = old.and_then(|old| parse(old).ok());
+    let old: Option<Node<'_>> = old.and_then(|old| parse(old).ok());
     let patches = old.as_ref().map_or_else(|| vec![Patch::Create(Vec::new(), &new)], |old| diff(old, &new));
     Ok(serde_json::to_vec(&patches)?)
 }
