@@ -96,6 +96,8 @@ impl Laravel {
         );
         let name = format!("test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let laravel = Self { root, directory: format!("/srv/{name}") };
+        // One of a killed test process of the same number may lie there.
+        let _ = std::fs::remove_dir_all(laravel.path(""));
         std::fs::create_dir_all(laravel.path(""))?;
         copy(&project().join("tests/data/laravel"), &laravel.path(""))?;
         // A root of another suite has an older Laravel, whose application looks different.
@@ -223,7 +225,7 @@ impl Laravel {
         let configuration = format!(
             "[global]\nerror_log = {directory}/fpm.log\ndaemonize = no\n[www]\nuser = root\ngroup = root\n\
              listen = {directory}/fpm.sock\nlisten.mode = 0666\npm = static\npm.max_children = {children}\n\
-             catch_workers_output = yes\nclear_env = no\nrequest_terminate_timeout = 10s\n\
+             catch_workers_output = yes\nclear_env = no\nrequest_terminate_timeout = 30s\n\
              php_admin_value[memory_limit] = 256M\nphp_admin_value[upload_max_filesize] = 16M\n\
              php_admin_value[post_max_size] = 18M\n"
         );

@@ -1,7 +1,16 @@
 // Applies the server's patches. A path is child indexes from the component's root, counted over elements, comments
 // and text that is not only white space. Removes go first, then everything else, deepest path first.
 
+const HTML = 'http://www.w3.org/1999/xhtml';
 const SVG = 'http://www.w3.org/2000/svg';
+const MATHML = 'http://www.w3.org/1998/Math/MathML';
+// Elements whose content is HTML, and the namespaces of attributes, in SVG and MathML.
+const WITH_HTML = ['foreignObject', 'desc', 'title', 'annotation-xml', 'mi', 'mn', 'mo', 'ms', 'mtext'];
+const ATTRIBUTE_NAMESPACES = {
+  xlink: 'http://www.w3.org/1999/xlink',
+  xml: 'http://www.w3.org/XML/1998/namespace',
+  xmlns: 'http://www.w3.org/2000/xmlns/',
+};
 
 const isMeaningful = ({ nodeType, data }) => nodeType === 1 || nodeType === 8 || (nodeType === 3 && data.trim() !== '');
 const childrenOf = (node) => [...node.childNodes].filter(isMeaningful);
@@ -47,12 +56,13 @@ function move(parent, from, to) {
 
 function setAttributes(element, { s = {}, r = [] }) {
   for (const [name, value] of Object.entries(s)) {
-    element.setAttribute(name, value);
+    setAttribute(element, name, value);
     setProperty(element, name, value, true);
   }
   for (const name of r) {
-    element.removeAttribute(name);
+    // A checkbox keeps its value in the attribute, so the property goes first.
     setProperty(element, name, '', false);
+    element.removeAttribute(name);
   }
 }
 
@@ -63,12 +73,35 @@ function setProperty(element, name, value, on) {
   if (name === 'selected' && element.localName === 'option') element.selected = on;
 }
 
+function namespaceOf(tag, { namespaceURI, localName }) {
+  if (tag === 'svg') return SVG;
+  if (tag === 'math') return MATHML;
+  return WITH_HTML.includes(localName) ? HTML : namespaceURI;
+}
+
+function setAttribute(element, name, value) {
+  const namespace = element.namespaceURI !== HTML && ATTRIBUTE_NAMESPACES[name.split(':')[0]];
+  if (namespace) {
+    element.setAttributeNS(namespace, name, value);
+    return;
+  }
+  try {
+    element.setAttribute(name, value);
+  } catch {
+    // A name as @click has, which only HTML may spell in older browsers. It has no space, slash, = or >.
+    const template = document.createElement('template');
+    template.innerHTML = `<i ${name}>`;
+    const attribute = template.content.firstChild.attributes[0].cloneNode();
+    attribute.value = value;
+    element.setAttributeNode(attribute);
+  }
+}
+
 function build({ t, a = {}, c = [], x, m }, parent) {
   if (x !== undefined) return document.createTextNode(x);
   if (m !== undefined) return document.createComment(m);
-  const drawn = t === 'svg' || (parent.namespaceURI === SVG && parent.localName !== 'foreignObject');
-  const element = drawn ? document.createElementNS(SVG, t) : document.createElement(t);
-  for (const [name, value] of Object.entries(a)) element.setAttribute(name, value);
+  const element = document.createElementNS(namespaceOf(t, parent), t);
+  for (const [name, value] of Object.entries(a)) setAttribute(element, name, value);
   const inside = t === 'template' ? element.content : element;
   inside.append(...c.map((child) => build(child, element)));
   return element;

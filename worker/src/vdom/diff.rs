@@ -100,6 +100,9 @@ impl<'a> Differ<'a> {
 
     fn compare(&mut self, old: &'a Node<'a>, new: &'a Node<'a>) {
         match (old, new) {
+            (Node::Element(a), Node::Element(b)) if is_another_field(a, b) => {
+                self.add(Patch::Replace(self.path.clone(), new));
+            }
             (Node::Element(a), Node::Element(b)) => {
                 self.compare_attributes(a, b);
                 self.compare_children(a, b, new);
@@ -232,6 +235,15 @@ fn moves(mut page: Vec<usize>, moving: impl Iterator<Item = usize>) -> Vec<Move>
         page.insert(if to > from { to - 1 } else { to }, index);
     }
     moves
+}
+
+/// Whether a field has become one of another kind: what a browser keeps of the old one would show in the new one.
+fn is_another_field(old: &Element, new: &Element) -> bool {
+    match new.tag.as_str() {
+        "input" => old.attribute("type") != new.attribute("type"),
+        "select" => old.attribute("multiple").is_some() != new.attribute("multiple").is_some(),
+        _ => false,
+    }
 }
 
 /// An element's attributes by name: in a hash table where they are many.
