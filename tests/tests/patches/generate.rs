@@ -6,8 +6,11 @@ use proptest::strategy::Union;
 
 use super::view::{Attribute, Bound, Element, Item, Keys, Loop, Part};
 
-/// A kind of template. The first column of the table in docs/protocol.md.
-pub const KINDS: [(&str, fn() -> BoxedStrategy<Part>); 14] = [
+/// A kind of template, and what makes views of it.
+type Kind = (&'static str, fn() -> BoxedStrategy<Part>);
+
+/// The kinds.
+pub const KINDS: [Kind; 14] = [
     ("texts and attributes", texts),
     ("`@if` and `@else`: elements and texts that come, go and take each other's place", conditions),
     ("a loop without keys", || loops(vec![Keys::None])),
@@ -145,7 +148,6 @@ enum Edit {
 impl Edit {
     fn apply(self, mut list: Vec<u8>) -> Vec<u8> {
         match self {
-            Self::Same => {}
             Self::Insert(at, number) if !list.contains(&number) => list.insert(at.index(list.len() + 1), number),
             Self::Remove(at) if !list.is_empty() => drop(list.remove(at.index(list.len()))),
             Self::Move(from, to) if !list.is_empty() => {
@@ -154,7 +156,7 @@ impl Edit {
             }
             Self::Reverse => list.reverse(),
             Self::Other(other) => return other,
-            Self::Insert(..) | Self::Remove(_) | Self::Move(..) => {}
+            Self::Same | Self::Insert(..) | Self::Remove(_) | Self::Move(..) => {}
         }
         list
     }

@@ -168,7 +168,7 @@ impl Loop {
     fn print_item(&self, number: u8, is_marked: bool, out: &mut String) {
         let key = match self.keys {
             Keys::All(name) => format!(" {name}=\"k{number}\""),
-            Keys::Some if number % 2 == 0 => format!(" diff:key=\"k{number}\""),
+            Keys::Some if number.is_multiple_of(2) => format!(" diff:key=\"k{number}\""),
             Keys::Some | Keys::None => String::new(),
         };
         let text = if is_marked { "marked" } else { "plain" };

@@ -238,8 +238,8 @@ fn moves(mut page: Vec<usize>, moving: impl Iterator<Item = usize>) -> Vec<Move>
 }
 
 /// Whether a field has become one of another kind: what a browser keeps of the old one would show in the new one.
-fn is_another_field(old: &Element, new: &Element) -> bool {
-    match new.tag.as_str() {
+fn is_another_field(old: &Element<'_>, new: &Element<'_>) -> bool {
+    match &*new.tag {
         "input" => old.attribute("type") != new.attribute("type"),
         "select" => old.attribute("multiple").is_some() != new.attribute("multiple").is_some(),
         _ => false,
