@@ -73,7 +73,7 @@ class IsolationProvider extends ServiceProvider
             config(['database.connections.maria' => $maria, 'database.connections.kept' => $maria]);
             // Held as the handler of database sessions holds its connection.
             $this->app->instance('left.maria', $this->app['db']->connection('maria'));
-            $this->app['db']->connection('kept')->statement('set @left = 1');
+            $this->app['db']->connection('kept')->statement('set @left = 1, session wait_timeout = 28800');
         }
         if (env('REDIS_PORT') !== null) {
             $this->app->instance('left.redis', $this->app['redis']->connection('kept'));
