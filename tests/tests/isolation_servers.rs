@@ -7,6 +7,7 @@ use diffyne_tests::cluster::Shape;
 use diffyne_tests::isolation::{Subject, application, proofs, walk};
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::mariadb::MariaDb;
+use diffyne_tests::process::eventually;
 use diffyne_tests::redis;
 
 fn with_environment(laravel: &Laravel, variables: &[(&str, &str)]) -> Shape {
@@ -33,6 +34,14 @@ async fn nothing_stays_on_connections_of_predis() -> anyhow::Result<()> {
     nothing_stays_on_connections_to_redis("predis").await
 }
 
+/// The provider connects at the start, so that no process starts while the server is away: all have to be there before.
+fn wait_for_all_processes(subject: &Subject) -> anyhow::Result<()> {
+    let worker = &subject.cluster.workers[0];
+    eventually("the process and its spare one are ready", || {
+        worker.metric("diffyne_worker_php_processes_ready").is_ok_and(|ready| ready > 1.5)
+    })
+}
+
 /// `server has gone away` is nothing that a user sees, as behind php-fpm, whose connections end with each request.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_stays_on_connections_to_mariadb_and_closed_ones_cost_no_call() -> anyhow::Result<()> {
@@ -43,11 +52,16 @@ async fn nothing_stays_on_connections_to_mariadb_and_closed_ones_cost_no_call() 
     walk(&mut subject, &proofs(&laravel, "mariadb.php")?).await?;
     let kind = "connection that MariaDB has killed";
     let usual = subject.run(kind, "read").await?;
+    wait_for_all_processes(&subject)?;
     server.restart()?;
-    ensure!(subject.run(kind, "read").await? == usual, "the server was restarted");
+    let read = subject.run(kind, "read").await?;
+    ensure!(read == usual, "{read} instead of {usual} after a restart of the server");
     // In a transaction that its call has left open.
+    let usual = subject.run("transaction of MariaDB", "read").await?;
     subject.run("transaction of MariaDB", "change").await?;
+    wait_for_all_processes(&subject)?;
     server.restart()?;
-    ensure!(subject.run("transaction of MariaDB", "read").await? == "[0,0,0]", "the server was restarted");
+    let read = subject.run("transaction of MariaDB", "read").await?;
+    ensure!(read == usual, "{read} instead of {usual} after a transaction and a restart of the server");
     Ok(())
 }
