@@ -1,6 +1,8 @@
 //! Patches of PHP components: PHP renders, and the worker compares the HTML with what the client shows.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::time::{Duration, Instant};
+
 use anyhow::Context as _;
 use diffyne_tests::client::{Client, call, signed};
 use diffyne_tests::cluster::{Cluster, Node as Program};
@@ -8,6 +10,7 @@ use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::call_for_text;
 use diffyne_tests::message::ServerMessage;
+use diffyne_tests::process::PATIENCE;
 use diffyne_tests::recorded::APP_KEY;
 use diffyne_tests::{dom, for_runtimes};
 use diffyne_worker::vdom::{Node, parse};
@@ -69,8 +72,15 @@ impl Page {
     }
 
     async fn call(&mut self, client: &mut Client, method: &str) -> anyhow::Result<Vec<Value>> {
-        let answer = client.call(self.message(method)).await?;
-        Ok(self.apply(&answer))
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = client.call(self.message(method)).await?;
+            // The gateway has not found a new worker yet.
+            if !answer.error().starts_with("No worker is available") || Instant::now() > deadline {
+                return Ok(self.apply(&answer));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 
