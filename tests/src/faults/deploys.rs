@@ -93,7 +93,9 @@ impl Page {
 
     /// Makes a call and waits for its answer.
     async fn call(&mut self, n: i64, id: &str) -> anyhow::Result<Value> {
-        self.client.send("diffyne.call", increment("c", n, id)).await?;
+        // A component of its own: gateways have one worker that they prefer for each.
+        let component = id.split('-').next().unwrap_or_default();
+        self.client.send("diffyne.call", increment(component, n, id)).await?;
         loop {
             let message: Value = serde_json::from_str(&self.client.receive_text().await?)?;
             self.note(&message);
