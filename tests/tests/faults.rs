@@ -35,6 +35,11 @@ async fn thousands_of_networks_dropped_and_no_message_was_missing() -> anyhow::R
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn everything_failed_that_day_and_every_page_had_or_knew_what_was_missing() -> anyhow::Result<()> {
+    none_lost(&crowds::fifty_thousand_drop(Scale::Short, SEED).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn redis_lost_everything_and_every_page_knew() -> anyhow::Result<()> {
     none_lost(&redis::redis_comes_back_empty(Scale::Short, SEED).await?)
 }

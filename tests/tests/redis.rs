@@ -185,6 +185,32 @@ async fn subscribers_are_told_when_redis_was_emptied() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A gateway that starts while Redis is away serves its clients without a place in the history. What others broadcast
+/// until it has one is nowhere delivered to them.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_subscribed_before_their_gateway_reached_redis_is_told_what_may_be_missing() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(Shape::new(2, 1).with_redis())?;
+    let mut sender = Client::connect(&cluster.url(0)).await?;
+    announce(&mut sender, 1).await?;
+    cluster.kill_redis()?;
+    cluster.gateways[1].process.kill()?;
+    cluster.restart_gateway(1)?;
+    let mut early = Client::connect(&cluster.url(1)).await?;
+    let without_place = early.subscribe("message-sent").await?;
+    assert!(without_place.get("epoch").is_none_or(serde_json::Value::is_null), "{without_place}");
+    let mut deaf = Client::connect(&cluster.url(1)).await?;
+    cluster.start_redis()?;
+    let gap = early.receive().await?;
+    assert_eq!(gap.event(), "diffyne.gap", "{gap}");
+    assert!(gap["epoch"].is_string() && gap["offset"].is_u64(), "{gap}");
+    let mut late = Client::connect(&cluster.url(1)).await?;
+    late.subscribe("message-sent").await?;
+    assert!(late.barrier().await?.is_empty() && deaf.barrier().await?.is_empty(), "others are told nothing");
+    announce(&mut sender, 2).await?;
+    assert_eq!(early.receive().await?.number(), Some(2));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_is_full_read_only_or_has_forgotten_its_scripts_counts_as_away() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(2, 1).with_redis())?;

@@ -125,8 +125,15 @@ async fn execute(shard: &Rc<Shard>, command: Command) {
     // The receiver of an answer may be gone; then the answer is dropped.
     match command {
         Command::Deliver(deliveries) => shard.hub.fan_out(&deliveries).await,
-        Command::StartHistory(position, before) => shard.hub.start_history(position, &before),
-        Command::Gap(position) => report_gap(shard, position),
+        Command::StartHistory(position, before) => {
+            shard.hub.start_history(position.clone(), &before);
+            // Who has subscribed by now waited for the position in vain, and got nothing of what was broadcast before it.
+            report_gap(shard, &position);
+        }
+        Command::Gap(position) => {
+            shard.hub.start_history(position.clone(), &[]);
+            report_gap(shard, &position);
+        }
         Command::Drain(per_second) => {
             shard.set_draining();
             let shard = Rc::clone(shard);
@@ -143,10 +150,9 @@ async fn execute(shard: &Rc<Shard>, command: Command) {
     }
 }
 
-/// Tells subscribed clients that broadcasts are missing, and starts the history anew.
-fn report_gap(shard: &Shard, position: Position) {
-    let frame = protocol::gap(&position);
-    shard.hub.start_history(position, &[]);
+/// Tells subscribed clients that broadcasts before a position are missing.
+fn report_gap(shard: &Shard, position: &Position) {
+    let frame = protocol::gap(position);
     for connection in shard.hub.subscribed() {
         shard.hub.push(&connection, frame.clone());
     }
