@@ -4,6 +4,22 @@ use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+/// A metric whose name and labels are constants of the program: they are well-formed, since a test of each program makes
+/// them all.
+#[allow(clippy::expect_used)]
+pub fn made<C>(collector: prometheus::Result<C>) -> C {
+    collector.expect("a metric's name and labels are well-formed")
+}
+
+/// Adds metrics that a part of a program has made for itself.
+pub fn register_all(registry: &Registry, collectors: impl IntoIterator<Item = Box<dyn Collector>>) {
+    for collector in collectors {
+        if let Err(error) = registry.register(collector) {
+            tracing::error!(%error, "a metric was not registered");
+        }
+    }
+}
+
 /// A registry whose metrics share a prefix.
 pub struct Table {
     prefix: &'static str,
@@ -25,9 +41,7 @@ impl Table {
     }
 
     fn register<C: Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> C {
-        // Names and labels are constants of the program, and a test of each program registers them all.
-        #[allow(clippy::expect_used)]
-        let collector = collector.expect("a metric's name and labels are well-formed");
+        let collector = made(collector);
         #[allow(clippy::expect_used)]
         self.registry.register(Box::new(collector.clone())).expect("no metric is registered twice");
         collector

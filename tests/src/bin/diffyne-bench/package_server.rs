@@ -16,18 +16,9 @@ use diffyne_tests::report::Report;
 use crate::arguments::{get, number, plots, programs, save};
 use crate::deployment::Builds;
 use crate::figures::medians;
-use crate::php::php_cpu_seconds;
+use crate::php::{SHIPPED_SETTINGS, php_cpu_seconds};
 
 const CONNECTIONS: usize = 32;
-/// Settings of PHP for the package's server, as the pool has them.
-const INI: [&str; 6] = [
-    "opcache.enable_cli=1",
-    "opcache.revalidate_freq=0",
-    "opcache.file_update_protection=0",
-    "opcache.jit=tracing",
-    "opcache.jit_buffer_size=32M",
-    "memory_limit=512M",
-];
 /// Components: the name, the class as JSON has it, the method and the state.
 const COMPONENTS: [(&str, &str, &str, &str); 2] = [
     ("Counter", r"App\\Diffyne\\Counter", "increment", r#"{"count":1,"label":"a","owner":7}"#),
@@ -177,7 +168,7 @@ fn serve(laravel: &Laravel) -> anyhow::Result<(Process, SocketAddr)> {
     let arguments: Vec<&str> = words.collect();
     let process = Process::start("package-server", &laravel.path(""), &program, |command| {
         command.args(arguments);
-        for setting in INI {
+        for setting in SHIPPED_SETTINGS {
             command.args(["-d", setting]);
         }
         command.arg(Path::new(&laravel.directory).join("artisan")).arg("diffyne:websocket");

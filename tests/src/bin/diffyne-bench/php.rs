@@ -27,20 +27,19 @@ struct Ini {
 /// The pool as it is shipped, beside loops with the same settings; and both without JIT. Builds that are compared may
 /// be shipped with different settings.
 const INIS: [Ini; 2] = [
-    Ini {
-        name: SHIPPED,
-        settings: &[
-            "opcache.enable_cli=1",
-            "opcache.revalidate_freq=0",
-            "opcache.file_update_protection=0",
-            "opcache.jit=tracing",
-            "opcache.jit_buffer_size=32M",
-            "memory_limit=512M",
-        ],
-    },
+    Ini { name: SHIPPED, settings: &SHIPPED_SETTINGS },
     Ini { name: "opcache without JIT", settings: &["opcache.enable_cli=1", "memory_limit=512M"] },
 ];
 const SHIPPED: &str = "as shipped";
+/// Settings of PHP as the pool has them by default.
+pub const SHIPPED_SETTINGS: [&str; 6] = [
+    "opcache.enable_cli=1",
+    "opcache.revalidate_freq=0",
+    "opcache.file_update_protection=0",
+    "opcache.jit=tracing",
+    "opcache.jit_buffer_size=32M",
+    "memory_limit=512M",
+];
 /// The methods of the component that is called, by what they do with the session.
 const METHODS: [(&str, &str); 3] =
     [("touch", "a call that leaves the session alone"), ("read", "one that reads it"), ("write", "one that writes it")];

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use diffyne_shared::metrics::{made, register_all};
 use diffyne_shared::telemetry::{self, LogThrottle};
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -50,40 +51,34 @@ pub(super) struct PoolMetrics {
     pub(super) memory: IntGauge,
 }
 
-// Names and labels are constants, and every test of the pool registers them.
-#[allow(clippy::expect_used)]
-fn valid<C>(collector: prometheus::Result<C>) -> C {
-    collector.expect("a metric's name and labels are well-formed")
-}
-
 impl PoolMetrics {
     pub(super) fn new() -> Self {
         let opts = |name: &str, help: &str| Opts::new(format!("diffyne_worker_php_{name}"), help);
-        let gauge = |name, help| valid(IntGauge::with_opts(opts(name, help)));
+        let gauge = |name, help| made(IntGauge::with_opts(opts(name, help)));
         let wait = HistogramOpts::from(opts("queue_wait_seconds", "How long calls waited for a PHP process"));
         Self {
             ready: gauge("processes_ready", "PHP processes that are ready, the spare one included"),
             slots: gauge("processes_wanted", "PHP processes that may run calls at once"),
             queued: gauge("calls_queued", "Calls that wait for a PHP process"),
-            wait: valid(Histogram::with_opts(wait.buckets(WAIT_BUCKETS.to_vec()))),
-            ended: valid(IntCounterVec::new(
+            wait: made(Histogram::with_opts(wait.buckets(WAIT_BUCKETS.to_vec()))),
+            ended: made(IntCounterVec::new(
                 opts("processes_ended_total", "PHP processes that have ended"),
                 &["reason"],
             )),
-            leftovers: valid(IntCounterVec::new(
+            leftovers: made(IntCounterVec::new(
                 opts("leftovers_total", "Calls whose PHP process was replaced because of what they left behind"),
                 &["kind"],
             )),
             kinds: Arc::default(),
-            start_failures: valid(IntCounter::with_opts(opts(
+            start_failures: made(IntCounter::with_opts(opts(
                 "start_failures_total",
                 "PHP processes that did not start",
             ))),
-            watch_reloads: valid(IntCounter::with_opts(opts(
+            watch_reloads: made(IntCounter::with_opts(opts(
                 "watch_reloads_total",
                 "Times that PHP processes were replaced because files have changed",
             ))),
-            coalesced: valid(IntCounter::with_opts(opts(
+            coalesced: made(IntCounter::with_opts(opts(
                 "calls_coalesced_total",
                 "Calls of shared methods that got the reply of an equal one",
             ))),
@@ -135,11 +130,7 @@ impl PoolMetrics {
             Box::new(self.calls_waiting.clone()),
             Box::new(self.memory.clone()),
         ];
-        for collector in collectors {
-            if let Err(error) = registry.register(collector) {
-                tracing::error!(%error, "a metric of the pool was not registered");
-            }
-        }
+        register_all(registry, collectors);
     }
 }
 

@@ -25,8 +25,8 @@ use crate::call::message::VerifiedCall;
 
 /// Methods that are remembered.
 const METHODS_MAX: usize = 1_000;
-/// How long a reply is given to calls that come later. Whoever knows a broadcast's id in advance gets others a reply that
-/// is at most this old.
+/// How long a reply is given to calls that come after the run. Whoever guesses a broadcast's id and calls before it gets
+/// others a reply that is as old as the run was long, and this.
 const REUSE: Duration = Duration::from_secs(1);
 /// A longer reply is not shared.
 const REPLY_BYTES_MAX: usize = 1 << 20;

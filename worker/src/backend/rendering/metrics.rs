@@ -1,5 +1,6 @@
 //! Counters and gauges of patches that the worker makes for an application.
 
+use diffyne_shared::metrics::{made, register_all};
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
@@ -18,21 +19,15 @@ pub(super) struct TreeMetrics {
     pub(super) entries: IntGauge,
 }
 
-// Names and labels are constants, and every test of the cache makes them.
-#[allow(clippy::expect_used)]
-fn valid<C>(collector: prometheus::Result<C>) -> C {
-    collector.expect("a metric's name and labels are well-formed")
-}
-
 impl TreeMetrics {
     pub(super) fn new() -> Self {
         let opts = |name: &str, help: &str| Opts::new(format!("diffyne_worker_tree_cache_{name}"), help);
-        let counter = |name, help| valid(IntCounter::with_opts(opts(name, help)));
-        let gauge = |name, help| valid(IntGauge::with_opts(opts(name, help)));
+        let counter = |name, help| made(IntCounter::with_opts(opts(name, help)));
+        let gauge = |name, help| made(IntGauge::with_opts(opts(name, help)));
         Self {
             hits: counter("hits_total", "Calls whose client shows HTML that the worker had"),
             misses: counter("misses_total", "Calls for which PHP rendered the component's old state as well"),
-            evicted: valid(IntCounterVec::new(
+            evicted: made(IntCounterVec::new(
                 opts("evicted_total", "Entries of the tree cache that were dropped"),
                 &["reason"],
             )),
@@ -50,9 +45,6 @@ impl TreeMetrics {
             Box::new(self.bytes.clone()),
             Box::new(self.entries.clone()),
         ];
-        for collector in collectors {
-            // Fails only if the name is taken, which is a mistake in the program and breaks its tests.
-            let _ = registry.register(collector);
-        }
+        register_all(registry, collectors);
     }
 }

@@ -25,7 +25,7 @@ use crate::call::message::VerifiedCall;
 use crate::call::{CallError, page_values};
 use crate::vdom::{Moves, Node, Patch, diff_page, parse_page};
 
-/// The label from which the secret of tags is derived.
+/// The label from which the key of tags is derived.
 const PURPOSE: &[u8] = b"diffyne tree cache 1";
 /// Time between two looks for trees that nobody has used.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
@@ -96,19 +96,18 @@ pub(super) struct RenderedComponent<'a> {
 pub(super) struct Rendering {
     maker: PatchMaker,
     trees: TreeCache,
-    metrics: TreeMetrics,
 }
 
 impl Rendering {
     pub(super) fn new(settings: &RenderingSettings, signer: &Signer) -> Arc<Self> {
-        let metrics = TreeMetrics::new();
-        let secret = signer.derived_key(PURPOSE);
-        let trees = TreeCache::new(&secret, settings.tree_cache_bytes, settings.tree_cache_age, metrics.clone());
-        Arc::new(Self { maker: settings.patches, trees, metrics })
+        let mut key = [0; 16];
+        key.copy_from_slice(&signer.derived_key(PURPOSE)[..16]);
+        let (bytes_max, age_max) = (settings.tree_cache_bytes, settings.tree_cache_age);
+        Arc::new(Self { maker: settings.patches, trees: TreeCache::new(key, bytes_max, age_max, TreeMetrics::new()) })
     }
 
     pub(super) fn register_metrics(&self, registry: &Registry) {
-        self.metrics.register(registry);
+        self.trees.register_metrics(registry);
     }
 
     /// What to ask for in a call, and the HTML that its client shows, where it is at hand.

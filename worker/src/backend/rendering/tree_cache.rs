@@ -11,17 +11,14 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac as _};
 use lru::LruCache;
-use sha2::Sha256;
+use prometheus::Registry;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::metrics::TreeMetrics;
 
 /// What an entry takes beside its HTML, about: key, links, table and reference counts.
 const ENTRY_BYTES: usize = 160;
-/// The label from which the key of tags is derived.
-const PURPOSE: &[u8] = b"diffyne tree tags 1";
 /// Between the state's md5 and the tag, in a fingerprint.
 const SEPARATOR: char = '.';
 
@@ -65,14 +62,8 @@ pub(super) struct TreeCache {
 }
 
 impl TreeCache {
-    /// An empty cache. `secret` is known to all workers of the application, and to no client.
-    pub(super) fn new(secret: &[u8], bytes_max: usize, age_max: Duration, metrics: TreeMetrics) -> Self {
-        let mut key = [0; 16];
-        // An HMAC takes keys of any length.
-        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) {
-            mac.update(PURPOSE);
-            key.copy_from_slice(&mac.finalize().into_bytes()[..16]);
-        }
+    /// An empty cache. The key of tags is known to all workers of the application, and to no client.
+    pub(super) fn new(key: [u8; 16], bytes_max: usize, age_max: Duration, metrics: TreeMetrics) -> Self {
         let entries = Mutex::new(Entries { by_tag: LruCache::unbounded(), bytes: 0 });
         Self { key, entries, bytes_max, age_max, metrics }
     }
@@ -123,6 +114,10 @@ impl TreeCache {
         self.metrics.entries.set(entries.by_tag.len() as i64);
     }
 
+    pub(super) fn register_metrics(&self, registry: &Registry) {
+        self.metrics.register(registry);
+    }
+
     /// Drops what was not used for too long, where no call does.
     pub(super) fn sweep(&self) {
         self.evict(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
@@ -135,7 +130,7 @@ mod tests {
     use super::*;
 
     fn cache(bytes_max: usize, age_max: Duration) -> TreeCache {
-        TreeCache::new(b"secret", bytes_max, age_max, TreeMetrics::new())
+        TreeCache::new([7; 16], bytes_max, age_max, TreeMetrics::new())
     }
 
     fn bytes(cache: &TreeCache) -> usize {
@@ -160,9 +155,9 @@ mod tests {
     #[test]
     fn workers_of_one_application_give_the_same_tags_and_others_do_not() {
         let tag =
-            |secret: &[u8]| TreeCache::new(secret, 1 << 20, Duration::MAX, TreeMetrics::new()).put("<p>1</p>".into());
-        assert_eq!(tag(b"one"), tag(b"one"));
-        assert_ne!(tag(b"one"), tag(b"other"));
+            |key: u8| TreeCache::new([key; 16], 1 << 20, Duration::MAX, TreeMetrics::new()).put("<p>1</p>".into());
+        assert_eq!(tag(1), tag(1));
+        assert_ne!(tag(1), tag(2));
     }
 
     #[test]
