@@ -185,6 +185,34 @@ async fn subscribers_are_told_when_redis_was_emptied() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is published after Redis was emptied, and before a gateway has seen that, is in the new history.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_emptied_redis_holds_by_then_is_delivered_after_the_gap() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(2, 1).with_redis())?;
+    let mut clients = [Client::connect(&cluster.url(0)).await?, Client::connect(&cluster.url(1)).await?];
+    for client in &mut clients {
+        client.subscribe("message-sent").await?;
+    }
+    let mut sender = Client::connect(&cluster.url(0)).await?;
+    announce(&mut sender, 1).await?;
+    let client = deadpool_redis::redis::Client::open(cluster.redis_url())?;
+    let mut redis = client.get_multiplexed_async_connection().await?;
+    let mut emptied = deadpool_redis::redis::pipe();
+    emptied.atomic().cmd("FLUSHALL");
+    for number in [2, 3] {
+        let item = serde_json::json!({"name": "message-sent", "params": [{"n": number}]}).to_string();
+        emptied.cmd("RPUSH").arg("{diffyne}:ingress").arg(item);
+    }
+    emptied.query_async::<()>(&mut redis).await?;
+    for client in &mut clients {
+        assert_eq!(client.receive().await?.number(), Some(1));
+        let gap = client.receive().await?;
+        assert_eq!(gap.event(), "diffyne.gap", "{gap}");
+        assert_eq!((client.receive().await?.number(), client.receive().await?.number()), (Some(2), Some(3)));
+    }
+    Ok(())
+}
+
 /// A gateway that starts while Redis is away serves its clients without a place in the history. What others broadcast
 /// until it has one is nowhere delivered to them.
 #[tokio::test(flavor = "multi_thread")]

@@ -86,8 +86,8 @@ impl Group {
         let mut status = self.status.get();
         change(&mut status);
         let here = if self.plan.subscribes { status.listening } else { status.connected };
-        if here == self.plan.clients && status.complete_at_us == 0 {
-            status.complete_at_us = now_us();
+        if here == self.plan.clients && status.complete_at_us.is_none() {
+            status.complete_at_us = Some(now_us());
         }
         self.status.set(status);
     }

@@ -78,20 +78,23 @@ pub struct Status {
     /// Of these, those that were refused.
     pub refused: u64,
     /// When the last client of all was connected, and subscribed if they do; in microseconds of the system's clock.
-    pub complete_at_us: u64,
+    /// `None` as long as one is missing.
+    pub complete_at_us: Option<u64>,
 }
 
 impl Status {
     /// Adds another process's.
-    fn add(&mut self, other: &Self) {
-        self.connected += other.connected;
-        self.listening += other.listening;
-        self.have += other.have;
-        self.last_at_us = self.last_at_us.max(other.last_at_us);
-        self.informed += other.informed;
-        self.tries += other.tries;
-        self.refused += other.refused;
-        self.complete_at_us = self.complete_at_us.max(other.complete_at_us);
+    fn add(self, other: Self) -> Self {
+        Self {
+            connected: self.connected + other.connected,
+            listening: self.listening + other.listening,
+            have: self.have + other.have,
+            last_at_us: self.last_at_us.max(other.last_at_us),
+            informed: self.informed + other.informed,
+            tries: self.tries + other.tries,
+            refused: self.refused + other.refused,
+            complete_at_us: self.complete_at_us.zip(other.complete_at_us).map(|(one, another)| one.max(another)),
+        }
     }
 }
 
@@ -184,6 +187,14 @@ pub fn now_us() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crowd_is_complete_when_all_of_its_processes_are() {
+        let at = |complete_at_us| Status { complete_at_us, ..Status::default() };
+        assert_eq!(at(Some(7)).add(at(None)).complete_at_us, None);
+        assert_eq!(at(None).add(at(Some(7))).complete_at_us, None);
+        assert_eq!(at(Some(9)).add(at(Some(7))).complete_at_us, Some(9));
+    }
 
     #[test]
     fn quantiles_of_counted_milliseconds() {

@@ -109,11 +109,12 @@ impl Crowd {
         for member in &mut self.members {
             member.send(Order::Status(number)).await?;
         }
-        let mut all = Status::default();
+        let mut all: Option<Status> = None;
         for member in &mut self.members {
-            all.add(&member.answer().await?);
+            let one = member.answer().await?;
+            all = Some(all.map_or(one, |others| others.add(one)));
         }
-        Ok(all)
+        all.context("a crowd without a process")
     }
 
     /// Waits until the status, with the clients that have this number, is as wanted.

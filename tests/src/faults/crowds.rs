@@ -91,7 +91,7 @@ pub async fn ten_thousand_drop(scale: Scale, seed: u64) -> anyhow::Result<Report
     let cut = Cut { every: Duration::from_secs(cut.0), away: Duration::from_secs(cut.1) };
     let mut crowd = Crowd::start(&plan(&cluster, clients, cut, seed), 1)?;
     crowd.connect().await?;
-    crowd.wait("all have subscribed", PATIENCE, 0, |status| status.complete_at_us > 0).await?;
+    crowd.wait("all have subscribed", PATIENCE, 0, |status| status.complete_at_us.is_some()).await?;
     let mut tick = tokio::time::interval(every);
     for number in 0..count {
         tick.tick().await;
@@ -132,7 +132,7 @@ pub async fn fifty_thousand_drop(scale: Scale, seed: u64) -> anyhow::Result<Repo
     };
     let mut crowd = Crowd::start(&plan(&cluster, clients, cut, seed), processes)?;
     crowd.connect().await?;
-    crowd.wait("all have subscribed", PATIENCE, 0, |status| status.complete_at_us > 0).await?;
+    crowd.wait("all have subscribed", PATIENCE, 0, |status| status.complete_at_us.is_some()).await?;
     let killed = schedule.run(&mut cluster, &mut crowd).await?;
     let last = schedule.count - 1;
     crowd.wait("everybody has the last one", PATIENCE, last, |status| status.have == clients).await?;

@@ -331,20 +331,27 @@ impl World {
         let there = self.redis.memory.head();
         match self.gateways[at].tracker.check_head(&there) {
             Continuity::Next | Continuity::Duplicate => {}
-            Continuity::NewEpoch => self.gateways[at].jump(there),
+            Continuity::NewEpoch => self.enter_epoch(at, &there),
             Continuity::Diverged => self.renew(at),
-            Continuity::Missing => {
-                let from = self.gateways[at].tracker.head().map_or(0, |head| head.offset);
-                for offset in from + 1..=there.offset {
-                    let (memory, gateway) = (&self.redis.memory, &mut self.gateways[at]);
-                    let (id, prev) = (memory.log[offset as usize - 1].clone(), memory.prev(offset));
-                    let position = Position { epoch: there.epoch.clone(), offset };
-                    if gateway.tracker.check(&position, &id, &prev) != Continuity::Next {
-                        return self.renew(at);
-                    }
-                    gateway.deliver(at, &id, position);
-                }
+            Continuity::Missing => self.close_gap(at, &there),
+        }
+    }
+
+    fn enter_epoch(&mut self, at: usize, there: &Head) {
+        self.gateways[at].jump(Head { epoch: there.epoch.clone(), offset: 0, last: String::new() });
+        self.close_gap(at, there);
+    }
+
+    fn close_gap(&mut self, at: usize, there: &Head) {
+        let from = self.gateways[at].tracker.head().map_or(0, |head| head.offset);
+        for offset in from + 1..=there.offset {
+            let (memory, gateway) = (&self.redis.memory, &mut self.gateways[at]);
+            let (id, prev) = (memory.log[offset as usize - 1].clone(), memory.prev(offset));
+            let position = Position { epoch: there.epoch.clone(), offset };
+            if gateway.tracker.check(&position, &id, &prev) != Continuity::Next {
+                return self.renew(at);
             }
+            gateway.deliver(at, &id, position);
         }
     }
 
@@ -352,7 +359,7 @@ impl World {
         let old = self.gateways[at].tracker.head().map(|head| head.epoch.clone()).unwrap_or_default();
         self.redis.renew(&old);
         let there = self.redis.memory.head();
-        self.gateways[at].jump(there);
+        self.enter_epoch(at, &there);
     }
 
     fn fail_over(&mut self, calls: usize) {

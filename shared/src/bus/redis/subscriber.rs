@@ -158,8 +158,7 @@ impl Subscriber {
                 if tracker.head().is_none() {
                     return self.start(commands, tracker, there).await;
                 }
-                self.jump(tracker, there, true).await;
-                Ok(())
+                self.enter_epoch(commands, tracker, there).await
             }
             Continuity::Diverged => self.renew_epoch(commands, tracker).await,
             Continuity::Missing => {
@@ -215,6 +214,32 @@ impl Subscriber {
         Ok(history.into())
     }
 
+    /// Goes on in another epoch, with all that its history still holds. Clients learn that they missed something before.
+    async fn enter_epoch(
+        &self,
+        commands: &mut MultiplexedConnection,
+        tracker: &mut Tracker,
+        there: Head,
+    ) -> Result<(), RedisError> {
+        let first = self.before_oldest(commands, &there).await?;
+        let is_behind = first.offset < there.offset;
+        self.jump(tracker, first, true).await;
+        if is_behind { self.close_gap(commands, tracker, there).await } else { Ok(()) }
+    }
+
+    /// The place before the oldest entry of the stream: the head, if there is none that can be delivered.
+    async fn before_oldest(&self, commands: &mut MultiplexedConnection, there: &Head) -> Result<Head, RedisError> {
+        let mut range = redis::cmd("XRANGE");
+        range.arg(self.context.keys.stream()).arg("-").arg("+").arg("COUNT").arg(1);
+        let range: StreamRangeReply = range.query_async(commands).await?;
+        let oldest = range.ids.first().and_then(|entry| self.read_entry(entry, &there.epoch));
+        let before = oldest.and_then(|(broadcast, prev)| {
+            let offset = broadcast.position?.offset.checked_sub(1)?;
+            Some(Head { epoch: Arc::clone(&there.epoch), offset, last: prev })
+        });
+        Ok(before.filter(|before| before.offset < there.offset).unwrap_or_else(|| there.clone()))
+    }
+
     /// Delivers what the stream has after our head.
     async fn close_gap(
         &self,
@@ -246,7 +271,7 @@ impl Subscriber {
                         self.jump(tracker, there, true).await;
                         return Ok(());
                     }
-                    Continuity::Diverged => return self.renew_epoch(commands, tracker).await,
+                    Continuity::Diverged => return Box::pin(self.renew_epoch(commands, tracker)).await,
                 }
             }
             if tracker.head().is_none_or(|now| now.offset == here.offset) {
@@ -279,8 +304,7 @@ impl Subscriber {
         call.arg(&*old).arg(format!("{:016x}", random_bits())).arg(self.context.keys.events());
         call.invoke_async::<i64>(commands).await?;
         let there = self.head(commands).await?;
-        self.jump(tracker, there, true).await;
-        Ok(())
+        self.enter_epoch(commands, tracker, there).await
     }
 
     async fn head(&self, commands: &mut MultiplexedConnection) -> Result<Head, RedisError> {

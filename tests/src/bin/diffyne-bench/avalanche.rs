@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{ArgMatches, Command};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::crowd::process::Crowd;
@@ -84,7 +85,7 @@ async fn round(name: &str, programs: Option<&Path>, clients: usize, gateways: us
     let meanwhile = callers.quantiles();
     let cpu = cpu_seconds(&cluster)? - cpu_before;
     callers.stop().await?;
-    let took = Duration::from_micros(status.complete_at_us.saturating_sub(started_us));
+    let took = Duration::from_micros(status.complete_at_us.context("a client is missing")?.saturating_sub(started_us));
     println!(
         "{name:<5} {:>9.2} s {:>8} {:>8} {:>15.0} us {:>17.1?} {:>10.1?} {:>8.1?}",
         took.as_secs_f64(),

@@ -100,7 +100,7 @@ async fn run(programs: Option<&Path>, connections: usize, processes: usize) -> a
     let started_us = now_us();
     crowd.connect().await?;
     let status = crowd.wait("all are connected", LIMIT, 0, |status| status.connected == connections).await?;
-    let seconds = status.complete_at_us.saturating_sub(started_us) as f64 / 1e6;
+    let seconds = status.complete_at_us.context("a client is missing")?.saturating_sub(started_us) as f64 / 1e6;
     let each = |bytes: f64| bytes / connections as f64;
     let cpu_us_each = each((cpu_seconds(&cluster)? - cpu_before) * 1e6);
     let cpu_idle = cpu_seconds(&cluster)?;
