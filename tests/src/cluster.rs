@@ -173,7 +173,10 @@ impl Cluster {
         let port = self.redis_port.to_string();
         let directory = self.directory.path().to_owned();
         let redis = Process::start("redis", &directory, &PathBuf::from("redis-server"), |command| {
-            command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
+            // What is written to the file survives a kill. With the default, `everysec`, Redis puts off the write while
+            // the disk is busy.
+            command.args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]);
+            command.args(["--appendonly", "yes", "--appendfsync", "no"]);
             command.arg("--dir").arg(&directory);
         })?;
         wait_for_port(self.redis_port)?;

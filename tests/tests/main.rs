@@ -25,6 +25,7 @@ mod lazy_mounts;
 mod linear;
 mod locked_pages;
 mod locked_values;
+mod looks;
 mod operations;
 mod other_tabs;
 mod page_values;

@@ -30,7 +30,7 @@ impl DemoPages {
     async fn demo(&self) -> Page {
         let source = format!("{}/client.js", self.prefix);
         let script = Script { source: &source, socket: Some(&self.socket), endpoint: Some(&self.prefix), ajax: None };
-        let mut html = PAGE.replace("{{ script }}", &script_tag(&script));
+        let mut html = PAGE.replace("{{ style }}", demo::STYLE).replace("{{ script }}", &script_tag(&script));
         let page = page::Page::new(&self.engine, ClientInfo::default(), "");
         for (mark, class) in [("{{ counter }}", demo::COUNTER), ("{{ chat }}", demo::CHAT_ROOM)] {
             let component = page.component(class, serde_json::Value::Null).await;
