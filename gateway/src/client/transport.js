@@ -5,7 +5,7 @@
 
 import { Socket } from './socket.js';
 import { kept, print } from './numbers.js';
-import { isFollowed, parseJson } from './page.js';
+import { csrfToken, isFollowed, parseJson } from './page.js';
 import { signed } from './signature.js';
 
 const ANSWER_MS = 30_000;
@@ -60,6 +60,11 @@ export class Transport {
   // kind: call, update or mount; original: the component's state as the server has sent it. The answer, or a CallError.
   // Numbers of the state and the parameters go back as they came; `exact` says so. What is over the socket's limit goes
   // by AJAX.
+  /**
+   * @param {'call' | 'update' | 'mount'} kind
+   * @param {any} message
+   * @param {{ajax?: boolean, original?: object}} options
+   */
   async send(kind, message, { ajax = false, original } = {}) {
     const data = { ...message, ...signed(message, original), exact: true };
     const state = kept(original);
@@ -173,6 +178,7 @@ export class Transport {
     return epoch === undefined ? null : { epoch, offset };
   }
 
+  /** @param {{epoch?: string, offset?: number}} position */
   #moveOn({ epoch, offset }) {
     if (this.#position && offset > this.#position.offset && (epoch ?? this.#position.epoch) === this.#position.epoch) {
       this.#position.offset = offset;
@@ -230,7 +236,7 @@ export class Transport {
   async #byAjax(kind, text) {
     const headers = { 'Content-Type': 'application/json', Accept: 'application/json', 'X-Requested-With': 'XMLHttpRequest' };
     if (this.#clientId) headers['X-Diffyne-Client-Id'] = this.#clientId;
-    const csrf = document.querySelector('meta[name="csrf-token"]')?.content;
+    const csrf = csrfToken();
     if (csrf) headers['X-CSRF-TOKEN'] = csrf;
     const url = `${this.#endpoint}/${kind === 'mount' ? 'lazy' : 'update'}`;
     const credentials = new URL(url, location.href).origin === location.origin ? 'same-origin' : 'include';
