@@ -203,6 +203,7 @@ impl Cluster {
 
     /// Starts a worker again, under its old name and at its old place.
     pub fn restart_worker(&mut self, index: usize) -> anyhow::Result<()> {
+        self.workers[index].process.end();
         let node = self.start_worker_at(self.workers[index].port, self.workers[index].admin)?;
         self.workers[index] = node;
         Ok(())
@@ -244,6 +245,7 @@ impl Cluster {
 
     /// Starts a gateway again, under its old name and at its old place.
     pub fn restart_gateway(&mut self, index: usize) -> anyhow::Result<()> {
+        self.gateways[index].process.end();
         let node = self.start_gateway_at(self.gateways[index].port, self.gateways[index].admin)?;
         self.gateways[index] = node;
         Ok(())

@@ -1,6 +1,5 @@
 //! What a page may choose when it mounts a lazy component: what its server has written into the page, and what clients
 //! may change anyway. Nothing that is locked, hidden or computed, and nothing that is no property of the state.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use arc_swap::ArcSwap;
 use diffyne_tests::client::Client;

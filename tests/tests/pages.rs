@@ -1,6 +1,5 @@
 //! Pages whose connection fails, is refused, or is not wanted; with our client, and with companion.js beside a script
 //! that has the surface of diffyne.js (and beside the real one, when `DIFFYNE_JS` says where it is).
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use anyhow::Context as _;
 use diffyne_shared::signing::LockedValues;

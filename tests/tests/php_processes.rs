@@ -1,5 +1,4 @@
 //! The PHP processes of a worker: when they start, end, grow in number and are replaced, and that no call is lost then.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -120,13 +119,13 @@ async fn while_calls_wait_each_process_keeps_to_a_core_of_its_own() -> anyhow::R
 const SLOWEST_CALL: Duration = Duration::from_millis(1500);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_calls_exit_a_hundred_times_slows_nobody() -> anyhow::Result<()> {
+async fn a_user_who_calls_exit_again_and_again_slows_nobody() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let cluster = Cluster::start(laravel.shape(1, 2))?;
     let url = cluster.url(0);
     let vandal = tokio::spawn(async move {
         let mut client = Client::connect(&url).await?;
-        for _ in 0..100 {
+        for _ in 0..40 {
             assert_server_error(&call_probe(&mut client, "end", json!(["exit"])).await?);
         }
         anyhow::Ok(())
@@ -148,7 +147,7 @@ async fn a_user_who_calls_exit_a_hundred_times_slows_nobody() -> anyhow::Result<
     }
     vandal.await??;
     println!("{calls} calls, the slowest took {slowest:?}, the slowest start {slowest_start:?}");
-    assert!(calls > 50, "only {calls} calls");
+    assert!(calls > 20, "only {calls} calls");
     // A call waits for the start of one process, and that start shares its core with the next and with other work.
     let allowed = SLOWEST_CALL.max(8 * slowest_start);
     assert!(slowest < allowed, "{calls} calls, the slowest took {slowest:?}, {allowed:?} is allowed");
