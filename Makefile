@@ -44,7 +44,7 @@ build: ## The programs, optimised, in target/release
 test: ## Everything: lints, unit and doc tests, Autobahn, end-to-end on real processes; says what each part takes
 	tests/run.sh
 
-lint: tools ## Format, clippy, docs, scripts, PHP, nginx, dependencies (tests/lint.sh --help)
+lint: tools ## Format, clippy, docs, shell, PHP, page scripts, nginx, dependencies (tests/lint.sh --help)
 	tests/lint.sh
 
 fmt: ## Format the code

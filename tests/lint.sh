@@ -9,6 +9,7 @@ usage: lint.sh [CHECK...]        default: all, in this order
 
   shell         shellcheck on every script
   php           syntax and style (tests/phpcs.xml) of the PHP that is shipped
+  js            ESLint and TypeScript on the page's scripts
   nginx         nginx -t on the sites in nginx/
   supervisor    supervisor reads deploy/supervisor
   dependencies  cargo-shear: none is unused; cargo-deny: bans, licences and sources (deny.toml)
@@ -35,6 +36,8 @@ php() {
   done < <(php_files)
   php_files | xargs phpcs -q -s --standard=tests/phpcs.xml
 }
+
+js() { npm --prefix gateway/src/client run --silent lint; }
 
 nginx() {
   local folder site
@@ -84,10 +87,10 @@ clippy() { cargo clippy --workspace --all-targets -- -D warnings; }
 docs() { RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items; }
 
 case "${1-}" in -h | --help) usage; exit 0 ;; esac
-[ $# -gt 0 ] || set -- shell php nginx supervisor dependencies format clippy docs
+[ $# -gt 0 ] || set -- shell php js nginx supervisor dependencies format clippy docs
 for check in "$@"; do
   case "$check" in
-    shell | php | nginx | supervisor | dependencies | format | clippy | docs) ;;
+    shell | php | js | nginx | supervisor | dependencies | format | clippy | docs) ;;
     *) usage >&2; exit 2 ;;
   esac
   echo "lint: $check"

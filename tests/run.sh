@@ -55,6 +55,13 @@ nextest() { # FILTER
   count cargo nextest run --workspace --no-fail-fast -E "$1"
 }
 
+# The page's scripts on a DOM. Node's summary counts, in its own words.
+scripts() {
+  npm --prefix gateway/src/client test --silent 2>&1 | tee "$log"
+  counted=$(awk '$1 == "ℹ" && $2 == "pass" { sum += $3 } END { print sum + 0 }' "$log")
+  [ "$counted" -gt 0 ] || { echo "no test of the scripts ran" >&2; return 1; }
+}
+
 autobahn() {
   tests/conformance.sh
   counted=$(python3 -c '
@@ -69,7 +76,8 @@ end_to_end() {
 }
 
 part tools "what the tests need of this machine" tests/tools.sh
-part files "scripts, PHP, nginx, supervisor, dependencies, format" tests/lint.sh shell php nginx supervisor dependencies format
+part files "shell, PHP, the page's scripts, nginx, supervisor, dependencies, format" tests/lint.sh shell php js nginx supervisor dependencies format
+part scripts "the page's scripts on a DOM" scripts
 part build "the programs and the tests, from the sources" build
 part structure "circles of files, and ARCHITECTURE.md's invariants" nextest 'binary(structure)'
 part unit "what needs no process" nextest 'not package(diffyne-tests)'

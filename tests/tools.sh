@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks: Debian packages, cargo's tools, and a Laravel. Says what it does;
+# Installs what the tests need and this machine lacks: Debian packages, npm's, cargo's tools, and a Laravel. Says what it does;
 # silent when everything is there.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -10,7 +10,8 @@ redis-server redis-server      redis-cli redis-tools    nginx nginx             
 prometheus prometheus          promtool prometheus      curl curl                cc gcc
 setpriv util-linux             python3 python3          bc bc                    openssl openssl
 systemd-analyze systemd        shellcheck shellcheck    php php-cli              phpcs php-codesniffer
-supervisord supervisor         pip3 python3-pip         mariadbd mariadb-server'
+supervisord supervisor         pip3 python3-pip         mariadbd mariadb-server
+node nodejs                    npm npm'
 
 debian() {
   local command package missing=() sudo=
@@ -61,7 +62,17 @@ laravel() {
   ./laravel-chroot.sh "$root" >/dev/null 2>"$root.log" || { tail -n 20 "$root.log" >&2; exit 1; }
 }
 
+# What the page's scripts are checked with, from npm, as their lock file says.
+scripts() {
+  local folder=../gateway/src/client
+  cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed-lock.json" && return 0
+  echo "tools: installing what checks the page's scripts, from npm"
+  npm --prefix "$folder" ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null
+  cp "$folder/package-lock.json" "$folder/node_modules/.installed-lock.json"
+}
+
 debian
+scripts
 cargo_tool cargo-nextest 0.9.148 76d7faec7ba7e1f15f888268761bb1449309b1eb801ec5cbe9c04a5685f42968
 cargo_tool cargo-deny 0.20.2 ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
 cargo_tool cargo-shear 1.14.0 d31183d0ee4d3643b7313a4527c6092138bff60b3a1fd35c833a32ed61751ce6

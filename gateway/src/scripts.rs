@@ -15,23 +15,58 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The scripts by file name. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 14] = [
+/// The scripts by path. Each imports only scripts before it.
+const SCRIPTS: [(&str, &str); 24] = [
     ("backoff.js", include_str!("client/backoff.js")),
     ("numbers.js", include_str!("client/numbers.js")),
     ("socket.js", include_str!("client/socket.js")),
     ("signature.js", include_str!("client/signature.js")),
     ("queue.js", include_str!("client/queue.js")),
+    ("hooks.js", include_str!("client/hooks.js")),
     ("typing.js", include_str!("client/typing.js")),
     ("page.js", include_str!("client/page.js")),
     ("release.js", include_str!("client/release.js")),
     ("transport.js", include_str!("client/transport.js")),
     ("patches.js", include_str!("client/patches.js")),
-    ("feedback.js", include_str!("client/feedback.js")),
     ("upload.js", include_str!("client/upload.js")),
     ("companion.js", include_str!("client/companion.js")),
+    ("action.js", include_str!("client/action.js")),
+    ("address.js", include_str!("client/address.js")),
+    ("models.js", include_str!("client/models.js")),
+    ("components.js", include_str!("client/components.js")),
+    ("directives/error.js", include_str!("client/directives/error.js")),
+    ("directives/events.js", include_str!("client/directives/events.js")),
+    ("directives/loading.js", include_str!("client/directives/loading.js")),
+    ("directives/model.js", include_str!("client/directives/model.js")),
+    ("directives/poll.js", include_str!("client/directives/poll.js")),
+    ("calls.js", include_str!("client/calls.js")),
     ("client.js", include_str!("client/diffyne-client.js")),
 ];
+
+/// Returns how a script in a folder (at most one deep) spells an import of another script.
+fn import_of(folder: &str, path: &str) -> String {
+    match path.split_once('/') {
+        Some((other, file)) if other == folder => format!("'./{file}'"),
+        _ if folder.is_empty() => format!("'./{path}'"),
+        _ => format!("'../{path}'"),
+    }
+}
+
+/// Leaves out lines that are nothing but a comment: browsers load them for nothing. Comments about types go with them.
+fn without_comments(source: &str) -> String {
+    let mut code = String::with_capacity(source.len());
+    let mut is_comment = false;
+    for line in source.lines() {
+        let text = line.trim();
+        is_comment = is_comment || text.starts_with("/**");
+        if !is_comment && !text.is_empty() && !text.starts_with("//") {
+            code.push_str(line);
+            code.push('\n');
+        }
+        is_comment = is_comment && !text.ends_with("*/");
+    }
+    code
+}
 
 fn hash(body: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
@@ -58,21 +93,28 @@ pub struct Scripts {
 impl Scripts {
     /// Loads all scripts for this prefix. Their release is this one, or the hash of all scripts.
     pub fn new(prefix: &str, release: Option<&str>) -> Self {
-        let all = || hash(SCRIPTS.map(|(_, source)| source).concat().as_bytes());
+        let all = || hash(SCRIPTS.map(|(_, source)| without_comments(source)).concat().as_bytes());
         let release = release.map_or_else(all, str::to_owned);
         let mut scripts = Self { release, pages: HashMap::new(), hashed: HashMap::new() };
         for (name, source) in SCRIPTS {
-            let mut source = source.replace(RELEASE_MARK, &scripts.release);
-            for (other, hashed) in &scripts.hashed {
-                source = source.replace(&format!("'./{other}'"), &format!("'./{hashed}'"));
-            }
-            let page = page(JAVASCRIPT, source);
+            let source = without_comments(source).replace(RELEASE_MARK, &scripts.release);
+            let page = page(JAVASCRIPT, scripts.link(name, &source));
             let hashed = format!("{}.{}.js", name.trim_end_matches(".js"), page.etag.trim_matches('"'));
             scripts.pages.insert(format!("{prefix}/{hashed}"), Page { cache: CachePolicy::Immutable, ..page.clone() });
             scripts.pages.insert(format!("{prefix}/{name}"), page);
             scripts.hashed.insert(name, hashed);
         }
         scripts
+    }
+
+    /// Makes a script import the others by the names that contain their hashes.
+    fn link(&self, name: &str, source: &str) -> String {
+        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let mut source = source.to_owned();
+        for (other, hashed) in &self.hashed {
+            source = source.replace(&import_of(folder, other), &import_of(folder, hashed));
+        }
+        source
     }
 
     /// Returns the script at a path. A path with the hash of another release, as happens during a deploy, gets this
@@ -124,6 +166,11 @@ impl Pages for ScriptPages {
 mod tests {
     use super::*;
 
+    fn imports(text: &str) -> impl Iterator<Item = &str> {
+        let quoted = text.split("from '").skip(1).chain(text.split("import('").skip(1));
+        quoted.filter_map(|rest| rest.split('\'').next())
+    }
+
     #[test]
     fn scripts_import_each_other_by_content_hash() {
         let scripts = Scripts::new("/_diffyne", None);
@@ -143,13 +190,44 @@ mod tests {
                 "another release's name is not kept"
             );
             let text = std::str::from_utf8(&plain.body).unwrap();
-            for imported in text.split("from './").skip(1).filter_map(|rest| rest.split('\'').next()) {
-                assert!(
-                    scripts
-                        .at(&format!("/_diffyne/{imported}"))
-                        .is_some_and(|page| page.cache == CachePolicy::Immutable)
-                );
+            let folder = name.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+            for imported in imports(text) {
+                let path = match imported.strip_prefix("../") {
+                    Some(path) => path.to_owned(),
+                    None => format!("{folder}{}", imported.trim_start_matches("./")),
+                };
+                let page = scripts.at(&format!("/_diffyne/{path}"));
+                assert!(page.is_some_and(|page| page.cache == CachePolicy::Immutable), "{name} imports {imported}");
             }
+        }
+    }
+
+    #[test]
+    fn every_script_is_served() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/client");
+        let mut found = Vec::new();
+        for part in ["", "directives/"] {
+            for entry in std::fs::read_dir(folder.join(part)).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                if name.ends_with(".js") && !name.ends_with(".config.js") {
+                    found.push(format!("{part}{}", name.trim_start_matches("diffyne-")));
+                }
+            }
+        }
+        found.sort();
+        let mut served = SCRIPTS.map(|(name, _)| name.to_owned());
+        served.sort();
+        assert_eq!(found, served);
+    }
+
+    #[test]
+    fn comments_are_not_served_and_code_is_as_it_was() {
+        let source =
+            "// A comment.\n/** @type {string} */\nconst a = 'http://b'; // kept\n\n/**\n * More.\n */\n  f();\n";
+        assert_eq!(without_comments(source), "const a = 'http://b'; // kept\n  f();\n");
+        for (name, source) in SCRIPTS {
+            // Lines in the middle of a text might look like comments.
+            assert!(source.lines().all(|line| line.matches('`').count() % 2 == 0), "{name} has a text over many lines");
         }
     }
 }

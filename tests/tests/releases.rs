@@ -1,6 +1,5 @@
 //! Pages that survive a deploy: one of an older release is told by its first answer, and offers to load again, or does
 //! it when nothing is typed.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::application::{Application, Script};
 use diffyne_tests::browser::{Browser, Tab};

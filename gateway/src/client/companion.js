@@ -31,6 +31,7 @@ function attach(diffyne) {
   const causes = new WeakMap(); // by event object
   const lazy = new Map(); // by component id: what a lazy component came with
   let cause = null; // of the calls that are being made right now
+  /** @type {(params: any[]) => void} */
   let keepTheir = () => {}; // notes which numbers of their parameters to keep
   const states = new Map(); // by component id: what to keep of the state that the server has sent last
 
@@ -62,8 +63,8 @@ function attach(diffyne) {
     const job = queues.running(componentId);
     const data = job?.cause ? { ...payload, cause: job.cause } : payload;
     if (component) keep(component.serverState, stateNode(componentId, component.element));
-    const options = { ...byAjax(component?.element), original: component?.serverState };
-    const response = await transport.send(payload.type === 'update' ? 'update' : 'call', data, options);
+    const how = { ...byAjax(component?.element), original: component?.serverState };
+    const response = await transport.send(payload.type === 'update' ? 'update' : 'call', data, how);
     sortEvents(response, job?.cause);
     if (response.c) {
       states.set(componentId, kept(response.c.st));

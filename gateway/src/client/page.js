@@ -3,7 +3,7 @@
 import { read } from './numbers.js';
 import { isTyping } from './typing.js';
 
-const WRAPPER = '[data-diffyne-component]';
+export const WRAPPER = '[data-diffyne-component]';
 
 export const parseJson = (text, otherwise) => {
   try {
@@ -56,6 +56,9 @@ export function socketUrl(address) {
   return url.href;
 }
 
+// Laravel's token against forged requests, where the page has one.
+export const csrfToken = () => document.querySelector('meta[name="csrf-token"]')?.getAttribute('content');
+
 // The script tag that loaded a module.
 export const scriptTag = (url) => [...document.scripts].find(({ src }) => src === url);
 
@@ -71,6 +74,7 @@ export const namesIn = (list) => new Set((list ?? '').split(',').map((name) => n
 
 // Tells what the page's components listen to, now and whenever components come or go.
 // `more(element)` gives listeners that are not in its attributes.
+/** @param {(element: Element) => object} more */
 export function watchListeners(tell, more = () => ({})) {
   const look = () => {
     scheduled = false;
@@ -92,6 +96,11 @@ export function watchListeners(tell, more = () => ({})) {
   new MutationObserver(schedule).observe(document.documentElement, changes);
   look();
 }
+
+// What has a directive, with any modifiers: [{element, name}], `name` being the attribute's.
+export const withAttribute = (root, start) =>
+  [...root.querySelectorAll('*')].flatMap((element) =>
+    [...element.attributes].filter(({ name }) => name === start || name.startsWith(`${start}.`)).map(({ name }) => ({ element, name })));
 
 let refreshing = null;
 

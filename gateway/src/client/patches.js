@@ -47,7 +47,7 @@ function applyOne(root, { t, p, d }) {
 function move(parent, from, to) {
   const children = childrenOf(parent);
   if (children[from] === children[to]) return;
-  const focused = document.activeElement;
+  const focused = /** @type {HTMLElement} */ (document.activeElement);
   const hadFocus = children[from].contains(focused);
   parent.insertBefore(children[from], children[to] ?? null);
   // A browser takes the focus from what is moved.
@@ -91,7 +91,7 @@ function setAttribute(element, name, value) {
     // A name as @click has, which only HTML may spell in older browsers. It has no space, slash, = or >.
     const template = document.createElement('template');
     template.innerHTML = `<i ${name}>`;
-    const attribute = template.content.firstChild.attributes[0].cloneNode();
+    const attribute = /** @type {Attr} */ (template.content.firstElementChild.attributes[0].cloneNode());
     attribute.value = value;
     element.setAttributeNode(attribute);
   }
@@ -102,7 +102,7 @@ function build({ t, a = {}, c = [], x, m }, parent) {
   if (m !== undefined) return document.createComment(m);
   const element = document.createElementNS(namespaceOf(t, parent), t);
   for (const [name, value] of Object.entries(a)) setAttribute(element, name, value);
-  const inside = t === 'template' ? element.content : element;
+  const inside = t === 'template' ? /** @type {HTMLTemplateElement} */ (element).content : element;
   inside.append(...c.map((child) => build(child, element)));
   return element;
 }

@@ -5,7 +5,7 @@
 
 import { Socket } from './socket.js';
 import { kept, print } from './numbers.js';
-import { isFollowed, parseJson } from './page.js';
+import { csrfToken, isFollowed, parseJson } from './page.js';
 import { Release } from './release.js';
 import { signed } from './signature.js';
 
@@ -63,6 +63,11 @@ export class Transport {
   // kind: call, update or mount; original: the component's state as the server has sent it. The answer, or a CallError.
   // Numbers of the state and the parameters go back as they came; `exact` says so. What is over the socket's limit goes
   // by AJAX.
+  /**
+   * @param {'call' | 'update' | 'mount'} kind
+   * @param {any} message
+   * @param {{ajax?: boolean, original?: object}} options
+   */
   async send(kind, message, { ajax = false, original } = {}) {
     const release = this.#release.of(message.componentId);
     const data = { ...message, ...signed(message, original), exact: true, release };
@@ -186,6 +191,7 @@ export class Transport {
     return epoch === undefined ? null : { epoch, offset };
   }
 
+  /** @param {{epoch?: string, offset?: number}} position */
   #moveOn({ epoch, offset }) {
     if (this.#position && offset > this.#position.offset && (epoch ?? this.#position.epoch) === this.#position.epoch) {
       this.#position.offset = offset;
@@ -244,7 +250,7 @@ export class Transport {
   async #byAjax(kind, text, release) {
     const headers = { 'Content-Type': 'application/json', Accept: 'application/json', 'X-Requested-With': 'XMLHttpRequest' };
     if (this.#clientId) headers['X-Diffyne-Client-Id'] = this.#clientId;
-    const csrf = document.querySelector('meta[name="csrf-token"]')?.content;
+    const csrf = csrfToken();
     if (csrf) headers['X-CSRF-TOKEN'] = csrf;
     const url = `${this.#endpoint}/${kind === 'mount' ? 'lazy' : 'update'}`;
     const credentials = new URL(url, location.href).origin === location.origin ? 'same-origin' : 'include';

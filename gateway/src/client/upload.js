@@ -1,6 +1,8 @@
 // Files that a user chooses in a field with diff:model: they go to the server by HTTP, as they are, and the property
 // gets the identifiers that the server gives them.
 
+import { csrfToken } from './page.js';
+
 const EMPTY = 'The file is empty.';
 const underWay = new WeakMap(); // by field: what ends its upload
 
@@ -64,7 +66,7 @@ function form({ file, componentId, property }) {
   const data = new FormData();
   data.append('componentId', componentId);
   data.append('property', property);
-  const token = document.querySelector('meta[name="csrf-token"]')?.content;
+  const token = csrfToken();
   if (token) data.append('_token', token);
   data.append('file', file);
   return data;

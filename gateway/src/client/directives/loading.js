@@ -1,10 +1,15 @@
-// What a component shows while a call is under way (diff:loading) and when its fields have faults (diff:error).
+// diff:loading shows that a call is under way.
 
-const withAttribute = (root, start) =>
-  [...root.querySelectorAll('*')].flatMap((element) =>
-    [...element.attributes].filter(({ name }) => name === start || name.startsWith(`${start}.`)).map(({ name }) => ({ element, name })));
+import { withAttribute } from '../page.js';
 
 const before = new WeakMap(); // what diff:loading.attr has replaced
+
+export function loading({ hooks }) {
+  // An update is part of filling in a form: a button that it disables would swallow the next click.
+  const showing = (on) => ({ component, type }) => type === 'call' && showLoading(component.root, on);
+  hooks.on('call', showing(true));
+  hooks.on('answered', showing(false));
+}
 
 // diff:loading.class.X, diff:loading.remove.X, diff:loading.attr.N.V; without a modifier the element is dimmed.
 export function showLoading(root, on) {
@@ -27,19 +32,4 @@ function loadingAttribute(element, name, value, on) {
   before.delete(element);
   if (old === null) element.removeAttribute(name);
   else element.setAttribute(name, old);
-}
-
-// errors: {field: [text]}. Each text stands in the element that names its field; the field itself is marked.
-export function showErrors(root, errors) {
-  for (const place of root.querySelectorAll('[diff\\:error]')) {
-    const text = errors[place.getAttribute('diff:error')]?.[0] ?? '';
-    place.textContent = text;
-    place.hidden = !text;
-  }
-  for (const { element, name } of withAttribute(root, 'diff:model')) {
-    const faulty = element.getAttribute(name) in errors;
-    if (faulty !== element.classList.contains('diffyne-error')) element.classList.toggle('diffyne-error', faulty);
-    if (faulty) element.setAttribute('aria-invalid', 'true');
-    else element.removeAttribute('aria-invalid');
-  }
 }

@@ -1,0 +1,88 @@
+// The components of the page: hydrated where they appear, loaded where they are lazy, forgotten when they are gone.
+
+import { WRAPPER, listenersOf, parseJson } from './page.js';
+
+export class Components {
+  #byId = new Map();
+  #hooks;
+  #load;
+
+  // load(root, data): the answer to a mount
+  constructor(hooks, load) {
+    this.#hooks = hooks;
+    this.#load = load;
+  }
+
+  get(id) {
+    return this.#byId.get(id);
+  }
+
+  all() {
+    return this.#byId.values();
+  }
+
+  // The component that an element belongs to.
+  ownerOf(node) {
+    return this.get(node.closest(WRAPPER)?.getAttribute('diff:id'));
+  }
+
+  // Looks for components that came or went.
+  look() {
+    for (const root of document.querySelectorAll(WRAPPER)) this.#hydrate(root);
+    for (const [id, { root }] of this.#byId) if (!root.isConnected) this.#forget(id);
+  }
+
+  replace(old, fresh) {
+    this.#forget(old.getAttribute('diff:id'));
+    old.replaceWith(fresh);
+  }
+
+  #forget(id) {
+    const component = this.get(id);
+    this.#byId.delete(id);
+    this.#hooks.emit('removed', { id, component });
+  }
+
+  #hydrate(root) {
+    const id = root.getAttribute('diff:id');
+    if (this.get(id)?.root === root) return;
+    if (root.hasAttribute('data-diffyne-lazy')) {
+      this.#loadLazy(root, id);
+      return;
+    }
+    this.#adopt(root, id, {
+      state: parseJson(root.getAttribute('diff:state'), {}),
+      fingerprint: root.getAttribute('diff:fingerprint'),
+      signature: root.getAttribute('diff:signature'),
+    });
+  }
+
+  #adopt(root, id, { state, fingerprint, signature }) {
+    const className = root.getAttribute('diff:class');
+    const component = { id, root, className, state, fingerprint, signature, listeners: listenersOf(root), edits: {} };
+    this.#byId.set(id, component);
+    this.#hooks.emit('init', { component });
+  }
+
+  async #loadLazy(root, id) {
+    if (root.dataset.diffyneLazy === 'loading') return;
+    root.dataset.diffyneLazy = 'loading';
+    const data = {
+      componentClass: root.getAttribute('diff:class'),
+      componentId: id,
+      params: parseJson(root.getAttribute('diff:params'), {}),
+      queryParams: Object.fromEntries(new URLSearchParams(location.search)),
+    };
+    try {
+      const loaded = await this.#load(root, data);
+      root.innerHTML = loaded.html;
+      root.setAttribute('diff:listeners', JSON.stringify(loaded.eventListeners ?? {}));
+      root.removeAttribute('data-diffyne-lazy');
+      root.setAttribute('data-diffyne-loaded', '');
+      this.#adopt(root, id, loaded);
+    } catch (error) {
+      root.dataset.diffyneLazy = 'failed';
+      this.#hooks.emit('error', { component: { root, className: data.componentClass }, error });
+    }
+  }
+}

@@ -1,0 +1,30 @@
+// diff:error shows what is wrong with a field, and the event diffyne:error tells of calls that failed otherwise.
+
+import { withAttribute } from '../page.js';
+
+export function error({ hooks }) {
+  hooks.on('error', ({ component, error: { message, type, details } }) => {
+    if (type === 'validation_error' && details?.errors) {
+      showErrors(component.root, details.errors);
+      return;
+    }
+    console.warn(`diffyne: ${component.className}: ${message} (${type})`);
+    const detail = { message, type, componentClass: component.className };
+    document.dispatchEvent(new CustomEvent('diffyne:error', { detail }));
+  });
+}
+
+// errors: {field: [text]}. Each text stands in the element that names its field; the field itself is marked.
+export function showErrors(root, errors) {
+  for (const place of root.querySelectorAll('[diff\\:error]')) {
+    const text = errors[place.getAttribute('diff:error')]?.[0] ?? '';
+    place.textContent = text;
+    place.hidden = !text;
+  }
+  for (const { element, name } of withAttribute(root, 'diff:model')) {
+    const faulty = element.getAttribute(name) in errors;
+    if (faulty !== element.classList.contains('diffyne-error')) element.classList.toggle('diffyne-error', faulty);
+    if (faulty) element.setAttribute('aria-invalid', 'true');
+    else element.removeAttribute('aria-invalid');
+  }
+}

@@ -1,0 +1,43 @@
+// The client's parts, put together as on a page, with a server that the test plays.
+
+import { Calls } from '../calls.js';
+import { Components } from '../components.js';
+import { Hooks } from '../hooks.js';
+
+const listening = []; // what the client of the test before listens to
+
+/** Notes what a client listens to, and ends that of the one before. */
+function listenAlone() {
+  for (const [target, type, listener, options] of listening.splice(0)) target.removeEventListener(type, listener, options);
+  for (const target of [document, window]) {
+    target.addEventListener = (type, listener, options) => {
+      listening.push([target, type, listener, options]);
+      EventTarget.prototype.addEventListener.call(target, type, listener, options);
+    };
+  }
+}
+
+/**
+ * Starts these directives on the page. `answer(type, data)` is what the server answers; the calls it was asked for are
+ * in `sent`, redirects and query strings in `visits`.
+ */
+export function start(directives, answer = /** @type {(type: string, data: any) => any} */ (() => ({}))) {
+  listenAlone();
+  const hooks = new Hooks();
+  const sent = [];
+  const visits = [];
+  const send = async (root, type, data) => {
+    sent.push({ type, ...data });
+    return answer(type, data);
+  };
+  const address = { go: (redirect) => visits.push(redirect), setQuery: (values) => visits.push(values) };
+  const components = new Components(hooks, (root, data) => send(root, 'mount', data));
+  const calls = new Calls({ components, hooks, address, send, isNew: () => true });
+  const client = { components, calls, hooks, endpoint: '/_diffyne', sent, visits };
+  for (const directive of directives) directive(client);
+  components.look();
+  return client;
+}
+
+/** Waits until what was begun has been done. */
+export const settled = () => new Promise((resolve) => { setTimeout(resolve); });
