@@ -32,8 +32,14 @@ async fn rendered_params(laravel: Option<&Laravel>, class: &str, params: Value) 
         protected_components::register(&mut registry);
         let directory = tempfile::tempdir()?;
         let app = demo::app(&directory.path().join("demo.sqlite"))?;
-        let engine =
-            Engine { registry, signer: ArcSwap::from_pointee(app_signer()?), app, debug: false, uploads: None };
+        let engine = Engine {
+            registry,
+            signer: ArcSwap::from_pointee(app_signer()?),
+            app,
+            debug: false,
+            uploads: None,
+            release: None,
+        };
         let page = Page::new(&engine, ClientInfo::default(), "");
         page.component(class, params).await.map_err(|error| anyhow::anyhow!("{error:?}"))?
     };

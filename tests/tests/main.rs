@@ -46,6 +46,7 @@ mod protocol_docs;
 mod publishing;
 mod recorded;
 mod redis;
+mod releases;
 mod resume;
 mod rust_uploads;
 mod sessions;

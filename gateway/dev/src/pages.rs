@@ -24,7 +24,7 @@ pub struct DemoPages {
 impl DemoPages {
     /// Creates pages that mount components of this engine. Their scripts connect to `socket`.
     pub fn new(health: Arc<HealthSource>, engine: Arc<Engine>, socket: String, prefix: String) -> Self {
-        Self { scripts: ScriptPages::new(health, &prefix), engine, socket, prefix }
+        Self { scripts: ScriptPages::new(health, &prefix, engine.release.as_deref()), engine, socket, prefix }
     }
 
     async fn demo(&self) -> Page {
@@ -47,6 +47,10 @@ impl DemoPages {
 impl Pages for DemoPages {
     fn page<'a>(&'a self, path: &'a str) -> PageFuture<'a> {
         Box::pin(async move { if path == "/" { Some(self.demo().await) } else { self.scripts.page(path).await } })
+    }
+
+    fn release(&self) -> &str {
+        self.scripts.release()
     }
 
     fn health(&self) -> String {
