@@ -36,7 +36,7 @@ export class Transport {
   #position = null; // {epoch, offset}: where in the stream of broadcasts this page is
   #isExplained = false; // the page's author has been told why there is no connection
   #release = new Release(() => this.#calls.size > 0);
-  #missedAt = null; // a timer: the page will be fetched again
+  #isMissing = false; // the page will be fetched again
   #grant = null; // {text, wanted}: what shows any gateway that this page may hear that, where it is asked for
 
   // options: url (none: AJAX only), endpoint, maxMessageSize
@@ -164,8 +164,10 @@ export class Transport {
 
   // Thousands of pages may have missed the same; they are not all fetched in the same moment.
   #miss({ spread = 0 }) {
-    this.#missedAt ??= setTimeout(() => {
-      this.#missedAt = null;
+    if (this.#isMissing) return;
+    this.#isMissing = true;
+    setTimeout(() => {
+      this.#isMissing = false;
       this.#handlers.missed();
     }, Math.random() * spread);
   }
