@@ -74,8 +74,6 @@ begin_lints() {
 }
 
 end_lints() {
-  # From here on they may have all of the machine.
-  chrt --other --all-tasks --pid 0 "$lints" 2>/dev/null || true
   local status=0
   wait "$lints" || status=$?
   lints=''
