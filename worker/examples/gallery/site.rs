@@ -48,14 +48,18 @@ impl Site {
                         "<p>This component cannot be shown.</p>".to_owned()
                     });
                     // Writing into a String cannot fail.
-                    let _ =
-                        write!(body, "<article><h2>{shown}</h2><p class=\"quiet\">{about}</p>{component}{}</article>", source(path));
+                    let _ = write!(
+                        body,
+                        "<article><h2>{shown}</h2><p class=\"quiet\">{about}</p>{component}{}</article>",
+                        source(path)
+                    );
                 }
                 (title, body)
             }
         };
         let about = if path == "/" { "Components written in Rust, their pages served by hyper." } else { "" };
-        let head = LAYOUT.replace("{{ style }}", demo::STYLE).replace("{{ title }}", title).replace("{{ about }}", about);
+        let head =
+            LAYOUT.replace("{{ style }}", demo::STYLE).replace("{{ title }}", title).replace("{{ about }}", about);
         Some(head.replace("{{ scripts }}", &self.scripts).replace("{{ body }}", &body))
     }
 

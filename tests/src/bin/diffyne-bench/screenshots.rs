@@ -15,11 +15,8 @@ use diffyne_tests::process::{project, start_dev};
 const OPEN: &str = "document.documentElement.dataset.diffyneConnection === 'open'";
 
 /// The kinds of pictures: on a desk in light and dark, and on a phone.
-const SHOTS: [(&str, Scheme, (u32, u32)); 3] = [
-    ("light", Scheme::Light, (1100, 720)),
-    ("dark", Scheme::Dark, (1100, 720)),
-    ("phone", Scheme::Light, (390, 844)),
-];
+const SHOTS: [(&str, Scheme, (u32, u32)); 3] =
+    [("light", Scheme::Light, (1100, 720)), ("dark", Scheme::Dark, (1100, 720)), ("phone", Scheme::Light, (390, 844))];
 
 /// Its arguments: none.
 pub fn command() -> Command {
