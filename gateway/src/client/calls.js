@@ -37,6 +37,15 @@ export class Calls {
     return this.#queues.add(component.id, job);
   }
 
+  // Runs if no other call of the component does, and keeps none waiting. Whether its answer counts: the answer to a call
+  // that came meanwhile is the newer one.
+  async poll(component, action) {
+    if (this.#queues.isBusy(component.id)) return false;
+    const job = { yields: true, isOvertaken: false, run: () => this.#exchange(component, 'call', action, null, job) };
+    await this.#queues.add(component.id, job);
+    return !job.isOvertaken;
+  }
+
   update(component, property, value) {
     const run = () => this.#exchange(component, 'update', { property, value });
     return this.#queues.add(component.id, { run, merge: 'last', key: property });
@@ -62,20 +71,27 @@ export class Calls {
     }
   }
 
-  async #exchange(component, type, what, cause) {
+  async #exchange(component, type, what, cause, poll) {
     const { id, root, className, fingerprint, signature } = component;
     // An update is verified: its state is what the server has signed. A call takes the user's edits along.
     const state = type === 'update' ? component.state : { ...component.state, ...component.edits };
     const data = { type, componentId: id, componentClass: className, ...what, state, fingerprint, signature };
     if (cause) data.cause = cause;
+    if (poll) data.background = true;
     const sent = (property) => (what.property === property ? what.value : state[property]);
-    this.#hooks.emit('call', { component, type, ...what });
+    // Nobody waits for it who looks at the page.
+    const call = { component, type, ...what, isQuiet: Boolean(cause || poll) };
+    component.running.add(call);
+    this.#hooks.emit('call', call);
     try {
-      this.#apply(component, await this.#send(root, type, data, component.state), sent, cause, type);
+      const response = await this.#send(root, type, data, component.state);
+      if (poll?.isOvertaken) delete response.c;
+      this.#apply(component, response, sent, cause, type);
     } catch (error) {
       this.#hooks.emit('error', { component, error });
     } finally {
-      this.#hooks.emit('answered', { component, type, ...what });
+      component.running.delete(call);
+      this.#hooks.emit('settled', call);
     }
   }
 
@@ -98,12 +114,19 @@ export class Calls {
   }
 
   #morph(component, { p, st, f, sig, e, q }, sent, type) {
-    const release = hold(component.root, sent);
-    applyPatches(component.root, p);
+    const { root } = component;
+    this.#hooks.emit('morph', { component, patches: p });
+    const release = hold(root, sent);
+    applyPatches(root, p);
     Object.assign(component, { state: st, fingerprint: f, signature: sig });
     syncModels(component);
     component.edits = release();
-    showErrors(component.root, e ?? {});
+    // For copies of the page, as Turbo and htmx make: they begin with what this one has come to.
+    root.setAttribute('diff:state', print(st));
+    root.setAttribute('diff:fingerprint', f ?? '');
+    root.setAttribute('diff:signature', sig ?? '');
+    this.#hooks.emit('morphed', { component });
+    showErrors(root, e ?? {});
     if (q) this.#address.setQuery(shown(q), type);
   }
 }

@@ -190,7 +190,7 @@ function attach(diffyne) {
   // ---- the page's address ----
 
   // diffyne.js reloads the page then.
-  window.addEventListener('popstate', leaveQuery, { capture: true });
+  window.addEventListener('popstate', () => leaveQuery(), { capture: true });
 
   // ---- components that come again ----
 

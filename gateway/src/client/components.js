@@ -4,6 +4,7 @@ import { WRAPPER, listenersOf, parseJson } from './page.js';
 
 export class Components {
   #byId = new Map();
+  #known = new WeakMap(); // by root
   #hooks;
   #load;
 
@@ -46,6 +47,13 @@ export class Components {
   #hydrate(root) {
     const id = root.getAttribute('diff:id');
     if (this.get(id)?.root === root) return;
+    const known = this.#known.get(root);
+    if (known) {
+      // The same part of the page, which was away.
+      this.#byId.set(id, known);
+      this.#hooks.emit('init', { component: known, isBack: true });
+      return;
+    }
     if (root.hasAttribute('data-diffyne-lazy')) {
       this.#loadLazy(root, id);
       return;
@@ -59,7 +67,8 @@ export class Components {
 
   #adopt(root, id, { state, fingerprint, signature }) {
     const className = root.getAttribute('diff:class');
-    const component = { id, root, className, state, fingerprint, signature, listeners: listenersOf(root), edits: {} };
+    const component = { id, root, className, state, fingerprint, signature, listeners: listenersOf(root), edits: {}, running: new Set() };
+    this.#known.set(root, component);
     this.#byId.set(id, component);
     this.#hooks.emit('init', { component });
   }

@@ -37,7 +37,7 @@ export function setQuery(values, type) {
     else url.searchParams.set(name, value);
   }
   if (isLeaving || url.href === location.href) return;
-  if (type === 'update') history.replaceState({ diffyne: true }, '', url);
+  if (type === 'update') history.replaceState({ ...history.state, diffyne: true }, '', url);
   else history.pushState({ diffyne: true }, '', url);
 }
 
@@ -45,7 +45,7 @@ let isLeaving = false;
 
 // The history has gone to another step, and the page is about to be loaded anew: answers that are still under way belong
 // to the step before, and leave the address alone.
-export const leaveQuery = () => { isLeaving = true; };
+export const leaveQuery = (isGone = true) => { isLeaving = isGone; };
 
 // The address of the WebSocket: `ws:` on an https page would be refused by the browser.
 export function socketUrl(address) {

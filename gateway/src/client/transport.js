@@ -77,6 +77,7 @@ export class Transport {
       const fits = new TextEncoder().encode(text).length <= this.#maxMessageSize;
       if (fits && this.#socket.isOpen) return this.#bySocket(requestId, text);
     }
+    await online();
     return this.#byAjax(kind, print(data, node));
   }
 
@@ -253,6 +254,15 @@ export class Transport {
     if (answer && (answer.s || answer.success)) return answer;
     throw new CallError(answer?.error ?? `The server answered ${response.status}.`, answer?.type ?? typeOf(response.status), answer ?? {});
   }
+}
+
+// Without a network a call waits for it, as long as for an answer.
+async function online() {
+  if (navigator.onLine !== false) return;
+  await new Promise((resolve) => {
+    window.addEventListener('online', resolve, { once: true });
+    setTimeout(resolve, ANSWER_MS);
+  });
 }
 
 const KEY_REFUSED =

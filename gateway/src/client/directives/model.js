@@ -11,7 +11,7 @@ const isChoice = (field) => field.localName === 'select' || ['checkbox', 'radio'
 
 export function model(client) {
   const { calls, components, hooks } = client;
-  hooks.on('init', ({ component }) => syncModels(component));
+  hooks.on('init', ({ component, isBack }) => isBack || syncModels(component));
 
   document.addEventListener('input', (event) => {
     const target = /** @type {HTMLInputElement} */ (event.target);
