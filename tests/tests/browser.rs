@@ -1,5 +1,4 @@
 //! The demo page in a real browser.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::browser::Browser;
 use diffyne_tests::ports::free_ports;

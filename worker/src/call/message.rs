@@ -49,6 +49,9 @@ pub(crate) struct CallMessage<'a> {
     /// True where the page's script returns integers as it got them.
     #[serde(default)]
     exact: Value,
+    /// The release of the page.
+    #[serde(borrow, default)]
+    release: Option<&'a RawValue>,
 }
 
 /// The same, with the values that may nest deeply unread.
@@ -81,6 +84,8 @@ struct DeepMessage<'a> {
     fingerprint: MessageField<'a>,
     #[serde(borrow, default)]
     exact: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    release: Option<&'a RawValue>,
 }
 
 impl<'a> DeepMessage<'a> {
@@ -101,8 +106,31 @@ impl<'a> DeepMessage<'a> {
             query_params: value(self.query_params)?,
             fingerprint: self.fingerprint,
             exact: value(self.exact)?,
+            release: self.release,
         })
     }
+}
+
+/// The release of the page's components as the page tells it: empty if it does not know it, `None` if its script has no
+/// use for another one.
+pub(crate) fn page_release(payload: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow, default)]
+        release: Option<&'a RawValue>,
+    }
+    let message: Message<'_> = serde_json::from_slice(payload).ok()?;
+    release_in(message.release?).map(Cow::into_owned)
+}
+
+fn release_in(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct PageRelease<'a> {
+        #[serde(borrow, default)]
+        components: MessageField<'a>,
+    }
+    let release: PageRelease<'_> = serde_json::from_str(raw.get()).ok()?;
+    Some(release.components.0.unwrap_or_default())
 }
 
 pub(crate) fn invalid() -> CallError {
@@ -165,6 +193,11 @@ impl<'a> CallMessage<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The release of the page, see [`page_release`].
+    pub(crate) fn release(&self) -> Option<Cow<'_, str>> {
+        release_in(self.release?)
     }
 
     /// The state as the client says the server sent it; unproven until a signature covers it.
