@@ -15,6 +15,7 @@
 //! * [`mariadb`]: a MariaDB that can be restarted
 //! * [`relay`]: fake gateways and workers
 //! * [`verification`]: workers that verify states, in each mode
+//! * [`stage`]: a component that shows what a test gives it, and pages of a test's own
 //! * [`task`]: tasks that run beside a test
 //! * [`protected_components`]: components with a property of each kind, in Rust
 //! * [`upload`]: file uploads, as browsers send them and as they should not
@@ -47,6 +48,7 @@ pub mod recorded;
 pub mod redis;
 pub mod relay;
 pub mod report;
+pub mod stage;
 pub mod task;
 pub mod upload;
 pub mod verification;

@@ -7,6 +7,7 @@ mod ajax;
 mod avalanche;
 mod broadcast;
 mod browser;
+mod directives;
 mod docs;
 mod doctor;
 mod error_texts;

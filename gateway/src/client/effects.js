@@ -5,7 +5,7 @@
 const BASE = 'data-diffyne-base'; // JSON: {name: value or null}, and {'.class': whether it was there}
 const HIDDEN = 'data-diffyne-hidden';
 const DIMMED = 'data-diffyne-dimmed';
-const RULES = `[${HIDDEN}]{display:none!important}[${DIMMED}]{opacity:.5;pointer-events:none}`;
+const RULES = `[${HIDDEN}]{display:none!important}[${DIMMED}]{opacity:.5!important;pointer-events:none!important}`;
 
 const effects = new WeakMap(); // by element: a Map from directives (by attribute) to effects
 
