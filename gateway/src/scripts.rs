@@ -16,22 +16,24 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 23] = [
+const SCRIPTS: [(&str, &str); 25] = [
     ("backoff.js", include_str!("client/backoff.js")),
     ("numbers.js", include_str!("client/numbers.js")),
     ("socket.js", include_str!("client/socket.js")),
     ("signature.js", include_str!("client/signature.js")),
     ("queue.js", include_str!("client/queue.js")),
     ("hooks.js", include_str!("client/hooks.js")),
+    ("dom.js", include_str!("client/dom.js")),
+    ("field.js", include_str!("client/field.js")),
     ("typing.js", include_str!("client/typing.js")),
     ("page.js", include_str!("client/page.js")),
     ("transport.js", include_str!("client/transport.js")),
     ("patches.js", include_str!("client/patches.js")),
     ("upload.js", include_str!("client/upload.js")),
+    ("companion-fields.js", include_str!("client/companion-fields.js")),
     ("companion.js", include_str!("client/companion.js")),
     ("action.js", include_str!("client/action.js")),
     ("address.js", include_str!("client/address.js")),
-    ("models.js", include_str!("client/models.js")),
     ("components.js", include_str!("client/components.js")),
     ("directives/error.js", include_str!("client/directives/error.js")),
     ("directives/events.js", include_str!("client/directives/events.js")),

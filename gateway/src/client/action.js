@@ -1,5 +1,6 @@
 // What a directive says is to be called: `method`, or `method(1, 'x', true)`.
 
+import { attribute } from './dom.js';
 import { keepParams } from './numbers.js';
 import { parseJson } from './page.js';
 
@@ -22,6 +23,6 @@ export function parseAction(text) {
 // Calls what an element's directive says.
 export function act({ components, calls }, place, directive) {
   const component = components.ownerOf(place);
-  const action = component && parseAction(place.getAttribute(directive));
+  const action = component && parseAction(attribute(place, directive));
   if (action) calls.call(component, action);
 }

@@ -2,8 +2,7 @@
 
 import { print, shown } from './numbers.js';
 import { applyPatches } from './patches.js';
-import { hold } from './typing.js';
-import { syncModels } from './models.js';
+import { edits, hold, snapshot } from './typing.js';
 import { showErrors } from './directives/error.js';
 import { Queues } from './queue.js';
 
@@ -37,8 +36,13 @@ export class Calls {
     return this.#queues.add(component.id, job);
   }
 
-  update(component, property, value) {
-    const run = () => this.#exchange(component, 'update', { property, value });
+  // Sends what the fields of a property say when the update's turn comes, unless the server knows it by then: a call may
+  // have taken it along.
+  updateField(component, property) {
+    const run = async () => {
+      const said = edits(component.root, component.state);
+      if (Object.hasOwn(said, property)) await this.#exchange(component, 'update', { property, value: said[property] });
+    };
     return this.#queues.add(component.id, { run, merge: 'last', key: property });
   }
 
@@ -64,14 +68,14 @@ export class Calls {
 
   async #exchange(component, type, what, cause) {
     const { id, root, className, fingerprint, signature } = component;
-    // An update is verified: its state is what the server has signed. A call takes the user's edits along.
-    const state = type === 'update' ? component.state : { ...component.state, ...component.edits };
+    // An update is verified: its state is what the server has signed. A call takes along what fields say.
+    const state = type === 'update' ? component.state : { ...component.state, ...edits(root, component.state) };
     const data = { type, componentId: id, componentClass: className, ...what, state, fingerprint, signature };
     if (cause) data.cause = cause;
-    const sent = (property) => (what.property === property ? what.value : state[property]);
+    const sent = snapshot(root, what.property);
     this.#hooks.emit('call', { component, type, ...what });
     try {
-      this.#apply(component, await this.#send(root, type, data, component.state), sent, cause, type);
+      this.#apply(component, await this.#send(root, type, data, component.state), { type, sent, updated: what.property, cause });
     } catch (error) {
       this.#hooks.emit('error', { component, error });
     } finally {
@@ -79,14 +83,14 @@ export class Calls {
     }
   }
 
-  #apply(component, response, sent, cause, type) {
+  #apply(component, response, message) {
     if (response.redirect) {
       this.#address.go(response.redirect);
       return;
     }
-    if (response.c && this.#components.get(component.id) === component) this.#morph(component, response.c, sent, type);
+    if (response.c && this.#components.get(component.id) === component) this.#morph(component, response.c, message);
     const ids = response.eventIds ?? [];
-    const depth = cause ? cause.depth + 1 : 0;
+    const depth = message.cause ? message.cause.depth + 1 : 0;
     (response.events ?? []).forEach((event, index) => {
       const id = ids[index];
       if (!id) this.dispatch([event]);
@@ -97,13 +101,13 @@ export class Calls {
     }
   }
 
-  #morph(component, { p, st, f, sig, e, q }, sent, type) {
-    const release = hold(component.root, sent);
-    applyPatches(component.root, p);
+  #morph(component, { p, st, f, sig, e, q }, { type, sent, updated }) {
+    const fields = hold(component.root, { sent, updated, state: shown(st) });
+    const faults = applyPatches(component.root, p, fields.isKept);
     Object.assign(component, { state: st, fingerprint: f, signature: sig });
-    syncModels(component);
-    component.edits = release();
+    fields.release();
     showErrors(component.root, e ?? {});
     if (q) this.#address.setQuery(shown(q), type);
+    if (faults.length) this.#hooks.emit('broken', { component, faults });
   }
 }

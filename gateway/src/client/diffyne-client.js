@@ -35,6 +35,12 @@ const transport = new Transport(
   { pushed: (pushed, cause) => calls.dispatch(pushed, cause), missed: refreshPage },
 );
 
+// What a broken patch has left is replaced by what the server renders.
+hooks.on('broken', ({ component, faults }) => {
+  for (const fault of faults) console.error(`diffyne: ${component.className}: ${fault.message}`);
+  refresh((old, fresh) => components.replace(old, fresh), component.root);
+});
+
 const client = { components, calls, hooks, endpoint };
 for (const directive of [model, events, poll, loading, error]) directive(client);
 

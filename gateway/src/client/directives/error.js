@@ -1,5 +1,6 @@
 // diff:error shows what is wrong with a field, and the event diffyne:error tells of calls that failed otherwise.
 
+import { attribute, own } from '../dom.js';
 import { withAttribute } from '../page.js';
 
 export function error({ hooks }) {
@@ -16,13 +17,13 @@ export function error({ hooks }) {
 
 // errors: {field: [text]}. Each text stands in the element that names its field; the field itself is marked.
 export function showErrors(root, errors) {
-  for (const place of root.querySelectorAll('[diff\\:error]')) {
-    const text = errors[place.getAttribute('diff:error')]?.[0] ?? '';
+  for (const place of own(root, '[diff\\:error]')) {
+    const text = errors[attribute(place, 'diff:error')]?.[0] ?? '';
     place.textContent = text;
     place.hidden = !text;
   }
   for (const { element, name } of withAttribute(root, 'diff:model')) {
-    const faulty = element.getAttribute(name) in errors;
+    const faulty = Object.hasOwn(errors, attribute(element, name));
     if (faulty !== element.classList.contains('diffyne-error')) element.classList.toggle('diffyne-error', faulty);
     if (faulty) element.setAttribute('aria-invalid', 'true');
     else element.removeAttribute('aria-invalid');
