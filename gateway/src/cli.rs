@@ -11,6 +11,7 @@ use diffyne_shared::settings;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
 use diffyne_shared::telemetry::Logs;
 
+use crate::http::pages::Pages;
 use crate::scripts::ScriptPages;
 use crate::server::Gateway;
 use crate::{doctor, process};
@@ -115,7 +116,11 @@ fn serve(matches: &ArgMatches) -> anyhow::Result<()> {
     let logs = Logs::start(&settings.log, "diffyne-gateway").map_err(anyhow::Error::msg)?;
     process::control_runtime()?.block_on(async {
         let prefix = settings.route_prefix.clone();
-        let gateway = Gateway::start(settings, Box::new(move |health| Arc::new(ScriptPages::new(health, &prefix))))?;
+        let release = settings.release.clone();
+        let pages = Box::new(move |health| -> Arc<dyn Pages> {
+            Arc::new(ScriptPages::new(health, &prefix, release.as_deref()))
+        });
+        let gateway = Gateway::start(settings, pages)?;
         process::wait_for_stop(&gateway, &logs, matches, &specs).await?;
         gateway.stop().await;
         Ok(())

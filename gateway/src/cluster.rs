@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::operator;
 use crate::protocol;
 use crate::quota::Quota;
+use crate::reaction;
 use crate::shard::command::{Command, ShardHandle, send_to_all};
 use crate::shard::delivery::{Audience, Clock, Delivery, FirstParam};
 
@@ -21,10 +22,6 @@ const LOCAL_MAX: usize = 100_000;
 const EVENTS_MAX: usize = 256;
 /// The bytes of the frames that go to the shards at a time, unless a single frame is larger.
 const DELIVER_BYTES_MAX: usize = 256 * 1024;
-/// The shortest window over which pages spread their reactions. A shorter one has no effect: pages react at once.
-const REACTION_WINDOW_MIN_MS: u64 = 20;
-/// The longest window over which pages spread their reactions.
-const REACTION_WINDOW_MAX_MS: u64 = 10_000;
 /// How often the bus is told the number of connections.
 const COUNT_EVERY: Duration = Duration::from_millis(50);
 
@@ -48,7 +45,7 @@ impl Deliveries {
         let mut state = DeliveryState::default();
         let mut waiting = Vec::with_capacity(EVENTS_MAX);
         while events.recv_many(&mut waiting, EVENTS_MAX).await > 0 {
-            let mut batch = DeliveryBatch::new(self.reaction_window_ms());
+            let mut batch = DeliveryBatch::new(reaction::window_ms(&self.bus, self.reactions_per_second));
             for event in waiting.drain(..) {
                 if let Some(other) = self.collect(event, &mut state, &mut batch) {
                     self.deliver(&mut batch).await;
@@ -112,13 +109,6 @@ impl Deliveries {
             }
         });
     }
-
-    /// Returns the window over which pages spread their reactions to a broadcast. It depends on the number of
-    /// connections.
-    fn reaction_window_ms(&self) -> Option<u64> {
-        let connections: u64 = self.bus.presence().values().sum();
-        reaction_window_ms(connections, self.reactions_per_second)
-    }
 }
 
 /// What is remembered of the deliveries so far.
@@ -151,11 +141,6 @@ impl DeliveryBatch {
         self.bytes = 0;
         std::mem::take(&mut self.deliveries).into()
     }
-}
-
-fn reaction_window_ms(connections: u64, reactions_per_second: u64) -> Option<u64> {
-    let ms = connections.saturating_mul(1000).checked_div(reactions_per_second)?.min(REACTION_WINDOW_MAX_MS);
-    (ms >= REACTION_WINDOW_MIN_MS).then_some(ms)
 }
 
 fn delivery(incoming: Broadcast, audience: Audience, reaction_window_ms: Option<u64>) -> Delivery {
@@ -224,14 +209,6 @@ mod tests {
         let expected = r#"{"event":"diffyne.event","data":{"events":[{"name":"message-sent","params":[{"room_id": 1.0}],"to":null,"self":false}],"id":"g.1-7","offset":9,"depth":1}}"#;
         assert!(text.ends_with(expected), "{text}");
         assert_eq!(delivery.first(), Some(&serde_json::json!({"room_id": 1.0})));
-    }
-
-    #[test]
-    fn only_many_pages_spread_their_reactions() {
-        assert_eq!(reaction_window_ms(10, 2000), None);
-        assert_eq!(reaction_window_ms(5000, 2000), Some(2500));
-        assert_eq!(reaction_window_ms(1_000_000, 2000), Some(REACTION_WINDOW_MAX_MS));
-        assert_eq!(reaction_window_ms(5000, 0), None, "switched off");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod process;
 mod protocol;
 mod publish_api;
 mod quota;
+mod reaction;
 mod relay;
 mod retry_after;
 pub mod scripts;

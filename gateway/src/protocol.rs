@@ -17,12 +17,33 @@ use crate::socket::frame;
 /// The error that replaces a worker's answer that is not a JSON object.
 pub const UNUSABLE: &[u8] = br#""s":false,"error":"The worker's answer cannot be used.","type":"server_error""#;
 
-/// Builds `diffyne.connected`, the first message on a connection. It tells scripts what is to go by AJAX.
-pub fn connected(client_id: &str, message_bytes_max: usize) -> String {
+/// Builds `diffyne.connected`, the first message on a connection. It tells scripts what is to go by AJAX, and which
+/// release is served.
+pub fn connected(client_id: &str, message_bytes_max: usize, release: Release<'_>) -> String {
     format!(
-        r#"{{"event":"diffyne.connected","data":{{"clientId":"{client_id}","message":"Connected to Diffyne WebSocket server","maxMessageSize":{message_bytes_max},"timestamp":{}}}}}"#,
+        r#"{{"event":"diffyne.connected","data":{{"clientId":"{client_id}","message":"Connected to Diffyne WebSocket server","maxMessageSize":{message_bytes_max}{},"timestamp":{}}}}}"#,
+        release.field(),
         unix_seconds()
     )
+}
+
+/// The release that is served, as far as a page is to hear of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Release<'a> {
+    /// The scripts.
+    pub scripts: Option<&'a str>,
+    /// The components.
+    pub components: Option<&'a str>,
+}
+
+impl Release<'_> {
+    /// Builds `,"release":{...}`; nothing if there is nothing to tell.
+    pub fn field(self) -> String {
+        let parts = [("scripts", self.scripts), ("components", self.components)];
+        let parts = parts.iter().filter_map(|(name, value)| Some(format!(r#""{name}":{}"#, json_string((*value)?))));
+        let parts: Vec<_> = parts.collect();
+        if parts.is_empty() { String::new() } else { format!(r#","release":{{{}}}"#, parts.join(",")) }
+    }
 }
 
 /// Builds `diffyne.pong`, with the position in the history if it is known.
@@ -72,9 +93,7 @@ pub fn event(incoming: &Broadcast, reaction_window_ms: Option<u64>) -> (Bytes, R
         let _ = write!(rest, r#","offset":{}"#, position.offset);
     }
     let _ = write!(rest, r#","depth":{}"#, event.depth);
-    if let Some(ms) = reaction_window_ms {
-        let _ = write!(rest, r#","spread":{ms}"#);
-    }
+    rest += &spread_field(reaction_window_ms);
     rest.push_str("}}");
     let parts = [HEAD.as_bytes(), name.as_bytes(), br#","params":"#, event.params.as_bytes(), rest.as_bytes()];
     let frame = frame::text_from_parts(&parts);
@@ -82,12 +101,19 @@ pub fn event(incoming: &Broadcast, reaction_window_ms: Option<u64>) -> (Bytes, R
     (frame, end - event.params.len()..end)
 }
 
-/// Builds `diffyne.gap`: broadcasts up to this position are missing.
-pub fn gap(position: &Position) -> Bytes {
+/// Builds `diffyne.gap`: broadcasts up to this position are missing. Pages fetch themselves anew within the window.
+pub fn gap(position: &Position, window_ms: Option<u64>) -> Bytes {
     frame::text(&format!(
-        r#"{{"event":"diffyne.gap","data":{{"epoch":"{}","offset":{}}}}}"#,
-        position.epoch, position.offset
+        r#"{{"event":"diffyne.gap","data":{{"epoch":"{}","offset":{}{}}}}}"#,
+        position.epoch,
+        position.offset,
+        spread_field(window_ms)
     ))
+}
+
+/// Builds `,"spread":...`: the milliseconds over which pages spread what they do now.
+fn spread_field(window_ms: Option<u64>) -> String {
+    window_ms.map(|ms| format!(r#","spread":{ms}"#)).unwrap_or_default()
 }
 
 /// Builds `diffyne.disconnect`: the connection ends. It tells whether, and after how many milliseconds, the client
@@ -120,9 +146,11 @@ pub fn unsubscribed(events: &str, confirmation: &Confirmation<'_>) -> String {
     confirmed(format!(r#"{{"event":"diffyne.unsubscribed","data":{{"events":{events}"#), confirmation)
 }
 
-/// Builds `diffyne.resumed`, which tells whether all missed broadcasts have been sent.
-pub fn resumed(recovered: bool, confirmation: &Confirmation<'_>) -> String {
-    confirmed(format!(r#"{{"event":"diffyne.resumed","data":{{"recovered":{recovered}"#), confirmation)
+/// Builds `diffyne.resumed`, which tells whether all missed broadcasts have been sent. If not, pages fetch themselves
+/// anew within the window.
+pub fn resumed(recovered: bool, window_ms: Option<u64>, confirmation: &Confirmation<'_>) -> String {
+    let spread = spread_field(window_ms);
+    confirmed(format!(r#"{{"event":"diffyne.resumed","data":{{"recovered":{recovered}{spread}"#), confirmation)
 }
 
 fn confirmed(mut message: String, confirmation: &Confirmation<'_>) -> String {

@@ -16,7 +16,7 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 25] = [
+const SCRIPTS: [(&str, &str); 26] = [
     ("backoff.js", include_str!("client/backoff.js")),
     ("numbers.js", include_str!("client/numbers.js")),
     ("socket.js", include_str!("client/socket.js")),
@@ -27,6 +27,7 @@ const SCRIPTS: [(&str, &str); 25] = [
     ("field.js", include_str!("client/field.js")),
     ("typing.js", include_str!("client/typing.js")),
     ("page.js", include_str!("client/page.js")),
+    ("release.js", include_str!("client/release.js")),
     ("transport.js", include_str!("client/transport.js")),
     ("patches.js", include_str!("client/patches.js")),
     ("upload.js", include_str!("client/upload.js")),
@@ -81,18 +82,25 @@ pub fn page(content_type: &'static str, body: impl Into<Bytes>) -> Page {
     Page { content_type, etag: format!("\"{}\"", hash(&body)), body, cache: CachePolicy::Revalidate }
 }
 
+/// What stands for the release in the script that tells it.
+const RELEASE_MARK: &str = "RELEASE_OF_THE_SCRIPTS";
+
 /// The scripts by path below the prefix.
 pub struct Scripts {
+    release: String,
     pages: HashMap<String, Page>,
     hashed: HashMap<&'static str, String>,
 }
 
 impl Scripts {
-    /// Loads all scripts for this prefix.
-    pub fn new(prefix: &str) -> Self {
-        let mut scripts = Self { pages: HashMap::new(), hashed: HashMap::new() };
+    /// Loads all scripts for this prefix. Their release is this one, or the hash of all scripts.
+    pub fn new(prefix: &str, release: Option<&str>) -> Self {
+        let all = || hash(SCRIPTS.map(|(_, source)| without_comments(source)).concat().as_bytes());
+        let release = release.map_or_else(all, str::to_owned);
+        let mut scripts = Self { release, pages: HashMap::new(), hashed: HashMap::new() };
         for (name, source) in SCRIPTS {
-            let page = page(JAVASCRIPT, scripts.link(name, &without_comments(source)));
+            let source = without_comments(source).replace(RELEASE_MARK, &scripts.release);
+            let page = page(JAVASCRIPT, scripts.link(name, &source));
             let hashed = format!("{}.{}.js", name.trim_end_matches(".js"), page.etag.trim_matches('"'));
             scripts.pages.insert(format!("{prefix}/{hashed}"), Page { cache: CachePolicy::Immutable, ..page.clone() });
             scripts.pages.insert(format!("{prefix}/{name}"), page);
@@ -134,15 +142,20 @@ pub struct ScriptPages {
 }
 
 impl ScriptPages {
-    /// Creates the pages for this health source, with the scripts below this prefix.
-    pub fn new(health: Arc<HealthSource>, prefix: &str) -> Self {
-        Self { health, scripts: Scripts::new(prefix) }
+    /// Creates the pages for this health source, with the scripts below this prefix, of this release or the one that
+    /// their hash names.
+    pub fn new(health: Arc<HealthSource>, prefix: &str, release: Option<&str>) -> Self {
+        Self { health, scripts: Scripts::new(prefix, release) }
     }
 }
 
 impl Pages for ScriptPages {
     fn page<'a>(&'a self, path: &'a str) -> PageFuture<'a> {
         Box::pin(async move { self.scripts.at(path).cloned() })
+    }
+
+    fn release(&self) -> &str {
+        &self.scripts.release
     }
 
     fn health(&self) -> String {
@@ -162,7 +175,11 @@ mod tests {
 
     #[test]
     fn scripts_import_each_other_by_content_hash() {
-        let scripts = Scripts::new("/_diffyne");
+        let scripts = Scripts::new("/_diffyne", None);
+        let named = Scripts::new("/_diffyne", Some("2026-11-26"));
+        let text = |scripts: &Scripts| scripts.at("/_diffyne/release.js").unwrap().body.clone();
+        assert!(String::from_utf8_lossy(&text(&named)).contains("'2026-11-26'"));
+        assert!(String::from_utf8_lossy(&text(&scripts)).contains(&format!("'{}'", scripts.release)));
         for (name, _) in SCRIPTS {
             let plain = scripts.at(&format!("/_diffyne/{name}")).unwrap();
             let hashed = scripts.at(&format!("/_diffyne/{}", scripts.hashed(name).unwrap())).unwrap();

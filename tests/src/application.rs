@@ -102,8 +102,16 @@ impl Application {
             Signer::new(vec![key], VerifyState::PropertyUpdates, true).ok_or_else(|| anyhow::anyhow!("no key"))?;
         let signer = signer.with_locked_values(locked);
         let app = demo::app(&cluster.directory.path().join("demo.sqlite"))?;
-        let engine =
-            Arc::new(Engine { registry, signer: ArcSwap::from_pointee(signer), app, debug: false, uploads: None });
+        let mut flags = cluster.shape.worker_flags.windows(2);
+        let release = flags.find(|flag| flag[0] == "--release").map(|flag| Arc::from(flag[1].as_str()));
+        let engine = Arc::new(Engine {
+            registry,
+            signer: ArcSwap::from_pointee(signer),
+            app,
+            debug: false,
+            uploads: None,
+            release,
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let site_port = listener.local_addr()?.port();
         let site = Arc::new(site::Site { engine, scripts: script.tags(socket, more) });

@@ -32,6 +32,15 @@ pub struct Tab {
     pub network_errors: Vec<String>,
 }
 
+/// What a user prefers.
+#[derive(Debug, Clone, Copy)]
+pub enum Scheme {
+    /// Dark on light.
+    Light,
+    /// Light on dark.
+    Dark,
+}
+
 impl Browser {
     /// Starts with an empty profile.
     pub fn start() -> anyhow::Result<Self> {
@@ -150,6 +159,19 @@ impl Tab {
         let limits =
             json!({"offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_per_second});
         self.command("Network.emulateNetworkConditions", limits).await?;
+        Ok(())
+    }
+
+    /// Shows the page in a colour scheme, on a screen of this width and height.
+    pub async fn emulate(&mut self, scheme: Scheme, (width, height): (u32, u32)) -> anyhow::Result<()> {
+        let scheme = match scheme {
+            Scheme::Light => "light",
+            Scheme::Dark => "dark",
+        };
+        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.command("Emulation.setEmulatedMedia", media).await?;
+        let screen = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.command("Emulation.setDeviceMetricsOverride", screen).await?;
         Ok(())
     }
 

@@ -173,7 +173,10 @@ impl Cluster {
         let port = self.redis_port.to_string();
         let directory = self.directory.path().to_owned();
         let redis = Process::start("redis", &directory, &PathBuf::from("redis-server"), |command| {
-            command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
+            // What is written to the file survives a kill. With the default, `everysec`, Redis puts off the write while
+            // the disk is busy.
+            command.args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]);
+            command.args(["--appendonly", "yes", "--appendfsync", "no"]);
             command.arg("--dir").arg(&directory);
         })?;
         wait_for_port(self.redis_port)?;
@@ -203,6 +206,7 @@ impl Cluster {
 
     /// Starts a worker again, under its old name and at its old place.
     pub fn restart_worker(&mut self, index: usize) -> anyhow::Result<()> {
+        self.workers[index].process.end();
         let node = self.start_worker_at(self.workers[index].port, self.workers[index].admin)?;
         self.workers[index] = node;
         Ok(())
@@ -244,6 +248,7 @@ impl Cluster {
 
     /// Starts a gateway again, under its old name and at its old place.
     pub fn restart_gateway(&mut self, index: usize) -> anyhow::Result<()> {
+        self.gateways[index].process.end();
         let node = self.start_gateway_at(self.gateways[index].port, self.gateways[index].admin)?;
         self.gateways[index] = node;
         Ok(())

@@ -119,6 +119,15 @@ impl Process {
         }
     }
 
+    /// Ends it, if it has not ended by itself.
+    pub fn end(&mut self) {
+        if self.end == Signal::Term && self.is_running() && self.signal(Signal::Term).is_ok() {
+            let _ = self.wait();
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Whether it runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
@@ -150,12 +159,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        if self.end == Signal::Term && self.is_running() && self.signal(Signal::Term).is_ok() {
-            let _ = self.wait();
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 

@@ -1,5 +1,4 @@
 //! What a gateway takes and of whom: too many at once, too fast, too long, and what operators do about it.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

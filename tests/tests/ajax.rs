@@ -1,5 +1,4 @@
 //! Component calls by AJAX, their shapes and status codes, cross-origin rules, cookies and broadcasts.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::Write as _;
 use std::net::TcpStream;

@@ -1,5 +1,4 @@
 //! More new connections than a gateway can take at once: they wait, and what it has no room for is refused in words.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

@@ -1,5 +1,4 @@
 //! Broadcasts: everybody who listens gets them once, wherever they are connected; the sender does not.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::client::{Client, call, chat, probe};
 use diffyne_tests::cluster::{Cluster, Shape};

@@ -1,6 +1,5 @@
 //! What the documentation points at is there: links and their anchors, files, targets of make, commands and flags of the
 //! programs, and settings. Nothing is started.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

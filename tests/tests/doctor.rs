@@ -1,5 +1,4 @@
 //! `diffyne-gateway doctor` on set-ups that are well and on those that are not, with a real Laravel.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::process::Command;
 

@@ -1,5 +1,4 @@
 //! The same failure has the package's words for its transport: one text over the socket, and maybe another by AJAX.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::Cluster;

@@ -1,5 +1,4 @@
 //! The fault suite, short: each test is named after what a user would report. `make chaos` runs the same in full.
-#![allow(missing_docs)]
 
 use diffyne_tests::faults::{Report, Scale, crowds, deploys, drops, hostile, redis, soak, workers};
 

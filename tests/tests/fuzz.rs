@@ -1,5 +1,4 @@
 //! Every parser with mutated input, for a moment; `make fuzz` takes two minutes each.
-#![allow(missing_docs)]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! Every example component in a real browser, through nginx and three gateways, driven by clicks and keys.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::application::{Application, Script};
 use diffyne_tests::browser::{Browser, Tab};

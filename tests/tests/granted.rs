@@ -1,5 +1,4 @@
 //! Who may hear: subscriptions that a worker grants, in the user's own session, and what a client shows afterwards.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,6 @@
 //! What PHP and Laravel make of a browser's and a proxy's headers is what a component sees: 10 000 generated sets go
 //! through a gateway, a worker and its PHP, and beside that through PHP's own server (`$_COOKIE`) and Laravel's own
 //! request (`ip()`, `isSecure()`, `url()`). Where both differ on purpose, the table says so, and docs/security.md as well.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -1,5 +1,4 @@
 //! A client that makes a gateway hold memory, sockets or requests gets its share and no more.
-#![allow(missing_docs)]
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,5 @@
 //! Names, calls and replies that are too large cost their sender an error, and nobody else anything: what a gateway
 //! builds from a client's input is measured before it is sent.
-#![allow(missing_docs)]
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,4 @@
 //! A client that makes a gateway work holds nobody up: work is linear in bytes, and its client pays for it.
-#![allow(missing_docs)]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

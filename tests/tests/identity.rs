@@ -1,6 +1,5 @@
 //! Who somebody is: "I got a reset link to another host", "I am locked out for what strangers do", "I am logged out on
 //! half of my pages", "our logs hold the key".
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;

@@ -1,6 +1,5 @@
 //! Nothing of one call reaches the next, and what the application has set up at its start is there for each: a walk through
 //! every kind of state that code can change (`tests/data/isolation`), in the pool by both paths and beside PHP's own server.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::Path;
 

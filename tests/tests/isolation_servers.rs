@@ -1,6 +1,5 @@
 //! Nothing of one call reaches the next on connections to databases that stay open, and a connection that its server has
 //! closed costs no call: with a real Redis and a real MariaDB.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use anyhow::ensure;
 use diffyne_tests::cluster::Shape;

@@ -1,6 +1,5 @@
 //! What a page may choose when it mounts a lazy component: what its server has written into the page, and what clients
 //! may change anyway. Nothing that is locked, hidden or computed, and nothing that is no property of the state.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use arc_swap::ArcSwap;
 use diffyne_tests::client::Client;
@@ -33,8 +32,14 @@ async fn rendered_params(laravel: Option<&Laravel>, class: &str, params: Value) 
         protected_components::register(&mut registry);
         let directory = tempfile::tempdir()?;
         let app = demo::app(&directory.path().join("demo.sqlite"))?;
-        let engine =
-            Engine { registry, signer: ArcSwap::from_pointee(app_signer()?), app, debug: false, uploads: None };
+        let engine = Engine {
+            registry,
+            signer: ArcSwap::from_pointee(app_signer()?),
+            app,
+            debug: false,
+            uploads: None,
+            release: None,
+        };
         let page = Page::new(&engine, ClientInfo::default(), "");
         page.component(class, params).await.map_err(|error| anyhow::anyhow!("{error:?}"))?
     };

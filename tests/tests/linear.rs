@@ -1,6 +1,5 @@
 //! Reading is linear in bytes, whatever a client sends: messages are generated as a part that is repeated, and twice as
 //! many of it may take at most two and a half times as long.
-#![allow(missing_docs)]
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! Pages with locked properties: unmodified ones, edited ones, those that the package has rendered, and forged ones.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::Cluster;

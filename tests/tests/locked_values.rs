@@ -1,6 +1,5 @@
 //! A signature covers what it is said to cover: values of locked and hidden properties are taken only under one that
 //! names the class, the component and them, in every mode and on every path.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_shared::signing::LockedValues;
 use diffyne_tests::client::Client;

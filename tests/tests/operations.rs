@@ -1,5 +1,4 @@
 //! What an operator does: start, look, configure, scrape, stop.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,5 +1,4 @@
 //! A login in another tab ends the session of the sockets that are open: none of them acts as a guest afterwards.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::browser::Browser;
 use diffyne_tests::client::Client;

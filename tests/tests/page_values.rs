@@ -1,6 +1,5 @@
 //! Values that a browser returns in another way than it got them: they come back verified and unchanged, or they are
 //! refused when they are made.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use anyhow::{Context as _, ensure};
 use diffyne_shared::signing::{Purpose, Signer, SigningKey, Verdict, VerifyState};

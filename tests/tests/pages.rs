@@ -1,6 +1,5 @@
 //! Pages whose connection fails, is refused, or is not wanted; with our client, and with companion.js beside a script
 //! that has the surface of diffyne.js (and beside the real one, when `DIFFYNE_JS` says where it is).
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use anyhow::Context as _;
 use diffyne_shared::signing::LockedValues;
@@ -269,7 +268,9 @@ async fn a_page_whose_key_is_refused_says_so_once() -> anyhow::Result<()> {
 async fn a_page_that_missed_too_much_is_fetched_again_but_not_under_the_users_typing() -> anyhow::Result<()> {
     let browser = Browser::start()?;
     for script in all_scripts() {
-        let cluster = Cluster::start(Shape::new(2, 1).with_redis().gateway("--history-length", "1"))?;
+        // Four pages a second may be fetched when all have missed something.
+        let shape = Shape::new(2, 1).with_redis().gateway("--history-length", "1").gateway("--reaction-rate", "4");
+        let cluster = Cluster::start(shape)?;
         let proxy = FaultyProxy::start(cluster.gateways[0].port, ProxyState::Open)?;
         let socket = format!("ws://127.0.0.1:{}/diffyne", proxy.port);
         let application = Application::start(&cluster, &script, &socket, "").await?;
@@ -290,9 +291,16 @@ async fn a_page_that_missed_too_much_is_fetched_again_but_not_under_the_users_ty
         let fetched = "performance.getEntriesByType('resource').filter((entry) => entry.name === location.href).length";
         assert_eq!(ada.eval(fetched).await?, 0, "{script:?}");
         proxy.set(ProxyState::Open);
+        // She is late in the window that the gateway has sized for all connections.
+        let late = "Math.random = () => 0.9; document.addEventListener('diffyne:connection', ({ detail }) => { \
+                    if (detail.state === 'open') window.openAt = performance.now() })";
+        ada.eval(late).await?;
         ada.eval("window.dispatchEvent(new Event('online'))").await?;
         ada.wait_for(OPEN).await?;
         ada.wait_for(&format!("{fetched} >= 1")).await?;
+        let waited =
+            "performance.getEntriesByType('resource').find((entry) => entry.name === location.href).startTime - openAt";
+        assert!(ada.eval(waited).await?.as_f64().unwrap() >= 0.9 * 250.0, "{script:?}");
         ada.type_text("tence").await?;
         assert_eq!(ada.eval("document.activeElement.value").await?, "half a sentence", "{script:?}");
         // When she leaves the field, the component is brought up to date, once.

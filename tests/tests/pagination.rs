@@ -1,5 +1,4 @@
 //! Lists with the package's `HasPagination`, whose page is in the page's address, in a real browser.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use anyhow::Context as _;
 use diffyne_tests::application::Script;

@@ -1,5 +1,4 @@
 //! A real Laravel behind the cluster: its broadcasts, its logins, and the ways to serve it.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::{Cluster, Shape};

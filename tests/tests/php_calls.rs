@@ -1,6 +1,5 @@
 //! Calls of a real Laravel with its default middleware: what users type arrives as they typed it, nobody sees what
 //! another user's call has left behind, and a call that fails is the only one.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::HashSet;
 

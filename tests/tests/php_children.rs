@@ -1,5 +1,4 @@
 //! What PHP processes start: copies of themselves and programs. No other call notices them, and none is left behind.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::HashSet;
 use std::path::PathBuf;

@@ -1,6 +1,5 @@
 //! What a component sees of its request, and what clients hear of its exceptions, is what the package's own endpoint
 //! would make of the same message. That endpoint, in PHP's own server, is the measure.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::Cluster;

@@ -1,5 +1,4 @@
 //! What operators and developers have of PHP processes: what each does, and their replacement when files change.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::PathBuf;
 use std::process::Command;

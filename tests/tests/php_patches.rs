@@ -1,5 +1,4 @@
 //! Patches of PHP components: PHP renders, and the worker compares the HTML with what the client shows.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,5 @@
 //! Blade in a call: the old and the new state are rendered from the same start, whatever part of Blade a view uses, and
 //! whatever an interrupted rendering has left behind.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::HashMap;
 

@@ -1,5 +1,4 @@
 //! A component's calls reach the worker of its previous call, through any gateway, as long as that worker's load allows.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,5 +1,4 @@
 //! The wire, row by row: sections 1 to 6 of the protocol, and what the real server was recorded to answer.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};

@@ -1,6 +1,5 @@
 //! Broadcasts that are published in batches: through a real Redis whose replies get lost, by HTTP, and through the ingress
 //! list.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;

@@ -1,6 +1,5 @@
 //! The recorded conversation: the same requests to the same components in Rust, by both transports, answered as
 //! upstream answered them, except where the protocol page or common sense says that ours is another.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::{Cluster, Shape};

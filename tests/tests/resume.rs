@@ -1,6 +1,5 @@
 //! Clients that lose their connection miss nothing: what was broadcast meanwhile is replayed, in order, without a gap
 //! or a double where replay and live meet; whoever cannot be helped is told.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 //! File uploads for components in Rust: by curl through a gateway and a worker, and in a real browser.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::Path;
 

@@ -1,5 +1,4 @@
 //! Sessions of a real Laravel behind the cluster: alive only where a call uses them, never lost, never revived.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::PathBuf;
 use std::process::Command;

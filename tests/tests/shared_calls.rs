@@ -1,5 +1,4 @@
 //! Reactions to one broadcast: equal calls of a method marked `#[Shared]` run once in a pool, and all others run as ever.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::HashSet;
 

@@ -1,5 +1,4 @@
 //! Redis behind Sentinels, as a Cluster and over TLS; workers on other hosts over TLS.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::Duration;
 

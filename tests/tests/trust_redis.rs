@@ -1,5 +1,4 @@
 //! Gateways do not believe what strangers write into Redis: registrations of workers, orders and answers of operators.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};

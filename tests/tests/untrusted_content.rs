@@ -1,5 +1,4 @@
 //! HTML, state and redirects that users can choose: what they do to a worker, and to a page.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::browser::Browser;
 use diffyne_tests::client::{Client, call, increment};

@@ -1,6 +1,5 @@
 //! File fields in a real browser, on pages of a real Laravel: with our client, and with the real diffyne.js when
 //! `DIFFYNE_JS` and `DIFFYNE_PACKAGE` say where it and its package are.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::Path;
 

@@ -1,5 +1,4 @@
 //! File uploads and previews of a real Laravel: through the gateway, within its limits, and through every nginx file.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
 //! Workers that die, stop, are busy or fail: what their callers see.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::HashMap;
 use std::sync::Arc;

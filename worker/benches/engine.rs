@@ -47,8 +47,14 @@ fn benches(c: &mut Criterion) {
 
     let mut registry = Registry::default();
     demo::register(&mut registry);
-    let engine =
-        Engine { registry, signer: ArcSwap::from_pointee(signer), app: Arc::new(()), debug: false, uploads: None };
+    let engine = Engine {
+        registry,
+        signer: ArcSwap::from_pointee(signer),
+        app: Arc::new(()),
+        debug: false,
+        uploads: None,
+        release: None,
+    };
     let call = json!({"type": "call", "componentId": "diffyne-0123456789abcdef", "componentClass": demo::COUNTER,
         "method": "increment", "params": [], "state": {"count": 1}, "fingerprint": "", "signature": ""})
     .to_string();

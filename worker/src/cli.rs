@@ -179,7 +179,14 @@ fn engine_with(
     uploads: Option<Arc<UploadStore>>,
 ) -> Arc<Engine> {
     let signer = ArcSwap::from_pointee(settings.signer.clone());
-    Arc::new(Engine { registry, signer, app, debug: settings.debug, uploads })
+    Arc::new(Engine {
+        registry,
+        signer,
+        app,
+        debug: settings.debug,
+        uploads,
+        release: settings.release.as_deref().map(Arc::from),
+    })
 }
 
 /// Opens the store for uploads, if this worker takes any.
@@ -245,14 +252,15 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
 
 fn backend(settings: &WorkerSettings, engine: &Arc<Engine>) -> anyhow::Result<Arc<dyn Backend>> {
     let signer = || settings.signer.clone();
+    let release = || settings.release.as_deref().map(Arc::from);
     Ok(match settings.components.clone() {
         Components::Native => Arc::new(NativeBackend::new(Arc::clone(engine))),
         Components::Php(php) => {
-            PhpBackend::start(php, &settings.rendering, settings.status_ttl, signer(), settings.debug)
+            PhpBackend::start(php, &settings.rendering, settings.status_ttl, signer(), settings.debug, release())
                 .context("cannot start the pool of PHP processes")?
         }
         Components::Application(application) => {
-            UpstreamBackend::start(application, &settings.rendering, signer(), settings.debug)
+            UpstreamBackend::start(application, &settings.rendering, signer(), settings.debug, release())
         }
     })
 }

@@ -43,10 +43,15 @@ impl<'a> Page<'a> {
         };
         let component = self.engine.registry.get(class);
         if let Some(placeholder) = component.and_then(|component| component.placeholder()) {
-            return Ok(lazy_wrapper(class, self.engine.signed_params(class, params), placeholder));
+            return Ok(lazy_wrapper(
+                class,
+                self.engine.signed_params(class, params),
+                placeholder,
+                &self.engine.class_release(class),
+            ));
         }
         let mounted = self.engine.mount(class, params, &self.query, self.client.clone()).await?;
-        Ok(wrapper(&mounted))
+        Ok(wrapper(&mounted, &self.engine.class_release(class)))
     }
 }
 
@@ -69,7 +74,7 @@ fn short_name(class: &str) -> &str {
 }
 
 /// A mounted component in its wrapper element.
-fn wrapper(mounted: &MountedComponent) -> String {
+fn wrapper(mounted: &MountedComponent, release: &str) -> String {
     // PHP encodes an empty array as a list, and clients expect that.
     let listeners = match &mounted.listeners {
         Value::Object(map) if map.is_empty() => "[]".to_owned(),
@@ -83,15 +88,21 @@ fn wrapper(mounted: &MountedComponent) -> String {
         ("diff:fingerprint", &mounted.fingerprint),
         ("diff:listeners", &listeners),
         ("diff:signature", &mounted.signature),
+        ("diff:release", release),
     ];
     open_tag(&attributes, " data-diffyne-component data-diffyne-loaded") + &mounted.html + "</div>"
 }
 
-fn lazy_wrapper(class: &str, params: Map<String, Value>, placeholder: &str) -> String {
+fn lazy_wrapper(class: &str, params: Map<String, Value>, placeholder: &str, release: &str) -> String {
     let params = Value::Object(params).to_string();
     let id = new_component_id();
-    let attributes =
-        [("diff:id", id.as_str()), ("diff:class", class), ("diff:name", short_name(class)), ("diff:params", &params)];
+    let attributes = [
+        ("diff:id", id.as_str()),
+        ("diff:class", class),
+        ("diff:name", short_name(class)),
+        ("diff:params", &params),
+        ("diff:release", release),
+    ];
     open_tag(&attributes, " data-diffyne-lazy data-diffyne-component") + placeholder + "</div>"
 }
 

@@ -24,13 +24,13 @@ pub struct DemoPages {
 impl DemoPages {
     /// Creates pages that mount components of this engine. Their scripts connect to `socket`.
     pub fn new(health: Arc<HealthSource>, engine: Arc<Engine>, socket: String, prefix: String) -> Self {
-        Self { scripts: ScriptPages::new(health, &prefix), engine, socket, prefix }
+        Self { scripts: ScriptPages::new(health, &prefix, engine.release.as_deref()), engine, socket, prefix }
     }
 
     async fn demo(&self) -> Page {
         let source = format!("{}/client.js", self.prefix);
         let script = Script { source: &source, socket: Some(&self.socket), endpoint: Some(&self.prefix), ajax: None };
-        let mut html = PAGE.replace("{{ script }}", &script_tag(&script));
+        let mut html = PAGE.replace("{{ style }}", demo::STYLE).replace("{{ script }}", &script_tag(&script));
         let page = page::Page::new(&self.engine, ClientInfo::default(), "");
         for (mark, class) in [("{{ counter }}", demo::COUNTER), ("{{ chat }}", demo::CHAT_ROOM)] {
             let component = page.component(class, serde_json::Value::Null).await;
@@ -47,6 +47,10 @@ impl DemoPages {
 impl Pages for DemoPages {
     fn page<'a>(&'a self, path: &'a str) -> PageFuture<'a> {
         Box::pin(async move { if path == "/" { Some(self.demo().await) } else { self.scripts.page(path).await } })
+    }
+
+    fn release(&self) -> &str {
+        self.scripts.release()
     }
 
     fn health(&self) -> String {

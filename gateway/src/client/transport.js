@@ -6,6 +6,7 @@
 import { Socket } from './socket.js';
 import { kept, print } from './numbers.js';
 import { csrfToken, isFollowed, parseJson } from './page.js';
+import { Release } from './release.js';
 import { signed } from './signature.js';
 
 const ANSWER_MS = 30_000;
@@ -34,6 +35,8 @@ export class Transport {
   #wanted = new Map(); // subscriptions by their JSON
   #position = null; // {epoch, offset}: where in the stream of broadcasts this page is
   #isExplained = false; // the page's author has been told why there is no connection
+  #release = new Release(() => this.#calls.size > 0);
+  #missedAt = null; // a timer: the page will be fetched again
   #grant = null; // {text, wanted}: what shows any gateway that this page may hear that, where it is asked for
 
   // options: url (none: AJAX only), endpoint, maxMessageSize
@@ -66,7 +69,8 @@ export class Transport {
    * @param {{ajax?: boolean, original?: object}} options
    */
   async send(kind, message, { ajax = false, original } = {}) {
-    const data = { ...message, ...signed(message, original), exact: true, moves: true };
+    const release = this.#release.of(message.componentId);
+    const data = { ...message, ...signed(message, original), exact: true, moves: true, release };
     const state = kept(original);
     const node = new Map([['state', state], ['base', state], ['params', kept(message.params)], ['value', kept(message.value)]]);
     const event = `diffyne.${kind}`;
@@ -75,9 +79,9 @@ export class Transport {
       await this.#socket.soon();
       const text = print({ event, data: { ...data, requestId } }, new Map([['data', node]]));
       const fits = new TextEncoder().encode(text).length <= this.#maxMessageSize;
-      if (fits && this.#socket.isOpen) return this.#bySocket(requestId, text);
+      if (fits && this.#socket.isOpen) return this.#bySocket(requestId, text, release);
     }
-    return this.#byAjax(kind, print(data, node));
+    return this.#byAjax(kind, print(data, node), release);
   }
 
   // The broadcasts that the page's components listen to: [{name, componentClass}].
@@ -153,13 +157,22 @@ export class Transport {
     else if (event === 'diffyne.resumed' || event === 'diffyne.gap') {
       this.#position = this.#place(data);
       this.#keepGrant(data);
-      if (event === 'diffyne.gap' || !data.recovered) this.#handlers.missed();
+      if (event === 'diffyne.gap' || !data.recovered) this.#miss(data);
     } else if (data.type === 'grant_expired' || data.type === 'subscribe_error') this.#refused(data);
     else if (event === 'error' || event === 'diffyne.error') console.warn(`diffyne: ${data.message ?? data.error}`);
   }
 
-  #greet({ clientId, maxMessageSize }) {
+  // Thousands of pages may have missed the same; they are not all fetched in the same moment.
+  #miss({ spread = 0 }) {
+    this.#missedAt ??= setTimeout(() => {
+      this.#missedAt = null;
+      this.#handlers.missed();
+    }, Math.random() * spread);
+  }
+
+  #greet({ clientId, maxMessageSize, release }) {
     this.#clientId = clientId;
+    this.#release.greeted(release);
     // Other servers do not tell theirs.
     if (maxMessageSize) this.#maxMessageSize = maxMessageSize;
   }
@@ -194,13 +207,13 @@ export class Transport {
     else this.#handlers.pushed(events, cause);
   }
 
-  #bySocket(requestId, text) {
+  #bySocket(requestId, text, release) {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#calls.delete(requestId);
         reject(new CallError('No answer in time. The call may or may not have run.', 'timeout'));
       }, ANSWER_MS);
-      this.#calls.set(requestId, { resolve, reject, timer });
+      this.#calls.set(requestId, { resolve, reject, timer, release });
       this.#socket.send(text);
     });
   }
@@ -219,6 +232,7 @@ export class Transport {
     if (!call) return;
     this.#calls.delete(data.requestId);
     clearTimeout(call.timer);
+    this.#release.answered(call.release, data.release);
     if (data.session) await this.#takeCookies(data.session);
     if (leadsAstray(data)) call.reject(new CallError(ASTRAY, 'server_error'));
     else if (data.s || data.success) call.resolve(data);
@@ -233,7 +247,7 @@ export class Transport {
     this.#calls.clear();
   }
 
-  async #byAjax(kind, text) {
+  async #byAjax(kind, text, release) {
     const headers = { 'Content-Type': 'application/json', Accept: 'application/json', 'X-Requested-With': 'XMLHttpRequest' };
     if (this.#clientId) headers['X-Diffyne-Client-Id'] = this.#clientId;
     const csrf = csrfToken();
@@ -249,6 +263,7 @@ export class Transport {
       throw new CallError(late ? 'No answer in time. The call may or may not have run.' : 'The server cannot be reached.', late ? 'timeout' : 'network_error');
     }
     const answer = parseJson(await response.text().catch(() => ''), null);
+    this.#release.answered(release, answer?.release);
     if (leadsAstray(answer)) throw new CallError(ASTRAY, 'server_error');
     if (answer && (answer.s || answer.success)) return answer;
     throw new CallError(answer?.error ?? `The server answered ${response.status}.`, answer?.type ?? typeOf(response.status), answer ?? {});

@@ -41,6 +41,7 @@ pub(super) fn receive(
         data: Rc::clone(&whole),
         kind,
         cause_depth: head.cause.as_ref().map(|cause| cause.depth),
+        scripts: shard.page_scripts(&head),
         started,
     };
     let request = CallRequest {

@@ -32,6 +32,15 @@ impl Span {
     }
 }
 
+/// Whether a page has the scripts that this gateway serves, as far as it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageScripts {
+    /// These, or it does not tell.
+    Current,
+    /// Those of another release.
+    Other,
+}
+
 /// A call of a connection that has no result yet.
 #[derive(Debug)]
 pub struct PendingCall {
@@ -45,6 +54,8 @@ pub struct PendingCall {
     pub kind: CallKind,
     /// The depth of the push that the call reacts to.
     pub cause_depth: Option<u32>,
+    /// The release of the page's scripts.
+    pub scripts: PageScripts,
     /// The time of the call's arrival.
     pub started: Instant,
 }
@@ -176,6 +187,7 @@ mod tests {
             data: Rc::clone(&data),
             kind: CallKind::Call,
             cause_depth: None,
+            scripts: PageScripts::Current,
             started: now,
         };
         (request, pending)

@@ -13,6 +13,7 @@ use diffyne_shared::bus::Position;
 use super::Connection;
 use super::account::FILTER_COST;
 use crate::protocol::{self, Confirmation};
+use crate::reaction;
 use crate::shard::hub::MissedBroadcasts;
 use crate::shard::state::Shard;
 
@@ -80,7 +81,10 @@ pub(super) fn confirm(
     connection.requests.end_resume();
     shard.metrics.resumes.with_label_values(&[if recovered { "recovered" } else { "lost" }]).inc();
     let confirmation = Confirmation { position: shard.position(), grant, request_id };
-    shard.hub.send(connection, &protocol::resumed(recovered, &confirmation));
+    // After a restart, many clients are told at once.
+    let window_ms =
+        (!recovered).then(|| reaction::window_ms(&shard.bus, shard.settings.reactions_per_second)).flatten();
+    shard.hub.send(connection, &protocol::resumed(recovered, window_ms, &confirmation));
 }
 
 impl Replay {

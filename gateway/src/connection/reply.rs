@@ -29,7 +29,9 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
         RelayResult::Reply(reply) => {
             connection.caller.cookies.store(&reply.set_cookie);
             connection.account.set(HeldKind::Cookies, connection.caller.cookies.with(<[u8]>::len));
-            let extra = protocol::event_ids_field(reply.event_count, &ids) + &session_field(shard, reply);
+            let extra = protocol::event_ids_field(reply.event_count, &ids)
+                + &session_field(shard, reply)
+                + &shard.release_field(pending.scripts, reply.release);
             response(pending, reply, &extra)
         }
         RelayResult::Failed(failure, text) => failed(pending, *failure, text),

@@ -11,7 +11,7 @@ use diffyne_shared::rpc::CallKind;
 
 use super::account::SUBSCRIBE_COST;
 use super::{Connection, Phase, component_call, subscription_messages};
-use crate::protocol;
+use crate::protocol::{self, Release};
 use crate::shard::state::Shard;
 use crate::socket::{Close, Decoder, Event, frame};
 
@@ -24,7 +24,9 @@ const PAUSE_STEP: Duration = Duration::from_millis(100);
 
 /// Serves a connection until it ends. `early` is what the client sent behind its handshake.
 pub fn start(shard: Rc<Shard>, connection: Rc<Connection>, early: &[u8]) {
-    let connected = protocol::connected(connection.caller.id(), shard.settings.message_bytes_max);
+    let components = shard.relay.release();
+    let release = Release { scripts: Some(shard.pages.release()), components: components.as_deref() };
+    let connected = protocol::connected(connection.caller.id(), shard.settings.message_bytes_max, release);
     shard.hub.push(&connection, frame::text(&connected));
     let mut unfinished = None;
     let mut progress = Progress::Open(Duration::ZERO);

@@ -136,7 +136,7 @@ async fn call(target: &Target, addresses: &[Endpoint], report: &mut Report) {
     settings.workers = addresses.to_vec();
     let prefix = settings.route_prefix.clone();
     let pages_prefix = prefix.clone();
-    let pages = Box::new(move |health| -> Arc<dyn Pages> { Arc::new(ScriptPages::new(health, &pages_prefix)) });
+    let pages = Box::new(move |health| -> Arc<dyn Pages> { Arc::new(ScriptPages::new(health, &pages_prefix, None)) });
     let gateway = match Gateway::start(settings, pages) {
         Ok(gateway) => gateway,
         Err(error) => return report.fail("call", format!("no gateway could be started for it: {error}")),

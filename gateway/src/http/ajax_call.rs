@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use diffyne_shared::envelope::DataHead;
-use diffyne_shared::rpc::{CallKind, Cause, Outcome, Reply, Transport};
+use diffyne_shared::rpc::{CallKind, Outcome, Reply, Transport};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::{Response, StatusCode};
@@ -49,11 +49,12 @@ pub(super) async fn serve(shard: &Rc<Shard>, is_lazy: bool, caller: Caller, body
         Err(refusal) => return *refusal,
     };
     let Ok(text) = std::str::from_utf8(&body) else { return *invalid() };
-    let call = match check(text, is_lazy) {
-        Ok(checked) => checked,
+    let head = DataHead::read(text);
+    let kind = match check(text, &head, is_lazy) {
+        Ok(kind) => kind,
         Err(refusal) => return *refusal,
     };
-    let (request, pending, response) = pending_call(shard, caller, call, text);
+    let (request, pending, response) = pending_call(shard, caller, kind, head, text);
     shard.metrics.in_flight(1);
     shard.metrics.requests.with_label_values(&["accepted"]).inc();
     let cancel = CancelOnDrop { shard, number: pending.number };
@@ -85,9 +86,8 @@ async fn read_body(shard: &Shard, body: Incoming) -> Result<Bytes, Refusal> {
     }
 }
 
-/// Returns the kind of a call, its component, and the push that it reacts to.
-fn check(text: &str, is_lazy: bool) -> Result<(CallKind, ComponentKey, Option<Cause>), Refusal> {
-    let head = DataHead::read(text);
+/// Returns the kind of a call.
+fn check(text: &str, head: &DataHead<'_>, is_lazy: bool) -> Result<CallKind, Refusal> {
     head.check_lengths().map_err(|text| refuse(StatusCode::BAD_REQUEST, &text))?;
     let field: TypeField<'_> = serde_json::from_str(text).unwrap_or_default();
     let kind = match (is_lazy, field.kind) {
@@ -99,9 +99,7 @@ fn check(text: &str, is_lazy: bool) -> Result<(CallKind, ComponentKey, Option<Ca
     };
     // The endpoint of the package has these words.
     match kind {
-        _ if head.component_class.text().is_some_and(|class| !class.is_empty()) => {
-            Ok((kind, ComponentKey::of(&head), head.cause))
-        }
+        _ if head.component_class.text().is_some_and(|class| !class.is_empty()) => Ok(kind),
         CallKind::Mount => Err(refuse(StatusCode::BAD_REQUEST, "Invalid component class")),
         _ if head.component_id.text().is_none_or(str::is_empty) => Err(invalid()),
         _ => Err(refuse(StatusCode::NOT_FOUND, "Component class not found")),
@@ -111,7 +109,8 @@ fn check(text: &str, is_lazy: bool) -> Result<(CallKind, ComponentKey, Option<Ca
 fn pending_call(
     shard: &Shard,
     caller: Caller,
-    (kind, component, cause): (CallKind, ComponentKey, Option<Cause>),
+    kind: CallKind,
+    head: DataHead<'_>,
     text: &str,
 ) -> (CallRequest, PendingRequest, oneshot::Receiver<AjaxResponse>) {
     let started = Instant::now();
@@ -121,15 +120,16 @@ fn pending_call(
         number: shard.next_request_number(),
         response,
         caller: Rc::clone(&caller),
-        cause_depth: cause.as_ref().map(|cause| cause.depth),
+        cause_depth: head.cause.as_ref().map(|cause| cause.depth),
+        scripts: shard.page_scripts(&head),
         started,
     };
     let request = CallRequest {
         caller,
         transport: Transport::Ajax,
         kind,
-        component,
-        cause,
+        component: ComponentKey::of(&head),
+        cause: head.cause,
         payload: text.into(),
         arrived: started,
         deadline: started + shard.settings.call_timeout,
@@ -143,15 +143,18 @@ pub fn complete(shard: &Shard, pending: PendingRequest, result: &RelayResult<'_>
         CallContext { client: pending.caller.id(), cause_depth: pending.cause_depth, started: pending.started };
     let ids = completion::complete(shard, &context, result);
     let response = match result {
-        RelayResult::Reply(reply) => worker_response(reply, &ids),
+        RelayResult::Reply(reply) => {
+            let extra = protocol::event_ids_field(reply.event_count, &ids)
+                + &shard.release_field(pending.scripts, reply.release);
+            worker_response(reply, &extra)
+        }
         RelayResult::Failed(failure, text) => failed(*failure, text),
     };
     // The browser may be gone; then the response is dropped.
     let _ = pending.response.send(response);
 }
 
-fn worker_response(reply: &Reply<'_>, ids: &[(u32, String)]) -> AjaxResponse {
-    let extra = protocol::event_ids_field(reply.event_count, ids);
+fn worker_response(reply: &Reply<'_>, extra: &str) -> AjaxResponse {
     let by_outcome = if reply.outcome == Outcome::Ok { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
     let status = StatusCode::from_u16(reply.status).unwrap_or(by_outcome);
     let (body, status) = match protocol::without_braces(reply.data) {

@@ -39,6 +39,8 @@ pub type PageFuture<'a> = Pin<Box<dyn Future<Output = Option<Page>> + 'a>>;
 pub trait Pages: Send + Sync {
     /// Returns the page at a path.
     fn page<'a>(&'a self, path: &'a str) -> PageFuture<'a>;
+    /// Returns the release of the scripts.
+    fn release(&self) -> &str;
     /// Returns the JSON of `/health`.
     fn health(&self) -> String;
 }

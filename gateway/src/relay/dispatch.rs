@@ -93,6 +93,16 @@ impl<O: 'static> Relay<O> {
         self.upstreams.borrow().iter().map(|upstream| (upstream.address.clone(), upstream.health())).collect()
     }
 
+    /// Returns the release of the components that the workers run; `None` while they run several, as during a deploy, or
+    /// when one of them does not tell it.
+    pub fn release(&self) -> Option<Rc<str>> {
+        let upstreams = self.upstreams.borrow();
+        let mut releases =
+            upstreams.iter().filter(|upstream| upstream.is_connected()).map(|upstream| upstream.release());
+        let first = releases.next()??;
+        releases.all(|other| other.as_ref() == Some(&first)).then_some(first)
+    }
+
     /// Sends a call that was handed back to another worker, or queues it.
     pub(super) fn dispatch(&self, key: u64) {
         match self.try_send(key) {

@@ -228,6 +228,7 @@ fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Fra
         Frame::Pong(pong) => {
             upstream.set_load(pong.load);
             upstream.set_faulty(pong.faulty);
+            upstream.set_release(pong.release.as_deref());
             if pong.draining {
                 upstream.drain();
             }

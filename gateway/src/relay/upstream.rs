@@ -61,6 +61,8 @@ pub(super) struct Upstream {
     /// The calls in `out`: no byte of them has been handed to the kernel.
     unsent: RefCell<Vec<u64>>,
     pub(super) wake: Notify,
+    /// The release of the worker's components, if the worker tells it.
+    release: RefCell<Option<Rc<str>>>,
     pub(super) retired: Cell<bool>,
     pub(super) retire: Notify,
     pub(super) heard: Cell<Instant>,
@@ -87,6 +89,7 @@ impl Upstream {
             out: RefCell::default(),
             unsent: RefCell::default(),
             wake: Notify::new(),
+            release: RefCell::default(),
             retired: Cell::new(false),
             retire: Notify::new(),
             heard: Cell::new(Instant::now()),
@@ -102,6 +105,7 @@ impl Upstream {
         self.frame_bytes_max.set(hello.frame_bytes_max.map_or(frame_bytes_assumed, |bytes| bytes as usize));
         self.state.set(if hello.draining { LinkState::Draining } else { LinkState::Ready });
         self.faulty.set(hello.faulty);
+        self.set_release(hello.release.as_deref());
         self.busy.set(false);
         self.silent.set(false);
         self.capacity.set(hello.capacity.max(1));
@@ -133,6 +137,16 @@ impl Upstream {
         if self.faulty.replace(faulty) != faulty {
             let state = if faulty { "it cannot run calls now; its own log says why" } else { "it can run calls again" };
             tracing::warn!(worker = %self.address, state, "a worker's backend changed");
+        }
+    }
+
+    pub(super) fn release(&self) -> Option<Rc<str>> {
+        self.release.borrow().clone()
+    }
+
+    pub(super) fn set_release(&self, release: Option<&str>) {
+        if self.release.borrow().as_deref() != release {
+            *self.release.borrow_mut() = release.map(Rc::from);
         }
     }
 

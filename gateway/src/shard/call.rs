@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::auth::grant::EventSubscription;
 use crate::auth::session_identity::SessionIdentity;
 use crate::connection::Connection;
-use crate::connection::component_queues::PendingCall;
+use crate::connection::component_queues::{PageScripts, PendingCall};
 use crate::relay::Caller;
 
 /// The origin of a call, which gets its result.
@@ -41,6 +41,8 @@ pub struct PendingRequest {
     pub caller: Rc<Caller>,
     /// The depth of the push that the call reacts to.
     pub cause_depth: Option<u32>,
+    /// The release of the page's scripts.
+    pub scripts: PageScripts,
     /// The time of the call's arrival.
     pub started: Instant,
 }

@@ -30,6 +30,7 @@ use crate::connection::selector::ConnectionSelector;
 use crate::connection::{Connection, grant_request, reply};
 use crate::http::{self, ajax_call};
 use crate::protocol;
+use crate::reaction;
 use crate::relay::RelayResult;
 use crate::relay::discovery::Workers;
 use crate::socket::Close;
@@ -152,7 +153,8 @@ async fn execute(shard: &Rc<Shard>, command: Command) {
 
 /// Tells subscribed clients that broadcasts before a position are missing.
 fn report_gap(shard: &Shard, position: &Position) {
-    let frame = protocol::gap(position);
+    let window_ms = reaction::window_ms(&shard.bus, shard.settings.reactions_per_second);
+    let frame = protocol::gap(position, window_ms);
     for connection in shard.hub.subscribed() {
         shard.hub.push(&connection, frame.clone());
     }

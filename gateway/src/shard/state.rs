@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use diffyne_shared::bus::{Bus, Position};
+use diffyne_shared::envelope::DataHead;
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::token::SharedTokens;
 use tokio::sync::watch;
@@ -21,13 +22,14 @@ use crate::auth::ended_sessions::EndedSessions;
 use crate::auth::grant::Grants;
 use crate::auth::sealed_cookies::SealedCookies;
 use crate::connection::account::Rates;
-use crate::connection::component_queues::PendingCall;
+use crate::connection::component_queues::{PageScripts, PendingCall};
 use crate::connection::{Connection, ConnectionLimits, ConnectionTerms};
 use crate::http::application_server::ApplicationServer;
 use crate::http::idle::IdleConnections;
 use crate::http::pace::HandshakePace;
 use crate::http::pages::Pages;
 use crate::metrics::{Metrics, ShardMetrics};
+use crate::protocol::Release;
 use crate::quota::{Quota, Ticket};
 use crate::relay::discovery::Workers;
 use crate::relay::{CallHandler, CallRequest, Relay, RelayObserver, RelayResult, RelaySettings};
@@ -212,6 +214,21 @@ impl Shard {
     /// bus's position.
     pub fn position(&self) -> Option<Position> {
         self.hub.position().or_else(|| self.bus.position())
+    }
+
+    /// Returns the field that tells a page of an older release which one is served. During a deploy, when the workers run
+    /// several, pages are not told of components.
+    pub fn release_field(&self, scripts: PageScripts, components: Option<&str>) -> String {
+        let scripts = (scripts == PageScripts::Other).then(|| self.pages.release());
+        Release { scripts, components: components.filter(|_| self.relay.release().is_some()) }.field()
+    }
+
+    /// Compares the release of a page's scripts with the served one.
+    pub fn page_scripts(&self, head: &DataHead<'_>) -> PageScripts {
+        match head.scripts() {
+            Some(scripts) if scripts != self.pages.release() => PageScripts::Other,
+            _ => PageScripts::Current,
+        }
     }
 
     /// Returns the limits of incoming messages.

@@ -79,6 +79,8 @@ pub struct DataHead<'a> {
     pub property: TextField<'a>,
     /// The broadcast that this is a reaction to.
     pub cause: Option<Cause>,
+    /// The release of the page, see [`DataHead::scripts`].
+    pub release: Option<&'a RawValue>,
     /// Names and filters of a subscription.
     pub events: Option<&'a RawValue>,
 }
@@ -92,6 +94,16 @@ impl<'a> DataHead<'a> {
     /// The request id that an answer repeats; `None` if it is too long.
     pub fn request_id(&self) -> Option<&'a str> {
         self.request_id.map(RawValue::get).filter(|id| id.len() <= REQUEST_ID_BYTES_MAX)
+    }
+
+    /// The release of the page's scripts; `None` if the client does not tell it.
+    pub fn scripts(&self) -> Option<Cow<'a, str>> {
+        #[derive(Deserialize)]
+        struct PageRelease<'a> {
+            #[serde(borrow)]
+            scripts: CowStr<'a>,
+        }
+        serde_json::from_str::<PageRelease<'a>>(self.release?.get()).ok().map(|release| release.scripts.0)
     }
 
     /// Checks the lengths of all that a gateway copies; the error is the text for the client.
@@ -130,6 +142,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for DataHead<'a> {
                         "componentClass" => head.component_class = TextField::from_raw(map.next_value()?),
                         "method" => head.method = TextField::from_raw(map.next_value()?),
                         "property" => head.property = TextField::from_raw(map.next_value()?),
+                        "release" => head.release = Some(map.next_value()?),
                         "events" => head.events = Some(map.next_value()?),
                         "cause" => {
                             let raw: &RawValue = map.next_value()?;
@@ -157,8 +170,15 @@ mod tests {
         let data = r#"{"componentClass":"App\\Diffyne\\Counter","componentId":null,"state":{"method":"no"},"requestId":{"a":[1]},"cause":{"id":"g-1","depth":1}}"#;
         let head = DataHead::read(data);
         assert_eq!(head.component_class.text(), Some("App\\Diffyne\\Counter"));
+        assert_eq!(head.scripts(), None);
         assert_eq!((head.component_id, head.method), (TextField::WrongType, TextField::Missing));
         assert_eq!(head.request_id.unwrap().get(), r#"{"a":[1]}"#);
+        for (release, scripts) in
+            [(r#"{"components":1,"scripts":"ab"}"#, Some("ab")), (r#"{"scripts":7}"#, None), ("[]", None)]
+        {
+            let data = format!(r#"{{"release":{release}}}"#);
+            assert_eq!(DataHead::read(&data).scripts().as_deref(), scripts, "{data}");
+        }
         assert_eq!(head.cause, Some(Cause { id: "g-1".to_owned(), depth: 1 }));
     }
 }

@@ -209,8 +209,9 @@ mod tests {
             component: None,
             load: 3,
             faulty: false,
+            release: None,
         });
-        let frames = [call(b"{}"), reply, Frame::Pong(Pong { load: 1, draining: true, faulty: false })];
+        let frames = [call(b"{}"), reply, Frame::Pong(Pong { load: 1, draining: true, ..Pong::default() })];
         let mut bytes = Vec::new();
         for frame in &frames {
             encode(frame, &mut bytes).unwrap();
@@ -236,7 +237,7 @@ mod tests {
         bytes.extend_from_slice(&body);
         encode(&Frame::Unknown(99), &mut bytes).unwrap();
         let seen = read_all(&bytes, 5, 1000).await.unwrap();
-        assert_eq!(seen, ["Pong(Pong { load: 2, draining: false, faulty: false })", "Unknown(99)"]);
+        assert_eq!(seen, ["Pong(Pong { load: 2, draining: false, faulty: false, release: None })", "Unknown(99)"]);
     }
 
     #[tokio::test]
@@ -247,7 +248,7 @@ mod tests {
         encode(&call(&big), &mut bytes).unwrap();
         bytes.extend_from_slice(&3000_u32.to_be_bytes());
         bytes.extend_from_slice(&[0xff; 3000]);
-        encode(&Frame::Pong(Pong { load: 9, draining: false, faulty: false }), &mut bytes).unwrap();
+        encode(&Frame::Pong(Pong { load: 9, ..Pong::default() }), &mut bytes).unwrap();
         for chunk in [1, 7, 40, 1000, bytes.len()] {
             let mut reader = FrameReader::new(1000);
             let mut seen = Vec::new();

@@ -37,6 +37,9 @@ pub struct Hello {
     /// tell it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<u32>,
+    /// The release of a worker's components; older releases do not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
     /// A gateway's random bytes, so that the worker's proof is made for this connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<Bytes>,
@@ -256,6 +259,9 @@ pub struct Reply<'a> {
     /// Its backend cannot run calls now.
     #[serde(default)]
     pub faulty: bool,
+    /// The release of the worker's components, where the message names another one.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<&'a str>,
 }
 
 impl<'a> Reply<'a> {
@@ -273,12 +279,13 @@ impl<'a> Reply<'a> {
             component: None,
             load: 0,
             faulty: false,
+            release: None,
         }
     }
 }
 
 /// A worker's load: the answer to `Ping`, or sent when the load changes.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Pong {
     /// Calls running and waiting in the worker now.
     pub load: u32,
@@ -288,6 +295,9 @@ pub struct Pong {
     /// The worker's backend cannot run calls now; its log and its `/ready` give the reason.
     #[serde(default)]
     pub faulty: bool,
+    /// The release of the worker's components: an application in PHP may be replaced while its worker runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
 }
 
 /// The id of a call, alone.

@@ -31,6 +31,10 @@ settings! {
         /// Tell clients the exception, file and line of a failure; never in production
         DIFFYNE_DEBUG = "false";
     }
+    "Deploys" {
+        /// Name of this release, the same for everything that is deployed together (a commit, a date): pages of another one are told to load again. 1 to 64 letters, digits and ._+-; default: the hash of what is served
+        DIFFYNE_RELEASE = none;
+    }
     "Connection status" {
         /// How long cache()->get('diffyne:websocket:status') remains after the last gateway or worker has died
         DIFFYNE_STATUS_TTL = "30s";
@@ -44,6 +48,18 @@ pub(super) fn request_bytes(layers: &Layers, spec: &'static Spec) -> Result<usiz
         None => Ok((2 * message).min(most)),
         Some(size) if (message..=most).contains(&size) => Ok(size),
         Some(_) => Err(layers.invalid(spec, &format!("from DIFFYNE_WS_MAX_MESSAGE_SIZE ({message}) to 64MiB"))),
+    }
+}
+
+/// The name of a release. It goes into pages and messages, so it is short and plain.
+pub(super) fn release(layers: &Layers, spec: &'static Spec) -> Result<Option<String>, SettingsError> {
+    const CHARS_MAX: usize = 64;
+    let is_plain = |text: &String| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b));
+    match layers.get::<Option<String>>(spec)? {
+        Some(name) if name.len() > CHARS_MAX || !is_plain(&name) => {
+            Err(layers.invalid(spec, "1 to 64 letters, digits and ._+-"))
+        }
+        name => Ok(name.filter(|name| !name.is_empty())),
     }
 }
 

@@ -9,7 +9,7 @@ use super::checks::{
     self, at_least_one, at_least_one_u32, buffer_bytes, bytes, message_bytes, optional_bytes, positive,
 };
 use super::common::{
-    self, APP_KEY, DIFFYNE_ADMIN_TOKEN, DIFFYNE_DEBUG, DIFFYNE_MAX_REQUEST_SIZE, DIFFYNE_SIGNING_KEY,
+    self, APP_KEY, DIFFYNE_ADMIN_TOKEN, DIFFYNE_DEBUG, DIFFYNE_MAX_REQUEST_SIZE, DIFFYNE_RELEASE, DIFFYNE_SIGNING_KEY,
     DIFFYNE_STATUS_TTL, DIFFYNE_WORKER_TOKEN, DIFFYNE_WS_MAX_MESSAGE_SIZE, LogSettings, RedisSettings, request_bytes,
     worker_tokens,
 };
@@ -54,6 +54,8 @@ settings! {
             DIFFYNE_WS_MAX_MESSAGE_SIZE => message_bytes_max: usize, message_bytes;
             /// Largest body of an AJAX call.
             DIFFYNE_MAX_REQUEST_SIZE => request_bytes_max: usize, request_bytes;
+            /// Name of this release; `None`: the hash of the scripts.
+            DIFFYNE_RELEASE => release: Option<String>, common::release;
         }
         "Process" {
             /// Name of this gateway in the cluster; default: host name and port
@@ -398,6 +400,7 @@ mod tests {
             ("DIFFYNE_ROUTE_PREFIX", "/"),
             ("DIFFYNE_MAX_REQUEST_SIZE", "1GiB"),
             ("DIFFYNE_WS_CORS_HEADERS", "a b"),
+            ("DIFFYNE_RELEASE", "a<b"),
         ];
         for (name, value) in wrong {
             let error = read(&[(name, value)]).unwrap_err();

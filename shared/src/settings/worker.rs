@@ -8,7 +8,7 @@ use super::application::{
 };
 use super::checks::{self, at_least_one, buffer_bytes, message_bytes, positive};
 use super::common::{
-    self, APP_KEY, DIFFYNE_ADMIN_TOKEN, DIFFYNE_DEBUG, DIFFYNE_MAX_REQUEST_SIZE, DIFFYNE_SIGNING_KEY,
+    self, APP_KEY, DIFFYNE_ADMIN_TOKEN, DIFFYNE_DEBUG, DIFFYNE_MAX_REQUEST_SIZE, DIFFYNE_RELEASE, DIFFYNE_SIGNING_KEY,
     DIFFYNE_STATUS_TTL, DIFFYNE_WORKER_TOKEN, DIFFYNE_WS_MAX_MESSAGE_SIZE, LogSettings, RedisSettings, request_bytes,
     worker_tokens,
 };
@@ -64,6 +64,8 @@ settings! {
             DIFFYNE_WORKER_THREADS = none => threads: usize, threads;
             /// SQLite file of the demo chat
             DIFFYNE_DATABASE = "storage/diffyne-demo.sqlite" => database: PathBuf;
+            /// Name of this release; `None`: the hash of the components, or of the application's views and classes.
+            DIFFYNE_RELEASE => release: Option<String>, common::release;
         }
         "Calls" {
             /// Calls that run side by side; unless set, with DIFFYNE_APP twice as many as PHP processes at most (one runs, one is next), with DIFFYNE_FASTCGI as many as connections

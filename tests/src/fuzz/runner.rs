@@ -57,7 +57,7 @@ fn engine() -> anyhow::Result<Engine> {
     let mut registry = Registry::default();
     crate::recorded::register(&mut registry);
     let signer = arc_swap::ArcSwap::from_pointee(signer(VerifyState::None)?);
-    Ok(Engine { registry, signer, app: Arc::new(()), debug: true, uploads: None })
+    Ok(Engine { registry, signer, app: Arc::new(()), debug: true, uploads: None, release: None })
 }
 
 fn client() -> ClientInfo {

@@ -33,7 +33,7 @@ pub async fn start(target: Target, input: Input) -> anyhow::Result<Arc<UpstreamB
     let layers = Layers::read(&worker::specs(), &Files::default(), &HashMap::new(), &flags)?;
     let settings = WorkerSettings::read(&layers, MissingKey::Refuse)?;
     let Components::Application(application) = settings.components else { anyhow::bail!("no application") };
-    Ok(UpstreamBackend::start(application, &settings.rendering, settings.signer, false))
+    Ok(UpstreamBackend::start(application, &settings.rendering, settings.signer, false, None))
 }
 
 /// Reads once, whatever is asked, and writes the input. The backend may hang up at any time.

@@ -11,9 +11,9 @@ use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use crate::bindings::Bindings;
-use crate::exchange::{HttpText, exchange};
-use crate::steps::Step;
+use super::bindings::Bindings;
+use super::exchange::{HttpText, exchange};
+use super::steps::Step;
 
 /// A connection whose greeting nobody has looked at, perhaps.
 struct Connection {

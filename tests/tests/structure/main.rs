@@ -6,6 +6,7 @@ mod graph;
 mod rules;
 mod sources;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -128,6 +129,21 @@ fn a_file_can_be_read_in_one_sitting() -> anyhow::Result<()> {
         }
     }
     none(problems)
+}
+
+#[test]
+fn every_file_of_tests_is_part_of_the_program_that_runs_them() -> anyhow::Result<()> {
+    let folder = project().join("tests/tests");
+    let named = std::fs::read_to_string(folder.join("main.rs"))?;
+    let named: BTreeSet<&str> = named.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';')).collect();
+    let mut there = BTreeSet::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        there.insert(name.strip_suffix(".rs").unwrap_or(&name).to_owned());
+    }
+    let forgotten =
+        there.iter().filter(|name| !named.contains(name.as_str()) && *name != "main" && *name != "structure");
+    none(forgotten.map(|name| format!("tests/tests/main.rs does not name {name}: its tests do not run")).collect())
 }
 
 #[test]

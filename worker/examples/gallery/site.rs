@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use diffyne_worker::component::ClientInfo;
 use diffyne_worker::component::engine::Engine;
+use diffyne_worker::demo;
 use diffyne_worker::page::Page;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -16,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::components::SHOWN;
+use super::components::{SHOWN, SOURCES};
 
 const LAYOUT: &str = include_str!("layout.html");
 
@@ -39,7 +40,7 @@ impl Site {
                 let mut body = String::new();
                 let mut title = "";
                 for name in path.trim_start_matches('/').split('+') {
-                    let (_, shown, class, about) =
+                    let (path, shown, class, about) =
                         SHOWN.iter().find(|(path, ..)| path.trim_start_matches('/') == name)?;
                     title = shown;
                     let component = page.component(class, Value::Null).await.unwrap_or_else(|error| {
@@ -47,13 +48,19 @@ impl Site {
                         "<p>This component cannot be shown.</p>".to_owned()
                     });
                     // Writing into a String cannot fail.
-                    let _ =
-                        write!(body, "<article><h2>{shown}</h2><p class=\"quiet\">{about}</p>{component}</article>");
+                    let _ = write!(
+                        body,
+                        "<article><h2>{shown}</h2><p class=\"quiet\">{about}</p>{component}{}</article>",
+                        source(path)
+                    );
                 }
                 (title, body)
             }
         };
-        Some(LAYOUT.replace("{{ title }}", title).replace("{{ body }}", &body).replace("{{ scripts }}", &self.scripts))
+        let about = if path == "/" { "Components written in Rust, their pages served by hyper." } else { "" };
+        let head =
+            LAYOUT.replace("{{ style }}", demo::STYLE).replace("{{ title }}", title).replace("{{ about }}", about);
+        Some(head.replace("{{ scripts }}", &self.scripts).replace("{{ body }}", &body))
     }
 
     /// Serves the pages until the program ends.
@@ -90,6 +97,13 @@ impl Site {
             .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/html; charset=utf-8"));
         response
     }
+}
+
+/// The source of the component at a path, folded away.
+fn source(path: &str) -> String {
+    let Some((_, source)) = SOURCES.iter().find(|(shown, _)| *shown == path) else { return String::new() };
+    let source = source.replace('&', "&amp;").replace('<', "&lt;");
+    format!("<details><summary>Source</summary><pre tabindex=\"0\"><code>{source}</code></pre></details>")
 }
 
 fn index() -> String {

@@ -209,6 +209,7 @@ impl BridgeReply {
             broadcasts: self.events.into_iter().map(broadcast).collect(),
             set_cookie: self.set_cookie,
             session: self.session.unwrap_or_default(),
+            release: None,
         }
     }
 

@@ -2,16 +2,19 @@
 //!
 //! The application runs in a pool of PHP processes (`php`) or behind a server of its own (`upstream`, over HTTP or
 //! FastCGI). `bridge_reply` turns the replies of both into results; `rendering` makes patches of
-//! what PHP has rendered.
+//! what PHP has rendered, and `release` tells pages of a newer release of the application.
 
 mod bridge_reply;
 mod bridge_request;
 mod names;
 pub mod native;
 pub(crate) mod php;
+mod release;
 mod rendering;
 pub mod upstream;
 mod verification;
+
+use std::sync::Arc;
 
 use diffyne_shared::signing::Signer;
 use prometheus::Registry;
@@ -29,6 +32,10 @@ pub trait Backend: Send + Sync {
     /// `locked-upstream` where clients may choose the values of locked properties.
     fn features(&self) -> Vec<String> {
         Vec::new()
+    }
+    /// The release of the components, for pages to notice another one; `None` when it is not known.
+    fn release(&self) -> Option<Arc<str>> {
+        None
     }
     /// Replaces the keys that sign states, where the backend signs or verifies itself.
     fn set_signer(&self, _signer: &Signer) {}

@@ -30,6 +30,10 @@ impl Backend for NativeBackend {
         locked_feature(&self.engine.signer.load()).into_iter().collect()
     }
 
+    fn release(&self) -> Option<Arc<str>> {
+        Some(self.engine.release())
+    }
+
     fn register_metrics(&self, registry: &Registry) {
         if let Some(uploads) = &self.engine.uploads {
             uploads.register_metrics(registry);

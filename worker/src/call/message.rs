@@ -52,6 +52,9 @@ pub(crate) struct CallMessage<'a> {
     /// True where the page's script counts the children of a reorder as paths do.
     #[serde(default)]
     moves: Value,
+    /// The release of the page.
+    #[serde(borrow, default)]
+    release: Option<&'a RawValue>,
 }
 
 /// The same, with the values that may nest deeply unread.
@@ -86,6 +89,8 @@ struct DeepMessage<'a> {
     exact: Option<&'a RawValue>,
     #[serde(borrow, default)]
     moves: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    release: Option<&'a RawValue>,
 }
 
 impl<'a> DeepMessage<'a> {
@@ -107,8 +112,31 @@ impl<'a> DeepMessage<'a> {
             fingerprint: self.fingerprint,
             exact: value(self.exact)?,
             moves: value(self.moves)?,
+            release: self.release,
         })
     }
+}
+
+/// The release of the page's components as the page tells it: empty if it does not know it, `None` if its script has no
+/// use for another one.
+pub(crate) fn page_release(payload: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow, default)]
+        release: Option<&'a RawValue>,
+    }
+    let message: Message<'_> = serde_json::from_slice(payload).ok()?;
+    release_in(message.release?).map(Cow::into_owned)
+}
+
+fn release_in(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct PageRelease<'a> {
+        #[serde(borrow, default)]
+        components: MessageField<'a>,
+    }
+    let release: PageRelease<'_> = serde_json::from_str(raw.get()).ok()?;
+    Some(release.components.0.unwrap_or_default())
 }
 
 pub(crate) fn invalid() -> CallError {
@@ -176,6 +204,11 @@ impl<'a> CallMessage<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The release of the page, see [`page_release`].
+    pub(crate) fn release(&self) -> Option<Cow<'_, str>> {
+        release_in(self.release?)
     }
 
     /// The state as the client says the server sent it; unproven until a signature covers it.

@@ -14,6 +14,7 @@ pub(crate) mod message;
 pub(crate) mod page_values;
 pub(crate) mod redirect;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use diffyne_shared::rpc::{CallKind, Cause, Outcome, SessionChange, Transport};
@@ -71,6 +72,8 @@ pub struct CallResult {
     pub set_cookie: Vec<String>,
     /// What happened to the user's session.
     pub session: SessionChange,
+    /// The release of the components, where the page names another one.
+    pub release: Option<Arc<str>>,
 }
 
 impl CallResult {
@@ -98,6 +101,7 @@ impl Default for CallResult {
             broadcasts: Vec::new(),
             set_cookie: Vec::new(),
             session: SessionChange::Same,
+            release: None,
         }
     }
 }

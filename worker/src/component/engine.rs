@@ -39,6 +39,8 @@ pub struct Engine {
     pub debug: bool,
     /// The files that users upload for components.
     pub uploads: Option<Arc<UploadStore>>,
+    /// The name of this release (`DIFFYNE_RELEASE`); `None`: the hash of the components.
+    pub release: Option<Arc<str>>,
 }
 
 /// A component that was mounted on a new page.
@@ -61,6 +63,8 @@ pub(crate) struct MountedComponent {
 struct CallLabels {
     class: String,
     method: String,
+    /// The release of the components, where the page names another one.
+    release: Option<Arc<str>>,
 }
 
 impl Engine {
@@ -73,15 +77,16 @@ impl Engine {
             Ok(result) => result,
             Err(panic) => Err(CallError::Exception(format!("it panicked: {}", panic_text(&*panic)))),
         };
-        let CallLabels { class, method } = labels;
+        let CallLabels { class, method, release } = labels;
         match result {
-            Ok(result) => CallResult { class, method, ..result },
+            Ok(result) => CallResult { class, method, release, ..result },
             Err(error) => {
                 log(&error, &class, &method);
                 let place = format!("{class}::{method}");
                 CallResult {
                     class,
                     method,
+                    release,
                     outcome: error.outcome(),
                     status: error.status(kind),
                     data: error.response(kind, transport, self.debug, &place).to_string().into_bytes(),
@@ -103,6 +108,8 @@ impl Engine {
             return grant::decide(&self.registry, &self.app, &client, payload).await;
         }
         let message = CallMessage::read(payload)?;
+        let class = message.component_class.get().unwrap_or_default();
+        labels.release = message.release().filter(|page| !self.is_current(class, page)).map(|_page| self.release());
         // An unknown class is reported before any other error of the message.
         let class = message.component_class.get().ok_or_else(invalid)?;
         let component = self.registry.get(class).ok_or_else(|| CallError::UnknownComponent(class.to_owned()))?;
@@ -126,6 +133,21 @@ impl Engine {
         page_values::check_state(component.class(), &transition.state, message.is_exact())?;
         let moves = if message.counts_moves() { Moves::Reorder } else { Moves::ReorderUnspaced };
         self.respond(&**component, &id, &transition, moves, context)
+    }
+
+    /// The release of all components.
+    pub(crate) fn release(&self) -> Arc<str> {
+        self.release.clone().unwrap_or_else(|| self.registry.release())
+    }
+
+    /// The release that a component carries on its page: the operator's name, or the hash of its class alone, so that
+    /// only pages whose components have changed are of an older one.
+    pub(crate) fn class_release(&self, class: &str) -> Arc<str> {
+        self.release.clone().or_else(|| self.registry.class_release(class)).unwrap_or_else(|| self.release())
+    }
+
+    fn is_current(&self, class: &str, page: &str) -> bool {
+        *page == *self.class_release(class) || *page == *self.release()
     }
 
     fn respond(

@@ -1,6 +1,7 @@
 //! What a definition does in a call: restore, hydrate, render, act, dehydrate, render again.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash as _, Hasher};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,6 +48,8 @@ pub struct Transition {
 pub trait Component: Send + Sync {
     /// The class's name on the wire.
     fn class(&self) -> &str;
+    /// Adds what pages notice of the class to a hash: its view, properties, methods and listeners.
+    fn hash(&self, hasher: &mut dyn Hasher);
     /// Whether clients may call this method.
     fn has_method(&self, name: &str) -> bool;
     /// `{event: [methods]}`.
@@ -135,6 +138,17 @@ where
 {
     fn class(&self) -> &str {
         &self.class
+    }
+
+    fn hash(&self, mut hasher: &mut dyn Hasher) {
+        self.class.hash(&mut hasher);
+        self.view.hash(hasher);
+        self.placeholder.hash(&mut hasher);
+        self.listeners.hash(&mut hasher);
+        let mut methods: Vec<_> = self.methods.keys().collect();
+        methods.sort_unstable();
+        methods.hash(&mut hasher);
+        self.properties.hash(hasher);
     }
 
     fn has_method(&self, name: &str) -> bool {

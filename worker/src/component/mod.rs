@@ -59,7 +59,9 @@ mod state;
 mod validation;
 mod view;
 
-use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 pub use crate::call::{BoxFuture, CallError, ClientInfo};
@@ -74,12 +76,18 @@ pub use validation::Rules;
 #[derive(Default, Clone)]
 pub struct Registry {
     components: HashMap<String, Arc<dyn Component>>,
+    /// The hash of each class, by name: in the same order in every process.
+    releases: BTreeMap<String, Arc<str>>,
 }
 
 impl Registry {
     /// Adds a component. It replaces an earlier one of the same class.
     pub fn add(&mut self, component: impl Component + 'static) {
-        self.components.insert(component.class().to_owned(), Arc::new(component));
+        let class = component.class().to_owned();
+        let mut hasher = DefaultHasher::new();
+        component.hash(&mut hasher);
+        self.releases.insert(class.clone(), release(&hasher));
+        self.components.insert(class, Arc::new(component));
     }
 
     /// The component of a class.
@@ -87,8 +95,24 @@ impl Registry {
         self.components.get(class)
     }
 
+    /// The hash of a class.
+    pub(crate) fn class_release(&self, class: &str) -> Option<Arc<str>> {
+        self.releases.get(class).cloned()
+    }
+
+    /// The hash of all classes.
+    pub(crate) fn release(&self) -> Arc<str> {
+        let mut hasher = DefaultHasher::new();
+        self.releases.hash(&mut hasher);
+        release(&hasher)
+    }
+
     /// All components.
     fn all(&self) -> impl Iterator<Item = &dyn Component> {
         self.components.values().map(|component| &**component)
     }
+}
+
+fn release(hasher: &DefaultHasher) -> Arc<str> {
+    format!("{:016x}", hasher.finish()).into()
 }

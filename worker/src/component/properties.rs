@@ -1,6 +1,7 @@
 //! Which properties a component has, and what clients may do with each.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash as _, Hasher};
 
 use serde_json::{Map, Value};
 
@@ -31,6 +32,19 @@ pub(super) struct Properties {
 }
 
 impl Properties {
+    /// Adds names, defaults and protection to a hash.
+    pub(super) fn hash(&self, mut hasher: &mut dyn Hasher) {
+        for (name, default) in &self.defaults {
+            (name, default.to_string()).hash(&mut hasher);
+        }
+        for names in [&self.locked, &self.hidden, &self.computed] {
+            names.hash(&mut hasher);
+        }
+        for query in &self.query {
+            (query.property, query.name, query.keep_empty).hash(&mut hasher);
+        }
+    }
+
     /// Refuses properties that clients may not set.
     pub(super) fn check_writable(&self, name: &str) -> Result<(), CallError> {
         if self.computed.contains(&name) {

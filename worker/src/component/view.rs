@@ -1,5 +1,7 @@
 //! Renders components.
 
+use std::hash::{Hash as _, Hasher};
+
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
@@ -28,7 +30,7 @@ pub(super) enum TemplateVariables {
 /// A component's view.
 pub(super) enum View<T> {
     Empty,
-    Template { environment: Box<Environment<'static>>, variables: TemplateVariables },
+    Template { environment: Box<Environment<'static>>, variables: TemplateVariables, source: &'static str },
     Function(Box<RenderFunction<T>>),
 }
 
@@ -48,14 +50,21 @@ impl<T: Serialize> View<T> {
         } else {
             TemplateVariables::Properties
         };
-        Self::Template { environment: Box::new(environment), variables }
+        Self::Template { environment: Box::new(environment), variables, source }
+    }
+
+    /// Adds the template to a hash. The code of a function is not known.
+    pub(super) fn hash(&self, mut hasher: &mut dyn Hasher) {
+        if let Self::Template { source, .. } = self {
+            source.hash(&mut hasher);
+        }
     }
 
     pub(super) fn html(&self, component: &T, computed: &[Computed<T>], context: &Context) -> Result<String, CallError> {
         match self {
             Self::Empty => Ok(String::new()),
             Self::Function(render) => render(component),
-            Self::Template { environment, variables } => {
+            Self::Template { environment, variables, .. } => {
                 let view = environment.get_template(TEMPLATE_NAME)?;
                 let rendered = if *variables == TemplateVariables::Properties && computed.is_empty() {
                     view.render(Serde(component))

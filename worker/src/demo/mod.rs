@@ -15,6 +15,8 @@ pub use store::Store;
 
 /// The counter's class.
 pub const COUNTER: &str = counter::CLASS;
+/// How the pages of the demo and of the gallery look: light and dark, with a contrast of 4.5 for every text.
+pub const STYLE: &str = include_str!("style.css");
 /// The chat room's class.
 pub const CHAT_ROOM: &str = chat_room::CLASS;
 

@@ -260,6 +260,7 @@ impl GatewayConnection {
             component: (!result.class.is_empty()).then_some(result.class.as_str()),
             load: self.load(),
             faulty: self.faulty(),
+            release: result.release.as_deref(),
         };
         let (load, faulty) = (reply.load, reply.faulty);
         if let Err(error) = rpc::encode_within(&Frame::Reply(reply), &mut self.out, self.frame_bytes_max) {
@@ -275,7 +276,12 @@ impl GatewayConnection {
     }
 
     fn send_load(&mut self) {
-        let pong = Pong { load: self.load(), draining: self.worker.drain.is_cancelled(), faulty: self.faulty() };
+        let pong = Pong {
+            load: self.load(),
+            draining: self.worker.drain.is_cancelled(),
+            faulty: self.faulty(),
+            release: self.worker.backend.release().as_deref().map(str::to_owned),
+        };
         self.send(&Frame::Pong(pong));
     }
 

@@ -6,13 +6,17 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use clap::{ArgMatches, Command};
 use diffyne_tests::application::{Application, Script};
-use diffyne_tests::browser::{Browser, Tab};
+use diffyne_tests::browser::{Browser, Scheme, Tab};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::{project, start_dev};
 
 /// The page's connection is open.
 const OPEN: &str = "document.documentElement.dataset.diffyneConnection === 'open'";
+
+/// The kinds of pictures: on a desk in light and dark, and on a phone.
+const SHOTS: [(&str, Scheme, (u32, u32)); 3] =
+    [("light", Scheme::Light, (1100, 720)), ("dark", Scheme::Dark, (1100, 720)), ("phone", Scheme::Light, (390, 844))];
 
 /// Its arguments: none.
 pub fn command() -> Command {
@@ -37,11 +41,15 @@ struct Album(PathBuf);
 
 impl Album {
     async fn save(&self, tab: &mut Tab, name: &str) -> anyhow::Result<()> {
-        let picture = base64::engine::general_purpose::STANDARD.decode(tab.screenshot().await?)?;
-        let path = self.0.join(format!("{name}.png"));
-        std::fs::write(&path, picture).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{}", path.display());
-        Ok(())
+        for (kind, scheme, size) in SHOTS {
+            tab.emulate(scheme, size).await?;
+            let picture = base64::engine::general_purpose::STANDARD.decode(tab.screenshot().await?)?;
+            let path = self.0.join(format!("{name}-{kind}.png"));
+            std::fs::write(&path, picture).with_context(|| format!("cannot write {}", path.display()))?;
+            println!("{}", path.display());
+        }
+        let (_, scheme, size) = SHOTS[0];
+        tab.emulate(scheme, size).await
     }
 }
 
@@ -59,6 +67,7 @@ async fn demo(browser: &Browser, album: &Album) -> anyhow::Result<()> {
     let _dev = start_dev(directory.path(), port)?;
     let mut tab = browser.open(&format!("http://127.0.0.1:{port}/")).await?;
     tab.wait_for(OPEN).await?;
+    album.save(&mut tab, "demo-empty").await?;
     for text in ["Is anybody there?", "Three gateways, two workers and Redis.", "And nobody lost a message."] {
         post_message(&mut tab, ".chat input", text).await?;
     }

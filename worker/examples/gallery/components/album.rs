@@ -24,10 +24,11 @@ struct Picture {
 
 const VIEW: &str = r#"<form diff:submit="add" class="form">
   <label>Picture <input type="file" diff:model="picture" accept="image/*"></label>
-  <progress diff:progress="picture" hidden></progress><em diff:error="picture"></em>
+  <progress diff:progress="picture" aria-label="Upload" hidden></progress><em diff:error="picture"></em>
   {% if picture %}<img src="/_diffyne/preview?id={{ picture }}" alt="preview" width="160">{% endif %}
   <button diff:loading.attr.disabled.true>Add to the album</button>
   <ol>{% for shown in pictures %}<li diff:key="{{ shown.handle }}">{{ shown.name }}, {{ shown.kib }} KiB</li>{% endfor %}</ol>
+  {% if not pictures %}<p class="quiet">The album is empty. Choose a picture of at most 2 MB.</p>{% endif %}
 </form>"#;
 
 pub fn definition() -> Definition<Album> {

@@ -15,8 +15,10 @@ pub struct Chat {
 }
 
 const VIEW: &str = r#"<section class="chat">
-  <ul>{% for message in messages %}<li>{{ message }}</li>{% else %}<li class="quiet">Nobody has said anything yet.</li>{% endfor %}</ul>
-  <form diff:submit="send" class="row">
+  <div class="log" role="log" aria-label="Messages" tabindex="0">
+    <ul>{% for message in messages %}<li>{{ message }}</li>{% else %}<li class="quiet">Nobody has said anything yet. Say something, and watch it arrive in a second tab.</li>{% endfor %}</ul>
+  </div>
+  <form diff:submit="send">
     <input diff:model="draft" value="{{ draft }}" placeholder="Say something" aria-label="Message" autocomplete="off">
     <button>Send</button>
   </form>

@@ -25,6 +25,19 @@ pub const SHOWN: [(&str, &str, &str, &str); 9] = [
     ("/album", "Album", album::CLASS, "Uploaded pictures, with progress, preview and rules for files."),
 ];
 
+/// The source of each component, which its page shows.
+pub const SOURCES: [(&str, &str); 9] = [
+    ("/counter", include_str!("counter.rs")),
+    ("/chat", include_str!("chat.rs")),
+    ("/todo", include_str!("todo.rs")),
+    ("/signup", include_str!("signup.rs")),
+    ("/search", include_str!("search.rs")),
+    ("/dashboard", include_str!("dashboard.rs")),
+    ("/report", include_str!("report.rs")),
+    ("/wizard", include_str!("wizard.rs")),
+    ("/album", include_str!("album.rs")),
+];
+
 /// Registers all components.
 pub fn register(registry: &mut Registry) {
     registry.add(counter::definition());

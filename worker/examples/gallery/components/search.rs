@@ -35,6 +35,7 @@ const VIEW: &str = r#"<section>
   <input type="search" diff:model.live.debounce.50="query" value="{{ query }}" placeholder="Search the vocabulary" aria-label="Search">
   <p class="quiet">{{ found | length }} shown of {{ total }}</p>
   <ul>{% for word in found %}<li diff:key="{{ word }}">{{ word }}</li>{% endfor %}</ul>
+  {% if not found %}<p class="quiet">Nothing matches “{{ query }}”.</p>{% endif %}
   {% if more %}<button class="quiet" diff:click="next">More</button>{% endif %}
 </section>"#;
 

@@ -35,18 +35,20 @@ const VIEW: &str = r#"<section>
     <button>Add</button>
   </form>
   <em diff:error="draft"></em>
-  <ol>
+  <ol class="items">
     {% for item in items %}
     <li diff:key="item-{{ item.id }}"{% if item.done %} class="done"{% endif %}>
       {% if editing == item.id %}
       <form diff:submit="save" class="row"><input diff:model="text" value="{{ text }}" aria-label="Text" autofocus><button>Save</button></form>
       {% else %}
       <button class="quiet" diff:click="toggle({{ item.id }})" aria-label="done">{% if item.done %}&#9745;{% else %}&#9744;{% endif %}</button>
-      <span diff:click="edit({{ item.id }})">{{ item.text }}</span>
+      <span class="text" diff:click="edit({{ item.id }})">{{ item.text }}</span>
       <button class="quiet" diff:click="raise({{ item.id }})" aria-label="up">&uarr;</button>
       <button class="quiet" diff:click="remove({{ item.id }})" aria-label="remove">&times;</button>
       {% endif %}
     </li>
+    {% else %}
+    <li diff:key="none" class="quiet">Nothing is left to do. Add something above.</li>
     {% endfor %}
   </ol>
   <p class="quiet">{{ open }} open, {{ items | length }} in all <button class="quiet" diff:click="reverse">Reverse</button></p>

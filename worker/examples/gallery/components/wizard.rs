@@ -19,7 +19,7 @@ impl Default for Wizard {
 }
 
 const VIEW: &str = r#"<section>
-  <progress max="3" value="{{ step }}"></progress>
+  <progress max="3" value="{{ step }}" aria-label="Step {{ step }} of 3"></progress>
   {% if step == 1 %}
   <form diff:submit="next" class="form" key="team"><label>What is your team called? <input diff:model="team" value="{{ team }}"></label><em diff:error="team"></em><button>Next</button></form>
   {% elif step == 2 %}

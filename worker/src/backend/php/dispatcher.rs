@@ -29,6 +29,8 @@ pub(super) struct PoolState {
     pub(super) outdated: usize,
     /// Why the last start failed, if it did.
     pub(super) start_error: Option<String>,
+    /// The release of the application, by the process that started last.
+    pub(super) release: Option<Arc<str>>,
 }
 
 /// Calls that wait for a slot or a process.
@@ -342,6 +344,7 @@ impl Dispatcher {
         self.state.send_modify(|state| {
             state.ready += 1;
             state.start_error = None;
+            state.release.clone_from(&process.release);
         });
         self.put_back(process);
         self.end_surplus();

@@ -372,7 +372,7 @@ namespace Diffyne\Cluster\Loop {
         while (ob_get_level() > 0) {
             ob_end_clean();
         }
-        $channel->write(['type' => 'ready', 'php' => PHP_VERSION, 'laravel' => $application->version(), 'kernel' => $application->kernelReason ?? '']);
+        $channel->write(['type' => 'ready', 'php' => PHP_VERSION, 'laravel' => $application->version(), 'kernel' => $application->kernelReason ?? '', 'release' => Release::ofApplication()]);
         while (($call = $channel->read()) !== null) {
             [$head, $payload] = $call;
             error_clear_last();

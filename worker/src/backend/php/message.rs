@@ -19,11 +19,14 @@ pub(super) struct StartMessage<'a> {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum ProcessMessage {
-    /// `kernel`: why calls go through the HTTP kernel; empty when they take the fast path.
+    /// `kernel`: why calls go through the HTTP kernel; empty when they take the fast path. `release`: the hash of the
+    /// application's views and components; empty when it is not known.
     Ready {
         php: String,
         laravel: String,
         kernel: String,
+        #[serde(default)]
+        release: String,
     },
     Failed {
         error: String,

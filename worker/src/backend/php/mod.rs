@@ -44,6 +44,7 @@ use tokio::task::LocalSet;
 use super::bridge_reply::{BridgeReply, CallInfo};
 use super::bridge_request::BridgeRequest;
 use super::names::KnownNames;
+use super::release::PageRelease;
 use super::rendering::{RenderRequest, Rendering};
 use super::verification::{locked_feature, verify};
 use super::{Backend, bridge_request};
@@ -74,6 +75,8 @@ pub(crate) struct PhpBackend {
     known_names: KnownNames,
     rendering: Arc<Rendering>,
     shared_calls: Arc<SharedCalls>,
+    /// The operator's name of the release.
+    release: Option<Arc<str>>,
 }
 
 impl PhpBackend {
@@ -86,6 +89,7 @@ impl PhpBackend {
         status_ttl: Duration,
         signer: Signer,
         debug: bool,
+        release: Option<Arc<str>>,
     ) -> std::io::Result<Arc<Self>> {
         let rendering = Rendering::new(rendering, &signer);
         let swept = Arc::clone(&rendering);
@@ -108,6 +112,7 @@ impl PhpBackend {
             known_names: KnownNames::default(),
             rendering,
             shared_calls,
+            release,
         }))
     }
 
@@ -191,11 +196,19 @@ impl Backend for PhpBackend {
     }
 
     fn run(&self, job: Job) -> BoxFuture<'_, CallResult> {
-        Box::pin(self.run_call(job))
+        Box::pin(async move {
+            let page = PageRelease::of(&job);
+            let result = self.run_call(job).await;
+            page.compare(self.release(), result)
+        })
     }
 
     fn features(&self) -> Vec<String> {
         std::iter::once("bridge".to_owned()).chain(locked_feature(&self.signer.load())).collect()
+    }
+
+    fn release(&self) -> Option<Arc<str>> {
+        self.release.clone().or_else(|| self.dispatcher.state.borrow().release.clone())
     }
 
     fn register_metrics(&self, registry: &Registry) {

@@ -45,6 +45,8 @@ pub(super) struct PhpProcess {
     pub(super) id: u32,
     /// The generation of processes that it belongs to: which release of the application it runs.
     pub(super) generation: u32,
+    /// The hash of the application's views and components as the process has found them.
+    pub(super) release: Option<Arc<str>>,
     /// Calls that it has run.
     pub(super) calls: u32,
     /// It is replaced after this number of calls.
@@ -71,7 +73,7 @@ impl PhpProcess {
         let status = Arc::clone(child.status());
         status.set(Activity::Idle);
         let (id, generation) = (child.id, child.generation);
-        Self { channel, id, generation, calls: 0, calls_max, core: None, status, exit, end }
+        Self { channel, id, generation, release: None, calls: 0, calls_max, core: None, status, exit, end }
     }
 
     /// Runs one call.

@@ -31,7 +31,7 @@ use super::process::PhpProcess;
 use super::status::ProcessList;
 
 /// The script that a process runs: the bridge, and the loop that calls it.
-const SCRIPT: [&str; 13] = [
+const SCRIPT: [&str; 14] = [
     include_str!("../../../../deploy/php/diffyne-bridge.php"),
     include_str!("properties.php"),
     include_str!("closures.php"),
@@ -44,6 +44,7 @@ const SCRIPT: [&str; 13] = [
     include_str!("sandbox.php"),
     include_str!("fast_path.php"),
     include_str!("fork.php"),
+    include_str!("release.php"),
     include_str!("loop.php"),
 ];
 /// Classes that extend the framework's. A process loads them once it can find the framework.
@@ -90,11 +91,21 @@ pub(super) async fn start(
         status = child.wait() => return Err(ProcessStartError::Exited(status)),
     };
     match ready {
-        Ok(Ok(stream)) => Ok((PhpProcess::new(Channel::new(stream), &child, settings.calls_max, exit, end), child)),
+        Ok(Ok(Ready { stream, release })) => {
+            let mut process = PhpProcess::new(Channel::new(stream), &child, settings.calls_max, exit, end);
+            process.release = release;
+            Ok((process, child))
+        }
         Ok(Err(None)) => Err(ProcessStartError::Exited(child.wait_or_kill().await)),
         Ok(Err(Some(error))) => Err(error),
         Err(_elapsed) => Err(ProcessStartError::TimedOut(settings.start_timeout)),
     }
+}
+
+/// A process that has booted the application.
+struct Ready {
+    stream: UnixStream,
+    release: Option<Arc<str>>,
 }
 
 /// Spawns PHP with the script on its standard input, a socket as descriptor 3, and its output in the log.
@@ -153,11 +164,7 @@ async fn write_script(mut stdin: ChildStdin) {
 }
 
 /// Exchanges the first messages; the socket for calls. The error is empty when the process just exited.
-async fn await_ready(
-    sockets: Sockets,
-    id: u32,
-    settings: &PhpSettings,
-) -> Result<UnixStream, Option<ProcessStartError>> {
+async fn await_ready(sockets: Sockets, id: u32, settings: &PhpSettings) -> Result<Ready, Option<ProcessStartError>> {
     let mut stream = choose_socket(sockets).await.map_err(|_| None)?;
     let start = StartMessage {
         directory: &settings.directory,
@@ -170,10 +177,10 @@ async fn await_ready(
     // The process sends nothing more before its first call, so this reader buffers nothing else.
     let message = frame::Reader::default().next::<ProcessMessage>(&mut stream).await;
     match message {
-        Ok(Frame { head: ProcessMessage::Ready { php, laravel, kernel }, .. }) => {
+        Ok(Frame { head: ProcessMessage::Ready { php, laravel, kernel, release }, .. }) => {
             let path = if kernel.is_empty() { "fast".to_owned() } else { format!("through the kernel: {kernel}") };
-            tracing::info!(process = id, php, laravel, path, "a PHP process is ready");
-            Ok(stream)
+            tracing::info!(process = id, php, laravel, path, release, "a PHP process is ready");
+            Ok(Ready { stream, release: (!release.is_empty()).then(|| release.into()) })
         }
         Ok(Frame { head: ProcessMessage::Failed { error }, .. }) => Err(Some(ProcessStartError::Failed(error))),
         Ok(_) | Err(_) => Err(None),

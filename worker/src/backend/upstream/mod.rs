@@ -28,6 +28,7 @@ use super::Backend;
 use super::bridge_reply::{BridgeReply, CallInfo};
 use super::bridge_request::{self, BridgeRequest};
 use super::names::KnownNames;
+use super::release::PageRelease;
 use super::rendering::{RenderRequest, Rendering};
 use super::verification::{locked_feature, verify};
 use crate::call::message::VerifiedCall;
@@ -69,6 +70,8 @@ pub struct UpstreamBackend {
     debug: bool,
     known_names: KnownNames,
     rendering: Arc<Rendering>,
+    /// The operator's name of the release. What the application serves is not known here.
+    release: Option<Arc<str>>,
 }
 
 impl UpstreamBackend {
@@ -78,6 +81,7 @@ impl UpstreamBackend {
         rendering: &RenderingSettings,
         signer: Signer,
         debug: bool,
+        release: Option<Arc<str>>,
     ) -> Arc<Self> {
         let transport: Box<dyn UpstreamTransport> = match &settings.server {
             ServerSettings::Http(http) => Box::new(HttpTransport::new(http)),
@@ -93,6 +97,7 @@ impl UpstreamBackend {
             debug,
             known_names: KnownNames::default(),
             rendering,
+            release,
         });
         let probed = Arc::downgrade(&backend);
         tokio::spawn(async move {
@@ -319,7 +324,11 @@ impl Backend for UpstreamBackend {
     }
 
     fn run(&self, job: Job) -> BoxFuture<'_, CallResult> {
-        Box::pin(self.run_call(job))
+        Box::pin(async move {
+            let page = PageRelease::of(&job);
+            let result = self.run_call(job).await;
+            page.compare(self.release(), result)
+        })
     }
 
     fn features(&self) -> Vec<String> {
@@ -329,6 +338,10 @@ impl Backend for UpstreamBackend {
             CallRoute::Endpoint => Some("endpoint".to_owned()),
         };
         route.into_iter().chain(locked_feature(&self.signer.load())).collect()
+    }
+
+    fn release(&self) -> Option<Arc<str>> {
+        self.release.clone()
     }
 
     fn register_metrics(&self, registry: &Registry) {

@@ -75,7 +75,7 @@ fn engine(debug: bool) -> Engine {
     registry.add(order_lazy());
     let key = SigningKey::parse("k").unwrap();
     let signer = Signer::new(vec![key], VerifyState::PropertyUpdates, true).unwrap();
-    Engine { registry, signer: ArcSwap::from_pointee(signer), app: Arc::new(()), debug, uploads: None }
+    Engine { registry, signer: ArcSwap::from_pointee(signer), app: Arc::new(()), debug, uploads: None, release: None }
 }
 
 fn order_lazy() -> Definition<Order> {

@@ -3,7 +3,6 @@
 //! own patches.
 //!
 //! `DIFFYNE_SEED=n` draws other views. A failure names the smallest pair that was found, and the seed.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 mod generate;
 mod judge;

@@ -1,6 +1,5 @@
 //! `docs/protocol.md` is true: every example of it is replayed against real processes, in the order of the page, and
 //! every message, failure type and close code of the source is described there.
-#![allow(missing_docs, clippy::unwrap_used)]
 
 mod bindings;
 mod exchange;
