@@ -7,7 +7,7 @@ export CARGO_TERM_COLOR=never
 log=target/test.log
 mkdir -p target
 
-parts=() seconds=() counts=() current='' began=$SECONDS passed=0
+parts=() seconds=() counts=() current='' began=$SECONDS passed=0 lints=''
 
 # Runs one part of the suite. It leaves in `counted` how many tests passed, if it has any.
 part() { # NAME WHAT-IT-IS COMMAND...
@@ -31,6 +31,7 @@ table() {
 
 finish() {
   local status=$?
+  [ -z "$lints" ] || kill -- -"$lints" 2>/dev/null || true
   [ -z "$current" ] || printf '\n%s failed with status %s; the parts before it:\n' "$current" "$status"
   table
   # The last line has to count, and a run that failed has no count of all.
@@ -62,6 +63,23 @@ scripts() {
   [ "$counted" -gt 0 ] || { echo "no test of the scripts ran" >&2; return 1; }
 }
 
+# The lints compile everything once more, in the time that the end-to-end tests leave: those wait more than they compute.
+# Idle scheduling lets any other process go first. They have a folder of their own, since cargo locks its folder.
+begin_lints() {
+  # A process group of its own, to end it with this script.
+  set -m
+  CARGO_TARGET_DIR=target/lints chrt --idle 0 tests/lint.sh clippy docs >target/lints.log 2>&1 &
+  lints=$!
+  set +m
+}
+
+end_lints() {
+  local status=0
+  wait "$lints" || status=$?
+  lints=''
+  [ "$status" = 0 ] || { cat target/lints.log >&2; return "$status"; }
+}
+
 autobahn() {
   tests/conformance.sh
   counted=$(python3 -c '
@@ -81,8 +99,8 @@ part scripts "the page's scripts on a DOM" scripts
 part build "the programs and the tests, from the sources" build
 part structure "circles of files, and ARCHITECTURE.md's invariants" nextest 'binary(structure)'
 part unit "what needs no process" nextest 'not package(diffyne-tests)'
-part clippy "lints of all code" tests/lint.sh clippy
-part docs "documentation without a warning" tests/lint.sh docs
 part doctests "the examples in the documentation" count cargo test --doc --workspace --quiet
+begin_lints
 part autobahn "the WebSocket conformance suite" autobahn
 part end-to-end "real gateways, workers, Redis, nginx, PHP and a browser" end_to_end
+part lints "the rest of clippy and cargo doc, which have run beside the last two" end_lints

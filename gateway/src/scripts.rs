@@ -16,7 +16,12 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 37] = [
+<<<<<<< HEAD
+const SCRIPTS: [(&str, &str); 38] = [
+    ("dom.js", include_str!("client/dom.js")),
+    ("field.js", include_str!("client/field.js")),
+    ("patches.js", include_str!("client/patches.js")),
+    ("companion-fields.js", include_str!("client/companion-fields.js")),
     ("numbers.js", include_str!("client/numbers.js")),
     ("typing.js", include_str!("client/typing.js")),
     ("page.js", include_str!("client/page.js")),
@@ -31,12 +36,9 @@ const SCRIPTS: [(&str, &str); 37] = [
     ("navigation.js", include_str!("client/navigation.js")),
     ("address.js", include_str!("client/address.js")),
     ("directives/error.js", include_str!("client/directives/error.js")),
-    ("models.js", include_str!("client/models.js")),
-    ("patches.js", include_str!("client/patches.js")),
     ("calls.js", include_str!("client/calls.js")),
     ("components.js", include_str!("client/components.js")),
     ("debugging.js", include_str!("client/debugging.js")),
-    ("dom.js", include_str!("client/dom.js")),
     ("directives.js", include_str!("client/directives.js")),
     ("effects.js", include_str!("client/effects.js")),
     ("directives/dirty.js", include_str!("client/directives/dirty.js")),

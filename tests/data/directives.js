@@ -211,7 +211,7 @@ const escaped = (text) => text.replaceAll('&', '&amp;').replaceAll('"', '&quot;'
 async function until(condition) {
   const start = performance.now();
   while (!condition()) {
-    if (performance.now() - start > PATIENCE_MS) throw new Error(`in vain: ${condition}`);
+    if (performance.now() - start > PATIENCE_MS) throw new Error(`in vain: ${condition}: ${document.body.lastElementChild.innerHTML.slice(-400)}`);
     await new Promise((resolve) => { setTimeout(resolve, 5); });
   }
 }

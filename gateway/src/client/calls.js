@@ -2,8 +2,7 @@
 
 import { print, shown } from './numbers.js';
 import { applyPatches } from './patches.js';
-import { hold } from './typing.js';
-import { syncModels } from './models.js';
+import { edits, hold, snapshot } from './typing.js';
 import { showErrors } from './directives/error.js';
 import { Queues } from './queue.js';
 
@@ -46,8 +45,13 @@ export class Calls {
     return !job.isOvertaken;
   }
 
-  update(component, property, value) {
-    const run = () => this.#exchange(component, 'update', { property, value });
+  // Sends what the fields of a property say when the update's turn comes, unless the server knows it by then: a call may
+  // have taken it along.
+  updateField(component, property) {
+    const run = async () => {
+      const said = edits(component.root, component.state);
+      if (Object.hasOwn(said, property)) await this.#exchange(component, 'update', { property, value: said[property] });
+    };
     return this.#queues.add(component.id, { run, merge: 'last', key: property });
   }
 
@@ -73,12 +77,12 @@ export class Calls {
 
   async #exchange(component, type, what, cause, poll) {
     const { id, root, className, fingerprint, signature } = component;
-    // An update is verified: its state is what the server has signed. A call takes the user's edits along.
-    const state = type === 'update' ? component.state : { ...component.state, ...component.edits };
+    // An update is verified: its state is what the server has signed. A call takes along what fields say.
+    const state = type === 'update' ? component.state : { ...component.state, ...edits(root, component.state) };
     const data = { type, componentId: id, componentClass: className, ...what, state, fingerprint, signature };
     if (cause) data.cause = cause;
     if (poll) data.background = true;
-    const sent = (property) => (what.property === property ? what.value : state[property]);
+    const sent = snapshot(root, what.property);
     // Nobody waits for it who looks at the page.
     const call = { component, type, ...what, isQuiet: Boolean(cause || poll) };
     component.running.add(call);
@@ -86,7 +90,7 @@ export class Calls {
     try {
       const response = await this.#send(root, type, data, component.state);
       if (poll?.isOvertaken) delete response.c;
-      this.#apply(component, response, sent, cause, type);
+      this.#apply(component, response, { type, sent, updated: what.property, cause });
     } catch (error) {
       this.#hooks.emit('error', { component, error });
     } finally {
@@ -95,14 +99,14 @@ export class Calls {
     }
   }
 
-  #apply(component, response, sent, cause, type) {
+  #apply(component, response, message) {
     if (response.redirect) {
       this.#address.go(response.redirect);
       return;
     }
-    if (response.c && this.#components.get(component.id) === component) this.#morph(component, response.c, sent, type);
+    if (response.c && this.#components.get(component.id) === component) this.#morph(component, response.c, message);
     const ids = response.eventIds ?? [];
-    const depth = cause ? cause.depth + 1 : 0;
+    const depth = message.cause ? message.cause.depth + 1 : 0;
     (response.events ?? []).forEach((event, index) => {
       const id = ids[index];
       if (!id) this.dispatch([event]);
@@ -113,14 +117,13 @@ export class Calls {
     }
   }
 
-  #morph(component, { p, st, f, sig, e, q }, sent, type) {
+  #morph(component, { p, st, f, sig, e, q }, { type, sent, updated }) {
     const { root } = component;
     this.#hooks.emit('morph', { component, patches: p });
-    const release = hold(root, sent);
-    applyPatches(root, p);
+    const fields = hold(root, { sent, updated, state: shown(st) });
+    const faults = applyPatches(root, p, fields.isKept);
     Object.assign(component, { state: st, fingerprint: f, signature: sig });
-    syncModels(component);
-    component.edits = release();
+    fields.release();
     // For copies of the page, as Turbo and htmx make: they begin with what this one has come to.
     root.setAttribute('diff:state', print(st));
     root.setAttribute('diff:fingerprint', f ?? '');
@@ -128,5 +131,6 @@ export class Calls {
     this.#hooks.emit('morphed', { component });
     showErrors(root, e ?? {});
     if (q) this.#address.setQuery(shown(q), type);
+    if (faults.length) this.#hooks.emit('broken', { component, faults });
   }
 }

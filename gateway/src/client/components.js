@@ -1,6 +1,8 @@
 // The components of the page: hydrated where they appear, loaded where they are lazy, forgotten when they are gone.
 
-import { WRAPPER, listenersOf, parseJson } from './page.js';
+import { WRAPPER, attribute, isConnected, queryAll, wrapperOf } from './dom.js';
+import { listenersOf, parseJson } from './page.js';
+import { carry } from './typing.js';
 
 export class Components {
   #byId = new Map();
@@ -24,17 +26,19 @@ export class Components {
 
   // The component that an element belongs to.
   ownerOf(node) {
-    return this.get(node.closest(WRAPPER)?.getAttribute('diff:id'));
+    const wrapper = wrapperOf(node);
+    return wrapper ? this.get(attribute(wrapper, 'diff:id')) : undefined;
   }
 
   // Looks for components that came or went.
   look() {
-    for (const root of document.querySelectorAll(WRAPPER)) this.#hydrate(root);
-    for (const [id, { root }] of this.#byId) if (!root.isConnected) this.#forget(id);
+    for (const root of queryAll(document, WRAPPER)) this.#hydrate(root);
+    for (const [id, { root }] of this.#byId) if (!isConnected(root)) this.#forget(id);
   }
 
   replace(old, fresh) {
     this.#forget(old.getAttribute('diff:id'));
+    carry(old, fresh);
     old.replaceWith(fresh);
   }
 
@@ -67,7 +71,7 @@ export class Components {
 
   #adopt(root, id, { state, fingerprint, signature }) {
     const className = root.getAttribute('diff:class');
-    const component = { id, root, className, state, fingerprint, signature, listeners: listenersOf(root), edits: {}, running: new Set() };
+    const component = { id, root, className, state, fingerprint, signature, listeners: listenersOf(root), running: new Set() };
     this.#known.set(root, component);
     this.#byId.set(id, component);
     this.#hooks.emit('init', { component });

@@ -23,10 +23,27 @@ const tag = scriptTag(import.meta.url);
 const ajaxNames = namesIn(tag?.dataset.ajax);
 const endpoint = tag?.dataset.endpoint ?? '/_diffyne';
 
+// What developers have asked for: kept until the tab is closed, where it keeps anything.
+const STORE = 'diffyne:developer';
+const developer = (() => {
+  try {
+    return JSON.parse(sessionStorage.getItem(STORE) ?? '{}');
+  } catch {
+    return {};
+  }
+})();
+function ask(change) {
+  Object.assign(developer, change);
+  try {
+    sessionStorage.setItem(STORE, JSON.stringify(developer));
+  } catch {
+    // Then it ends with the page.
+  }
+}
+
 const hooks = new Hooks();
 async function send(root, type, data, original) {
-  const { latency } = developer();
-  if (latency) await new Promise((resolve) => { setTimeout(resolve, latency); });
+  if (developer.latency) await new Promise((resolve) => { setTimeout(resolve, developer.latency); });
   return transport.send(type, data, { ajax: usesAjax(root, ajaxNames), original });
 }
 const components = new Components(hooks, (root, data) => send(root, 'mount', data));
@@ -37,6 +54,12 @@ const transport = new Transport(
   { url: socketUrl(tag?.dataset.url), endpoint, maxMessageSize: MAX_MESSAGE_SIZE },
   { pushed: (pushed, cause) => calls.dispatch(pushed, cause), missed: refreshPage },
 );
+
+// What a broken patch has left is replaced by what the server renders.
+hooks.on('broken', ({ component, faults }) => {
+  for (const fault of faults) console.error(`diffyne: ${component.className}: ${fault.message}`);
+  refresh((old, fresh) => components.replace(old, fresh), component.root);
+});
 
 const definitions = new Map(); // of hooks
 const client = { address, calls, components, definitions, endpoint, hooks };
@@ -57,16 +80,9 @@ const RARE = {
 };
 for (const [name, load] of Object.entries(RARE)) directives.addRare(name, async () => (await load())[name](client));
 
-// For developers: kept until the tab is closed.
-const STORE = 'diffyne:developer';
-function developer(change) {
-  const settings = { ...JSON.parse(sessionStorage.getItem(STORE) ?? '{}'), ...change };
-  if (change) sessionStorage.setItem(STORE, JSON.stringify(settings));
-  return settings;
-}
 let endDebugging = null;
 async function debug(on = true) {
-  developer({ debug: on });
+  ask({ debug: on });
   const { startDebugging } = await import('./debugging.js');
   endDebugging?.();
   endDebugging = on ? startDebugging(hooks) : null;
@@ -80,11 +96,11 @@ window.diffyneClient = {
   hook: (name, definition) => { definitions.set(name, definition); hooks.emit('defined', name); },
   navigate: (url) => address.go({ url, spa: true }),
   debug,
-  latency: (ms) => { developer({ latency: ms }); },
+  latency: (ms) => ask({ latency: ms }),
 };
 window.diffyne ??= window.diffyneClient;
 document.dispatchEvent(new CustomEvent('diffyne:ready'));
-if (developer().debug) debug();
+if (developer.debug) debug();
 
 // ---- start ----
 

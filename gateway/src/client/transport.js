@@ -61,8 +61,8 @@ export class Transport {
   }
 
   // kind: call, update or mount; original: the component's state as the server has sent it. The answer, or a CallError.
-  // Numbers of the state and the parameters go back as they came; `exact` says so. What is over the socket's limit goes
-  // by AJAX.
+  // Numbers of the state and the parameters go back as they came; `exact` says so. `moves`: children of a reorder are
+  // counted as in paths. What is over the socket's limit goes by AJAX.
   /**
    * @param {'call' | 'update' | 'mount'} kind
    * @param {any} message
@@ -70,7 +70,7 @@ export class Transport {
    */
   async send(kind, message, { ajax = false, original } = {}) {
     const release = this.#release.of(message.componentId);
-    const data = { ...message, ...signed(message, original), exact: true, release };
+    const data = { ...message, ...signed(message, original), exact: true, moves: true, release };
     const state = kept(original);
     const node = new Map([['state', state], ['base', state], ['params', kept(message.params)], ['value', kept(message.value)]]);
     const event = `diffyne.${kind}`;

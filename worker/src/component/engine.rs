@@ -18,7 +18,7 @@ use crate::call::message::{CallMessage, LockCoverage, LockedProperties, Verified
 use crate::call::page_values;
 use crate::call::{BroadcastEvent, CallError, CallResult, ClientInfo, redirect};
 use crate::upload::UploadStore;
-use crate::vdom::{diff, parse};
+use crate::vdom::{Moves, diff_page, parse};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -131,7 +131,8 @@ impl Engine {
         let mut context = self.context(id.clone().into_owned(), client);
         let transition = component.call(&state, action, &mut context).await?;
         page_values::check_state(component.class(), &transition.state, message.is_exact())?;
-        self.respond(&**component, &id, &transition, context)
+        let moves = if message.counts_moves() { Moves::Reorder } else { Moves::ReorderUnspaced };
+        self.respond(&**component, &id, &transition, moves, context)
     }
 
     /// The release of all components.
@@ -154,6 +155,7 @@ impl Engine {
         component: &dyn Component,
         id: &str,
         transition: &Transition,
+        moves: Moves,
         context: Context,
     ) -> Result<CallResult, CallError> {
         if let Some(redirect) = &context.redirect {
@@ -163,7 +165,7 @@ impl Engine {
             (Some(before), Some(after)) if before != after => Some((parse(before)?, parse(after)?)),
             _ => None,
         };
-        let patches = trees.as_ref().map(|(before, after)| diff(before, after)).unwrap_or_default();
+        let patches = trees.as_ref().map(|(before, after)| diff_page(before, after, moves)).unwrap_or_default();
         let update = || ComponentUpdate {
             id,
             patches: &patches,

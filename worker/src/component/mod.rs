@@ -53,6 +53,7 @@ mod lifecycle;
 mod locked_state;
 mod params;
 mod properties;
+mod property_type;
 mod response;
 mod state;
 mod validation;

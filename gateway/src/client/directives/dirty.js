@@ -2,7 +2,8 @@
 // properties that diff:target names, or in any field of the component.
 
 import { dropEffect, setEffect, startEffects } from '../effects.js';
-import { modelOf } from '../models.js';
+import { modelOf } from '../field.js';
+import { edits } from '../typing.js';
 
 export function dirty({ components, hooks }) {
   startEffects(hooks);
@@ -22,9 +23,10 @@ export function dirty({ components, hooks }) {
   };
 }
 
-function isDirty(element, { edits, state }) {
+function isDirty(element, { root, state }) {
+  const said = edits(root, state);
   const names = element.getAttribute('diff:target')?.split(',').map((name) => name.trim());
   const own = modelOf(element)?.property;
-  const wanted = names ?? (own ? [own] : Object.keys(edits));
-  return wanted.some((name) => name in edits && String(edits[name] ?? '') !== String(state[name] ?? ''));
+  const wanted = names ?? (own ? [own] : Object.keys(said));
+  return wanted.some((name) => Object.hasOwn(said, name) && JSON.stringify(said[name]) !== JSON.stringify(state[name]));
 }

@@ -2,7 +2,8 @@
 // in its component, or anywhere on the page; so does the event diffyne:error, and a listener that prevents its default
 // shows it itself.
 
-import { WRAPPER, withAttribute } from '../page.js';
+import { attribute, own, queryAll, wrapperOf } from '../dom.js';
+import { withAttribute } from '../page.js';
 
 const GENERAL = '[diff\\:error=""]';
 
@@ -23,8 +24,8 @@ export function error({ hooks }) {
 
 // Those of the component, if it has any, else those of the page.
 function generalPlaces(root) {
-  const own = [...root.querySelectorAll(GENERAL)].filter((place) => place.closest(WRAPPER) === root);
-  return own.length ? own : [...document.querySelectorAll(GENERAL)].filter((place) => !place.closest(WRAPPER));
+  const places = own(root, GENERAL);
+  return places.length ? places : queryAll(document, GENERAL).filter((place) => !wrapperOf(place));
 }
 
 function showText(place, text) {
@@ -34,11 +35,11 @@ function showText(place, text) {
 
 // errors: {field: [text]}. Each text stands in the element that names its field; the field itself is marked.
 export function showErrors(root, errors) {
-  for (const place of root.querySelectorAll('[diff\\:error]')) {
-    showText(place, errors[place.getAttribute('diff:error')]?.[0] ?? '');
+  for (const place of own(root, '[diff\\:error]')) {
+    showText(place, errors[attribute(place, 'diff:error')]?.[0] ?? '');
   }
   for (const { element, name } of withAttribute(root, 'diff:model')) {
-    const faulty = element.getAttribute(name) in errors;
+    const faulty = Object.hasOwn(errors, attribute(element, name));
     if (faulty !== element.classList.contains('diffyne-error')) element.classList.toggle('diffyne-error', faulty);
     if (faulty) element.setAttribute('aria-invalid', 'true');
     else element.removeAttribute('aria-invalid');

@@ -2,6 +2,7 @@
 // the innermost that an event concerns acts.
 
 import { act } from '../action.js';
+import { contains } from '../dom.js';
 import { timeIn } from '../directives.js';
 
 const PAUSE_MS = 250;
@@ -44,7 +45,7 @@ export function anyEvent(client) {
 
 function concerns(event, element, modifiers) {
   if (modifiers.includes('self') && event.target !== element) return false;
-  if (modifiers.includes('outside') && element.contains(event.target)) return false;
+  if (modifiers.includes('outside') && contains(element, event.target)) return false;
   for (const [word, property] of Object.entries(SYSTEM_KEYS)) if (modifiers.includes(word) && !event[property]) return false;
   if (!event.type.startsWith('key')) return true;
   // Enter that chooses a word of an input method is not meant for the page.

@@ -21,7 +21,8 @@ export function loading({ components, hooks }) {
   const showAll = ({ component }) => {
     for (const one of all) if (components.ownerOf(one.element) === component) show(one);
   };
-  hooks.on('call', showAll);
+  // When the event is over: a button that is disabled by then would not send its form.
+  hooks.on('call', (call) => setTimeout(() => showAll(call)));
   hooks.on('settled', showAll);
   return (found) => {
     const one = { ...found, ...delayIn(found.modifiers), isOn: false, timer: undefined };

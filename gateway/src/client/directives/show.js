@@ -2,13 +2,16 @@
 
 import { dropEffect, setEffect, startEffects } from '../effects.js';
 import { parseAction } from '../action.js';
+import { edits } from '../typing.js';
 
 export function show({ components, hooks }) {
   startEffects(hooks);
   const all = new Set();
   const update = (one) => {
     const component = components.ownerOf(one.element);
-    if (component) setEffect({ ...one, modifiers: ['show'] }, isTrue(one.value, { ...component.state, ...component.edits }));
+    if (!component) return;
+    const { root, state } = component;
+    setEffect({ ...one, modifiers: ['show'] }, isTrue(one.value, { ...state, ...edits(root, state) }));
   };
   hooks.on('morphed', () => all.forEach(update));
   for (const name of ['input', 'change', 'reset']) document.addEventListener(name, () => setTimeout(() => all.forEach(update)));

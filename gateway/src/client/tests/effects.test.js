@@ -99,6 +99,7 @@ test('diff:target says which calls are meant; polls and updates are meant only b
   for (const [call, shown] of cells) {
     own.running.add(call);
     client.hooks.emit('call', { component: own, ...call });
+    await settled();
     assert.equal([...document.querySelectorAll('i')].map((i) => Number(i.className === 'on')).join(''), shown, JSON.stringify(call));
     own.running.delete(call);
     client.hooks.emit('settled', { component: own, ...call });
