@@ -70,6 +70,7 @@ test('what the answer sets below an effect stays', async () => {
     await begin();
     await begin();
     await end(patches);
+    await settled();
     assert.ok(find('i').hasAttribute('data-diffyne-base'), 'another call is under way');
     await end();
     assert.equal(words(bare(find('i'))), words(after), html);
