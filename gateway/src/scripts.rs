@@ -16,7 +16,6 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-<<<<<<< HEAD
 const SCRIPTS: [(&str, &str); 38] = [
     ("dom.js", include_str!("client/dom.js")),
     ("field.js", include_str!("client/field.js")),
@@ -238,8 +237,7 @@ mod tests {
 
     #[test]
     fn comments_are_not_served_and_code_is_as_it_was() {
-        let source =
-            "// A comment.\n/** @type {string} */\nconst a = 'http://b'; // why\n\n/**\n * More.\n */\n  f();\n/** @type {A} */ (g)();\n";
+        let source = "// A comment.\n/** @type {string} */\nconst a = 'http://b'; // why\n\n/**\n * More.\n */\n  f();\n/** @type {A} */ (g)();\n";
         assert_eq!(without_comments(source), "const a = 'http://b';\nf();\n/** @type {A} */ (g)();\n");
         for (name, source) in SCRIPTS {
             // Lines in the middle of a text might look like comments.

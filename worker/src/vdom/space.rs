@@ -17,10 +17,53 @@ const MATH_WITH_SPACE: [&str; 7] = ["annotation", "annotation-xml", "mi", "mn", 
 const PREFORMATTED: [&str; 5] = ["listing", "plaintext", "pre", "textarea", "xmp"];
 /// HTML elements beside which white space is not seen, unless a style says otherwise.
 const BLOCKS: [&str; 47] = [
-    "address", "article", "aside", "blockquote", "body", "br", "caption", "center", "dd", "details", "dialog", "dir",
-    "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6",
-    "header", "hgroup", "hr", "legend", "li", "listing", "main", "menu", "nav", "ol", "optgroup", "option", "p", "pre",
-    "search", "section", "summary", "table", "td", "th", "ul",
+    "address",
+    "article",
+    "aside",
+    "blockquote",
+    "body",
+    "br",
+    "caption",
+    "center",
+    "dd",
+    "details",
+    "dialog",
+    "dir",
+    "div",
+    "dl",
+    "dt",
+    "fieldset",
+    "figcaption",
+    "figure",
+    "footer",
+    "form",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "header",
+    "hgroup",
+    "hr",
+    "legend",
+    "li",
+    "listing",
+    "main",
+    "menu",
+    "nav",
+    "ol",
+    "optgroup",
+    "option",
+    "p",
+    "pre",
+    "search",
+    "section",
+    "summary",
+    "table",
+    "td",
+    "th",
+    "ul",
 ];
 /// HTML elements that show nothing.
 const HIDDEN: [&str; 6] = ["link", "meta", "noscript", "script", "style", "template"];
@@ -191,7 +234,8 @@ impl<'a> SpacedChildren<'a, '_> {
             return true;
         }
         let is_inline = |edge: Option<bool>| edge.unwrap_or(!BLOCKS.contains(&&*self.parent.tag));
-        let before = self.new[..child].iter().rev().find_map(|node| is_inline_edge(node, |text| text.ends_with(SPACES)));
+        let before =
+            self.new[..child].iter().rev().find_map(|node| is_inline_edge(node, |text| text.ends_with(SPACES)));
         let after = self.new[child..].iter().find_map(|node| is_inline_edge(node, |text| text.starts_with(SPACES)));
         is_inline(before) && is_inline(after)
     }
