@@ -9,6 +9,7 @@
 import { Address } from './address.js';
 import { Calls } from './calls.js';
 import { Components } from './components.js';
+import { documentElement } from './dom.js';
 import { Hooks } from './hooks.js';
 import { Transport } from './transport.js';
 import { namesIn, refresh, scriptTag, socketUrl, usesAjax, watchListeners } from './page.js';
@@ -45,7 +46,7 @@ const client = { components, calls, hooks, endpoint };
 for (const directive of [model, events, poll, loading, error]) directive(client);
 
 const look = () => components.look();
-new MutationObserver(look).observe(document.documentElement, { childList: true, subtree: true });
+new MutationObserver(look).observe(documentElement(), { childList: true, subtree: true });
 look();
 watchListeners((listened) => transport.listen(listened));
 

@@ -191,9 +191,19 @@ impl<'a> SpacedChildren<'a, '_> {
             return true;
         }
         let is_inline = |edge: Option<bool>| edge.unwrap_or(!BLOCKS.contains(&&*self.parent.tag));
-        let before = self.new[..child].iter().rev().find_map(|node| is_inline_edge(node, |text| text.ends_with(SPACES)));
-        let after = self.new[child..].iter().find_map(|node| is_inline_edge(node, |text| text.starts_with(SPACES)));
+        let before = (0..child).rev().find_map(|index| {
+            is_inline_edge(self.new[index], |text| text.ends_with(SPACES)).or_else(|| self.is_inline_gap(index))
+        });
+        let after = (child..self.new.len()).find_map(|index| {
+            is_inline_edge(self.new[index], |text| text.starts_with(SPACES)).or_else(|| self.is_inline_gap(index + 1))
+        });
         is_inline(before) && is_inline(after)
+    }
+
+    /// Whether white space beside a gap is seen; `None` where there is no gap.
+    fn is_inline_gap(&self, index: usize) -> Option<bool> {
+        let text = self.after.0[index].and_then(Node::space)?;
+        Some(!text.bytes().all(|byte| byte.is_ascii_whitespace()))
     }
 }
 

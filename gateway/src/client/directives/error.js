@@ -1,6 +1,6 @@
 // diff:error shows what is wrong with a field, and the event diffyne:error tells of calls that failed otherwise.
 
-import { attribute, own } from '../dom.js';
+import { announce, attribute, own } from '../dom.js';
 import { withAttribute } from '../page.js';
 
 export function error({ hooks }) {
@@ -10,8 +10,7 @@ export function error({ hooks }) {
       return;
     }
     console.warn(`diffyne: ${component.className}: ${message} (${type})`);
-    const detail = { message, type, componentClass: component.className };
-    document.dispatchEvent(new CustomEvent('diffyne:error', { detail }));
+    announce('diffyne:error', { message, type, componentClass: component.className });
   });
 }
 
