@@ -96,7 +96,8 @@ fn counted(list: &[Node<'_>], index: usize) -> usize {
 
 /// Moves a child with the white space before it.
 fn move_child(list: &mut Vec<Node<'_>>, from: usize, to: usize) {
-    let with_space = |list: &[Node<'_>], at: usize| at - list[..at].iter().rev().take_while(|node| is_space(node)).count();
+    let with_space =
+        |list: &[Node<'_>], at: usize| at - list[..at].iter().rev().take_while(|node| is_space(node)).count();
     let (last, place) = (counted(list, from), counted(list, to));
     let (first, place) = (with_space(list, last), with_space(list, place));
     let moved: Vec<_> = list.drain(first..=last).collect();

@@ -175,12 +175,10 @@ const PATCHED: &str = r##"<div>
 </div>"##;
 
 fn patched() -> Definition<Patched> {
-    Definition::<Patched>::new("App\\Tests\\Patched")
-        .template(PATCHED)
-        .method("next", [], |patched, context, ()| {
-            patched.step += 1;
-            context.browser_event("went", serde_json::json!({"step": patched.step}));
-        })
+    Definition::<Patched>::new("App\\Tests\\Patched").template(PATCHED).method("next", [], |patched, context, ()| {
+        patched.step += 1;
+        context.browser_event("went", serde_json::json!({"step": patched.step}));
+    })
 }
 
 /// Registers them.

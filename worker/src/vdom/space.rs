@@ -17,10 +17,53 @@ const MATH_WITH_SPACE: [&str; 7] = ["annotation", "annotation-xml", "mi", "mn", 
 const PREFORMATTED: [&str; 5] = ["listing", "plaintext", "pre", "textarea", "xmp"];
 /// HTML elements beside which white space is not seen, unless a style says otherwise.
 const BLOCKS: [&str; 47] = [
-    "address", "article", "aside", "blockquote", "body", "br", "caption", "center", "dd", "details", "dialog", "dir",
-    "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6",
-    "header", "hgroup", "hr", "legend", "li", "listing", "main", "menu", "nav", "ol", "optgroup", "option", "p", "pre",
-    "search", "section", "summary", "table", "td", "th", "ul",
+    "address",
+    "article",
+    "aside",
+    "blockquote",
+    "body",
+    "br",
+    "caption",
+    "center",
+    "dd",
+    "details",
+    "dialog",
+    "dir",
+    "div",
+    "dl",
+    "dt",
+    "fieldset",
+    "figcaption",
+    "figure",
+    "footer",
+    "form",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "header",
+    "hgroup",
+    "hr",
+    "legend",
+    "li",
+    "listing",
+    "main",
+    "menu",
+    "nav",
+    "ol",
+    "optgroup",
+    "option",
+    "p",
+    "pre",
+    "search",
+    "section",
+    "summary",
+    "table",
+    "td",
+    "th",
+    "ul",
 ];
 /// HTML elements that show nothing.
 const HIDDEN: [&str; 6] = ["link", "meta", "noscript", "script", "style", "template"];
@@ -225,6 +268,11 @@ pub(super) fn are_alike(a: &str, b: &str, is_preformatted: bool) -> bool {
     if is_preformatted || a == b {
         return a == b;
     }
-    let is_solid = |c: &char| !c.is_ascii_whitespace();
-    a.chars().filter(is_solid).eq(b.chars().filter(is_solid))
+    let is_space = |byte: u8| byte.is_ascii_whitespace();
+    if a.bytes().all(is_space) && b.bytes().all(is_space) {
+        return a.is_empty() == b.is_empty();
+    }
+    // Some of it takes room of its own, as &nbsp; does.
+    let words = |text: &str| text.split(|c: char| c.is_ascii_whitespace()).map(str::to_owned).collect::<Vec<_>>();
+    words(a) == words(b)
 }

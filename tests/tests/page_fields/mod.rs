@@ -1,7 +1,6 @@
 //! Fields and patches in a real browser, through nginx: each kind of field on each type of a property, through all that
 //! can happen to it, and all that patches can go wrong with. With our client, and with companion.js beside a script that
 //! has the surface of diffyne.js (and beside the real one, when `DIFFYNE_JS` says where it is).
-#![allow(missing_docs, clippy::unwrap_used)]
 
 use diffyne_tests::application::{Application, Script};
 use diffyne_tests::browser::{Browser, Tab};
@@ -93,7 +92,10 @@ async fn comes_back(tab: &mut Tab) -> anyhow::Result<()> {
 
 /// Fields that patches make anew: what was typed, the focus and the selection stay.
 async fn stays_through_new_fields(tab: &mut Tab) -> anyhow::Result<()> {
-    tab.eval("window.old = document.getElementById('text'); old.focus(); old.value = 'unsent'; old.setSelectionRange(1, 3)").await?;
+    tab.eval(
+        "window.old = document.getElementById('text'); old.focus(); old.value = 'unsent'; old.setSelectionRange(1, 3)",
+    )
+    .await?;
     tab.eval("document.getElementById('new').click()").await?;
     tab.wait_for("!old.isConnected").await?;
     let kept = "(() => { const e = document.getElementById('text'); \
@@ -104,7 +106,10 @@ async fn stays_through_new_fields(tab: &mut Tab) -> anyhow::Result<()> {
 
 /// Keys, while the answers to the keys before come in.
 async fn types(tab: &mut Tab) -> anyhow::Result<()> {
-    for (field, parts, state) in [("price", [("1.", json!(1.0)), ("05", json!(1.05))], json!(1.05)), ("live", [("ab ", json!("ab")), ("cd", json!("ab cd"))], json!("ab cd"))] {
+    for (field, parts, state) in [
+        ("price", [("1.", json!(1.0)), ("05", json!(1.05))], json!(1.05)),
+        ("live", [("ab ", json!("ab")), ("cd", json!("ab cd"))], json!("ab cd")),
+    ] {
         tab.eval(&format!("document.getElementById('{field}').select()")).await?;
         for (part, answered) in parts {
             tab.type_text(part).await?;
@@ -158,7 +163,8 @@ async fn what_a_field_shows_is_what_is_sent() -> anyhow::Result<()> {
     Ok(())
 }
 
-const READ: &str = "['#words', '#tight', '#tags', '#late'].map((s) => document.querySelector(s)?.innerText.trim() ?? null)";
+const READ: &str =
+    "['#words', '#tight', '#tags', '#late'].map((s) => document.querySelector(s)?.innerText.trim() ?? null)";
 
 async fn step_to(tab: &mut Tab, step: u32) -> anyhow::Result<()> {
     tab.eval("document.getElementById('next').click()").await?;
@@ -175,7 +181,17 @@ async fn changes_the_page(tab: &mut Tab) -> anyhow::Result<()> {
     assert_eq!(tab.eval(moved).await?, true, "moved, not made anew");
     let namespaces = "[...document.querySelectorAll('svg, linearGradient, use, foreignObject i, math, mrow, mi, annotation-xml, annotation-xml p')]
         .map(({ localName, namespaceURI }) => `${localName} ${namespaceURI.split('/').pop()}`)";
-    let expected = ["svg svg", "linearGradient svg", "use svg", "i xhtml", "math MathML", "mrow MathML", "mi MathML", "annotation-xml MathML", "p xhtml"];
+    let expected = [
+        "svg svg",
+        "linearGradient svg",
+        "use svg",
+        "i xhtml",
+        "math MathML",
+        "mrow MathML",
+        "mi MathML",
+        "annotation-xml MathML",
+        "p xhtml",
+    ];
     assert_eq!(tab.eval(namespaces).await?, json!(expected));
     assert_eq!(tab.eval("document.querySelector('use').href.baseVal").await?, "#g");
     assert_eq!(tab.eval("document.querySelector('template').content.textContent").await?, "1");
