@@ -18,6 +18,7 @@
 //! * [`stage`]: a component that shows what a test gives it, and pages of a test's own
 //! * [`task`]: tasks that run beside a test
 //! * [`protected_components`]: components with a property of each kind, in Rust
+//! * [`field_components`]: fields of each kind, and views that patches can go wrong with
 //! * [`upload`]: file uploads, as browsers send them and as they should not
 //! * [`client`]: an independent WebSocket client; [`message`]: what it receives
 
@@ -30,6 +31,7 @@ pub mod crowd;
 pub mod dom;
 pub mod faults;
 pub mod faulty_proxy;
+pub mod field_components;
 pub mod fuzz;
 pub mod gallery;
 pub mod header_sets;

@@ -29,6 +29,7 @@ mod locked_values;
 mod looks;
 mod operations;
 mod other_tabs;
+mod page_fields;
 mod page_values;
 mod pages;
 mod pagination;

@@ -1,5 +1,6 @@
 // Calls of components, one at a time for each, and what their answers do to the page.
 
+import { attribute, own } from './dom.js';
 import { print, shown } from './numbers.js';
 import { applyPatches } from './patches.js';
 import { edits, hold, snapshot } from './typing.js';
@@ -67,9 +68,8 @@ export class Calls {
       for (const component of this.#components.all()) {
         if (to?.length && !to.includes(component.id)) continue;
         for (const method of component.listeners[name] ?? []) this.call(component, { method, params }, { cause });
-        for (const place of component.root.querySelectorAll(`[diff\\:on\\.${CSS.escape(name)}]`)) {
-          if (this.#components.ownerOf(place) !== component) continue;
-          this.call(component, { method: place.getAttribute(`diff:on.${name}`), params }, { cause });
+        for (const place of own(component.root, `[diff\\:on\\.${CSS.escape(name)}]`)) {
+          this.call(component, { method: attribute(place, `diff:on.${name}`), params }, { cause });
         }
       }
     }

@@ -10,6 +10,7 @@ import { Address } from './address.js';
 import { Calls } from './calls.js';
 import { Components } from './components.js';
 import { Directives } from './directives.js';
+import { documentElement } from './dom.js';
 import { Hooks } from './hooks.js';
 import { Transport } from './transport.js';
 import { namesIn, refresh, scriptTag, socketUrl, usesAjax, watchListeners } from './page.js';
@@ -110,5 +111,5 @@ const observer = new MutationObserver((changes) => {
   components.look();
   directives.update(changes);
 });
-observer.observe(document.documentElement, { attributes: true, childList: true, subtree: true });
+observer.observe(documentElement(), { attributes: true, childList: true, subtree: true });
 watchListeners((listened) => transport.listen(listened));

@@ -48,6 +48,14 @@ const addListener = method(EventTarget.prototype, 'addEventListener');
 /** Listens to the whole page, before anything in it does. @type {(type: string, listener: (event: any) => void) => void} */
 export const listen = (type, listener) => addListener(document, type, listener, true);
 
+const dispatch = method(EventTarget.prototype, 'dispatchEvent');
+/** Tells the page's own scripts; false when one of them has prevented what would follow. @type {(name: string, detail: object) => boolean} */
+export const announce = (name, detail) => dispatch(document, new CustomEvent(name, { detail, cancelable: true }));
+
+const rootOf = getter(Document.prototype, 'documentElement');
+/** The `<html>` of the page. */
+export const documentElement = () => rootOf(document);
+
 const focused = getter(Document.prototype, 'activeElement');
 /** @returns {any} */
 export const activeElement = () => focused(document);

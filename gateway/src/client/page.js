@@ -1,7 +1,7 @@
 // What both scripts need to know of the page: its components, their listeners and transport, and how to refresh them.
 
 import { read } from './numbers.js';
-import { WRAPPER, attributes, closest, isConnected, own, parentNode, queryAll, wrapperOf } from './dom.js';
+import { WRAPPER, attributes, closest, documentElement, isConnected, own, parentNode, queryAll, wrapperOf } from './dom.js';
 import { isTyping } from './typing.js';
 
 export const parseJson = (text, otherwise) => {
@@ -56,10 +56,10 @@ export function socketUrl(address) {
 }
 
 // Laravel's token against forged requests, where the page has one.
-export const csrfToken = () => document.querySelector('meta[name="csrf-token"]')?.getAttribute('content');
+export const csrfToken = () => queryAll(document, 'meta[name="csrf-token"]')[0]?.getAttribute('content');
 
 // The script tag that loaded a module.
-export const scriptTag = (url) => [...document.scripts].find(({ src }) => src === url);
+export const scriptTag = (url) => queryAll(document, 'script').find(({ src }) => src === url);
 
 // Whether a component's calls go by AJAX: it or something around it says so, or the script tag names it.
 export function usesAjax(element, names) {
@@ -92,7 +92,7 @@ export function watchListeners(tell, more = () => ({})) {
     scheduled = true;
   };
   const changes = { childList: true, subtree: true, attributes: true, attributeFilter: ['diff:listeners', 'data-diffyne-lazy'] };
-  new MutationObserver(schedule).observe(document.documentElement, changes);
+  new MutationObserver(schedule).observe(documentElement(), changes);
   look();
 }
 

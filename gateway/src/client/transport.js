@@ -3,6 +3,7 @@
 // A call that was sent is never sent again: when its connection breaks it is rejected at once, because nobody knows
 // whether it ran. One that still waited for the connection goes by AJAX.
 
+import { announce, documentElement } from './dom.js';
 import { Socket } from './socket.js';
 import { kept, print } from './numbers.js';
 import { csrfToken, isFollowed, parseJson } from './page.js';
@@ -110,8 +111,8 @@ export class Transport {
   #show(state) {
     if (state === this.#state) return;
     this.#state = state;
-    document.documentElement.dataset.diffyneConnection = state;
-    document.dispatchEvent(new CustomEvent('diffyne:connection', { detail: { state } }));
+    documentElement().dataset.diffyneConnection = state;
+    announce('diffyne:connection', { state });
   }
 
   #tell(event, data) {

@@ -52,7 +52,9 @@ export function edits(root, state) {
     const property = propertyOf(field);
     if (!inState(field, state) || Object.hasOwn(found, property) || !isAhead(field)) continue;
     const value = says(field, state[property]);
-    if (value !== undefined) found[property] = value;
+    // Of radio buttons none is chosen any more: the state has one all the same.
+    if (value === undefined) settleAt(field, told.get(field).value);
+    else found[property] = value;
   }
   return found;
 }

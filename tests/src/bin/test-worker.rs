@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use diffyne_tests::{gallery, protected_components, recorded, stage};
+use diffyne_tests::{field_components, gallery, protected_components, recorded, stage};
 use diffyne_worker::component::{CallError, Definition, Registry};
 use diffyne_worker::{cli, demo};
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,7 @@ fn register(registry: &mut Registry) {
     gallery::components::register(registry);
     protected_components::register(registry);
     stage::register(registry);
+    field_components::register(registry);
     registry.add(
         Definition::<Silent>::new("App\\Tests\\Silent").method("touch", [], |silent, _context, ()| silent.count += 1),
     );

@@ -234,10 +234,19 @@ impl<'a> SpacedChildren<'a, '_> {
             return true;
         }
         let is_inline = |edge: Option<bool>| edge.unwrap_or(!BLOCKS.contains(&&*self.parent.tag));
-        let before =
-            self.new[..child].iter().rev().find_map(|node| is_inline_edge(node, |text| text.ends_with(SPACES)));
-        let after = self.new[child..].iter().find_map(|node| is_inline_edge(node, |text| text.starts_with(SPACES)));
+        let before = (0..child).rev().find_map(|index| {
+            is_inline_edge(self.new[index], |text| text.ends_with(SPACES)).or_else(|| self.is_inline_gap(index))
+        });
+        let after = (child..self.new.len()).find_map(|index| {
+            is_inline_edge(self.new[index], |text| text.starts_with(SPACES)).or_else(|| self.is_inline_gap(index + 1))
+        });
         is_inline(before) && is_inline(after)
+    }
+
+    /// Whether white space beside a gap is seen; `None` where there is no gap.
+    fn is_inline_gap(&self, index: usize) -> Option<bool> {
+        let text = self.after.0[index].and_then(Node::space)?;
+        Some(!text.bytes().all(|byte| byte.is_ascii_whitespace()))
     }
 }
 
@@ -259,6 +268,11 @@ pub(super) fn are_alike(a: &str, b: &str, is_preformatted: bool) -> bool {
     if is_preformatted || a == b {
         return a == b;
     }
-    let is_solid = |c: &char| !c.is_ascii_whitespace();
-    a.chars().filter(is_solid).eq(b.chars().filter(is_solid))
+    let is_space = |byte: u8| byte.is_ascii_whitespace();
+    if a.bytes().all(is_space) && b.bytes().all(is_space) {
+        return a.is_empty() == b.is_empty();
+    }
+    // Some of it takes room of its own, as &nbsp; does.
+    let words = |text: &str| text.split(|c: char| c.is_ascii_whitespace()).map(str::to_owned).collect::<Vec<_>>();
+    words(a) == words(b)
 }

@@ -2,7 +2,7 @@
 // in its component, or anywhere on the page; so does the event diffyne:error, and a listener that prevents its default
 // shows it itself.
 
-import { attribute, own, queryAll, wrapperOf } from '../dom.js';
+import { announce, attribute, own, queryAll, wrapperOf } from '../dom.js';
 import { withAttribute } from '../page.js';
 
 const GENERAL = '[diff\\:error=""]';
@@ -13,9 +13,7 @@ export function error({ hooks }) {
       showErrors(component.root, details.errors);
       return;
     }
-    const detail = { message, type, componentClass: component.className };
-    const event = new CustomEvent('diffyne:error', { detail, cancelable: true });
-    if (!document.dispatchEvent(event)) return;
+    if (!announce('diffyne:error', { message, type, componentClass: component.className })) return;
     console.warn(`diffyne: ${component.className}: ${message} (${type})`);
     for (const place of generalPlaces(component.root)) showText(place, message);
   });
