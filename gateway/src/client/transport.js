@@ -3,6 +3,7 @@
 // A call that was sent is never sent again: when its connection breaks it is rejected at once, because nobody knows
 // whether it ran. One that still waited for the connection goes by AJAX.
 
+import { announce, documentElement } from './dom.js';
 import { Socket } from './socket.js';
 import { kept, print } from './numbers.js';
 import { csrfToken, isFollowed, parseJson } from './page.js';
@@ -63,8 +64,8 @@ export class Transport {
   }
 
   // kind: call, update or mount; original: the component's state as the server has sent it. The answer, or a CallError.
-  // Numbers of the state and the parameters go back as they came; `exact` says so. What is over the socket's limit goes
-  // by AJAX.
+  // Numbers of the state and the parameters go back as they came; `exact` says so. `moves`: children of a reorder are
+  // counted as in paths. What is over the socket's limit goes by AJAX.
   /**
    * @param {'call' | 'update' | 'mount'} kind
    * @param {any} message
@@ -72,7 +73,7 @@ export class Transport {
    */
   async send(kind, message, { ajax = false, original } = {}) {
     const release = this.#release.of(message.componentId);
-    const data = { ...message, ...signed(message, original), exact: true, release, accepts: ACCEPTS };
+    const data = { ...message, ...signed(message, original), exact: true, moves: true, release, accepts: ACCEPTS };
     const state = kept(original);
     const node = new Map([['state', state], ['base', state], ['params', kept(message.params)], ['value', kept(message.value)]]);
     const event = `diffyne.${kind}`;
@@ -83,6 +84,7 @@ export class Transport {
       const fits = new TextEncoder().encode(text).length <= this.#maxMessageSize;
       if (fits && this.#socket.isOpen) return this.#bySocket(requestId, text, release);
     }
+    await online();
     return this.#byAjax(kind, print(data, node), release);
   }
 
@@ -111,8 +113,8 @@ export class Transport {
   #show(state) {
     if (state === this.#state) return;
     this.#state = state;
-    document.documentElement.dataset.diffyneConnection = state;
-    document.dispatchEvent(new CustomEvent('diffyne:connection', { detail: { state } }));
+    documentElement().dataset.diffyneConnection = state;
+    announce('diffyne:connection', { state });
   }
 
   #tell(event, data) {
@@ -289,6 +291,15 @@ export class Transport {
     if (answer && (answer.s || answer.success)) return answer;
     throw new CallError(answer?.error ?? `The server answered ${response.status}.`, answer?.type ?? typeOf(response.status), answer ?? {});
   }
+}
+
+// Without a network a call waits for it, as long as for an answer.
+async function online() {
+  if (navigator.onLine !== false) return;
+  await new Promise((resolve) => {
+    window.addEventListener('online', resolve, { once: true });
+    setTimeout(resolve, ANSWER_MS);
+  });
 }
 
 const KEY_REFUSED =

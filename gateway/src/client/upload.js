@@ -1,6 +1,7 @@
 // Files that a user chooses in a field with diff:model: they go to the server by HTTP, as they are, and the property
 // gets the identifiers that the server gives them.
 
+import { announce, own, queryAll, wrapperOf } from './dom.js';
 import { csrfToken } from './page.js';
 
 const EMPTY = 'The file is empty.';
@@ -85,8 +86,9 @@ const wordsOf = (status) => (status === 413 ? 'The file is too large.' : `The se
 // <progress diff:progress="avatar">, or any other element, which then shows the percentage as text. Hidden while there
 // is no upload.
 function showProgress(field, property, percent) {
-  const root = field.closest('[data-diffyne-component]') ?? document;
-  for (const place of root.querySelectorAll(`[diff\\:progress="${CSS.escape(property)}"]`)) {
+  const root = wrapperOf(field);
+  const selector = `[diff\\:progress="${CSS.escape(property)}"]`;
+  for (const place of root ? own(root, selector) : queryAll(document, selector)) {
     place.hidden = percent === null;
     if (place.localName === 'progress') Object.assign(place, { max: 100, value: percent ?? 0 });
     else place.textContent = percent === null ? '' : `${percent} %`;
@@ -94,5 +96,5 @@ function showProgress(field, property, percent) {
 }
 
 function tell(detail) {
-  document.dispatchEvent(new CustomEvent('diffyne:upload', { detail }));
+  announce('diffyne:upload', detail);
 }
