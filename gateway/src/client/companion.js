@@ -12,7 +12,8 @@ import { isActionWithin, isFieldWithin, keepWithin, takePatches } from './compan
 import { WRAPPER, attribute, closest, own, queryAll } from './dom.js';
 import { isField, propertyOf } from './field.js';
 import { carry, edits, hold, meet, snapshot, touchedOf, unheardIn, whenChanged } from './typing.js';
-import { keep, kept, keepParams, print, shown } from './numbers.js';
+import { keep, kept, print, shown } from './numbers.js';
+import { keepParams } from './params.js';
 import { leaveQuery, namesIn, parseJson, refresh, scriptTag, setQuery, socketUrl, usesAjax, watchListeners } from './page.js';
 
 const DEFAULT_MAX_MESSAGE_SIZE = 1_048_576;
