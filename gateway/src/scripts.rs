@@ -16,18 +16,22 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 39] = [
+const SCRIPTS: [(&str, &str); 48] = [
     ("dom.js", include_str!("client/dom.js")),
     ("field.js", include_str!("client/field.js")),
     ("patches.js", include_str!("client/patches.js")),
     ("companion-fields.js", include_str!("client/companion-fields.js")),
     ("numbers.js", include_str!("client/numbers.js")),
     ("typing.js", include_str!("client/typing.js")),
+    ("refresh.js", include_str!("client/refresh.js")),
     ("page.js", include_str!("client/page.js")),
+    ("params.js", include_str!("client/params.js")),
     ("queue.js", include_str!("client/queue.js")),
+    ("refusal.js", include_str!("client/refusal.js")),
     ("offer.js", include_str!("client/offer.js")),
     ("release.js", include_str!("client/release.js")),
     ("streams.js", include_str!("client/streams.js")),
+    ("session.js", include_str!("client/session.js")),
     ("signature.js", include_str!("client/signature.js")),
     ("backoff.js", include_str!("client/backoff.js")),
     ("socket.js", include_str!("client/socket.js")),
@@ -37,24 +41,29 @@ const SCRIPTS: [(&str, &str); 39] = [
     ("address.js", include_str!("client/address.js")),
     ("directives/error.js", include_str!("client/directives/error.js")),
     ("calls.js", include_str!("client/calls.js")),
+    ("lazy.js", include_str!("client/lazy.js")),
     ("components.js", include_str!("client/components.js")),
     ("debugging.js", include_str!("client/debugging.js")),
     ("directives.js", include_str!("client/directives.js")),
+    ("confirm.js", include_str!("client/confirm.js")),
+    ("parameters.js", include_str!("client/parameters.js")),
+    ("action.js", include_str!("client/action.js")),
+    ("directives/modifiers.js", include_str!("client/directives/modifiers.js")),
+    ("directives/events.js", include_str!("client/directives/events.js")),
+    ("upload.js", include_str!("client/upload.js")),
+    ("directives/model.js", include_str!("client/directives/model.js")),
+    ("hooks.js", include_str!("client/hooks.js")),
     ("effects.js", include_str!("client/effects.js")),
     ("directives/dirty.js", include_str!("client/directives/dirty.js")),
-    ("action.js", include_str!("client/action.js")),
-    ("directives/events.js", include_str!("client/directives/events.js")),
     ("directives/hook.js", include_str!("client/directives/hook.js")),
     ("directives/init.js", include_str!("client/directives/init.js")),
     ("directives/intersect.js", include_str!("client/directives/intersect.js")),
     ("directives/loading.js", include_str!("client/directives/loading.js")),
-    ("upload.js", include_str!("client/upload.js")),
-    ("directives/model.js", include_str!("client/directives/model.js")),
     ("directives/navigate.js", include_str!("client/directives/navigate.js")),
     ("directives/offline.js", include_str!("client/directives/offline.js")),
     ("directives/poll.js", include_str!("client/directives/poll.js")),
     ("directives/show.js", include_str!("client/directives/show.js")),
-    ("hooks.js", include_str!("client/hooks.js")),
+    ("rare.js", include_str!("client/rare.js")),
     ("client.js", include_str!("client/diffyne-client.js")),
 ];
 
@@ -83,6 +92,9 @@ fn without_comments(source: &str) -> String {
     }
     code
 }
+
+/// Digits of a hash in a script's name: scripts name each other often.
+const HASH_DIGITS: usize = 8;
 
 fn hash(body: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
@@ -115,7 +127,7 @@ impl Scripts {
         for (name, source) in SCRIPTS {
             let source = without_comments(source).replace(RELEASE_MARK, &scripts.release);
             let page = page(JAVASCRIPT, scripts.link(name, &source));
-            let hashed = format!("{}.{}.js", name.trim_end_matches(".js"), page.etag.trim_matches('"'));
+            let hashed = format!("{}.{}.js", name.trim_end_matches(".js"), &page.etag.trim_matches('"')[..HASH_DIGITS]);
             scripts.pages.insert(format!("{prefix}/{hashed}"), Page { cache: CachePolicy::Immutable, ..page.clone() });
             scripts.pages.insert(format!("{prefix}/{name}"), page);
             scripts.hashed.insert(name, hashed);
@@ -138,7 +150,7 @@ impl Scripts {
     pub fn at(&self, path: &str) -> Option<&Page> {
         self.pages.get(path).or_else(|| {
             let (name, hash) = path.strip_suffix(".js")?.rsplit_once('.')?;
-            let is_hash = hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+            let is_hash = (HASH_DIGITS..=16).contains(&hash.len()) && hash.bytes().all(|b| b.is_ascii_hexdigit());
             self.pages.get(&format!("{name}.js")).filter(|_| is_hash)
         })
     }

@@ -236,7 +236,8 @@ async function runRows() {
     const section = root.parentElement;
     const q = (selector) => root.querySelector(selector);
     const isShown = (element) => element.checkVisibility();
-    // Directives are attached when the page has been looked at.
+    // Directives are attached when the page has been looked at, and what some of them need is there.
+    await Promise.all(['modifiers', 'poll', 'loading', 'hook'].map((part) => import(`/_diffyne/directives/${part}.js`)));
     await new Promise((resolve) => { setTimeout(resolve); });
     try {
       await run({ root, q, until, isShown, id: `row-${number}` });

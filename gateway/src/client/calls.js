@@ -3,10 +3,14 @@
 import { attribute, own } from './dom.js';
 import { print, shown } from './numbers.js';
 import { applyPatches } from './patches.js';
-import { applyStreams } from './streams.js';
 import { edits, hold, snapshot } from './typing.js';
 import { showErrors } from './directives/error.js';
 import { Queues } from './queue.js';
+
+/** @type {typeof import('./streams.js') | null} */
+let streams = null; // few components have any
+/** @param {any} response */
+const loadStreams = async ({ c }) => { if (c?.s) streams ??= await import('./streams.js'); };
 
 const HAND_OVER = '$async'; // the method that takes a value which came for an older state
 
@@ -71,6 +75,7 @@ export class Calls {
     if (!component) return;
     const params = lost ? [] : [property, number, response.c.st, response.c.sig];
     const run = async () => {
+      await loadStreams(response);
       const isCurrent = !lost && component.fingerprint === base;
       if (isCurrent) this.#apply(component, response, { type: 'call', sent: snapshot(component.root) });
       else await this.#exchange(component, 'call', { method: HAND_OVER, params });
@@ -105,6 +110,7 @@ export class Calls {
     this.#hooks.emit('call', call);
     try {
       const response = await this.#send(root, type, data, component.state);
+      await loadStreams(response);
       if (poll?.isOvertaken) delete response.c;
       this.#apply(component, response, { type, sent, updated: what.property, cause });
     } catch (error) {
@@ -138,7 +144,7 @@ export class Calls {
     this.#hooks.emit('morph', { component, patches: p });
     const fields = hold(root, { sent, updated, state: shown(st) });
     const faults = applyPatches(root, p, fields.isKept);
-    if (s) applyStreams(root, s);
+    if (s) streams.applyStreams(root, s);
     Object.assign(component, { state: st, fingerprint: f, signature: sig });
     fields.release();
     // For copies of the page, as Turbo and htmx make: they begin with what this one has come to.

@@ -80,22 +80,12 @@ export class Components {
   async #loadLazy(root, id) {
     if (root.dataset.diffyneLazy === 'loading') return;
     root.dataset.diffyneLazy = 'loading';
-    const data = {
-      componentClass: root.getAttribute('diff:class'),
-      componentId: id,
-      params: parseJson(root.getAttribute('diff:params'), {}),
-      queryParams: Object.fromEntries(new URLSearchParams(location.search)),
-    };
     try {
-      const loaded = await this.#load(root, data);
-      root.innerHTML = loaded.html;
-      root.setAttribute('diff:listeners', JSON.stringify(loaded.eventListeners ?? {}));
-      root.removeAttribute('data-diffyne-lazy');
-      root.setAttribute('data-diffyne-loaded', '');
-      this.#adopt(root, id, loaded);
+      const { fill } = await import('./lazy.js');
+      this.#adopt(root, id, await fill(root, id, this.#load));
     } catch (error) {
       root.dataset.diffyneLazy = 'failed';
-      this.#hooks.emit('error', { component: { root, className: data.componentClass }, error });
+      this.#hooks.emit('error', { component: { root, className: root.getAttribute('diff:class') }, error });
     }
   }
 }

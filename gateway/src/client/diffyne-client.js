@@ -68,18 +68,9 @@ const directives = new Directives(anyEvent(client));
 model(client);
 error(client);
 // What pages load when they have it.
-const RARE = {
-  dirty: () => import('./directives/dirty.js'),
-  hook: () => import('./directives/hook.js'),
-  init: () => import('./directives/init.js'),
-  intersect: () => import('./directives/intersect.js'),
-  loading: () => import('./directives/loading.js'),
-  navigate: () => import('./directives/navigate.js'),
-  offline: () => import('./directives/offline.js'),
-  poll: () => import('./directives/poll.js'),
-  show: () => import('./directives/show.js'),
-};
-for (const [name, load] of Object.entries(RARE)) directives.addRare(name, async () => (await load())[name](client));
+for (const name of ['dirty', 'hook', 'init', 'intersect', 'loading', 'navigate', 'offline', 'poll', 'show']) {
+  directives.addRare(name, async () => (await import('./rare.js')).load(name, client));
+}
 
 let endDebugging = null;
 async function debug(on = true) {

@@ -1,4 +1,4 @@
-// The offer to load a page again, of which there is a new release.
+// What comes of a page of which there is a new release: an offer to load it again, or a reload when nothing is typed.
 
 const TEXTS = 'A new version of this page is available.|Reload|Later';
 // Rules of the page itself win.
@@ -14,21 +14,49 @@ const STYLE = [
   '}',
   ':where(.diffyne-stale button:first-of-type) { color: #1c2230; background: #fff; }',
 ].join(' ');
+const STORED = 'diffyne:release'; // the release that this tab was loaded again for
+const LOOK_MS = 500; // between looks whether the page may be loaded again
+
+let bar = null;
+let timer = null;
+
+/** There is a newer release. `setting(name)` is what the page says of it, `isBusy()` whether something would be lost. */
+export function tellStale(release, setting, isBusy) {
+  if (bar?.isConnected || timer || recall() === release) return;
+  const policy = setting('data-diffyne-stale') || 'prompt';
+  const event = new CustomEvent('diffyne:stale', { detail: { release, policy }, cancelable: true });
+  if (!document.dispatchEvent(event) || policy === 'ignore') return;
+  // A tab that cannot remember would be loaded again and again while several releases are served.
+  if (policy === 'reload' && remember(release)) {
+    timer = setInterval(() => reloadWhenIdle(isBusy), LOOK_MS);
+    return;
+  }
+  const later = () => remember(release);
+  const reload = () => { remember(release); location.reload(); };
+  bar = makeOffer(setting('data-diffyne-stale-texts'), reload, later);
+  document.body.append(bar);
+}
+
+function reloadWhenIdle(isBusy) {
+  if (isBusy() || document.querySelector('input[type=file][aria-busy]')) return;
+  clearInterval(timer);
+  location.reload();
+}
 
 /** A bar with two buttons. `texts`: what it says and they do, or the usual. */
-export function makeOffer(texts, reload, later) {
+function makeOffer(texts, reload, later) {
   const [text, reloadLabel, laterLabel] = (texts || TEXTS).split('|');
-  const bar = Object.assign(document.createElement('div'), { className: 'diffyne-stale' });
-  bar.setAttribute('role', 'status');
+  const made = Object.assign(document.createElement('div'), { className: 'diffyne-stale' });
+  made.setAttribute('role', 'status');
   const button = (label, act) => {
-    const made = Object.assign(document.createElement('button'), { type: 'button', textContent: label });
-    made.addEventListener('click', act);
-    return made;
+    const labelled = Object.assign(document.createElement('button'), { type: 'button', textContent: label });
+    labelled.addEventListener('click', act);
+    return labelled;
   };
-  bar.append(Object.assign(document.createElement('span'), { textContent: text }));
-  bar.append(button(reloadLabel, reload), button(laterLabel, () => { later(); bar.remove(); }));
+  made.append(Object.assign(document.createElement('span'), { textContent: text }));
+  made.append(button(reloadLabel, reload), button(laterLabel, () => { later(); made.remove(); }));
   addStyle();
-  return bar;
+  return made;
 }
 
 let sheet = null;
@@ -39,4 +67,26 @@ function addStyle() {
   sheet = new CSSStyleSheet();
   sheet.replaceSync(STYLE);
   document.adoptedStyleSheets.push(sheet);
+}
+
+// ---- what the tab remembers ----
+
+let told = null;
+
+function remember(release) {
+  told = release;
+  try {
+    sessionStorage.setItem(STORED, release);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function recall() {
+  try {
+    return sessionStorage.getItem(STORED) ?? told;
+  } catch {
+    return told;
+  }
 }

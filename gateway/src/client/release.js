@@ -7,8 +7,6 @@
 
 // The gateway writes the release of its scripts here.
 const SCRIPTS = 'RELEASE_OF_THE_SCRIPTS';
-const STORED = 'diffyne:release'; // the release that this tab was loaded again for
-const LOOK_MS = 500; // between looks whether the page may be loaded again
 const setting = (name) => document.querySelector(`[${name}]`)?.getAttribute(name);
 
 // ---- what is typed ----
@@ -37,8 +35,6 @@ function isAnythingTyped() {
 export class Release {
   #isBusy;
   #known = null; // of a page that does not tell: what was served when it came
-  #bar = null;
-  #timer = null;
 
   // isBusy(): whether answers are to come
   constructor(isBusy) {
@@ -67,51 +63,9 @@ export class Release {
     if (other) this.#stale(other);
   }
 
-  #stale(release) {
-    if (this.#bar?.isConnected || this.#timer || recall() === release) return;
-    const policy = setting('data-diffyne-stale') || 'prompt';
-    const event = new CustomEvent('diffyne:stale', { detail: { release, policy }, cancelable: true });
-    if (!document.dispatchEvent(event) || policy === 'ignore') return;
-    // A tab that cannot remember would be loaded again and again while several releases are served.
-    if (policy === 'reload' && remember(release)) this.#timer = setInterval(() => this.#reloadWhenIdle(), LOOK_MS);
-    else this.#offer(release);
-  }
-
-  #reloadWhenIdle() {
-    if (this.#isBusy() || isAnythingTyped() || document.querySelector('input[type=file][aria-busy]')) return;
-    clearInterval(this.#timer);
-    location.reload();
-  }
-
-  async #offer(release) {
-    // Few pages come to that.
-    const { makeOffer } = await import('./offer.js');
-    if (this.#bar?.isConnected) return;
-    const later = () => remember(release);
-    const reload = () => { remember(release); location.reload(); };
-    this.#bar = makeOffer(setting('data-diffyne-stale-texts'), reload, later);
-    document.body.append(this.#bar);
-  }
-}
-
-// ---- what the tab remembers ----
-
-let told = null;
-
-function remember(release) {
-  told = release;
-  try {
-    sessionStorage.setItem(STORED, release);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function recall() {
-  try {
-    return sessionStorage.getItem(STORED) ?? told;
-  } catch {
-    return told;
+  // Few pages come to that.
+  async #stale(release) {
+    const { tellStale } = await import('./offer.js');
+    tellStale(release, setting, () => this.#isBusy() || isAnythingTyped());
   }
 }

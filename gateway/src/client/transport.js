@@ -11,7 +11,6 @@ import { Release } from './release.js';
 import { signed } from './signature.js';
 
 const ANSWER_MS = 30_000;
-const COOKIES_MS = 5_000; // a call that logged in is answered after this, cookies or not
 const SEEN_MAX = 500;
 const ACCEPTS = ['streams', 'push']; // what these scripts can do beyond patches
 
@@ -184,14 +183,12 @@ export class Transport {
     if (maxMessageSize) this.#maxMessageSize = maxMessageSize;
   }
 
-  // A browser does not say why a handshake failed; the same address answers a request without one.
+  // The page's author is told why there is no connection, once.
   async #explainRefusal(url) {
     if (this.#isExplained) return;
     this.#isExplained = true;
-    const response = await fetch(url.replace(/^ws/, 'http'), { credentials: 'omit', cache: 'no-store' }).catch(() => null);
-    if (response?.status === 401) console.error(KEY_REFUSED);
-    // Nobody answered: the next failure may have a reason.
-    if (!response) this.#isExplained = false;
+    const module = await import('./refusal.js').catch(() => null);
+    this.#isExplained = await module?.explainRefusal(url) ?? false;
   }
 
   #place({ epoch, offset }) {
@@ -225,15 +222,6 @@ export class Transport {
     });
   }
 
-  // A login or logout over the socket: the browser has to have its cookies before the next page does.
-  async #takeCookies({ url, token }) {
-    const headers = { 'Content-Type': 'application/json' };
-    const signal = AbortSignal.timeout(COOKIES_MS);
-    const done = fetch(url, { method: 'POST', headers, credentials: 'same-origin', body: JSON.stringify({ token }), signal });
-    const response = await done.catch((error) => error);
-    if (!response.ok) console.warn('diffyne: the cookies of a login could not be fetched', response.status ?? response.message);
-  }
-
   async #settle(data) {
     const call = this.#calls.get(data.requestId);
     if (!call) return;
@@ -242,7 +230,7 @@ export class Transport {
     this.#release.answered(call.release, data.release);
     const id = data.c?.i ?? data.id;
     if (data.async) this.#awaited.set(id, (this.#awaited.get(id) ?? 0) + data.async);
-    if (data.session) await this.#takeCookies(data.session);
+    if (data.session) await import('./session.js').then(({ takeCookies }) => takeCookies(data.session)).catch(console.warn);
     if (leadsAstray(data)) call.reject(new CallError(ASTRAY, 'server_error'));
     else if (data.s || data.success) call.resolve(data);
     else call.reject(new CallError(data.error, data.type, data));
@@ -301,10 +289,6 @@ async function online() {
     setTimeout(resolve, ANSWER_MS);
   });
 }
-
-const KEY_REFUSED =
-  'diffyne: the gateway refuses the key of this page, so its calls go by AJAX and it hears no broadcasts. '
-  + 'The key in the address of the WebSocket has to be one of DIFFYNE_WS_KEY, and URL-encoded (+ is %2B).';
 
 // Whoever gets the answer follows its redirect: diffyne.js does so without a look.
 const ASTRAY = 'The answer sends the page to an address that is neither http nor https.';

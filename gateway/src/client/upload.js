@@ -3,12 +3,26 @@
 
 import { announce, own, queryAll, wrapperOf } from './dom.js';
 import { csrfToken } from './page.js';
+import { showErrors } from './directives/error.js';
 
 const EMPTY = 'The file is empty.';
 const underWay = new WeakMap(); // by field: what ends its upload
 
+// Uploads what was chosen, and gives the property its identifiers.
+export async function takeFiles({ calls, endpoint }, component, field, property) {
+  if (!field.files.length) return;
+  const { id, className } = component;
+  const uploaded = await uploadFiles(field, { endpoint, componentId: id, componentClass: className, property });
+  if (!uploaded) return;
+  const { identifiers, errors } = uploaded;
+  // The list as it is when the update's turn comes.
+  const value = () => withFiles(component.state[property], identifiers, field.multiple);
+  if (identifiers.length) await calls.updateLater(component, property, value);
+  if (errors.length) showErrors(component.root, { [property]: errors });
+}
+
 // Sends the files of a field, one after another. {identifiers, errors}; null if the user has chosen others meanwhile.
-export async function uploadFiles(field, { endpoint, componentId, componentClass, property }) {
+async function uploadFiles(field, { endpoint, componentId, componentClass, property }) {
   underWay.get(field)?.abort();
   const ending = new AbortController();
   underWay.set(field, ending);
@@ -38,7 +52,7 @@ export async function uploadFiles(field, { endpoint, componentId, componentClass
 }
 
 // The value of a property that gets files: a field for several, or a property that is a list, adds them.
-export const withFiles = (value, identifiers, isMultiple) =>
+const withFiles = (value, identifiers, isMultiple) =>
   isMultiple || Array.isArray(value) ? [...(Array.isArray(value) ? value : []), ...identifiers] : identifiers[0];
 
 function send({ endpoint, file, componentId, property, progress, signal }) {

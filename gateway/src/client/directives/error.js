@@ -3,7 +3,7 @@
 // shows it itself.
 
 import { announce, attribute, own, queryAll, wrapperOf } from '../dom.js';
-import { withAttribute } from '../page.js';
+import { modelAttribute, propertyOf } from '../field.js';
 
 const GENERAL = '[diff\\:error=""]';
 
@@ -36,8 +36,8 @@ export function showErrors(root, errors) {
   for (const place of own(root, '[diff\\:error]')) {
     showText(place, errors[attribute(place, 'diff:error')]?.[0] ?? '');
   }
-  for (const { element, name } of withAttribute(root, 'diff:model')) {
-    const faulty = Object.hasOwn(errors, attribute(element, name));
+  for (const element of own(root, 'input, textarea, select').filter(modelAttribute)) {
+    const faulty = Object.hasOwn(errors, propertyOf(element));
     if (faulty !== element.classList.contains('diffyne-error')) element.classList.toggle('diffyne-error', faulty);
     if (faulty) element.setAttribute('aria-invalid', 'true');
     else element.removeAttribute('aria-invalid');

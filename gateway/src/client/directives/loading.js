@@ -2,7 +2,7 @@
 // diff:target names, which may be polls and updates of fields as well.
 
 import { print } from '../numbers.js';
-import { parseAction } from '../action.js';
+import { parseAction } from '../parameters.js';
 import { dropEffect, setEffect, startEffects } from '../effects.js';
 
 const DELAYS = { shortest: 50, shorter: 100, short: 150, default: 200, long: 300, longer: 500, longest: 1_000 };

@@ -4,7 +4,6 @@ import { listen } from '../dom.js';
 import { isChoice, isField, modelOf, propertyOf } from '../field.js';
 import { shown } from '../numbers.js';
 import { meet, unheardIn, whenChanged } from '../typing.js';
-import { showErrors } from './error.js';
 
 const waiting = new WeakMap(); // timers of live fields
 
@@ -34,21 +33,8 @@ export function model(client) {
     const found = modelOf(target);
     const component = found && components.ownerOf(target);
     if (!component || (target.type === 'radio' && !target.checked)) return;
-    if (target.type === 'file') upload(client, component, target, found.property);
+    // Most pages have no use for it.
+    if (target.type === 'file') import('../upload.js').then(({ takeFiles }) => takeFiles(client, component, target, found.property));
     else if (isField(target) && (isChoice(target) || (found.lazy && !found.live))) calls.updateField(component, found.property);
   });
-}
-
-async function upload({ calls, endpoint }, component, field, property) {
-  if (!field.files.length) return;
-  const { id, className } = component;
-  // Most pages have no use for it.
-  const { uploadFiles, withFiles } = await import('../upload.js');
-  const uploaded = await uploadFiles(field, { endpoint, componentId: id, componentClass: className, property });
-  if (!uploaded) return;
-  const { identifiers, errors } = uploaded;
-  // The list as it is when the update's turn comes.
-  const value = () => withFiles(component.state[property], identifiers, field.multiple);
-  if (identifiers.length) await calls.updateLater(component, property, value);
-  if (errors.length) showErrors(component.root, { [property]: errors });
 }

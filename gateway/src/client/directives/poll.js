@@ -2,7 +2,7 @@
 // waits while the page is hidden (not with .keep-alive), while the element is not in view (.visible), and while other
 // calls of the component are under way.
 
-import { parseAction } from '../action.js';
+import { parseAction } from '../parameters.js';
 import { timeIn } from '../directives.js';
 
 const POLL_MS = 2_000;

@@ -1,7 +1,7 @@
 // diff:show="open", "!open", "step == 2 && !done": whether an element shows, by the component's state, without a call.
 
 import { dropEffect, setEffect, startEffects } from '../effects.js';
-import { parseAction } from '../action.js';
+import { parseAction } from '../parameters.js';
 import { edits } from '../typing.js';
 
 export function show({ components, hooks }) {

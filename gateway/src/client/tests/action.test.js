@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { component, find, page } from './dom.js';
-import { settled, start } from './client.js';
-import { parseAction } from '../action.js';
+import { settled, started } from './client.js';
+import { parseAction } from '../parameters.js';
 import { print } from '../numbers.js';
 
 const event = Object.assign(new Event('x'), { key: 'Enter', detail: { a: [1] } });
@@ -46,18 +46,19 @@ test('diff:confirm asks first, by the browser or by a dialog of the page', async
   page(component('a', `<p><button id="b" diff:click="remove" diff:confirm="Really?\\nYes?">x</button>
     <button id="p" diff:click="wipe" diff:confirm.prompt="Type WIPE|WIPE">x</button>
     <form id="f" diff:submit="send"><button id="s" diff:confirm="Send?">x</button></form></p>`));
-  const client = start({});
+  const client = await started({});
   const asked = [];
   const answers = { 'Really?\nYes?': false, 'Type WIPE': 'wipe', 'Send?': true };
   window.confirm = window.prompt = /** @type {any} */ ((text) => { asked.push(text); return answers[text]; });
   for (const id of ['b', 'p', 's']) find(`#${id}`).click();
-  await settled();
+  await settled(20);
   assert.deepEqual(asked, ['Really?\nYes?', 'Type WIPE', 'Send?']);
   assert.deepEqual(client.sent.map(({ method }) => method), ['send']);
   answers['Type WIPE'] = 'WIPE';
   find('#p').click();
+  await settled(20);
   client.hooks.on('confirm', (ask) => { ask.answer = Promise.resolve(ask.message.startsWith('Really')); });
   find('#b').click();
-  await settled();
+  await settled(20);
   assert.deepEqual(client.sent.map(({ method }) => method).sort(), ['remove', 'send', 'wipe']);
 });

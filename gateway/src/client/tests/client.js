@@ -54,8 +54,19 @@ export function start(kinds, answer = /** @type {(type: string, data: any) => an
   return client;
 }
 
+/** The client of the test before sees no more of the page. */
+export const stop = () => observer?.disconnect();
+
 /** Waits until what was begun has been done. */
 export const settled = (ms = 0) => new Promise((resolve) => { setTimeout(resolve, ms); });
 
 /** An answer with these patches and this state. @type {(patches: any[], more?: any) => any} */
 export const answer = (patches, { st = {}, ...more } = {}) => ({ s: true, c: { p: patches, st, f: 'f2', sig: 's2' }, ...more });
+
+/** As `start`, and waits for what directives of events load when they need it. */
+export async function started(kinds, answers) {
+  const client = start(kinds, answers);
+  await Promise.all([import('../directives/modifiers.js'), import('../confirm.js'), import('../parameters.js')]);
+  await settled();
+  return client;
+}

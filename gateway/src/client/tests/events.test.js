@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { component, find, fire, page } from './dom.js';
-import { settled, start } from './client.js';
+import { settled, started } from './client.js';
 
 // [directive of #x, event, what the event is like, where it happens, the calls]
 const CELLS = [
@@ -32,7 +32,7 @@ const markup = (directive) => component('a', `<div id="outer" diff:click="outer"
 test('any event calls, by its key, its modifiers and its place', async () => {
   for (const [directive, type, init, place, calls] of CELLS) {
     page(markup(directive));
-    const client = start({});
+    const client = await started({});
     fire(find(place), type, init);
     await settled();
     assert.deepEqual(client.sent.map(({ method }) => method), calls, `${directive}, ${type} at ${place}`);
@@ -41,7 +41,7 @@ test('any event calls, by its key, its modifiers and its place', async () => {
 
 test('.prevent and .stop do that, and .once calls once', async () => {
   page(markup('diff:click.prevent.stop.once'));
-  const client = start({});
+  const client = await started({});
   let heard = 0;
   find('#outer').addEventListener('click', () => { heard += 1; });
   assert.equal(fire(find('#x'), 'click'), false);
@@ -53,10 +53,10 @@ test('.prevent and .stop do that, and .once calls once', async () => {
 const PACES = { 'diff:input.debounce.300ms': [0, 0, 1], 'diff:input.throttle.300': [1, 1, 1], 'diff:input.debounce': [0, 1, 1] };
 
 test('.debounce waits for a pause, .throttle makes one', async (context) => {
-  context.mock.timers.enable({ apis: ['setTimeout'] });
   for (const [directive, after] of Object.entries(PACES)) {
     page(markup(directive));
-    const client = start({});
+    const client = await started({});
+    context.mock.timers.enable({ apis: ['setTimeout'] });
     const counts = [];
     for (const ms of [0, 260, 60]) {
       if (!ms) for (let i = 0; i < 3; i += 1) fire(find('#x'), 'input');
@@ -65,12 +65,13 @@ test('.debounce waits for a pause, .throttle makes one', async (context) => {
       counts.push(client.sent.length);
     }
     assert.deepEqual(counts, after, directive);
+    context.mock.timers.reset();
   }
 });
 
 test('a form is sent by its component, and not by the browser', async () => {
   page(`${component('a', '<form diff:submit="save"><button>x</button></form>')}<form id="own" diff:submit="save"></form>`);
-  const client = start({});
+  const client = await started({});
   assert.equal(fire(find('form'), 'submit'), false);
   assert.equal(fire(find('#own'), 'submit'), true, 'no component is around it');
   await settled();
@@ -79,7 +80,7 @@ test('a form is sent by its component, and not by the browser', async () => {
 
 test('directives follow the page: what comes, changes and goes', async () => {
   page(markup('diff:click'));
-  const client = start({});
+  const client = await started({});
   const x = find('#x');
   x.setAttribute('diff:click', 'other');
   await settled();
