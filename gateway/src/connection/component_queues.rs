@@ -46,8 +46,9 @@ pub enum PageScripts {
 pub struct PendingCall {
     /// The client's `data`.
     pub data: Rc<str>,
-    /// The id of the component on the page, as JSON.
-    pub component: Span,
+    /// The id of the component on the page, as JSON. Of a call in the background, for which no other one waits, the
+    /// request id.
+    pub queue: Span,
     /// The request id as sent: JSON of any type.
     pub request_id: Option<Span>,
     /// The kind of the call.
@@ -69,9 +70,9 @@ struct ComponentQueue {
 }
 
 impl PendingCall {
-    /// Returns the component's id as JSON.
-    pub fn component(&self) -> &str {
-        self.component.within(&self.data)
+    /// Returns the name of the call's queue.
+    pub fn queue(&self) -> &str {
+        self.queue.within(&self.data)
     }
 
     /// Returns the bytes that the call takes on the connection's account until it has a result.
@@ -121,13 +122,13 @@ impl ComponentQueues {
     /// Adds a call.
     pub fn push(&mut self, request: CallRequest, pending: PendingCall) -> PushResult {
         self.calls += 1;
-        if let Some(queue) = self.queues.iter_mut().find(|queue| queue.component() == pending.component()) {
+        if let Some(queue) = self.queues.iter_mut().find(|queue| queue.component() == pending.queue()) {
             queue.waiting.push_back((request, pending));
             return PushResult::Queued;
         }
         self.queues.push(ComponentQueue {
             data: Rc::clone(&pending.data),
-            component: pending.component,
+            component: pending.queue,
             waiting: VecDeque::new(),
         });
         PushResult::Ready(request, pending)
@@ -183,7 +184,7 @@ mod tests {
         let data: Rc<str> = format!("{component} {id}").into();
         let (component, id) = data.split_once(' ').unwrap();
         let pending = PendingCall {
-            component: Span::of(&data, component),
+            queue: Span::of(&data, component),
             request_id: Some(Span::of(&data, id)),
             data: Rc::clone(&data),
             kind: CallKind::Call,
