@@ -53,6 +53,10 @@ fn command() -> Command {
             "Give it the settings of that worker: it is found at its admin address, and asks for DIFFYNE_ADMIN_TOKEN.",
         )
         .args(settings::arguments(&worker::specs()));
+    let ready = Command::new("ready")
+        .about("Tell whether a running worker is ready for calls: exit status 0, or 1 and why not (for health checks)")
+        .after_help("Give it the settings of that worker: it is found at its admin address. No token is needed.")
+        .args(settings::arguments(&worker::specs()));
     let top = top::command().args(settings::arguments(&worker::specs()));
     Command::new("diffyne-worker")
         .about("Runs Diffyne components for the gateways")
@@ -60,7 +64,7 @@ fn command() -> Command {
         .version(diffyne_shared::VERSION)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([serve, top, reload, check, list])
+        .subcommands([serve, top, ready, reload, check, list])
 }
 
 /// Runs the program with the demo components.
@@ -86,6 +90,7 @@ pub fn main_with_site<F: Future<Output = anyhow::Result<()>>>(
     let matches = command().get_matches();
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches, register, site),
+        Some(("ready", matches)) => ask_ready(matches),
         Some(("reload", matches)) => request_reload(matches),
         Some(("top", matches)) => show_processes(matches),
         Some(("check-config", matches)) => check_config(matches),
@@ -150,6 +155,13 @@ fn request_reload(matches: &ArgMatches) -> anyhow::Result<()> {
             tokio::time::sleep(RELOAD_CHECK_INTERVAL).await;
         }
     })
+}
+
+/// Asks a running worker whether it is ready.
+fn ask_ready(matches: &ArgMatches) -> anyhow::Result<()> {
+    let (address, _token) = running_worker(matches)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(admin::ready(&address)).map_err(anyhow::Error::msg)
 }
 
 /// Shows what the PHP processes of a running worker do.

@@ -58,6 +58,22 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every reason.
+    pub const ALL: [Self; 12] = [
+        Self::NotFound,
+        Self::Origin,
+        Self::Key,
+        Self::Invalid,
+        Self::Version,
+        Self::Full,
+        Self::Rate,
+        Self::Address,
+        Self::KeyFull,
+        Self::Memory,
+        Self::Queue,
+        Self::Descriptors,
+    ];
+
     /// Returns the label for metrics.
     pub fn label(self) -> &'static str {
         match self {
