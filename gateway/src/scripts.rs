@@ -16,7 +16,7 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 24] = [
+const SCRIPTS: [(&str, &str); 25] = [
     ("backoff.js", include_str!("client/backoff.js")),
     ("numbers.js", include_str!("client/numbers.js")),
     ("socket.js", include_str!("client/socket.js")),
@@ -26,6 +26,7 @@ const SCRIPTS: [(&str, &str); 24] = [
     ("typing.js", include_str!("client/typing.js")),
     ("page.js", include_str!("client/page.js")),
     ("release.js", include_str!("client/release.js")),
+    ("streams.js", include_str!("client/streams.js")),
     ("transport.js", include_str!("client/transport.js")),
     ("patches.js", include_str!("client/patches.js")),
     ("upload.js", include_str!("client/upload.js")),

@@ -2,10 +2,13 @@
 
 import { print, shown } from './numbers.js';
 import { applyPatches } from './patches.js';
+import { applyStreams } from './streams.js';
 import { hold } from './typing.js';
 import { syncModels } from './models.js';
 import { showErrors } from './directives/error.js';
 import { Queues } from './queue.js';
+
+const HAND_OVER = '$async'; // the method that takes a value which came for an older state
 
 export class Calls {
   #components;
@@ -46,6 +49,18 @@ export class Calls {
   updateLater(component, property, valueNow) {
     const run = () => this.#exchange(component, 'update', { property, value: valueNow() });
     return this.#queues.add(component.id, { run });
+  }
+
+  // A value that comes after the answer of its call. A page that has gone on since hands it over with its newest state.
+  value({ componentId, base, property, number, lost, ...response }) {
+    const component = this.#components.get(componentId);
+    if (!component) return;
+    const params = lost ? [] : [property, number, response.c.st, response.c.sig];
+    const run = async () => {
+      if (!lost && component.fingerprint === base) this.#apply(component, response, (name) => component.state[name], undefined, 'call');
+      else await this.#exchange(component, 'call', { method: HAND_OVER, params });
+    };
+    this.#queues.add(componentId, { run });
   }
 
   // Tells the components of the page what has happened.
@@ -97,9 +112,10 @@ export class Calls {
     }
   }
 
-  #morph(component, { p, st, f, sig, e, q }, sent, type) {
+  #morph(component, { p, st, f, sig, s, e, q }, sent, type) {
     const release = hold(component.root, sent);
     applyPatches(component.root, p);
+    if (s) applyStreams(component.root, s);
     Object.assign(component, { state: st, fingerprint: f, signature: sig });
     syncModels(component);
     component.edits = release();

@@ -8,6 +8,7 @@
 
 import { Transport } from './transport.js';
 import { Queues } from './queue.js';
+import { applyStreams } from './streams.js';
 import { hold, modelAttribute } from './typing.js';
 import { keep, kept, keepParams, print, shown } from './numbers.js';
 import { leaveQuery, namesIn, parseJson, refresh, scriptTag, setQuery, socketUrl, usesAjax, watchListeners } from './page.js';
@@ -49,6 +50,8 @@ function attach(diffyne) {
       diffyne.eventManager.dispatchEvents(events);
     },
     missed: () => refresh(replace),
+    valued: ({ componentId, property, number, lost, c }) =>
+      diffyne.callMethod(componentId, '$async', lost ? [] : [property, number, c.st, c.sig]),
   });
 
   // ---- the transport ----
@@ -75,6 +78,7 @@ function attach(diffyne) {
     if (component && job) {
       const sent = (property) => (payload.property === property ? payload.value : payload.state?.[property]);
       job.release = hold(component.element, sent);
+      job.streams = response.c?.s;
       // They are not part of the tree that the patches are made for.
       for (const message of component.element.querySelectorAll('.diffyne-error-message')) message.remove();
     }
@@ -154,6 +158,7 @@ function attach(diffyne) {
     // diffyne.js leaves the signature of a lazy component out.
     if (component && !component.signature) component.signature = lazy.get(id)?.signature;
     await work();
+    if (component && job.streams) applyStreams(component.element, job.streams);
     const edits = job.release?.() ?? {};
     // The user's typing is part of the state that the next call takes along.
     if (component) Object.assign(component.state, edits);

@@ -32,7 +32,7 @@ const calls = new Calls({ components, hooks, address: new Address(), send, isNew
 const refreshPage = () => refresh((old, fresh) => components.replace(old, fresh));
 const transport = new Transport(
   { url: socketUrl(tag?.dataset.url), endpoint, maxMessageSize: MAX_MESSAGE_SIZE },
-  { pushed: (pushed, cause) => calls.dispatch(pushed, cause), missed: refreshPage },
+  { pushed: (pushed, cause) => calls.dispatch(pushed, cause), missed: refreshPage, valued: (push) => calls.value(push) },
 );
 
 const client = { components, calls, hooks, endpoint };

@@ -11,16 +11,15 @@ const STORED = 'diffyne:release'; // the release that this tab was loaded again 
 const LOOK_MS = 500; // between looks whether the page may be loaded again
 const TEXTS = 'A new version of this page is available.|Reload|Later';
 // Rules of the page itself win.
-const STYLE = `:where(.diffyne-stale) {
-  position: fixed; inset: auto 1rem 1rem; z-index: 2147483647; margin: 0 auto; max-width: 32rem; box-sizing: border-box;
-  display: flex; flex-wrap: wrap; align-items: center; gap: .5rem; padding: .75rem 1rem; border-radius: .6rem;
-  font: 1rem/1.4 system-ui, sans-serif; color: #fff; background: #1c2230; box-shadow: 0 .25rem 1rem #0006;
-}
-:where(.diffyne-stale span) { flex: 1 1 12rem; }
-:where(.diffyne-stale button) {
-  font: inherit; padding: .3rem .8rem; border: 1px solid #fff; border-radius: .4rem; color: #fff; background: none; cursor: pointer;
-}
-:where(.diffyne-stale button:first-of-type) { color: #1c2230; background: #fff; }`;
+const STYLE = [
+  ':where(.diffyne-stale) { position: fixed; inset: auto 1rem 1rem; z-index: 2147483647; margin: 0 auto; max-width: 32rem;',
+  'box-sizing: border-box; display: flex; flex-wrap: wrap; align-items: center; gap: .5rem; padding: .75rem 1rem;',
+  'border-radius: .6rem; font: 1rem/1.4 system-ui, sans-serif; color: #fff; background: #1c2230; box-shadow: 0 .25rem 1rem #0006; }',
+  ':where(.diffyne-stale span) { flex: 1 1 12rem; }',
+  ':where(.diffyne-stale button) { font: inherit; padding: .3rem .8rem; border: 1px solid #fff; border-radius: .4rem;',
+  'color: #fff; background: none; cursor: pointer; }',
+  ':where(.diffyne-stale button:first-of-type) { color: #1c2230; background: #fff; }',
+].join('\n');
 
 const setting = (name) => document.querySelector(`[${name}]`)?.getAttribute(name);
 
@@ -66,12 +65,14 @@ export class Release {
   }
 
   // A connection says what is served.
+  /** @param {{scripts?: string, components?: string}} [release] */
   greeted({ scripts, components } = {}) {
     this.#known ??= components ?? null;
     if (scripts && scripts !== SCRIPTS) this.#stale(scripts);
   }
 
   // An answer names what is served, where that is not what the message has told.
+  /** @param {{components: string}} told @param {{scripts?: string, components?: string}} [release] */
   answered(told, { scripts, components } = {}) {
     if (components && told.components === '') this.#known ??= components;
     const other = (told.components !== '' && components) || scripts;
