@@ -16,7 +16,7 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 47] = [
+const SCRIPTS: [(&str, &str); 48] = [
     ("dom.js", include_str!("client/dom.js")),
     ("field.js", include_str!("client/field.js")),
     ("patches.js", include_str!("client/patches.js")),
@@ -27,6 +27,7 @@ const SCRIPTS: [(&str, &str); 47] = [
     ("page.js", include_str!("client/page.js")),
     ("params.js", include_str!("client/params.js")),
     ("queue.js", include_str!("client/queue.js")),
+    ("streams.js", include_str!("client/streams.js")),
     ("refusal.js", include_str!("client/refusal.js")),
     ("offer.js", include_str!("client/offer.js")),
     ("release.js", include_str!("client/release.js")),

@@ -16,6 +16,8 @@ use crate::rate::{Bucket, Rate};
 use crate::settings::common::LogSettings;
 use crate::settings::value::LogFormat;
 
+/// The crate that parses HTML.
+const HTML_PARSER: &str = "html5ever";
 /// Daily files that are kept.
 const LOG_FILES_MAX: usize = 14;
 
@@ -98,7 +100,7 @@ pub struct Logs {
 impl Logs {
     /// Starts logging for a program whose files are to be called `name`.
     pub fn start(settings: &LogSettings, name: &str) -> Result<Self, String> {
-        let filter = EnvFilter::try_new(&settings.filter).map_err(|error| error.to_string())?;
+        let filter = filter_of(&settings.filter)?;
         let (filter, handle) = reload::Layer::new(filter);
         let (layer, guard) = match &settings.directory {
             Some(directory) => {
@@ -121,9 +123,20 @@ impl Logs {
 
     /// Changes the level or directives.
     pub fn set_filter(&self, filter: &str) -> Result<(), String> {
-        let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+        let filter = filter_of(filter)?;
         self.filter.reload(filter).map_err(|error| error.to_string())
     }
+}
+
+/// The filter of a setting.
+fn filter_of(setting: &str) -> Result<EnvFilter, String> {
+    let filter = EnvFilter::try_new(setting).map_err(|error| error.to_string())?;
+    if setting.contains(HTML_PARSER) {
+        return Ok(filter);
+    }
+    // It warns of what it does not do at each table with something else in it, which any page may have.
+    let quiet = format!("{HTML_PARSER}=error").parse().map_err(|error| format!("{error}"))?;
+    Ok(filter.add_directive(quiet))
 }
 
 type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Registry>, Registry>;
@@ -149,6 +162,14 @@ mod tests {
         let long = name(&"ü".repeat(400_000)).to_string();
         assert_eq!((long.chars().count(), long.chars().last()), (NAME_CHARS_MAX + 1, Some('…')));
         assert_eq!(name(&"x".repeat(NAME_CHARS_MAX)).to_string().len(), NAME_CHARS_MAX);
+    }
+
+    #[test]
+    fn the_html_parser_does_not_warn_unless_it_is_asked_to() {
+        let filter = |setting| filter_of(setting).map(|filter| filter.to_string());
+        assert!(filter("info").is_ok_and(|text| text.contains("html5ever=error") && text.contains("info")));
+        assert!(filter("info,html5ever=warn").is_ok_and(|text| !text.contains("error")));
+        assert!(filter("loud=very=much").is_err());
     }
 
     #[test]

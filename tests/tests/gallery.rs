@@ -84,6 +84,51 @@ async fn signs_up(tab: &mut Tab) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The numbers of the first and the last entry, and how many there are.
+const SPAN: &str = "(() => { const n = [...document.querySelectorAll('.timeline li')].map((li) => Number(li.getAttribute('diff:key'))); \
+    return [n[0], n.at(-1), n.length].join() })()";
+
+async fn goes_both_ways(tab: &mut Tab) -> anyhow::Result<()> {
+    let press = |text: &str| {
+        format!("[...document.querySelectorAll('.timeline button')].find((b) => b.textContent === '{text}').click()")
+    };
+    assert_eq!(tab.eval(SPAN).await?, "500,519,20", "the page comes with its part of the list");
+    tab.eval("WebSocket.prototype.send = new Proxy(WebSocket.prototype.send, { apply(to, self, [text]) { (window.sent ??= []).push(text); return Reflect.apply(to, self, [text]); } })").await?;
+    for span in ["500,539,40", "500,559,60", "520,579,60"] {
+        tab.eval(&press("Later")).await?;
+        tab.wait_for(&format!("{SPAN} === '{span}'")).await?;
+    }
+    // What is looked at stays where it is when something comes before it.
+    tab.eval("window.seen = document.querySelector('[diff\\\\:key=\"520\"]'); document.querySelector('.scroll').scrollTop = 0").await?;
+    let place = "Math.round(seen.getBoundingClientRect().top)";
+    let before = tab.eval(place).await?;
+    tab.eval(&press("Earlier")).await?;
+    tab.wait_for(&format!("{SPAN} === '500,559,60'")).await?;
+    assert_eq!(tab.eval(place).await?, before);
+    // One that is there is changed where it is, one is taken out.
+    tab.eval("document.querySelector('[diff\\\\:key=\"501\"] [aria-label=star]').click()").await?;
+    tab.wait_for("document.querySelector('.timeline li:nth-child(2).starred')").await?;
+    tab.eval("document.querySelector('[diff\\\\:key=\"500\"] [aria-label=hide]').click()").await?;
+    tab.wait_for(&format!("{SPAN} === '501,559,59'")).await?;
+    assert!(
+        tab.eval("Math.max(...sent.map((text) => text.length)) < 1500").await? == true,
+        "the items are in no message"
+    );
+    // A value comes later, and the list works meanwhile.
+    for hand_over in [false, true] {
+        tab.eval("window.sent = []").await?;
+        tab.eval(&press("Count")).await?;
+        tab.wait_for_text(".timeline [role=status]", "Counting…").await?;
+        if hand_over {
+            tab.eval(&press("Later")).await?;
+            tab.wait_for(&format!("{SPAN}.split(',')[1] === '579'")).await?;
+        }
+        tab.wait_for_text(".timeline [role=status]", "1000 deploys by 5 people").await?;
+        assert_eq!(tab.eval("sent.some((text) => text.includes('$async'))").await?, hand_over);
+    }
+    Ok(())
+}
+
 async fn searches(tab: &mut Tab) -> anyhow::Result<()> {
     tab.click("input").await?;
     tab.type_text("out").await?;
@@ -155,6 +200,10 @@ async fn every_example_works_in_a_browser() -> anyhow::Result<()> {
     assert_eq!(tab.errors, Vec::<String>::new());
     let mut tab = open(&browser, &application, "/wizard").await?;
     asks_step_by_step(&mut tab).await?;
+    assert_eq!(tab.errors, Vec::<String>::new());
+
+    let mut tab = open(&browser, &application, "/timeline").await?;
+    goes_both_ways(&mut tab).await?;
     assert_eq!(tab.errors, Vec::<String>::new());
 
     let mut tab = open(&browser, &application, "/dashboard").await?;

@@ -4,6 +4,7 @@
 
 mod admission;
 mod ajax;
+mod async_values;
 mod avalanche;
 mod broadcast;
 mod browser;

@@ -21,7 +21,7 @@ use crate::backend::Backend;
 use crate::backend::native::NativeBackend;
 use crate::backend::php::PhpBackend;
 use crate::backend::upstream::UpstreamBackend;
-use crate::component::engine::Engine;
+use crate::component::engine::{Engine, PushSlots};
 use crate::component::{App, Registry};
 use crate::demo;
 use crate::server::Worker;
@@ -186,6 +186,7 @@ fn engine_with(
         debug: settings.debug,
         uploads,
         release: settings.release.as_deref().map(Arc::from),
+        push_slots: PushSlots::default(),
     })
 }
 

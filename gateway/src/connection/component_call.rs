@@ -51,6 +51,7 @@ pub(super) fn receive(
         kind,
         component: ComponentKey::of(&head),
         cause: head.cause,
+        takes_pushes: shard.hub.open_calls.has_room(connection),
         payload: whole,
         arrived: started,
         deadline: started + shard.settings.call_timeout,

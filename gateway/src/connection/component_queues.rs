@@ -176,6 +176,7 @@ mod tests {
             kind: CallKind::Call,
             component: ComponentKey::default(),
             cause: None,
+            takes_pushes: false,
             payload: "".into(),
             arrived: now,
             deadline: now,

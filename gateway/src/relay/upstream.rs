@@ -211,6 +211,11 @@ impl Upstream {
         }
     }
 
+    /// A call was answered, and more follows: the connection stays for it.
+    pub(super) fn call_opened(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+    }
+
     pub(super) fn call_ended(&self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
         if self.state.get() == LinkState::Draining && self.in_flight.get() == 0 {

@@ -146,6 +146,9 @@ pub struct Call<'a> {
     /// The push that this call reacts to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+    /// The client can be sent more after the answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pushes: bool,
     /// The client's `data` object, as it came.
     #[serde(borrow, with = "serde_bytes")]
     pub payload: &'a [u8],
@@ -262,6 +265,22 @@ pub struct Reply<'a> {
     /// The release of the worker's components, where the message names another one.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub release: Option<&'a str>,
+    /// Pushes follow, for as long as the client is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
+}
+
+/// Something for the client of a call after its answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Push<'a> {
+    /// The call's id.
+    pub id: u64,
+    /// The data of a `diffyne.push`, a JSON object; empty if there is nothing more to say.
+    #[serde(borrow, with = "serde_bytes")]
+    pub data: &'a [u8],
+    /// Nothing follows.
+    #[serde(default)]
+    pub last: bool,
 }
 
 impl<'a> Reply<'a> {
@@ -280,6 +299,7 @@ impl<'a> Reply<'a> {
             load: 0,
             faulty: false,
             release: None,
+            open: false,
         }
     }
 }

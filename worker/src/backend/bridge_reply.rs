@@ -210,6 +210,7 @@ impl BridgeReply {
             set_cookie: self.set_cookie,
             session: self.session.unwrap_or_default(),
             release: None,
+            follow_up: None,
         }
     }
 

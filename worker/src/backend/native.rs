@@ -8,6 +8,7 @@ use super::Backend;
 use super::verification::locked_feature;
 use crate::call::{BoxFuture, CallResult, Job};
 use crate::component::engine::Engine;
+use crate::component::follow_up;
 
 /// The backend over a component engine.
 pub struct NativeBackend {
@@ -41,6 +42,6 @@ impl Backend for NativeBackend {
     }
 
     fn run(&self, job: Job) -> BoxFuture<'_, CallResult> {
-        Box::pin(async move { self.engine.run(job.kind, job.client, &job.payload).await })
+        Box::pin(async move { follow_up::run(&self.engine, job).await })
     }
 }

@@ -4,12 +4,14 @@
 //! does not have to wait needs neither a task nor a channel.
 //!
 //! * `handshake`: TLS, hellos and proofs; `pending_connections`: limits unfinished handshakes
-//! * `connection`: the frames of one connection; `calls`: a call from its frame to its result
+//! * `connection`: the frames of one connection; `calls`: a call from its frame to its result;
+//!   `follow_ups`: what comes after an answer
 //! * `state`: the state that all connections share; `admin`: the admin pages
 
 mod admin;
 mod calls;
 mod connection;
+mod follow_ups;
 mod handshake;
 mod pending_connections;
 mod state;
