@@ -7,11 +7,6 @@ import { edits, hold, snapshot } from './typing.js';
 import { showErrors } from './directives/error.js';
 import { Queues } from './queue.js';
 
-/** @type {typeof import('./streams.js') | null} */
-let streams = null; // few components have any
-/** @param {any} response */
-const loadStreams = async ({ c }) => { if (c?.s) streams ??= await import('./streams.js'); };
-
 const HAND_OVER = '$async'; // the method that takes a value which came for an older state
 
 export class Calls {
@@ -75,9 +70,7 @@ export class Calls {
     if (!component) return;
     const params = lost ? [] : [property, number, response.c.st, response.c.sig];
     const run = async () => {
-      await loadStreams(response);
-      const isCurrent = !lost && component.fingerprint === base;
-      if (isCurrent) this.#apply(component, response, { type: 'call', sent: snapshot(component.root) });
+      if (!lost && component.fingerprint === base) await this.#apply(component, response, { type: 'call', sent: new Map() });
       else await this.#exchange(component, 'call', { method: HAND_OVER, params });
     };
     this.#queues.add(componentId, { run });
@@ -110,9 +103,8 @@ export class Calls {
     this.#hooks.emit('call', call);
     try {
       const response = await this.#send(root, type, data, component.state);
-      await loadStreams(response);
       if (poll?.isOvertaken) delete response.c;
-      this.#apply(component, response, { type, sent, updated: what.property, cause });
+      await this.#apply(component, response, { type, sent, updated: what.property, cause });
     } catch (error) {
       this.#hooks.emit('error', { component, error });
     } finally {
@@ -121,12 +113,13 @@ export class Calls {
     }
   }
 
-  #apply(component, response, message) {
+  /** @param {any} component @param {any} response @param {{type: string, sent: Map<any, any>, updated?: string, cause?: any}} message */
+  async #apply(component, response, message) {
     if (response.redirect) {
       this.#address.go(response.redirect);
       return;
     }
-    if (response.c && this.#components.get(component.id) === component) this.#morph(component, response.c, message);
+    if (response.c && this.#components.get(component.id) === component) await this.#morph(component, response.c, message);
     const ids = response.eventIds ?? [];
     const depth = message.cause ? message.cause.depth + 1 : 0;
     (response.events ?? []).forEach((event, index) => {
@@ -139,12 +132,12 @@ export class Calls {
     }
   }
 
-  #morph(component, { p, st, f, sig, s, e, q }, { type, sent, updated }) {
+  /** @param {any} component @param {any} answer @param {{type: string, sent: Map<any, any>, updated?: string}} message */
+  async #morph(component, { p, st, f, sig, s, e, q }, { type, sent, updated }) {
     const { root } = component;
     this.#hooks.emit('morph', { component, patches: p });
     const fields = hold(root, { sent, updated, state: shown(st) });
     const faults = applyPatches(root, p, fields.isKept);
-    if (s) streams.applyStreams(root, s);
     Object.assign(component, { state: st, fingerprint: f, signature: sig });
     fields.release();
     // For copies of the page, as Turbo and htmx make: they begin with what this one has come to.
@@ -155,5 +148,6 @@ export class Calls {
     showErrors(root, e ?? {});
     if (q) this.#address.setQuery(shown(q), type);
     if (faults.length) this.#hooks.emit('broken', { component, faults });
+    if (s) await import('./streams.js').then(({ applyStreams }) => applyStreams(root, s));
   }
 }

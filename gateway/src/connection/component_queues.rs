@@ -46,8 +46,10 @@ pub enum PageScripts {
 pub struct PendingCall {
     /// The client's `data`.
     pub data: Rc<str>,
-    /// The id of the component on the page, as JSON. Of a call in the background, for which no other one waits, the
-    /// request id.
+    /// The id of the component on the page, as JSON.
+    pub component: Span,
+    /// The name of the call's queue: the id of the component. Of a call in the background, for which no other one
+    /// waits, the request id.
     pub queue: Span,
     /// The request id as sent: JSON of any type.
     pub request_id: Option<Span>,
@@ -70,6 +72,11 @@ struct ComponentQueue {
 }
 
 impl PendingCall {
+    /// Returns the component's id as JSON.
+    pub fn component(&self) -> &str {
+        self.component.within(&self.data)
+    }
+
     /// Returns the name of the call's queue.
     pub fn queue(&self) -> &str {
         self.queue.within(&self.data)
@@ -184,6 +191,7 @@ mod tests {
         let data: Rc<str> = format!("{component} {id}").into();
         let (component, id) = data.split_once(' ').unwrap();
         let pending = PendingCall {
+            component: Span::of(&data, component),
             queue: Span::of(&data, component),
             request_id: Some(Span::of(&data, id)),
             data: Rc::clone(&data),

@@ -171,7 +171,8 @@ impl Engine {
             OpenCall::of(&mut context.pending, (class, &id), &context.client, &transition.state, until)
         });
         let pending = opened.as_ref().map_or(0, OpenCall::len);
-        let result = self.respond(&**component, &id, &transition, moves_for(&message), context, pending)?;
+        let moves = if message.counts_moves() { Moves::Reorder } else { Moves::ReorderUnspaced };
+        let result = self.respond(&**component, &id, &transition, moves, context, pending)?;
         *open = opened;
         Ok(result)
     }
@@ -386,11 +387,6 @@ impl Engine {
             state,
         })
     }
-}
-
-/// How a page's script is told of children in another order.
-fn moves_for(message: &CallMessage<'_>) -> Moves {
-    if message.counts_moves() { Moves::Reorder } else { Moves::ReorderUnspaced }
 }
 
 /// The inserts of streams as patches, for the elements of this page that hold them.
