@@ -41,7 +41,7 @@ php() {
 js() { npm --prefix gateway/src/client run --silent lint; }
 
 nginx() {
-  local folder site
+  local folder site sites
   folder=$(mktemp -d)
   openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=your.host -keyout "$folder/key.pem" -out "$folder/cert.pem" 2>/dev/null
   for site in nginx/*.conf; do
@@ -51,6 +51,16 @@ nginx() {
   for site in diffyne application tls; do
     printf 'pid %s/pid; error_log stderr; events { } http { access_log off; include %s/%s.conf; }\n' \
       "$folder" "$folder" "$site" >"$folder/test.conf"
+    command nginx -t -q -c "$folder/test.conf"
+  done
+  # A host may have several of them, in any order, on ports of their own.
+  sed -i 's/127.0.0.1:8080/127.0.0.1:8081/' "$folder/application.conf"
+  for sites in "diffyne application tls" "tls application diffyne" "application tls diffyne"; do
+    {
+      printf 'pid %s/pid; error_log stderr; events { } http { access_log off;\n' "$folder"
+      for site in $sites; do printf 'include %s/%s.conf;\n' "$folder" "$site"; done
+      echo '}'
+    } >"$folder/test.conf"
     command nginx -t -q -c "$folder/test.conf"
   done
   command nginx -t -q -c "$folder/nginx.conf"

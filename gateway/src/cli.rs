@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Arg, ArgMatches, Command};
 use diffyne_shared::admin;
-use diffyne_shared::settings;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
+use diffyne_shared::settings::{self, Layers};
 use diffyne_shared::telemetry::Logs;
 
 use crate::http::pages::Pages;
 use crate::scripts::ScriptPages;
-use crate::server::Gateway;
+use crate::server::{self, Gateway};
 use crate::{doctor, process};
 
 /// How often a draining gateway is asked for its number of connections.
@@ -119,15 +119,34 @@ fn drain(matches: &ArgMatches) -> anyhow::Result<()> {
 
 fn check_config(matches: &ArgMatches) -> anyhow::Result<()> {
     let layers = process::layers(matches, &gateway::specs())?;
-    GatewaySettings::read(&layers)?;
+    let settings = settings_to_serve(&layers)?;
     print!("{}", layers.table());
+    for warning in warnings(&layers, &settings) {
+        eprintln!("diffyne-gateway: {warning}");
+    }
     Ok(())
+}
+
+/// The settings of a gateway that is to serve. Whatever its addresses can do, everything else has been checked.
+fn settings_to_serve(layers: &Layers) -> anyhow::Result<GatewaySettings> {
+    let settings = GatewaySettings::read(layers)?;
+    server::check(&settings)?;
+    Logs::check(&settings.log).map_err(anyhow::Error::msg)?;
+    Ok(settings)
+}
+
+fn warnings(layers: &Layers, settings: &GatewaySettings) -> Vec<String> {
+    [layers.warnings(), &settings.warnings()].concat()
 }
 
 fn serve(matches: &ArgMatches) -> anyhow::Result<()> {
     let specs = gateway::specs();
-    let settings = GatewaySettings::read(&process::layers(matches, &specs)?)?;
-    let logs = Logs::start(&settings.log, "diffyne-gateway").map_err(anyhow::Error::msg)?;
+    let layers = process::layers(matches, &specs)?;
+    let settings = settings_to_serve(&layers)?;
+    let logs = Logs::start(&settings.log, "diffyne-gateway", &settings.name).map_err(anyhow::Error::msg)?;
+    for warning in warnings(&layers, &settings) {
+        tracing::warn!("{warning}");
+    }
     process::control_runtime()?.block_on(async {
         let prefix = settings.route_prefix.clone();
         let release = settings.release.clone();

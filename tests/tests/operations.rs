@@ -373,31 +373,6 @@ async fn a_signing_key_is_rotated_in_a_running_worker() -> anyhow::Result<()> {
 }
 
 #[test]
-fn the_cluster_script_starts_everything_shows_it_and_stops_it() -> anyhow::Result<()> {
-    let directory = tempfile::tempdir()?;
-    let [g1, g2, g3, w1, w2, nginx, redis] = free_ports()?;
-    let bin = program("diffyne-gateway")?.parent().unwrap().to_owned();
-    let mut script =
-        Process::start_parent("cluster", directory.path(), &project().join("deploy/cluster.sh"), |command| {
-            command.arg(&bin);
-            command.env("GATEWAY_PORTS", format!("{g1} {g2} {g3}")).env("WORKER_PORTS", format!("{w1} {w2}"));
-            command.env("NGINX_PORT", nginx.to_string()).env("REDIS_PORT", redis.to_string());
-            command.env("RUN_DIR", directory.path().join("run"));
-        })?;
-    eventually("the table is shown", || script.output().contains("Ctrl-C stops what was started"))?;
-    for port in [g1, g2, g3, nginx] {
-        let health: Value = serde_json::from_str(&http_get(port, "/health")?.body)?;
-        assert_eq!((&health["status"], &health["workers"]), (&json!("ok"), &json!(2)));
-    }
-    script.signal(Signal::Term)?;
-    script.wait()?;
-    for port in [g1, g2, g3, w1, w2, nginx, redis] {
-        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "{port} is still open");
-    }
-    Ok(())
-}
-
-#[test]
 fn a_gateway_serves_a_unix_socket_and_a_port_that_systemd_passes() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("g.sock");

@@ -27,7 +27,7 @@ pub(super) fn select(
     component: ComponentKey,
     refused: impl Fn(&Rc<Upstream>) -> bool,
 ) -> Option<Selected<'_>> {
-    let all_faulty = upstreams.iter().all(|upstream| upstream.health() != Health::Healthy);
+    let all_faulty = upstreams.iter().all(|upstream| upstream.health() < Health::Outdated);
     let is_usable = |upstream: &Rc<Upstream>| all_faulty || !upstream.is_faulty();
     let takes = |upstream: &&Rc<Upstream>| upstream.takes_calls() && is_usable(upstream) && !refused(upstream);
     let (mut count, mut first, mut first_that_takes) = (0, None, None);
