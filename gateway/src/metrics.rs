@@ -10,7 +10,7 @@ use diffyne_shared::metrics::{Table, made};
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use crate::auth::refusal::Refusal;
+use crate::auth::admission::Refusal;
 
 /// The number of component names with a label of their own; the rest share `unknown`.
 const COMPONENTS_MAX: usize = 500;
