@@ -71,7 +71,7 @@ async fn asks_before_it_removes(tab: &mut Tab) -> anyhow::Result<()> {
     tab.type_text("?").await?;
     tab.wait_for(&format!("{dirty} === true")).await?;
     tab.enter().await?;
-    tab.wait_for("document.querySelector('li:nth-child(2) span')?.textContent.endsWith('?')").await?;
+    tab.wait_for("document.querySelector('li:nth-child(2) span')?.textContent.includes('?')").await?;
     let (items, clear) = ("document.querySelectorAll('li').length", button("Clear done"));
     let before = tab.eval(items).await?;
     tab.eval(&format!("window.confirm = (text) => {{ window.asked = text; return false }}; {clear}.click()")).await?;

@@ -16,6 +16,7 @@ mod error_texts;
 mod faults;
 mod fuzz;
 mod gallery;
+mod grafana;
 mod granted;
 mod headers;
 mod hostile_memory;
