@@ -163,12 +163,10 @@ async fn goes_both_ways(tab: &mut Tab) -> anyhow::Result<()> {
     // A value comes later, and the list works meanwhile.
     for hand_over in [false, true] {
         tab.eval("window.sent = []").await?;
-        tab.eval(&press("Count")).await?;
+        // A call that waits behind the first one is before the value, which then comes for an older state.
+        let more = if hand_over { press("Later") } else { "null".to_owned() };
+        tab.eval(&format!("{}; {more}", press("Count"))).await?;
         tab.wait_for_text(".timeline [role=status]", "Counting…").await?;
-        if hand_over {
-            tab.eval(&press("Later")).await?;
-            tab.wait_for(&format!("{SPAN}.split(',')[1] === '579'")).await?;
-        }
         tab.wait_for_text(".timeline [role=status]", "1000 deploys by 5 people").await?;
         assert_eq!(tab.eval("sent.some((text) => text.includes('$async'))").await?, hand_over);
     }
