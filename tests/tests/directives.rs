@@ -11,7 +11,7 @@ const CLIENT: &str = r#"<script type="module" src="/_diffyne/client.js" data-url
 const ROWS: &str = include_str!("../data/directives.js");
 
 fn page(head: &str, body: &str) -> String {
-    format!("<!DOCTYPE html><html><head>{head}</head><body>{body}{CLIENT}</body></html>")
+    format!("<!DOCTYPE html><html><head><meta charset=\"utf-8\">{head}</head><body>{body}{CLIENT}</body></html>")
 }
 
 /// A component's wrapper, as a page comes with it. Calls need no signature.
