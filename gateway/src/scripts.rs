@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::http::health::HealthSource;
+use crate::http::health::{Audience, HealthSource};
 use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
@@ -27,10 +27,10 @@ const SCRIPTS: [(&str, &str); 48] = [
     ("page.js", include_str!("client/page.js")),
     ("params.js", include_str!("client/params.js")),
     ("queue.js", include_str!("client/queue.js")),
-    ("streams.js", include_str!("client/streams.js")),
     ("refusal.js", include_str!("client/refusal.js")),
     ("offer.js", include_str!("client/offer.js")),
     ("release.js", include_str!("client/release.js")),
+    ("streams.js", include_str!("client/streams.js")),
     ("session.js", include_str!("client/session.js")),
     ("signature.js", include_str!("client/signature.js")),
     ("backoff.js", include_str!("client/backoff.js")),
@@ -184,8 +184,8 @@ impl Pages for ScriptPages {
         &self.scripts.release
     }
 
-    fn health(&self) -> String {
-        self.health.json()
+    fn health(&self, audience: Audience) -> String {
+        self.health.json(audience)
     }
 }
 

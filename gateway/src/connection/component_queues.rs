@@ -48,8 +48,8 @@ pub struct PendingCall {
     pub data: Rc<str>,
     /// The id of the component on the page, as JSON.
     pub component: Span,
-    /// The name of the call's queue: the component's id or, of a call in the background, for which no other one waits,
-    /// the request id.
+    /// The name of the call's queue: the id of the component. Of a call in the background, for which no other one
+    /// waits, the request id.
     pub queue: Span,
     /// The request id as sent: JSON of any type.
     pub request_id: Option<Span>,

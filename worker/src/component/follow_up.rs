@@ -44,7 +44,7 @@ fn follow_up(mut call: OpenCall, engine: Arc<Engine>) -> FollowUp {
 async fn push(engine: &Engine, call: &mut OpenCall, value: MadeValue) -> Result<Vec<u8>, CallError> {
     let component = engine.registry.get(&call.class).ok_or_else(|| CallError::UnknownComponent(call.class.clone()))?;
     let mut context = engine.context(call.id.clone(), call.client.clone());
-    // Who takes pushes takes changes of streams, too.
+    // Whose script takes pushes takes changes of streams, and counts moves as paths do.
     context.accepts.streams = true;
     let base = fingerprint(&call.state);
     let head =

@@ -69,8 +69,8 @@ pub fn parse_item(html: &str) -> Result<Node<'_>, ParseError> {
     let mut node = parse_as_browser(&(start + html))?;
     for _ in parents {
         let Node::Element(element) = &mut node else { break };
-        let children = std::mem::take(&mut element.children);
-        node = Node::root(children);
+        let mut children = std::mem::take(&mut element.children).into_iter();
+        node = children.find(|child| matches!(child, Node::Element(_))).unwrap_or_else(|| Node::root(Vec::new()));
     }
     Ok(node)
 }
