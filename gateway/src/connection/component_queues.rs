@@ -48,9 +48,8 @@ pub struct PendingCall {
     pub data: Rc<str>,
     /// The id of the component on the page, as JSON.
     pub component: Span,
-    /// The name of the call's queue: the id of the component. Of a call in the background, for which no other one
-    /// waits, the request id.
-    pub queue: Span,
+    /// Whether no other call of the component waits for this one.
+    pub background: bool,
     /// The request id as sent: JSON of any type.
     pub request_id: Option<Span>,
     /// The kind of the call.
@@ -77,9 +76,13 @@ impl PendingCall {
         self.component.within(&self.data)
     }
 
-    /// Returns the name of the call's queue.
+    /// Returns the name of the call's queue: the id of the component or, of a call in the background, the request id.
     pub fn queue(&self) -> &str {
-        self.queue.within(&self.data)
+        self.queue_name().within(&self.data)
+    }
+
+    fn queue_name(&self) -> Span {
+        self.request_id.filter(|_id| self.background).unwrap_or(self.component)
     }
 
     /// Returns the bytes that the call takes on the connection's account until it has a result.
@@ -135,7 +138,7 @@ impl ComponentQueues {
         }
         self.queues.push(ComponentQueue {
             data: Rc::clone(&pending.data),
-            name: pending.queue,
+            name: pending.queue_name(),
             waiting: VecDeque::new(),
         });
         PushResult::Ready(request, pending)
@@ -192,7 +195,7 @@ mod tests {
         let (component, id) = data.split_once(' ').unwrap();
         let pending = PendingCall {
             component: Span::of(&data, component),
-            queue: Span::of(&data, component),
+            background: false,
             request_id: Some(Span::of(&data, id)),
             data: Rc::clone(&data),
             kind: CallKind::Call,
@@ -226,7 +229,7 @@ mod tests {
     fn a_call_in_the_background_keeps_no_other_one_waiting() {
         let mut component_queues = ComponentQueues::default();
         let (request, mut poll) = call("a", "1");
-        poll.queue = poll.request_id.unwrap();
+        poll.background = true;
         assert!(matches!(component_queues.push(request, poll), PushResult::Ready(..)));
         let (request, click) = call("a", "2");
         assert!(matches!(component_queues.push(request, click), PushResult::Ready(..)));
