@@ -181,6 +181,17 @@ pub fn response(data: &[u8], extra: &str, request_id: Option<&str>) -> Bytes {
     ])
 }
 
+/// Builds `diffyne.push`: what a worker has to say after its answer to a call.
+pub fn push(data: &[u8]) -> Bytes {
+    let body = without_braces(data).unwrap_or(br#""lost":true"#);
+    frame::text_from_parts(&[br#"{"event":"diffyne.push","data":{"#, body, b"}}"])
+}
+
+/// Builds the `diffyne.push` of a component, whose id is JSON, that gets nothing of what it waits for.
+pub fn lost_push(component: &str) -> Bytes {
+    frame::text(&format!(r#"{{"event":"diffyne.push","data":{{"componentId":{component},"lost":true}}}}"#))
+}
+
 /// The error in a worker's object.
 #[derive(Debug, Deserialize)]
 pub struct WorkerError {
@@ -197,7 +208,7 @@ pub fn without_braces(data: &[u8]) -> Option<&[u8]> {
     match data {
         [b'{', body @ .., b'}'] if std::str::from_utf8(body).is_ok() => Some(body),
         _ => {
-            tracing::error!("a worker's answer is no JSON object; the client gets an error");
+            tracing::error!("a worker's answer is not a JSON object; the client gets an error");
             None
         }
     }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::http::health::HealthSource;
+use crate::http::health::{Audience, HealthSource};
 use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 47] = [
+const SCRIPTS: [(&str, &str); 48] = [
     ("dom.js", include_str!("client/dom.js")),
     ("field.js", include_str!("client/field.js")),
     ("patches.js", include_str!("client/patches.js")),
@@ -30,6 +30,7 @@ const SCRIPTS: [(&str, &str); 47] = [
     ("refusal.js", include_str!("client/refusal.js")),
     ("offer.js", include_str!("client/offer.js")),
     ("release.js", include_str!("client/release.js")),
+    ("streams.js", include_str!("client/streams.js")),
     ("session.js", include_str!("client/session.js")),
     ("signature.js", include_str!("client/signature.js")),
     ("backoff.js", include_str!("client/backoff.js")),
@@ -183,8 +184,8 @@ impl Pages for ScriptPages {
         &self.scripts.release
     }
 
-    fn health(&self) -> String {
-        self.health.json()
+    fn health(&self, audience: Audience) -> String {
+        self.health.json(audience)
     }
 }
 

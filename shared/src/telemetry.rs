@@ -6,8 +6,13 @@ use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use serde_json::json;
+use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -16,6 +21,8 @@ use crate::rate::{Bucket, Rate};
 use crate::settings::common::LogSettings;
 use crate::settings::value::LogFormat;
 
+/// The crate that parses HTML.
+const HTML_PARSER: &str = "html5ever";
 /// Daily files that are kept.
 const LOG_FILES_MAX: usize = 14;
 
@@ -96,44 +103,102 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Starts logging for a program whose files are to be called `name`.
-    pub fn start(settings: &LogSettings, name: &str) -> Result<Self, String> {
-        let filter = EnvFilter::try_new(&settings.filter).map_err(|error| error.to_string())?;
+    /// Starts logging for a program. Several of one kind may share a directory, each with files of its own: `instance`
+    /// tells them apart there, and in each line of JSON.
+    pub fn start(settings: &LogSettings, program: &str, instance: &str) -> Result<Self, String> {
+        let filter = filter_of(&settings.filter)?;
         let (filter, handle) = reload::Layer::new(filter);
         let (layer, guard) = match &settings.directory {
             Some(directory) => {
-                std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+                let wrong = |error: &dyn fmt::Display| format!("DIFFYNE_LOG_DIR = `{}`: {error}", directory.display());
+                std::fs::create_dir_all(directory).map_err(|error| wrong(&error))?;
                 let files = tracing_appender::rolling::Builder::new()
                     .rotation(tracing_appender::rolling::Rotation::DAILY)
-                    .filename_prefix(name)
-                    .filename_suffix("log")
+                    .filename_prefix(program)
+                    .filename_suffix(format!("{instance}.log"))
                     .max_log_files(LOG_FILES_MAX)
                     .build(directory)
-                    .map_err(|error| format!("{}: {error}", directory.display()))?;
+                    .map_err(|error| wrong(&error))?;
                 let (writer, guard) = tracing_appender::non_blocking(files);
-                (layer(settings.format, false, writer), Some(guard))
+                (layer(settings.format, instance, false, writer), Some(guard))
             }
-            None => (layer(settings.format, std::io::stderr().is_terminal(), std::io::stderr), None),
+            None => (layer(settings.format, instance, std::io::stderr().is_terminal(), std::io::stderr), None),
         };
         tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(|error| error.to_string())?;
         Ok(Self { filter: handle, _writer: guard })
     }
 
+    /// Checks the directory, without making it.
+    pub fn check(settings: &LogSettings) -> Result<(), String> {
+        match &settings.directory {
+            Some(directory) if directory.exists() && !directory.is_dir() => {
+                Err(format!("DIFFYNE_LOG_DIR = `{}`: it is no directory", directory.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Changes the level or directives.
     pub fn set_filter(&self, filter: &str) -> Result<(), String> {
-        let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+        let filter = filter_of(filter)?;
         self.filter.reload(filter).map_err(|error| error.to_string())
     }
 }
 
+/// Lines of JSON that name the process which has written them.
+struct JsonOf<F> {
+    /// As JSON.
+    instance: String,
+    json: F,
+}
+
+impl<S, N, F> FormatEvent<S, N> for JsonOf<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let mut line = String::new();
+        self.json.format_event(context, Writer::new(&mut line), event)?;
+        match line.strip_prefix('{') {
+            Some(rest) => write!(writer, "{{\"instance\":{},{rest}", self.instance),
+            None => writer.write_str(&line),
+        }
+    }
+}
+
+/// The filter of a setting.
+fn filter_of(setting: &str) -> Result<EnvFilter, String> {
+    let filter = EnvFilter::try_new(setting).map_err(|error| error.to_string())?;
+    if setting.contains(HTML_PARSER) {
+        return Ok(filter);
+    }
+    // It warns of what it does not do at each table with something else in it, which any page may have.
+    let quiet = format!("{HTML_PARSER}=error").parse().map_err(|error| format!("{error}"))?;
+    Ok(filter.add_directive(quiet))
+}
+
 type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Registry>, Registry>;
 
-fn layer<W>(format: LogFormat, ansi: bool, writer: W) -> Box<dyn Layer<Filtered> + Send + Sync>
+fn layer<W>(format: LogFormat, instance: &str, ansi: bool, writer: W) -> Box<dyn Layer<Filtered> + Send + Sync>
 where
     W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
     match format {
-        LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
+        LogFormat::Json => {
+            let format = JsonOf {
+                instance: json!(instance).to_string(),
+                json: tracing_subscriber::fmt::format().json().flatten_event(true),
+            };
+            let fields = tracing_subscriber::fmt::format::JsonFields::new();
+            tracing_subscriber::fmt::layer().event_format(format).fmt_fields(fields).with_writer(writer).boxed()
+        }
         LogFormat::Text => tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(writer).boxed(),
     }
 }
@@ -149,6 +214,14 @@ mod tests {
         let long = name(&"ü".repeat(400_000)).to_string();
         assert_eq!((long.chars().count(), long.chars().last()), (NAME_CHARS_MAX + 1, Some('…')));
         assert_eq!(name(&"x".repeat(NAME_CHARS_MAX)).to_string().len(), NAME_CHARS_MAX);
+    }
+
+    #[test]
+    fn the_html_parser_does_not_warn_unless_it_is_asked_to() {
+        let filter = |setting| filter_of(setting).map(|filter| filter.to_string());
+        assert!(filter("info").is_ok_and(|text| text.contains("html5ever=error") && text.contains("info")));
+        assert!(filter("info,html5ever=warn").is_ok_and(|text| !text.contains("error")));
+        assert!(filter("loud=very=much").is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use diffyne_shared::signing::{LockedValues, Signer, SigningKey, VerifyState};
 use diffyne_worker::component::Registry;
-use diffyne_worker::component::engine::Engine;
+use diffyne_worker::component::engine::{Engine, PushSlots};
 use diffyne_worker::demo;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
@@ -113,6 +113,7 @@ impl Application {
             debug: false,
             uploads: None,
             release,
+            push_slots: PushSlots::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let site_port = listener.local_addr()?.port();

@@ -120,11 +120,20 @@ impl Tab {
         let until = Instant::now() + PATIENCE;
         // A page that is just being loaded may not have what the expression looks at.
         let careful = format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
-        while self.eval(&careful).await? != true {
+        while !self.is_true(&careful).await? {
             ensure!(Instant::now() < until, "in vain: {expression}; errors: {:?}", self.errors);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
+    }
+
+    /// Whether an expression is true. In a page that is just being left, nothing is.
+    async fn is_true(&mut self, expression: &str) -> anyhow::Result<bool> {
+        match self.eval(expression).await {
+            Ok(value) => Ok(value == true),
+            Err(error) if error.to_string().contains("Inspected target navigated") => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Clicks on the middle of what a selector finds, as a mouse does.

@@ -192,12 +192,12 @@ fn every_file_that_is_named_is_there() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Text files below a folder that are no data of tests.
+/// Text files below a folder that are ours and no data of tests.
 fn sources(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.is_dir() && !path.ends_with("tests/data") {
+        if path.is_dir() && !path.ends_with("tests/data") && !path.ends_with("node_modules") {
             files.extend(sources(&path)?);
         } else if path.is_file() && path.extension().is_none_or(|ending| ending != "md") {
             files.push(path);

@@ -58,6 +58,52 @@ async fn lists(tab: &mut Tab) -> anyhow::Result<()> {
     tab.wait_for("document.querySelector('li.done')").await
 }
 
+/// The button with this text.
+fn button(text: &str) -> String {
+    format!("[...document.querySelectorAll('button')].find((b) => b.textContent === '{text}')")
+}
+
+async fn asks_before_it_removes(tab: &mut Tab) -> anyhow::Result<()> {
+    tab.click("li:nth-child(2) span").await?;
+    let dirty = "document.querySelector('[diff\\\\:dirty]')?.checkVisibility()";
+    tab.wait_for(&format!("{dirty} === false")).await?;
+    tab.click("li:nth-child(2) input").await?;
+    tab.type_text("?").await?;
+    tab.wait_for(&format!("{dirty} === true")).await?;
+    tab.enter().await?;
+    tab.wait_for("document.querySelector('li:nth-child(2) span')?.textContent.includes('?')").await?;
+    let (items, clear) = ("document.querySelectorAll('li').length", button("Clear done"));
+    let before = tab.eval(items).await?;
+    tab.eval(&format!("window.confirm = (text) => {{ window.asked = text; return false }}; {clear}.click()")).await?;
+    tab.wait_for("window.asked === 'Remove what is done (1)?'").await?;
+    assert_eq!(tab.eval(items).await?, before, "who says no loses nothing");
+    tab.eval(&format!("window.confirm = () => true; {clear}.click()")).await?;
+    tab.wait_for("!document.querySelector('li.done')").await?;
+    tab.wait_for(&format!("{items} === {before} - 1")).await
+}
+
+async fn goes_from_page_to_page(tab: &mut Tab) -> anyhow::Result<()> {
+    tab.eval("window.samePage = true").await?;
+    tab.click("a[href='/counter']").await?;
+    tab.wait_for("location.pathname === '/counter' && document.title === 'Counter'").await?;
+    tab.click("[aria-label='one more']").await?;
+    tab.wait_for_text("output", "1").await?;
+    tab.travel(-1).await?;
+    tab.wait_for("location.pathname === '/' && document.querySelector(\"a[href='/counter']\")").await?;
+    tab.travel(1).await?;
+    tab.wait_for_text("output", "1").await?;
+    tab.click("h1 a").await?;
+    tab.wait_for("location.pathname === '/'").await?;
+    assert_eq!(tab.eval("window.samePage").await?, true, "without a page load");
+    // Without a network the page says so.
+    let notice = "document.querySelector('.notice').checkVisibility()";
+    assert_eq!(tab.eval(notice).await?, false);
+    tab.set_offline(true).await?;
+    tab.wait_for(notice).await?;
+    tab.set_offline(false).await?;
+    tab.wait_for(&format!("!{notice}")).await
+}
+
 async fn signs_up(tab: &mut Tab) -> anyhow::Result<()> {
     tab.eval("window.addEventListener('joined', ({ detail }) => { window.joined = detail.plan; })").await?;
     tab.click("form > button").await?;
@@ -81,6 +127,49 @@ async fn signs_up(tab: &mut Tab) -> anyhow::Result<()> {
     tab.wait_for_text("p.good", "Welcome, Ada!").await?;
     tab.wait_for("window.joined === 'large'").await?;
     assert_eq!(tab.text("[diff\\:error=age]").await?, "");
+    Ok(())
+}
+
+/// The numbers of the first and the last entry, and how many there are.
+const SPAN: &str = "(() => { const n = [...document.querySelectorAll('.timeline li')].map((li) => Number(li.getAttribute('diff:key'))); \
+    return [n[0], n.at(-1), n.length].join() })()";
+
+async fn goes_both_ways(tab: &mut Tab) -> anyhow::Result<()> {
+    let press = |text: &str| {
+        format!("[...document.querySelectorAll('.timeline button')].find((b) => b.textContent === '{text}').click()")
+    };
+    assert_eq!(tab.eval(SPAN).await?, "500,519,20", "the page comes with its part of the list");
+    tab.eval("WebSocket.prototype.send = new Proxy(WebSocket.prototype.send, { apply(to, self, [text]) { (window.sent ??= []).push(text); return Reflect.apply(to, self, [text]); } })").await?;
+    for span in ["500,539,40", "500,559,60", "520,579,60"] {
+        tab.eval(&press("Later")).await?;
+        tab.wait_for(&format!("{SPAN} === '{span}'")).await?;
+    }
+    // What is looked at stays where it is when something comes before it.
+    tab.eval("window.seen = document.querySelector('[diff\\\\:key=\"520\"]'); document.querySelector('.scroll').scrollTop = 0").await?;
+    let place = "Math.round(seen.getBoundingClientRect().top)";
+    let before = tab.eval(place).await?;
+    tab.eval(&press("Earlier")).await?;
+    tab.wait_for(&format!("{SPAN} === '500,559,60'")).await?;
+    assert_eq!(tab.eval(place).await?, before);
+    // One that is there is changed where it is, one is taken out.
+    tab.eval("document.querySelector('[diff\\\\:key=\"501\"] [aria-label=star]').click()").await?;
+    tab.wait_for("document.querySelector('.timeline li:nth-child(2).starred')").await?;
+    tab.eval("document.querySelector('[diff\\\\:key=\"500\"] [aria-label=hide]').click()").await?;
+    tab.wait_for(&format!("{SPAN} === '501,559,59'")).await?;
+    assert!(
+        tab.eval("Math.max(...sent.map((text) => text.length)) < 1500").await? == true,
+        "the items are in no message"
+    );
+    // A value comes later, and the list works meanwhile.
+    for hand_over in [false, true] {
+        tab.eval("window.sent = []").await?;
+        // A call that waits behind the first one is before the value, which then comes for an older state.
+        let more = if hand_over { press("Later") } else { "null".to_owned() };
+        tab.eval(&format!("{}; {more}", press("Count"))).await?;
+        tab.wait_for_text(".timeline [role=status]", "Counting…").await?;
+        tab.wait_for_text(".timeline [role=status]", "1000 deploys by 5 people").await?;
+        assert_eq!(tab.eval("sent.some((text) => text.includes('$async'))").await?, hand_over);
+    }
     Ok(())
 }
 
@@ -141,11 +230,14 @@ async fn every_example_works_in_a_browser() -> anyhow::Result<()> {
     let application = Application::start(&cluster, &Script::Client, "/diffyne", "").await?;
     let browser = Browser::start()?;
 
+    let mut tab = open(&browser, &application, "/").await?;
+    goes_from_page_to_page(&mut tab).await?;
     let mut tab = open(&browser, &application, "/counter").await?;
     counts(&mut tab).await?;
     assert_eq!(tab.errors, Vec::<String>::new());
     let mut tab = open(&browser, &application, "/todo").await?;
     lists(&mut tab).await?;
+    asks_before_it_removes(&mut tab).await?;
     assert_eq!(tab.errors, Vec::<String>::new());
     let mut tab = open(&browser, &application, "/signup").await?;
     signs_up(&mut tab).await?;
@@ -155,6 +247,10 @@ async fn every_example_works_in_a_browser() -> anyhow::Result<()> {
     assert_eq!(tab.errors, Vec::<String>::new());
     let mut tab = open(&browser, &application, "/wizard").await?;
     asks_step_by_step(&mut tab).await?;
+    assert_eq!(tab.errors, Vec::<String>::new());
+
+    let mut tab = open(&browser, &application, "/timeline").await?;
+    goes_both_ways(&mut tab).await?;
     assert_eq!(tab.errors, Vec::<String>::new());
 
     let mut tab = open(&browser, &application, "/dashboard").await?;

@@ -153,8 +153,15 @@ async fn a_gateway_that_sends_too_large_a_frame_keeps_its_connection() -> anyhow
         });
         let payload = data.to_string();
         let client = rpc::Client { id: "c", ip: "127.0.0.1", transport: Transport::Ws, headers: b"", cookies: b"" };
-        let call =
-            rpc::Call { id, budget_ms: 5000, client, kind: CallKind::Call, cause: None, payload: payload.as_bytes() };
+        let call = rpc::Call {
+            id,
+            budget_ms: 5000,
+            client,
+            kind: CallKind::Call,
+            cause: None,
+            pushes: false,
+            payload: payload.as_bytes(),
+        };
         rpc::encode(&Frame::Call(call), &mut out)?;
     }
     stream.write_all(&out).await?;

@@ -11,7 +11,7 @@ use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::message::ServerMessage;
 use diffyne_tests::protected_components;
 use diffyne_tests::verification::{ID, SAFE, VAULT, app_signer, deploy};
-use diffyne_worker::component::engine::Engine;
+use diffyne_worker::component::engine::{Engine, PushSlots};
 use diffyne_worker::component::{ClientInfo, Registry};
 use diffyne_worker::demo;
 use diffyne_worker::page::Page;
@@ -39,6 +39,7 @@ async fn rendered_params(laravel: Option<&Laravel>, class: &str, params: Value) 
             debug: false,
             uploads: None,
             release: None,
+            push_slots: PushSlots::default(),
         };
         let page = Page::new(&engine, ClientInfo::default(), "");
         page.component(class, params).await.map_err(|error| anyhow::anyhow!("{error:?}"))?

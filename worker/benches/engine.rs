@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use criterion::{Criterion, criterion_group, criterion_main};
 use diffyne_shared::rpc::CallKind;
 use diffyne_shared::signing::{Signer, SigningKey, VerifyState, fingerprint};
-use diffyne_worker::component::engine::Engine;
+use diffyne_worker::component::engine::{Engine, PushSlots};
 use diffyne_worker::component::{ClientInfo, Registry};
 use diffyne_worker::demo;
 use diffyne_worker::vdom::{diff, parse};
@@ -54,6 +54,7 @@ fn benches(c: &mut Criterion) {
         debug: false,
         uploads: None,
         release: None,
+        push_slots: PushSlots::default(),
     };
     let call = json!({"type": "call", "componentId": "diffyne-0123456789abcdef", "componentClass": demo::COUNTER,
         "method": "increment", "params": [], "state": {"count": 1}, "fingerprint": "", "signature": ""})

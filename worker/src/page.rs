@@ -36,6 +36,18 @@ impl<'a> Page<'a> {
     /// The HTML of a component in its wrapper, with parameters by name (`json!({"count": 5})`). A lazy component is
     /// its placeholder.
     pub async fn component(&self, class: &str, params: Value) -> Result<String, CallError> {
+        self.component_with(class, params, &[]).await
+    }
+
+    /// The same with slots: HTML that the page gives the component, by name. The component shows it in an empty element,
+    /// `<header diff:slot="title"></header>`, and does not know it: it is not part of its state, and stays as it is.
+    /// HTML of several elements comes in a `div`. A lazy component has none.
+    pub async fn component_with(
+        &self,
+        class: &str,
+        params: Value,
+        slots: &[(&str, &str)],
+    ) -> Result<String, CallError> {
         let params = match params {
             Value::Object(params) => params,
             Value::Null => Map::new(),
@@ -50,7 +62,7 @@ impl<'a> Page<'a> {
                 &self.engine.class_release(class),
             ));
         }
-        let mounted = self.engine.mount(class, params, &self.query, self.client.clone()).await?;
+        let mounted = self.engine.mount(class, params, &self.query, self.client.clone(), slots).await?;
         Ok(wrapper(&mounted, &self.engine.class_release(class)))
     }
 }

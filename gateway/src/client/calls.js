@@ -7,6 +7,8 @@ import { edits, hold, snapshot } from './typing.js';
 import { showErrors } from './directives/error.js';
 import { Queues } from './queue.js';
 
+const HAND_OVER = '$async'; // the method that takes a value which came for an older state
+
 export class Calls {
   #components;
   #hooks;
@@ -62,6 +64,18 @@ export class Calls {
     return this.#queues.add(component.id, { run });
   }
 
+  // A value that comes after the answer of its call. A page that has gone on since hands it over with its newest state.
+  value({ componentId, base, property, number, lost, ...response }) {
+    const component = this.#components.get(componentId);
+    if (!component) return;
+    const params = lost ? [] : [property, number, response.c.st, response.c.sig];
+    const run = async () => {
+      if (!lost && component.fingerprint === base) await this.#apply(component, response, { type: 'call', sent: new Map() });
+      else await this.#exchange(component, 'call', { method: HAND_OVER, params });
+    };
+    this.#queues.add(componentId, { run });
+  }
+
   // Tells the components of the page what has happened.
   dispatch(events, cause) {
     for (const { name, params, to } of events) {
@@ -90,7 +104,7 @@ export class Calls {
     try {
       const response = await this.#send(root, type, data, component.state);
       if (poll?.isOvertaken) delete response.c;
-      this.#apply(component, response, { type, sent, updated: what.property, cause });
+      await this.#apply(component, response, { type, sent, updated: what.property, cause });
     } catch (error) {
       this.#hooks.emit('error', { component, error });
     } finally {
@@ -99,12 +113,13 @@ export class Calls {
     }
   }
 
-  #apply(component, response, message) {
+  /** @param {any} component @param {any} response @param {{type: string, sent: Map<any, any>, updated?: string, cause?: any}} message */
+  async #apply(component, response, message) {
     if (response.redirect) {
       this.#address.go(response.redirect);
       return;
     }
-    if (response.c && this.#components.get(component.id) === component) this.#morph(component, response.c, message);
+    if (response.c && this.#components.get(component.id) === component) await this.#morph(component, response.c, message);
     const ids = response.eventIds ?? [];
     const depth = message.cause ? message.cause.depth + 1 : 0;
     (response.events ?? []).forEach((event, index) => {
@@ -117,7 +132,8 @@ export class Calls {
     }
   }
 
-  #morph(component, { p, st, f, sig, e, q }, { type, sent, updated }) {
+  /** @param {any} component @param {any} answer @param {{type: string, sent: Map<any, any>, updated?: string}} message */
+  async #morph(component, { p, st, f, sig, s, e, q }, { type, sent, updated }) {
     const { root } = component;
     this.#hooks.emit('morph', { component, patches: p });
     const fields = hold(root, { sent, updated, state: shown(st) });
@@ -132,5 +148,6 @@ export class Calls {
     showErrors(root, e ?? {});
     if (q) this.#address.setQuery(shown(q), type);
     if (faults.length) this.#hooks.emit('broken', { component, faults });
+    if (s) await import('./streams.js').then(({ applyStreams }) => applyStreams(root, s));
   }
 }

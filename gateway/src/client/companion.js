@@ -11,6 +11,7 @@ import { Queues } from './queue.js';
 import { isActionWithin, isFieldWithin, keepWithin, takePatches } from './companion-fields.js';
 import { WRAPPER, attribute, closest, own, queryAll } from './dom.js';
 import { isField, propertyOf } from './field.js';
+import { applyStreams } from './streams.js';
 import { carry, edits, hold, meet, snapshot, touchedOf, unheardIn, whenChanged } from './typing.js';
 import { keep, kept, print, shown } from './numbers.js';
 import { keepParams } from './params.js';
@@ -60,6 +61,8 @@ function attach(diffyne) {
       diffyne.eventManager.dispatchEvents(events);
     },
     missed: () => refresh(replace),
+    valued: ({ componentId, property, number, lost, c }) =>
+      diffyne.callMethod(componentId, '$async', lost ? [] : [property, number, c.st, c.sig]),
   });
 
   // ---- the transport ----
@@ -89,6 +92,7 @@ function attach(diffyne) {
     }
     if (component && job && response.c) {
       job.fields = hold(component.element, { sent, state: shown(response.c.st), updated: payload.property });
+      job.streams = response.c.s;
       // They are not part of the tree that the patches are made for.
       for (const message of own(component.element, '.diffyne-error-message')) message.remove();
     }
@@ -156,6 +160,7 @@ function attach(diffyne) {
     if (component && !component.signature) component.signature = lazy.get(id)?.signature;
     await work();
     if (!component || !job.fields) return;
+    if (job.streams) applyStreams(component.element, job.streams);
     job.fields.release();
     // diffyne.js takes one property of an update's answer. What fields say is part of the state that the next call takes
     // along.

@@ -53,7 +53,7 @@ const calls = new Calls({ components, hooks, address, send, isNew: (id) => trans
 const refreshPage = () => refresh((old, fresh) => components.replace(old, fresh));
 const transport = new Transport(
   { url: socketUrl(tag?.dataset.url), endpoint, maxMessageSize: MAX_MESSAGE_SIZE },
-  { pushed: (pushed, cause) => calls.dispatch(pushed, cause), missed: refreshPage },
+  { pushed: (pushed, cause) => calls.dispatch(pushed, cause), missed: refreshPage, valued: (push) => calls.value(push) },
 );
 
 // What a broken patch has left is replaced by what the server renders.

@@ -12,6 +12,7 @@ import { signed } from './signature.js';
 
 const ANSWER_MS = 30_000;
 const SEEN_MAX = 500;
+const ACCEPTS = ['streams', 'push']; // what these scripts can do beyond patches
 
 // Why a call did not succeed: `type` as on the wire, `details` the whole answer.
 export class CallError extends Error {
@@ -35,12 +36,13 @@ export class Transport {
   #wanted = new Map(); // subscriptions by their JSON
   #position = null; // {epoch, offset}: where in the stream of broadcasts this page is
   #isExplained = false; // the page's author has been told why there is no connection
-  #release = new Release(() => this.#calls.size > 0);
+  #release = new Release(() => this.#calls.size + this.#awaited.size > 0);
+  #awaited = new Map(); // by component id: how many values are to come
   #isMissing = false; // the page will be fetched again
   #grant = null; // {text, wanted}: what shows any gateway that this page may hear that, where it is asked for
 
   // options: url (none: AJAX only), endpoint, maxMessageSize
-  // handlers: pushed(events, cause), missed()
+  // handlers: pushed(events, cause), missed(), valued(push)
   constructor({ url, endpoint, maxMessageSize }, handlers) {
     this.#endpoint = endpoint;
     this.#maxMessageSize = maxMessageSize;
@@ -50,8 +52,8 @@ export class Transport {
       this.#socket = new Socket(url, {
         opened: () => { this.#show('open'); this.#subscribe(); },
         received: (message) => this.#receive(message),
-        broken: (wasOpen) => { this.#show('closed'); this.#breakCalls(); if (!wasOpen) this.#explainRefusal(url); },
-        isBusy: () => this.#calls.size > 0,
+        broken: (wasOpen) => { this.#show('closed'); this.#breakCalls(); this.#giveUpValues(); if (!wasOpen) this.#explainRefusal(url); },
+        isBusy: () => this.#calls.size + this.#awaited.size > 0,
       });
     }
   }
@@ -70,7 +72,7 @@ export class Transport {
    */
   async send(kind, message, { ajax = false, original } = {}) {
     const release = this.#release.of(message.componentId);
-    const data = { ...message, ...signed(message, original), exact: true, moves: true, release };
+    const data = { ...message, ...signed(message, original), exact: true, moves: true, release, accepts: ACCEPTS };
     const state = kept(original);
     const node = new Map([['state', state], ['base', state], ['params', kept(message.params)], ['value', kept(message.value)]]);
     const event = `diffyne.${kind}`;
@@ -153,6 +155,7 @@ export class Transport {
       this.#position ??= this.#place(data);
       this.#keepGrant(data);
     }
+    else if (event === 'diffyne.push') this.#value(data);
     else if (event === 'diffyne.pong') this.#moveOn(data);
     else if (event === 'diffyne.disconnect') this.#socket.obey(data);
     else if (event === 'diffyne.resumed' || event === 'diffyne.gap') {
@@ -225,10 +228,26 @@ export class Transport {
     this.#calls.delete(data.requestId);
     clearTimeout(call.timer);
     this.#release.answered(call.release, data.release);
+    const id = data.c?.i ?? data.id;
+    if (data.async) this.#awaited.set(id, (this.#awaited.get(id) ?? 0) + data.async);
     if (data.session) await import('./session.js').then(({ takeCookies }) => takeCookies(data.session)).catch(console.warn);
     if (leadsAstray(data)) call.reject(new CallError(ASTRAY, 'server_error'));
     else if (data.s || data.success) call.resolve(data);
     else call.reject(new CallError(data.error, data.type, data));
+  }
+
+  // A value that comes after the answer of its call.
+  #value(data) {
+    const left = (this.#awaited.get(data.componentId) ?? 1) - 1;
+    if (left > 0 && !data.lost) this.#awaited.set(data.componentId, left);
+    else this.#awaited.delete(data.componentId);
+    this.#handlers.valued(data);
+  }
+
+  #giveUpValues() {
+    const ids = [...this.#awaited.keys()];
+    this.#awaited.clear();
+    for (const componentId of ids) this.#handlers.valued({ componentId, lost: true });
   }
 
   #breakCalls() {

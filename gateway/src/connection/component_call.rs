@@ -37,6 +37,7 @@ pub(super) fn receive(
     let whole: Rc<str> = data.into();
     let background = head.request_id().filter(|_| head.background);
     let pending = PendingCall {
+        component: Span::of(data, component),
         queue: Span::of(data, background.unwrap_or(component)),
         request_id: head.request_id().map(|id| Span::of(data, id)),
         data: Rc::clone(&whole),
@@ -51,6 +52,7 @@ pub(super) fn receive(
         kind,
         component: ComponentKey::of(&head),
         cause: head.cause,
+        takes_pushes: shard.hub.open_calls.has_room(connection),
         payload: whole,
         arrived: started,
         deadline: started + shard.settings.call_timeout,

@@ -59,6 +59,7 @@ fn call(shard: &Shard, connection: &Connection, payload: Rc<str>) -> CallRequest
         // A grant belongs to no component: any worker will do, and not the same one for all clients.
         component: ComponentKey::new("", connection.caller.id()),
         cause: None,
+        takes_pushes: false,
         payload,
         arrived: now,
         deadline: now + shard.settings.call_timeout,

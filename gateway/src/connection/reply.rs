@@ -27,6 +27,9 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
     connection.account.release(HeldKind::Calls, pending.held_bytes());
     let frame = match result {
         RelayResult::Reply(reply) => {
+            if reply.open && connection.takes_messages() {
+                shard.hub.open_calls.insert(reply.id, connection, pending.component());
+            }
             connection.caller.cookies.store(&reply.set_cookie);
             connection.account.set(HeldKind::Cookies, connection.caller.cookies.with(<[u8]>::len));
             let extra = protocol::event_ids_field(reply.event_count, &ids)

@@ -259,6 +259,9 @@ async fn end(shard: &Rc<Shard>, connection: &Rc<Connection>) {
     } else {
         cancel_calls(shard, connection);
     }
+    for call in shard.hub.open_calls.remove_all(connection) {
+        shard.relay.cancel_open(call);
+    }
     shard.hub.remove(connection);
 }
 

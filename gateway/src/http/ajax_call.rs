@@ -130,6 +130,7 @@ fn pending_call(
         kind,
         component: ComponentKey::of(&head),
         cause: head.cause,
+        takes_pushes: false,
         payload: text.into(),
         arrived: started,
         deadline: started + shard.settings.call_timeout,

@@ -63,6 +63,8 @@ pub struct CallRequest {
     pub component: ComponentKey,
     /// The push that the call reacts to.
     pub cause: Option<Cause>,
+    /// The client can be sent more after the answer.
+    pub takes_pushes: bool,
     /// The client's `data`.
     pub payload: Rc<str>,
     /// The time of the call's arrival.
@@ -86,6 +88,12 @@ pub enum RelayResult<'a> {
 pub trait CallHandler<O> {
     /// Handles the end of a call.
     fn complete(&self, origin: O, result: &RelayResult<'_>);
+    /// Whether a call that was answered has a client for what follows.
+    fn takes_pushes(&self, call: u64) -> bool;
+    /// Handles what follows the answer of a call: a JSON object.
+    fn pushed(&self, call: u64, data: &[u8]);
+    /// Handles the end of what follows; `lost` if there should have been more.
+    fn pushes_ended(&self, call: u64, lost: bool);
     /// Handles the end of a batch of calls, whose responses can be written together.
     fn batch_complete(&self);
 }

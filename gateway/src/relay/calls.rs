@@ -117,6 +117,7 @@ impl<O> CallTable<O> {
                 },
                 kind: request.kind,
                 cause: request.cause.clone(),
+                pushes: request.takes_pushes,
                 payload: request.payload.as_bytes(),
             };
             upstream.send_call(key, &Frame::Call(call))
@@ -311,6 +312,7 @@ mod tests {
             kind: CallKind::Call,
             component: ComponentKey::default(),
             cause: None,
+            takes_pushes: false,
             payload: "{}".into(),
             arrived: now,
             deadline: now + Duration::from_mins(1),

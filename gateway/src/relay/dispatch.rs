@@ -1,6 +1,7 @@
 //! Sends calls to workers, queues them, cancels them, and ends those whose time is over.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub struct Relay<O> {
     pub(super) settings: RelaySettings,
     pub(super) calls: RefCell<CallTable<O>>,
     pub(super) upstreams: RefCell<Vec<Rc<Upstream>>>,
+    /// The workers of calls that were answered and whose client gets more.
+    pub(super) open: RefCell<HashMap<u64, Rc<Upstream>>>,
     pub(super) handler: Rc<dyn CallHandler<O>>,
     pub(super) observer: Rc<dyn RelayObserver>,
     pub(super) throughput: Throughput,
@@ -46,6 +49,7 @@ impl<O: 'static> Relay<O> {
             calls: RefCell::new(CallTable::new(settings.queue_max)),
             settings,
             upstreams: RefCell::default(),
+            open: RefCell::default(),
             handler,
             observer,
             throughput: Throughput::default(),
@@ -86,6 +90,15 @@ impl<O: 'static> Relay<O> {
             }
         }
         dropped
+    }
+
+    /// Ends what follows the answer of a call, because its client has left.
+    pub fn cancel_open(&self, call: u64) {
+        let upstream = self.open.borrow_mut().remove(&call);
+        if let Some(upstream) = upstream {
+            upstream.send(&Frame::Cancel(CallId { id: call }));
+            upstream.call_ended();
+        }
     }
 
     /// Returns the addresses of the workers, and their health.
@@ -152,7 +165,8 @@ impl<O: 'static> Relay<O> {
         let (upstream, is_preferred) = {
             let (upstreams, calls) = (self.upstreams.borrow(), self.calls.borrow());
             let component = calls.component(key).unwrap_or_default();
-            let selected = selection::select(&upstreams, component, |upstream| calls.was_refused(key, upstream))?;
+            let now = Instant::now();
+            let selected = selection::select(&upstreams, component, now, |upstream| calls.was_refused(key, upstream))?;
             (Rc::clone(selected.upstream), selected.is_preferred)
         };
         let sent = self.calls.borrow_mut().send(key, &upstream);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use diffyne_shared::backoff::Backoff;
 use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::{self, CallId, CallRef, CodecError, Empty, Frame, FrameReader, OversizedFrame, Reply};
+use diffyne_shared::rpc::{self, CallId, CallRef, CodecError, Empty, Frame, FrameReader, OversizedFrame, Push, Reply};
 use diffyne_shared::telemetry;
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::watch;
@@ -135,7 +135,7 @@ async fn read_loop<O: 'static>(
                 Ok(Some(frame)) => receive(relay, upstream, frame),
                 Ok(None) => break,
                 Err(CodecError::Oversized(oversized)) => receive_oversized(relay, upstream, oversized),
-                Err(error) => return format!("the worker speaks nonsense: {error}"),
+                Err(error) => return format!("the worker sent an invalid frame: {error}"),
             }
         }
         relay.dispatch_waiting();
@@ -184,7 +184,7 @@ async fn health_loop<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>) 
         tokio::time::sleep(interval / 2).await;
         let silence = upstream.heard.get().elapsed();
         if silence > interval && !upstream.silent.replace(true) {
-            tracing::warn!(worker = %upstream.address, ?silence, "the worker does not answer; it is left out");
+            tracing::warn!(worker = %upstream.address, ?silence, "the worker does not answer: it gets no calls until it does");
         }
         if silence > interval / 4 {
             upstream.send(&Frame::Ping(Empty {}));
@@ -206,6 +206,7 @@ fn upstream_lost<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>) {
     for key in again {
         relay.dispatch(key);
     }
+    lose_open(relay, upstream);
     relay.handler.batch_complete();
 }
 
@@ -224,10 +225,12 @@ fn receive_oversized<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, 
 fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Frame<'_>) {
     match frame {
         Frame::Reply(reply) => receive_reply(relay, upstream, reply),
+        Frame::Push(push) => receive_push(relay, upstream, &push),
         Frame::Busy(CallId { id }) => receive_busy(relay, upstream, id),
         Frame::Pong(pong) => {
             upstream.set_load(pong.load);
             upstream.set_faulty(pong.faulty);
+            upstream.set_outdated(pong.outdated);
             upstream.set_release(pong.release.as_deref());
             if pong.draining {
                 upstream.drain();
@@ -235,7 +238,7 @@ fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Fra
         }
         Frame::Ping(_) => upstream.send(&Frame::Pong(rpc::Pong::default())),
         Frame::Refuse(refuse) => {
-            tracing::error!(worker = %upstream.address, reason = %telemetry::error(&refuse.reason), "the worker turned this gateway away");
+            tracing::error!(worker = %upstream.address, reason = %telemetry::error(&refuse.reason), "the worker refused this gateway");
         }
         Frame::Hello(_)
         | Frame::Challenge(_)
@@ -250,6 +253,7 @@ fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Fra
 fn receive_reply<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, reply: Reply<'_>) {
     upstream.set_load(reply.load);
     upstream.set_faulty(reply.faulty);
+    upstream.set_outdated(reply.outdated);
     let now = Instant::now();
     let component = relay.calls.borrow().component(reply.id).unwrap_or_default();
     let taken = relay.calls.borrow_mut().take_sent(reply.id, upstream, now);
@@ -263,9 +267,46 @@ fn receive_reply<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, repl
     if matches!(reply.data, [b'{', .., b'}']) {
         upstream.succeeded();
     } else {
-        upstream.failed("its answer is no JSON object");
+        upstream.failed("its answer is not a JSON object");
+    }
+    let (call, is_open) = (reply.id, reply.open);
+    if is_open {
+        upstream.call_opened();
+        relay.open.borrow_mut().insert(call, Rc::clone(upstream));
     }
     relay.handler.complete(origin, &RelayResult::Reply(reply));
+    if is_open && !relay.handler.takes_pushes(call) {
+        relay.cancel_open(call);
+    }
+}
+
+/// Handles what follows the answer of a call.
+fn receive_push<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, push: &Push<'_>) {
+    let is_open = relay.open.borrow().get(&push.id).is_some_and(|other| Rc::ptr_eq(other, upstream));
+    if !is_open {
+        return;
+    }
+    if !push.data.is_empty() {
+        relay.handler.pushed(push.id, push.data);
+    }
+    if push.last {
+        relay.open.borrow_mut().remove(&push.id);
+        upstream.call_ended();
+        relay.handler.pushes_ended(push.id, false);
+    }
+}
+
+/// Ends what follows the answers of a worker that is lost.
+fn lose_open<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>) {
+    let lost: Vec<u64> = {
+        let open = relay.open.borrow();
+        open.iter().filter(|(_, other)| Rc::ptr_eq(other, upstream)).map(|(call, _)| *call).collect()
+    };
+    for call in lost {
+        relay.open.borrow_mut().remove(&call);
+        upstream.call_ended();
+        relay.handler.pushes_ended(call, true);
+    }
 }
 
 /// Handles a call that a worker hands back.

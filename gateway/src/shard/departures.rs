@@ -120,7 +120,7 @@ impl Hub {
     /// Disconnects all clients at a stop, this many per second, and tells each one when to reconnect elsewhere.
     ///
     /// A client continues to work until it is disconnected. Then the page's script leaves by itself, between two calls.
-    /// The connection of a client that stays is closed as soon as it has no running call. Returns when all clients were
+    /// The connection of a client that stays is closed as soon as it has no running call, and none of which more is to come. Returns when all clients were
     /// told.
     pub async fn drain(&self, per_second: f64) {
         let (started, all) = (Instant::now(), self.all());
@@ -169,7 +169,7 @@ impl Hub {
 
     /// Closes a draining connection that has no running call.
     pub fn close_if_drained(&self, connection: &Rc<Connection>) {
-        if !connection.component_queues.borrow().is_empty() {
+        if !connection.component_queues.borrow().is_empty() || self.open_calls.count(connection) > 0 {
             return;
         }
         if connection.phase() == Phase::Draining {

@@ -12,6 +12,7 @@ use slab::Slab;
 
 use super::delivery::{Clock, Delivery, Filter};
 use super::history::{History, HistoryLimits};
+use super::pushes::OpenCalls;
 use super::subscription_index::{Insertion, SubscriptionIndex, filter_bytes};
 use crate::connection::Connection;
 use crate::connection::account::HeldKind;
@@ -76,6 +77,8 @@ pub struct Hub {
     indexes: RefCell<HashMap<Rc<str>, SubscriptionIndex>>,
     dirty: RefCell<Vec<Rc<Connection>>>,
     history: RefCell<History>,
+    /// Calls whose client gets more.
+    pub open_calls: OpenCalls,
     clock: Clock,
     pub(super) second: Cell<u32>,
     pub(super) ping_seconds: u32,
@@ -87,6 +90,7 @@ impl Hub {
     pub fn new(clock: Clock, limits: HistoryLimits, ping_seconds: u32, metrics: Rc<ShardMetrics>) -> Self {
         Self {
             history: RefCell::new(History::new(limits)),
+            open_calls: OpenCalls::default(),
             connections: RefCell::default(),
             indexes: RefCell::default(),
             dirty: RefCell::default(),

@@ -6,6 +6,7 @@
 //! * [`state`]: the state of a shard
 //! * [`call`]: the origin of a call; [`completion`]: the steps that complete every call
 //! * [`hub`]: the shard's connections; [`departures`]: their end; [`subscription_index`]: the subscriptions to an event
+//! * [`pushes`]: calls whose client gets more after the answer
 //! * [`delivery`]: a broadcast; [`history`]: the most recent ones
 
 pub mod call;
@@ -15,6 +16,7 @@ pub mod delivery;
 pub mod departures;
 pub mod history;
 pub mod hub;
+pub mod pushes;
 pub mod state;
 pub mod subscription_index;
 

@@ -29,7 +29,7 @@ use crate::http::idle::IdleConnections;
 use crate::http::pace::HandshakePace;
 use crate::http::pages::Pages;
 use crate::metrics::{Metrics, ShardMetrics};
-use crate::protocol::Release;
+use crate::protocol::{self, Release};
 use crate::quota::{Quota, Ticket};
 use crate::relay::discovery::Workers;
 use crate::relay::{CallHandler, CallRequest, Relay, RelayObserver, RelayResult, RelaySettings};
@@ -164,6 +164,31 @@ impl CallHandler<CallOrigin> for Completions {
     fn complete(&self, origin: CallOrigin, result: &RelayResult<'_>) {
         if let Some(shard) = self.shard.upgrade() {
             (self.complete)(&shard, origin, result);
+        }
+    }
+
+    fn takes_pushes(&self, call: u64) -> bool {
+        self.shard.upgrade().is_some_and(|shard| shard.hub.open_calls.get(call).is_some())
+    }
+
+    fn pushed(&self, call: u64, data: &[u8]) {
+        if let Some(shard) = self.shard.upgrade()
+            && let Some((connection, component)) = shard.hub.open_calls.get(call)
+        {
+            let frame = protocol::push(data);
+            let fits = frame.len() <= shard.settings.outbox_bytes_max;
+            shard.hub.push(&connection, if fits { frame } else { protocol::lost_push(&component) });
+        }
+    }
+
+    fn pushes_ended(&self, call: u64, lost: bool) {
+        if let Some(shard) = self.shard.upgrade()
+            && let Some((connection, component)) = shard.hub.open_calls.remove(call)
+        {
+            if lost {
+                shard.hub.push(&connection, protocol::lost_push(&component));
+            }
+            shard.hub.close_if_drained(&connection);
         }
     }
 

@@ -178,7 +178,7 @@ mod tests {
     fn call(payload: &[u8]) -> Frame<'_> {
         let client =
             Client { id: "c", ip: "127.0.0.1", transport: Transport::Ws, headers: b"cookie: a=b\n", cookies: b"" };
-        Frame::Call(Call { id: 7, budget_ms: 28_000, client, kind: CallKind::Call, cause: None, payload })
+        Frame::Call(Call { id: 7, budget_ms: 28_000, client, kind: CallKind::Call, cause: None, pushes: true, payload })
     }
 
     async fn read_all(bytes: &[u8], chunk: usize, max: usize) -> Result<Vec<String>, CodecError> {
@@ -209,7 +209,9 @@ mod tests {
             component: None,
             load: 3,
             faulty: false,
+            outdated: false,
             release: None,
+            open: true,
         });
         let frames = [call(b"{}"), reply, Frame::Pong(Pong { load: 1, draining: true, ..Pong::default() })];
         let mut bytes = Vec::new();
@@ -237,7 +239,10 @@ mod tests {
         bytes.extend_from_slice(&body);
         encode(&Frame::Unknown(99), &mut bytes).unwrap();
         let seen = read_all(&bytes, 5, 1000).await.unwrap();
-        assert_eq!(seen, ["Pong(Pong { load: 2, draining: false, faulty: false, release: None })", "Unknown(99)"]);
+        assert_eq!(
+            seen,
+            ["Pong(Pong { load: 2, draining: false, faulty: false, outdated: false, release: None })", "Unknown(99)"]
+        );
     }
 
     #[tokio::test]

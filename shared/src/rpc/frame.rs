@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::messages::{Call, CallId, Challenge, Empty, Hello, Pong, Proof, Refuse, Reply};
+use super::messages::{Call, CallId, Challenge, Empty, Hello, Pong, Proof, Push, Refuse, Reply};
 
 /// Bytes that a frame may add to its payload: names, headers and the text of an error fit well within.
 pub const FRAME_OVERHEAD_MAX: usize = 256 * 1024;
@@ -34,6 +34,8 @@ pub enum Frame<'a> {
     Challenge(Challenge),
     /// To the worker: the proof.
     Proof(Proof),
+    /// To the gateway: more for the client of a call that was answered.
+    Push(Push<'a>),
     /// From a newer release: to be ignored.
     Unknown(u8),
 }
@@ -50,6 +52,7 @@ pub(super) mod tag {
     pub(in crate::rpc) const REFUSE: u8 = 8;
     pub(in crate::rpc) const CHALLENGE: u8 = 9;
     pub(in crate::rpc) const PROOF: u8 = 10;
+    pub(in crate::rpc) const PUSH: u8 = 11;
 }
 
 impl Serialize for Frame<'_> {
@@ -65,6 +68,7 @@ impl Serialize for Frame<'_> {
             Self::Refuse(body) => (tag::REFUSE, body).serialize(serializer),
             Self::Challenge(body) => (tag::CHALLENGE, body).serialize(serializer),
             Self::Proof(body) => (tag::PROOF, body).serialize(serializer),
+            Self::Push(body) => (tag::PUSH, body).serialize(serializer),
             Self::Unknown(tag) => (tag, Empty {}).serialize(serializer),
         }
     }
@@ -101,6 +105,7 @@ impl<'de: 'a, 'a> Visitor<'de> for FrameVisitor<'a> {
             tag::REFUSE => Frame::Refuse(body(&mut seq)?),
             tag::CHALLENGE => Frame::Challenge(body(&mut seq)?),
             tag::PROOF => Frame::Proof(body(&mut seq)?),
+            tag::PUSH => Frame::Push(body(&mut seq)?),
             other => {
                 body::<IgnoredAny, A>(&mut seq)?;
                 Frame::Unknown(other)

@@ -5,6 +5,15 @@ pub use serde_bytes::ByteBuf as Bytes;
 
 use super::version::VersionRange;
 
+/// Fields that are rarely set take no bytes when they are not.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// The [`backend`](Hello::backend) of a worker that runs the demo's components instead of an application's.
+pub const DEMO_BACKEND: &str = "demo";
+
 /// The first frame of a gateway, and a worker's when it takes calls.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Hello {
@@ -30,6 +39,10 @@ pub struct Hello {
     /// The worker's backend cannot run calls now; its log and its `/ready` give the reason.
     #[serde(default)]
     pub faulty: bool,
+    /// The application's newest code does not start, so that older code runs calls; the worker's log and its `/ready`
+    /// give the reason.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outdated: bool,
     /// Longest frame that this side takes, in bytes; older releases do not tell it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame_bytes_max: Option<u32>,
@@ -146,6 +159,9 @@ pub struct Call<'a> {
     /// The push that this call reacts to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+    /// The client can be sent more after the answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pushes: bool,
     /// The client's `data` object, as it came.
     #[serde(borrow, with = "serde_bytes")]
     pub payload: &'a [u8],
@@ -169,6 +185,8 @@ pub enum Outcome {
     Exception,
     /// The backend failed.
     ServerError,
+    /// The call ran until its deadline and was ended.
+    Timeout,
     /// No such component.
     UnknownComponent,
     /// From a newer worker.
@@ -187,6 +205,7 @@ impl Outcome {
             Self::SecurityError => "security_error",
             Self::Exception => "exception",
             Self::ServerError => "server_error",
+            Self::Timeout => "timeout",
             Self::UnknownComponent => "unknown_component",
             Self::Other => "other",
         }
@@ -259,9 +278,28 @@ pub struct Reply<'a> {
     /// Its backend cannot run calls now.
     #[serde(default)]
     pub faulty: bool,
+    /// As in the hello.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outdated: bool,
     /// The release of the worker's components, where the message names another one.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub release: Option<&'a str>,
+    /// Pushes follow, for as long as the client is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
+}
+
+/// Something for the client of a call after its answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Push<'a> {
+    /// The call's id.
+    pub id: u64,
+    /// The data of a `diffyne.push`, a JSON object; empty if there is nothing more to say.
+    #[serde(borrow, with = "serde_bytes")]
+    pub data: &'a [u8],
+    /// Nothing follows.
+    #[serde(default)]
+    pub last: bool,
 }
 
 impl<'a> Reply<'a> {
@@ -279,7 +317,9 @@ impl<'a> Reply<'a> {
             component: None,
             load: 0,
             faulty: false,
+            outdated: false,
             release: None,
+            open: false,
         }
     }
 }
@@ -295,6 +335,9 @@ pub struct Pong {
     /// The worker's backend cannot run calls now; its log and its `/ready` give the reason.
     #[serde(default)]
     pub faulty: bool,
+    /// As in the hello.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outdated: bool,
     /// The release of the worker's components: an application in PHP may be replaced while its worker runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,

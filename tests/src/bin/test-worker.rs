@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use diffyne_tests::{field_components, gallery, protected_components, recorded, stage};
-use diffyne_worker::component::{CallError, Definition, Registry};
+use diffyne_worker::component::{Async, CallError, Definition, Registry};
 use diffyne_worker::{cli, demo};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -45,6 +45,38 @@ struct Listener {
 #[derive(Default, Serialize, Deserialize)]
 struct Page {
     html: String,
+}
+
+/// Loads a value that takes its time, and has a list.
+#[derive(Default, Serialize, Deserialize)]
+struct Later {
+    value: Async<String>,
+    other: Async<String>,
+    clicks: i64,
+}
+
+/// Notes that a value was given up.
+struct NoteDrop(String);
+
+impl Drop for NoteDrop {
+    fn drop(&mut self) {
+        // The test sees what is missing.
+        let _ = note(&format!("end {}", self.0));
+    }
+}
+
+/// The example of the protocol's page.
+#[derive(Default, Serialize, Deserialize)]
+struct Orders {
+    orders: Async<Vec<String>>,
+}
+
+/// A value that comes when the test releases it.
+async fn held_value(name: String) -> Result<String, CallError> {
+    note(&format!("begin {name}"))?;
+    let _end = NoteDrop(name.clone());
+    wait_for_release(&name).await?;
+    if name == "fails" { Err(CallError::Exception("a secret".to_owned())) } else { Ok(name) }
 }
 
 /// One line a run, in the file that the test names: what ran, even when its answer was lost.
@@ -98,6 +130,38 @@ fn register(registry: &mut Registry) {
             .listen("message-sent", "hear")
             .may_hear(|context, _event, fields| {
                 context.client.cookie("session") == Some("ada") && fields.get("room") == Some(&json!(7))
+            }),
+    );
+    registry.add(
+        Definition::<Orders>::new("App\\Diffyne\\Orders")
+            .template("<main><p>{{ orders.value | join(', ') if orders.value else 'Loading' }}</p><ol diff:stream=\"log\"></ol></main>")
+            .stream("log", "<li>{{ item }}</li>")
+            .method("load", [], |_orders, context, ()| {
+                context.assign_async("orders", async { Ok(vec!["No. 7".to_owned()]) });
+            })
+            .method("note", ["text"], |_orders, context, (text,): (String,)| {
+                context.stream("log").append(7, &text).delete(3).keep_last(50);
+            }),
+    );
+    registry.add(
+        Definition::<Later>::new("App\\Tests\\Later")
+            .template(
+                "<section><p>{% if value.loading %}loading{% elif value.failed %}{{ value.failed }}{% else %}{{ value.value }}{% endif %}</p>\
+                 <b>{{ clicks }}</b><ul diff:stream=\"items\"></ul></section>",
+            )
+            .stream("items", "<li>{{ item }}</li>")
+            .locked(["value"])
+            .method("load", ["name"], |_later, context, (name,): (String,)| {
+                context.assign_async("value", held_value(name));
+            })
+            .method("both", [], |_later, context, ()| {
+                context.assign_async("value", held_value("first".to_owned()));
+                context.assign_async("other", held_value("second".to_owned()));
+            })
+            .method("click", [], |later, _context, ()| later.clicks += 1)
+            .method("change", ["key"], |later, context, (key,): (String,)| {
+                later.clicks += 1;
+                context.stream("items").append(&key, &key).prepend(0, &"zero").insert(1, 1, &"one").delete("x").keep_last(9);
             }),
     );
     registry.add(

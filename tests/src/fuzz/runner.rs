@@ -20,7 +20,7 @@ use diffyne_worker::backend::Backend;
 use diffyne_worker::backend::upstream::UpstreamBackend;
 use diffyne_worker::backend::upstream::endpoint::read_response;
 use diffyne_worker::call::Job;
-use diffyne_worker::component::engine::Engine;
+use diffyne_worker::component::engine::{Engine, PushSlots};
 use diffyne_worker::component::{ClientInfo, Registry};
 use diffyne_worker::vdom::{Node, Patch, diff, parse, parse_as_browser, parse_plain};
 use serde::de::IgnoredAny;
@@ -57,7 +57,15 @@ fn engine() -> anyhow::Result<Engine> {
     let mut registry = Registry::default();
     crate::recorded::register(&mut registry);
     let signer = arc_swap::ArcSwap::from_pointee(signer(VerifyState::None)?);
-    Ok(Engine { registry, signer, app: Arc::new(()), debug: true, uploads: None, release: None })
+    Ok(Engine {
+        registry,
+        signer,
+        app: Arc::new(()),
+        debug: true,
+        uploads: None,
+        release: None,
+        push_slots: PushSlots::default(),
+    })
 }
 
 fn client() -> ClientInfo {
@@ -114,6 +122,7 @@ impl Runner {
         *self.input.lock().unwrap_or_else(PoisonError::into_inner) = input.to_vec();
         let payload = br#"{"componentId":"a","componentClass":"A","method":"m","params":[],"state":{"a":1}}"#;
         let job = Job {
+            pushes: false,
             kind: CallKind::Call,
             request_id: "r".to_owned(),
             client: client(),
@@ -232,8 +241,8 @@ fn feed_settings(input: &[u8]) {
         }
     }
     let Ok(file) = file_with(input) else { return };
-    let toml = Files { toml: Some(file.path().to_owned()), env_file: None };
-    let env = Files { toml: None, env_file: Some(file.path().to_owned()) };
+    let toml = Files { toml: Some(file.path().to_owned()), env_files: Vec::new() };
+    let env = Files { toml: None, env_files: vec![file.path().to_owned()] };
     for files in [toml, env] {
         let _ = Layers::read(&worker::specs(), &files, &HashMap::new(), &HashMap::new())
             .map(|layers| WorkerSettings::read(&layers, MissingKey::Random));

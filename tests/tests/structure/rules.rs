@@ -80,7 +80,7 @@ pub const LAYERS: [(&str, Layers); 1] = [(
             "http::response",
         ],
         &["shard::delivery", "shard::history", "shard::subscription_index"],
-        &["shard::call", "shard::command", "shard::departures", "shard::hub"],
+        &["shard::call", "shard::command", "shard::departures", "shard::hub", "shard::pushes"],
         &["shard::state"],
         &["shard::completion", "connection", "http"],
         &["shard!"],

@@ -131,6 +131,7 @@ mod tests {
              host: other\nx-forwarded-host: evil.test\nx-forwarded-for: 6.6.6.6\nforwarded: for=6.6.6.6\ncookie: a=1; a=2\n";
         let client = ClientInfo { headers: headers.to_owned(), id: "7".to_owned(), ..ClientInfo::default() };
         let job = Job {
+            pushes: false,
             kind: CallKind::Call,
             client,
             cause: None,

@@ -2,28 +2,36 @@
 
 use std::sync::Arc;
 
+use diffyne_shared::rpc::DEMO_BACKEND;
 use prometheus::Registry;
 
 use super::Backend;
 use super::verification::locked_feature;
 use crate::call::{BoxFuture, CallResult, Job};
 use crate::component::engine::Engine;
+use crate::component::follow_up;
 
 /// The backend over a component engine.
 pub struct NativeBackend {
     engine: Arc<Engine>,
+    name: &'static str,
 }
 
 impl NativeBackend {
     /// Runs calls on this engine.
     pub fn new(engine: Arc<Engine>) -> Self {
-        Self { engine }
+        Self { engine, name: "native" }
+    }
+
+    /// Runs calls of the demo's components, and says so to gateways and operators.
+    pub fn demo(engine: Arc<Engine>) -> Self {
+        Self { engine, name: DEMO_BACKEND }
     }
 }
 
 impl Backend for NativeBackend {
     fn name(&self) -> &'static str {
-        "native"
+        self.name
     }
 
     fn features(&self) -> Vec<String> {
@@ -41,6 +49,6 @@ impl Backend for NativeBackend {
     }
 
     fn run(&self, job: Job) -> BoxFuture<'_, CallResult> {
-        Box::pin(async move { self.engine.run(job.kind, job.client, &job.payload).await })
+        Box::pin(async move { follow_up::run(&self.engine, job).await })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::call::message::page_release;
+use crate::call::page_script::page_release;
 use crate::call::{CallResult, Job};
 
 /// What becomes of a call's result once it has run, by the release of its page.

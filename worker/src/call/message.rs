@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::deep_json::{self, DEPTH_MAX, DeepJsonError};
 use super::error::CallError;
+use super::page_script::{Accepted, release_in};
 use super::page_values;
 
 /// The `data` of a call, an update or a lazy mount.
@@ -55,6 +56,9 @@ pub(crate) struct CallMessage<'a> {
     /// The release of the page.
     #[serde(borrow, default)]
     release: Option<&'a RawValue>,
+    /// What the page's script can do.
+    #[serde(borrow, default)]
+    accepts: Option<&'a RawValue>,
 }
 
 /// The same, with the values that may nest deeply unread.
@@ -91,6 +95,9 @@ struct DeepMessage<'a> {
     moves: Option<&'a RawValue>,
     #[serde(borrow, default)]
     release: Option<&'a RawValue>,
+    /// What the page's script can do.
+    #[serde(borrow, default)]
+    accepts: Option<&'a RawValue>,
 }
 
 impl<'a> DeepMessage<'a> {
@@ -113,30 +120,9 @@ impl<'a> DeepMessage<'a> {
             exact: value(self.exact)?,
             moves: value(self.moves)?,
             release: self.release,
+            accepts: self.accepts,
         })
     }
-}
-
-/// The release of the page's components as the page tells it: empty if it does not know it, `None` if its script has no
-/// use for another one.
-pub(crate) fn page_release(payload: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Message<'a> {
-        #[serde(borrow, default)]
-        release: Option<&'a RawValue>,
-    }
-    let message: Message<'_> = serde_json::from_slice(payload).ok()?;
-    release_in(message.release?).map(Cow::into_owned)
-}
-
-fn release_in(raw: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct PageRelease<'a> {
-        #[serde(borrow, default)]
-        components: MessageField<'a>,
-    }
-    let release: PageRelease<'_> = serde_json::from_str(raw.get()).ok()?;
-    Some(release.components.0.unwrap_or_default())
 }
 
 pub(crate) fn invalid() -> CallError {
@@ -206,7 +192,12 @@ impl<'a> CallMessage<'a> {
         Ok(())
     }
 
-    /// The release of the page, see [`page_release`].
+    /// What the page's script can do beyond patches.
+    pub(crate) fn accepts(&self) -> Accepted {
+        self.accepts.map(Accepted::read).unwrap_or_default()
+    }
+
+    /// The release of the page, see [`page_release`](super::page_script::page_release).
     pub(crate) fn release(&self) -> Option<Cow<'_, str>> {
         release_in(self.release?)
     }

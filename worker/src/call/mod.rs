@@ -2,6 +2,7 @@
 //!
 //! * `client`: who calls
 //! * `message`: the client's message, read and verified; `deep_json`: where it nests deeply
+//! * `page_script`: what the script of a page says of itself
 //! * `page_values`: what a page cannot return as it got it
 //! * `error`: how a call can fail
 //! * `cookies`, `redirect`: cookies of a request, addresses that pages may be sent to
@@ -11,13 +12,17 @@ pub(crate) mod cookies;
 pub(crate) mod deep_json;
 pub(crate) mod error;
 pub(crate) mod message;
+pub(crate) mod page_script;
 pub(crate) mod page_values;
 pub(crate) mod redirect;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use diffyne_shared::rpc::{CallKind, Cause, Outcome, SessionChange, Transport};
+
+use futures_util::stream::BoxStream;
 
 pub use client::ClientInfo;
 pub use diffyne_shared::BoxFuture;
@@ -36,6 +41,8 @@ pub struct Job {
     pub payload: Vec<u8>,
     /// The gateway waits for the result until then.
     pub deadline: Instant,
+    /// The client can be sent more after the answer.
+    pub pushes: bool,
     /// The request's id in the logs of the worker and of the application.
     pub request_id: String,
 }
@@ -74,6 +81,17 @@ pub struct CallResult {
     pub session: SessionChange,
     /// The release of the components, where the page names another one.
     pub release: Option<Arc<str>>,
+    /// What follows the answer.
+    pub follow_up: Option<FollowUp>,
+}
+
+/// What follows an answer: the data of messages to the page.
+pub struct FollowUp(pub BoxStream<'static, Vec<u8>>);
+
+impl fmt::Debug for FollowUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FollowUp")
+    }
 }
 
 impl CallResult {
@@ -102,6 +120,7 @@ impl Default for CallResult {
             set_cookie: Vec::new(),
             session: SessionChange::Same,
             release: None,
+            follow_up: None,
         }
     }
 }

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::async_value::PendingValues;
+use super::streams::{Stream, StreamChanges};
 use super::validation::{self, Rules};
+use crate::call::page_script::Accepted;
 use crate::call::{CallError, ClientInfo};
 use crate::upload::{TemporaryFile, UploadStore};
 
@@ -51,6 +54,10 @@ pub struct Context {
     pub(super) set_cookie: Vec<String>,
     pub(super) rules: Arc<Rules>,
     pub(super) uploads: Option<Arc<UploadStore>>,
+    pub(super) streams: StreamChanges,
+    pub(super) pending: PendingValues,
+    /// What the client's script can do.
+    pub(super) accepts: Accepted,
     app: App,
 }
 
@@ -67,6 +74,9 @@ impl Context {
             set_cookie: Vec::new(),
             rules: Arc::default(),
             uploads: None,
+            streams: StreamChanges::default(),
+            pending: PendingValues::default(),
+            accepts: Accepted::default(),
             app,
         }
     }
@@ -90,6 +100,25 @@ impl Context {
         work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, CallError> {
         tokio::task::spawn_blocking(work).await.map_err(CallError::exception)?
+    }
+
+    /// A stream of the component, to change it: a list whose items are on the page alone.
+    pub fn stream<'a>(&'a mut self, name: &'a str) -> Stream<'a> {
+        self.streams.stream(name)
+    }
+
+    /// Gives a property of the type [`Async`](super::Async) its value later: the answer has a placeholder, and the page
+    /// gets the value when the future has made it.
+    ///
+    /// A call over AJAX, the first rendering of a page, and a script that takes no pushes wait for the value instead. The
+    /// future is dropped when the client leaves, and fails when the time of the call is over. A call assigns 16 values at
+    /// most.
+    pub fn assign_async<T: Serialize>(
+        &mut self,
+        property: &str,
+        future: impl Future<Output = Result<T, CallError>> + Send + 'static,
+    ) {
+        self.pending.add(property, future);
     }
 
     /// Sends an event to all listening components: on the page, and in the whole cluster if it is a broadcast event.

@@ -13,6 +13,7 @@ use super::hook::{Hook, IntoHtml, IntoResult};
 use super::params::FromParams;
 use super::properties::{Properties, QueryProperty};
 use super::property_type::property_types;
+use super::streams::StreamViews;
 use super::validation::Rules;
 use super::view::{Computed, View};
 use crate::call::{BoxFuture, CallError};
@@ -42,6 +43,7 @@ pub struct Definition<T> {
     pub(super) dehydrate: Option<Hook<T, ()>>,
     pub(super) computed: Vec<Computed<T>>,
     pub(super) view: View<T>,
+    pub(super) streams: StreamViews,
 }
 
 impl<T> Definition<T>
@@ -75,6 +77,7 @@ where
             dehydrate: None,
             computed: Vec::new(),
             view: View::Empty,
+            streams: StreamViews::default(),
         }
     }
 
@@ -94,6 +97,18 @@ where
     #[must_use]
     pub fn render<R: IntoHtml>(mut self, render: impl Fn(&T) -> R + Send + Sync + 'static) -> Self {
         self.view = View::Function(Box::new(move |component| render(component).into_html()));
+        self
+    }
+
+    /// Adds a stream: a list whose items are on the page alone. The template renders one item, as one element; its
+    /// variables are `item` and `key`. The view shows the stream in an empty element, `<ul diff:stream="posts"></ul>`,
+    /// which [`Context::stream`] fills.
+    ///
+    /// # Panics
+    /// When the template does not compile.
+    #[must_use]
+    pub fn stream(mut self, name: &'static str, template: &'static str) -> Self {
+        self.streams.add(&self.class, name, template);
         self
     }
 

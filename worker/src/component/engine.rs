@@ -2,23 +2,27 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use diffyne_shared::rpc::{CallKind, Outcome};
-use diffyne_shared::signing::{PARAMS_LOCK, Signer, fingerprint};
+use diffyne_shared::signing::{PARAMS_LOCK, SignatureParts, Signer, fingerprint};
 use diffyne_shared::telemetry::{self, LogThrottle};
 use futures_util::FutureExt as _;
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 
+use super::async_value::{self, HandedValue, MadeValue, OpenCall, made_of};
 use super::context::{App, ComponentEvent, Context};
 use super::lifecycle::{Action, Component, Transition};
 use super::response::{CallResponse, ComponentUpdate};
-use super::{Registry, grant, locked_state};
+use super::streams::RenderedChange;
+use super::{Registry, grant, locked_state, streams};
 use crate::call::message::{CallMessage, LockCoverage, LockedProperties, VerifiedCall, invalid, object};
 use crate::call::page_values;
 use crate::call::{BroadcastEvent, CallError, CallResult, ClientInfo, redirect};
 use crate::upload::UploadStore;
-use crate::vdom::{Moves, diff_page, parse};
+use crate::vdom::{Difference, Moves, Node, Patch, Path, SLOT, STREAM, diff_streams, parse};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -41,6 +45,27 @@ pub struct Engine {
     pub uploads: Option<Arc<UploadStore>>,
     /// The name of this release (`DIFFYNE_RELEASE`); `None`: the hash of the components.
     pub release: Option<Arc<str>>,
+    /// Room for calls whose values come after their answer.
+    pub push_slots: PushSlots,
+}
+
+/// Room for calls whose values come after their answer.
+#[derive(Debug)]
+pub struct PushSlots(Arc<Semaphore>);
+
+impl Default for PushSlots {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(async_value::OPEN_CALLS_MAX)))
+    }
+}
+
+/// A call for the engine.
+pub(super) struct Request<'a> {
+    pub(super) kind: CallKind,
+    pub(super) client: ClientInfo,
+    pub(super) payload: &'a [u8],
+    /// Values may come after the answer, until then; `None`: the client cannot be sent more.
+    pub(super) until: Option<Instant>,
 }
 
 /// A component that was mounted on a new page.
@@ -70,9 +95,14 @@ struct CallLabels {
 impl Engine {
     /// Runs one call to its end; does not panic, whatever the component does.
     pub async fn run(&self, kind: CallKind, client: ClientInfo, payload: &[u8]) -> CallResult {
+        let mut open = None;
+        self.run_call(Request { kind, client, payload, until: None }, &mut open).await
+    }
+
+    pub(super) async fn run_call(&self, request: Request<'_>, open: &mut Option<OpenCall>) -> CallResult {
         let mut labels = CallLabels::default();
-        let transport = client.transport;
-        let work = AssertUnwindSafe(self.try_run(kind, client, payload, &mut labels)).catch_unwind();
+        let (kind, transport) = (request.kind, request.client.transport);
+        let work = AssertUnwindSafe(self.try_run(request, &mut labels, open)).catch_unwind();
         let result = match work.await {
             Ok(result) => result,
             Err(panic) => Err(CallError::Exception(format!("it panicked: {}", panic_text(&*panic)))),
@@ -98,10 +128,9 @@ impl Engine {
 
     async fn try_run(
         &self,
-        kind: CallKind,
-        client: ClientInfo,
-        payload: &[u8],
+        Request { kind, client, payload, until }: Request<'_>,
         labels: &mut CallLabels,
+        open: &mut Option<OpenCall>,
     ) -> Result<CallResult, CallError> {
         if kind == CallKind::Grant {
             labels.method = "grant".to_owned();
@@ -121,18 +150,62 @@ impl Engine {
             labels.method = method.into_owned();
         }
         if kind == CallKind::Mount {
-            return self.mount_lazy(&**component, &message, (&id, &coverage), client).await;
+            let mut context = self.context(id.clone().into_owned(), client);
+            self.accept(&mut context, &message, until);
+            return self.mount_lazy(&**component, &message, &coverage, context, until, open).await;
         }
         let state = locked_state::verified_state(&self.registry, &**component, &message, &coverage)?;
         let action = match kind {
+            CallKind::Call if member == async_value::METHOD => {
+                labels.method = "assign_async".to_owned();
+                self.handed_value(&**component, &id, &message)?
+            }
             CallKind::Call => Action::Call { method: &member, params: message.positional()? },
             _ => Action::Update { property: &member, value: &message.value },
         };
         let mut context = self.context(id.clone().into_owned(), client);
+        self.accept(&mut context, &message, until);
         let transition = component.call(&state, action, &mut context).await?;
         page_values::check_state(component.class(), &transition.state, message.is_exact())?;
+        let opened = until.and_then(|until| {
+            OpenCall::of(&mut context.pending, (class, &id), &context.client, &transition.state, until)
+        });
+        let pending = opened.as_ref().map_or(0, OpenCall::len);
         let moves = if message.counts_moves() { Moves::Reorder } else { Moves::ReorderUnspaced };
-        self.respond(&**component, &id, &transition, moves, context)
+        let result = self.respond(&**component, &id, &transition, moves, context, pending)?;
+        *open = opened;
+        Ok(result)
+    }
+
+    /// Notes what the client's script can do.
+    fn accept(&self, context: &mut Context, message: &CallMessage<'_>, until: Option<Instant>) {
+        context.accepts = message.accepts();
+        context.pending.slots = until.filter(|_| context.accepts.push).map(|_until| Arc::clone(&self.push_slots.0));
+    }
+
+    /// What a page hands over that came for an older state. The server's signature has to cover it: the package's over
+    /// the whole state, and the second one where the property is locked.
+    fn handed_value(
+        &self,
+        component: &dyn Component,
+        id: &str,
+        message: &CallMessage<'_>,
+    ) -> Result<Action<'static>, CallError> {
+        let HandedValue::Value { property, number, state, signature } = HandedValue::read(message)? else {
+            return Ok(Action::GiveUp);
+        };
+        let signer = self.signer.load();
+        let lock = || SignatureParts::of(&signature).lock;
+        let covers = |names: Vec<String>| names.contains(&property);
+        let is_locked = component.locked().contains(&property.as_str());
+        let is_covered = !is_locked
+            || lock().and_then(|lock| signer.locked_names(component.class(), id, &state, lock)).is_some_and(covers);
+        let made = state.get(&property).cloned().unwrap_or_default();
+        let state = Value::Object(state);
+        if !is_covered || !signer.covers(&state, id, &signature) || (!is_locked && component.is_protected(&property)) {
+            return Err(CallError::Security);
+        }
+        Ok(Action::Assign(MadeValue { property, number, made: made_of(made) }))
     }
 
     /// The release of all components.
@@ -150,28 +223,39 @@ impl Engine {
         *page == *self.class_release(class) || *page == *self.release()
     }
 
-    fn respond(
+    pub(super) fn respond(
         &self,
         component: &dyn Component,
         id: &str,
         transition: &Transition,
         moves: Moves,
         context: Context,
+        pending: usize,
     ) -> Result<CallResult, CallError> {
         if let Some(redirect) = &context.redirect {
             redirect::check(&redirect.url)?;
         }
         let trees = match (&transition.before, &transition.after) {
-            (Some(before), Some(after)) if before != after => Some((parse(before)?, parse(after)?)),
+            (Some(before), Some(after)) if before != after || !transition.streams.is_empty() => {
+                let mut after = parse(after)?;
+                // Those that a patch makes come with their items.
+                streams::fill(&mut after, STREAM, &|name| streams::items(&transition.streams, name))?;
+                Some((parse(before)?, after))
+            }
             _ => None,
         };
-        let patches = trees.as_ref().map(|(before, after)| diff_page(before, after, moves)).unwrap_or_default();
+        let Difference { mut patches, streams: kept } =
+            trees.as_ref().map(|(before, after)| diff_streams(before, after, moves)).unwrap_or_default();
+        let knows_streams = context.accepts.streams;
+        let inserts = if knows_streams { Vec::new() } else { inserts(&transition.streams, &kept)? };
+        patches.extend(inserts.iter().map(|(path, item)| Patch::Create(path.clone(), item)));
         let update = || ComponentUpdate {
             id,
             patches: &patches,
             state: &transition.state,
             fingerprint: fingerprint(&transition.state),
             signature: self.sign(component, id, &transition.state),
+            streams: if knows_streams { &transition.streams } else { &[] },
             errors: &context.errors,
             query: &transition.query,
         };
@@ -180,6 +264,7 @@ impl Engine {
             update: if context.redirect.is_none() { Some(update()) } else { None },
             events: &context.events,
             browser_events: &context.browser_events,
+            pending,
             redirect: context.redirect.as_ref(),
         };
         Ok(CallResult {
@@ -203,8 +288,10 @@ impl Engine {
         &self,
         component: &dyn Component,
         message: &CallMessage<'_>,
-        (id, coverage): (&str, &LockCoverage),
-        client: ClientInfo,
+        coverage: &LockCoverage,
+        mut context: Context,
+        until: Option<Instant>,
+        open: &mut Option<OpenCall>,
     ) -> Result<CallResult, CallError> {
         if component.placeholder().is_none() {
             return Err(CallError::NotLazy(component.class().to_owned()));
@@ -216,11 +303,14 @@ impl Engine {
         params.remove(PARAMS_LOCK);
         params.retain(|name, _| !component.is_protected(name) || coverage.names().contains(name));
         let query = object(&message.query_params).unwrap_or_default().into_owned();
-        let mut context = self.context(id.to_owned(), client);
         context.params = params;
-        let mounted = self.mount_component(component, id, &query, &mut context).await?;
+        let id = context.component_id.clone();
+        let mounted = self.mount_component(component, &id, &query, &mut context, &[]).await?;
         page_values::check_state(component.class(), &mounted.state, message.is_exact())?;
-        let response = json!({
+        *open = until.and_then(|until| {
+            OpenCall::of(&mut context.pending, (component.class(), &id), &context.client, &mounted.state, until)
+        });
+        let mut response = json!({
             "success": true,
             "id": mounted.id,
             "html": mounted.html,
@@ -229,6 +319,9 @@ impl Engine {
             "signature": mounted.signature,
             "eventListeners": mounted.listeners,
         });
+        if let Some(open) = open {
+            response["async"] = open.len().into();
+        }
         Ok(CallResult {
             outcome: Outcome::Ok,
             status: 200,
@@ -245,12 +338,13 @@ impl Engine {
         params: Map<String, Value>,
         query: &Map<String, Value>,
         client: ClientInfo,
+        slots: &[(&str, &str)],
     ) -> Result<MountedComponent, CallError> {
         let component = self.registry.get(class).ok_or_else(|| CallError::UnknownComponent(class.to_owned()))?;
         let id = new_component_id();
         let mut context = self.context(id.clone(), client);
         context.params = params;
-        self.mount_component(&**component, &id, query, &mut context).await
+        self.mount_component(&**component, &id, query, &mut context, slots).await
     }
 
     /// The parameters of a lazy component for its page, signed where clients must not choose them.
@@ -261,9 +355,10 @@ impl Engine {
         params
     }
 
-    fn context(&self, id: String, client: ClientInfo) -> Context {
+    pub(super) fn context(&self, id: String, client: ClientInfo) -> Context {
         let mut context = Context::new(id, client, App::clone(&self.app));
         context.uploads.clone_from(&self.uploads);
+        context.pending.debug = self.debug;
         context
     }
 
@@ -273,20 +368,37 @@ impl Engine {
         id: &str,
         query: &Map<String, Value>,
         context: &mut Context,
+        slots: &[(&str, &str)],
     ) -> Result<MountedComponent, CallError> {
-        let Transition { state, after, .. } = component.mount(query, context).await?;
+        let Transition { state, after, streams, .. } = component.mount(query, context).await?;
         // A page's script is not known yet. One that keeps no integers is told at its first call.
         page_values::check_state(component.class(), &state, true)?;
+        let mut tree = parse(after.as_deref().unwrap_or_default())?;
+        streams::fill(&mut tree, STREAM, &|name| streams::items(&streams, name))?;
+        let slot = |name: &str| slots.iter().find(|(slot, _)| *slot == name).map(|(_, html)| parse(html));
+        streams::fill(&mut tree, SLOT, &|name| Ok(slot(name).transpose()?.into_iter().collect()))?;
         Ok(MountedComponent {
             id: id.to_owned(),
             class: component.class().to_owned(),
-            html: parse(after.as_deref().unwrap_or_default())?.to_html(),
+            html: tree.to_html(),
             fingerprint: fingerprint(&state),
             signature: self.sign(component, id, &state),
             listeners: serde_json::to_value(component.listeners())?,
             state,
         })
     }
+}
+
+/// The inserts of streams as patches, for the elements of this page that hold them.
+fn inserts<'a>(changes: &'a [RenderedChange], kept: &[(&'a str, Path)]) -> Result<Vec<(Path, Node<'a>)>, CallError> {
+    let mut inserts = Vec::new();
+    for (stream, container) in kept {
+        for insert in streams::inserts(changes, stream) {
+            let (index, item) = insert?;
+            inserts.push((container.iter().copied().chain([index]).collect(), item));
+        }
+    }
+    Ok(inserts)
 }
 
 /// The events that may go to the whole cluster.
@@ -300,7 +412,7 @@ fn broadcasts(events: &[ComponentEvent]) -> Result<Vec<BroadcastEvent>, CallErro
         .collect()
 }
 
-fn log(error: &CallError, class: &str, method: &str) {
+pub(super) fn log(error: &CallError, class: &str, method: &str) {
     error.warn_if_unsigned(class);
     if let CallError::Exception(text) | CallError::Unreturnable(text) = error
         && let Some(left_out) = LINES.allow()

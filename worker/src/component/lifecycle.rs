@@ -7,9 +7,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::async_value::MadeValue;
 use super::context::Context;
 use super::definition::Definition;
-use super::{state, validation};
+use super::streams::RenderedChange;
+use super::{async_value, state, validation};
 use crate::call::{BoxFuture, CallError};
 
 /// What a call does to a component.
@@ -29,6 +31,10 @@ pub enum Action<'a> {
         /// Its new value.
         value: &'a Value,
     },
+    /// Give a property the value that it waits for.
+    Assign(MadeValue),
+    /// Give up all values that properties wait for.
+    GiveUp,
 }
 
 /// A component's state after a call, and its view before and after.
@@ -42,6 +48,8 @@ pub struct Transition {
     pub after: Option<String>,
     /// The page's query string.
     pub query: BTreeMap<&'static str, Value>,
+    /// The changes of streams.
+    pub(super) streams: Vec<RenderedChange>,
 }
 
 /// A component class, whatever its state's type.
@@ -120,6 +128,14 @@ where
         old: &Map<String, Value>,
         context: &mut Context,
     ) -> Result<Transition, CallError> {
+        if context.redirect.is_some() {
+            context.pending.clear();
+        }
+        if !context.pending.is_empty() {
+            let mut values = validation::values(&component)?;
+            async_value::place(&mut values, &mut context.pending).await?;
+            component = from_values(values)?;
+        }
         if let Some(hook) = &self.dehydrate {
             hook.run(&mut component, context, ()).await?;
         }
@@ -128,8 +144,25 @@ where
         self.properties.hide(&mut state);
         let state = Value::Object(state);
         let query = self.properties.query_string(old, &state);
-        Ok(Transition { state, before, after, query })
+        let streams = self.streams.render(&mut context.streams)?;
+        Ok(Transition { state, before, after, query, streams })
     }
+}
+
+fn from_values<T: DeserializeOwned>(values: Map<String, Value>) -> Result<T, CallError> {
+    serde_json::from_value(Value::Object(values))
+        .map_err(|error| CallError::Property(format!("The value does not fit: {error}")))
+}
+
+/// Changes the properties of a component.
+fn change<T: Serialize + DeserializeOwned>(
+    component: &mut T,
+    work: impl FnOnce(&mut Map<String, Value>),
+) -> Result<(), CallError> {
+    let mut values = validation::values(component)?;
+    work(&mut values);
+    *component = from_values(values)?;
+    Ok(())
 }
 
 impl<T> Component for Definition<T>
@@ -143,6 +176,7 @@ where
     fn hash(&self, mut hasher: &mut dyn Hasher) {
         self.class.hash(&mut hasher);
         self.view.hash(hasher);
+        self.streams.sources().hash(&mut hasher);
         self.placeholder.hash(&mut hasher);
         self.listeners.hash(&mut hasher);
         let mut methods: Vec<_> = self.methods.keys().collect();
@@ -206,6 +240,10 @@ where
                     None => return Err(CallError::UnknownMethod(method.to_owned())),
                 },
                 Action::Update { property, value } => self.update(&mut component, context, property, value).await?,
+                Action::Assign(MadeValue { property, number, made }) => {
+                    change(&mut component, |values| async_value::settle(values, &property, number, made))?;
+                }
+                Action::GiveUp => change(&mut component, async_value::give_up)?,
             }
             self.finish(component, before, state, context).await
         })

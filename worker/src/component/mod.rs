@@ -42,11 +42,15 @@
 //! * `validation`: rules and their texts
 //! * `locked_state`: accepts the values of locked properties only where a signature covers them
 //! * `grant`: which events a user may hear
+//! * `async_value`, `follow_up`: values that come after the answer, and how they come
+//! * `streams`: lists whose items are on the page alone
 //! * `properties`, `state`, `view`, `hook`: parts of a definition
 
+mod async_value;
 mod context;
 mod definition;
 pub mod engine;
+pub(crate) mod follow_up;
 mod grant;
 mod hook;
 mod lifecycle;
@@ -56,6 +60,7 @@ mod properties;
 mod property_type;
 mod response;
 mod state;
+mod streams;
 mod validation;
 mod view;
 
@@ -65,11 +70,13 @@ use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 pub use crate::call::{BoxFuture, CallError, ClientInfo};
+pub use async_value::Async;
 pub use context::{App, Context};
 pub use definition::Definition;
 pub use hook::{IntoHtml, IntoResult};
 pub use lifecycle::Component;
 pub use params::{FromParam, FromParams};
+pub use streams::Stream;
 pub use validation::Rules;
 
 /// The components that a worker runs, by class.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::context::{ComponentEvent, Redirect};
+use super::streams::RenderedChange;
 use crate::vdom::Patch;
 
 /// The whole response.
@@ -19,6 +20,9 @@ pub(super) struct CallResponse<'a> {
     pub(super) events: &'a [ComponentEvent],
     #[serde(skip_serializing_if = "<[Value]>::is_empty", rename = "browserEvents")]
     pub(super) browser_events: &'a [Value],
+    /// The number of values that come later.
+    #[serde(rename = "async", skip_serializing_if = "is_zero")]
+    pub(super) pending: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) redirect: Option<&'a Redirect>,
 }
@@ -36,8 +40,15 @@ pub(super) struct ComponentUpdate<'a> {
     pub(super) fingerprint: String,
     #[serde(rename = "sig")]
     pub(super) signature: String,
+    #[serde(rename = "s", skip_serializing_if = "<[RenderedChange]>::is_empty")]
+    pub(super) streams: &'a [RenderedChange],
     #[serde(rename = "e", skip_serializing_if = "Map::is_empty")]
     pub(super) errors: &'a Map<String, Value>,
     #[serde(rename = "q", skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) query: &'a BTreeMap<&'static str, Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }

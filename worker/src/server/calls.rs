@@ -37,6 +37,7 @@ pub(super) fn job(call: &Call<'_>) -> Job {
         client,
         cause: call.cause.clone(),
         payload: call.payload.to_vec(),
+        pushes: call.pushes,
         deadline: Instant::now() + Duration::from_millis(call.budget_ms.into()),
     }
 }

@@ -11,7 +11,8 @@ use diffyne_shared::LocalBoxFuture;
 use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::handshake::AdmittedGateway;
 use diffyne_shared::rpc::{
-    self, Call, CallId, CallRef, CodecError, Frame, FrameReader, Outcome, OversizedFrame, Pong, Reply, ResponseEvent,
+    self, Call, CallId, CallRef, CodecError, Frame, FrameReader, Outcome, OversizedFrame, Pong, Push, Reply,
+    ResponseEvent,
 };
 use diffyne_shared::telemetry::{self, LogThrottle};
 use futures_util::StreamExt as _;
@@ -20,6 +21,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::calls::{self, CallEnd};
+use super::follow_ups::FollowUps;
 use super::handshake;
 use super::state::WorkerState;
 use crate::call::CallResult;
@@ -57,6 +59,8 @@ struct GatewayConnection {
     running: FuturesUnordered<LocalBoxFuture<'static, EndedCall>>,
     /// Calls that wait for a slot, and how to cancel them.
     queued: HashMap<u64, CancellationToken>,
+    /// Calls that were answered and of which more is to come.
+    follow_ups: FollowUps,
 }
 
 /// Serves a connection until the gateway hangs up.
@@ -91,7 +95,7 @@ async fn admit(worker: &WorkerState, stream: Stream) -> Option<(Stream, FrameRea
         Ok(Err(why)) => {
             worker.metrics.refused.inc();
             if let Some(left_out) = LINES.allow() {
-                tracing::warn!(why = %telemetry::error(&why), left_out, "a gateway was turned away");
+                tracing::warn!(why = %telemetry::error(&why), left_out, "refused a gateway");
             }
         }
         Err(_elapsed) => tracing::debug!("a connection without a hello was closed"),
@@ -110,6 +114,7 @@ impl GatewayConnection {
             written: 0,
             running: FuturesUnordered::new(),
             queued: HashMap::new(),
+            follow_ups: FollowUps::default(),
         }
     }
 
@@ -133,7 +138,8 @@ impl GatewayConnection {
                     Ok(_) => {}
                     Err(error) => return error.to_string(),
                 },
-                Some(ended) = self.running.next(), if !self.running.is_empty() => self.end_call(&ended),
+                Some(ended) = self.running.next(), if !self.running.is_empty() => self.end_call(ended),
+                Some((id, data)) = self.follow_ups.next(), if !self.follow_ups.is_empty() => self.push(id, data),
                 written = write.write(&self.out[self.written..]), if self.written < self.out.len() => match written {
                     Ok(count) => self.advance(count),
                     Err(error) => return error.to_string(),
@@ -165,6 +171,7 @@ impl GatewayConnection {
                 if let Some(cancel) = self.queued.get(&id) {
                     cancel.cancel();
                 }
+                self.follow_ups.cancel(id);
             }
             Frame::Ping(_) => self.send_load(),
             _ => {}
@@ -176,9 +183,9 @@ impl GatewayConnection {
         let limit = self.worker.frame_bytes_max;
         tracing::warn!(bytes = frame.bytes, limit, "a gateway's frame is too large and was dropped");
         if let Some(CallRef::Call(id)) = frame.call {
-            let (load, faulty) = (self.load(), self.faulty());
+            let (load, faulty, outdated) = (self.load(), self.faulty(), self.outdated());
             let failed = Reply::new(id, Outcome::ValidationError, 413, TOO_LARGE);
-            self.send(&Frame::Reply(Reply { load, faulty, ..failed }));
+            self.send(&Frame::Reply(Reply { load, faulty, outdated, ..failed }));
         }
     }
 
@@ -211,18 +218,37 @@ impl GatewayConnection {
             };
         // Most calls end at the first poll and need no wake-up.
         match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(ended) => self.end_call(&ended),
+            Poll::Ready(ended) => self.end_call(ended),
             Poll::Pending => self.running.push(running),
         }
     }
 
-    fn end_call(&mut self, ended: &EndedCall) {
-        self.queued.remove(&ended.id);
-        self.count(&ended.end);
-        match &ended.end {
-            CallEnd::Ran(result) => self.reply(ended.id, result),
+    fn end_call(&mut self, EndedCall { id, end }: EndedCall) {
+        self.queued.remove(&id);
+        self.count(&end);
+        match end {
+            CallEnd::Ran(mut result) => {
+                self.reply(id, &result);
+                if let Some(follow_up) = result.follow_up.take() {
+                    // As long as something is to come, the worker is not done with the call.
+                    self.worker.load.fetch_add(1, Ordering::Relaxed);
+                    self.follow_ups.add(id, follow_up);
+                }
+            }
             // A cancelled call is handed back as well, so that the gateway removes it.
-            CallEnd::NotRun | CallEnd::Cancelled => self.hand_back(ended.id),
+            CallEnd::NotRun | CallEnd::Cancelled => self.hand_back(id),
+        }
+    }
+
+    /// Sends what follows an answer; `None`: nothing more does.
+    fn push(&mut self, id: u64, data: Option<Vec<u8>>) {
+        let last = data.is_none();
+        let push = Frame::Push(Push { id, data: data.as_deref().unwrap_or_default(), last });
+        if let Err(error) = rpc::encode_within(&push, &mut self.out, self.frame_bytes_max) {
+            tracing::error!(%error, "what follows an answer is larger than the gateway takes");
+        }
+        if last {
+            self.worker.load.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -232,6 +258,8 @@ impl GatewayConnection {
         for cancel in self.queued.values() {
             cancel.cancel();
         }
+        // Their clients are gone with the gateway.
+        self.worker.load.fetch_sub(self.follow_ups.clear(), Ordering::Relaxed);
         while let Some(ended) = self.running.next().await {
             self.count(&ended.end);
         }
@@ -260,13 +288,15 @@ impl GatewayConnection {
             component: (!result.class.is_empty()).then_some(result.class.as_str()),
             load: self.load(),
             faulty: self.faulty(),
+            outdated: self.outdated(),
             release: result.release.as_deref(),
+            open: result.follow_up.is_some(),
         };
-        let (load, faulty) = (reply.load, reply.faulty);
+        let (load, faulty, outdated) = (reply.load, reply.faulty, reply.outdated);
         if let Err(error) = rpc::encode_within(&Frame::Reply(reply), &mut self.out, self.frame_bytes_max) {
             tracing::error!(%error, "an answer is larger than the gateway takes");
             let failed = Reply::new(id, Outcome::ServerError, 500, RESPONSE_TOO_LARGE);
-            self.send(&Frame::Reply(Reply { load, faulty, ..failed }));
+            self.send(&Frame::Reply(Reply { load, faulty, outdated, ..failed }));
         }
     }
 
@@ -280,6 +310,7 @@ impl GatewayConnection {
             load: self.load(),
             draining: self.worker.drain.is_cancelled(),
             faulty: self.faulty(),
+            outdated: self.outdated(),
             release: self.worker.backend.release().as_deref().map(str::to_owned),
         };
         self.send(&Frame::Pong(pong));
@@ -291,6 +322,10 @@ impl GatewayConnection {
 
     fn faulty(&self) -> bool {
         self.worker.backend.ready().is_err()
+    }
+
+    fn outdated(&self) -> bool {
+        self.worker.backend.outdated().is_some()
     }
 
     fn send(&mut self, frame: &Frame<'_>) {

@@ -16,28 +16,60 @@ use super::space::{self, Gaps, SpacedChildren, are_alike};
 /// The most indexes in all paths of a list of patches. Beyond it the root is replaced: the paths of a deep and wide tree
 /// could be many times as large as the page.
 const PATH_INDEXES_MAX: usize = 1_000_000;
+/// The attribute of an element whose children are the items of a stream: the page alone has them.
+pub const STREAM: &str = "diff:stream";
+/// The attribute of an element whose children the page that shows the component has given it.
+pub const SLOT: &str = "diff:slot";
 /// Elements with more attributes compare them through a hash table.
 const LINEAR_ATTRIBUTES_MAX: usize = 16;
 
 /// The patches that turn one tree into the other, for clients that count the children of a reorder as paths do.
 pub fn diff<'a>(old: &'a Node<'a>, new: &'a Node<'a>) -> Vec<Patch<'a>> {
-    diff_page(old, new, Moves::Reorder)
+    diff_content(old, new, Moves::Reorder, Content::Rendered).patches
 }
 
 /// The patches that turn one tree into the other.
 pub fn diff_page<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves) -> Vec<Patch<'a>> {
-    let whole = || vec![Patch::Create(Vec::new(), new)];
+    diff_content(old, new, moves, Content::Rendered).patches
+}
+
+/// The same as [`diff_page`] for a component with streams and slots, whose elements keep the children that the page has.
+pub fn diff_streams<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves) -> Difference<'a> {
+    diff_content(old, new, moves, Content::OnPage)
+}
+
+/// What turns one tree into another.
+#[derive(Debug, Default)]
+pub struct Difference<'a> {
+    /// The patches.
+    pub patches: Vec<Patch<'a>>,
+    /// The elements of streams that stay, by the stream's name: their paths among the patches.
+    pub streams: Vec<(&'a str, Path)>,
+}
+
+/// What the children of elements for streams and slots are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// As rendered.
+    Rendered,
+    /// What the page has.
+    OnPage,
+}
+
+fn diff_content<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves, content: Content) -> Difference<'a> {
+    let patches = |patches| Difference { patches, streams: Vec::new() };
+    let whole = || patches(vec![Patch::Create(Vec::new(), new)]);
     match (old, new) {
         (Node::Element(a), Node::Element(b)) if a.tag == b.tag => {
-            let Some(first) = Differ::run(old, new, moves, None) else { return whole() };
-            let removes = first.iter().filter(|patch| matches!(patch, Patch::Remove(_)));
+            let Some(first) = Differ::run(old, new, moves, content, None) else { return whole() };
+            let removes = first.patches.iter().filter(|patch| matches!(patch, Patch::Remove(_)));
             let depths: BTreeSet<usize> = removes.map(|patch| patch.path().len()).collect();
             if depths.len() <= 1 {
                 return first;
             }
-            Differ::run(old, new, moves, depths.first().copied()).unwrap_or_else(whole)
+            Differ::run(old, new, moves, content, depths.first().copied()).unwrap_or_else(whole)
         }
-        (Node::Text(a), Node::Text(b)) | (Node::Comment(a), Node::Comment(b)) if a == b => Vec::new(),
+        (Node::Text(a), Node::Text(b)) | (Node::Comment(a), Node::Comment(b)) if a == b => patches(Vec::new()),
         _ => whole(),
     }
 }
@@ -67,13 +99,29 @@ struct Differ<'a> {
     /// The only depth at which removes are allowed, where there would be several.
     remove_depth: Option<usize>,
     moves: Moves,
+    content: Content,
+    streams: Vec<(&'a str, Path)>,
 }
 
 impl<'a> Differ<'a> {
     /// All patches; `None` when their paths have too many indexes.
-    fn run(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves, remove_depth: Option<usize>) -> Option<Vec<Patch<'a>>> {
-        let mut differ =
-            Self { patches: Vec::new(), path_indexes: 0, tasks: Vec::new(), path: Path::new(), remove_depth, moves };
+    fn run(
+        old: &'a Node<'a>,
+        new: &'a Node<'a>,
+        moves: Moves,
+        content: Content,
+        remove_depth: Option<usize>,
+    ) -> Option<Difference<'a>> {
+        let mut differ = Self {
+            patches: Vec::new(),
+            path_indexes: 0,
+            tasks: Vec::new(),
+            path: Path::new(),
+            remove_depth,
+            moves,
+            content,
+            streams: Vec::new(),
+        };
         differ.compare(old, new, false);
         while let Some(task) = differ.tasks.pop() {
             match task {
@@ -91,7 +139,7 @@ impl<'a> Differ<'a> {
                 return None;
             }
         }
-        Some(differ.patches)
+        Some(Difference { patches: differ.patches, streams: differ.streams })
     }
 
     fn add(&mut self, patch: Patch<'a>) {
@@ -135,6 +183,16 @@ impl<'a> Differ<'a> {
         node: &'a Node<'a>,
         is_preformatted: bool,
     ) {
+        if self.content == Content::OnPage
+            && let Some(stays) = stays(old, new)
+        {
+            match (stays, new.attribute(STREAM)) {
+                (false, _) => self.replace(node),
+                (true, Some(stream)) => self.streams.push((stream, self.path.clone())),
+                (true, None) => {}
+            }
+            return;
+        }
         // What a template holds is no child of it for a browser, so no path leads there.
         if new.tag == "template" && old.children != new.children {
             return self.replace(node);
@@ -310,6 +368,13 @@ fn moves(mut page: Vec<usize>, moving: impl Iterator<Item = usize>) -> Vec<Move>
         page.insert(if to > from { to - 1 } else { to }, index);
     }
     moves
+}
+
+/// Whether an element for a stream or a slot is still that; `None` if it neither was nor is one.
+fn stays(old: &Element<'_>, new: &Element<'_>) -> Option<bool> {
+    let held = |element: &Element<'_>| [STREAM, SLOT].map(|name| element.attribute(name).map(str::to_owned));
+    let (before, after) = (held(old), held(new));
+    (before.iter().chain(&after).any(Option::is_some)).then(|| before == after)
 }
 
 /// Whether a field has become one of another kind: what a browser keeps of the old one would show in the new one.

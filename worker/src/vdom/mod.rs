@@ -19,9 +19,9 @@ mod space;
 mod tests;
 mod tree_sink;
 
-pub use diff::{diff, diff_page};
+pub use diff::{Difference, SLOT, STREAM, diff, diff_page, diff_streams};
 pub(crate) use node::escape_html;
 pub use node::{Attribute, Element, Node};
-pub use parse::{ParseError, parse, parse_as_browser, parse_page};
+pub use parse::{ParseError, parse, parse_as_browser, parse_item, parse_page};
 pub use patch::{Move, Moves, Patch, Path};
 pub use plain::parse as parse_plain;

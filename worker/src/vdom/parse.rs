@@ -59,6 +59,36 @@ pub fn parse(html: &str) -> Result<Node<'_>, ParseError> {
     plain::parse(html).map_or_else(|| parse_as_browser(html), Ok)
 }
 
+/// Parses one item of a list to its element, also where a browser reads it only in a table or a select.
+pub fn parse_item(html: &str) -> Result<Node<'_>, ParseError> {
+    let parents = parents_of_item(html);
+    if parents.is_empty() {
+        return parse(html);
+    }
+    let start: String = parents.iter().map(|tag| format!("<{tag}>")).collect();
+    let mut node = parse_as_browser(&(start + html))?;
+    for _ in parents {
+        let Node::Element(element) = &mut node else { break };
+        let mut children = std::mem::take(&mut element.children).into_iter();
+        node = children.find(|child| matches!(child, Node::Element(_))).unwrap_or_else(|| Node::root(Vec::new()));
+    }
+    Ok(node)
+}
+
+/// The elements in which an item has to stand to be read as it is.
+fn parents_of_item(html: &str) -> &'static [&'static str] {
+    let tag = html.trim_start().trim_start_matches('<');
+    let end = tag.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(tag.len());
+    match tag[..end].to_ascii_lowercase().as_str() {
+        "tr" => &["table", "tbody"],
+        "td" | "th" => &["table", "tbody", "tr"],
+        "tbody" | "thead" | "tfoot" | "caption" | "colgroup" => &["table"],
+        "col" => &["table", "colgroup"],
+        "option" | "optgroup" => &["select"],
+        _ => &[],
+    }
+}
+
 /// Parses any HTML by html5ever.
 pub fn parse_as_browser(html: &str) -> Result<Node<'static>, ParseError> {
     let (tree, has_errors) = parse_once(html)?;
@@ -255,6 +285,21 @@ mod tests {
         for (html, expected) in cases {
             assert_eq!(json(html), expected, "{html}");
         }
+    }
+
+    #[test]
+    fn an_item_is_read_as_it_is_where_it_stands() {
+        for html in [
+            "<tr><td>1</td></tr>",
+            "<td>1</td>",
+            "<option>a</option>",
+            "<li>x</li>",
+            "<TBODY><tr></tr></TBODY>",
+            "<col>",
+        ] {
+            assert_eq!(parse_item(html).unwrap().to_html(), html.to_ascii_lowercase(), "{html}");
+        }
+        assert_eq!(parse_item("a<b>c</b>").unwrap().to_html(), "<div>a<b>c</b></div>");
     }
 
     #[test]

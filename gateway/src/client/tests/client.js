@@ -54,6 +54,9 @@ export function start(kinds, answer = /** @type {(type: string, data: any) => an
   return client;
 }
 
+/** The client of the test before sees no more of the page. */
+export const stop = () => observer?.disconnect();
+
 /** Waits until what was begun has been done. */
 export const settled = (ms = 0) => new Promise((resolve) => { setTimeout(resolve, ms); });
 

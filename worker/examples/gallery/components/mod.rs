@@ -7,26 +7,33 @@ mod dashboard;
 mod report;
 mod search;
 mod signup;
+mod timeline;
 mod todo;
 mod wizard;
 
 use diffyne_worker::component::Registry;
 
 /// The gallery's pages: path, title, class and description.
-pub const SHOWN: [(&str, &str, &str, &str); 9] = [
+pub const SHOWN: [(&str, &str, &str, &str); 10] = [
     ("/counter", "Counter", counter::CLASS, "Methods with typed parameters."),
     ("/chat", "Chat room", chat::CLASS, "A broadcast that reaches every open page, on every gateway."),
-    ("/todo", "To-do list", todo::CLASS, "Keyed items that move without being made anew, edited in place."),
+    (
+        "/todo",
+        "To-do list",
+        todo::CLASS,
+        "Keyed items that move without being made anew, edited in place; a question before what cannot be undone.",
+    ),
     ("/signup", "Sign-up form", signup::CLASS, "Laravel's validation rules, field by field while it is filled in."),
     ("/search", "Search", search::CLASS, "A live field whose value is in the page's address."),
     ("/dashboard", "Dashboard", dashboard::CLASS, "Polls, and computes what it shows."),
     ("/report", "Report", report::CLASS, "Lazy: the page is there at once, the slow part comes later."),
     ("/wizard", "Wizard", wizard::CLASS, "Several steps, and a redirect at the end."),
+    ("/timeline", "Timeline", timeline::CLASS, "A list that grows in both directions, and a value that comes later."),
     ("/album", "Album", album::CLASS, "Uploaded pictures, with progress, preview and rules for files."),
 ];
 
 /// The source of each component, which its page shows.
-pub const SOURCES: [(&str, &str); 9] = [
+pub const SOURCES: [(&str, &str); 10] = [
     ("/counter", include_str!("counter.rs")),
     ("/chat", include_str!("chat.rs")),
     ("/todo", include_str!("todo.rs")),
@@ -35,6 +42,7 @@ pub const SOURCES: [(&str, &str); 9] = [
     ("/dashboard", include_str!("dashboard.rs")),
     ("/report", include_str!("report.rs")),
     ("/wizard", include_str!("wizard.rs")),
+    ("/timeline", include_str!("timeline.rs")),
     ("/album", include_str!("album.rs")),
 ];
 
@@ -48,5 +56,6 @@ pub fn register(registry: &mut Registry) {
     registry.add(dashboard::definition());
     registry.add(report::definition());
     registry.add(wizard::definition());
+    registry.add(timeline::definition());
     registry.add(album::definition());
 }

@@ -307,6 +307,7 @@ mod tests {
 
     fn job(message: &Value) -> Job {
         Job {
+            pushes: false,
             kind: CallKind::Call,
             client: ClientInfo { headers: "host: a.test\ncookie: user=1\n".to_owned(), ..ClientInfo::default() },
             cause: Some(Cause { id: "g-1".to_owned(), depth: 1 }),

@@ -75,7 +75,15 @@ fn engine(debug: bool) -> Engine {
     registry.add(order_lazy());
     let key = SigningKey::parse("k").unwrap();
     let signer = Signer::new(vec![key], VerifyState::PropertyUpdates, true).unwrap();
-    Engine { registry, signer: ArcSwap::from_pointee(signer), app: Arc::new(()), debug, uploads: None, release: None }
+    Engine {
+        registry,
+        signer: ArcSwap::from_pointee(signer),
+        app: Arc::new(()),
+        debug,
+        uploads: None,
+        release: None,
+        push_slots: PushSlots::default(),
+    }
 }
 
 fn order_lazy() -> Definition<Order> {
@@ -116,12 +124,12 @@ async fn a_component_mounts_with_its_address_and_parameters() {
     let query = json!({"coupon": "SAVE", "p": "x", "amount": "9"});
     let params = json!({"amount": "3", "other": true});
     let (query, params) = (query.as_object().unwrap(), params.as_object().unwrap().clone());
-    let mounted = engine(false).mount("Shop\\Order", params, query, ClientInfo::default()).await.unwrap();
+    let mounted = engine(false).mount("Shop\\Order", params, query, ClientInfo::default(), &[]).await.unwrap();
     let expected = json!({"amount": 3, "coupon": "SAVE", "total": 30, "log": ["mount 2", "dehydrate"], "page": 1});
     assert_eq!(mounted.state, expected, "what is hidden stays here");
     assert_eq!(mounted.html, format!("<p id=\"{}\">60 SAVE  30</p>", mounted.id));
     let wrong = json!({"amount": "many"}).as_object().unwrap().clone();
-    let failure = engine(false).mount("Shop\\Order", wrong, query, ClientInfo::default()).await.unwrap_err();
+    let failure = engine(false).mount("Shop\\Order", wrong, query, ClientInfo::default(), &[]).await.unwrap_err();
     assert_eq!(failure, CallError::Property("Property [amount] must be of type int, string given.".to_owned()));
 }
 
@@ -297,4 +305,62 @@ async fn hooks_and_policies_may_wait() {
     let events = json!({"events": [event("news", 1), event("news", 2), event("other", 1)]});
     let (_, response) = run(&engine, CallKind::Grant, events).await;
     assert_eq!(response, json!({"granted": [true, false, false]}));
+}
+
+/// A list below a part that comes and goes, and in an element that changes.
+fn feed() -> Definition<Order> {
+    const FEED: &str = "<main>{% if amount > 1 %}<h1>{{ amount }}</h1>{% endif %}<header diff:slot=\"title\"></header>\
+        {% if page == 1 %}<ul diff:stream=\"posts\"></ul>{% else %}<div><ol diff:stream=\"posts\"></ol></div>{% endif %}</main>";
+    Definition::<Order>::new("Shop\\Feed")
+        .template(FEED)
+        .stream("posts", "<li>{{ item }}</li>")
+        .mount(|_order, context| _ = context.stream("posts").append(1, &"first"))
+        .method("post", ["amount", "page"], |order, context, (amount, page): (i64, i64)| {
+            (order.amount, order.page) = (amount, page);
+            context.stream("posts").append("k", &"new").prepend(0, &"top");
+        })
+}
+
+#[tokio::test]
+async fn a_page_has_the_items_and_slots_and_patches_lead_to_the_list_that_it_has() {
+    let mut engine = engine(false);
+    engine.registry.add(feed());
+    let slots = [("title", "<h2>Hello</h2>")];
+    let mounted = engine.mount("Shop\\Feed", Map::new(), &Map::new(), ClientInfo::default(), &slots).await.unwrap();
+    assert_eq!(
+        mounted.html,
+        "<main><header diff:slot=\"title\"><h2>Hello</h2></header><ul diff:stream=\"posts\"><li diff:key=\"1\">first</li></ul></main>"
+    );
+    let run = async |amount: i64, page: i64, params: Value, accepts: Value| {
+        let state = json!({"amount": amount, "page": page, "coupon": "", "total": 0, "margin": 0, "log": []});
+        let message = json!({"componentId": "diffyne-a", "componentClass": "Shop\\Feed", "method": "post",
+            "params": params, "state": state, "accepts": accepts});
+        let result = engine.run(CallKind::Call, ClientInfo::default(), message.to_string().as_bytes()).await;
+        serde_json::from_slice::<Value>(&result.data).unwrap()["c"].take()
+    };
+    let item = |key: &str, text: &str| json!({"t": "li", "a": {"diff:key": key}, "c": [{"x": text}], "k": key});
+    let create = |path: Value, node: Value| json!({"t": "c", "p": path, "d": {"node": node}});
+    let end = i32::MAX;
+    // The list stays: its path is that before what is created above it, as deeper patches go first.
+    let plain = run(1, 1, json!([5, 1]), Value::Null).await;
+    let title = json!({"t": "h1", "c": [{"x": "5"}]});
+    assert_eq!(
+        plain["p"],
+        json!([
+            create(json!([0]), title.clone()),
+            create(json!([1, end]), item("k", "new")),
+            create(json!([1, 0]), item("0", "top"))
+        ])
+    );
+    let ours = run(1, 1, json!([5, 1]), json!(["streams"])).await;
+    assert_eq!((&ours["p"], ours["s"].as_array().map(Vec::len)), (&json!([create(json!([0]), title)]), Some(2)));
+    // What goes above it goes first.
+    let removed = run(5, 1, json!([1, 1]), Value::Null).await;
+    assert_eq!(removed["p"][0], json!({"t": "r", "p": [0]}));
+    assert_eq!(removed["p"][1]["p"], json!([1, end]));
+    // A list that is made anew comes with its items, once.
+    let anew = run(1, 1, json!([1, 2]), Value::Null).await;
+    let list = json!({"t": "ol", "a": {"diff:stream": "posts"}, "c": [item("0", "top"), item("k", "new")]});
+    assert!(anew["p"].to_string().contains(&list.to_string()), "{anew}");
+    assert_eq!(anew["p"].to_string().matches("new").count(), 1, "{anew}");
 }
