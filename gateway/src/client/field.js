@@ -182,7 +182,7 @@ export function untouched(field) {
   if (localName(field) === 'textarea' || field.value === field.defaultValue) return field.defaultValue;
   // A browser corrects some values: those of colours and ranges, for example.
   const fresh = createElement('input');
-  for (const name of ['type', 'multiple', 'min', 'max', 'step', 'value']) {
+  for (const name of ['multiple', 'min', 'max', 'step', 'value', 'type']) {
     if (hasAttribute(field, name)) setAttribute(fresh, name, attribute(field, name));
   }
   return fresh.value;
