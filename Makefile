@@ -1,12 +1,17 @@
 # The front door. `make` alone explains itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test cluster gallery screenshots build bench bench-php load chaos fuzz conformance lint fmt clean tools \
+.PHONY: help run test cluster gallery screenshots build install deb bench bench-php load chaos fuzz conformance lint fmt clean tools \
 	release-programs bench-tool
 BENCH ?=
 CHAOS ?=
 FUZZ ?=
 LOAD ?=
+
+# Where `make build` puts the programs.
+PROGRAMS ?= $(or $(CARGO_TARGET_DIR),target)/release
+# A script that runs until Ctrl-C, in a process group of its own: the terminal tells it alone, so make has nothing to complain of.
+UNTIL_CTRL_C = @bash -mc
 
 # What is measured is built as it is shipped, and so is the worker with the benches' components. Always the whole
 # workspace: a part of it has other features, and builds its dependencies again.
@@ -26,16 +31,22 @@ run: ## Try it: one process, in-memory bus, demo chat at http://127.0.0.1:6001/
 	@echo "Building the demo: about two minutes the first time. The address comes at the end."
 	cargo run -p diffyne-dev -- --database .run/demo.sqlite
 
-cluster: build ## Three gateways, two workers, Redis and nginx on 8080; Ctrl-C stops them (deploy/cluster.sh --help)
-	deploy/cluster.sh target/release
+cluster: build ## Three gateways, two workers, Redis, nginx and a page on 8080; Ctrl-C stops them (deploy/cluster.sh --help)
+	$(UNTIL_CTRL_C) 'deploy/cluster.sh $(PROGRAMS)'
 
-gallery: ## Nine example components in Rust at http://127.0.0.1:8080/; Ctrl-C stops them
+gallery: ## Nine example components in Rust at http://127.0.0.1:8080/; Ctrl-C stops them (deploy/gallery.sh --help)
 	$(RELEASE) --example gallery
-	deploy/gallery.sh target/release
+	$(UNTIL_CTRL_C) 'deploy/gallery.sh $(PROGRAMS)'
 
 screenshots: tools ## Pictures of the demo page and the gallery, in target/screenshots
 	cargo build --workspace --bins --examples
 	target/debug/diffyne-bench screenshots
+
+install: build ## The programs, systemd units and examples below PREFIX (/usr/local); deploy/install.sh --help tells more
+	deploy/install.sh install $(PROGRAMS)
+
+deb: build ## The same as a Debian package, in target
+	deploy/install.sh deb $(PROGRAMS)
 
 build: ## The programs, optimised, in target/release
 	@echo "Building diffyne-gateway and diffyne-worker: about four minutes the first time on two cores."

@@ -1,52 +1,85 @@
 #!/usr/bin/env bash
-# A whole cluster on this machine: Redis if none answers, workers, gateways, nginx. Ctrl-C stops what it started.
+# A whole cluster on this machine: Redis if none answers, workers, gateways, nginx. A part that ends is started again.
+# Ctrl-C stops what it started.
 set -euo pipefail
 
 usage() {
   cat <<'EOF'
-usage: cluster.sh [BIN_DIR]
+usage: cluster.sh [PROGRAMS]        the directory of diffyne-gateway and diffyne-worker; default: target/release
 
-Starts Redis (if none answers), workers, gateways and nginx, waits until all are ready, shows a table, and stops
-everything that it started on Ctrl-C or SIGTERM.
+Starts Redis (if none answers), workers with the demo's components, gateways and nginx, waits until all are ready, shows
+a table, and serves the demo's page at http://127.0.0.1:8080/. A part that ends, whatever ended it, is named and started
+again. Ctrl-C or SIGTERM stops everything that was started.
 
 environment (defaults)
   GATEWAY_PORTS  "6001 6002 6003"     admin pages on port + 10000
-  WORKER_PORTS   "7001 7002"          admin pages on port + 10000
+  WORKER_PORTS   "7001 7002"          admin pages on port + 10000, the demo's page for nginx on port + 20000
   NGINX_PORT     8080                 the one port for clients
   REDIS_PORT     6379
   RUN_DIR        .run                 logs, the demo's SQLite file, nginx's files
 Every DIFFYNE_* setting is passed on; without DIFFYNE_SIGNING_KEY or APP_KEY a random key is used for this run.
 EOF
 }
-case "${1-}" in -h | --help) usage; exit 0 ;; esac
+case "${1-}" in
+  -h | --help) usage; exit 0 ;;
+  -*) usage >&2; exit 2 ;;
+esac
 
 top=$(cd "$(dirname "$0")/.." && pwd)
-bin=$(cd "${1:-$top/target/release}" && pwd)
+bin=${1:-${CARGO_TARGET_DIR:-$top/target}/release}
 read -ra gateways <<<"${GATEWAY_PORTS:-6001 6002 6003}"
 read -ra workers <<<"${WORKER_PORTS:-7001 7002}"
 nginx_port=${NGINX_PORT:-8080} redis_port=${REDIS_PORT:-6379}
-mkdir -p "${RUN_DIR:-$top/.run}"
-run=$(cd "${RUN_DIR:-$top/.run}" && pwd)
-pids=()
+run=${RUN_DIR:-$top/.run}
+
+# By process id: the part's name. By name: its command.
+declare -A names=() commands=()
+order=()
 
 die() { echo "cluster: $*" >&2; exit 1; }
 free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 need() { command -v "$1" >/dev/null || die "$1 is missing: apt-get install $2"; }
 
+# Starts a part. Apart from this terminal, so that Ctrl-C reaches this script alone, which then stops one after the other.
+launch() { # NAME
+  local name=$1 command
+  eval "command=(${commands[$name]})"
+  setsid setpriv --pdeathsig TERM "${command[@]}" >>"$run/$name.log" 2>&1 &
+  names[$!]=$name
+  case $name in gateway-* | worker-*) echo $! >"$run/control/$name" ;; esac
+}
+
 start() { # NAME COMMAND...
   local name=$1
   shift
-  "$@" >"$run/$name.log" 2>&1 &
-  pids+=($!)
+  : >"$run/$name.log"
+  commands[$name]=$(printf '%q ' "$@")
+  order+=("$name")
+  launch "$name"
+}
+
+process_of() { # NAME
+  local id
+  for id in "${!names[@]}"; do
+    if [ "${names[$id]}" = "$1" ]; then echo "$id"; return; fi
+  done
 }
 
 stop() {
-  trap - EXIT INT TERM
+  trap - EXIT
+  trap '' INT TERM
+  local name id
+  # The line on which the terminal has written ^C ends here.
   echo
   echo "stopping ..."
   # Last started, first stopped: nginx, gateways, workers, Redis.
-  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do kill -TERM "${pids[i]}" 2>/dev/null || true; done
+  for ((i = ${#order[@]} - 1; i >= 0; i--)); do
+    name=${order[i]}
+    id=$(process_of "$name")
+    [ -z "$id" ] || kill -TERM "$id" 2>/dev/null || true
+  done
   wait
+  rm -rf "$run/control"
   echo "stopped; logs are in $run"
 }
 
@@ -57,16 +90,59 @@ wait_for() { # WHAT LOG COMMAND...
     if "$@" >/dev/null 2>&1; then return; fi
     sleep 0.1
   done
-  [ -f "$log" ] && tail -n 5 "$log" >&2
-  die "$what is not ready after 20 s"
+  if [ -f "$log" ]; then tail -n 5 "$log" >&2; fi
+  die "$what is not ready after 20 s; its log is $log"
 }
 
-[ -x "$bin/diffyne-gateway" ] || die "no programs in $bin: run make build"
+# How a part has ended, in words.
+ending() { # STATUS
+  if [ "$1" -gt 128 ]; then echo "was killed by SIG$(kill -l $(($1 - 128)))"; else echo "ended with status $1"; fi
+}
+
+# Starts again whatever ends. Never returns.
+supervise() {
+  local id status name began ended
+  local -A last=()
+  while true; do
+    status=0
+    # The shell has words of its own for what was killed.
+    { wait -n -p id || status=$?; } 2>/dev/null
+    name=${names[${id:-0}]-}
+    [ -n "$name" ] || continue
+    unset "names[$id]"
+    ended=$EPOCHSECONDS began=${last[$name]-0}
+    echo "  $name $(ending "$status"); it is started again (log: $run/$name.log)"
+    # One that ends again and again gets a pause, so that it does not take the machine.
+    if [ $((ended - began)) -lt 2 ]; then sleep 1; fi
+    last[$name]=$EPOCHSECONDS
+    launch "$name"
+  done
+}
+
+[ -x "$bin/diffyne-gateway" ] && [ -x "$bin/diffyne-worker" ] || die "no programs in $bin: run make build, or name their directory"
+bin=$(cd "$bin" && pwd)
 need nginx nginx
 need curl curl
-for port in "${gateways[@]}" "${workers[@]}" "$nginx_port"; do
-  free "$port" || die "port $port is taken; set GATEWAY_PORTS, WORKER_PORTS or NGINX_PORT"
+need setpriv util-linux
+for port in "${gateways[@]}" "${workers[@]}" "$nginx_port" "$redis_port"; do
+  [[ $port =~ ^[0-9]+$ ]] && [ "$port" -ge 1 ] && [ "$port" -le 65535 ] || die "$port is no port"
 done
+for port in "${gateways[@]}"; do
+  for taken in "$port" $((port + 10000)); do
+    free "$taken" || die "port $taken is taken; set GATEWAY_PORTS"
+  done
+done
+for port in "${workers[@]}"; do
+  for taken in "$port" $((port + 10000)) $((port + 20000)); do
+    [ "$taken" -le 65535 ] || die "there is no port $taken; set WORKER_PORTS to lower ones"
+    free "$taken" || die "port $taken is taken; set WORKER_PORTS"
+  done
+done
+free "$nginx_port" || die "port $nginx_port is taken; set NGINX_PORT"
+mkdir -p "$run"
+run=$(cd "$run" && pwd)
+rm -rf "$run/control"
+mkdir "$run/control"
 trap stop EXIT
 trap 'exit 0' INT TERM
 
@@ -85,7 +161,8 @@ if [ -z "${DIFFYNE_SIGNING_KEY-}${APP_KEY-}" ]; then
 fi
 
 for port in "${workers[@]}"; do
-  start "worker-$port" "$bin/diffyne-worker" serve --worker-listen "127.0.0.1:$port"
+  start "worker-$port" "$bin/diffyne-worker" serve --demo --worker-listen "127.0.0.1:$port" \
+    --demo-listen "127.0.0.1:$((port + 20000))" --demo-control "$run/control"
 done
 for port in "${gateways[@]}"; do
   start "gateway-$port" "$bin/diffyne-gateway" serve --listen "127.0.0.1:$port"
@@ -99,9 +176,17 @@ for port in "${gateways[@]}"; do wait_for "gateway $port" "$run/gateway-$port.lo
 
 mkdir -p "$run/nginx"
 servers=$(printf '    server 127.0.0.1:%s max_fails=0;\\n' "${gateways[@]}")
-sed -e '/server 127.0.0.1:6002 max_fails/d; /server 127.0.0.1:6003 max_fails/d' \
-  -e "s/^    server 127.0.0.1:6001 max_fails=0;/$servers/" \
-  -e "s/listen 127.0.0.1:8080/listen 127.0.0.1:$nginx_port/" -e "s#/var/log/nginx#$run/nginx#" "$top/nginx/diffyne.conf" >"$run/nginx/diffyne.conf"
+{
+  echo "upstream diffyne_demo {"
+  for port in "${workers[@]}"; do echo "    server 127.0.0.1:$((port + 20000)) max_fails=0;"; done
+  echo "}"
+  # The demo's page at / for whoever does not ask for a WebSocket there; a cookie tells it which gateway it has got.
+  sed -e '/server 127.0.0.1:6002 max_fails/d; /server 127.0.0.1:6003 max_fails/d' \
+    -e "s/^    server 127.0.0.1:6001 max_fails=0;/$servers/" \
+    -e "s/listen 127.0.0.1:8080/listen 127.0.0.1:$nginx_port/" -e "s#/var/log/nginx#$run/nginx#" \
+    -e '0,/^    location \/ {/s##    add_header Set-Cookie "diffyne_gateway=$upstream_addr; Path=/; SameSite=Strict" always;\n    location = / {\n        if ($diffyne_connection = upgrade) { rewrite ^ /diffyne last; }\n        proxy_pass http://diffyne_demo;\n        proxy_set_header Host $http_host;\n        proxy_connect_timeout 1s;\n    }\n    location /demo/ {\n        proxy_pass http://diffyne_demo;\n        proxy_set_header Host $http_host;\n        proxy_connect_timeout 1s;\n    }\n\n&#' \
+    "$top/nginx/diffyne.conf"
+} >"$run/nginx/diffyne.conf"
 cat >"$run/nginx/nginx.conf" <<EOF
 daemon off;
 worker_processes 2;
@@ -119,12 +204,13 @@ http {
     include $run/nginx/diffyne.conf;
 }
 EOF
-nginx -t -q -c "$run/nginx/nginx.conf" || die "nginx does not like $run/nginx/nginx.conf"
+nginx -t -q -c "$run/nginx/nginx.conf" || die "nginx does not accept $run/nginx/nginx.conf"
 start nginx nginx -c "$run/nginx/nginx.conf"
 wait_for nginx "$run/nginx.log" curl -fsS "http://127.0.0.1:$nginx_port/health"
 
 echo
 printf '  %-9s %-24s %-8s %s\n' part address state more
+printf '  %-9s %-24s %-8s %s\n' page "http://127.0.0.1:$nginx_port/" ready "open it, and kill something"
 printf '  %-9s %-24s %-8s %s\n' nginx "ws://127.0.0.1:$nginx_port/" ready "/diffyne, /health"
 for port in "${gateways[@]}"; do
   printf '  %-9s %-24s %-8s %s\n' gateway "127.0.0.1:$port" ready "http://127.0.0.1:$((port + 10000))/metrics"
@@ -135,5 +221,4 @@ done
 printf '  %-9s %-24s %-8s %s\n' redis "127.0.0.1:$redis_port" ready "$redis_note"
 echo
 echo "  logs in $run; Ctrl-C stops what was started"
-wait -n || true
-die "a part has ended by itself; see the logs in $run"
+supervise

@@ -12,6 +12,7 @@ usage: lint.sh [CHECK...]        default: all, in this order
   js            ESLint and TypeScript on the page's scripts
   nginx         nginx -t on the sites in nginx/
   supervisor    supervisor reads deploy/supervisor
+  deploy        compose.yaml, the Helm chart and Grafana's board (tests/deploy.py)
   dependencies  cargo-shear: none is unused; cargo-deny: bans, licences and sources (deny.toml)
   format        cargo fmt
   clippy        clippy on everything, warnings denied
@@ -40,7 +41,7 @@ php() {
 js() { npm --prefix gateway/src/client run --silent lint; }
 
 nginx() {
-  local folder site
+  local folder site sites
   folder=$(mktemp -d)
   openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=your.host -keyout "$folder/key.pem" -out "$folder/cert.pem" 2>/dev/null
   for site in nginx/*.conf; do
@@ -50,6 +51,16 @@ nginx() {
   for site in diffyne application tls; do
     printf 'pid %s/pid; error_log stderr; events { } http { access_log off; include %s/%s.conf; }\n' \
       "$folder" "$folder" "$site" >"$folder/test.conf"
+    command nginx -t -q -c "$folder/test.conf"
+  done
+  # A host may have several of them, in any order, on ports of their own.
+  sed -i 's/127.0.0.1:8080/127.0.0.1:8081/' "$folder/application.conf"
+  for sites in "diffyne application tls" "tls application diffyne" "application tls diffyne"; do
+    {
+      printf 'pid %s/pid; error_log stderr; events { } http { access_log off;\n' "$folder"
+      for site in $sites; do printf 'include %s/%s.conf;\n' "$folder" "$site"; done
+      echo '}'
+    } >"$folder/test.conf"
     command nginx -t -q -c "$folder/test.conf"
   done
   command nginx -t -q -c "$folder/nginx.conf"
@@ -74,6 +85,11 @@ EOT
   rm -rf "$folder"
 }
 
+deploy() {
+  /usr/bin/python3 tests/deploy.py
+  promtool check config --syntax-only deploy/docker/prometheus.yml deploy/prometheus/prometheus.yml >/dev/null
+}
+
 dependencies() {
   cargo shear
   cargo deny --log-level error check bans licenses sources
@@ -87,10 +103,10 @@ clippy() { cargo clippy --workspace --all-targets -- -D warnings; }
 docs() { RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items; }
 
 case "${1-}" in -h | --help) usage; exit 0 ;; esac
-[ $# -gt 0 ] || set -- shell php js nginx supervisor dependencies format clippy docs
+[ $# -gt 0 ] || set -- shell php js nginx supervisor deploy dependencies format clippy docs
 for check in "$@"; do
   case "$check" in
-    shell | php | js | nginx | supervisor | dependencies | format | clippy | docs) ;;
+    shell | php | js | nginx | supervisor | deploy | dependencies | format | clippy | docs) ;;
     *) usage >&2; exit 2 ;;
   esac
   echo "lint: $check"

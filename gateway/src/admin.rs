@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::connection::selector::ConnectionSelector;
-use crate::http::health::{HealthSource, WorkerCounts};
+use crate::http::health::HealthSource;
 use crate::metrics::{Metrics, advance};
 use crate::operator::{self, ClusterCommand};
 use crate::publish_api::{ApiResponse, PublishApi};
@@ -112,20 +112,23 @@ impl AdminSource for GatewayAdmin {
     fn refresh(&self) {
         self.metrics.connections.set(self.quota.connections.load(Ordering::Relaxed) as i64);
         self.refresh_bus();
-        let WorkerCounts { known, reachable, faulty } = self.health.workers();
-        self.metrics.workers.with_label_values(&["reachable"]).set(reachable as i64);
-        self.metrics.workers.with_label_values(&["faulty"]).set(faulty as i64);
-        self.metrics.workers.with_label_values(&["unreachable"]).set(known.saturating_sub(reachable) as i64);
+        let workers = self.health.workers();
+        let set = |state, count| self.metrics.workers.with_label_values(&[state]).set(count as i64);
+        set("reachable", workers.reachable);
+        set("faulty", workers.faulty);
+        set("unreachable", workers.unreachable());
+        self.metrics.workers_outdated.set(workers.outdated as i64);
     }
 
     fn ready(&self) -> Result<(), String> {
         if self.drain.draining.load(Ordering::Relaxed) {
             return Err("this gateway is stopping".to_owned());
         }
-        if self.health.workers().reachable == 0 {
-            return Err("no worker is reachable".to_owned());
-        }
-        Ok(())
+        self.health.workers().none_usable().map_or(Ok(()), Err)
+    }
+
+    fn health(&self) -> Option<Value> {
+        Some(self.health.details())
     }
 
     fn token(&self) -> Option<&str> {

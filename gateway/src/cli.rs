@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Arg, ArgMatches, Command};
 use diffyne_shared::admin;
-use diffyne_shared::settings;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
+use diffyne_shared::settings::{self, Layers};
 use diffyne_shared::telemetry::Logs;
 
 use crate::http::pages::Pages;
 use crate::scripts::ScriptPages;
-use crate::server::Gateway;
+use crate::server::{self, Gateway};
 use crate::{doctor, process};
 
 /// How often a draining gateway is asked for its number of connections.
@@ -39,13 +39,19 @@ fn command() -> Command {
             "Give it the settings of that gateway: it is found at its admin address, and asks for DIFFYNE_ADMIN_TOKEN.",
         )
         .args(settings::arguments(&gateway::specs()));
+    let ready = Command::new("ready")
+        .about(
+            "Tell whether a running gateway is ready for clients: exit status 0, or 1 and why not (for health checks)",
+        )
+        .after_help("Give it the settings of that gateway: it is found at its admin address. No token is needed.")
+        .args(settings::arguments(&gateway::specs()));
     Command::new("diffyne-gateway")
         .about(ABOUT)
         .after_help(AFTER)
         .version(diffyne_shared::VERSION)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([serve, doctor::command(), drain, check, list, moved_dev()])
+        .subcommands([serve, doctor::command(), ready, drain, check, list, moved_dev()])
 }
 
 /// Accepts `dev`, which was a command until 0.1.0, to tell where it has moved.
@@ -59,6 +65,7 @@ pub fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches),
         Some(("doctor", matches)) => doctor::run(matches),
+        Some(("ready", matches)) => ready(matches),
         Some(("drain", matches)) => drain(matches),
         Some(("dev", _)) => Err(anyhow::anyhow!("dev is a program of its own now: run diffyne-dev, or make run")),
         Some(("check-config", matches)) => check_config(matches),
@@ -74,6 +81,13 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Asks a running gateway whether it is ready.
+fn ready(matches: &ArgMatches) -> anyhow::Result<()> {
+    let settings = GatewaySettings::read(&process::layers(matches, &gateway::specs())?)?;
+    let address = settings.admin_listen.context("the gateway has no admin address: set DIFFYNE_ADMIN_LISTEN")?;
+    process::control_runtime()?.block_on(admin::ready(&address)).map_err(anyhow::Error::msg)
 }
 
 /// Asks a running gateway to stop, and waits until it has stopped.
@@ -105,15 +119,34 @@ fn drain(matches: &ArgMatches) -> anyhow::Result<()> {
 
 fn check_config(matches: &ArgMatches) -> anyhow::Result<()> {
     let layers = process::layers(matches, &gateway::specs())?;
-    GatewaySettings::read(&layers)?;
+    let settings = settings_to_serve(&layers)?;
     print!("{}", layers.table());
+    for warning in warnings(&layers, &settings) {
+        eprintln!("diffyne-gateway: {warning}");
+    }
     Ok(())
+}
+
+/// The settings of a gateway that is to serve. Whatever its addresses can do, everything else has been checked.
+fn settings_to_serve(layers: &Layers) -> anyhow::Result<GatewaySettings> {
+    let settings = GatewaySettings::read(layers)?;
+    server::check(&settings)?;
+    Logs::check(&settings.log).map_err(anyhow::Error::msg)?;
+    Ok(settings)
+}
+
+fn warnings(layers: &Layers, settings: &GatewaySettings) -> Vec<String> {
+    [layers.warnings(), &settings.warnings()].concat()
 }
 
 fn serve(matches: &ArgMatches) -> anyhow::Result<()> {
     let specs = gateway::specs();
-    let settings = GatewaySettings::read(&process::layers(matches, &specs)?)?;
-    let logs = Logs::start(&settings.log, "diffyne-gateway").map_err(anyhow::Error::msg)?;
+    let layers = process::layers(matches, &specs)?;
+    let settings = settings_to_serve(&layers)?;
+    let logs = Logs::start(&settings.log, "diffyne-gateway", &settings.name).map_err(anyhow::Error::msg)?;
+    for warning in warnings(&layers, &settings) {
+        tracing::warn!("{warning}");
+    }
     process::control_runtime()?.block_on(async {
         let prefix = settings.route_prefix.clone();
         let release = settings.release.clone();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use diffyne_shared::memory::page_bytes;
+use diffyne_shared::memory::{MemorySource, page_bytes};
 
 use crate::metrics::Metrics;
 use crate::quota::Quota;
@@ -17,17 +17,28 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The fraction of the budget below which new connections are accepted again.
 const RELIEF: f64 = 0.95;
 
-/// Returns four fifths of the memory of this host or container, or `None` if the system does not report it.
-fn four_fifths() -> Option<usize> {
-    let number = |file: &str| std::fs::read_to_string(file).ok()?.trim().parse::<usize>().ok();
-    let container =
-        number("/sys/fs/cgroup/memory.max").or_else(|| number("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
-    let host = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        line.trim().trim_end_matches(" kB").parse::<usize>().ok()?.checked_mul(1024)
-    });
-    let there = container.into_iter().chain(host).min()?;
-    Some(there / 5 * 4)
+/// How often what the host still has is read.
+const BUDGET_EVERY: u32 = 4;
+/// The least that a gateway allows itself without a setting, in bytes.
+const BUDGET_MIN: usize = 64 << 20;
+
+/// The bytes that this gateway may use.
+struct Budget {
+    setting: Option<usize>,
+    source: MemorySource,
+}
+
+impl Budget {
+    /// Returns the budget of a gateway that uses so many bytes, or `None` if the system does not tell.
+    ///
+    /// Without a setting it is four fifths of what this gateway has and of what is left to it. So several gateways of a
+    /// host share its memory, and one whose control group is limited keeps to that limit.
+    fn bytes(&self, used: usize) -> Option<usize> {
+        self.setting.or_else(|| {
+            let left = usize::try_from(self.source.available()?).unwrap_or(usize::MAX);
+            Some((used.saturating_add(left) / 5 * 4).max(BUDGET_MIN))
+        })
+    }
 }
 
 /// Returns the resident memory of this process in bytes, or 0 if the system does not report it.
@@ -37,14 +48,17 @@ fn resident(page_bytes: usize) -> usize {
 }
 
 /// Enforces the budget until the program ends.
-pub async fn watch(threads: Vec<ShardHandle>, quota: Arc<Quota>, metrics: Arc<Metrics>, most: Option<usize>) {
-    let Some(most) = most.or_else(four_fifths) else { return };
-    let relief = (most as f64 * RELIEF) as usize;
+pub async fn watch(threads: Vec<ShardHandle>, quota: Arc<Quota>, metrics: Arc<Metrics>, setting: Option<usize>) {
+    let budget = Budget { setting, source: MemorySource::of_this_process() };
     let page_bytes = page_bytes();
-    metrics.memory_max.set(most as i64);
-    loop {
+    let Some(mut most) = budget.bytes(resident(page_bytes)) else { return };
+    for turn in (0..BUDGET_EVERY).cycle() {
         let now = resident(page_bytes);
+        if turn == 0 {
+            most = budget.bytes(now).unwrap_or(most);
+        }
         metrics.memory.set(now as i64);
+        metrics.memory_max.set(most as i64);
         if now > most && !quota.shedding.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 bytes = now,
@@ -53,6 +67,7 @@ pub async fn watch(threads: Vec<ShardHandle>, quota: Arc<Quota>, metrics: Arc<Me
             );
         }
         if quota.shedding.load(Ordering::Relaxed) {
+            let relief = (most as f64 * RELIEF) as usize;
             let is_over = now <= relief || (!shed(&threads, now - relief).await && now <= most);
             if is_over {
                 quota.shedding.store(false, Ordering::Relaxed);

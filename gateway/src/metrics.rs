@@ -6,9 +6,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use diffyne_shared::bus::BusCounters;
-use diffyne_shared::metrics::Table;
+use diffyne_shared::metrics::{Table, made};
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use crate::auth::admission::Refusal;
 
 /// The number of component names with a label of their own; the rest share `unknown`.
 const COMPONENTS_MAX: usize = 500;
@@ -54,6 +56,8 @@ pub struct Metrics {
     pub stray_replies: IntCounter,
     /// Workers by state, as this process sees them.
     pub workers: IntGaugeVec,
+    /// Workers that run older code of the application, as the newest does not start.
+    pub workers_outdated: IntGauge,
     /// Connections to workers, over all threads.
     pub worker_connections: IntGauge,
     /// Broadcasts published by this gateway.
@@ -94,7 +98,7 @@ pub struct Metrics {
     pub uploads_under_way: IntGauge,
     /// Handshakes of foreign pages that are served as guests.
     pub guests: IntCounter,
-    /// Whether Redis responds.
+    /// Whether Redis responds; registered where it is used.
     pub redis_up: IntGauge,
     /// Reconnections to Redis.
     pub redis_reconnects: IntCounter,
@@ -110,17 +114,33 @@ pub struct Metrics {
     pub unproved: IntCounterVec,
 }
 
+/// Whether a gateway uses Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisUse {
+    /// `DIFFYNE_REDIS_URL` is set.
+    Yes,
+    /// The bus is in memory.
+    No,
+}
+
 impl Metrics {
-    /// Creates all metrics, including those of the process itself and of the bus.
-    pub fn new(bus: &BusCounters) -> Arc<Self> {
+    /// Creates all metrics, including those of the process itself and of the bus. A gateway without Redis does not tell
+    /// whether it answers.
+    pub fn new(bus: &BusCounters, redis: RedisUse) -> Arc<Self> {
         let table = Table::new("diffyne_gateway");
+        let redis_up = made(IntGauge::new(
+            "diffyne_gateway_redis_up",
+            "1 while Redis answers, 0 while it does not; absent without Redis",
+        ));
+        if redis == RedisUse::Yes {
+            table.add(&redis_up);
+        }
         table.add(&bus.batch_sizes);
         let counter = |name, help| table.counter(name, help);
         let counters = |name, help, labels: &[&str]| table.counters(name, help, labels);
         let gauge = |name, help| table.gauge(name, help);
         let gauges = |name, help, labels: &[&str]| table.gauges(name, help, labels);
-        let histogram = |name, help, buckets: &[f64]| table.histogram(name, help, buckets);
-        let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+        let seconds = |name, help| table.seconds(name, help);
         let info = gauges("info", "Version of this gateway; always 1", &["version"]);
         info.with_label_values(&[diffyne_shared::VERSION]).set(1);
         let directions = counters("messages_total", "WebSocket messages by direction", &["direction"]);
@@ -130,7 +150,7 @@ impl Metrics {
             &["worker"],
         );
         let bytes = counters("bytes_total", "WebSocket bytes by direction", &["direction"]);
-        Arc::new(Self {
+        let metrics = Self {
             connections: gauge("connections", "Open WebSocket connections"),
             handshakes: counters("handshakes_total", "WebSocket handshakes by result", &["result"]),
             handshakes_waiting: gauge("handshakes_waiting", "Accepted connections that wait for their thread"),
@@ -140,14 +160,22 @@ impl Metrics {
             bytes_out: bytes.with_label_values(&["out"]),
             closes: counters("closes_total", "Connections closed by this server, by close code", &["code"]),
             calls: counters("calls_total", "Component calls by component and outcome", &["component", "outcome"]),
-            call_duration: histogram("call_duration_seconds", "From a call's arrival to its answer", &seconds),
+            call_duration: seconds("call_duration_seconds", "From a call's arrival to its answer"),
             calls_in_flight: gauge("calls_in_flight", "Calls not answered yet"),
             calls_waiting: gauge("calls_waiting", "Calls that wait for a worker with room"),
             sent_to_preferred: sent.with_label_values(&["preferred"]),
             sent_to_other: sent.with_label_values(&["other"]),
             busy: counter("calls_handed_back_total", "Calls that a busy or draining worker handed back"),
             stray_replies: counter("stray_replies_total", "Replies of workers that fit no call"),
-            workers: gauges("workers", "Workers by state", &["state"]),
+            workers: gauges(
+                "workers",
+                "Workers: those that run calls (reachable), answer but cannot (faulty), or do not answer (unreachable)",
+                &["state"],
+            ),
+            workers_outdated: gauge(
+                "workers_with_old_code",
+                "Reachable workers on which older code of the application runs because the newest does not start",
+            ),
             worker_connections: gauge("worker_connections", "Connections to workers, over all threads"),
             broadcasts_published: counter("broadcasts_published_total", "Broadcasts that left from this gateway"),
             broadcasts_held: counters(
@@ -157,7 +185,7 @@ impl Metrics {
             ),
             broadcasts_received: counter("broadcasts_received_total", "Broadcasts that arrived for delivery"),
             deliveries: counter("deliveries_total", "Broadcasts handed to connections"),
-            fan_out: histogram("fan_out_seconds", "One broadcast to all connections of one thread", &seconds),
+            fan_out: seconds("fan_out_seconds", "One broadcast to all connections of one thread"),
             grants: counters(
                 "grants_total",
                 "Grants to subscribe: given, shown (by a client that came back), refused, expired, other_session (a worker was asked), forged, failed, not_renewed",
@@ -188,23 +216,45 @@ impl Metrics {
             upload_bytes: counter("upload_bytes_total", "Bytes of file uploads passed on to the application"),
             uploads_under_way: gauge("uploads_under_way", "File uploads under way"),
             guests: counter("guest_handshakes_total", "Handshakes from foreign pages, served without cookies"),
-            redis_up: gauge("redis_up", "1 while Redis answers; 0 when it does not or is not used"),
+            redis_up,
             redis_reconnects: counter("redis_reconnects_total", "Times that the subscription was (re)established"),
             broadcasts_waiting: gauge("broadcasts_waiting", "Broadcasts that wait for Redis"),
-            publish_wait: histogram(
+            publish_wait: seconds(
                 "publish_wait_seconds",
                 "How long POST /api/broadcast waited for room in the queue of broadcasts",
-                &seconds,
             ),
             broadcasts_overflowed: counter("broadcasts_overflowed_total", "Broadcasts that found the queue full"),
             gaps: counters("gaps_total", "Gaps in the broadcasts by what became of them", &["result"]),
             unproved: counters(
                 "unproved_total",
-                "Ignored for want of a proof of the worker token: worker (connections), registration, order, answer (in Redis)",
+                "Ignored because they do not prove the worker token: worker (connections), registration, order, answer (in Redis)",
                 &["what"],
             ),
             registry: table.registry,
-        })
+        };
+        metrics.show_known_labels();
+        Arc::new(metrics)
+    }
+
+    /// Shows counters with known labels at 0 from the start. Prometheus sees no increase in one that appears with its first
+    /// event, so no alert would see that event.
+    fn show_known_labels(&self) {
+        let refusals = Refusal::ALL.map(Refusal::label);
+        let known: [(&IntCounterVec, &[&str]); 8] = [
+            (&self.handshakes, &["accepted", "timeout", "evicted"]),
+            (&self.handshakes, &refusals),
+            (&self.closes, &["1000", "1001", "1002", "1003", "1006", "1007", "1008", "1009", "1013"]),
+            (&self.limited, &["messages", "calls", "frames", "bytes", "replay", "held", "message_time"]),
+            (&self.resumes, &["recovered", "lost"]),
+            (&self.requests, &["accepted", "origin", "full", "memory", "address", "too_large"]),
+            (&self.broadcasts_held, &["depth", "rate", "queue_full"]),
+            (&self.gaps, &["closed", "told"]),
+        ];
+        for (counters, labels) in known {
+            for label in labels {
+                counters.with_label_values(&[*label]);
+            }
+        }
     }
 
     /// Counts a handshake by its result.
@@ -312,7 +362,7 @@ mod tests {
 
     #[test]
     fn every_metric_registers_and_components_are_bounded() {
-        let metrics = Metrics::new(&BusCounters::default());
+        let metrics = Metrics::new(&BusCounters::default(), RedisUse::Yes);
         let counters = ShardMetrics::new(Arc::clone(&metrics));
         counters.call(None, "validation_error");
         for i in 0..COMPONENTS_MAX + 49 {

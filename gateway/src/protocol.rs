@@ -208,7 +208,7 @@ pub fn without_braces(data: &[u8]) -> Option<&[u8]> {
     match data {
         [b'{', body @ .., b'}'] if std::str::from_utf8(body).is_ok() => Some(body),
         _ => {
-            tracing::error!("a worker's answer is no JSON object; the client gets an error");
+            tracing::error!("a worker's answer is not a JSON object; the client gets an error");
             None
         }
     }

@@ -105,6 +105,7 @@ fn read(body: &str) -> Result<Request, String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::metrics::RedisUse;
     use diffyne_shared::bus::{BusCounters, BusEvent, GatewayIdentity};
 
     const EVENT: &str = r#"{"name":"news","params":[1]}"#;
@@ -116,7 +117,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_publishes_one_event_or_a_list_in_order() {
         let (bus, mut events) = Bus::memory(GatewayIdentity::new("g"));
-        let api = PublishApi::new(&bus, Metrics::new(&BusCounters::default()), Duration::ZERO);
+        let api = PublishApi::new(&bus, Metrics::new(&BusCounters::default(), RedisUse::No), Duration::ZERO);
         let (status, answer) = api.handle(EVENT).await;
         assert_eq!((status, answer["id"].is_string()), (StatusCode::ACCEPTED, true), "{answer}");
         let (status, answer) = api.handle(&list(3)).await;
@@ -134,7 +135,7 @@ mod tests {
     #[tokio::test]
     async fn a_list_with_something_else_in_it_publishes_nothing() {
         let (bus, _events) = Bus::memory(GatewayIdentity::new("g"));
-        let api = PublishApi::new(&bus, Metrics::new(&BusCounters::default()), Duration::ZERO);
+        let api = PublishApi::new(&bus, Metrics::new(&BusCounters::default(), RedisUse::No), Duration::ZERO);
         for body in ["", "[", "7", "{}", "[7]", &format!("[{EVENT},{{}}]"), &list(EVENTS_MAX + 1)] {
             let (status, answer) = api.handle(body).await;
             assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body:.40}");
@@ -146,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_makes_a_request_wait_and_refuses_it_after_the_limit() {
         let (bus, mut events) = Bus::memory(GatewayIdentity::new("g"));
-        let metrics = Metrics::new(&BusCounters::default());
+        let metrics = Metrics::new(&BusCounters::default(), RedisUse::No);
         let api = PublishApi::new(&bus, Arc::clone(&metrics), Duration::from_millis(20));
         let room = (0..5000).take_while(|_| bus.publish(read_event(EVENT).unwrap()).is_ok()).count();
         let (status, answer) = api.handle(&list(2)).await;
@@ -164,7 +165,7 @@ mod tests {
     #[tokio::test]
     async fn not_all_connections_can_wait() {
         let (bus, _events) = Bus::memory(GatewayIdentity::new("g"));
-        let metrics = Metrics::new(&BusCounters::default());
+        let metrics = Metrics::new(&BusCounters::default(), RedisUse::No);
         let api = Arc::new(PublishApi::new(&bus, metrics, Duration::from_hours(1)));
         while bus.publish(read_event(EVENT).unwrap()).is_ok() {}
         let waiting: Vec<_> = (0..WAITING_MAX)

@@ -137,7 +137,13 @@ impl Quota {
     pub fn log_refusal(&self, refusal: Refusal, address: Option<IpAddr>) {
         if let Some(unsaid) = self.refused.allow() {
             let address = address.map(tracing::field::display);
-            tracing::warn!(reason = refusal.label(), address, unsaid, "a handshake is refused");
+            tracing::warn!(
+                reason = refusal.label(),
+                setting = refusal.setting(),
+                address,
+                unsaid,
+                "refused a handshake: a limit is reached"
+            );
         }
     }
 

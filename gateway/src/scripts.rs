@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::http::health::HealthSource;
+use crate::http::health::{Audience, HealthSource};
 use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
@@ -184,8 +184,8 @@ impl Pages for ScriptPages {
         &self.scripts.release
     }
 
-    fn health(&self) -> String {
-        self.health.json()
+    fn health(&self, audience: Audience) -> String {
+        self.health.json(audience)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use diffyne_shared::bus::{Bus, BusEvent, GatewayIdentity};
+use diffyne_shared::bus::{self, Bus, BusEvent, GatewayIdentity};
 use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::GatewaySettings;
@@ -26,7 +26,7 @@ use crate::http::application_server::ApplicationServer;
 use crate::http::health::{HealthSource, WorkerCounts};
 use crate::http::pages::Pages;
 use crate::memory;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RedisUse};
 use crate::publish_api::PublishApi;
 use crate::quota::Quota;
 use crate::relay::discovery::{self, Workers};
@@ -37,6 +37,8 @@ use crate::shard::delivery::Clock;
 use crate::shard::departures::LEAVE_GRACE;
 use crate::shard::state::GatewayContext;
 
+/// The settings that name the public address.
+const LISTEN: &str = "DIFFYNE_LISTEN, or DIFFYNE_WS_HOST and DIFFYNE_WS_PORT";
 /// How often the shards are asked for the health of the workers.
 const WORKERS_EVERY: Duration = Duration::from_millis(200);
 /// The time limit at a stop for handshakes in progress.
@@ -50,8 +52,10 @@ const STOP_STEP: Duration = Duration::from_millis(20);
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The gateway cannot listen on an address.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address} ({setting}): {error}")]
     Listen {
+        /// The settings that name the address.
+        setting: &'static str,
         /// The address.
         address: Endpoint,
         /// The system's error.
@@ -64,7 +68,7 @@ pub enum StartError {
     #[error("{0}")]
     Tls(String),
     /// A thread cannot be started.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start a thread (DIFFYNE_THREADS): {0}")]
     Thread(std::io::Error),
 }
 
@@ -97,20 +101,42 @@ struct Listeners {
 
 impl Listeners {
     fn bind(settings: &GatewaySettings) -> Result<Self, StartError> {
-        let failed = |address: &Endpoint, error| StartError::Listen { address: address.clone(), error };
-        let public = acceptor::listen(&settings.listen).map_err(|error| failed(&settings.listen, error))?;
+        let failed =
+            |setting, address: &Endpoint, error| StartError::Listen { setting, address: address.clone(), error };
+        let public = acceptor::listen(&settings.listen).map_err(|error| failed(LISTEN, &settings.listen, error))?;
         let address = public.address().unwrap_or_else(|_| settings.listen.clone());
-        let bind = |address: &Endpoint| Listener::bind(address).map_err(|error| failed(address, error));
+        let bind = |address: &Endpoint| {
+            Listener::bind(address).map_err(|error| failed("DIFFYNE_ADMIN_LISTEN", address, error))
+        };
         let admin = settings.admin_listen.as_ref().map(bind).transpose()?;
         let admin_address = admin.as_ref().and_then(|listener| listener.address().ok());
         Ok(Self { public, address, admin, admin_address })
     }
 }
 
+/// Checks the files and URLs that the settings name, as a start does.
+pub fn check(settings: &GatewaySettings) -> Result<(), StartError> {
+    if let Some(url) = &settings.redis.url {
+        bus::check_url(url, &settings.redis).map_err(StartError::Bus)?;
+    }
+    RelaySettings::new(settings, String::new(), Tokens::shared(&[])).map_err(wrong_worker_ca)?;
+    ApplicationServer::new(&settings.upload).map_err(wrong_upload_ca)?;
+    Ok(())
+}
+
+fn wrong_worker_ca(error: String) -> StartError {
+    StartError::Tls(format!("DIFFYNE_WORKER_TLS_CA: {error}"))
+}
+
+fn wrong_upload_ca(error: String) -> StartError {
+    StartError::Tls(format!("DIFFYNE_UPLOAD_CA: {error}"))
+}
+
 impl Gateway {
     /// Starts a gateway. Returns when it accepts connections. Its background tasks run on the caller's runtime.
     pub fn start(settings: GatewaySettings, make_pages: MakePages) -> Result<Self, StartError> {
         let settings = Arc::new(settings);
+        check(&settings)?;
         let tokens = Tokens::shared(&settings.worker_tokens);
         let (bus, events) = open_bus(&settings, &tokens)?;
         let listeners = Listeners::bind(&settings)?;
@@ -230,13 +256,12 @@ fn context(
     pages: Arc<dyn Pages>,
     workers: watch::Receiver<Workers>,
 ) -> Result<GatewayContext, StartError> {
-    let relay = RelaySettings::new(settings, bus.gateway_id().to_owned(), Arc::clone(&tokens))
-        .map_err(|error| StartError::Tls(format!("DIFFYNE_WORKER_TLS_CA: {error}")))?;
-    let application_server = ApplicationServer::new(&settings.upload)
-        .map_err(|error| StartError::Tls(format!("DIFFYNE_UPLOAD_CA: {error}")))?;
+    let relay =
+        RelaySettings::new(settings, bus.gateway_id().to_owned(), Arc::clone(&tokens)).map_err(wrong_worker_ca)?;
+    let application_server = ApplicationServer::new(&settings.upload).map_err(wrong_upload_ca)?;
     Ok(GatewayContext {
         bus: bus.clone(),
-        metrics: Metrics::new(bus.counters()),
+        metrics: Metrics::new(bus.counters(), if settings.redis.url.is_some() { RedisUse::Yes } else { RedisUse::No }),
         admission: Arc::new(Admission::new(settings)),
         tokens,
         relay,
@@ -343,8 +368,13 @@ async fn watch_workers(shards: Vec<ShardHandle>, health: Arc<HealthSource>) {
             }
         }
         let count = |health| all.values().filter(|other| **other == health).count();
-        let faulty = count(Health::Degraded);
-        health.set_workers(WorkerCounts { known: all.len(), reachable: count(Health::Healthy) + faulty, faulty });
+        let outdated = count(Health::Outdated);
+        health.set_workers(WorkerCounts {
+            known: all.len(),
+            reachable: count(Health::Healthy) + outdated,
+            faulty: count(Health::Degraded),
+            outdated,
+        });
         tokio::time::sleep(WORKERS_EVERY).await;
     }
 }

@@ -1,4 +1,5 @@
-//! The admin listener of both programs: `GET /metrics` for Prometheus, `GET /ready` for whoever routes traffic, and
+//! The admin listener of both programs: `GET /metrics` for Prometheus, `GET /ready` for whoever routes traffic, `GET
+//! /health` of gateways for people, and
 //! requests below `/api/`, which need a token.
 
 use std::sync::Arc;
@@ -38,6 +39,14 @@ pub trait AdminSource: Send + Sync + 'static {
     fn refresh(&self) {}
     /// Ready for traffic, or why not.
     fn ready(&self) -> Result<(), String>;
+    /// The state of the program for operators, at `GET /health`; none: nothing is there.
+    fn health(&self) -> Option<Value> {
+        None
+    }
+    /// What is wrong although the program is ready.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// The token that requests below `/api/` need; none: they are refused.
     fn token(&self) -> Option<&str> {
         None
@@ -75,12 +84,18 @@ pub async fn look(address: &Endpoint, token: &str, path: &str) -> Result<Value, 
     exchange(address, token, Request::get(path), "").await
 }
 
+/// Asks a running program whether it is ready for traffic. The error says why not.
+pub async fn ready(address: &Endpoint) -> Result<(), String> {
+    exchange(address, "", Request::get("/ready"), "").await.map(drop)
+}
+
 async fn exchange(address: &Endpoint, token: &str, request: Builder, body: &str) -> Result<Value, String> {
     fn text(error: impl std::fmt::Display) -> String {
         error.to_string()
     }
     let exchange = async {
-        let stream = Stream::connect(address).await.map_err(|error| format!("nobody listens at {address}: {error}"))?;
+        let stream =
+            Stream::connect(address).await.map_err(|error| format!("nothing answers at {address}: {error}"))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
         let driver = tokio::spawn(connection);
@@ -98,10 +113,13 @@ async fn exchange(address: &Endpoint, token: &str, request: Builder, body: &str)
         if status.is_success() {
             Ok(answer)
         } else {
-            Err(format!("{status}: {}", answer["error"].as_str().unwrap_or("no words")))
+            let words = answer["error"].as_str().or(answer["reason"].as_str());
+            Err(format!("{status}: {}", words.unwrap_or("no reason given")))
         }
     };
-    tokio::time::timeout(ASK_TIMEOUT, exchange).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+    tokio::time::timeout(ASK_TIMEOUT, exchange)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {ASK_TIMEOUT:?}")))
 }
 
 /// Serves until the future is dropped.
@@ -123,8 +141,15 @@ async fn route(request: Request<Incoming>, source: &dyn AdminSource) -> Response
             }
         }
         (&Method::GET, "/ready") => match source.ready() {
-            Ok(()) => json_response(StatusCode::OK, &json!({"ready": true})),
+            Ok(()) => match source.warnings() {
+                none if none.is_empty() => json_response(StatusCode::OK, &json!({"ready": true})),
+                warnings => json_response(StatusCode::OK, &json!({"ready": true, "warnings": warnings})),
+            },
             Err(why) => json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"ready": false, "reason": why})),
+        },
+        (&Method::GET, "/health") => match source.health() {
+            Some(health) => json_response(StatusCode::OK, &health),
+            None => json_response(StatusCode::NOT_FOUND, &json!({"error": "Not Found"})),
         },
         (&Method::POST | &Method::GET, path) if path.starts_with("/api/") => api(request, source).await,
         (_, "/metrics" | "/ready") => {

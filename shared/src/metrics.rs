@@ -1,8 +1,18 @@
 //! Making and registering metrics, for the tables of both programs.
 
-use prometheus::core::Collector;
+use nix::unistd::{SysconfVar, sysconf};
+use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::proto::MetricFamily;
+use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// The metric of the process's CPU time.
+const CPU_SECONDS: &str = "process_cpu_seconds_total";
+
+/// Upper bounds of the buckets of every time, in seconds: from a tenth of a millisecond up to more than a call may take
+/// (`DIFFYNE_CALL_TIMEOUT`). The same bounds everywhere, so that times of different programs can be compared and added.
+pub const SECONDS: [f64; 17] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// A metric whose name and labels are constants of the program: they are well-formed, since a test of each program makes
 /// them all.
@@ -32,7 +42,7 @@ impl Table {
     pub fn new(prefix: &'static str) -> Self {
         let registry = Registry::new();
         // Without /proc the metrics of the process are missing, and nothing else is wrong.
-        let _ = registry.register(Box::new(ProcessCollector::for_self()));
+        let _ = registry.register(Box::new(OwnProcess::new()));
         Self { prefix, registry }
     }
 
@@ -72,9 +82,71 @@ impl Table {
         self.register(Ok(collector.clone()));
     }
 
-    /// A histogram.
-    pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        let opts = HistogramOpts::from(self.opts(name, help)).buckets(buckets.to_vec());
-        self.register(Histogram::with_opts(opts))
+    /// A histogram of times.
+    pub fn seconds(&self, name: &str, help: &str) -> Histogram {
+        self.register(Histogram::with_opts(seconds_opts(self.opts(name, help))))
+    }
+}
+
+/// The options of a histogram of times.
+pub fn seconds_opts(opts: Opts) -> HistogramOpts {
+    HistogramOpts::from(opts).buckets(SECONDS.to_vec())
+}
+
+/// The metrics of this process: those of the library, whose CPU time has whole seconds only, with a finer one.
+struct OwnProcess {
+    others: ProcessCollector,
+    cpu: Counter,
+}
+
+impl OwnProcess {
+    fn new() -> Self {
+        let opts = Opts::new(CPU_SECONDS, "Total user and system CPU time spent in seconds.");
+        Self { others: ProcessCollector::for_self(), cpu: made(Counter::with_opts(opts)) }
+    }
+}
+
+/// The CPU time of this process in seconds, as exact as the system counts it: hundredths, as a rule.
+fn cpu_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name of the program, in brackets, may have spaces; user and system time are the 14th and 15th field.
+    let (_, fields) = text.rsplit_once(')')?;
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten()?;
+    Some(ticks as f64 / per_second as f64)
+}
+
+impl Collector for OwnProcess {
+    fn desc(&self) -> Vec<&Desc> {
+        self.others.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let seconds = cpu_seconds().unwrap_or_default();
+        self.cpu.inc_by((seconds - self.cpu.get()).max(0.0));
+        let mut families = self.others.collect();
+        families.retain(|family| family.name() != CPU_SECONDS);
+        families.extend(self.cpu.collect());
+        families
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_has_fractions_of_a_second() {
+        let registry = Table::new("t").registry;
+        let cpu = || {
+            let families = registry.gather();
+            let found = families.iter().find(|family| family.name() == CPU_SECONDS);
+            found.map_or(-1.0, |family| family.get_metric()[0].get_counter().get_value())
+        };
+        let before = cpu();
+        while cpu() <= before {
+            std::hint::spin_loop();
+        }
+        assert!(before >= 0.0 && cpu() - before < 1.0, "{before} {}", cpu());
     }
 }

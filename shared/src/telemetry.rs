@@ -6,8 +6,13 @@ use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use serde_json::json;
+use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -98,33 +103,73 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Starts logging for a program whose files are to be called `name`.
-    pub fn start(settings: &LogSettings, name: &str) -> Result<Self, String> {
+    /// Starts logging for a program. Several of one kind may share a directory, each with files of its own: `instance`
+    /// tells them apart there, and in each line of JSON.
+    pub fn start(settings: &LogSettings, program: &str, instance: &str) -> Result<Self, String> {
         let filter = filter_of(&settings.filter)?;
         let (filter, handle) = reload::Layer::new(filter);
         let (layer, guard) = match &settings.directory {
             Some(directory) => {
-                std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+                let wrong = |error: &dyn fmt::Display| format!("DIFFYNE_LOG_DIR = `{}`: {error}", directory.display());
+                std::fs::create_dir_all(directory).map_err(|error| wrong(&error))?;
                 let files = tracing_appender::rolling::Builder::new()
                     .rotation(tracing_appender::rolling::Rotation::DAILY)
-                    .filename_prefix(name)
-                    .filename_suffix("log")
+                    .filename_prefix(program)
+                    .filename_suffix(format!("{instance}.log"))
                     .max_log_files(LOG_FILES_MAX)
                     .build(directory)
-                    .map_err(|error| format!("{}: {error}", directory.display()))?;
+                    .map_err(|error| wrong(&error))?;
                 let (writer, guard) = tracing_appender::non_blocking(files);
-                (layer(settings.format, false, writer), Some(guard))
+                (layer(settings.format, instance, false, writer), Some(guard))
             }
-            None => (layer(settings.format, std::io::stderr().is_terminal(), std::io::stderr), None),
+            None => (layer(settings.format, instance, std::io::stderr().is_terminal(), std::io::stderr), None),
         };
         tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(|error| error.to_string())?;
         Ok(Self { filter: handle, _writer: guard })
+    }
+
+    /// Checks the directory, without making it.
+    pub fn check(settings: &LogSettings) -> Result<(), String> {
+        match &settings.directory {
+            Some(directory) if directory.exists() && !directory.is_dir() => {
+                Err(format!("DIFFYNE_LOG_DIR = `{}`: it is no directory", directory.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Changes the level or directives.
     pub fn set_filter(&self, filter: &str) -> Result<(), String> {
         let filter = filter_of(filter)?;
         self.filter.reload(filter).map_err(|error| error.to_string())
+    }
+}
+
+/// Lines of JSON that name the process which has written them.
+struct JsonOf<F> {
+    /// As JSON.
+    instance: String,
+    json: F,
+}
+
+impl<S, N, F> FormatEvent<S, N> for JsonOf<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let mut line = String::new();
+        self.json.format_event(context, Writer::new(&mut line), event)?;
+        match line.strip_prefix('{') {
+            Some(rest) => write!(writer, "{{\"instance\":{},{rest}", self.instance),
+            None => writer.write_str(&line),
+        }
     }
 }
 
@@ -141,12 +186,19 @@ fn filter_of(setting: &str) -> Result<EnvFilter, String> {
 
 type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Registry>, Registry>;
 
-fn layer<W>(format: LogFormat, ansi: bool, writer: W) -> Box<dyn Layer<Filtered> + Send + Sync>
+fn layer<W>(format: LogFormat, instance: &str, ansi: bool, writer: W) -> Box<dyn Layer<Filtered> + Send + Sync>
 where
     W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
     match format {
-        LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
+        LogFormat::Json => {
+            let format = JsonOf {
+                instance: json!(instance).to_string(),
+                json: tracing_subscriber::fmt::format().json().flatten_event(true),
+            };
+            let fields = tracing_subscriber::fmt::format::JsonFields::new();
+            tracing_subscriber::fmt::layer().event_format(format).fmt_fields(fields).with_writer(writer).boxed()
+        }
         LogFormat::Text => tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(writer).boxed(),
     }
 }

@@ -389,9 +389,10 @@ impl Cluster {
 }
 
 impl Node {
-    /// `GET /health` on the public port.
+    /// `GET /health` on the admin port, or on the public one of a release that has it only there.
     pub fn health(&self) -> anyhow::Result<Value> {
-        let response = http_get(self.port, "/health")?;
+        let response = http_get(self.admin, "/health")?;
+        let response = if response.status == 404 { http_get(self.port, "/health")? } else { response };
         ensure!(response.status == 200, "{response:?}");
         Ok(serde_json::from_str(&response.body)?)
     }

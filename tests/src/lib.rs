@@ -45,6 +45,7 @@ pub mod mariadb;
 pub mod message;
 pub mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod protected_components;
 pub mod recorded;
 pub mod redis;

@@ -301,3 +301,48 @@ async fn a_drain_disconnects_clients_at_the_configured_rate_while_they_keep_work
     assert!(cluster.gateways[0].process.wait()?.success());
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_refused_request_is_logged_with_its_reason_and_what_would_have_been_allowed() -> anyhow::Result<()> {
+    let shape = Shape::new(1, 1)
+        .gateway("--ws-cors-origins", "https://shop.test,https://*.pages.test")
+        .gateway("--ws-key", "right")
+        .gateway("--ws-path", "/socket");
+    let cluster = Cluster::start(shape)?;
+    let gateway = &cluster.gateways[0];
+    let lines = || -> Vec<String> {
+        let log = gateway.process.output();
+        log.lines().filter(|line| line.contains("refused a ")).map(str::to_owned).collect()
+    };
+    let from = ("X-Forwarded-For", "203.0.113.9");
+    let own = ("Origin", "https://shop.test");
+    let evil = ("Origin", "https://evil.test");
+    let version = ("Sec-WebSocket-Version", "7");
+    for (path, headers, status, words) in [
+        (
+            "/?key=right",
+            &[from, evil][..],
+            403,
+            "origin=https://evil.test allowed=\"https://shop.test, https://*.pages.test\"",
+        ),
+        ("/?key=stolen", &[from, own], 401, "given=\"another key\""),
+        ("/elsewhere?key=right", &[from, own], 404, "path=/elsewhere allowed=\"/, /socket\""),
+        ("/?key=right", &[from, own, version], 426, "version=7"),
+    ] {
+        let before = lines().len();
+        assert_eq!(http(gateway.port, &handshake(path, headers))?.status, status, "{path}");
+        eventually("the line is there", || lines().len() > before)?;
+        let line = lines().pop().unwrap();
+        assert!(line.contains(words) && line.contains("address=203.0.113.9"), "{line}");
+        assert!(!line.contains("stolen") && !line.contains("right"), "a key is no business of a log: {line}");
+    }
+    // Many of one kind are one line a second, and hide no other kind.
+    let before = lines().len();
+    let started = Instant::now();
+    for _ in 0..200 {
+        assert_eq!(http(gateway.port, &handshake("/?key=right", &[evil]))?.status, 403);
+    }
+    let most = started.elapsed().as_secs() as usize + 2;
+    assert!(lines().len() - before <= most, "{} lines in {:?}", lines().len() - before, started.elapsed());
+    Ok(())
+}

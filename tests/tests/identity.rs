@@ -305,8 +305,8 @@ fn systemd_accepts_the_units_and_rates_them_as_safe() -> anyhow::Result<()> {
     let unit = |name: &str, instance: &str| -> anyhow::Result<PathBuf> {
         // The programs need not be installed.
         let text = std::fs::read_to_string(units.join(name))?
-            .replace("/usr/bin/diffyne-gateway", "/bin/true")
-            .replace("/usr/bin/diffyne-worker", "/bin/true");
+            .replace("/usr/local/bin/diffyne-gateway", "/bin/true")
+            .replace("/usr/local/bin/diffyne-worker", "/bin/true");
         let path = folder.path().join(name.replace('@', &format!("@{instance}")));
         std::fs::write(&path, text)?;
         Ok(path)

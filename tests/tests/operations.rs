@@ -10,6 +10,7 @@ use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::http::{handshake, http, http_get};
 use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::{PATIENCE, Process, Signal, eventually, program, project, wait_for_port};
+use diffyne_tests::prometheus::Prometheus;
 use diffyne_tests::task::stop_task;
 use serde_json::{Value, json};
 
@@ -47,7 +48,8 @@ async fn dev_runs_everything_in_one_process_and_two_clients_chat_through_it() ->
     let data =
         diffyne_tests::client::call("App\\Diffyne\\ChatRoom", "diffyne-b", "handleNewMessage", params, heard, "2");
     let patches = bob.call(data).await?.patches().clone();
-    assert_eq!(patches[0]["d"]["node"]["c"][0]["x"], "hello <Bob> & all", "{patches}");
+    let shown = patches.as_array().unwrap().iter().any(|patch| patch["d"]["node"]["c"][0]["x"] == "hello <Bob> & all");
+    assert!(shown, "{patches}");
     assert!(http_get(port, "/")?.body.contains("hello &lt;Bob&gt; &amp; all"));
 
     let errors = ada.call(chat("", "3")).await?["errors"].clone();
@@ -221,35 +223,12 @@ async fn a_real_prometheus_scrapes_three_gateways_and_the_rules_pass() -> anyhow
     }
     client.call(diffyne_tests::client::call("Made\\Up", "d", "m", json!([]), json!({}), "r")).await?;
 
-    let mut config = std::fs::read_to_string(rules.join("prometheus.yml"))?;
-    for (usual, gateway) in ["16001", "16002", "16003"].iter().zip(&cluster.gateways) {
-        config = config.replace(usual, &gateway.admin.to_string());
-    }
-    for (usual, worker) in ["17001", "17002"].iter().zip(&cluster.workers) {
-        config = config.replace(usual, &worker.admin.to_string());
-    }
-    let folder = cluster.directory.path().join("prometheus");
-    std::fs::create_dir_all(&folder)?;
-    std::fs::copy(rules.join("alerts.yml"), folder.join("alerts.yml"))?;
-    std::fs::write(folder.join("prometheus.yml"), config.replace("15s", "1s"))?;
-    let [port] = free_ports()?;
-    let prometheus = Process::start("prometheus", &folder, &PathBuf::from("prometheus"), |command| {
-        command.arg(format!("--config.file={}", folder.join("prometheus.yml").display()));
-        command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-    })?;
-    wait_for_port(port)?;
-    let query = |expression: &str| -> Option<f64> {
-        let path = format!("/api/v1/query?query={expression}");
-        let body: Value = serde_json::from_str(&http_get(port, &path).ok()?.body).ok()?;
-        body.pointer("/data/result/0/value/1")?.as_str()?.parse().ok()
-    };
-    eventually("all five targets are up", || query("sum(up)") == Some(5.0))?;
-    let counter = r#"diffyne_gateway_calls_total{component="App%5C%5CDiffyne%5C%5CCounter",outcome="ok"}"#;
-    let counter = counter.replace('{', "%7B").replace('}', "%7D").replace('"', "%22").replace('=', "%3D");
-    eventually("the calls are counted by component", || query(&format!("sum({counter})")) == Some(3.0))?;
+    let prometheus = Prometheus::start(&cluster)?;
+    eventually("all five targets are up", || prometheus.value("sum(up)") == Some(5.0))?;
+    let counter = r#"sum(diffyne_gateway_calls_total{component="App\\Diffyne\\Counter",outcome="ok"})"#;
+    eventually("the calls are counted by component", || prometheus.value(counter) == Some(3.0))?;
     for metric in ["diffyne_gateway_connections", "diffyne_worker_calls_total", "process_resident_memory_bytes"] {
-        assert!(query(&format!("sum({metric})")).is_some_and(|value| value > 0.0), "{metric}");
+        assert!(prometheus.value(&format!("sum({metric})")).is_some_and(|value| value > 0.0), "{metric}");
     }
     // What nobody has recognised is no label.
     assert!(!cluster.gateways[0].metrics()?.contains("Made"));
@@ -391,31 +370,6 @@ async fn a_signing_key_is_rotated_in_a_running_worker() -> anyhow::Result<()> {
     worker.signal(Signal::Hup)?;
     eventually("and once more", || worker.output().matches("keys and log level reloaded").count() == 2)?;
     assert_eq!(client.call(data).await?.error_type(), "security_error");
-    Ok(())
-}
-
-#[test]
-fn the_cluster_script_starts_everything_shows_it_and_stops_it() -> anyhow::Result<()> {
-    let directory = tempfile::tempdir()?;
-    let [g1, g2, g3, w1, w2, nginx, redis] = free_ports()?;
-    let bin = program("diffyne-gateway")?.parent().unwrap().to_owned();
-    let mut script =
-        Process::start_parent("cluster", directory.path(), &project().join("deploy/cluster.sh"), |command| {
-            command.arg(&bin);
-            command.env("GATEWAY_PORTS", format!("{g1} {g2} {g3}")).env("WORKER_PORTS", format!("{w1} {w2}"));
-            command.env("NGINX_PORT", nginx.to_string()).env("REDIS_PORT", redis.to_string());
-            command.env("RUN_DIR", directory.path().join("run"));
-        })?;
-    eventually("the table is shown", || script.output().contains("Ctrl-C stops what was started"))?;
-    for port in [g1, g2, g3, nginx] {
-        let health: Value = serde_json::from_str(&http_get(port, "/health")?.body)?;
-        assert_eq!((&health["status"], &health["workers"]), (&json!("ok"), &json!(2)));
-    }
-    script.signal(Signal::Term)?;
-    script.wait()?;
-    for port in [g1, g2, g3, w1, w2, nginx, redis] {
-        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "{port} is still open");
-    }
     Ok(())
 }
 

@@ -101,6 +101,24 @@ async fn nothing_of_one_user_reaches_the_next(runtime: Runtime) -> anyhow::Resul
     Ok(())
 }
 
+/// The call `end` of the probe ran out of time: both sides count that, and the worker's log names the call.
+fn assert_timeout_is_reported(cluster: &Cluster) -> anyhow::Result<()> {
+    let (worker, gateway) = (&cluster.workers[0], &cluster.gateways[0]);
+    let labels = r#"{component="App\\Diffyne\\Probe",method="end",outcome="timeout"}"#;
+    eventually("the worker counts it", || {
+        worker.metric(&format!("diffyne_worker_calls_total{labels}")).is_ok_and(|calls| calls > 0.5)
+    })?;
+    let metrics = gateway.metrics()?;
+    let counts =
+        |line: &&str| line.starts_with("diffyne_gateway_calls_total{") && line.contains(r#"outcome="timeout""#);
+    assert_eq!(metrics.lines().filter(counts).count(), 1, "{metrics}");
+    let log = worker.process.output();
+    let line = log.lines().find(|line| line.contains("a call took too long")).with_context(|| log.clone())?;
+    let request = line.split("request=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+    assert!(line.contains("component=App\\Diffyne\\Probe method=end") && request.len() >= 16, "{line}");
+    Ok(())
+}
+
 for_runtimes!(whatever_ends_a_call_ends_that_call_only: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
 async fn whatever_ends_a_call_ends_that_call_only(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
@@ -116,6 +134,7 @@ async fn whatever_ends_a_call_ends_that_call_only(runtime: Runtime) -> anyhow::R
     assert!(!answer.is_ok(), "{answer}");
     let answer = call_probe(&mut client, "end", json!(["loop"])).await?;
     assert_eq!((answer.is_ok(), answer.error_type()), (false, "timeout"), "{answer}");
+    assert_timeout_is_reported(&cluster)?;
     assert_eq!(call_for_text(&mut client, "say", json!(["after the loop"])).await?, "after the loop");
     // What goes where no output belongs harms nothing.
     assert_eq!(call_for_text(&mut client, "shout", json!([3])).await?, "said");

@@ -15,6 +15,7 @@ use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::worker::{self, Components, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{self, Layers};
 use diffyne_shared::telemetry::Logs;
+use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backend::Backend;
@@ -24,7 +25,7 @@ use crate::backend::upstream::UpstreamBackend;
 use crate::component::engine::{Engine, PushSlots};
 use crate::component::{App, Registry};
 use crate::demo;
-use crate::server::Worker;
+use crate::server::{self, Worker};
 use crate::top;
 use crate::upload::{self, UploadStore};
 
@@ -32,14 +33,24 @@ use crate::upload::{self, UploadStore};
 const RELOAD_TIMEOUT: Duration = Duration::from_mins(10);
 const RELOAD_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-const HELP: &str = "Example: diffyne-worker serve --env-file /path/to/app/.env --redis-url redis://127.0.0.1
+const HELP: &str = "A Laravel application: diffyne-worker serve --app /var/www/app --redis-url redis://127.0.0.1
+takes the keys from its .env and runs its Diffyne components in PHP processes that boot it once.
+
 Every setting can be given as a flag, in the environment, in a .env file or in a TOML file; later ones in
 this list lose. Signals: SIGTERM finishes running calls, hands back the others and stops; SIGHUP reloads
 signing keys, worker tokens and the log level, and replaces all PHP processes one by one (after a deploy);
-`diffyne-worker reload` does the last and waits for it. `diffyne-worker top` shows what each PHP process does.
+`diffyne-worker reload` does the last and waits for it. `diffyne-worker top` shows what each PHP process does.";
+const NO_COMPONENTS: &str = "there are no components to run: name a Laravel application (--app /var/www/app), or one \
+that runs elsewhere (--fastcgi with --fastcgi-script, or --backend-url); --demo runs the demo's components";
 
-A Laravel application: diffyne-worker serve --app /var/www/app --redis-url redis://127.0.0.1
-takes the keys from its .env and runs its Diffyne components in PHP processes that boot it once.";
+/// What components the program itself has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OwnComponents {
+    /// The demo's: they run only if an operator asks for them.
+    Demo,
+    /// Those of the program's author.
+    Some,
+}
 
 fn command() -> Command {
     let serve = Command::new("serve").about("Run a worker").args(settings::arguments(&worker::specs()));
@@ -53,6 +64,10 @@ fn command() -> Command {
             "Give it the settings of that worker: it is found at its admin address, and asks for DIFFYNE_ADMIN_TOKEN.",
         )
         .args(settings::arguments(&worker::specs()));
+    let ready = Command::new("ready")
+        .about("Tell whether a running worker is ready for calls: exit status 0, or 1 and why not (for health checks)")
+        .after_help("Give it the settings of that worker: it is found at its admin address. No token is needed.")
+        .args(settings::arguments(&worker::specs()));
     let top = top::command().args(settings::arguments(&worker::specs()));
     Command::new("diffyne-worker")
         .about("Runs Diffyne components for the gateways")
@@ -60,15 +75,16 @@ fn command() -> Command {
         .version(diffyne_shared::VERSION)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([serve, top, reload, check, list])
+        .subcommands([serve, top, ready, reload, check, list])
 }
 
-/// Runs the program with the demo components.
+/// Runs `diffyne-worker`: the components of an application, or with `--demo` the demo's.
 pub fn main() -> ExitCode {
-    main_with(|registry, settings| {
+    let register = |registry: &mut Registry, settings: &WorkerSettings| {
         demo::register(registry);
         demo::app(&settings.database)
-    })
+    };
+    run(OwnComponents::Demo, register, demo::serve)
 }
 
 /// Runs a worker with components of your own: `register` adds them and returns the state that they share.
@@ -83,12 +99,21 @@ pub fn main_with_site<F: Future<Output = anyhow::Result<()>>>(
     register: impl FnOnce(&mut Registry, &WorkerSettings) -> anyhow::Result<App>,
     site: impl FnOnce(Arc<Engine>) -> F,
 ) -> ExitCode {
+    run(OwnComponents::Some, register, |engine, _settings| site(engine))
+}
+
+fn run<F: Future<Output = anyhow::Result<()>>>(
+    own: OwnComponents,
+    register: impl FnOnce(&mut Registry, &WorkerSettings) -> anyhow::Result<App>,
+    site: impl FnOnce(Arc<Engine>, WorkerSettings) -> F,
+) -> ExitCode {
     let matches = command().get_matches();
     let result = match matches.subcommand() {
-        Some(("serve", matches)) => serve(matches, register, site),
+        Some(("serve", matches)) => serve(matches, own, register, site),
+        Some(("ready", matches)) => ask_ready(matches),
         Some(("reload", matches)) => request_reload(matches),
         Some(("top", matches)) => show_processes(matches),
-        Some(("check-config", matches)) => check_config(matches),
+        Some(("check-config", matches)) => check_config(matches, own),
         _ => {
             print!("{}", settings::markdown(&worker::specs()));
             Ok(())
@@ -107,18 +132,42 @@ fn layers(matches: &ArgMatches) -> anyhow::Result<Layers> {
     let specs = worker::specs();
     let (mut files, flags) = settings::from_matches(matches, &specs);
     let environment: HashMap<String, String> = std::env::vars().collect();
-    if files.env_file.is_none() {
-        // The application's own settings, above all its key.
-        let app = flags.get("DIFFYNE_APP").or_else(|| environment.get("DIFFYNE_APP"));
-        files.env_file = app.map(|app| Path::new(app).join(".env")).filter(|file| file.is_file());
+    let layers = Layers::read(&specs, &files, &environment, &flags)?;
+    // The application's own settings, above all its key, where nothing else has them.
+    let application = layers.text("DIFFYNE_APP").map(|app| Path::new(app).join(".env"));
+    match application.filter(|file| file.is_file() && !files.env_files.contains(file)) {
+        Some(file) => files.env_files.push(file),
+        None => return Ok(layers),
     }
     Ok(Layers::read(&specs, &files, &environment, &flags)?)
 }
 
-fn check_config(matches: &ArgMatches) -> anyhow::Result<()> {
+/// The settings of a worker that is to serve. Whatever its addresses can do, everything else has been checked.
+fn settings_to_serve(layers: &Layers, own: OwnComponents) -> anyhow::Result<WorkerSettings> {
+    let settings = WorkerSettings::read(layers, MissingKey::Refuse)?;
+    let has_components = own == OwnComponents::Some || settings.demo || !runs_own_components(&settings);
+    anyhow::ensure!(has_components, NO_COMPONENTS);
+    server::check(&settings)?;
+    Logs::check(&settings.log).map_err(anyhow::Error::msg)?;
+    Ok(settings)
+}
+
+fn warnings(layers: &Layers, settings: &WorkerSettings) -> Vec<String> {
+    [layers.warnings(), &settings.warnings()].concat()
+}
+
+/// Whether the components are the program's own, and not an application's.
+fn runs_own_components(settings: &WorkerSettings) -> bool {
+    matches!(settings.components, Components::Native)
+}
+
+fn check_config(matches: &ArgMatches, own: OwnComponents) -> anyhow::Result<()> {
     let layers = layers(matches)?;
-    WorkerSettings::read(&layers, MissingKey::Refuse)?;
+    let settings = settings_to_serve(&layers, own)?;
     print!("{}", layers.table());
+    for warning in warnings(&layers, &settings) {
+        eprintln!("diffyne-worker: {warning}");
+    }
     Ok(())
 }
 
@@ -128,34 +177,58 @@ fn request_reload(matches: &ArgMatches) -> anyhow::Result<()> {
     let token = token.context("DIFFYNE_ADMIN_TOKEN is not set; without it, send the worker a SIGHUP")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        let ask = async |path| admin::ask(&address, &token, path, "{}").await.map_err(anyhow::Error::msg);
+        let mut progress = ask("/api/reload").await?;
         let mut printed = None;
-        let mut path = "/api/reload";
         let until = std::time::Instant::now() + RELOAD_TIMEOUT;
         loop {
-            let response = admin::ask(&address, &token, path, "{}").await.map_err(anyhow::Error::msg)?;
-            let left = response["left"].as_u64().unwrap_or_default();
-            if left == 0 && path != "/api/reload" {
-                println!("done: all PHP processes run the newest code");
-                return Ok(());
-            }
+            let left = progress["left"].as_u64().unwrap_or_default();
             if printed != Some(left) && left > 0 {
                 println!("{left} PHP processes are to be replaced");
                 printed = Some(left);
             }
+            if is_reloaded(&progress)? {
+                println!("done: all PHP processes run the newest code");
+                return Ok(());
+            }
             anyhow::ensure!(
                 std::time::Instant::now() < until,
-                "{left} PHP processes still run older code: see the worker's log"
+                "{left} PHP processes still run older code after {RELOAD_TIMEOUT:?}: see the worker's log"
             );
-            path = "/api/reload/left";
             tokio::time::sleep(RELOAD_CHECK_INTERVAL).await;
+            progress = ask("/api/reload/left").await?;
         }
     })
+}
+
+/// Whether a reload is complete. The error says why it will not be.
+fn is_reloaded(progress: &Value) -> anyhow::Result<bool> {
+    let left = progress["left"].as_u64().unwrap_or_default();
+    if let Some(error) = progress["error"].as_str() {
+        let meanwhile = match left {
+            0 => "no PHP process runs".to_owned(),
+            left => format!("old code still serves, in {left} PHP processes"),
+        };
+        anyhow::bail!(
+            "the application's newest code does not start: {error}\n{meanwhile}; mend the code and reload again"
+        );
+    }
+    // Workers of older releases do not tell how many run the newest code.
+    Ok(left == 0 && progress["renewed"].as_u64() != Some(0))
+}
+
+/// Asks a running worker whether it is ready.
+fn ask_ready(matches: &ArgMatches) -> anyhow::Result<()> {
+    let (address, _token) = running_worker(matches)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(admin::ready(&address)).map_err(anyhow::Error::msg)
 }
 
 /// Shows what the PHP processes of a running worker do.
 fn show_processes(matches: &ArgMatches) -> anyhow::Result<()> {
     let (address, token) = running_worker(matches)?;
-    let token = token.context("DIFFYNE_ADMIN_TOKEN is not set: the worker tells nobody without it")?;
+    let token =
+        token.context("DIFFYNE_ADMIN_TOKEN is not set: without it, the worker does not say what its processes do")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(top::run(matches, &address, &token))
 }
@@ -209,14 +282,18 @@ fn serve_uploads(settings: &WorkerSettings, store: &Arc<UploadStore>) -> anyhow:
 
 fn serve<F: Future<Output = anyhow::Result<()>>>(
     matches: &ArgMatches,
+    own: OwnComponents,
     register: impl FnOnce(&mut Registry, &WorkerSettings) -> anyhow::Result<App>,
-    site: impl FnOnce(Arc<Engine>) -> F,
+    site: impl FnOnce(Arc<Engine>, WorkerSettings) -> F,
 ) -> anyhow::Result<()> {
-    let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
-    let logs = Logs::start(&settings.log, "diffyne-worker").map_err(anyhow::Error::msg)?;
+    let layers = layers(matches)?;
+    let settings = settings_to_serve(&layers, own)?;
+    let logs = Logs::start(&settings.log, "diffyne-worker", &settings.name).map_err(anyhow::Error::msg)?;
+    for warning in warnings(&layers, &settings) {
+        tracing::warn!("{warning}");
+    }
     let mut registry = Registry::default();
-    // Otherwise the components are an application's.
-    let is_native = matches!(settings.components, Components::Native);
+    let is_native = runs_own_components(&settings);
     let app: App = if is_native { register(&mut registry, &settings)? } else { Arc::new(()) };
     let uploads = if is_native { open_uploads(&settings)? } else { None };
     let engine = engine_with(&settings, registry, app, uploads.clone());
@@ -230,7 +307,7 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
-        let mut site = std::pin::pin!(site(Arc::clone(&engine)));
+        let mut site = std::pin::pin!(site(Arc::clone(&engine), settings.clone()));
         let mut ended = Ok(());
         loop {
             tokio::select! {
@@ -255,6 +332,7 @@ fn backend(settings: &WorkerSettings, engine: &Arc<Engine>) -> anyhow::Result<Ar
     let signer = || settings.signer.clone();
     let release = || settings.release.as_deref().map(Arc::from);
     Ok(match settings.components.clone() {
+        Components::Native if settings.demo => Arc::new(NativeBackend::demo(Arc::clone(engine))),
         Components::Native => Arc::new(NativeBackend::new(Arc::clone(engine))),
         Components::Php(php) => {
             PhpBackend::start(php, &settings.rendering, settings.status_ttl, signer(), settings.debug, release())

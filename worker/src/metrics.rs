@@ -31,6 +31,8 @@ pub(crate) struct WorkerMetrics {
     pub(crate) concurrency: IntGauge,
     /// Calls handed back.
     pub(crate) busy: IntCounter,
+    /// Whether older code of the application runs calls because the newest does not start.
+    pub(crate) outdated: IntGauge,
     /// Connections of gateways' threads.
     pub(crate) connections: IntGauge,
     /// Gateways turned away.
@@ -42,18 +44,18 @@ impl WorkerMetrics {
     pub(crate) fn new() -> Arc<Self> {
         let table = Table::new("diffyne_worker");
         let (counter, gauge) = (|name, help| table.counter(name, help), |name, help| table.gauge(name, help));
-        let seconds = [0.000_1, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
         let labels = ["component", "method", "outcome"];
         Arc::new(Self {
             calls: table.counters("calls_total", "Component calls by component, method and outcome", &labels),
             methods: Mutex::default(),
-            duration: table.histogram("call_duration_seconds", "From a call's start to its end", &seconds),
+            duration: table.seconds("call_duration_seconds", "From a call's start to its end"),
             running: gauge("calls_running", "Calls that run now"),
             queued: gauge("calls_queued", "Calls that wait for a place"),
             concurrency: gauge("concurrency", "Calls that may run side by side"),
             busy: counter("calls_handed_back_total", "Calls handed back to a gateway, not run"),
+            outdated: gauge("old_code_serves", "1 while older code runs calls because the newest does not start"),
             connections: gauge("gateway_connections", "Connections from gateways, one a thread of theirs"),
-            refused: counter("gateways_refused_total", "Gateways turned away: token or protocol version"),
+            refused: counter("gateways_refused_total", "Gateways that were refused: token or protocol version"),
             registry: table.registry,
         })
     }

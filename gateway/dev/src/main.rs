@@ -72,12 +72,12 @@ fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         redis: diffyne_shared::settings::common::RedisSettings { url: None, ..gateway_settings.redis.clone() },
         ..WorkerSettings::read(&layers, MissingKey::Random)?
     };
-    let logs = Logs::start(&gateway_settings.log, "diffyne-dev").map_err(anyhow::Error::msg)?;
+    let logs = Logs::start(&gateway_settings.log, "diffyne-dev", &gateway_settings.name).map_err(anyhow::Error::msg)?;
     process::control_runtime()?.block_on(async {
         let mut registry = Registry::default();
         demo::register(&mut registry);
         let engine = worker_cli::engine(&worker_settings, registry, demo::app(&worker_settings.database)?);
-        let worker = Worker::start(&worker_settings, Arc::new(NativeBackend::new(Arc::clone(&engine))))?;
+        let worker = Worker::start(&worker_settings, Arc::new(NativeBackend::demo(Arc::clone(&engine))))?;
         let gateway = start_gateway(gateway_settings.clone(), engine)?;
         println!("{}", welcome(&gateway, &gateway_settings, &worker_settings));
         process::wait_for_stop(&gateway, &logs, matches, &specs).await?;

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use diffyne_gateway::http::health::HealthSource;
+use diffyne_gateway::http::health::{Audience, HealthSource};
 use diffyne_gateway::http::pages::{Page, PageFuture, Pages};
 use diffyne_gateway::scripts::{self, ScriptPages};
-use diffyne_worker::component::ClientInfo;
 use diffyne_worker::component::engine::Engine;
 use diffyne_worker::demo;
-use diffyne_worker::page::{self, Script, script_tag};
-
-const PAGE: &str = include_str!("demo.html");
+use diffyne_worker::page::Script;
 
 /// Serves the demo page at `/`.
 pub struct DemoPages {
@@ -30,17 +27,7 @@ impl DemoPages {
     async fn demo(&self) -> Page {
         let source = format!("{}/client.js", self.prefix);
         let script = Script { source: &source, socket: Some(&self.socket), endpoint: Some(&self.prefix), ajax: None };
-        let mut html = PAGE.replace("{{ style }}", demo::STYLE).replace("{{ script }}", &script_tag(&script));
-        let page = page::Page::new(&self.engine, ClientInfo::default(), "");
-        for (mark, class) in [("{{ counter }}", demo::COUNTER), ("{{ chat }}", demo::CHAT_ROOM)] {
-            let component = page.component(class, serde_json::Value::Null).await;
-            let component = component.unwrap_or_else(|failure| {
-                tracing::error!(?failure, class, "a demo component does not mount");
-                "<p>This component cannot be shown; see the log.</p>".to_owned()
-            });
-            html = html.replace(mark, &component);
-        }
-        scripts::page("text/html; charset=utf-8", html)
+        scripts::page("text/html; charset=utf-8", demo::html(&self.engine, &script).await)
     }
 }
 
@@ -53,7 +40,7 @@ impl Pages for DemoPages {
         self.scripts.release()
     }
 
-    fn health(&self) -> String {
-        self.scripts.health()
+    fn health(&self, audience: Audience) -> String {
+        self.scripts.health(audience)
     }
 }

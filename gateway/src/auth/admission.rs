@@ -14,6 +14,8 @@ use super::authority::{Authority, Origin};
 use super::cookie_header;
 use super::origin::{ForeignReason, OriginPolicy, PageTrust};
 use super::proxy::Proxies;
+pub use super::refusal::Refusal;
+use super::refusal_log::{RefusalLog, RefusedClient, RefusedRequest};
 
 /// The client's headers that workers get unchanged.
 const PASSED_ON: [HeaderName; 7] = [
@@ -28,55 +30,6 @@ const PASSED_ON: [HeaderName; 7] = [
 /// The header that tells workers the scheme.
 const SCHEME: &str = "x-forwarded-proto";
 
-/// Why a handshake is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The path is not that of the WebSocket.
-    NotFound,
-    /// The page's origin is not allowed.
-    Origin,
-    /// The key is wrong or missing.
-    Key,
-    /// The request is not a WebSocket handshake.
-    Invalid,
-    /// The client speaks another version of the protocol.
-    Version,
-    /// The gateway has as many connections as it may.
-    Full,
-    /// There are too many handshakes per second.
-    Rate,
-    /// This address has as many connections as it may.
-    Address,
-    /// This key has as many connections as it may.
-    KeyFull,
-    /// Memory is short.
-    Memory,
-    /// As many connections wait for their handshake as may.
-    Queue,
-    /// The process has as many descriptors open as it may.
-    Descriptors,
-}
-
-impl Refusal {
-    /// Returns the label for metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::NotFound => "not_found",
-            Self::Origin => "origin",
-            Self::Key => "key",
-            Self::Invalid => "invalid",
-            Self::Version => "version",
-            Self::Full => "full",
-            Self::Rate => "rate",
-            Self::Address => "address",
-            Self::KeyFull => "key_full",
-            Self::Memory => "memory",
-            Self::Queue => "queue_full",
-            Self::Descriptors => "descriptors",
-        }
-    }
-}
-
 /// Decides who may connect. Keys can be replaced while the gateway runs.
 pub struct Admission {
     path: String,
@@ -84,6 +37,7 @@ pub struct Admission {
     origins: OriginPolicy,
     proxies: Proxies,
     guests: LogThrottle,
+    refusals: RefusalLog,
 }
 
 /// The identity of a client.
@@ -106,6 +60,7 @@ impl Admission {
             origins: OriginPolicy::new(&settings.origins, settings.app_url.as_deref()),
             proxies: Proxies::new(&settings.trusted_proxies),
             guests: LogThrottle::default(),
+            refusals: RefusalLog::new(settings),
         }
     }
 
@@ -197,6 +152,17 @@ impl Admission {
             }
         }
         Identity { ip, headers: lines.0.into_boxed_slice(), guest }
+    }
+
+    /// Logs why a request was refused.
+    pub fn log_refusal(&self, what: RefusedRequest, refusal: Refusal, request: &Parts, peer: Option<IpAddr>) {
+        let address = self.proxies.route(&request.headers, peer).address;
+        self.refusals.log(what, refusal, request, RefusedClient { address, has_key: key_of(request).is_some() });
+    }
+
+    /// Whether a request comes from a trusted address, and not only through one.
+    pub fn is_from_trusted(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> bool {
+        self.is_trusted(self.proxies.route(headers, peer).address)
     }
 
     /// Whether this is the address of a trusted proxy.

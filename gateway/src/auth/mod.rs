@@ -4,6 +4,7 @@
 //! * [`authority`], [`origin`], [`proxy`]: hosts and origins, trusted pages, and the headers of trusted proxies
 //! * [`cookie_header`]: the browser's cookies, in the form that workers get; [`cookie_store`]: cookies set since the
 //!   handshake; [`sealed_cookies`]: new cookies on their way back to the browser
+//! * [`refusal`]: why handshakes are refused; [`refusal_log`]: their lines in the log
 //! * [`ended_sessions`]: which connections have lost their session
 //! * [`grant`]: the signed right to subscribe; [`session_identity`]: the session that a grant belongs to
 
@@ -15,5 +16,7 @@ pub(crate) mod ended_sessions;
 pub(crate) mod grant;
 mod origin;
 mod proxy;
+mod refusal;
+pub(crate) mod refusal_log;
 pub mod sealed_cookies;
 pub(crate) mod session_identity;

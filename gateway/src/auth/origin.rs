@@ -16,6 +16,12 @@ enum OriginPattern {
 impl OriginPattern {
     fn parse(text: &str) -> Self {
         let text = text.trim().trim_end_matches('/').to_ascii_lowercase();
+        // A browser leaves out the port that its scheme has by itself.
+        let text = match text.split_once("://") {
+            Some(("https", rest)) => format!("https://{}", rest.strip_suffix(":443").unwrap_or(rest)),
+            Some(("http", rest)) => format!("http://{}", rest.strip_suffix(":80").unwrap_or(rest)),
+            _ => text,
+        };
         match text.split_once("://*.") {
             _ if text == "*" => Self::Any,
             Some((scheme, domain)) => Self::Subdomains(format!("{scheme}://"), format!(".{domain}")),
@@ -160,8 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn origins_match_regardless_of_case_and_trailing_slash() {
-        let listed = origins("HTTPS://App.Test/, https://*.example.com", None);
+    fn origins_match_regardless_of_case_trailing_slash_and_the_schemes_own_port() {
+        let listed = origins("HTTPS://App.Test:443/, https://*.example.com, http://b.test:80, http://c.test:443", None);
+        assert!(["http://b.test", "http://c.test:443"].iter().all(|origin| listed.allows(origin)));
         assert!(
             ["https://app.test", "https://x.example.com", "https://a.b.example.com"].iter().all(|o| listed.allows(o))
         );

@@ -67,7 +67,7 @@ pub struct PendingCall {
 #[derive(Debug)]
 struct ComponentQueue {
     data: Rc<str>,
-    component: Span,
+    name: Span,
     waiting: VecDeque<(CallRequest, PendingCall)>,
 }
 
@@ -101,8 +101,8 @@ pub struct ComponentQueues {
 }
 
 impl ComponentQueue {
-    fn component(&self) -> &str {
-        self.component.within(&self.data)
+    fn name(&self) -> &str {
+        self.name.within(&self.data)
     }
 }
 
@@ -129,21 +129,21 @@ impl ComponentQueues {
     /// Adds a call.
     pub fn push(&mut self, request: CallRequest, pending: PendingCall) -> PushResult {
         self.calls += 1;
-        if let Some(queue) = self.queues.iter_mut().find(|queue| queue.component() == pending.queue()) {
+        if let Some(queue) = self.queues.iter_mut().find(|queue| queue.name() == pending.queue()) {
             queue.waiting.push_back((request, pending));
             return PushResult::Queued;
         }
         self.queues.push(ComponentQueue {
             data: Rc::clone(&pending.data),
-            component: pending.queue,
+            name: pending.queue,
             waiting: VecDeque::new(),
         });
         PushResult::Ready(request, pending)
     }
 
-    /// Ends the running call of a component. Returns the next one, if one waits.
-    pub fn complete(&mut self, component: &str) -> Option<(CallRequest, PendingCall)> {
-        let at = self.queues.iter().position(|queue| queue.component() == component)?;
+    /// Ends the running call of a queue. Returns the next one, if one waits.
+    pub fn complete(&mut self, name: &str) -> Option<(CallRequest, PendingCall)> {
+        let at = self.queues.iter().position(|queue| queue.name() == name)?;
         self.calls -= 1;
         let next = self.queues[at].waiting.pop_front();
         if next.is_none() {
@@ -220,5 +220,19 @@ mod tests {
         assert!(component_queues.complete("a").is_none());
         assert!(component_queues.is_empty());
         assert!(component_queues.complete("a").is_none());
+    }
+
+    #[test]
+    fn a_call_in_the_background_keeps_no_other_one_waiting() {
+        let mut component_queues = ComponentQueues::default();
+        let (request, mut poll) = call("a", "1");
+        poll.queue = poll.request_id.unwrap();
+        assert!(matches!(component_queues.push(request, poll), PushResult::Ready(..)));
+        let (request, click) = call("a", "2");
+        assert!(matches!(component_queues.push(request, click), PushResult::Ready(..)));
+        assert!(component_queues.complete("1").is_none());
+        assert_eq!(component_queues.len(), 1);
+        assert!(component_queues.complete("a").is_none());
+        assert!(component_queues.is_empty());
     }
 }

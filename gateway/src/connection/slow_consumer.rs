@@ -39,7 +39,7 @@ impl Connection {
             metrics.slow_consumers.inc();
         }
         metrics.close(why.code);
-        tracing::info!(client = self.caller.id(), held, %why.reason, "closed without a word: it does not read, or memory is short");
+        tracing::info!(client = self.caller.id(), held, %why.reason, "closed a connection without a close frame: the client does not read, or memory is short");
         self.abort();
     }
 

@@ -21,7 +21,7 @@ use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
 use diffyne_shared::settings::{self, SettingsError};
 
-use crate::process;
+use crate::{process, server};
 
 /// The state of a part of the set-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,8 @@ impl Report {
 /// The set-up that is checked.
 struct Target {
     settings: GatewaySettings,
+    /// What the settings themselves warn of.
+    warnings: Vec<String>,
     /// The application's complete `.env`, including Laravel's own variables.
     environment: Vec<(String, String)>,
     /// The application's directory, if it is on this host.
@@ -94,6 +96,11 @@ struct Target {
 }
 
 impl Target {
+    /// Whether an application is to be served: its directory or its `.env` was named.
+    fn has_application(&self) -> bool {
+        self.directory.is_some() || !self.environment.is_empty()
+    }
+
     /// Returns a variable of the application's `.env`.
     fn env(&self, name: &str) -> Option<&str> {
         let found = self.environment.iter().find(|(other, _)| other == name);
@@ -129,6 +136,12 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let target = target(matches)?;
     let mut report = Report::default();
+    for warning in &target.warnings {
+        report.warn("settings", warning.as_str());
+    }
+    if let Err(error) = server::check(&target.settings) {
+        report.fail("settings", error.to_string());
+    }
     page::check(&target, &mut report);
     port(&target.settings, &mut report);
     if let Some(directory) = &target.directory {
@@ -149,20 +162,22 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 }
 
 fn target(matches: &ArgMatches) -> anyhow::Result<Target> {
-    let settings = GatewaySettings::read(&process::layers(matches, &gateway::specs())?)?;
+    let layers = process::layers(matches, &gateway::specs())?;
+    let settings = GatewaySettings::read(&layers)?;
+    let warnings = [layers.warnings(), &settings.warnings()].concat();
     let (files, _) = settings::from_matches(matches, &gateway::specs());
-    let environment = match &files.env_file {
-        Some(file) => read_env(file)?,
-        None => Vec::new(),
-    };
-    let beside = files.env_file.as_deref().and_then(Path::parent).map(|folder| {
+    let mut environment = Vec::new();
+    for file in &files.env_files {
+        environment.extend(read_env(file)?);
+    }
+    let mut beside = files.env_files.iter().filter_map(|file| file.parent()).map(|folder| {
         // A plain `.env` is in the current directory.
         if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
     });
     let named = matches.get_one::<String>("app").map(PathBuf::from);
-    let directory = named.or_else(|| beside.filter(|folder| folder.join("artisan").is_file()));
+    let directory = named.or_else(|| beside.find(|folder| folder.join("artisan").is_file()));
     let text = |name: &str| matches.get_one::<String>(name).cloned();
-    Ok(Target { settings, environment, directory, call: text("component").zip(text("method")) })
+    Ok(Target { settings, warnings, environment, directory, call: text("component").zip(text("method")) })
 }
 
 fn read_env(file: &Path) -> anyhow::Result<Vec<(String, String)>> {

@@ -41,7 +41,7 @@ fn origins(target: &Target, report: &mut Report) {
     if let Some(url) = settings.app_url.as_deref().filter(|url| Origin::parse(url).is_none()) {
         report.fail(
             "origins",
-            format!("APP_URL={url} is no address of a page: write scheme, host and port, as https://shop.example"),
+            format!("APP_URL={url} is not the address of a page: write its scheme, host and port, as in https://shop.example"),
         );
     }
     if settings.origins.iter().any(|origin| origin == "*") {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::bus::{RejectedWorker, WorkerRegistry};
-use diffyne_shared::rpc::Endpoint;
+use diffyne_shared::rpc::{DEMO_BACKEND, Endpoint};
 use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
 use diffyne_shared::token::Tokens;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ const NOBODY: &str = "Diffyne\\Doctor\\Nobody";
 pub(super) async fn check(target: &Target, report: &mut Report) {
     let addresses = addresses(target, report).await;
     if addresses.is_empty() {
-        report.fail("workers", "none is known: start one (diffyne-worker serve --app DIR), and name it in DIFFYNE_WORKERS or give both the same Redis");
+        report.fail("workers", "no worker is known: start one (diffyne-worker serve --app DIR), and name it in DIFFYNE_WORKERS, or give both the same DIFFYNE_REDIS_URL");
         return;
     }
     let mut reached = false;
@@ -59,7 +59,7 @@ async fn addresses(target: &Target, report: &mut Report) -> Vec<Endpoint> {
                         Ok(_) => {}
                         Err(_) => report.fail(
                             "workers",
-                            format!("one has announced itself as {}, which is no address", entry.address),
+                            format!("a worker has announced itself as {}, which is not an address", entry.address),
                         ),
                     }
                 }
@@ -81,10 +81,20 @@ async fn greet(target: &Target, address: &Endpoint, report: &mut Report) -> bool
     };
     let who = format!("{address}: {} runs calls on {}, {} at once", hello.id, hello.backend, hello.capacity);
     if hello.faulty {
-        report.fail("worker", format!("{who}; it cannot run calls now: its own /ready and log say why"));
+        report.fail("worker", format!("{who}; it cannot run calls now: see its /ready and its log"));
         return false;
     }
-    report.ok("worker", who);
+    if hello.backend == DEMO_BACKEND {
+        demo(target, address, report);
+    } else {
+        report.ok("worker", who);
+    }
+    if hello.outdated {
+        report.fail(
+            "worker",
+            format!("{address}: old code still serves, because the application's newest does not start: see the worker's /ready and its log"),
+        );
+    }
     let has = |feature: &str| hello.features.iter().any(|name| name == feature);
     if has("bridge") {
         report.ok("bridge", format!("{address} has it"));
@@ -110,9 +120,19 @@ async fn greet(target: &Target, address: &Endpoint, report: &mut Report) -> bool
     true
 }
 
+/// A worker with the demo's components, which serves no application.
+fn demo(target: &Target, address: &Endpoint, report: &mut Report) {
+    let text = format!("{address} runs the demo's components (--demo)");
+    if target.has_application() {
+        report.fail("worker", format!("{text}, not your application's: start it with --app /var/www/app instead"));
+    } else {
+        report.warn("worker", format!("{text}: fine for a try, and no application's"));
+    }
+}
+
 /// Whether one of our gateways answers at this address.
 pub(super) fn is_ours(address: &Endpoint) -> bool {
-    get_health(address).is_some_and(|health| health.contains("\"gateway\""))
+    get_health(address).is_some_and(|health| health.contains("\"status\":\""))
 }
 
 fn get_health(address: &Endpoint) -> Option<String> {

@@ -18,6 +18,7 @@ use super::request_slot::with_slot;
 use super::response::{JSON, not_found, respond};
 use super::{ajax_call, cors};
 use crate::auth::cookie_store::CookieStore;
+use crate::auth::refusal_log::RefusedRequest;
 use crate::auth::sealed_cookies;
 use crate::relay::Caller;
 use crate::shard::call::AjaxResponse;
@@ -58,7 +59,8 @@ pub(super) async fn serve(
     peer: Option<IpAddr>,
 ) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
-    if shard.admission.check_origin(&parts).is_err() {
+    if let Err(refusal) = shard.admission.check_origin(&parts) {
+        shard.admission.log_refusal(RefusedRequest::Ajax, refusal, &parts, peer);
         shard.metrics.requests.with_label_values(&["origin"]).inc();
         return respond(StatusCode::FORBIDDEN, "text/plain; charset=utf-8", "Origin not allowed");
     }

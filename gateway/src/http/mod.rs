@@ -31,12 +31,13 @@ use diffyne_shared::listener::AcceptedStream;
 use http_body_util::Either;
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, header};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::auth::admission::asks_for_upgrade;
+use crate::http::health::Audience;
 use crate::shard::command::AcceptedConnection;
 use crate::shard::state::Shard;
 
@@ -176,11 +177,13 @@ async fn route(shard: &Rc<Shard>, request: Request<Incoming>, peer: Option<IpAdd
     if request.method() == Method::GET || request.method() == Method::HEAD {
         let path = request.uri().path();
         if path == "/health" {
-            return respond(StatusCode::OK, JSON, shard.pages.health()).map(Either::Left);
+            let is_trusted = shard.admission.is_from_trusted(request.headers(), peer);
+            let audience = if is_trusted { Audience::Operators } else { Audience::Anyone };
+            return respond(StatusCode::OK, JSON, shard.pages.health(audience)).map(Either::Left);
         }
         let (parts, body) = request.into_parts();
         if shard.admission.check_origin(&parts).is_ok() && shard.admission.refuses_key(&parts) {
-            return upgrade::refuse_key(shard, parts.headers.get(header::ORIGIN)).map(Either::Left);
+            return upgrade::refuse_key(shard, &parts, peer).map(Either::Left);
         }
         let request = Request::from_parts(parts, body);
         if let Some(page) = shard.pages.page(request.uri().path()).await {

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 
+use super::health::Audience;
 use super::response::respond;
 
 /// A page that is ready to be sent.
@@ -42,7 +43,7 @@ pub trait Pages: Send + Sync {
     /// Returns the release of the scripts.
     fn release(&self) -> &str;
     /// Returns the JSON of `/health`.
-    fn health(&self) -> String;
+    fn health(&self, audience: Audience) -> String;
 }
 
 pub(super) fn page_response(request: &Request<Incoming>, page: &Page) -> Response<Full<Bytes>> {

@@ -8,6 +8,7 @@ use diffyne_shared::bus::random_bits;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
@@ -18,6 +19,7 @@ use super::response::{not_found, respond, retry_in};
 use super::stream::HttpStream;
 use crate::auth::admission::{Identity, Refusal, key_of};
 use crate::auth::cookie_store::CookieStore;
+use crate::auth::refusal_log::RefusedRequest;
 use crate::connection::{Connection, session};
 use crate::quota::Ticket;
 use crate::relay::Caller;
@@ -47,10 +49,11 @@ fn refuse(shard: &Shard, refusal: Refusal) -> Response<Full<Bytes>> {
 }
 
 /// Answers a page that asks with its WebSocket's address why it was refused.
-pub(super) fn refuse_key(shard: &Shard, origin: Option<&HeaderValue>) -> Response<Full<Bytes>> {
+pub(super) fn refuse_key(shard: &Shard, request: &Parts, peer: Option<IpAddr>) -> Response<Full<Bytes>> {
+    shard.admission.log_refusal(RefusedRequest::Ajax, Refusal::Key, request, peer);
     let mut response = refuse(shard, Refusal::Key);
     // It does not act as its user here, so it may read the answer like any guest.
-    cors::allow(response.headers_mut(), origin, true);
+    cors::allow(response.headers_mut(), request.headers.get(header::ORIGIN), true);
     response
 }
 
@@ -58,6 +61,7 @@ pub(super) fn refuse_key(shard: &Shard, origin: Option<&HeaderValue>) -> Respons
 pub(super) fn upgrade(shard: &Rc<Shard>, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     if let Err(refusal) = shard.admission.check(&parts) {
+        shard.admission.log_refusal(RefusedRequest::Handshake, refusal, &parts, peer);
         return refuse(shard, refusal);
     }
     let identity = shard.admission.identify(&parts, peer);

@@ -7,6 +7,8 @@ pub enum Health {
     Unreachable,
     /// The worker is connected, but its backend cannot run calls.
     Degraded,
+    /// The worker runs calls, but with older code of the application, as the newest does not start.
+    Outdated,
     /// The worker runs calls.
     Healthy,
 }

@@ -135,7 +135,7 @@ async fn read_loop<O: 'static>(
                 Ok(Some(frame)) => receive(relay, upstream, frame),
                 Ok(None) => break,
                 Err(CodecError::Oversized(oversized)) => receive_oversized(relay, upstream, oversized),
-                Err(error) => return format!("the worker speaks nonsense: {error}"),
+                Err(error) => return format!("the worker sent an invalid frame: {error}"),
             }
         }
         relay.dispatch_waiting();
@@ -184,7 +184,7 @@ async fn health_loop<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>) 
         tokio::time::sleep(interval / 2).await;
         let silence = upstream.heard.get().elapsed();
         if silence > interval && !upstream.silent.replace(true) {
-            tracing::warn!(worker = %upstream.address, ?silence, "the worker does not answer; it is left out");
+            tracing::warn!(worker = %upstream.address, ?silence, "the worker does not answer: it gets no calls until it does");
         }
         if silence > interval / 4 {
             upstream.send(&Frame::Ping(Empty {}));
@@ -230,6 +230,7 @@ fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Fra
         Frame::Pong(pong) => {
             upstream.set_load(pong.load);
             upstream.set_faulty(pong.faulty);
+            upstream.set_outdated(pong.outdated);
             upstream.set_release(pong.release.as_deref());
             if pong.draining {
                 upstream.drain();
@@ -237,7 +238,7 @@ fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Fra
         }
         Frame::Ping(_) => upstream.send(&Frame::Pong(rpc::Pong::default())),
         Frame::Refuse(refuse) => {
-            tracing::error!(worker = %upstream.address, reason = %telemetry::error(&refuse.reason), "the worker turned this gateway away");
+            tracing::error!(worker = %upstream.address, reason = %telemetry::error(&refuse.reason), "the worker refused this gateway");
         }
         Frame::Hello(_)
         | Frame::Challenge(_)
@@ -252,6 +253,7 @@ fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Fra
 fn receive_reply<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, reply: Reply<'_>) {
     upstream.set_load(reply.load);
     upstream.set_faulty(reply.faulty);
+    upstream.set_outdated(reply.outdated);
     let now = Instant::now();
     let component = relay.calls.borrow().component(reply.id).unwrap_or_default();
     let taken = relay.calls.borrow_mut().take_sent(reply.id, upstream, now);
@@ -265,7 +267,7 @@ fn receive_reply<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, repl
     if matches!(reply.data, [b'{', .., b'}']) {
         upstream.succeeded();
     } else {
-        upstream.failed("its answer is no JSON object");
+        upstream.failed("its answer is not a JSON object");
     }
     let (call, is_open) = (reply.id, reply.open);
     if is_open {

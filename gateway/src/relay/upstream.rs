@@ -48,6 +48,8 @@ pub(super) struct Upstream {
     pub(super) silent: Cell<bool>,
     /// The worker's backend cannot run calls.
     faulty: Cell<bool>,
+    /// The worker runs calls with older code than the newest, which does not start.
+    outdated: Cell<bool>,
     capacity: Cell<u32>,
     /// The longest frame that the worker accepts, in bytes.
     frame_bytes_max: Cell<usize>,
@@ -80,6 +82,7 @@ impl Upstream {
             busy: Cell::new(false),
             silent: Cell::new(false),
             faulty: Cell::new(false),
+            outdated: Cell::new(false),
             capacity: Cell::new(1),
             frame_bytes_max: Cell::new(usize::MAX),
             room: Cell::new(None),
@@ -105,6 +108,7 @@ impl Upstream {
         self.frame_bytes_max.set(hello.frame_bytes_max.map_or(frame_bytes_assumed, |bytes| bytes as usize));
         self.state.set(if hello.draining { LinkState::Draining } else { LinkState::Ready });
         self.faulty.set(hello.faulty);
+        self.outdated.set(hello.outdated);
         self.set_release(hello.release.as_deref());
         self.busy.set(false);
         self.silent.set(false);
@@ -125,6 +129,7 @@ impl Upstream {
         match self.is_connected() {
             false => Health::Unreachable,
             true if self.faulty.get() || !self.breaker.is_closed() => Health::Degraded,
+            true if self.outdated.get() => Health::Outdated,
             true => Health::Healthy,
         }
     }
@@ -135,8 +140,17 @@ impl Upstream {
 
     pub(super) fn set_faulty(&self, faulty: bool) {
         if self.faulty.replace(faulty) != faulty {
-            let state = if faulty { "it cannot run calls now; its own log says why" } else { "it can run calls again" };
+            let state =
+                if faulty { "it cannot run calls now; see its /ready and its log" } else { "it can run calls again" };
             tracing::warn!(worker = %self.address, state, "a worker's backend changed");
+        }
+    }
+
+    pub(super) fn set_outdated(&self, outdated: bool) {
+        if self.outdated.replace(outdated) != outdated {
+            let state =
+                if outdated { "old code still serves; see its /ready and its log" } else { "the newest code serves" };
+            tracing::warn!(worker = %self.address, state, "a worker's application changed");
         }
     }
 
@@ -182,13 +196,13 @@ impl Upstream {
 
     pub(super) fn failed(&self, why: &str) {
         if let Change::Opened(pause) = self.breaker.failed() {
-            tracing::warn!(worker = %self.address, why, ?pause, "the worker fails again and again; it gets no calls for a while");
+            tracing::warn!(worker = %self.address, why, ?pause, "the worker keeps failing: it gets no calls for a while");
         }
     }
 
     pub(super) fn succeeded(&self) {
         if self.breaker.succeeded() == Change::Closed {
-            tracing::info!(worker = %self.address, "the worker answers well again");
+            tracing::info!(worker = %self.address, "the worker works again");
         }
     }
 

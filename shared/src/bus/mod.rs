@@ -29,6 +29,11 @@ pub use wire::read_event;
 
 use state::{BusState, QueueShare};
 
+/// Checks a URL of Redis, and the files that its settings name. Redis need not be there.
+pub fn check_url(url: &str, settings: &RedisSettings) -> Result<(), String> {
+    redis::check_url(url, settings)
+}
+
 /// Events on their way from the bus to the gateway; a full channel slows the reading of Redis, never a call.
 const EVENTS_MAX: usize = 1024;
 

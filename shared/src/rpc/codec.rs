@@ -209,6 +209,7 @@ mod tests {
             component: None,
             load: 3,
             faulty: false,
+            outdated: false,
             release: None,
             open: true,
         });
@@ -238,7 +239,10 @@ mod tests {
         bytes.extend_from_slice(&body);
         encode(&Frame::Unknown(99), &mut bytes).unwrap();
         let seen = read_all(&bytes, 5, 1000).await.unwrap();
-        assert_eq!(seen, ["Pong(Pong { load: 2, draining: false, faulty: false, release: None })", "Unknown(99)"]);
+        assert_eq!(
+            seen,
+            ["Pong(Pong { load: 2, draining: false, faulty: false, outdated: false, release: None })", "Unknown(99)"]
+        );
     }
 
     #[tokio::test]

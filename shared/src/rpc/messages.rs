@@ -5,6 +5,15 @@ pub use serde_bytes::ByteBuf as Bytes;
 
 use super::version::VersionRange;
 
+/// Fields that are rarely set take no bytes when they are not.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// The [`backend`](Hello::backend) of a worker that runs the demo's components instead of an application's.
+pub const DEMO_BACKEND: &str = "demo";
+
 /// The first frame of a gateway, and a worker's when it takes calls.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Hello {
@@ -30,6 +39,10 @@ pub struct Hello {
     /// The worker's backend cannot run calls now; its log and its `/ready` give the reason.
     #[serde(default)]
     pub faulty: bool,
+    /// The application's newest code does not start, so that older code runs calls; the worker's log and its `/ready`
+    /// give the reason.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outdated: bool,
     /// Longest frame that this side takes, in bytes; older releases do not tell it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame_bytes_max: Option<u32>,
@@ -172,6 +185,8 @@ pub enum Outcome {
     Exception,
     /// The backend failed.
     ServerError,
+    /// The call ran until its deadline and was ended.
+    Timeout,
     /// No such component.
     UnknownComponent,
     /// From a newer worker.
@@ -190,6 +205,7 @@ impl Outcome {
             Self::SecurityError => "security_error",
             Self::Exception => "exception",
             Self::ServerError => "server_error",
+            Self::Timeout => "timeout",
             Self::UnknownComponent => "unknown_component",
             Self::Other => "other",
         }
@@ -262,6 +278,9 @@ pub struct Reply<'a> {
     /// Its backend cannot run calls now.
     #[serde(default)]
     pub faulty: bool,
+    /// As in the hello.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outdated: bool,
     /// The release of the worker's components, where the message names another one.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub release: Option<&'a str>,
@@ -298,6 +317,7 @@ impl<'a> Reply<'a> {
             component: None,
             load: 0,
             faulty: false,
+            outdated: false,
             release: None,
             open: false,
         }
@@ -315,6 +335,9 @@ pub struct Pong {
     /// The worker's backend cannot run calls now; its log and its `/ready` give the reason.
     #[serde(default)]
     pub faulty: bool,
+    /// As in the hello.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outdated: bool,
     /// The release of the worker's components: an application in PHP may be replaced while its worker runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,

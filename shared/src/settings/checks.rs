@@ -98,6 +98,18 @@ pub(super) fn admin_address(layers: &Layers, spec: &'static Spec, listen: &Endpo
     Ok(port.map(|port| Endpoint::tcp("127.0.0.1", port)))
 }
 
+/// The warning that there is no admin address.
+pub(super) fn no_admin_address(spec: &'static Spec, listen: &Endpoint) -> String {
+    let why = match listen {
+        Endpoint::Tcp { port, .. } => format!("its default would be port {port} + 10000, which does not exist"),
+        Endpoint::Unix(_) => "it has no default beside a Unix socket".to_owned(),
+    };
+    format!(
+        "there are no admin pages (/metrics, /ready), because {} is not set and {why}: set it to 127.0.0.1:PORT",
+        spec.name
+    )
+}
+
 /// The number of cores.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

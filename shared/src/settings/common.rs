@@ -168,7 +168,7 @@ settings! {
             DIFFYNE_LOG = "info", reload => filter: String, log_filter;
             /// text or json
             DIFFYNE_LOG_FORMAT = "text" => format: LogFormat;
-            /// Directory for daily log files; not set: standard error
+            /// Directory for daily log files, whose names have the name of the gateway or worker; not set: standard error
             DIFFYNE_LOG_DIR = none => directory: Option<PathBuf>;
         }
     }

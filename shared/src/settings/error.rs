@@ -28,7 +28,7 @@ pub enum SettingsError {
         why: String,
     },
     /// A key in a TOML file that is no setting.
-    #[error("{path}: `{key}` is no setting{hint}")]
+    #[error("{path}: there is no setting `{key}`{hint}")]
     Unknown {
         /// The file.
         path: String,
@@ -38,7 +38,7 @@ pub enum SettingsError {
         hint: String,
     },
     /// A file that cannot be read.
-    #[error("{path}: {error}")]
+    #[error("cannot read the settings in {path}: {error}")]
     File {
         /// The file.
         path: String,

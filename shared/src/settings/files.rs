@@ -8,6 +8,7 @@ use super::error::SettingsError;
 use super::layers::{Entry, Layers};
 use super::source::Source;
 use super::spec::Spec;
+use super::spelling::{mistyped, nearest};
 use super::{gateway, worker};
 
 /// The files to read, as the command line names them.
@@ -15,8 +16,8 @@ use super::{gateway, worker};
 pub struct Files {
     /// `--config`: a TOML file.
     pub toml: Option<PathBuf>,
-    /// `--env-file`: a `.env` file.
-    pub env_file: Option<PathBuf>,
+    /// `--env-file`: `.env` files, of which the first that has a value wins.
+    pub env_files: Vec<PathBuf>,
 }
 
 impl Layers {
@@ -28,23 +29,28 @@ impl Layers {
         flags: &HashMap<String, String>,
     ) -> Result<Self, SettingsError> {
         let toml = files.toml.as_deref().map(|path| read_toml(path, specs)).transpose()?.unwrap_or_default();
-        let env_file = files.env_file.as_deref().map(read_env_file).transpose()?.unwrap_or_default();
+        let env_files: Vec<(Source, HashMap<String, String>)> = files
+            .env_files
+            .iter()
+            .map(|path| Ok((Source::EnvFile(path.clone()), read_env_file(path)?)))
+            .collect::<Result<_, SettingsError>>()?;
+        let all = [gateway::specs(), worker::specs()].concat();
+        let mut warnings = mistyped(environment, &Source::Environment, &all);
+        warnings.extend(env_files.iter().flat_map(|(source, values)| mistyped(values, source, &all)));
+        let mut layers = vec![(Source::Flag, flags), (Source::Environment, environment)];
+        layers.extend(env_files.iter().map(|(source, values)| (source.clone(), values)));
+        layers.push((Source::Toml(files.toml.clone().unwrap_or_default()), &toml));
         let entries = specs.iter().map(|&spec| {
-            let layers = [
-                (flags.get(spec.name), Source::Flag),
-                (environment.get(spec.name), Source::Environment),
-                (env_file.get(spec.name), Source::EnvFile(files.env_file.clone().unwrap_or_default())),
-                (toml.get(spec.name), Source::Toml(files.toml.clone().unwrap_or_default())),
-            ];
-            let set = layers.into_iter().find_map(|(value, source)| {
-                value.filter(|text| !text.trim().is_empty()).map(|text| (text.trim().to_owned(), source))
+            let set = layers.iter().find_map(|(source, values)| {
+                let text = values.get(spec.name).filter(|text| !text.trim().is_empty())?;
+                Some((text.trim().to_owned(), source.clone()))
             });
             match set {
                 Some((text, source)) => Entry { spec, text: Some(text), source },
                 None => Entry { spec, text: spec.default.map(str::to_owned), source: Source::Default },
             }
         });
-        Ok(Self { entries: entries.collect() })
+        Ok(Self { entries: entries.collect(), warnings })
     }
 }
 
@@ -59,7 +65,9 @@ fn read_toml(path: &Path, specs: &[&'static Spec]) -> Result<HashMap<String, Str
     for (key, value) in table {
         // One file may serve both programs: a setting of the other one is no mistake.
         if gateway::specs().iter().chain(&worker::specs()).all(|spec| spec.toml_key() != key) {
-            let hint = nearest(&key, specs).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            let all = [gateway::specs(), worker::specs()].concat();
+            let hint =
+                nearest(&key, &all, Spec::toml_key).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
             return Err(SettingsError::Unknown { path: path.display().to_string(), key, hint });
         }
         let Some(spec) = specs.iter().find(|spec| spec.toml_key() == key) else { continue };
@@ -80,12 +88,6 @@ fn toml_text(value: &toml::Value) -> Option<String> {
         toml::Value::Array(items) => Some(items.iter().map(toml_text).collect::<Option<Vec<_>>>()?.join(",")),
         _ => None,
     }
-}
-
-/// The setting whose key shares the longest beginning with a mistyped one.
-fn nearest(key: &str, specs: &[&'static Spec]) -> Option<String> {
-    let shared = |other: &str| key.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
-    specs.iter().map(|spec| spec.toml_key()).max_by_key(|other| shared(other)).filter(|other| shared(other) >= 3)
 }
 
 fn read_env_file(path: &Path) -> Result<HashMap<String, String>, SettingsError> {
@@ -109,7 +111,7 @@ mod tests {
         let (a, b) = (dir.join("c.toml"), dir.join("app.env"));
         std::fs::write(&a, toml).unwrap();
         std::fs::write(&b, env).unwrap();
-        Files { toml: Some(a), env_file: Some(b) }
+        Files { toml: Some(a), env_files: vec![b] }
     }
 
     #[test]
@@ -121,7 +123,7 @@ mod tests {
         let none = HashMap::new();
         let steps = [
             (Files::default(), &none, &none, "6001", Source::Default),
-            (Files { env_file: None, ..files.clone() }, &none, &none, "1", Source::Toml(dir.join("c.toml"))),
+            (Files { env_files: Vec::new(), ..files.clone() }, &none, &none, "1", Source::Toml(dir.join("c.toml"))),
             (files.clone(), &none, &none, "2", Source::EnvFile(dir.join("app.env"))),
             (files.clone(), &env, &none, "3", Source::Environment),
             (files, &env, &flag, "4", Source::Flag),
@@ -147,10 +149,24 @@ mod tests {
     fn an_unknown_toml_key_is_told_with_the_nearest_one() {
         let path = std::env::temp_dir().join(format!("diffyne-unknown-{}.toml", std::process::id()));
         std::fs::write(&path, "ws_prot = 1\n").unwrap();
-        let files = Files { toml: Some(path.clone()), env_file: None };
+        let files = Files { toml: Some(path.clone()), env_files: Vec::new() };
         let error = Layers::read(&[&PORT], &files, &HashMap::new(), &HashMap::new()).unwrap_err().to_string();
-        assert!(error.contains("`ws_prot` is no setting; did you mean `ws_port`?"), "{error}");
+        assert!(error.contains("there is no setting `ws_prot`; did you mean `ws_port`?"), "{error}");
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn of_several_env_files_the_first_that_has_a_value_wins() {
+        let dir = std::env::temp_dir().join(format!("diffyne-env-files-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (own, application) = (dir.join("own.env"), dir.join("app.env"));
+        std::fs::write(&own, "DIFFYNE_WS_PORT=1\nDIFFYNE_WS_KEY=\n").unwrap();
+        std::fs::write(&application, "DIFFYNE_WS_PORT=2\nDIFFYNE_WS_KEY=theirs\n").unwrap();
+        let files = Files { toml: None, env_files: vec![own.clone(), application.clone()] };
+        let layers = Layers::read(&[&PORT, &KEY], &files, &HashMap::new(), &HashMap::new()).unwrap();
+        let found: Vec<_> = layers.entries.iter().map(|entry| (entry.text.as_deref(), entry.source.clone())).collect();
+        assert_eq!(found, [(Some("1"), Source::EnvFile(own)), (Some("theirs"), Source::EnvFile(application))]);
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
@@ -165,7 +181,7 @@ mod tests {
         let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
         let files = Files {
             toml: Some(deploy.join("diffyne.toml.example")),
-            env_file: Some(deploy.join("diffyne.env.example")),
+            env_files: vec![deploy.join("diffyne.env.example")],
         };
         let layers = Layers::read(&gateway::specs(), &files, &HashMap::new(), &HashMap::new()).unwrap();
         GatewaySettings::read(&layers).unwrap();

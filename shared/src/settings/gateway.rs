@@ -16,6 +16,7 @@ use super::common::{
 use super::declare::settings;
 use super::error::SettingsError;
 use super::layers::Layers;
+use super::origins::origins;
 use super::spec::Spec;
 use super::upload::UploadSettings;
 use super::value::{ByteRate, Subscribe, TrustedProxies};
@@ -43,7 +44,7 @@ settings! {
             /// Key that pages connect with; a comma list allows a rotation; not set: no check
             DIFFYNE_WS_KEY = secret, reload => keys: Vec<String>;
             /// Origins that may connect: a comma list, https://*.example.com allowed, * for all
-            DIFFYNE_WS_CORS_ORIGINS = "*" => origins: Vec<String>;
+            DIFFYNE_WS_CORS_ORIGINS = "*" => origins: Vec<String>, origins;
             /// Methods that preflight requests of other origins are told
             DIFFYNE_WS_CORS_METHODS = "GET,POST,OPTIONS" => cors_methods: Vec<String>, http_tokens;
             /// Headers that preflight requests of other origins are told
@@ -92,7 +93,7 @@ settings! {
             DIFFYNE_MAX_CONNECTION_AGE = "0s" => connection_age_max: Duration;
             /// How long a client may read nothing while bytes wait for it; then it is closed as a slow consumer
             DIFFYNE_OUTBOX_TIMEOUT = "30s" => outbox_timeout: Duration, positive;
-            /// Memory above which this gateway takes no new connections and ends those for which it holds most; default: four fifths of what the host or container has
+            /// Memory above which this gateway takes no new connections and ends those for which it holds most; default: four fifths of what it has and of what its host, container or systemd unit still has
             DIFFYNE_MEMORY_MAX = none => memory_max: Option<usize>, optional_bytes;
             /// AJAX calls of this gateway that run or wait; more are refused with 503
             DIFFYNE_MAX_REQUESTS = "1024" => requests_max: usize, at_least_one;
@@ -215,6 +216,20 @@ impl GatewaySettings {
         settings.check_workers()?;
         settings.check_status(layers)?;
         Ok(settings)
+    }
+
+    /// What an operator should know about these settings although they can be used.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.admin_listen.is_none() {
+            warnings.push(checks::no_admin_address(&DIFFYNE_ADMIN_LISTEN, &self.listen));
+        }
+        if let Some(url) = self.app_url.as_deref().filter(|url| !url.contains("://")) {
+            warnings.push(format!(
+                "APP_URL = `{url}` is not the address of a page: write it with its scheme, as in https://{url}"
+            ));
+        }
+        warnings
     }
 
     fn check_grants(&self) -> Read<()> {

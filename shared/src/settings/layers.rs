@@ -17,11 +17,22 @@ pub(super) struct Entry {
 #[derive(Debug, Clone)]
 pub struct Layers {
     pub(super) entries: Vec<Entry>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Layers {
     fn entry(&self, spec: &Spec) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.spec.name == spec.name)
+    }
+
+    /// Names in the environment and in the `.env` file that have no effect, and were probably meant to have one.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The text of a setting, by its name in the environment.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.entries.iter().find(|entry| entry.spec.name == name)?.text.as_deref()
     }
 
     /// Whether an operator set it.

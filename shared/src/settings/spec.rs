@@ -34,6 +34,11 @@ impl Spec {
         self.name.strip_prefix("DIFFYNE_").unwrap_or(self.name).to_ascii_lowercase()
     }
 
+    /// Whether the value is `true` or `false`.
+    pub(super) fn is_switch(&self) -> bool {
+        matches!(self.default, Some("true" | "false"))
+    }
+
     /// The flag, without its dashes.
     pub fn flag(&self) -> String {
         self.toml_key().replace('_', "-")

@@ -62,6 +62,12 @@ settings! {
             DIFFYNE_WORKER_NAME = none => name: String, name;
             /// Threads that serve gateways; default: one per core, with DIFFYNE_APP one per 16 PHP processes
             DIFFYNE_WORKER_THREADS = none => threads: usize, threads;
+            /// Run the demo's components, a counter and a chat: only where the worker has no application
+            DIFFYNE_DEMO = "false" => demo: bool;
+            /// host:port on loopback where a worker with DIFFYNE_DEMO serves the demo's page; not set: nowhere
+            DIFFYNE_DEMO_LISTEN = none => demo_listen: Option<Endpoint>;
+            /// Directory with the ids of the gateways and workers that visitors of the demo's page may kill (deploy/cluster.sh); not set: none
+            DIFFYNE_DEMO_CONTROL = none => demo_control: Option<PathBuf>;
             /// SQLite file of the demo chat
             DIFFYNE_DATABASE = "storage/diffyne-demo.sqlite" => database: PathBuf;
             /// Name of this release; `None`: the hash of the components, or of the application's views and classes.
@@ -161,7 +167,29 @@ impl WorkerSettings {
         };
         settings.check_token()?;
         settings.check_address()?;
+        settings.check_demo(layers)?;
         Ok(settings)
+    }
+
+    /// What an operator should know about these settings although they can be used.
+    pub fn warnings(&self) -> Vec<String> {
+        let missing = self.admin_listen.is_none();
+        missing.then(|| checks::no_admin_address(&DIFFYNE_WORKER_ADMIN_LISTEN, &self.listen)).into_iter().collect()
+    }
+
+    fn check_demo(&self, layers: &Layers) -> Read<()> {
+        for (is_set, spec) in
+            [(self.demo_listen.is_some(), &DIFFYNE_DEMO_LISTEN), (self.demo_control.is_some(), &DIFFYNE_DEMO_CONTROL)]
+        {
+            if is_set && !self.demo {
+                return Err(layers.invalid(spec, "left out unless DIFFYNE_DEMO is true"));
+            }
+        }
+        if self.demo && !matches!(self.components, Components::Native) {
+            let allowed = "left out when DIFFYNE_APP, DIFFYNE_FASTCGI or DIFFYNE_BACKEND_URL is set";
+            return Err(layers.invalid(&DIFFYNE_DEMO, allowed));
+        }
+        Ok(())
     }
 
     fn check_token(&self) -> Read<()> {
@@ -181,7 +209,7 @@ impl WorkerSettings {
             return Ok(());
         }
         let listen = &self.listen;
-        let why = format!("the worker listens on {listen}, which is no address that gateways on other hosts can reach");
+        let why = format!("the worker listens on {listen}, an address that gateways on other hosts cannot reach");
         Err(SettingsError::Missing { name: DIFFYNE_WORKER_ADVERTISE.name, why })
     }
 }

@@ -241,8 +241,8 @@ fn feed_settings(input: &[u8]) {
         }
     }
     let Ok(file) = file_with(input) else { return };
-    let toml = Files { toml: Some(file.path().to_owned()), env_file: None };
-    let env = Files { toml: None, env_file: Some(file.path().to_owned()) };
+    let toml = Files { toml: Some(file.path().to_owned()), env_files: Vec::new() };
+    let env = Files { toml: None, env_files: vec![file.path().to_owned()] };
     for files in [toml, env] {
         let _ = Layers::read(&worker::specs(), &files, &HashMap::new(), &HashMap::new())
             .map(|layers| WorkerSettings::read(&layers, MissingKey::Random));

@@ -112,8 +112,10 @@ fn index() -> String {
     let mut body = String::new();
     for (path, title, _, about) in SHOWN {
         // Writing into a String cannot fail.
-        let _ =
-            write!(body, "<article><h2><a href=\"{path}\">{title}</a></h2><p class=\"quiet\">{about}</p></article>");
+        let _ = write!(
+            body,
+            "<article><h2><a href=\"{path}\" diff:navigate.hover>{title}</a></h2><p class=\"quiet\">{about}</p></article>"
+        );
     }
     body
 }

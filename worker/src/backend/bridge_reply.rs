@@ -223,7 +223,11 @@ impl BridgeReply {
         let names = self.names(call);
         let place = self.place(&names);
         error.warn_if_unsigned(&names.class);
-        log(error, &names, &place, call.request_id);
+        if *error == CallError::TimedOut {
+            log_timeout(&names, call);
+        } else {
+            log(error, &names, &place, call.request_id);
+        }
         CallResult {
             class: names.class,
             method: names.method,
@@ -308,8 +312,21 @@ fn body_error(body: &[u8]) -> Option<String> {
         }
         Some(Ok(_)) => None,
         // Invalid JSON would break the whole message for the page.
-        Some(Err(_)) | None => Some("the answer is no JSON object".to_owned()),
+        Some(Err(_)) | None => Some("the answer is not a JSON object".to_owned()),
     }
+}
+
+/// Logs a call that has run out of time. It may be the first of its component, which then has no name of the
+/// application's yet.
+fn log_timeout(names: &CallNames, call: &CallInfo<'_>) {
+    let Some(left_out) = LINES.allow() else { return };
+    let (class, method) = if names.class.is_empty() {
+        (telemetry::name(call.class), telemetry::name(call.method))
+    } else {
+        (telemetry::name(&names.class), telemetry::name(&names.method))
+    };
+    let request = telemetry::name(call.request_id);
+    tracing::error!(component = %class, %method, %request, left_out, "a call took too long and was ended (DIFFYNE_CALL_TIMEOUT)");
 }
 
 /// Logs errors of the application and refusals of its framework for operators.

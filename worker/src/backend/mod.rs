@@ -22,6 +22,17 @@ use serde_json::Value;
 
 use crate::call::{BoxFuture, CallResult, Job};
 
+/// How far a reload is.
+#[derive(Debug, Clone, Default)]
+pub struct ReloadProgress {
+    /// Processes that still run older code.
+    pub left: usize,
+    /// Processes that run the newest code.
+    pub renewed: usize,
+    /// Why the newest code does not start, as PHP says it.
+    pub error: Option<String>,
+}
+
 /// Runs calls.
 pub trait Backend: Send + Sync {
     /// The name for logs and for the hello to gateways.
@@ -45,9 +56,13 @@ pub trait Backend: Send + Sync {
     fn reload(&self) -> bool {
         false
     }
-    /// Processes that still run older code.
-    fn reloading(&self) -> usize {
-        0
+    /// How far the last reload is.
+    fn reload_progress(&self) -> ReloadProgress {
+        ReloadProgress::default()
+    }
+    /// Why older code of the application still runs calls, where the newest does not start.
+    fn outdated(&self) -> Option<String> {
+        None
     }
     /// What each process does, and how many calls wait; `None` when the backend has no processes.
     fn processes(&self) -> Option<Value> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use diffyne_shared::rpc::DEMO_BACKEND;
 use prometheus::Registry;
 
 use super::Backend;
@@ -13,18 +14,24 @@ use crate::component::follow_up;
 /// The backend over a component engine.
 pub struct NativeBackend {
     engine: Arc<Engine>,
+    name: &'static str,
 }
 
 impl NativeBackend {
     /// Runs calls on this engine.
     pub fn new(engine: Arc<Engine>) -> Self {
-        Self { engine }
+        Self { engine, name: "native" }
+    }
+
+    /// Runs calls of the demo's components, and says so to gateways and operators.
+    pub fn demo(engine: Arc<Engine>) -> Self {
+        Self { engine, name: DEMO_BACKEND }
     }
 }
 
 impl Backend for NativeBackend {
     fn name(&self) -> &'static str {
-        "native"
+        self.name
     }
 
     fn features(&self) -> Vec<String> {

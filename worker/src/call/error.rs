@@ -68,7 +68,8 @@ impl CallError {
             Self::UnknownProperty(_) | Self::Property(_) => Outcome::PropertyError,
             Self::Security | Self::Unsigned | Self::SessionEnded => Outcome::SecurityError,
             Self::UnknownComponent(_) => Outcome::UnknownComponent,
-            Self::TimedOut | Self::Refused(_) | Self::Unreturnable(_) | Self::Exception(_) => Outcome::ServerError,
+            Self::TimedOut => Outcome::Timeout,
+            Self::Refused(_) | Self::Unreturnable(_) | Self::Exception(_) => Outcome::ServerError,
         }
     }
 

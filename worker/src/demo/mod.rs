@@ -1,7 +1,14 @@
-//! The components of the tour, with class names as in PHP: a counter, and a chat room over SQLite.
+//! The components of the tour, with class names as in PHP: a counter, and a chat room over SQLite; and their page.
+//!
+//! * `counter`, `chat_room`, `store`: the components, and where messages are kept
+//! * `page`: the page; `site`: serves it beside a worker (`DIFFYNE_DEMO_LISTEN`), for `make cluster`
+//! * `control`: the processes that its visitors may kill
 
 mod chat_room;
+mod control;
 mod counter;
+mod page;
+mod site;
 mod store;
 
 use std::path::Path;
@@ -11,6 +18,8 @@ use crate::component::{App, Registry};
 
 pub use chat_room::ChatRoom;
 pub use counter::Counter;
+pub use page::html;
+pub(crate) use site::serve;
 pub use store::Store;
 
 /// The counter's class.

@@ -33,11 +33,13 @@ impl Store {
     /// Opens the file, and creates it if it is missing.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("DIFFYNE_DATABASE: cannot create {}", directory.display()))?;
         }
-        let connection = Connection::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let connection =
+            Connection::open(path).with_context(|| format!("DIFFYNE_DATABASE: cannot open {}", path.display()))?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        set_wal(&connection).with_context(|| format!("cannot use {}", path.display()))?;
+        set_wal(&connection).with_context(|| format!("DIFFYNE_DATABASE: cannot use {}", path.display()))?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.execute_batch(
             "CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, content TEXT NOT NULL, room_id INTEGER NOT NULL);

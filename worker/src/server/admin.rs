@@ -9,6 +9,7 @@ use prometheus::Registry;
 use serde_json::{Value, json};
 
 use super::state::WorkerState;
+use crate::backend::{Backend, ReloadProgress};
 
 /// The source of the admin pages.
 pub(super) struct WorkerAdmin(pub(super) Arc<WorkerState>);
@@ -23,6 +24,7 @@ impl AdminSource for WorkerAdmin {
         self.0.metrics.queued.set(queued);
         self.0.metrics.running.set(i64::from(self.0.load.load(Ordering::Relaxed)) - queued);
         self.0.metrics.concurrency.set(self.0.concurrency as i64);
+        self.0.metrics.outdated.set(i64::from(self.0.backend.outdated().is_some()));
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -32,6 +34,10 @@ impl AdminSource for WorkerAdmin {
         self.0.backend.ready()
     }
 
+    fn warnings(&self) -> Vec<String> {
+        self.0.backend.outdated().into_iter().collect()
+    }
+
     fn token(&self) -> Option<&str> {
         self.0.admin_token.as_deref()
     }
@@ -39,14 +45,20 @@ impl AdminSource for WorkerAdmin {
     fn api<'a>(&'a self, request: ApiRequest<'a>) -> ApiFuture<'a> {
         let backend = &self.0.backend;
         let response = match request.path {
-            "/api/reload" if backend.reload() => Some((StatusCode::ACCEPTED, json!({"left": backend.reloading()}))),
+            "/api/reload" if backend.reload() => Some((StatusCode::ACCEPTED, progress(&**backend))),
             "/api/reload" => Some(no_processes()),
             "/api/processes" if request.method == Method::GET => Some(processes(&self.0)),
-            "/api/reload/left" => Some((StatusCode::OK, json!({"left": backend.reloading()}))),
+            "/api/reload/left" => Some((StatusCode::OK, progress(&**backend))),
             _ => None,
         };
         Box::pin(std::future::ready(response))
     }
+}
+
+/// How far a reload is.
+fn progress(backend: &dyn Backend) -> Value {
+    let ReloadProgress { left, renewed, error } = backend.reload_progress();
+    json!({"left": left, "renewed": renewed, "error": error})
 }
 
 /// What each PHP process does.

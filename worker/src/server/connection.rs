@@ -95,7 +95,7 @@ async fn admit(worker: &WorkerState, stream: Stream) -> Option<(Stream, FrameRea
         Ok(Err(why)) => {
             worker.metrics.refused.inc();
             if let Some(left_out) = LINES.allow() {
-                tracing::warn!(why = %telemetry::error(&why), left_out, "a gateway was turned away");
+                tracing::warn!(why = %telemetry::error(&why), left_out, "refused a gateway");
             }
         }
         Err(_elapsed) => tracing::debug!("a connection without a hello was closed"),
@@ -183,9 +183,9 @@ impl GatewayConnection {
         let limit = self.worker.frame_bytes_max;
         tracing::warn!(bytes = frame.bytes, limit, "a gateway's frame is too large and was dropped");
         if let Some(CallRef::Call(id)) = frame.call {
-            let (load, faulty) = (self.load(), self.faulty());
+            let (load, faulty, outdated) = (self.load(), self.faulty(), self.outdated());
             let failed = Reply::new(id, Outcome::ValidationError, 413, TOO_LARGE);
-            self.send(&Frame::Reply(Reply { load, faulty, ..failed }));
+            self.send(&Frame::Reply(Reply { load, faulty, outdated, ..failed }));
         }
     }
 
@@ -288,14 +288,15 @@ impl GatewayConnection {
             component: (!result.class.is_empty()).then_some(result.class.as_str()),
             load: self.load(),
             faulty: self.faulty(),
+            outdated: self.outdated(),
             release: result.release.as_deref(),
             open: result.follow_up.is_some(),
         };
-        let (load, faulty) = (reply.load, reply.faulty);
+        let (load, faulty, outdated) = (reply.load, reply.faulty, reply.outdated);
         if let Err(error) = rpc::encode_within(&Frame::Reply(reply), &mut self.out, self.frame_bytes_max) {
             tracing::error!(%error, "an answer is larger than the gateway takes");
             let failed = Reply::new(id, Outcome::ServerError, 500, RESPONSE_TOO_LARGE);
-            self.send(&Frame::Reply(Reply { load, faulty, ..failed }));
+            self.send(&Frame::Reply(Reply { load, faulty, outdated, ..failed }));
         }
     }
 
@@ -309,6 +310,7 @@ impl GatewayConnection {
             load: self.load(),
             draining: self.worker.drain.is_cancelled(),
             faulty: self.faulty(),
+            outdated: self.outdated(),
             release: self.worker.backend.release().as_deref().map(str::to_owned),
         };
         self.send(&Frame::Pong(pong));
@@ -320,6 +322,10 @@ impl GatewayConnection {
 
     fn faulty(&self) -> bool {
         self.worker.backend.ready().is_err()
+    }
+
+    fn outdated(&self) -> bool {
+        self.worker.backend.outdated().is_some()
     }
 
     fn send(&mut self, frame: &Frame<'_>) {

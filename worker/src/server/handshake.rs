@@ -66,6 +66,7 @@ fn hello(worker: &WorkerState) -> Hello {
         backend: worker.backend.name().to_owned(),
         draining: worker.drain.is_cancelled(),
         faulty: worker.backend.ready().is_err(),
+        outdated: worker.backend.outdated().is_some(),
         release: worker.backend.release().as_deref().map(str::to_owned),
         queue: u32::try_from(worker.queue_max).ok(),
         frame_bytes_max: u32::try_from(worker.frame_bytes_max).ok(),

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use diffyne_shared::bus::{WorkerEntry, WorkerRegistry};
+use diffyne_shared::bus::{self, WorkerEntry, WorkerRegistry};
 use diffyne_shared::listener::{AcceptedStream, Listener};
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::worker::WorkerSettings;
@@ -45,15 +45,17 @@ const DRAIN_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 #[derive(Debug, Error)]
 pub enum WorkerStartError {
     /// The worker cannot listen on an address.
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address} ({setting}): {error}")]
     Listen {
+        /// The setting that names the address.
+        setting: &'static str,
         /// The address.
         address: Endpoint,
         /// The system's error.
         error: std::io::Error,
     },
     /// A thread cannot be started.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start a thread (DIFFYNE_WORKER_THREADS): {0}")]
     Thread(std::io::Error),
     /// The certificate cannot be used.
     #[error("{0}")]
@@ -73,15 +75,27 @@ pub struct Worker {
     drain_timeout: Duration,
 }
 
+/// Checks the files and URLs that the settings name, as a start does.
+pub fn check(settings: &WorkerSettings) -> Result<(), WorkerStartError> {
+    if let Some(url) = &settings.redis.url {
+        bus::check_url(url, &settings.redis).map_err(WorkerStartError::Redis)?;
+    }
+    state::read_tls(settings).map_err(WorkerStartError::Tls)?;
+    Ok(())
+}
+
 impl Worker {
     /// Starts a worker that listens as its settings say. Must be called within a runtime, on which its tasks run.
     pub fn start(settings: &WorkerSettings, backend: Arc<dyn Backend>) -> Result<Self, WorkerStartError> {
-        let bind = |address: &Endpoint| {
-            Listener::bind(address).map_err(|error| WorkerStartError::Listen { address: address.clone(), error })
+        check(settings)?;
+        let bind = |setting, address: &Endpoint| {
+            let failed = |error| WorkerStartError::Listen { setting, address: address.clone(), error };
+            Listener::bind(address).map_err(failed)
         };
-        let listener = bind(&settings.listen)?;
+        let listener = bind("DIFFYNE_WORKER_LISTEN", &settings.listen)?;
         let address = listener.address().unwrap_or_else(|_| settings.listen.clone());
-        let admin_listener = settings.admin_listen.as_ref().map(bind).transpose()?;
+        let bind_admin = |address| bind("DIFFYNE_WORKER_ADMIN_LISTEN", address);
+        let admin_listener = settings.admin_listen.as_ref().map(bind_admin).transpose()?;
         let state = Arc::new(WorkerState::new(settings, backend).map_err(WorkerStartError::Tls)?);
         let threads = (0..settings.threads)
             .map(|index| spawn_thread(index, Arc::clone(&state)))

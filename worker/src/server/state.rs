@@ -59,7 +59,7 @@ impl WorkerState {
             tokens: Tokens::shared(&settings.tokens),
             legacy_token: ArcSwap::from_pointee(settings.legacy_token),
             pending: PendingConnections::default(),
-            tls: ArcSwapOption::new(read_tls(settings)?),
+            tls: ArcSwapOption::new(read_tls_or_warn(settings)?),
             concurrency: settings.concurrency,
             queue_max: settings.queue_max,
             // Never less than a message of the WebSocket.
@@ -76,7 +76,7 @@ impl WorkerState {
 
     /// Replaces the tokens and the certificate. Connected gateways stay connected.
     pub(super) fn set_secrets(&self, settings: &WorkerSettings) -> Result<(), String> {
-        self.tls.store(read_tls(settings)?);
+        self.tls.store(read_tls_or_warn(settings)?);
         self.tokens.store(Arc::new(Tokens::new(&settings.tokens)));
         self.legacy_token.store(Arc::new(settings.legacy_token));
         Ok(())
@@ -90,16 +90,20 @@ impl WorkerState {
     }
 }
 
-fn read_tls(settings: &WorkerSettings) -> Result<Option<Arc<ServerTls>>, String> {
-    let Some((certificate, key)) = &settings.tls else {
-        if !settings.listen.is_local() {
-            tracing::warn!(
-                listen = %settings.listen,
-                "calls come from other hosts in the clear: set DIFFYNE_WORKER_TLS_CERT and DIFFYNE_WORKER_TLS_KEY"
-            );
-        }
-        return Ok(None);
-    };
+/// Reads the certificate and its key, where the settings name them.
+pub(super) fn read_tls(settings: &WorkerSettings) -> Result<Option<Arc<ServerTls>>, String> {
+    let Some((certificate, key)) = &settings.tls else { return Ok(None) };
     let tls = ServerTls::read(certificate, key).map_err(|error| format!("DIFFYNE_WORKER_TLS_CERT: {error}"))?;
     Ok(Some(Arc::new(tls)))
+}
+
+fn read_tls_or_warn(settings: &WorkerSettings) -> Result<Option<Arc<ServerTls>>, String> {
+    let tls = read_tls(settings)?;
+    if tls.is_none() && !settings.listen.is_local() {
+        tracing::warn!(
+            listen = %settings.listen,
+            "calls come from other hosts in the clear: set DIFFYNE_WORKER_TLS_CERT and DIFFYNE_WORKER_TLS_KEY"
+        );
+    }
+    Ok(tls)
 }

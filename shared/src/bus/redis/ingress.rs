@@ -91,7 +91,7 @@ fn is_event(item: &[u8]) -> bool {
     let is_event = std::str::from_utf8(item).ok().and_then(read_event).is_some();
     if !is_event {
         let shown = String::from_utf8_lossy(&item[..item.len().min(SHOWN_BYTES)]).into_owned();
-        tracing::warn!(item = shown, "an item of the ingress list is no event and was dropped");
+        tracing::warn!(item = shown, "dropped an item of the ingress list, because it is not an event");
     }
     is_event
 }

@@ -55,6 +55,11 @@ const RESPONSE_STEP: Duration = Duration::from_millis(10);
 /// How long a response waits to be read.
 const RESPONSE_LIFE: Duration = Duration::from_secs(10);
 
+/// Checks a URL, and the files that its settings name.
+pub(super) fn check_url(url: &str, settings: &RedisSettings) -> Result<(), String> {
+    Connector::new(url, settings).map(|_| ())
+}
+
 pub(super) struct RedisBus {
     context: Context,
     queue: PublishQueue,

@@ -130,7 +130,7 @@ impl Subscriber {
             Some(EventsMessage::Broadcasts { broadcasts, prev }) => (broadcasts, prev),
             Some(EventsMessage::Renewed) => return self.catch_up(commands, tracker).await,
             None => {
-                tracing::warn!("a message on the events channel is none of ours; ignored");
+                tracing::warn!("ignored a foreign message on the events channel");
                 return Ok(());
             }
         };
@@ -324,7 +324,11 @@ impl Subscriber {
         self.show_position(tracker);
         if tell {
             self.context.shared.counters.gaps_told.fetch_add(1, Relaxed);
-            tracing::warn!(epoch = &*position.epoch, offset = position.offset, "broadcasts were missed for good");
+            tracing::warn!(
+                epoch = &*position.epoch,
+                offset = position.offset,
+                "broadcasts were lost: the history no longer has them; clients are told"
+            );
             place.send(BusEvent::Gap(position));
         }
     }

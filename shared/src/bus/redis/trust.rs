@@ -102,7 +102,7 @@ impl Trust {
         self.rejected[claim as usize].fetch_add(1, Relaxed);
         if let Some(unsaid) = self.throttle.allow() {
             let (what, who) = (claim.label(), shorten(who));
-            tracing::warn!(what, who, %why, unsaid, "something in redis is not believed and was ignored");
+            tracing::warn!(what, who, %why, unsaid, "ignored an entry in Redis that does not prove the worker token");
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) struct PoolState {
     pub(super) ready: usize,
     /// Processes of an older generation, which newer ones will replace.
     pub(super) outdated: usize,
-    /// Why the last start failed, if it did.
+    /// Why the newest code did not start, if its last start failed.
     pub(super) start_error: Option<String>,
     /// The release of the application, by the process that started last.
     pub(super) release: Option<Arc<str>>,
@@ -126,8 +126,8 @@ impl Dispatcher {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a call. Its process cleans up afterwards, which the call does not wait for.
-    pub(super) async fn run(
+    /// Runs a component's call, and measures how long it waited for its first process.
+    pub(super) async fn run_call(
         self: &Arc<Self>,
         label: &CallLabel<'_>,
         head: &impl Serialize,
@@ -135,12 +135,36 @@ impl Dispatcher {
         deadline: Instant,
     ) -> (BridgeReply, Vec<u8>) {
         let began = Instant::now();
+        let acquired = self.acquire(deadline).await;
+        self.metrics.wait.observe(began.elapsed().as_secs_f64());
+        self.run_on(acquired, label, head, payload, deadline).await
+    }
+
+    /// Runs something that is no component's call.
+    pub(super) async fn run(
+        self: &Arc<Self>,
+        label: &CallLabel<'_>,
+        head: &impl Serialize,
+        deadline: Instant,
+    ) -> (BridgeReply, Vec<u8>) {
+        let acquired = self.acquire(deadline).await;
+        self.run_on(acquired, label, head, b"", deadline).await
+    }
+
+    /// Runs a call on the process that it has got. Its process cleans up afterwards, which the call does not wait for.
+    async fn run_on(
+        self: &Arc<Self>,
+        mut acquired: Result<(PhpProcess, CallSlot), BridgeReply>,
+        label: &CallLabel<'_>,
+        head: &impl Serialize,
+        payload: &[u8],
+        deadline: Instant,
+    ) -> (BridgeReply, Vec<u8>) {
         loop {
-            let (mut process, mut slot) = match self.acquire(deadline).await {
+            let (mut process, mut slot) = match acquired {
                 Ok(acquired) => acquired,
                 Err(reply) => return (reply, Vec::new()),
             };
-            self.metrics.wait.observe(began.elapsed().as_secs_f64());
             self.bind_to_core(&mut process, &mut slot);
             let (reply, reason) = match process.run(label, head, payload, deadline).await {
                 CallOutcome::Replied(reply, body) => {
@@ -150,11 +174,15 @@ impl Dispatcher {
                 CallOutcome::NotRun => {
                     // The process exited without having read the call: another one runs it.
                     process.exit(ExitReason::CleanUpFailed);
+                    drop(slot);
+                    acquired = self.acquire(deadline).await;
                     continue;
                 }
                 CallOutcome::NotRunUnclean(leftover) => {
                     self.metrics.count_leftover(process.id, &leftover);
                     process.exit(ExitReason::Unclean);
+                    drop(slot);
+                    acquired = self.acquire(deadline).await;
                     continue;
                 }
                 // Not a crash, so the pool does not slow down: users can cause this at will.
@@ -164,7 +192,11 @@ impl Dispatcher {
                     (BridgeReply::broken("the PHP process died".to_owned()), ExitReason::Died)
                 }
                 CallOutcome::TimedOut => {
-                    tracing::error!(process = process.id, "a call took too long, so its PHP process was killed");
+                    tracing::warn!(
+                        process = process.id,
+                        request = label.request_id,
+                        "a PHP process is killed: its call is out of time"
+                    );
                     (BridgeReply::timed_out(), ExitReason::CallTimedOut)
                 }
             };
@@ -331,10 +363,12 @@ impl Dispatcher {
     /// Uncounts a reserved process that did not start.
     pub(super) fn start_failed(&self, generation: u32, error: String) {
         let mut table = self.lock();
-        if generation == table.generation {
-            table.current = table.current.saturating_sub(1);
-        }
         self.metrics.start_failures.inc();
+        if generation < table.generation {
+            // A reload has begun meanwhile: the newest code has not failed yet.
+            return;
+        }
+        table.current = table.current.saturating_sub(1);
         self.state.send_modify(|state| state.start_error = Some(error));
     }
 
@@ -367,7 +401,10 @@ impl Dispatcher {
         let mut table = self.lock();
         table.generation += 1;
         table.current = 0;
-        self.state.send_modify(|state| state.outdated = state.ready);
+        self.state.send_modify(|state| {
+            state.outdated = state.ready;
+            state.start_error = None;
+        });
     }
 
     /// What operators are told of the pool and its processes.

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use diffyne_shared::metrics::{made, register_all};
+use diffyne_shared::metrics::{made, register_all, seconds_opts};
 use diffyne_shared::telemetry::{self, LogThrottle};
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::message::Leftover;
 
@@ -18,9 +18,6 @@ const KIND_BYTES_MAX: usize = 40;
 const OTHER: &str = "other";
 /// Limits log lines about leftovers: users can cause them.
 static LEFTOVER_LINES: LogThrottle = LogThrottle::new(10, 50);
-
-/// Upper bounds of the wait time's buckets, in seconds.
-const WAIT_BUCKETS: [f64; 10] = [0.000_1, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 /// Counters and gauges of one pool.
 #[derive(Clone)]
@@ -55,12 +52,12 @@ impl PoolMetrics {
     pub(super) fn new() -> Self {
         let opts = |name: &str, help: &str| Opts::new(format!("diffyne_worker_php_{name}"), help);
         let gauge = |name, help| made(IntGauge::with_opts(opts(name, help)));
-        let wait = HistogramOpts::from(opts("queue_wait_seconds", "How long calls waited for a PHP process"));
+        let wait = seconds_opts(opts("queue_wait_seconds", "How long components' calls waited for a PHP process"));
         Self {
             ready: gauge("processes_ready", "PHP processes that are ready, the spare one included"),
             slots: gauge("processes_wanted", "PHP processes that may run calls at once"),
             queued: gauge("calls_queued", "Calls that wait for a PHP process"),
-            wait: made(Histogram::with_opts(wait.buckets(WAIT_BUCKETS.to_vec()))),
+            wait: made(Histogram::with_opts(wait)),
             ended: made(IntCounterVec::new(
                 opts("processes_ended_total", "PHP processes that have ended"),
                 &["reason"],

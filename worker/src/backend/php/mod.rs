@@ -47,7 +47,7 @@ use super::names::KnownNames;
 use super::release::PageRelease;
 use super::rendering::{RenderRequest, Rendering};
 use super::verification::{locked_feature, verify};
-use super::{Backend, bridge_request};
+use super::{Backend, ReloadProgress, bridge_request};
 use crate::call::message::VerifiedCall;
 use crate::call::{BoxFuture, CallResult, Job};
 use dispatcher::Dispatcher;
@@ -160,7 +160,7 @@ impl PhpBackend {
         };
         let label = CallLabel { class: &call.class, method: &call.method, request_id: &job.request_id };
         let payload = first.as_ref().map_or(&job.payload, |first| &first.payload);
-        let reply = self.dispatcher.run(&label, head, payload, job.deadline).await;
+        let reply = self.dispatcher.run_call(&label, head, payload, job.deadline).await;
         self.shared_calls.learn(job.kind, call, &reply.0);
         if let Some(first) = first { first.finish(reply, &call.id) } else { reply }
     }
@@ -181,7 +181,7 @@ async fn supervise(
     ];
     while let Some(command) = commands.recv().await {
         match command {
-            PoolCommand::Reload => supervisor.reload(),
+            PoolCommand::Reload => supervisor.start_newest(),
             PoolCommand::Gateways(status) => supervisor.set_gateways(status),
         }
     }
@@ -223,11 +223,21 @@ impl Backend for PhpBackend {
 
     /// Replaces all processes one by one, so that they run the application's newest code.
     fn reload(&self) -> bool {
+        // At once, so that whoever asks next for the progress hears of this reload.
+        self.dispatcher.begin_generation();
         self.commands.try_send(PoolCommand::Reload).is_ok()
     }
 
-    fn reloading(&self) -> usize {
-        self.dispatcher.state.borrow().outdated
+    fn reload_progress(&self) -> ReloadProgress {
+        let state = self.dispatcher.state.borrow();
+        let renewed = state.ready.saturating_sub(state.outdated);
+        ReloadProgress { left: state.outdated, renewed, error: state.start_error.clone() }
+    }
+
+    fn outdated(&self) -> Option<String> {
+        let state = self.dispatcher.state.borrow();
+        let error = state.start_error.as_ref().filter(|_| state.outdated > 0)?;
+        Some(format!("old code still serves, because the newest does not start: {error}"))
     }
 
     fn processes(&self) -> Option<serde_json::Value> {

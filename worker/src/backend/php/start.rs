@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::process::Stdio;
+use std::rc::Rc;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::process::{ChildStdin, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +28,7 @@ use super::channel::Channel;
 use super::child::ChildProcess;
 use super::frame::{self, Frame};
 use super::message::{ProcessMessage, StartMessage};
-use super::output::log_output;
+use super::output::{LastWords, log_output};
 use super::process::PhpProcess;
 use super::status::ProcessList;
 
@@ -51,6 +53,8 @@ const SCRIPT: [&str; 14] = [
 const CLASSES: &str = include_str!("session.php");
 /// The inherited socket's file descriptor in a process.
 const SOCKET_FD: i32 = 3;
+/// How long the output of a process that has ended is waited for.
+const OUTPUT_TIMEOUT: Duration = Duration::from_millis(500);
 /// What a process says when it has received its channel.
 const RECEIVED: u8 = b'r';
 
@@ -61,8 +65,8 @@ pub(super) enum ProcessStartError {
     Spawn { command: String, error: io::Error },
     #[error("{0}")]
     Failed(String),
-    #[error("it ended with {0} before it was ready; its output is in the log")]
-    Exited(String),
+    #[error("it ended with {status} before it was ready: {words}")]
+    Exited { status: String, words: String },
     #[error("it was not ready within {0:?}")]
     TimedOut(Duration),
 }
@@ -73,6 +77,24 @@ struct Sockets {
     channel: UnixStream,
 }
 
+/// A new process's output, as long as it may tell why the process does not start.
+#[derive(Default)]
+struct Output {
+    last_words: Rc<LastWords>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Output {
+    /// The error for a process that has ended, with its own words.
+    async fn exited(self, status: String) -> ProcessStartError {
+        // What it has printed may still be on its way. A program that it has started may hold the output open.
+        let _ = timeout(OUTPUT_TIMEOUT, futures_util::future::join_all(self.readers)).await;
+        let words = self.last_words.get();
+        let words = if words.is_empty() { "it has printed nothing".to_owned() } else { words };
+        ProcessStartError::Exited { status, words }
+    }
+}
+
 /// Starts a process and waits until it is ready. The calling thread must live as long as the process.
 pub(super) async fn start(
     settings: &PhpSettings,
@@ -80,7 +102,7 @@ pub(super) async fn start(
     list: &Arc<ProcessList>,
 ) -> Result<(PhpProcess, ChildProcess), ProcessStartError> {
     let ended = CancellationToken::new();
-    let (sockets, child) = spawn(settings, &ended)
+    let (sockets, child, output) = spawn(settings, &ended)
         .map_err(|error| ProcessStartError::Spawn { command: settings.command.join(" "), error })?;
     let listed = list.add(child.id().unwrap_or_default(), generation);
     let (mut child, exit, end) = ChildProcess::new(child, listed, ended.drop_guard());
@@ -88,7 +110,7 @@ pub(super) async fn start(
         biased;
         ready = timeout(settings.start_timeout, await_ready(sockets, child.id, settings)) => ready,
         // A program that it has started may hold its socket.
-        status = child.wait() => return Err(ProcessStartError::Exited(status)),
+        status = child.wait() => return Err(output.exited(status).await),
     };
     match ready {
         Ok(Ok(Ready { stream, release })) => {
@@ -96,7 +118,10 @@ pub(super) async fn start(
             process.release = release;
             Ok((process, child))
         }
-        Ok(Err(None)) => Err(ProcessStartError::Exited(child.wait_or_kill().await)),
+        Ok(Err(None)) => {
+            let status = child.wait_or_kill().await;
+            Err(output.exited(status).await)
+        }
         Ok(Err(Some(error))) => Err(error),
         Err(_elapsed) => Err(ProcessStartError::TimedOut(settings.start_timeout)),
     }
@@ -109,7 +134,7 @@ struct Ready {
 }
 
 /// Spawns PHP with the script on its standard input, a socket as descriptor 3, and its output in the log.
-fn spawn(settings: &PhpSettings, ended: &CancellationToken) -> io::Result<(Sockets, tokio::process::Child)> {
+fn spawn(settings: &PhpSettings, ended: &CancellationToken) -> io::Result<(Sockets, tokio::process::Child, Output)> {
     let (inherited, theirs) = StdStream::pair()?;
     let (channel, sent) = StdStream::pair()?;
     send_descriptor(&inherited, sent.into())?;
@@ -130,17 +155,20 @@ fn spawn(settings: &PhpSettings, ended: &CancellationToken) -> io::Result<(Socke
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn()?;
     let id = child.id().unwrap_or_default();
+    let mut output = Output::default();
     if let Some(stdout) = child.stdout.take() {
-        tokio::task::spawn_local(log_output(id, stdout, ended.clone()));
+        let log = log_output(id, stdout, Rc::clone(&output.last_words), ended.clone());
+        output.readers.push(tokio::task::spawn_local(log));
     }
     if let Some(stderr) = child.stderr.take() {
-        tokio::task::spawn_local(log_output(id, stderr, ended.clone()));
+        let log = log_output(id, stderr, Rc::clone(&output.last_words), ended.clone());
+        output.readers.push(tokio::task::spawn_local(log));
     }
     if let Some(stdin) = child.stdin.take() {
         tokio::task::spawn_local(write_script(stdin));
     }
     let sockets = Sockets { inherited: UnixStream::from_std(inherited)?, channel: UnixStream::from_std(channel)? };
-    Ok((sockets, child))
+    Ok((sockets, child, output))
 }
 
 /// Sends a descriptor over a socket, with one byte. It waits there until the other end receives it.

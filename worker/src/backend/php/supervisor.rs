@@ -82,8 +82,13 @@ impl Supervisor {
     }
 
     /// Replaces all processes, one after the other.
-    pub(super) fn reload(&self) {
+    fn reload(&self) {
         self.dispatcher.begin_generation();
+        self.start_newest();
+    }
+
+    /// Starts processes of a new generation at once.
+    pub(super) fn start_newest(&self) {
         self.changed.notify_one();
         self.retry.notify_one();
     }
@@ -135,7 +140,8 @@ impl Supervisor {
                 }
                 Err(error) => {
                     let wait = self.backoff.borrow_mut().wait();
-                    tracing::error!(%error, retry = ?wait, "PHP does not start");
+                    let old_code_serves = self.dispatcher.state.borrow().outdated > 0;
+                    tracing::error!(%error, retry = ?wait, old_code_serves, "PHP does not start");
                     self.dispatcher.start_failed(generation, error.to_string());
                     // What did not start may start with other code.
                     if tokio::time::timeout(wait, self.retry.notified()).await.is_ok() {
@@ -204,7 +210,7 @@ impl Supervisor {
         let (dispatcher, deadline) = (Arc::clone(&self.dispatcher), (now + self.status_ttl).into_std());
         tokio::task::spawn_local(async move {
             let label = CallLabel { class: "", method: "connection status", request_id: "" };
-            let (reply, _) = dispatcher.run(&label, &head, b"", deadline).await;
+            let (reply, _) = dispatcher.run(&label, &head, deadline).await;
             if let Some(error) = reply.error() {
                 tracing::warn!(error, "the connection's status was not written into the application's cache");
             }

@@ -204,7 +204,7 @@ impl UpstreamBackend {
         let (mut reply, body) = match result {
             Ok(reply) => reply,
             Err(error) if Instant::now() >= deadline => {
-                tracing::error!(error, "a call took too long");
+                tracing::debug!(error, request = call.request_id, "a call is out of time");
                 (BridgeReply::timed_out(), Vec::new())
             }
             Err(error) => (BridgeReply::broken(format!("the application cannot be reached: {error}")), Vec::new()),
