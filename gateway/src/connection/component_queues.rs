@@ -12,23 +12,23 @@ use crate::relay::CallRequest;
 /// The memory that a call takes beside its message, in bytes.
 pub const CALL_BYTES: usize = 512;
 
-/// A part of a call's JSON, as a range. The call is copied once; its names are not copied again.
+/// A part of a call's JSON, as a range: messages are far shorter than 4 GiB. The call is copied once; its names are not copied again.
 #[derive(Debug, Clone, Copy)]
 pub struct Span {
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
 }
 
 impl Span {
     /// Returns the range of `part` in `whole`. `part` must be a slice of `whole`.
     pub fn of(whole: &str, part: &str) -> Self {
         let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
-        Self { start, end: start + part.len() }
+        Self { start: start as u32, end: (start + part.len()) as u32 }
     }
 
     /// Returns the part itself.
     pub fn within(self, whole: &str) -> &str {
-        whole.get(self.start..self.end).unwrap_or_default()
+        whole.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 }
 
