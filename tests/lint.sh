@@ -12,6 +12,7 @@ usage: lint.sh [CHECK...]        default: all, in this order
   js            ESLint and TypeScript on the page's scripts
   nginx         nginx -t on the sites in nginx/
   supervisor    supervisor reads deploy/supervisor
+  deploy        compose.yaml, the Helm chart and Grafana's board (tests/deploy.py)
   dependencies  cargo-shear: none is unused; cargo-deny: bans, licences and sources (deny.toml)
   format        cargo fmt
   clippy        clippy on everything, warnings denied
@@ -84,6 +85,11 @@ EOT
   rm -rf "$folder"
 }
 
+deploy() {
+  /usr/bin/python3 tests/deploy.py
+  promtool check config --syntax-only deploy/docker/prometheus.yml deploy/prometheus/prometheus.yml >/dev/null
+}
+
 dependencies() {
   cargo shear
   cargo deny --log-level error check bans licenses sources
@@ -97,10 +103,10 @@ clippy() { cargo clippy --workspace --all-targets -- -D warnings; }
 docs() { RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps --document-private-items; }
 
 case "${1-}" in -h | --help) usage; exit 0 ;; esac
-[ $# -gt 0 ] || set -- shell php js nginx supervisor dependencies format clippy docs
+[ $# -gt 0 ] || set -- shell php js nginx supervisor deploy dependencies format clippy docs
 for check in "$@"; do
   case "$check" in
-    shell | php | js | nginx | supervisor | dependencies | format | clippy | docs) ;;
+    shell | php | js | nginx | supervisor | deploy | dependencies | format | clippy | docs) ;;
     *) usage >&2; exit 2 ;;
   esac
   echo "lint: $check"

@@ -94,7 +94,7 @@ end_to_end() {
 }
 
 part tools "what the tests need of this machine" tests/tools.sh
-part files "shell, PHP, the page's scripts, nginx, supervisor, dependencies, format" tests/lint.sh shell php js nginx supervisor dependencies format
+part files "shell, PHP, the page's scripts, nginx, supervisor, containers, dependencies, format" tests/lint.sh shell php js nginx supervisor deploy dependencies format
 part scripts "the page's scripts on a DOM" scripts
 part build "the programs and the tests, from the sources" build
 part structure "circles of files, and ARCHITECTURE.md's invariants" nextest 'binary(structure)'

@@ -39,13 +39,19 @@ fn command() -> Command {
             "Give it the settings of that gateway: it is found at its admin address, and asks for DIFFYNE_ADMIN_TOKEN.",
         )
         .args(settings::arguments(&gateway::specs()));
+    let ready = Command::new("ready")
+        .about(
+            "Tell whether a running gateway is ready for clients: exit status 0, or 1 and why not (for health checks)",
+        )
+        .after_help("Give it the settings of that gateway: it is found at its admin address. No token is needed.")
+        .args(settings::arguments(&gateway::specs()));
     Command::new("diffyne-gateway")
         .about(ABOUT)
         .after_help(AFTER)
         .version(diffyne_shared::VERSION)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([serve, doctor::command(), drain, check, list, moved_dev()])
+        .subcommands([serve, doctor::command(), ready, drain, check, list, moved_dev()])
 }
 
 /// Accepts `dev`, which was a command until 0.1.0, to tell where it has moved.
@@ -59,6 +65,7 @@ pub fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches),
         Some(("doctor", matches)) => doctor::run(matches),
+        Some(("ready", matches)) => ready(matches),
         Some(("drain", matches)) => drain(matches),
         Some(("dev", _)) => Err(anyhow::anyhow!("dev is a program of its own now: run diffyne-dev, or make run")),
         Some(("check-config", matches)) => check_config(matches),
@@ -74,6 +81,13 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Asks a running gateway whether it is ready.
+fn ready(matches: &ArgMatches) -> anyhow::Result<()> {
+    let settings = GatewaySettings::read(&process::layers(matches, &gateway::specs())?)?;
+    let address = settings.admin_listen.context("the gateway has no admin address: set DIFFYNE_ADMIN_LISTEN")?;
+    process::control_runtime()?.block_on(admin::ready(&address)).map_err(anyhow::Error::msg)
 }
 
 /// Asks a running gateway to stop, and waits until it has stopped.

@@ -10,6 +10,8 @@ use diffyne_shared::metrics::{Table, made};
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
+use crate::auth::admission::Refusal;
+
 /// The number of component names with a label of their own; the rest share `unknown`.
 const COMPONENTS_MAX: usize = 500;
 /// The longest component name that becomes a label, in bytes.
@@ -148,7 +150,7 @@ impl Metrics {
             &["worker"],
         );
         let bytes = counters("bytes_total", "WebSocket bytes by direction", &["direction"]);
-        Arc::new(Self {
+        let metrics = Self {
             connections: gauge("connections", "Open WebSocket connections"),
             handshakes: counters("handshakes_total", "WebSocket handshakes by result", &["result"]),
             handshakes_waiting: gauge("handshakes_waiting", "Accepted connections that wait for their thread"),
@@ -229,7 +231,30 @@ impl Metrics {
                 &["what"],
             ),
             registry: table.registry,
-        })
+        };
+        metrics.show_known_labels();
+        Arc::new(metrics)
+    }
+
+    /// Shows counters with known labels at 0 from the start. Prometheus sees no increase in one that appears with its first
+    /// event, so no alert would see that event.
+    fn show_known_labels(&self) {
+        let refusals = Refusal::ALL.map(Refusal::label);
+        let known: [(&IntCounterVec, &[&str]); 8] = [
+            (&self.handshakes, &["accepted", "timeout", "evicted"]),
+            (&self.handshakes, &refusals),
+            (&self.closes, &["1000", "1001", "1002", "1003", "1006", "1007", "1008", "1009", "1013"]),
+            (&self.limited, &["messages", "calls", "frames", "bytes", "replay", "held", "message_time"]),
+            (&self.resumes, &["recovered", "lost"]),
+            (&self.requests, &["accepted", "origin", "full", "memory", "address", "too_large"]),
+            (&self.broadcasts_held, &["depth", "rate", "queue_full"]),
+            (&self.gaps, &["closed", "told"]),
+        ];
+        for (counters, labels) in known {
+            for label in labels {
+                counters.with_label_values(&[*label]);
+            }
+        }
     }
 
     /// Counts a handshake by its result.

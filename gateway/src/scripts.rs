@@ -16,31 +16,54 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 25] = [
-    ("backoff.js", include_str!("client/backoff.js")),
+const SCRIPTS: [(&str, &str); 48] = [
+    ("dom.js", include_str!("client/dom.js")),
+    ("field.js", include_str!("client/field.js")),
+    ("patches.js", include_str!("client/patches.js")),
+    ("companion-fields.js", include_str!("client/companion-fields.js")),
     ("numbers.js", include_str!("client/numbers.js")),
-    ("socket.js", include_str!("client/socket.js")),
-    ("signature.js", include_str!("client/signature.js")),
-    ("queue.js", include_str!("client/queue.js")),
-    ("hooks.js", include_str!("client/hooks.js")),
     ("typing.js", include_str!("client/typing.js")),
+    ("refresh.js", include_str!("client/refresh.js")),
     ("page.js", include_str!("client/page.js")),
+    ("params.js", include_str!("client/params.js")),
+    ("queue.js", include_str!("client/queue.js")),
+    ("refusal.js", include_str!("client/refusal.js")),
+    ("offer.js", include_str!("client/offer.js")),
     ("release.js", include_str!("client/release.js")),
     ("streams.js", include_str!("client/streams.js")),
+    ("session.js", include_str!("client/session.js")),
+    ("signature.js", include_str!("client/signature.js")),
+    ("backoff.js", include_str!("client/backoff.js")),
+    ("socket.js", include_str!("client/socket.js")),
     ("transport.js", include_str!("client/transport.js")),
-    ("patches.js", include_str!("client/patches.js")),
-    ("upload.js", include_str!("client/upload.js")),
     ("companion.js", include_str!("client/companion.js")),
-    ("action.js", include_str!("client/action.js")),
+    ("navigation.js", include_str!("client/navigation.js")),
     ("address.js", include_str!("client/address.js")),
-    ("models.js", include_str!("client/models.js")),
-    ("components.js", include_str!("client/components.js")),
     ("directives/error.js", include_str!("client/directives/error.js")),
-    ("directives/events.js", include_str!("client/directives/events.js")),
-    ("directives/loading.js", include_str!("client/directives/loading.js")),
-    ("directives/model.js", include_str!("client/directives/model.js")),
-    ("directives/poll.js", include_str!("client/directives/poll.js")),
     ("calls.js", include_str!("client/calls.js")),
+    ("lazy.js", include_str!("client/lazy.js")),
+    ("components.js", include_str!("client/components.js")),
+    ("debugging.js", include_str!("client/debugging.js")),
+    ("directives.js", include_str!("client/directives.js")),
+    ("confirm.js", include_str!("client/confirm.js")),
+    ("parameters.js", include_str!("client/parameters.js")),
+    ("action.js", include_str!("client/action.js")),
+    ("directives/modifiers.js", include_str!("client/directives/modifiers.js")),
+    ("directives/events.js", include_str!("client/directives/events.js")),
+    ("upload.js", include_str!("client/upload.js")),
+    ("directives/model.js", include_str!("client/directives/model.js")),
+    ("hooks.js", include_str!("client/hooks.js")),
+    ("effects.js", include_str!("client/effects.js")),
+    ("directives/dirty.js", include_str!("client/directives/dirty.js")),
+    ("directives/hook.js", include_str!("client/directives/hook.js")),
+    ("directives/init.js", include_str!("client/directives/init.js")),
+    ("directives/intersect.js", include_str!("client/directives/intersect.js")),
+    ("directives/loading.js", include_str!("client/directives/loading.js")),
+    ("directives/navigate.js", include_str!("client/directives/navigate.js")),
+    ("directives/offline.js", include_str!("client/directives/offline.js")),
+    ("directives/poll.js", include_str!("client/directives/poll.js")),
+    ("directives/show.js", include_str!("client/directives/show.js")),
+    ("rare.js", include_str!("client/rare.js")),
     ("client.js", include_str!("client/diffyne-client.js")),
 ];
 
@@ -53,21 +76,25 @@ fn import_of(folder: &str, path: &str) -> String {
     }
 }
 
-/// Leaves out lines that are nothing but a comment: browsers load them for nothing. Comments about types go with them.
+/// Leaves out comments and indentation: browsers load them for nothing. A comment behind code begins with ` // `, which
+/// no text in the scripts does.
 fn without_comments(source: &str) -> String {
     let mut code = String::with_capacity(source.len());
     let mut is_comment = false;
     for line in source.lines() {
         let text = line.trim();
-        is_comment = is_comment || text.starts_with("/**");
+        is_comment = is_comment || (text.starts_with("/**") && (text.ends_with("*/") || !text.contains("*/")));
         if !is_comment && !text.is_empty() && !text.starts_with("//") {
-            code.push_str(line);
+            code.push_str(text.split_once(" // ").map_or(text, |(code, _)| code.trim_end()));
             code.push('\n');
         }
         is_comment = is_comment && !text.ends_with("*/");
     }
     code
 }
+
+/// Digits of a hash in a script's name: scripts name each other often.
+const HASH_DIGITS: usize = 8;
 
 fn hash(body: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
@@ -100,7 +127,7 @@ impl Scripts {
         for (name, source) in SCRIPTS {
             let source = without_comments(source).replace(RELEASE_MARK, &scripts.release);
             let page = page(JAVASCRIPT, scripts.link(name, &source));
-            let hashed = format!("{}.{}.js", name.trim_end_matches(".js"), page.etag.trim_matches('"'));
+            let hashed = format!("{}.{}.js", name.trim_end_matches(".js"), &page.etag.trim_matches('"')[..HASH_DIGITS]);
             scripts.pages.insert(format!("{prefix}/{hashed}"), Page { cache: CachePolicy::Immutable, ..page.clone() });
             scripts.pages.insert(format!("{prefix}/{name}"), page);
             scripts.hashed.insert(name, hashed);
@@ -123,7 +150,7 @@ impl Scripts {
     pub fn at(&self, path: &str) -> Option<&Page> {
         self.pages.get(path).or_else(|| {
             let (name, hash) = path.strip_suffix(".js")?.rsplit_once('.')?;
-            let is_hash = hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+            let is_hash = (HASH_DIGITS..=16).contains(&hash.len()) && hash.bytes().all(|b| b.is_ascii_hexdigit());
             self.pages.get(&format!("{name}.js")).filter(|_| is_hash)
         })
     }
@@ -210,7 +237,7 @@ mod tests {
         for part in ["", "directives/"] {
             for entry in std::fs::read_dir(folder.join(part)).unwrap() {
                 let name = entry.unwrap().file_name().into_string().unwrap();
-                if name.ends_with(".js") && !name.ends_with(".config.js") {
+                if name.strip_suffix(".js").is_some_and(|stem| !stem.contains(".config")) {
                     found.push(format!("{part}{}", name.trim_start_matches("diffyne-")));
                 }
             }
@@ -223,12 +250,18 @@ mod tests {
 
     #[test]
     fn comments_are_not_served_and_code_is_as_it_was() {
-        let source =
-            "// A comment.\n/** @type {string} */\nconst a = 'http://b'; // kept\n\n/**\n * More.\n */\n  f();\n";
-        assert_eq!(without_comments(source), "const a = 'http://b'; // kept\n  f();\n");
+        let source = "// A comment.\n/** @type {string} */\nconst a = 'http://b'; // why\n\n/**\n * More.\n */\n  f();\n/** @type {A} */ (g)();\n";
+        assert_eq!(without_comments(source), "const a = 'http://b';\nf();\n/** @type {A} */ (g)();\n");
         for (name, source) in SCRIPTS {
             // Lines in the middle of a text might look like comments.
             assert!(source.lines().all(|line| line.matches('`').count() % 2 == 0), "{name} has a text over many lines");
+            // Whatever is left out has no end of a text in it.
+            let is_text =
+                |line: &str| line.split_once(" // ").is_some_and(|(code, _)| code.matches('\'').count() % 2 == 1);
+            assert!(
+                !source.lines().any(|line| !line.trim().starts_with("//") && is_text(line)),
+                "{name} has // in a text"
+            );
         }
     }
 }

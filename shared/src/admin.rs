@@ -84,6 +84,11 @@ pub async fn look(address: &Endpoint, token: &str, path: &str) -> Result<Value, 
     exchange(address, token, Request::get(path), "").await
 }
 
+/// Asks a running program whether it is ready for traffic. The error says why not.
+pub async fn ready(address: &Endpoint) -> Result<(), String> {
+    exchange(address, "", Request::get("/ready"), "").await.map(drop)
+}
+
 async fn exchange(address: &Endpoint, token: &str, request: Builder, body: &str) -> Result<Value, String> {
     fn text(error: impl std::fmt::Display) -> String {
         error.to_string()
@@ -108,7 +113,8 @@ async fn exchange(address: &Endpoint, token: &str, request: Builder, body: &str)
         if status.is_success() {
             Ok(answer)
         } else {
-            Err(format!("{status}: {}", answer["error"].as_str().unwrap_or("no reason given")))
+            let words = answer["error"].as_str().or(answer["reason"].as_str());
+            Err(format!("{status}: {}", words.unwrap_or("no reason given")))
         }
     };
     tokio::time::timeout(ASK_TIMEOUT, exchange)

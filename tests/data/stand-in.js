@@ -80,13 +80,12 @@
       for (const name of d.r ?? []) { node.removeAttribute(name); if (name === 'value') node.value = ''; }
     }
   }
-  function patchAll(wrapper, patches) {
-    if (patches.length === 1 && patches[0].t === 'c' && !patches[0].p.length) { wrapper.firstElementChild.replaceWith(make(patches[0].d.node)); return; }
+  function patchAll(root, patches) {
+    if (patches.length === 1 && patches[0].t === 'c' && !patches[0].p.length) { root.replaceWith(make(patches[0].d.node)); return; }
     const order = ({ p: a }, { p: b }) => {
       for (let i = Math.min(a.length, b.length) - 1; i >= 0; i -= 1) if (a[i] !== b[i]) return b[i] - a[i];
       return b.length - a.length;
     };
-    const root = wrapper.firstElementChild;
     patches.filter(({ t }) => t === 'r').sort(order).forEach((patch) => patchOne(root, patch));
     patches.filter(({ t }) => t !== 'r').sort((a, b) => b.p.length - a.p.length).forEach((patch) => patchOne(root, patch));
   }
@@ -98,6 +97,7 @@
       this.registry = new Registry();
       this.eventManager = new EventManager();
       this.modelSync = new ModelSync();
+      this.patchApplier = { applyPatches: patchAll };
       this.sequence = new Map();
       if (this.config.transport === 'websocket') this.transport.connectWebSocket();
       window.addEventListener('popstate', () => location.reload());
@@ -129,7 +129,13 @@
         if (!attribute.name.includes('.live')) { this.registry.get(id).state[attribute.value] = target.value; return; }
         clearTimeout(target.timer);
         const { value } = target;
-        target.timer = setTimeout(() => this.updateProperty(id, attribute.value, value), 50);
+        target.timer = setTimeout(() => this.handleModelUpdate(id, attribute.value, value), 50);
+      });
+      element.addEventListener('change', ({ target }) => {
+        const attribute = model(target);
+        if (!attribute || (target.type === 'radio' && !target.checked)) return;
+        const isChoice = target.localName === 'select' || ['checkbox', 'radio'].includes(target.type);
+        if (isChoice || attribute.name.includes('.lazy')) this.handleModelUpdate(id, attribute.value, target.type === 'checkbox' ? target.checked : target.value);
       });
     }
 
@@ -148,6 +154,7 @@
     }
 
     callMethod(id, method, params = []) { return this.exchange(id, 'call', { method, params }); }
+    handleModelUpdate(id, property, value) { return this.updateProperty(id, property, value); }
     updateProperty(id, property, value) { return this.exchange(id, 'update', { property, value }); }
 
     async exchange(id, type, what) {
@@ -171,7 +178,7 @@
     process(component, response, property) {
       if (response.redirect) { location.href = response.redirect.url; return; }
       const { p, st, f, sig } = response.c;
-      patchAll(component.element, p);
+      this.patchApplier.applyPatches(component.element.firstElementChild, p);
       component.serverState = copy(st);
       if (property) {
         component.state = { ...component.state, [property]: st[property] };

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
 use crate::cluster::Cluster;
+use crate::field_components;
 use crate::gallery::{components, site};
 use crate::ports::free_ports;
 use crate::process::{Process, project};
@@ -97,6 +98,7 @@ impl Application {
     ) -> anyhow::Result<Self> {
         let mut registry = Registry::default();
         components::register(&mut registry);
+        field_components::register(&mut registry);
         let key = SigningKey::parse("test")?;
         let signer =
             Signer::new(vec![key], VerifyState::PropertyUpdates, true).ok_or_else(|| anyhow::anyhow!("no key"))?;
@@ -115,7 +117,7 @@ impl Application {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let site_port = listener.local_addr()?.port();
-        let site = Arc::new(site::Site { engine, scripts: script.tags(socket, more) });
+        let site = Arc::new(site::Site { engine, scripts: script.tags(socket, more), more: &field_components::PAGES });
         let site = tokio::spawn(site.serve(listener)).abort_handle();
         let [port] = free_ports()?;
         let nginx = cluster.run_nginx(&nginx_site(cluster, port, site_port, script.diffyne_js())?, port)?;

@@ -138,19 +138,23 @@ impl Tab {
 
     /// Clicks on the middle of what a selector finds, as a mouse does.
     pub async fn click(&mut self, selector: &str) -> anyhow::Result<()> {
-        let selector = Value::from(selector);
-        self.wait_for(&format!("document.querySelector({selector})")).await?;
-        let place = self
-            .eval(&format!(
-                "(() => {{ const e = document.querySelector({selector}); e.scrollIntoView({{block: 'center'}}); \
-                 const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
-            ))
-            .await?;
+        let place = self.middle_of(selector).await?;
         for kind in ["mousePressed", "mouseReleased"] {
             let event = json!({"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1});
             self.command("Input.dispatchMouseEvent", event).await?;
         }
         Ok(())
+    }
+
+    /// Where the middle of what a selector finds is, once it is in view.
+    async fn middle_of(&mut self, selector: &str) -> anyhow::Result<Value> {
+        let selector = Value::from(selector);
+        self.wait_for(&format!("document.querySelector({selector})")).await?;
+        self.eval(&format!(
+            "(() => {{ const e = document.querySelector({selector}); e.scrollIntoView({{block: 'center'}}); \
+             const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
+        ))
+        .await
     }
 
     /// Chooses files in a field, as its dialog does.
@@ -181,6 +185,22 @@ impl Tab {
         self.command("Emulation.setEmulatedMedia", media).await?;
         let screen = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.command("Emulation.setDeviceMetricsOverride", screen).await?;
+        Ok(())
+    }
+
+    /// Takes the network away, or gives it back.
+    pub async fn set_offline(&mut self, offline: bool) -> anyhow::Result<()> {
+        self.command("Network.enable", json!({})).await?;
+        let limits = json!({"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1});
+        self.command("Network.emulateNetworkConditions", limits).await?;
+        Ok(())
+    }
+
+    /// Moves the mouse to the middle of what a selector finds.
+    pub async fn hover(&mut self, selector: &str) -> anyhow::Result<()> {
+        let place = self.middle_of(selector).await?;
+        let event = json!({"type": "mouseMoved", "x": place[0], "y": place[1]});
+        self.command("Input.dispatchMouseEvent", event).await?;
         Ok(())
     }
 

@@ -24,7 +24,8 @@ pub fn apply<'a>(root: &Node<'a>, patches: &[Value]) -> anyhow::Result<Node<'a>>
     removes.sort_by(|a, b| removes_order(a, b));
     for path in removes {
         let (last, parent) = path.split_last().context("the root cannot be removed")?;
-        children(at(&mut root, parent)?)?.remove(*last);
+        let list = children(at(&mut root, parent)?)?;
+        list.remove(counted(list, *last));
     }
     others.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
     for (path, patch) in others {
@@ -32,7 +33,8 @@ pub fn apply<'a>(root: &Node<'a>, patches: &[Value]) -> anyhow::Result<Node<'a>>
         match patch["t"].as_str() {
             Some("c") => {
                 let (last, parent) = path.split_last().context("a create needs a place")?;
-                children(at(&mut root, parent)?)?.insert(*last, node(&data["node"])?);
+                let list = children(at(&mut root, parent)?)?;
+                list.insert(counted(list, *last), node(&data["node"])?);
             }
             Some("R") => *at(&mut root, &path)? = node(&data["node"])?,
             Some("t") => *at(&mut root, &path)? = Node::Text(text(&data["x"])?.into()),
@@ -41,8 +43,7 @@ pub fn apply<'a>(root: &Node<'a>, patches: &[Value]) -> anyhow::Result<Node<'a>>
                 for step in data["moves"].as_array().context("moves")? {
                     let list = children(at(&mut root, &path)?)?;
                     let (from, to) = (index(&step["from"])?, index(&step["to"])?);
-                    let moved = list.remove(from);
-                    list.insert(if to > from { to - 1 } else { to }, moved);
+                    move_child(list, from, to);
                 }
             }
             _ => bail!("{patch} is no patch"),
@@ -77,7 +78,31 @@ fn children<'t, 'a>(node: &'t mut Node<'a>) -> anyhow::Result<&'t mut Vec<Node<'
 }
 
 fn at<'t, 'a>(root: &'t mut Node<'a>, path: &[usize]) -> anyhow::Result<&'t mut Node<'a>> {
-    path.iter().try_fold(root, |node, index| children(node)?.get_mut(*index).context("no node at this path"))
+    path.iter().try_fold(root, |node, index| {
+        let list = children(node)?;
+        let index = counted(list, *index);
+        list.get_mut(index).context("no node at this path")
+    })
+}
+
+fn is_space(node: &Node<'_>) -> bool {
+    matches!(node, Node::Text(text) if text.trim().is_empty())
+}
+
+/// The place of a child by its index among those that clients count; the end, where there is none.
+fn counted(list: &[Node<'_>], index: usize) -> usize {
+    list.iter().enumerate().filter(|(_, node)| !is_space(node)).map(|(at, _)| at).nth(index).unwrap_or(list.len())
+}
+
+/// Moves a child with the white space before it.
+fn move_child(list: &mut Vec<Node<'_>>, from: usize, to: usize) {
+    let with_space =
+        |list: &[Node<'_>], at: usize| at - list[..at].iter().rev().take_while(|node| is_space(node)).count();
+    let (last, place) = (counted(list, from), counted(list, to));
+    let (first, place) = (with_space(list, last), with_space(list, place));
+    let moved: Vec<_> = list.drain(first..=last).collect();
+    let place = if place > first { place - moved.len() } else { place };
+    list.splice(place..place, moved);
 }
 
 fn attributes(node: &mut Node<'_>, data: &Value) -> anyhow::Result<()> {
@@ -106,12 +131,12 @@ fn node(json: &Value) -> anyhow::Result<Node<'static>> {
     Ok(Node::Element(Element { tag: text(&json["t"])?.into(), attributes, children }))
 }
 
-/// The tree with its attributes in one order, which means nothing.
+/// The tree as clients count it, with its attributes in one order, which means nothing.
 pub fn sorted<'a>(node: &Node<'a>) -> Node<'a> {
     let mut node = node.clone();
     if let Node::Element(element) = &mut node {
         element.attributes.sort();
-        element.children = element.children.iter().map(sorted).collect();
+        element.children = element.children.iter().filter(|child| !is_space(child)).map(sorted).collect();
     }
     node
 }

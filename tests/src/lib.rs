@@ -15,8 +15,10 @@
 //! * [`mariadb`]: a MariaDB that can be restarted
 //! * [`relay`]: fake gateways and workers
 //! * [`verification`]: workers that verify states, in each mode
+//! * [`stage`]: a component that shows what a test gives it, and pages of a test's own
 //! * [`task`]: tasks that run beside a test
 //! * [`protected_components`]: components with a property of each kind, in Rust
+//! * [`field_components`]: fields of each kind, and views that patches can go wrong with
 //! * [`upload`]: file uploads, as browsers send them and as they should not
 //! * [`client`]: an independent WebSocket client; [`message`]: what it receives
 
@@ -29,6 +31,7 @@ pub mod crowd;
 pub mod dom;
 pub mod faults;
 pub mod faulty_proxy;
+pub mod field_components;
 pub mod fuzz;
 pub mod gallery;
 pub mod header_sets;
@@ -42,11 +45,13 @@ pub mod mariadb;
 pub mod message;
 pub mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod protected_components;
 pub mod recorded;
 pub mod redis;
 pub mod relay;
 pub mod report;
+pub mod stage;
 pub mod task;
 pub mod upload;
 pub mod verification;

@@ -58,6 +58,52 @@ async fn lists(tab: &mut Tab) -> anyhow::Result<()> {
     tab.wait_for("document.querySelector('li.done')").await
 }
 
+/// The button with this text.
+fn button(text: &str) -> String {
+    format!("[...document.querySelectorAll('button')].find((b) => b.textContent === '{text}')")
+}
+
+async fn asks_before_it_removes(tab: &mut Tab) -> anyhow::Result<()> {
+    tab.click("li:nth-child(2) span").await?;
+    let dirty = "document.querySelector('[diff\\\\:dirty]')?.checkVisibility()";
+    tab.wait_for(&format!("{dirty} === false")).await?;
+    tab.click("li:nth-child(2) input").await?;
+    tab.type_text("?").await?;
+    tab.wait_for(&format!("{dirty} === true")).await?;
+    tab.enter().await?;
+    tab.wait_for("document.querySelector('li:nth-child(2) span')?.textContent.endsWith('?')").await?;
+    let (items, clear) = ("document.querySelectorAll('li').length", button("Clear done"));
+    let before = tab.eval(items).await?;
+    tab.eval(&format!("window.confirm = (text) => {{ window.asked = text; return false }}; {clear}.click()")).await?;
+    tab.wait_for("window.asked === 'Remove what is done (1)?'").await?;
+    assert_eq!(tab.eval(items).await?, before, "who says no loses nothing");
+    tab.eval(&format!("window.confirm = () => true; {clear}.click()")).await?;
+    tab.wait_for("!document.querySelector('li.done')").await?;
+    tab.wait_for(&format!("{items} === {before} - 1")).await
+}
+
+async fn goes_from_page_to_page(tab: &mut Tab) -> anyhow::Result<()> {
+    tab.eval("window.samePage = true").await?;
+    tab.click("a[href='/counter']").await?;
+    tab.wait_for("location.pathname === '/counter' && document.title === 'Counter'").await?;
+    tab.click("[aria-label='one more']").await?;
+    tab.wait_for_text("output", "1").await?;
+    tab.travel(-1).await?;
+    tab.wait_for("location.pathname === '/' && document.querySelector(\"a[href='/counter']\")").await?;
+    tab.travel(1).await?;
+    tab.wait_for_text("output", "1").await?;
+    tab.click("h1 a").await?;
+    tab.wait_for("location.pathname === '/'").await?;
+    assert_eq!(tab.eval("window.samePage").await?, true, "without a page load");
+    // Without a network the page says so.
+    let notice = "document.querySelector('.notice').checkVisibility()";
+    assert_eq!(tab.eval(notice).await?, false);
+    tab.set_offline(true).await?;
+    tab.wait_for(notice).await?;
+    tab.set_offline(false).await?;
+    tab.wait_for(&format!("!{notice}")).await
+}
+
 async fn signs_up(tab: &mut Tab) -> anyhow::Result<()> {
     tab.eval("window.addEventListener('joined', ({ detail }) => { window.joined = detail.plan; })").await?;
     tab.click("form > button").await?;
@@ -186,11 +232,14 @@ async fn every_example_works_in_a_browser() -> anyhow::Result<()> {
     let application = Application::start(&cluster, &Script::Client, "/diffyne", "").await?;
     let browser = Browser::start()?;
 
+    let mut tab = open(&browser, &application, "/").await?;
+    goes_from_page_to_page(&mut tab).await?;
     let mut tab = open(&browser, &application, "/counter").await?;
     counts(&mut tab).await?;
     assert_eq!(tab.errors, Vec::<String>::new());
     let mut tab = open(&browser, &application, "/todo").await?;
     lists(&mut tab).await?;
+    asks_before_it_removes(&mut tab).await?;
     assert_eq!(tab.errors, Vec::<String>::new());
     let mut tab = open(&browser, &application, "/signup").await?;
     signs_up(&mut tab).await?;

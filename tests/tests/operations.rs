@@ -10,6 +10,7 @@ use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::http::{handshake, http, http_get};
 use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::{PATIENCE, Process, Signal, eventually, program, project, wait_for_port};
+use diffyne_tests::prometheus::Prometheus;
 use diffyne_tests::task::stop_task;
 use serde_json::{Value, json};
 
@@ -223,35 +224,12 @@ async fn a_real_prometheus_scrapes_three_gateways_and_the_rules_pass() -> anyhow
     }
     client.call(diffyne_tests::client::call("Made\\Up", "d", "m", json!([]), json!({}), "r")).await?;
 
-    let mut config = std::fs::read_to_string(rules.join("prometheus.yml"))?;
-    for (usual, gateway) in ["16001", "16002", "16003"].iter().zip(&cluster.gateways) {
-        config = config.replace(usual, &gateway.admin.to_string());
-    }
-    for (usual, worker) in ["17001", "17002"].iter().zip(&cluster.workers) {
-        config = config.replace(usual, &worker.admin.to_string());
-    }
-    let folder = cluster.directory.path().join("prometheus");
-    std::fs::create_dir_all(&folder)?;
-    std::fs::copy(rules.join("alerts.yml"), folder.join("alerts.yml"))?;
-    std::fs::write(folder.join("prometheus.yml"), config.replace("15s", "1s"))?;
-    let [port] = free_ports()?;
-    let prometheus = Process::start("prometheus", &folder, &PathBuf::from("prometheus"), |command| {
-        command.arg(format!("--config.file={}", folder.join("prometheus.yml").display()));
-        command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
-        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-    })?;
-    wait_for_port(port)?;
-    let query = |expression: &str| -> Option<f64> {
-        let path = format!("/api/v1/query?query={expression}");
-        let body: Value = serde_json::from_str(&http_get(port, &path).ok()?.body).ok()?;
-        body.pointer("/data/result/0/value/1")?.as_str()?.parse().ok()
-    };
-    eventually("all five targets are up", || query("sum(up)") == Some(5.0))?;
-    let counter = r#"diffyne_gateway_calls_total{component="App%5C%5CDiffyne%5C%5CCounter",outcome="ok"}"#;
-    let counter = counter.replace('{', "%7B").replace('}', "%7D").replace('"', "%22").replace('=', "%3D");
-    eventually("the calls are counted by component", || query(&format!("sum({counter})")) == Some(3.0))?;
+    let prometheus = Prometheus::start(&cluster)?;
+    eventually("all five targets are up", || prometheus.value("sum(up)") == Some(5.0))?;
+    let counter = r#"sum(diffyne_gateway_calls_total{component="App\\Diffyne\\Counter",outcome="ok"})"#;
+    eventually("the calls are counted by component", || prometheus.value(counter) == Some(3.0))?;
     for metric in ["diffyne_gateway_connections", "diffyne_worker_calls_total", "process_resident_memory_bytes"] {
-        assert!(query(&format!("sum({metric})")).is_some_and(|value| value > 0.0), "{metric}");
+        assert!(prometheus.value(&format!("sum({metric})")).is_some_and(|value| value > 0.0), "{metric}");
     }
     // What nobody has recognised is no label.
     assert!(!cluster.gateways[0].metrics()?.contains("Made"));

@@ -64,6 +64,10 @@ fn command() -> Command {
             "Give it the settings of that worker: it is found at its admin address, and asks for DIFFYNE_ADMIN_TOKEN.",
         )
         .args(settings::arguments(&worker::specs()));
+    let ready = Command::new("ready")
+        .about("Tell whether a running worker is ready for calls: exit status 0, or 1 and why not (for health checks)")
+        .after_help("Give it the settings of that worker: it is found at its admin address. No token is needed.")
+        .args(settings::arguments(&worker::specs()));
     let top = top::command().args(settings::arguments(&worker::specs()));
     Command::new("diffyne-worker")
         .about("Runs Diffyne components for the gateways")
@@ -71,7 +75,7 @@ fn command() -> Command {
         .version(diffyne_shared::VERSION)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([serve, top, reload, check, list])
+        .subcommands([serve, top, ready, reload, check, list])
 }
 
 /// Runs `diffyne-worker`: the components of an application, or with `--demo` the demo's.
@@ -106,6 +110,7 @@ fn run<F: Future<Output = anyhow::Result<()>>>(
     let matches = command().get_matches();
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches, own, register, site),
+        Some(("ready", matches)) => ask_ready(matches),
         Some(("reload", matches)) => request_reload(matches),
         Some(("top", matches)) => show_processes(matches),
         Some(("check-config", matches)) => check_config(matches, own),
@@ -210,6 +215,13 @@ fn is_reloaded(progress: &Value) -> anyhow::Result<bool> {
     }
     // Workers of older releases do not tell how many run the newest code.
     Ok(left == 0 && progress["renewed"].as_u64() != Some(0))
+}
+
+/// Asks a running worker whether it is ready.
+fn ask_ready(matches: &ArgMatches) -> anyhow::Result<()> {
+    let (address, _token) = running_worker(matches)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(admin::ready(&address)).map_err(anyhow::Error::msg)
 }
 
 /// Shows what the PHP processes of a running worker do.

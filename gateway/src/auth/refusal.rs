@@ -30,6 +30,22 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every reason.
+    pub const ALL: [Self; 12] = [
+        Self::NotFound,
+        Self::Origin,
+        Self::Key,
+        Self::Invalid,
+        Self::Version,
+        Self::Full,
+        Self::Rate,
+        Self::Address,
+        Self::KeyFull,
+        Self::Memory,
+        Self::Queue,
+        Self::Descriptors,
+    ];
+
     /// Returns the setting that sets the limit, if one does.
     pub fn setting(self) -> Option<&'static str> {
         match self {

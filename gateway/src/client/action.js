@@ -1,27 +1,38 @@
-// What a directive says is to be called: `method`, or `method(1, 'x', true)`.
+// What a directive says is to be called.
 
-import { keepParams } from './numbers.js';
-import { parseJson } from './page.js';
+import { attributes } from './dom.js';
 
-export function parseAction(text) {
-  const [, method, list = ''] = text.match(/^\s*([\w$]+)\s*(?:\((.*)\)\s*)?$/s) ?? [];
-  if (!method) {
-    console.warn(`diffyne: ${text} is no action`);
-    return null;
-  }
-  const params = [];
-  for (const [, single, double, word] of list.matchAll(/'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^,\s]+)/g)) {
-    const quoted = single ?? double;
-    if (quoted !== undefined) params.push(quoted.replace(/\\(.)/g, '$1'));
-    else params.push(word === 'null' ? null : parseJson(word, word));
-  }
-  keepParams(params, list);
-  return { method, params };
+let parse = null; // what reads parameters, once it is loaded
+const loadParser = async () => { parse ??= (await import('./parameters.js')).parseAction; };
+
+// So that it is there when the action is called.
+export const prepare = (text) => { if (!plainAction(text)) loadParser(); };
+
+// A method without parameters.
+function plainAction(text) {
+  const method = /^\s*([\w$]+)\s*$/.exec(text)?.[1];
+  return method ? { method, params: [] } : null;
 }
 
-// Calls what an element's directive says.
-export function act({ components, calls }, place, directive) {
-  const component = components.ownerOf(place);
-  const action = component && parseAction(place.getAttribute(directive));
-  if (action) calls.call(component, action);
+// Calls what a directive says, once the person has confirmed it where diff:confirm asks.
+/**
+ * @param {any} client
+ * @param {{element: Element, value: string}} directive
+ * @param {Event & {submitter?: Element}} [event]
+ */
+export async function act({ calls, components, hooks }, { element, value }, event) {
+  const component = components.ownerOf(element);
+  if (!component) return;
+  if (!plainAction(value) && !parse) await loadParser();
+  const action = plainAction(value) ?? parse(value, event);
+  if (!action) return;
+  const asking = event && [event.submitter, element].find((asked) => asked && questionOf(asked));
+  if (asking) {
+    const { isConfirmed } = await import('./confirm.js');
+    if (!await isConfirmed(hooks, asking, questionOf(asking))) return;
+  }
+  calls.call(component, action);
 }
+
+// diff:confirm, or diff:confirm.prompt.
+const questionOf = (element) => [...attributes(element)].find(({ name }) => /^diff:confirm(\.prompt)?$/.test(name));

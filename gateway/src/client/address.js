@@ -6,19 +6,26 @@ const withoutHash = () => location.href.split('#')[0];
 
 export class Address {
   #shown = withoutHash();
+  #hooks;
+  #navigation = null;
 
-  constructor() {
-    window.addEventListener('popstate', () => {
-      // Another place on the same page is not another page.
-      if (withoutHash() === this.#shown) return;
-      leaveQuery();
-      location.reload();
-    });
+  constructor(hooks) {
+    this.#hooks = hooks;
+    window.addEventListener('popstate', ({ state }) => this.#travel(state));
   }
 
   setQuery(values, type) {
     setQuery(values, type);
     this.#shown = withoutHash();
+  }
+
+  // What exchanges pages: many have no use for it, so it is loaded when the first of its links has come.
+  async navigation() {
+    if (!this.#navigation) {
+      const { Navigation } = await import('./navigation.js');
+      this.#navigation ??= new Navigation(this.#hooks, () => { this.#shown = withoutHash(); });
+    }
+    return this.#navigation;
   }
 
   // Follows a redirect.
@@ -28,17 +35,18 @@ export class Address {
       return;
     }
     try {
-      const response = await fetch(url, { headers: { Accept: 'text/html', 'X-Requested-With': 'XMLHttpRequest' } });
-      if (!response.ok) throw new Error(`the server answered ${response.status}`);
-      const page = new DOMParser().parseFromString(await response.text(), 'text/html');
-      document.title = page.title;
-      document.body.replaceChildren(...page.body.childNodes);
-      history.pushState({ diffyne: true }, '', response.url);
-      this.#shown = withoutHash();
-      window.scrollTo(0, 0);
-    } catch (error) {
-      console.warn('diffyne: a page could not be fetched, so it is loaded', error);
+      const navigation = await this.navigation();
+      await navigation.visit(url);
+    } catch {
       location.assign(url);
     }
+  }
+
+  #travel(state) {
+    if (this.#navigation?.travel(state, withoutHash() !== this.#shown)) return;
+    // Another place on the same page is not another page.
+    if (withoutHash() === this.#shown) return;
+    leaveQuery();
+    location.reload();
   }
 }

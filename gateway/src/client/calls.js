@@ -1,10 +1,9 @@
 // Calls of components, one at a time for each, and what their answers do to the page.
 
+import { attribute, own } from './dom.js';
 import { print, shown } from './numbers.js';
 import { applyPatches } from './patches.js';
-import { applyStreams } from './streams.js';
-import { hold } from './typing.js';
-import { syncModels } from './models.js';
+import { edits, hold, snapshot } from './typing.js';
 import { showErrors } from './directives/error.js';
 import { Queues } from './queue.js';
 
@@ -40,8 +39,22 @@ export class Calls {
     return this.#queues.add(component.id, job);
   }
 
-  update(component, property, value) {
-    const run = () => this.#exchange(component, 'update', { property, value });
+  // Runs if no other call of the component does, and keeps none waiting. Whether its answer counts: the answer to a call
+  // that came meanwhile is the newer one.
+  async poll(component, action) {
+    if (this.#queues.isBusy(component.id)) return false;
+    const job = { yields: true, isOvertaken: false, run: () => this.#exchange(component, 'call', action, null, job) };
+    await this.#queues.add(component.id, job);
+    return !job.isOvertaken;
+  }
+
+  // Sends what the fields of a property say when the update's turn comes, unless the server knows it by then: a call may
+  // have taken it along.
+  updateField(component, property) {
+    const run = async () => {
+      const said = edits(component.root, component.state);
+      if (Object.hasOwn(said, property)) await this.#exchange(component, 'update', { property, value: said[property] });
+    };
     return this.#queues.add(component.id, { run, merge: 'last', key: property });
   }
 
@@ -57,7 +70,7 @@ export class Calls {
     if (!component) return;
     const params = lost ? [] : [property, number, response.c.st, response.c.sig];
     const run = async () => {
-      if (!lost && component.fingerprint === base) this.#apply(component, response, (name) => component.state[name], undefined, 'call');
+      if (!lost && component.fingerprint === base) await this.#apply(component, response, { type: 'call', sent: new Map() });
       else await this.#exchange(component, 'call', { method: HAND_OVER, params });
     };
     this.#queues.add(componentId, { run });
@@ -69,39 +82,46 @@ export class Calls {
       for (const component of this.#components.all()) {
         if (to?.length && !to.includes(component.id)) continue;
         for (const method of component.listeners[name] ?? []) this.call(component, { method, params }, { cause });
-        for (const place of component.root.querySelectorAll(`[diff\\:on\\.${CSS.escape(name)}]`)) {
-          if (this.#components.ownerOf(place) !== component) continue;
-          this.call(component, { method: place.getAttribute(`diff:on.${name}`), params }, { cause });
+        for (const place of own(component.root, `[diff\\:on\\.${CSS.escape(name)}]`)) {
+          this.call(component, { method: attribute(place, `diff:on.${name}`), params }, { cause });
         }
       }
     }
   }
 
-  async #exchange(component, type, what, cause) {
+  async #exchange(component, type, what, cause, poll) {
     const { id, root, className, fingerprint, signature } = component;
-    // An update is verified: its state is what the server has signed. A call takes the user's edits along.
-    const state = type === 'update' ? component.state : { ...component.state, ...component.edits };
+    // An update is verified: its state is what the server has signed. A call takes along what fields say.
+    const state = type === 'update' ? component.state : { ...component.state, ...edits(root, component.state) };
     const data = { type, componentId: id, componentClass: className, ...what, state, fingerprint, signature };
     if (cause) data.cause = cause;
-    const sent = (property) => (what.property === property ? what.value : state[property]);
-    this.#hooks.emit('call', { component, type, ...what });
+    if (poll) data.background = true;
+    const sent = snapshot(root, what.property);
+    // Nobody waits for it who looks at the page.
+    const call = { component, type, ...what, isQuiet: Boolean(cause || poll) };
+    component.running.add(call);
+    this.#hooks.emit('call', call);
     try {
-      this.#apply(component, await this.#send(root, type, data, component.state), sent, cause, type);
+      const response = await this.#send(root, type, data, component.state);
+      if (poll?.isOvertaken) delete response.c;
+      await this.#apply(component, response, { type, sent, updated: what.property, cause });
     } catch (error) {
       this.#hooks.emit('error', { component, error });
     } finally {
-      this.#hooks.emit('answered', { component, type, ...what });
+      component.running.delete(call);
+      this.#hooks.emit('settled', call);
     }
   }
 
-  #apply(component, response, sent, cause, type) {
+  /** @param {any} component @param {any} response @param {{type: string, sent: Map<any, any>, updated?: string, cause?: any}} message */
+  async #apply(component, response, message) {
     if (response.redirect) {
       this.#address.go(response.redirect);
       return;
     }
-    if (response.c && this.#components.get(component.id) === component) this.#morph(component, response.c, sent, type);
+    if (response.c && this.#components.get(component.id) === component) await this.#morph(component, response.c, message);
     const ids = response.eventIds ?? [];
-    const depth = cause ? cause.depth + 1 : 0;
+    const depth = message.cause ? message.cause.depth + 1 : 0;
     (response.events ?? []).forEach((event, index) => {
       const id = ids[index];
       if (!id) this.dispatch([event]);
@@ -112,14 +132,22 @@ export class Calls {
     }
   }
 
-  #morph(component, { p, st, f, sig, s, e, q }, sent, type) {
-    const release = hold(component.root, sent);
-    applyPatches(component.root, p);
-    if (s) applyStreams(component.root, s);
+  /** @param {any} component @param {any} answer @param {{type: string, sent: Map<any, any>, updated?: string}} message */
+  async #morph(component, { p, st, f, sig, s, e, q }, { type, sent, updated }) {
+    const { root } = component;
+    this.#hooks.emit('morph', { component, patches: p });
+    const fields = hold(root, { sent, updated, state: shown(st) });
+    const faults = applyPatches(root, p, fields.isKept);
     Object.assign(component, { state: st, fingerprint: f, signature: sig });
-    syncModels(component);
-    component.edits = release();
-    showErrors(component.root, e ?? {});
+    fields.release();
+    // For copies of the page, as Turbo and htmx make: they begin with what this one has come to.
+    root.setAttribute('diff:state', print(st));
+    root.setAttribute('diff:fingerprint', f ?? '');
+    root.setAttribute('diff:signature', sig ?? '');
+    this.#hooks.emit('morphed', { component });
+    showErrors(root, e ?? {});
     if (q) this.#address.setQuery(shown(q), type);
+    if (faults.length) this.#hooks.emit('broken', { component, faults });
+    if (s) await import('./streams.js').then(({ applyStreams }) => applyStreams(root, s));
   }
 }

@@ -8,9 +8,13 @@
 
 import { Transport } from './transport.js';
 import { Queues } from './queue.js';
+import { isActionWithin, isFieldWithin, keepWithin, takePatches } from './companion-fields.js';
+import { WRAPPER, attribute, closest, own, queryAll } from './dom.js';
+import { isField, propertyOf } from './field.js';
 import { applyStreams } from './streams.js';
-import { hold, modelAttribute } from './typing.js';
-import { keep, kept, keepParams, print, shown } from './numbers.js';
+import { carry, edits, hold, meet, snapshot, touchedOf, unheardIn, whenChanged } from './typing.js';
+import { keep, kept, print, shown } from './numbers.js';
+import { keepParams } from './params.js';
 import { leaveQuery, namesIn, parseJson, refresh, scriptTag, setQuery, socketUrl, usesAjax, watchListeners } from './page.js';
 
 const DEFAULT_MAX_MESSAGE_SIZE = 1_048_576;
@@ -19,12 +23,19 @@ const DEFAULT_MAX_MESSAGE_SIZE = 1_048_576;
 const isFileName = (value) => typeof value === 'string' && value.startsWith('C:\\fakepath\\');
 
 const tag = scriptTag(import.meta.url);
-const config = (window.diffyneConfig ??= {});
+if (!Object.hasOwn(window, 'diffyneConfig')) window.diffyneConfig = {};
+const config = window.diffyneConfig;
 const configured = config.transport;
 const ajaxNames = namesIn(tag?.dataset.ajax);
 
+// An element whose id is `diffyne` is none.
+const isStarted = () => Object.hasOwn(window, 'diffyne') && Boolean(window.diffyne?.transport);
+
 // diffyne.js opens a WebSocket of its own as soon as it starts, if it is told to.
-if (!window.diffyne) config.transport = 'ajax';
+if (!isStarted()) config.transport = 'ajax';
+
+// It also makes all fields show the state, those too that the browser has restored.
+const touched = isStarted() ? new Map() : touchedOf(queryAll(document, 'input, textarea, select').filter(isField));
 
 function attach(diffyne) {
   config.transport = configured;
@@ -58,14 +69,18 @@ function attach(diffyne) {
 
   const allAjax = configured === 'ajax';
   const byAjax = (element) => ({ ajax: element ? usesAjax(element, ajaxNames) || (allAjax && !isMarked(element)) : allAjax });
-  const isMarked = (element) => Boolean(element.closest('[data-diffyne-transport]'));
+  const isMarked = (element) => Boolean(closest(element, '[data-diffyne-transport]'));
 
   async function send(payload) {
     const { componentId } = payload;
     const component = diffyne.registry.get(componentId);
     const job = queues.running(componentId);
-    const data = job?.cause ? { ...payload, cause: job.cause } : payload;
-    if (component) keep(component.serverState, stateNode(componentId, component.element));
+    const data = job?.cause ? { ...payload, cause: job.cause } : { ...payload };
+    if (component) {
+      keep(component.serverState, stateNode(componentId, component.element));
+      if (payload.type === 'call') data.state = { ...data.state, ...edits(component.element, component.serverState) };
+    }
+    const sent = component && snapshot(component.element, payload.type === 'update' ? payload.property : undefined);
     const how = { ...byAjax(component?.element), original: component?.serverState };
     const response = await transport.send(payload.type === 'update' ? 'update' : 'call', data, how);
     sortEvents(response, job?.cause);
@@ -75,12 +90,11 @@ function attach(diffyne) {
       if (response.c.q) setQuery(shown(response.c.q), payload.type);
       delete response.c.q;
     }
-    if (component && job) {
-      const sent = (property) => (payload.property === property ? payload.value : payload.state?.[property]);
-      job.release = hold(component.element, sent);
-      job.streams = response.c?.s;
+    if (component && job && response.c) {
+      job.fields = hold(component.element, { sent, state: shown(response.c.st), updated: payload.property });
+      job.streams = response.c.s;
       // They are not part of the tree that the patches are made for.
-      for (const message of component.element.querySelectorAll('.diffyne-error-message')) message.remove();
+      for (const message of own(component.element, '.diffyne-error-message')) message.remove();
     }
     return response;
   }
@@ -97,7 +111,7 @@ function attach(diffyne) {
   }
 
   async function loadLazy(componentClass, componentId, params, queryParams) {
-    const element = document.querySelector(`[diff\\:id="${CSS.escape(componentId)}"]`);
+    const [element] = queryAll(document, `[diff\\:id="${CSS.escape(componentId)}"]`);
     keep(params, kept(parseJson(element?.getAttribute('diff:params'), {})));
     const data = { componentClass, componentId, params, queryParams };
     const loaded = await transport.send('mount', data, byAjax(element));
@@ -122,25 +136,12 @@ function attach(diffyne) {
     return states.get(id);
   }
 
-  const { modelSync, handleAction } = diffyne;
-  const { sync, syncInput } = modelSync;
-  // Fields show integers as the server has sent them.
-  modelSync.sync = (element, state) => sync.call(modelSync, element, shown(state));
-  modelSync.syncInput = (field, value) => {
-    const node = states.get(field.closest('[diff\\:id]')?.getAttribute('diff:id'));
-    const property = modelAttribute(field)?.value;
-    syncInput.call(modelSync, field, node ? shown({ [property]: value }, node)[property] : value);
-  };
-  function showNumbers(element) {
-    const id = element.getAttribute('diff:id');
-    const component = diffyne.registry.get(id);
-    const node = component && stateNode(id, element);
-    if (node) modelSync.sync(element, shown(component.state, node));
-  }
+  const { handleAction } = diffyne;
 
   // diffyne.js reads the parameters of `id(432224099704639488)` as JavaScript's numbers.
   if (handleAction) {
     diffyne.handleAction = (id, action, event) => {
+      if (isActionWithin(id, event)) return undefined;
       keepTheir = (params) => keepParams(params, action);
       try {
         return handleAction.call(diffyne, id, action, event);
@@ -158,10 +159,13 @@ function attach(diffyne) {
     // diffyne.js leaves the signature of a lazy component out.
     if (component && !component.signature) component.signature = lazy.get(id)?.signature;
     await work();
-    if (component && job.streams) applyStreams(component.element, job.streams);
-    const edits = job.release?.() ?? {};
-    // The user's typing is part of the state that the next call takes along.
-    if (component) Object.assign(component.state, edits);
+    if (!component || !job.fields) return;
+    if (job.streams) applyStreams(component.element, job.streams);
+    job.fields.release();
+    // diffyne.js takes one property of an update's answer. What fields say is part of the state that the next call takes
+    // along.
+    component.state = { ...structuredClone(component.serverState), ...edits(component.element, component.serverState) };
+    if (job.faults?.length) refresh(replace, component.element);
   };
   diffyne.callMethod = (id, method, params = []) => {
     keepTheir(params);
@@ -172,8 +176,26 @@ function attach(diffyne) {
     isFileName(value) ? Promise.resolve()
       : queues.add(id, { run: run(id, () => updateProperty.call(diffyne, id, property, value)), merge: 'last', key: property });
   diffyne.updateLocalState = (id, property, value) => {
-    if (!isFileName(value)) updateLocalState?.call(diffyne, id, property, value);
+    if (!isFileName(value) && !isFieldWithin(id, property)) updateLocalState?.call(diffyne, id, property, value);
   };
+  // What the fields of a property say when the call's turn comes, unless the server knows it by then: another call may
+  // have taken it along.
+  const tellField = (id, property) => {
+    const work = async () => {
+      const component = diffyne.registry.get(id);
+      const said = component ? edits(component.element, component.serverState) : {};
+      if (Object.hasOwn(said, property)) await updateProperty.call(diffyne, id, property, said[property]);
+    };
+    return queues.add(id, { run: run(id, work), merge: 'last', key: property });
+  };
+  diffyne.handleModelUpdate = (id, property) => (isFieldWithin(id, property) ? Promise.resolve() : tellField(id, property));
+
+  takePatches(diffyne, { running: (id) => queues.running(id), meet: (element) => restore(element) });
+  keepWithin(diffyne);
+  const review = (element) => {
+    for (const field of unheardIn(element)) tellField(attribute(element, 'diff:id'), propertyOf(field));
+  };
+  whenChanged(() => queryAll(document, WRAPPER).forEach(review));
 
   // ---- events ----
 
@@ -195,7 +217,7 @@ function attach(diffyne) {
   // ---- the page's address ----
 
   // diffyne.js reloads the page then.
-  window.addEventListener('popstate', leaveQuery, { capture: true });
+  window.addEventListener('popstate', () => leaveQuery(), { capture: true });
 
   // ---- components that come again ----
 
@@ -207,28 +229,35 @@ function attach(diffyne) {
     states.delete(id);
   };
   const { hydrateComponent } = diffyne;
+  /** @param {Map<any, any>} [before] */
+  const restore = (element, before) => {
+    const id = attribute(element, 'diff:id');
+    const component = diffyne.registry.get(id);
+    if (!component) return;
+    meet(element, shown(component.serverState, stateNode(id, element)), before);
+    review(element);
+  };
   if (hydrateComponent) {
     // diffyne.js hydrates some components twice; each listener then would make two calls.
     diffyne.hydrateComponent = (element) => {
       if (element.hasAttribute('data-diffyne-lazy')) return undefined;
       diffyne.eventManager.removeListenersForComponent?.(element.getAttribute('diff:id'));
       states.delete(element.getAttribute('diff:id'));
-      const hydrated = hydrateComponent.call(diffyne, element);
-      showNumbers(element);
-      return hydrated;
+      return hydrateComponent.call(diffyne, element);
     };
   }
   function replace(element, fresh) {
     forget(element.getAttribute('diff:id'));
+    carry(element, fresh);
     element.replaceWith(fresh);
     if (fresh.hasAttribute('data-diffyne-lazy')) diffyne.loadLazyComponent?.(fresh);
     else if (hydrateComponent) diffyne.hydrateComponent(fresh);
     else location.reload();
   }
-  for (const element of document.querySelectorAll('[diff\\:state]')) showNumbers(element);
+  for (const element of queryAll(document, WRAPPER)) restore(element, touched);
 }
 
-if (window.diffyne) {
+if (isStarted()) {
   attach(window.diffyne);
 } else {
   // The moment in which diffyne.js is there.

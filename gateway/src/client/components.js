@@ -1,9 +1,12 @@
 // The components of the page: hydrated where they appear, loaded where they are lazy, forgotten when they are gone.
 
-import { WRAPPER, listenersOf, parseJson } from './page.js';
+import { WRAPPER, attribute, isConnected, queryAll, wrapperOf } from './dom.js';
+import { listenersOf, parseJson } from './page.js';
+import { carry } from './typing.js';
 
 export class Components {
   #byId = new Map();
+  #known = new WeakMap(); // by root
   #hooks;
   #load;
 
@@ -23,17 +26,19 @@ export class Components {
 
   // The component that an element belongs to.
   ownerOf(node) {
-    return this.get(node.closest(WRAPPER)?.getAttribute('diff:id'));
+    const wrapper = wrapperOf(node);
+    return wrapper ? this.get(attribute(wrapper, 'diff:id')) : undefined;
   }
 
   // Looks for components that came or went.
   look() {
-    for (const root of document.querySelectorAll(WRAPPER)) this.#hydrate(root);
-    for (const [id, { root }] of this.#byId) if (!root.isConnected) this.#forget(id);
+    for (const root of queryAll(document, WRAPPER)) this.#hydrate(root);
+    for (const [id, { root }] of this.#byId) if (!isConnected(root)) this.#forget(id);
   }
 
   replace(old, fresh) {
     this.#forget(old.getAttribute('diff:id'));
+    carry(old, fresh);
     old.replaceWith(fresh);
   }
 
@@ -46,6 +51,13 @@ export class Components {
   #hydrate(root) {
     const id = root.getAttribute('diff:id');
     if (this.get(id)?.root === root) return;
+    const known = this.#known.get(root);
+    if (known) {
+      // The same part of the page, which was away.
+      this.#byId.set(id, known);
+      this.#hooks.emit('init', { component: known, isBack: true });
+      return;
+    }
     if (root.hasAttribute('data-diffyne-lazy')) {
       this.#loadLazy(root, id);
       return;
@@ -59,7 +71,8 @@ export class Components {
 
   #adopt(root, id, { state, fingerprint, signature }) {
     const className = root.getAttribute('diff:class');
-    const component = { id, root, className, state, fingerprint, signature, listeners: listenersOf(root), edits: {} };
+    const component = { id, root, className, state, fingerprint, signature, listeners: listenersOf(root), running: new Set() };
+    this.#known.set(root, component);
     this.#byId.set(id, component);
     this.#hooks.emit('init', { component });
   }
@@ -67,22 +80,12 @@ export class Components {
   async #loadLazy(root, id) {
     if (root.dataset.diffyneLazy === 'loading') return;
     root.dataset.diffyneLazy = 'loading';
-    const data = {
-      componentClass: root.getAttribute('diff:class'),
-      componentId: id,
-      params: parseJson(root.getAttribute('diff:params'), {}),
-      queryParams: Object.fromEntries(new URLSearchParams(location.search)),
-    };
     try {
-      const loaded = await this.#load(root, data);
-      root.innerHTML = loaded.html;
-      root.setAttribute('diff:listeners', JSON.stringify(loaded.eventListeners ?? {}));
-      root.removeAttribute('data-diffyne-lazy');
-      root.setAttribute('data-diffyne-loaded', '');
-      this.#adopt(root, id, loaded);
+      const { fill } = await import('./lazy.js');
+      this.#adopt(root, id, await fill(root, id, this.#load));
     } catch (error) {
       root.dataset.diffyneLazy = 'failed';
-      this.#hooks.emit('error', { component: { root, className: data.componentClass }, error });
+      this.#hooks.emit('error', { component: { root, className: root.getAttribute('diff:class') }, error });
     }
   }
 }

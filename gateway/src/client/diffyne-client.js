@@ -9,14 +9,14 @@
 import { Address } from './address.js';
 import { Calls } from './calls.js';
 import { Components } from './components.js';
+import { Directives } from './directives.js';
+import { documentElement } from './dom.js';
 import { Hooks } from './hooks.js';
 import { Transport } from './transport.js';
 import { namesIn, refresh, scriptTag, socketUrl, usesAjax, watchListeners } from './page.js';
 import { error } from './directives/error.js';
-import { events } from './directives/events.js';
-import { loading } from './directives/loading.js';
+import { anyEvent } from './directives/events.js';
 import { model } from './directives/model.js';
-import { poll } from './directives/poll.js';
 
 const MAX_MESSAGE_SIZE = 1_048_576;
 
@@ -24,27 +24,83 @@ const tag = scriptTag(import.meta.url);
 const ajaxNames = namesIn(tag?.dataset.ajax);
 const endpoint = tag?.dataset.endpoint ?? '/_diffyne';
 
+// What developers have asked for: kept until the tab is closed, where it keeps anything.
+const STORE = 'diffyne:developer';
+const developer = (() => {
+  try {
+    return JSON.parse(sessionStorage.getItem(STORE) ?? '{}');
+  } catch {
+    return {};
+  }
+})();
+function ask(change) {
+  Object.assign(developer, change);
+  try {
+    sessionStorage.setItem(STORE, JSON.stringify(developer));
+  } catch {
+    // Then it ends with the page.
+  }
+}
+
 const hooks = new Hooks();
-const send = (root, type, data, original) =>
-  transport.send(type, data, { ajax: usesAjax(root, ajaxNames), original });
+async function send(root, type, data, original) {
+  if (developer.latency) await new Promise((resolve) => { setTimeout(resolve, developer.latency); });
+  return transport.send(type, data, { ajax: usesAjax(root, ajaxNames), original });
+}
 const components = new Components(hooks, (root, data) => send(root, 'mount', data));
-const calls = new Calls({ components, hooks, address: new Address(), send, isNew: (id) => transport.isNew(id) });
+const address = new Address(hooks);
+const calls = new Calls({ components, hooks, address, send, isNew: (id) => transport.isNew(id) });
 const refreshPage = () => refresh((old, fresh) => components.replace(old, fresh));
 const transport = new Transport(
   { url: socketUrl(tag?.dataset.url), endpoint, maxMessageSize: MAX_MESSAGE_SIZE },
   { pushed: (pushed, cause) => calls.dispatch(pushed, cause), missed: refreshPage, valued: (push) => calls.value(push) },
 );
 
-const client = { components, calls, hooks, endpoint };
-for (const directive of [model, events, poll, loading, error]) directive(client);
+// What a broken patch has left is replaced by what the server renders.
+hooks.on('broken', ({ component, faults }) => {
+  for (const fault of faults) console.error(`diffyne: ${component.className}: ${fault.message}`);
+  refresh((old, fresh) => components.replace(old, fresh), component.root);
+});
 
-const look = () => components.look();
-new MutationObserver(look).observe(document.documentElement, { childList: true, subtree: true });
-look();
-watchListeners((listened) => transport.listen(listened));
+const definitions = new Map(); // of hooks
+const client = { address, calls, components, definitions, endpoint, hooks };
+const directives = new Directives(anyEvent(client));
+model(client);
+error(client);
+// What pages load when they have it.
+for (const name of ['dirty', 'hook', 'init', 'intersect', 'loading', 'navigate', 'offline', 'poll', 'show']) {
+  directives.addRare(name, async () => (await import('./rare.js')).load(name, client));
+}
+
+let endDebugging = null;
+async function debug(on = true) {
+  ask({ debug: on });
+  const { startDebugging } = await import('./debugging.js');
+  endDebugging?.();
+  endDebugging = on ? startDebugging(hooks) : null;
+}
 
 // For scripts of the page.
 window.diffyneClient = {
   call: (id, method, ...params) => components.get(id) && calls.call(components.get(id), { method, params }),
   refresh: refreshPage,
+  on: (name, listener) => hooks.on(name, listener),
+  hook: (name, definition) => { definitions.set(name, definition); hooks.emit('defined', name); },
+  navigate: (url) => address.go({ url, spa: true }),
+  debug,
+  latency: (ms) => ask({ latency: ms }),
 };
+window.diffyne ??= window.diffyneClient;
+document.dispatchEvent(new CustomEvent('diffyne:ready'));
+if (developer.debug) debug();
+
+// ---- start ----
+
+components.look();
+directives.scan(document);
+const observer = new MutationObserver((changes) => {
+  components.look();
+  directives.update(changes);
+});
+observer.observe(documentElement(), { attributes: true, childList: true, subtree: true });
+watchListeners((listened) => transport.listen(listened));

@@ -6,13 +6,12 @@
 
 const INTEGER = /^-?\d{16,}$/;
 const SUSPECT = /\d{16}|"\d+"\s*:/; // text without these needs no second look
-const QUOTED = /'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"/gs;
 const INDEX = /^(?:0|[1-9]\d{0,9})$/;
 const INDEX_MAX = 4_294_967_294; // of the keys that JavaScript puts first
 
 const nodes = new WeakMap(); // by object or list
 
-const isChanged = (text) => text.length > 15 && INTEGER.test(text) && String(Number(text)) !== text;
+export const isChanged = (text) => text.length > 15 && INTEGER.test(text) && String(Number(text)) !== text;
 const isObject = (value) => typeof value === 'object' && value !== null;
 
 // As JSON.parse; what it changes is kept for the objects and lists that it returns.
@@ -52,17 +51,6 @@ export function shown(object, node = kept(object)) {
   if (!(node instanceof Map)) return object;
   const texts = [...node].filter(([key, text]) => typeof text === 'string' && Number(text) === object[key]);
   return { ...object, ...Object.fromEntries(texts) };
-}
-
-// Keeps the integers of parameters that were read from an action: `id(432224099704639488)`.
-export function keepParams(params, action) {
-  const texts = (action.replace(QUOTED, '').match(/-?\d{16,}/g) ?? []).filter(isChanged);
-  const node = new Map();
-  params.forEach((param, index) => {
-    const at = typeof param === 'number' ? texts.findIndex((text) => Number(text) === param) : -1;
-    if (at >= 0) node.set(String(index), texts.splice(0, at + 1).at(-1));
-  });
-  if (node.size) keep(params, node);
 }
 
 function keysOf(value, order) {

@@ -1,9 +1,7 @@
 // What both scripts need to know of the page: its components, their listeners and transport, and how to refresh them.
 
 import { read } from './numbers.js';
-import { isTyping } from './typing.js';
-
-export const WRAPPER = '[data-diffyne-component]';
+import { WRAPPER, closest, documentElement, queryAll } from './dom.js';
 
 export const parseJson = (text, otherwise) => {
   try {
@@ -37,7 +35,7 @@ export function setQuery(values, type) {
     else url.searchParams.set(name, value);
   }
   if (isLeaving || url.href === location.href) return;
-  if (type === 'update') history.replaceState({ diffyne: true }, '', url);
+  if (type === 'update') history.replaceState({ ...history.state, diffyne: true }, '', url);
   else history.pushState({ diffyne: true }, '', url);
 }
 
@@ -45,7 +43,7 @@ let isLeaving = false;
 
 // The history has gone to another step, and the page is about to be loaded anew: answers that are still under way belong
 // to the step before, and leave the address alone.
-export const leaveQuery = () => { isLeaving = true; };
+export const leaveQuery = (isGone = true) => { isLeaving = isGone; };
 
 // The address of the WebSocket: `ws:` on an https page would be refused by the browser.
 export function socketUrl(address) {
@@ -57,14 +55,14 @@ export function socketUrl(address) {
 }
 
 // Laravel's token against forged requests, where the page has one.
-export const csrfToken = () => document.querySelector('meta[name="csrf-token"]')?.getAttribute('content');
+export const csrfToken = () => queryAll(document, 'meta[name="csrf-token"]')[0]?.getAttribute('content');
 
 // The script tag that loaded a module.
-export const scriptTag = (url) => [...document.scripts].find(({ src }) => src === url);
+export const scriptTag = (url) => queryAll(document, 'script').find(({ src }) => src === url);
 
 // Whether a component's calls go by AJAX: it or something around it says so, or the script tag names it.
 export function usesAjax(element, names) {
-  const marked = element.closest('[data-diffyne-transport]')?.dataset.diffyneTransport;
+  const marked = closest(element, '[data-diffyne-transport]')?.dataset.diffyneTransport;
   if (marked) return marked === 'ajax';
   const className = element.getAttribute('diff:class') ?? '';
   return names.has(className) || names.has(className.split('\\').at(-1));
@@ -79,7 +77,7 @@ export function watchListeners(tell, more = () => ({})) {
   const look = () => {
     scheduled = false;
     const events = new Map();
-    for (const element of document.querySelectorAll(WRAPPER)) {
+    for (const element of queryAll(document, WRAPPER)) {
       const componentClass = element.getAttribute('diff:class');
       for (const name of Object.keys({ ...listenersOf(element), ...more(element) })) {
         events.set(`${name} ${componentClass}`, { name, componentClass });
@@ -93,52 +91,10 @@ export function watchListeners(tell, more = () => ({})) {
     scheduled = true;
   };
   const changes = { childList: true, subtree: true, attributes: true, attributeFilter: ['diff:listeners', 'data-diffyne-lazy'] };
-  new MutationObserver(schedule).observe(document.documentElement, changes);
+  new MutationObserver(schedule).observe(documentElement(), changes);
   look();
 }
 
-// What has a directive, with any modifiers: [{element, name}], `name` being the attribute's.
-export const withAttribute = (root, start) =>
-  [...root.querySelectorAll('*')].flatMap((element) =>
-    [...element.attributes].filter(({ name }) => name === start || name.startsWith(`${start}.`)).map(({ name }) => ({ element, name })));
-
-let refreshing = null;
-
-// Something was missed: the page is fetched once more, and each component replaced by its new self.
-// `replace(old, fresh)` does that; a component that the user types in comes later.
-export function refresh(replace) {
-  refreshing ??= fetchPage()
-    .then((page) => replaceAll(page, replace))
-    .catch((error) => console.warn('diffyne: the page could not be refreshed', error))
-    .finally(() => { refreshing = null; });
-  return refreshing;
-}
-
-async function fetchPage() {
-  const response = await fetch(location.href, { headers: { Accept: 'text/html' }, cache: 'no-store' });
-  if (!response.ok) throw new Error(`the server answered ${response.status}`);
-  return new DOMParser().parseFromString(await response.text(), 'text/html');
-}
-
-function replaceAll(page, replace) {
-  const fresh = byClass(page);
-  for (const [className, elements] of byClass(document)) {
-    elements.forEach((element, index) => {
-      const replacement = fresh.get(className)?.[index];
-      if (!replacement) return;
-      if (!isTyping(element)) replace(element, document.importNode(replacement, true));
-      else element.addEventListener('focusout', () => refresh(replace), { once: true });
-    });
-  }
-}
-
-// Components that are in no other one; the others come with it.
-function byClass(root) {
-  const found = new Map();
-  for (const element of root.querySelectorAll(WRAPPER)) {
-    if (element.parentElement.closest(WRAPPER)) continue;
-    const className = element.getAttribute('diff:class');
-    found.set(className, [...(found.get(className) ?? []), element]);
-  }
-  return found;
-}
+// Fetches the page once more: what does it is loaded when something was missed.
+/** @param {(old: any, fresh: any) => void} replace @param {Element} [broken] */
+export const refresh = async (replace, broken) => (await import('./refresh.js')).refresh(replace, broken);

@@ -7,6 +7,8 @@ export class Queues {
   #queues = new Map(); // by component id: {running, waiting: [job]}
 
   // Runs `job.run()` when the component's turn comes; the promise settles with it and never rejects.
+  // A job that `yields` keeps no other one waiting: it is overtaken by the next one, and has to look at `isOvertaken`
+  // before it does what it has run for.
   // A job with `merge` may take another's place: `last` that of an equal one right before it (the newest value of a
   // field), `any` none, as an equal one that still waits will see the same things.
   add(id, job) {
@@ -23,6 +25,10 @@ export class Queues {
     }
     job.done = new Promise((resolve) => { job.settle = resolve; });
     queue.waiting.push(job);
+    if (queue.running?.yields) {
+      queue.running.isOvertaken = true;
+      queue.running = null;
+    }
     this.#next(id, queue);
     return job.done;
   }
@@ -30,6 +36,10 @@ export class Queues {
   // The job that runs now.
   running(id) {
     return this.#queues.get(id)?.running ?? null;
+  }
+
+  isBusy(id) {
+    return this.#queues.has(id);
   }
 
   // The component is gone: what waits for it need not run.
@@ -55,8 +65,9 @@ export class Queues {
     } catch (error) {
       console.error('diffyne:', error);
     }
-    queue.running = null;
     job.settle();
+    if (queue.running !== job) return;
+    queue.running = null;
     this.#next(id, queue);
   }
 }

@@ -7,20 +7,6 @@
 
 // The gateway writes the release of its scripts here.
 const SCRIPTS = 'RELEASE_OF_THE_SCRIPTS';
-const STORED = 'diffyne:release'; // the release that this tab was loaded again for
-const LOOK_MS = 500; // between looks whether the page may be loaded again
-const TEXTS = 'A new version of this page is available.|Reload|Later';
-// Rules of the page itself win.
-const STYLE = [
-  ':where(.diffyne-stale) { position: fixed; inset: auto 1rem 1rem; z-index: 2147483647; margin: 0 auto; max-width: 32rem;',
-  'box-sizing: border-box; display: flex; flex-wrap: wrap; align-items: center; gap: .5rem; padding: .75rem 1rem;',
-  'border-radius: .6rem; font: 1rem/1.4 system-ui, sans-serif; color: #fff; background: #1c2230; box-shadow: 0 .25rem 1rem #0006; }',
-  ':where(.diffyne-stale span) { flex: 1 1 12rem; }',
-  ':where(.diffyne-stale button) { font: inherit; padding: .3rem .8rem; border: 1px solid #fff; border-radius: .4rem;',
-  'color: #fff; background: none; cursor: pointer; }',
-  ':where(.diffyne-stale button:first-of-type) { color: #1c2230; background: #fff; }',
-].join('\n');
-
 const setting = (name) => document.querySelector(`[${name}]`)?.getAttribute(name);
 
 // ---- what is typed ----
@@ -49,8 +35,6 @@ function isAnythingTyped() {
 export class Release {
   #isBusy;
   #known = null; // of a page that does not tell: what was served when it came
-  #bar = null;
-  #timer = null;
 
   // isBusy(): whether answers are to come
   constructor(isBusy) {
@@ -79,67 +63,9 @@ export class Release {
     if (other) this.#stale(other);
   }
 
-  #stale(release) {
-    if (this.#bar?.isConnected || this.#timer || recall() === release) return;
-    const policy = setting('data-diffyne-stale') || 'prompt';
-    const event = new CustomEvent('diffyne:stale', { detail: { release, policy }, cancelable: true });
-    if (!document.dispatchEvent(event) || policy === 'ignore') return;
-    // A tab that cannot remember would be loaded again and again while several releases are served.
-    if (policy === 'reload' && remember(release)) this.#timer = setInterval(() => this.#reloadWhenIdle(), LOOK_MS);
-    else this.#offer(release);
+  // Few pages come to that.
+  async #stale(release) {
+    const { tellStale } = await import('./offer.js');
+    tellStale(release, setting, () => this.#isBusy() || isAnythingTyped());
   }
-
-  #reloadWhenIdle() {
-    if (this.#isBusy() || isAnythingTyped() || document.querySelector('input[type=file][aria-busy]')) return;
-    clearInterval(this.#timer);
-    location.reload();
-  }
-
-  #offer(release) {
-    const [text, reload, later] = (setting('data-diffyne-stale-texts') || TEXTS).split('|');
-    const bar = Object.assign(document.createElement('div'), { className: 'diffyne-stale' });
-    bar.setAttribute('role', 'status');
-    const button = (label, act) => {
-      const made = Object.assign(document.createElement('button'), { type: 'button', textContent: label });
-      made.addEventListener('click', () => { remember(release); act(); });
-      return made;
-    };
-    bar.append(Object.assign(document.createElement('span'), { textContent: text }));
-    bar.append(button(reload, () => location.reload()), button(later, () => bar.remove()));
-    addStyle();
-    document.body.append(bar);
-    this.#bar = bar;
-  }
-}
-
-// ---- what the tab remembers ----
-
-let told = null;
-
-function remember(release) {
-  told = release;
-  try {
-    sessionStorage.setItem(STORED, release);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function recall() {
-  try {
-    return sessionStorage.getItem(STORED) ?? told;
-  } catch {
-    return told;
-  }
-}
-
-let sheet = null;
-
-// A sheet made by a script is no inline style, which the page may forbid.
-function addStyle() {
-  if (sheet) return;
-  sheet = new CSSStyleSheet();
-  sheet.replaceSync(STYLE);
-  document.adoptedStyleSheets.push(sheet);
 }

@@ -1,11 +1,10 @@
 // Streams: lists of which the server sends what changes. Items are found by their diff:key. What the user looks at stays
 // where it is, whatever comes or goes above it.
 
-import { WRAPPER } from './page.js';
+import { own } from './dom.js';
 
 // The element of a component that holds a stream; not one of a component in it.
-const containerOf = (root, name) =>
-  [...root.querySelectorAll(`[diff\\:stream="${CSS.escape(name)}"]`)].find((element) => element.closest(WRAPPER) === root);
+const containerOf = (root, name) => own(root, `[diff\\:stream="${CSS.escape(name)}"]`)[0];
 
 // changes: {n: the stream's name} with one of insert: {key, at, html}, delete: key, keepFirst or keepLast: number, reset
 export function applyStreams(root, changes) {

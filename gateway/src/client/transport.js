@@ -3,6 +3,7 @@
 // A call that was sent is never sent again: when its connection breaks it is rejected at once, because nobody knows
 // whether it ran. One that still waited for the connection goes by AJAX.
 
+import { announce, documentElement } from './dom.js';
 import { Socket } from './socket.js';
 import { kept, print } from './numbers.js';
 import { csrfToken, isFollowed, parseJson } from './page.js';
@@ -10,7 +11,6 @@ import { Release } from './release.js';
 import { signed } from './signature.js';
 
 const ANSWER_MS = 30_000;
-const COOKIES_MS = 5_000; // a call that logged in is answered after this, cookies or not
 const SEEN_MAX = 500;
 const ACCEPTS = ['streams', 'push']; // what these scripts can do beyond patches
 
@@ -63,8 +63,8 @@ export class Transport {
   }
 
   // kind: call, update or mount; original: the component's state as the server has sent it. The answer, or a CallError.
-  // Numbers of the state and the parameters go back as they came; `exact` says so. What is over the socket's limit goes
-  // by AJAX.
+  // Numbers of the state and the parameters go back as they came; `exact` says so. `moves`: children of a reorder are
+  // counted as in paths. What is over the socket's limit goes by AJAX.
   /**
    * @param {'call' | 'update' | 'mount'} kind
    * @param {any} message
@@ -72,7 +72,7 @@ export class Transport {
    */
   async send(kind, message, { ajax = false, original } = {}) {
     const release = this.#release.of(message.componentId);
-    const data = { ...message, ...signed(message, original), exact: true, release, accepts: ACCEPTS };
+    const data = { ...message, ...signed(message, original), exact: true, moves: true, release, accepts: ACCEPTS };
     const state = kept(original);
     const node = new Map([['state', state], ['base', state], ['params', kept(message.params)], ['value', kept(message.value)]]);
     const event = `diffyne.${kind}`;
@@ -83,6 +83,7 @@ export class Transport {
       const fits = new TextEncoder().encode(text).length <= this.#maxMessageSize;
       if (fits && this.#socket.isOpen) return this.#bySocket(requestId, text, release);
     }
+    await online();
     return this.#byAjax(kind, print(data, node), release);
   }
 
@@ -111,8 +112,8 @@ export class Transport {
   #show(state) {
     if (state === this.#state) return;
     this.#state = state;
-    document.documentElement.dataset.diffyneConnection = state;
-    document.dispatchEvent(new CustomEvent('diffyne:connection', { detail: { state } }));
+    documentElement().dataset.diffyneConnection = state;
+    announce('diffyne:connection', { state });
   }
 
   #tell(event, data) {
@@ -182,14 +183,12 @@ export class Transport {
     if (maxMessageSize) this.#maxMessageSize = maxMessageSize;
   }
 
-  // A browser does not say why a handshake failed; the same address answers a request without one.
+  // The page's author is told why there is no connection, once.
   async #explainRefusal(url) {
     if (this.#isExplained) return;
     this.#isExplained = true;
-    const response = await fetch(url.replace(/^ws/, 'http'), { credentials: 'omit', cache: 'no-store' }).catch(() => null);
-    if (response?.status === 401) console.error(KEY_REFUSED);
-    // Nobody answered: the next failure may have a reason.
-    if (!response) this.#isExplained = false;
+    const module = await import('./refusal.js').catch(() => null);
+    this.#isExplained = await module?.explainRefusal(url) ?? false;
   }
 
   #place({ epoch, offset }) {
@@ -223,15 +222,6 @@ export class Transport {
     });
   }
 
-  // A login or logout over the socket: the browser has to have its cookies before the next page does.
-  async #takeCookies({ url, token }) {
-    const headers = { 'Content-Type': 'application/json' };
-    const signal = AbortSignal.timeout(COOKIES_MS);
-    const done = fetch(url, { method: 'POST', headers, credentials: 'same-origin', body: JSON.stringify({ token }), signal });
-    const response = await done.catch((error) => error);
-    if (!response.ok) console.warn('diffyne: the cookies of a login could not be fetched', response.status ?? response.message);
-  }
-
   async #settle(data) {
     const call = this.#calls.get(data.requestId);
     if (!call) return;
@@ -240,7 +230,7 @@ export class Transport {
     this.#release.answered(call.release, data.release);
     const id = data.c?.i ?? data.id;
     if (data.async) this.#awaited.set(id, (this.#awaited.get(id) ?? 0) + data.async);
-    if (data.session) await this.#takeCookies(data.session);
+    if (data.session) await import('./session.js').then(({ takeCookies }) => takeCookies(data.session)).catch(console.warn);
     if (leadsAstray(data)) call.reject(new CallError(ASTRAY, 'server_error'));
     else if (data.s || data.success) call.resolve(data);
     else call.reject(new CallError(data.error, data.type, data));
@@ -291,9 +281,14 @@ export class Transport {
   }
 }
 
-const KEY_REFUSED =
-  'diffyne: the gateway refuses the key of this page, so its calls go by AJAX and it hears no broadcasts. '
-  + 'The key in the address of the WebSocket has to be one of DIFFYNE_WS_KEY, and URL-encoded (+ is %2B).';
+// Without a network a call waits for it, as long as for an answer.
+async function online() {
+  if (navigator.onLine !== false) return;
+  await new Promise((resolve) => {
+    window.addEventListener('online', resolve, { once: true });
+    setTimeout(resolve, ANSWER_MS);
+  });
+}
 
 // Whoever gets the answer follows its redirect: diffyne.js does so without a look.
 const ASTRAY = 'The answer sends the page to an address that is neither http nor https.';

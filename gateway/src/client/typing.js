@@ -1,96 +1,175 @@
-// What the user types is newer than any answer that was on its way: fields that are ahead of the server keep their
-// text, and focus and selection survive a patch.
+// Fields and the state of their component: which fields are ahead of what the server knows, what they say, and what an
+// answer does to them. What the user types is newer than any answer that was on its way.
+//
+// A field is ahead when it shows something else than what the server was last told of it, whoever has changed it: a key,
+// a browser that fills in a form or restores it, or a reset. So what is shown is what is sent.
 
-export const modelAttribute = (field) =>
-  [...(field.attributes ?? [])].find(({ name }) => name === 'diff:model' || name.startsWith('diff:model.'));
+import { activeElement, attribute, contains, focusOn, isConnected, listen, localName, own, queryAll, selectionOf, wrapperOf } from './dom.js';
+import { choose, fieldsIn, isChoice, isField, modelOf, propertyOf, rawOf, says, setRaw, show, untouched } from './field.js';
 
-export const valueOf = (field) => (field.type === 'checkbox' ? field.checked : field.value);
+// By field: `raw`, what it showed when the server knew of it, and `value`, what the state held then.
+const told = new WeakMap();
+/** @type {(field: any, value: any, raw?: any) => any} */
+const tell = (field, value, raw = rawOf(field)) => told.set(field, { raw, value });
 
-const isEqual = (field, value) =>
-  field.type === 'checkbox' ? field.checked === Boolean(value) : field.value === String(value ?? '');
+/** Whether a field shows what the server has not been told. */
+export const isAhead = (field) => told.has(field) && told.get(field).raw !== rawOf(field);
 
-// A file is uploaded when it is chosen, and no script may set what such a field shows.
-const isTyped = (field) => field.type !== 'file' && modelAttribute(field);
-const fieldsIn = (root) => [...root.querySelectorAll('input, textarea, select')].filter(isTyped);
+/** Whether somebody is at work on a field of these. */
+export function isTyping(root) {
+  const field = activeElement();
+  return Boolean(field) && contains(root, field) && isField(field) && isAhead(field);
+}
 
-// Fields that the user has changed since the server last heard of them.
-const changed = new WeakSet();
-const remember = ({ target }) => target.type !== 'radio' && isTyped(target) && changed.add(target);
-document.addEventListener('input', remember, true);
-document.addEventListener('change', remember, true);
+const inState = (field, state) => Object.hasOwn(state, propertyOf(field));
 
-// Whether somebody is at work on this field.
-export const isTyping = (root) => {
-  const field = document.activeElement;
-  return root.contains(field) && changed.has(field);
-};
+/** Fields that the browser has filled in or restored, or the user has changed: what each shows. */
+export const touchedOf = (fields) =>
+  new Map(fields.filter((field) => rawOf(field) !== untouched(field)).map((field) => [field, rawOf(field)]));
 
-// Holds the fields of a component that are ahead of what a call has sent, while its answer is applied.
-// `sent(property)` is what the call said. The function returned ends it, and gives the edits: {property: value}.
-export function hold(root, sent) {
-  const edits = {};
-  const held = [];
+/** The fields of a new component show its state, but for those that were touched before: they are ahead of it. */
+export function meet(root, state, touched = touchedOf(fieldsIn(root))) {
+  const fields = fieldsIn(root).filter((field) => !told.has(field) && inState(field, state));
+  for (const field of fields) settleAt(field, state[propertyOf(field)]);
+  for (const field of fields) if (touched.has(field) && touched.get(field) !== rawOf(field)) showAgain(field, touched.get(field));
+}
+
+/** The fields of a component whose value the server is to hear at once. What a browser, a reset or a script has changed
+ * is told as if somebody had done it by hand. */
+export const unheardIn = (root) =>
+  fieldsIn(root).filter((field) => isAhead(field) && (isChoice(field) || modelOf(field).live || modelOf(field).lazy));
+
+/** Calls `review` when fields may have changed without a word: they were reset, or restored for a page that is shown again. */
+export function whenChanged(review) {
+  listen('reset', () => setTimeout(review));
+  window.addEventListener('pageshow', () => setTimeout(review));
+}
+
+/** What the fields say that are ahead: {property: value}. */
+export function edits(root, state) {
+  const found = {};
   for (const field of fieldsIn(root)) {
-    const property = modelAttribute(field).value;
-    if (changed.has(field) && !isEqual(field, sent(property))) {
-      edits[property] = valueOf(field);
-      held.push({ field, ...pin(field) });
-    } else {
-      changed.delete(field);
-    }
+    const property = propertyOf(field);
+    if (!inState(field, state) || Object.hasOwn(found, property) || !isAhead(field)) continue;
+    const value = says(field, state[property]);
+    // Of radio buttons none is chosen any more: the state has one all the same.
+    if (value === undefined) settleAt(field, told.get(field).value);
+    else found[property] = value;
   }
-  const focus = focusIn(root);
-  return () => {
-    for (const { field, value, unpin } of held) {
-      unpin();
-      if (field.isConnected) continue;
-      // The patch has made it anew.
-      const heir = heirOf(root, field);
-      if (!heir) continue;
-      if (heir.type === 'checkbox') heir.checked = value;
-      else heir.value = value;
-      changed.add(heir);
+  return found;
+}
+
+/**
+ * What fields show when a message leaves: all that it takes along, or those of one property.
+ * @param {string} [property]
+ */
+export const snapshot = (root, property) =>
+  new Map(fieldsIn(root).filter((field) => property === undefined || propertyOf(field) === property).map((field) => [field, rawOf(field)]));
+
+/**
+ * Holds the fields of a component while an answer is applied. `sent` is the snapshot of the message, `state` the state of
+ * the answer, `updated` the property if it was an update. `isKept(field)` says which fields patches leave alone;
+ * `release()` makes the fields show the state, but for those that are ahead of it.
+ */
+export function hold(root, { sent, state, updated = undefined }) {
+  const before = new Map(fieldsIn(root).map((field) => [field, rawOf(field)]));
+  const ahead = new Map(); // what these fields show is newer than the answer
+  const knownRaw = (field) => (sent.has(field) ? sent.get(field) : told.get(field)?.raw);
+  for (const [field, raw] of before) if (knownRaw(field) !== undefined && raw !== knownRaw(field)) ahead.set(field, raw);
+  const focusAgain = focusIn(root);
+  const isKept = (field) => ahead.has(field) || (isField(field) && wrapperOf(field) === root && inState(field, state));
+  const release = () => {
+    for (const [field, raw] of ahead) {
+      if (isConnected(field) && wrapperOf(field) === root) continue;
+      ahead.delete(field);
+      const heir = heirOf(root, field, (other) => !told.has(other));
+      if (heir) ahead.set(heir, raw);
     }
-    focus?.();
-    return edits;
+    for (const field of fieldsIn(root)) {
+      if (!inState(field, state)) continue;
+      const value = state[propertyOf(field)];
+      const known = ahead.has(field) ? knownRaw(field) : undefined;
+      if (known === undefined && !isLeftAlone(field, value, { before, updated })) show(field, value);
+      tell(field, value, known);
+    }
+    for (const [field, raw] of ahead) {
+      if (rawOf(field) !== raw) showAgain(field, raw);
+      // The option that was chosen is gone.
+      if (rawOf(field) !== raw) settleAt(field, told.get(field)?.value);
+    }
+    focusAgain();
   };
+  return { isKept, release };
 }
 
-// Whatever sets the field's value meanwhile is not heard: neither text nor caret nor a composition moves.
-function pin(field) {
-  const name = field.type === 'checkbox' ? 'checked' : 'value';
-  const value = valueOf(field);
-  Object.defineProperty(field, name, { configurable: true, get: () => value, set: () => {} });
-  return { value, unpin: () => delete field[name] };
+// Whether somebody is typing in a field that the answer would only spell in another way: `1.0` as 1. It shows the state
+// when it is left.
+function isLeftAlone(field, value, { before, updated }) {
+  if (field !== activeElement() || isChoice(field) || !before.has(field)) return false;
+  const [raw, text] = [rawOf(field).trim(), String(value ?? '').trim()];
+  if (rawOf(field) !== before.get(field)) return false;
+  const known = told.get(field);
+  if (known && known.raw === rawOf(field) && known.value === value) return true;
+  if (raw === text || (raw !== '' && text !== '' && Number(raw) === Number(text))) return true;
+  // An update whose answer empties the field means it; otherwise it is the server's form of what was typed.
+  return updated === propertyOf(field) && (text !== '' || raw === '');
 }
 
-function heirOf(root, field) {
-  const { name, value } = modelAttribute(field) ?? { name: 'id', value: field.id };
-  if (!value) return null;
-  return root.querySelector(`${field.localName}[${CSS.escape(name)}="${CSS.escape(value)}"]`);
+/** A field that is left shows the state, unless it is ahead of it. */
+export function settle(field) {
+  if (told.has(field) && !isAhead(field)) settleAt(field, told.get(field).value);
 }
 
-// Gives the focus back to what takes the place of the focused field.
+listen('focusout', ({ target }) => settle(target));
+listen('change', ({ target }) => isField(target) && choose(target));
+
+function settleAt(field, value) {
+  show(field, value);
+  tell(field, value);
+}
+
+/** What the fields of a component show that are ahead is shown by those of the one that takes its place. */
+export function carry(root, fresh) {
+  const taken = new Set();
+  for (const field of queryAll(root, 'input, textarea, select').filter((other) => isField(other) && isAhead(other))) {
+    const className = attribute(wrapperOf(field), 'diff:class');
+    const isFree = (other) => !taken.has(other) && attribute(wrapperOf(other), 'diff:class') === className;
+    const heir = heirOf(fresh, field, isFree);
+    if (!heir) continue;
+    taken.add(heir);
+    showAgain(heir, rawOf(field));
+  }
+}
+
+function showAgain(field, raw) {
+  const selection = field === activeElement() ? selectionOf(field) : null;
+  setRaw(field, raw);
+  if (selection) focusOn(field, selection);
+}
+
+// What takes the place of a field that was removed: a field of the same kind and property.
+function heirOf(root, field, isFree) {
+  const isSame = (other) =>
+    isField(other) && isFree(other) && other.type === field.type && propertyOf(other) === propertyOf(field)
+    && (!['checkbox', 'radio'].includes(field.type) || other.value === field.value);
+  const heirs = queryAll(root, localName(field)).filter(isSame);
+  return heirs.find(({ id, name }) => id === field.id && name === field.name) ?? heirs[0];
+}
+
+// Gives the focus back to what takes the place of the focused element.
 function focusIn(root) {
-  const field = document.activeElement;
-  if (field === document.body || !root.contains(field)) return null;
-  const selection = selectionOf(field);
+  const element = activeElement();
+  if (!element || element === root || !contains(root, element)) return () => {};
+  const selection = selectionOf(element);
   return () => {
-    if (field.isConnected) return;
-    const heir = heirOf(root, field);
-    if (!heir) return;
-    heir.focus();
-    if (selection) heir.setSelectionRange(...selection);
+    if (isConnected(element)) return;
+    const heir = isField(element) ? heirOf(root, element, () => true) : namesake(root, element);
+    if (heir) focusOn(heir, selection);
   };
 }
 
-function selectionOf(field) {
-  // Some types of input have none, and say so by throwing.
-  try {
-    return field.selectionStart === null || field.selectionStart === undefined
-      ? null
-      : [field.selectionStart, field.selectionEnd, field.selectionDirection];
-  } catch {
-    return null;
-  }
+function namesake(root, element) {
+  const [id, name] = [attribute(element, 'id'), attribute(element, 'name')];
+  const isSame = (other) => (id ? attribute(other, 'id') === id : Boolean(name) && attribute(other, 'name') === name);
+  return own(root, localName(element)).find(isSame);
 }

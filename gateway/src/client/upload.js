@@ -1,13 +1,28 @@
 // Files that a user chooses in a field with diff:model: they go to the server by HTTP, as they are, and the property
 // gets the identifiers that the server gives them.
 
+import { announce, own, queryAll, wrapperOf } from './dom.js';
 import { csrfToken } from './page.js';
+import { showErrors } from './directives/error.js';
 
 const EMPTY = 'The file is empty.';
 const underWay = new WeakMap(); // by field: what ends its upload
 
+// Uploads what was chosen, and gives the property its identifiers.
+export async function takeFiles({ calls, endpoint }, component, field, property) {
+  if (!field.files.length) return;
+  const { id, className } = component;
+  const uploaded = await uploadFiles(field, { endpoint, componentId: id, componentClass: className, property });
+  if (!uploaded) return;
+  const { identifiers, errors } = uploaded;
+  // The list as it is when the update's turn comes.
+  const value = () => withFiles(component.state[property], identifiers, field.multiple);
+  if (identifiers.length) await calls.updateLater(component, property, value);
+  if (errors.length) showErrors(component.root, { [property]: errors });
+}
+
 // Sends the files of a field, one after another. {identifiers, errors}; null if the user has chosen others meanwhile.
-export async function uploadFiles(field, { endpoint, componentId, componentClass, property }) {
+async function uploadFiles(field, { endpoint, componentId, componentClass, property }) {
   underWay.get(field)?.abort();
   const ending = new AbortController();
   underWay.set(field, ending);
@@ -37,7 +52,7 @@ export async function uploadFiles(field, { endpoint, componentId, componentClass
 }
 
 // The value of a property that gets files: a field for several, or a property that is a list, adds them.
-export const withFiles = (value, identifiers, isMultiple) =>
+const withFiles = (value, identifiers, isMultiple) =>
   isMultiple || Array.isArray(value) ? [...(Array.isArray(value) ? value : []), ...identifiers] : identifiers[0];
 
 function send({ endpoint, file, componentId, property, progress, signal }) {
@@ -85,8 +100,9 @@ const wordsOf = (status) => (status === 413 ? 'The file is too large.' : `The se
 // <progress diff:progress="avatar">, or any other element, which then shows the percentage as text. Hidden while there
 // is no upload.
 function showProgress(field, property, percent) {
-  const root = field.closest('[data-diffyne-component]') ?? document;
-  for (const place of root.querySelectorAll(`[diff\\:progress="${CSS.escape(property)}"]`)) {
+  const root = wrapperOf(field);
+  const selector = `[diff\\:progress="${CSS.escape(property)}"]`;
+  for (const place of root ? own(root, selector) : queryAll(document, selector)) {
     place.hidden = percent === null;
     if (place.localName === 'progress') Object.assign(place, { max: 100, value: percent ?? 0 });
     else place.textContent = percent === null ? '' : `${percent} %`;
@@ -94,5 +110,5 @@ function showProgress(field, property, percent) {
 }
 
 function tell(detail) {
-  document.dispatchEvent(new CustomEvent('diffyne:upload', { detail }));
+  announce('diffyne:upload', detail);
 }

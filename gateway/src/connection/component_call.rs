@@ -35,8 +35,10 @@ pub(super) fn receive(
         return shard.hub.send(connection, &protocol::failure(failure, text, head.request_id()));
     }
     let whole: Rc<str> = data.into();
+    let background = head.request_id().filter(|_| head.background);
     let pending = PendingCall {
         component: Span::of(data, component),
+        queue: Span::of(data, background.unwrap_or(component)),
         request_id: head.request_id().map(|id| Span::of(data, id)),
         data: Rc::clone(&whole),
         kind,

@@ -48,6 +48,9 @@ pub struct PendingCall {
     pub data: Rc<str>,
     /// The id of the component on the page, as JSON.
     pub component: Span,
+    /// The name of the call's queue: the id of the component. Of a call in the background, for which no other one
+    /// waits, the request id.
+    pub queue: Span,
     /// The request id as sent: JSON of any type.
     pub request_id: Option<Span>,
     /// The kind of the call.
@@ -72,6 +75,11 @@ impl PendingCall {
     /// Returns the component's id as JSON.
     pub fn component(&self) -> &str {
         self.component.within(&self.data)
+    }
+
+    /// Returns the name of the call's queue.
+    pub fn queue(&self) -> &str {
+        self.queue.within(&self.data)
     }
 
     /// Returns the bytes that the call takes on the connection's account until it has a result.
@@ -121,13 +129,13 @@ impl ComponentQueues {
     /// Adds a call.
     pub fn push(&mut self, request: CallRequest, pending: PendingCall) -> PushResult {
         self.calls += 1;
-        if let Some(queue) = self.queues.iter_mut().find(|queue| queue.component() == pending.component()) {
+        if let Some(queue) = self.queues.iter_mut().find(|queue| queue.component() == pending.queue()) {
             queue.waiting.push_back((request, pending));
             return PushResult::Queued;
         }
         self.queues.push(ComponentQueue {
             data: Rc::clone(&pending.data),
-            component: pending.component,
+            component: pending.queue,
             waiting: VecDeque::new(),
         });
         PushResult::Ready(request, pending)
@@ -184,6 +192,7 @@ mod tests {
         let (component, id) = data.split_once(' ').unwrap();
         let pending = PendingCall {
             component: Span::of(&data, component),
+            queue: Span::of(&data, component),
             request_id: Some(Span::of(&data, id)),
             data: Rc::clone(&data),
             kind: CallKind::Call,

@@ -48,7 +48,7 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
         shard.hub.send_disconnect(connection, "the session has ended", ReconnectPolicy::AfterMs(0));
         connection.drain();
     }
-    let next = connection.component_queues.borrow_mut().complete(pending.component());
+    let next = connection.component_queues.borrow_mut().complete(pending.queue());
     match next {
         Some((request, pending)) => shard.submit(connection, request, pending),
         None => shard.hub.close_if_drained(connection),

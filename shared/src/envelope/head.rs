@@ -79,6 +79,8 @@ pub struct DataHead<'a> {
     pub property: TextField<'a>,
     /// The broadcast that this is a reaction to.
     pub cause: Option<Cause>,
+    /// Whether no other call of the component has to wait for this one.
+    pub background: bool,
     /// The release of the page, see [`DataHead::scripts`].
     pub release: Option<&'a RawValue>,
     /// Names and filters of a subscription.
@@ -142,6 +144,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for DataHead<'a> {
                         "componentClass" => head.component_class = TextField::from_raw(map.next_value()?),
                         "method" => head.method = TextField::from_raw(map.next_value()?),
                         "property" => head.property = TextField::from_raw(map.next_value()?),
+                        "background" => {
+                            let raw: &RawValue = map.next_value()?;
+                            head.background = raw.get() == "true";
+                        }
                         "release" => head.release = Some(map.next_value()?),
                         "events" => head.events = Some(map.next_value()?),
                         "cause" => {
@@ -167,11 +173,12 @@ mod tests {
 
     #[test]
     fn the_head_is_read_without_touching_the_rest() {
-        let data = r#"{"componentClass":"App\\Diffyne\\Counter","componentId":null,"state":{"method":"no"},"requestId":{"a":[1]},"cause":{"id":"g-1","depth":1}}"#;
+        let data = r#"{"componentClass":"App\\Diffyne\\Counter","componentId":null,"background":true,"state":{"method":"no"},"requestId":{"a":[1]},"cause":{"id":"g-1","depth":1}}"#;
         let head = DataHead::read(data);
         assert_eq!(head.component_class.text(), Some("App\\Diffyne\\Counter"));
         assert_eq!(head.scripts(), None);
         assert_eq!((head.component_id, head.method), (TextField::WrongType, TextField::Missing));
+        assert!(head.background && !DataHead::read(r#"{"background":"true"}"#).background);
         assert_eq!(head.request_id.unwrap().get(), r#"{"a":[1]}"#);
         for (release, scripts) in
             [(r#"{"components":1,"scripts":"ab"}"#, Some("ab")), (r#"{"scripts":7}"#, None), ("[]", None)]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use diffyne_tests::{gallery, protected_components, recorded};
+use diffyne_tests::{field_components, gallery, protected_components, recorded, stage};
 use diffyne_worker::component::{Async, CallError, Definition, Registry};
 use diffyne_worker::{cli, demo};
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,8 @@ fn register(registry: &mut Registry) {
     }
     gallery::components::register(registry);
     protected_components::register(registry);
+    stage::register(registry);
+    field_components::register(registry);
     registry.add(
         Definition::<Silent>::new("App\\Tests\\Silent").method("touch", [], |silent, _context, ()| silent.count += 1),
     );

@@ -39,8 +39,10 @@ impl Judge {
         let browser = Browser::start()?;
         let mut tab = browser.open("about:blank").await?;
         tab.eval(include_str!("judge.js")).await?;
-        let ours = std::fs::read(project().join("gateway/src/client/patches.js"))?;
-        let module = format!("data:text/javascript;base64,{}", STANDARD.encode(ours));
+        let source = |name: &str| std::fs::read_to_string(project().join("gateway/src/client").join(name));
+        let module = |source: String| format!("data:text/javascript;base64,{}", STANDARD.encode(source));
+        // A module at such an address imports nothing by a relative one.
+        let module = module(source("patches.js")?.replace("./dom.js", &module(source("dom.js")?)));
         tab.eval(&format!(
             "import('{module}').then(({{ applyPatches }}) => {{ window.clients.Ours = applyPatches; }})"
         ))

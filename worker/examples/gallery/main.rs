@@ -30,7 +30,7 @@ fn main() -> ExitCode {
             let scripts =
                 script_tag(&Script { source: "/_diffyne/client.js", socket: Some("/diffyne"), ..Script::default() });
             println!("The gallery's pages are at http://{listen}/");
-            let site = Arc::new(site::Site { engine, scripts });
+            let site = Arc::new(site::Site { engine, scripts, more: &[] });
             Ok(site.serve(TcpListener::bind(listen).await?).await?)
         },
     )

@@ -26,6 +26,8 @@ pub struct Site {
     pub engine: Arc<Engine>,
     /// The script tags at the end of every page.
     pub scripts: String,
+    /// Pages beside the gallery's own: path, title, class and description.
+    pub more: &'static [(&'static str, &'static str, &'static str, &'static str)],
 }
 
 impl Site {
@@ -41,7 +43,7 @@ impl Site {
                 let mut title = "";
                 for name in path.trim_start_matches('/').split('+') {
                     let (path, shown, class, about) =
-                        SHOWN.iter().find(|(path, ..)| path.trim_start_matches('/') == name)?;
+                        SHOWN.iter().chain(self.more).find(|(path, ..)| path.trim_start_matches('/') == name)?;
                     title = shown;
                     let component = page.component(class, Value::Null).await.unwrap_or_else(|error| {
                         eprintln!("{class} cannot be shown: {error:?}");
@@ -110,8 +112,10 @@ fn index() -> String {
     let mut body = String::new();
     for (path, title, _, about) in SHOWN {
         // Writing into a String cannot fail.
-        let _ =
-            write!(body, "<article><h2><a href=\"{path}\">{title}</a></h2><p class=\"quiet\">{about}</p></article>");
+        let _ = write!(
+            body,
+            "<article><h2><a href=\"{path}\" diff:navigate.hover>{title}</a></h2><p class=\"quiet\">{about}</p></article>"
+        );
     }
     body
 }

@@ -50,6 +50,9 @@ pub(crate) struct CallMessage<'a> {
     /// True where the page's script returns integers as it got them.
     #[serde(default)]
     exact: Value,
+    /// True where the page's script counts the children of a reorder as paths do.
+    #[serde(default)]
+    moves: Value,
     /// The release of the page.
     #[serde(borrow, default)]
     release: Option<&'a RawValue>,
@@ -89,6 +92,8 @@ struct DeepMessage<'a> {
     #[serde(borrow, default)]
     exact: Option<&'a RawValue>,
     #[serde(borrow, default)]
+    moves: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     release: Option<&'a RawValue>,
     /// What the page's script can do.
     #[serde(borrow, default)]
@@ -113,6 +118,7 @@ impl<'a> DeepMessage<'a> {
             query_params: value(self.query_params)?,
             fingerprint: self.fingerprint,
             exact: value(self.exact)?,
+            moves: value(self.moves)?,
             release: self.release,
             accepts: self.accepts,
         })
@@ -146,6 +152,11 @@ impl<'a> CallMessage<'a> {
     /// Whether the page's script returns integers as it got them.
     pub(crate) fn is_exact(&self) -> bool {
         self.exact == Value::Bool(true)
+    }
+
+    /// Whether the page's script counts the children of a reorder as paths do: without white space.
+    pub(crate) fn counts_moves(&self) -> bool {
+        self.moves == Value::Bool(true)
     }
 
     /// Refuses integers that JavaScript may have changed, unless the page's script keeps them or a signature covers them.

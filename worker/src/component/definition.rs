@@ -12,6 +12,7 @@ use super::grant::EventPolicy;
 use super::hook::{Hook, IntoHtml, IntoResult};
 use super::params::FromParams;
 use super::properties::{Properties, QueryProperty};
+use super::property_type::property_types;
 use super::streams::StreamViews;
 use super::validation::Rules;
 use super::view::{Computed, View};
@@ -51,7 +52,8 @@ where
 {
     /// A component of this class name, without methods and with an empty view.
     ///
-    /// Its properties are the fields of `T` as serde names them. The type of each is that of its default value.
+    /// Its properties are the fields of `T` as serde names them. The type of each is that of its default value, or is
+    /// found by trying values where it may be null.
     ///
     /// # Panics
     /// When `T` does not serialize as an object, so that it cannot be a state.
@@ -62,7 +64,7 @@ where
         };
         Self {
             class: class.to_owned(),
-            properties: Properties { defaults, ..Properties::default() },
+            properties: Properties { types: property_types::<T>(&defaults), defaults, ..Properties::default() },
             methods: HashMap::new(),
             listeners: BTreeMap::new(),
             may_hear: None,

@@ -22,7 +22,7 @@ use crate::call::message::{CallMessage, LockCoverage, LockedProperties, Verified
 use crate::call::page_values;
 use crate::call::{BroadcastEvent, CallError, CallResult, ClientInfo, redirect};
 use crate::upload::UploadStore;
-use crate::vdom::{Difference, Node, Patch, Path, SLOT, STREAM, diff_streams, parse};
+use crate::vdom::{Difference, Moves, Node, Patch, Path, SLOT, STREAM, diff_streams, parse};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -171,7 +171,8 @@ impl Engine {
             OpenCall::of(&mut context.pending, (class, &id), &context.client, &transition.state, until)
         });
         let pending = opened.as_ref().map_or(0, OpenCall::len);
-        let result = self.respond(&**component, &id, &transition, context, pending)?;
+        let moves = if message.counts_moves() { Moves::Reorder } else { Moves::ReorderUnspaced };
+        let result = self.respond(&**component, &id, &transition, moves, context, pending)?;
         *open = opened;
         Ok(result)
     }
@@ -227,6 +228,7 @@ impl Engine {
         component: &dyn Component,
         id: &str,
         transition: &Transition,
+        moves: Moves,
         context: Context,
         pending: usize,
     ) -> Result<CallResult, CallError> {
@@ -243,7 +245,7 @@ impl Engine {
             _ => None,
         };
         let Difference { mut patches, streams: kept } =
-            trees.as_ref().map(|(before, after)| diff_streams(before, after)).unwrap_or_default();
+            trees.as_ref().map(|(before, after)| diff_streams(before, after, moves)).unwrap_or_default();
         let knows_streams = context.accepts.streams;
         let inserts = if knows_streams { Vec::new() } else { inserts(&transition.streams, &kept)? };
         patches.extend(inserts.iter().map(|(path, item)| Patch::Create(path.clone(), item)));

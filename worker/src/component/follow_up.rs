@@ -13,6 +13,7 @@ use super::engine::{Engine, Request};
 use super::lifecycle::Action;
 use crate::call::message::object;
 use crate::call::{CallError, CallResult, FollowUp, Job};
+use crate::vdom::Moves;
 
 /// Runs a gateway's call. Values may come after the answer, where the client can be sent more.
 pub(crate) async fn run(engine: &Arc<Engine>, job: Job) -> CallResult {
@@ -43,14 +44,14 @@ fn follow_up(mut call: OpenCall, engine: Arc<Engine>) -> FollowUp {
 async fn push(engine: &Engine, call: &mut OpenCall, value: MadeValue) -> Result<Vec<u8>, CallError> {
     let component = engine.registry.get(&call.class).ok_or_else(|| CallError::UnknownComponent(call.class.clone()))?;
     let mut context = engine.context(call.id.clone(), call.client.clone());
-    // Who takes pushes takes changes of streams, too.
+    // Whose script takes pushes takes changes of streams, and counts moves as paths do.
     context.accepts.streams = true;
     let base = fingerprint(&call.state);
     let head =
         json!({"componentId": call.id, "base": base, "property": value.property, "number": value.number}).to_string();
     let state = object(&call.state).unwrap_or_default().into_owned();
     let transition = component.call(&state, Action::Assign(value), &mut context).await?;
-    let result = engine.respond(&**component, &call.id, &transition, context, 0)?;
+    let result = engine.respond(&**component, &call.id, &transition, Moves::Reorder, context, 0)?;
     call.state = transition.state;
     // Two objects become one.
     Ok([head.trim_end_matches('}').as_bytes(), b",", result.data.get(1..).unwrap_or(b"}")].concat())

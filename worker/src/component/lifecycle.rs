@@ -112,7 +112,7 @@ where
             hook.run(component, context, (property.to_owned(), value.clone())).await?;
         }
         let mut properties = validation::values(component)?;
-        state::set(&mut properties, &self.properties.defaults, property, value)?;
+        state::set(&mut properties, &self.properties.types, property, value)?;
         *component = serde_json::from_value(Value::Object(properties))
             .map_err(|error| CallError::Property(format!("Property [{property}] does not take this value: {error}")))?;
         match &self.updated {

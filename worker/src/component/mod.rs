@@ -57,6 +57,7 @@ mod lifecycle;
 mod locked_state;
 mod params;
 mod properties;
+mod property_type;
 mod response;
 mod state;
 mod streams;

@@ -5,6 +5,7 @@ use std::hash::{Hash as _, Hasher};
 
 use serde_json::{Map, Value};
 
+use super::property_type::PropertyTypes;
 use super::state;
 use crate::call::CallError;
 
@@ -23,6 +24,7 @@ pub(super) struct QueryProperty {
 pub(super) struct Properties {
     /// Every property with its default.
     pub(super) defaults: Map<String, Value>,
+    pub(super) types: PropertyTypes,
     pub(super) locked: Vec<&'static str>,
     pub(super) hidden: Vec<&'static str>,
     pub(super) computed: Vec<&'static str>,
@@ -73,14 +75,14 @@ impl Properties {
 
     /// Whether a state has exactly the class's properties, all of the right types.
     pub(super) fn fits(&self, state: &Map<String, Value>) -> bool {
-        self.hidden.is_empty() && state.len() == self.defaults.len() && state::fits(&self.defaults, state)
+        self.hidden.is_empty() && state.len() == self.defaults.len() && state::fits(&self.types, state)
     }
 
     /// The properties by a client's state: values are coerced, and missing ones get their default.
     pub(super) fn restore(&self, state: &Map<String, Value>) -> Result<Value, CallError> {
         let mut properties = self.defaults.clone();
         for (name, value) in state.iter().filter(|(name, _)| !self.hidden.contains(&name.as_str())) {
-            state::restore(&mut properties, name, value)?;
+            state::restore(&mut properties, &self.types, name, value)?;
         }
         Ok(Value::Object(properties))
     }
@@ -95,11 +97,11 @@ impl Properties {
         for known in self.query.iter().filter(|known| !self.is_protected(known.property)) {
             if let Some(value) = query.get(known.name) {
                 // Anybody can write an address: a value of the wrong type is ignored.
-                let _ = state::set(&mut properties, &self.defaults, known.property, value);
+                let _ = state::set(&mut properties, &self.types, known.property, value);
             }
         }
         for (name, value) in params.iter().filter(|(name, _)| self.defaults.contains_key(*name)) {
-            state::set(&mut properties, &self.defaults, name, value)?;
+            state::set(&mut properties, &self.types, name, value)?;
         }
         Ok(properties)
     }

@@ -25,14 +25,20 @@ enum NodeIdentity<'a> {
     Element(&'a str, Option<&'a str>),
     Text,
     Comment,
+    Space,
 }
 
 fn identity<'a>(node: &'a Node<'_>) -> NodeIdentity<'a> {
     match node {
         Node::Element(element) => NodeIdentity::Element(&element.tag, element.key()),
+        Node::Text(_) if !node.is_counted() => NodeIdentity::Space,
         Node::Text(_) => NodeIdentity::Text,
         Node::Comment(_) => NodeIdentity::Comment,
     }
+}
+
+fn identities<'a>(nodes: &[&'a Node<'_>]) -> Vec<NodeIdentity<'a>> {
+    nodes.iter().map(|node| identity(node)).collect()
 }
 
 /// Whether each child is the other list's child at the same place: the usual case, in which nothing need be paired.
@@ -40,9 +46,9 @@ pub(super) fn are_aligned(old: &[Node<'_>], new: &[Node<'_>]) -> bool {
     old.len() == new.len() && old.iter().zip(new).all(|(old, new)| identity(old) == identity(new))
 }
 
-/// Pairs two lists of children: first their common start and end, then the middle.
-pub(super) fn align(old: &[Node<'_>], new: &[Node<'_>], moves: Moves) -> Alignment {
-    let (a, b): (Vec<_>, Vec<_>) = (old.iter().map(identity).collect(), new.iter().map(identity).collect());
+/// Pairs two lists of counted children: first their common start and end, then the middle.
+pub(super) fn align(old: &[&Node<'_>], new: &[&Node<'_>], moves: Moves) -> Alignment {
+    let (a, b) = (identities(old), identities(new));
     let start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
     let end = a[start..].iter().rev().zip(b[start..].iter().rev()).take_while(|(x, y)| x == y).count();
     let (middle_a, middle_b) = (&a[start..a.len() - end], &b[start..b.len() - end]);

@@ -4,13 +4,14 @@
 //! second group are those after the removes and before the creates of the same list. Within one list of children,
 //! changes of kept nodes come before creates; moves come last, as their path is the parent's. The client's order of
 //! removes is not transitive for different depths. So all removes have one depth here, and a parent whose removes would
-//! have another is replaced.
+//! have another is replaced. So is one in which white space would have to go, as no path leads there.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::align::{Alignment, align, are_aligned};
 use super::node::{Element, Node};
 use super::patch::{Move, Moves, Patch, Path};
+use super::space::{self, Gaps, SpacedChildren, are_alike};
 
 /// The most indexes in all paths of a list of patches. Beyond it the root is replaced: the paths of a deep and wide tree
 /// could be many times as large as the page.
@@ -22,7 +23,7 @@ pub const SLOT: &str = "diff:slot";
 /// Elements with more attributes compare them through a hash table.
 const LINEAR_ATTRIBUTES_MAX: usize = 16;
 
-/// The patches that turn one tree into the other, on a page without white space between elements.
+/// The patches that turn one tree into the other, for clients that count the children of a reorder as paths do.
 pub fn diff<'a>(old: &'a Node<'a>, new: &'a Node<'a>) -> Vec<Patch<'a>> {
     diff_content(old, new, Moves::Reorder, Content::Rendered).patches
 }
@@ -32,9 +33,9 @@ pub fn diff_page<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves) -> Vec<
     diff_content(old, new, moves, Content::Rendered).patches
 }
 
-/// The same as [`diff`] for a component with streams and slots, whose elements keep the children that the page has.
-pub fn diff_streams<'a>(old: &'a Node<'a>, new: &'a Node<'a>) -> Difference<'a> {
-    diff_content(old, new, Moves::Reorder, Content::OnPage)
+/// The same as [`diff_page`] for a component with streams and slots, whose elements keep the children that the page has.
+pub fn diff_streams<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves) -> Difference<'a> {
+    diff_content(old, new, moves, Content::OnPage)
 }
 
 /// What turns one tree into another.
@@ -76,9 +77,9 @@ fn diff_content<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves, content:
 /// The rest of the comparison, as a stack: deep trees must not overflow the thread's.
 enum Task<'a> {
     /// Compare a child before and after.
-    Child { place: Place, old: &'a Node<'a>, new: &'a Node<'a> },
+    Child { place: Place, old: &'a Node<'a>, new: &'a Node<'a>, is_preformatted: bool },
     /// Create and move children of a node at this depth.
-    Arrange { depth: usize, pairs: Vec<(usize, usize)>, unmoved: Vec<usize>, new: &'a [Node<'a>] },
+    Arrange { depth: usize, arrangement: Arrangement, new: Vec<&'a Node<'a>>, spaces: Vec<(usize, &'a Node<'a>)> },
 }
 
 /// Where a child is: its depth, and its index on the page. The path above it is that of the node before it in the tree.
@@ -121,17 +122,17 @@ impl<'a> Differ<'a> {
             content,
             streams: Vec::new(),
         };
-        differ.compare(old, new);
+        differ.compare(old, new, false);
         while let Some(task) = differ.tasks.pop() {
             match task {
-                Task::Child { place, old, new } => {
+                Task::Child { place, old, new, is_preformatted } => {
                     differ.path.truncate(place.depth);
                     differ.path.push(place.index);
-                    differ.compare(old, new);
+                    differ.compare(old, new, is_preformatted);
                 }
-                Task::Arrange { depth, pairs, unmoved, new } => {
+                Task::Arrange { depth, arrangement, new, spaces } => {
                     differ.path.truncate(depth);
-                    differ.arrange(&pairs, &unmoved, new);
+                    differ.arrange(&arrangement, &new, &spaces);
                 }
             }
             if differ.path_indexes > PATH_INDEXES_MAX {
@@ -146,14 +147,14 @@ impl<'a> Differ<'a> {
         self.patches.push(patch);
     }
 
-    fn compare(&mut self, old: &'a Node<'a>, new: &'a Node<'a>) {
+    fn compare(&mut self, old: &'a Node<'a>, new: &'a Node<'a>, is_preformatted: bool) {
         match (old, new) {
             (Node::Element(a), Node::Element(b)) if is_another_field(a, b) => {
                 self.add(Patch::Replace(self.path.clone(), new));
             }
             (Node::Element(a), Node::Element(b)) => {
                 self.compare_attributes(a, b);
-                self.compare_children(a, b, new);
+                self.compare_children(a, b, new, is_preformatted || space::is_preformatted(&b.tag));
             }
             (Node::Text(a), Node::Text(b)) if a == b => {}
             (Node::Text(_), Node::Text(b)) => self.add(Patch::Text(self.path.clone(), b)),
@@ -175,7 +176,13 @@ impl<'a> Differ<'a> {
         }
     }
 
-    fn compare_children(&mut self, old: &'a Element<'a>, new: &'a Element<'a>, node: &'a Node<'a>) {
+    fn compare_children(
+        &mut self,
+        old: &'a Element<'a>,
+        new: &'a Element<'a>,
+        node: &'a Node<'a>,
+        is_preformatted: bool,
+    ) {
         if self.content == Content::OnPage
             && let Some(stays) = stays(old, new)
         {
@@ -191,36 +198,74 @@ impl<'a> Differ<'a> {
             return self.replace(node);
         }
         if are_aligned(&old.children, &new.children) {
-            let children = old.children.iter().zip(&new.children).enumerate().rev();
-            children.for_each(|(index, (old, new))| self.add_child(index, old, new));
-            return;
+            return self.compare_aligned(old, new, node, is_preformatted);
         }
-        let Alignment { pairs, unmoved } = align(&old.children, &new.children, self.moves);
-        let removes = old.children.len() > pairs.len();
+        let (before, after) = (counted(&old.children), counted(&new.children));
+        let is_spaced = before.len() < old.children.len() || after.len() < new.children.len();
+        let Alignment { pairs, unmoved } = align(&before, &after, self.moves_where(is_spaced));
+        let removes = before.len() > pairs.len();
         if removes && self.remove_depth.is_some_and(|allowed| allowed != self.path.len() + 1) {
             return self.replace(node);
         }
+        let arrangement = Arrangement::of(&pairs, &unmoved, after.len());
+        let mut spaces = Vec::new();
+        if is_spaced {
+            let (before, after_gaps) = (Gaps::of(&old.children), Gaps::of(&new.children));
+            let children = SpacedChildren { parent: new, is_preformatted, new: &after, before, after: after_gaps };
+            let Some(missing) = children.missing(&pairs, &arrangement.created) else { return self.replace(node) };
+            spaces = missing;
+        }
         let mut kept = pairs.iter().peekable();
-        for index in 0..old.children.len() {
+        for index in 0..before.len() {
             if kept.next_if(|(at, _)| *at == index).is_none() {
                 self.add(Patch::Remove(child_path(&self.path, index)));
             }
         }
         let arrange = self.tasks.len();
         for (index, (from, to)) in pairs.iter().enumerate().rev() {
-            self.add_child(index, &old.children[*from], &new.children[*to]);
+            self.add_child(index, before[*from], after[*to], is_preformatted);
         }
-        if pairs.len() < new.children.len() || unmoved.len() < pairs.len() {
+        if !arrangement.is_empty() || !spaces.is_empty() {
             let depth = self.path.len();
-            self.tasks.insert(arrange, Task::Arrange { depth, pairs, unmoved, new: &new.children });
+            self.tasks.insert(arrange, Task::Arrange { depth, arrangement, new: after, spaces });
         }
     }
 
+    /// Compares children that are all in their places, and white space as well.
+    fn compare_aligned(
+        &mut self,
+        old: &'a Element<'a>,
+        new: &'a Element<'a>,
+        node: &'a Node<'a>,
+        is_preformatted: bool,
+    ) {
+        let children = old.children.iter().zip(&new.children);
+        let is_other_space = |(old, new): (&Node<'_>, &Node<'_>)| match (old.space(), new.space()) {
+            (Some(old), Some(new)) => !are_alike(old, new, is_preformatted),
+            _ => false,
+        };
+        if children.clone().any(is_other_space) {
+            return self.replace(node);
+        }
+        let mut index = new.children.iter().filter(|child| child.is_counted()).count();
+        for (old, new) in children.rev().filter(|(_, new)| new.is_counted()) {
+            index -= 1;
+            self.add_child(index, old, new, is_preformatted);
+        }
+    }
+
+    fn moves_where(&self, is_spaced: bool) -> Moves {
+        if is_spaced && self.moves == Moves::ReorderUnspaced { Moves::Recreate } else { self.moves }
+    }
+
     /// Leaves a child to be compared, unless it is a text or comment that stays as it is.
-    fn add_child(&mut self, index: usize, old: &'a Node<'a>, new: &'a Node<'a>) {
+    fn add_child(&mut self, index: usize, old: &'a Node<'a>, new: &'a Node<'a>, is_preformatted: bool) {
         match (old, new) {
             (Node::Text(a), Node::Text(b)) | (Node::Comment(a), Node::Comment(b)) if a == b => {}
-            _ => self.tasks.push(Task::Child { place: Place { depth: self.path.len(), index }, old, new }),
+            _ => {
+                let place = Place { depth: self.path.len(), index };
+                self.tasks.push(Task::Child { place, old, new, is_preformatted });
+            }
         }
     }
 
@@ -232,9 +277,39 @@ impl<'a> Differ<'a> {
         self.add(Patch::Replace(self.path.clone(), node));
     }
 
-    /// Creates new children beside unmoved ones, and then moves the others.
-    fn arrange(&mut self, pairs: &[(usize, usize)], unmoved: &[usize], new: &'a [Node<'a>]) {
-        let mut changes = vec![ChildChange::Created; new.len()];
+    /// Creates new children beside unmoved ones, then white space before children, and then moves the others.
+    fn arrange(&mut self, arrangement: &Arrangement, new: &[&'a Node<'a>], spaces: &[(usize, &'a Node<'a>)]) {
+        for (at, index) in &arrangement.created {
+            self.add(Patch::Create(child_path(&self.path, *at), new[*index]));
+        }
+        for (at, space) in spaces {
+            self.add(Patch::Create(child_path(&self.path, *at), space));
+        }
+        if !arrangement.moving.is_empty() {
+            let moves = moves(arrangement.page.clone(), arrangement.moving.iter().copied());
+            self.add(Patch::Reorder(self.path.clone(), moves));
+        }
+    }
+}
+
+/// The counted children of a node.
+fn counted<'a>(children: &'a [Node<'a>]) -> Vec<&'a Node<'a>> {
+    children.iter().filter(|child| child.is_counted()).collect()
+}
+
+/// What happens to the children of a node, besides changes within them.
+struct Arrangement {
+    /// Created children: the index on the page and that in the new list. Each is right with those before it in place.
+    created: Vec<(usize, usize)>,
+    /// The children in the page's order after that, each by its index in the new list; empty where none moves.
+    page: Vec<usize>,
+    /// New indexes of the children that move.
+    moving: Vec<usize>,
+}
+
+impl Arrangement {
+    fn of(pairs: &[(usize, usize)], unmoved: &[usize], new: usize) -> Self {
+        let mut changes = vec![ChildChange::Created; new];
         for (place, (_, to)) in pairs.iter().enumerate() {
             changes[*to] = ChildChange::Moved(place);
         }
@@ -244,23 +319,23 @@ impl<'a> Differ<'a> {
             }
         }
         // The index after the last created or unmoved child; created ones shift the kept ones.
-        let (mut at, mut created) = (0, Vec::new());
-        for (index, node) in new.iter().enumerate() {
-            match changes[index] {
+        let (mut at, mut created, mut moving) = (0, Vec::new(), Vec::new());
+        for (index, change) in changes.iter().enumerate() {
+            match change {
                 ChildChange::Created => {
-                    self.add(Patch::Create(child_path(&self.path, at), node));
                     created.push((at, index));
                     at += 1;
                 }
                 ChildChange::Unmoved(place) => at = place + created.len() + 1,
-                ChildChange::Moved(_) => {}
+                ChildChange::Moved(_) => moving.push(index),
             }
         }
-        if unmoved.len() < pairs.len() {
-            let page = order_on_page(pairs, &created);
-            let moves = moves(page, (0..new.len()).filter(|index| matches!(changes[*index], ChildChange::Moved(_))));
-            self.add(Patch::Reorder(self.path.clone(), moves));
-        }
+        let page = if moving.is_empty() { Vec::new() } else { order_on_page(pairs, &created) };
+        Self { created, page, moving }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.created.is_empty() && self.moving.is_empty()
     }
 }
 

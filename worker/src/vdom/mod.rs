@@ -4,6 +4,7 @@
 //! * `parse`: parses HTML as a browser parses a fragment, into the nodes of `tree_sink`; `plain`: the same for plain
 //!   HTML, several times faster
 //! * `diff`: compares two trees; `align`: pairs the children of two elements
+//! * `space`: white space between elements, which is in the tree and which no path leads to
 //! * `patch`: the patches and their JSON
 
 mod align;
@@ -12,6 +13,7 @@ mod node;
 mod parse;
 mod patch;
 mod plain;
+mod space;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

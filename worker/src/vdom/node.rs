@@ -1,5 +1,4 @@
-//! A tree of elements, texts and comments as clients count them: without text of white space only. Its strings are parts
-//! of the HTML where that is possible.
+//! A tree of elements, texts and comments. Its strings are parts of the HTML where that is possible.
 
 use std::borrow::Cow;
 
@@ -26,7 +25,7 @@ const MATH_IN_TEXT: [&str; 2] = ["malignmark", "mglyph"];
 pub enum Node<'a> {
     /// An element.
     Element(Element<'a>),
-    /// Text that is not only white space.
+    /// Text; clients do not count it where it is nothing but white space.
     Text(Cow<'a, str>),
     /// A comment.
     Comment(Cow<'a, str>),
@@ -151,8 +150,11 @@ enum PrintStep<'a> {
 impl Node<'_> {
     /// The one root, or a `div` around several, or around none or a text.
     pub(super) fn root(mut roots: Vec<Self>) -> Self {
-        if roots.len() == 1 && matches!(roots[0], Node::Element(_)) {
-            return roots.remove(0);
+        let mut counted = roots.iter().enumerate().filter(|(_, root)| root.is_counted());
+        match (counted.next(), counted.next()) {
+            (None, _) => roots.clear(),
+            (Some((at, Node::Element(_))), None) => return roots.swap_remove(at),
+            _ => {}
         }
         Node::Element(Element { tag: "div".into(), attributes: Vec::new(), children: roots })
     }
@@ -227,11 +229,6 @@ impl Drop for Element<'_> {
             }
         }
     }
-}
-
-/// Whether JavaScript's `trim()` would leave nothing of a text.
-pub(super) fn is_blank(text: &str) -> bool {
-    text.chars().all(|c| c == '\u{feff}' || c.is_whitespace() && c != '\u{85}')
 }
 
 /// Appends text, escaped for HTML and for attribute values.

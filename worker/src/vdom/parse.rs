@@ -1,5 +1,5 @@
 //! Parses HTML as a browser parses a fragment (html5ever): entities, void elements, implied tags, tables, the case of
-//! SVG. Text of white space only is dropped, as clients do not count it. Plain HTML has a faster parser.
+//! SVG. White space that no browser shows is dropped. Plain HTML has a faster parser.
 //!
 //! HTML that costs more than its length allows is refused: deep nesting, formatting elements that a parser reopens again
 //! and again, too many attributes. HTML that would become another tree when a browser parses it once more is printed
@@ -69,8 +69,8 @@ pub fn parse_item(html: &str) -> Result<Node<'_>, ParseError> {
     let mut node = parse_as_browser(&(start + html))?;
     for _ in parents {
         let Node::Element(element) = &mut node else { break };
-        let children = std::mem::take(&mut element.children);
-        node = Node::root(children);
+        let mut children = std::mem::take(&mut element.children).into_iter();
+        node = children.find(|child| matches!(child, Node::Element(_))).unwrap_or_else(|| Node::root(Vec::new()));
     }
     Ok(node)
 }
@@ -255,7 +255,23 @@ mod tests {
             ),
             (
                 "  <div>\n <!-- c --> \n<b diff:key=\"k\"> x</b></div> ",
-                r#"{"t":"div","c":[{"m":" c "},{"t":"b","a":{"diff:key":"k"},"c":[{"x":" x"}],"k":"k"}]}"#,
+                r#"{"t":"div","c":[{"x":"\n"},{"m":" c "},{"x":"\n"},{"t":"b","a":{"diff:key":"k"},"c":[{"x":" x"}],"k":"k"}]}"#,
+            ),
+            (
+                "<p><b>Hello</b>  <i>world</i>&nbsp;\n<u>!</u></p>",
+                "{\"t\":\"p\",\"c\":[{\"t\":\"b\",\"c\":[{\"x\":\"Hello\"}]},{\"x\":\" \"},{\"t\":\"i\",\"c\":[{\"x\":\"world\"}]},{\"x\":\"\u{a0}\\n\"},{\"t\":\"u\",\"c\":[{\"x\":\"!\"}]}]}",
+            ),
+            (
+                "<table> <tr> <td> <b>x</b> </td> </tr> </table>",
+                r#"{"t":"table","c":[{"t":"tbody","c":[{"t":"tr","c":[{"t":"td","c":[{"x":" "},{"t":"b","c":[{"x":"x"}]},{"x":" "}]}]}]}]}"#,
+            ),
+            (
+                "<pre><code> \n\n <b>x</b>\n\n</code></pre>",
+                r#"{"t":"pre","c":[{"t":"code","c":[{"x":" \n\n "},{"t":"b","c":[{"x":"x"}]},{"x":"\n\n"}]}]}"#,
+            ),
+            (
+                "<svg> <text> <tspan>x</tspan> <tspan>y</tspan></text> </svg>",
+                r#"{"t":"svg","c":[{"t":"text","c":[{"x":" "},{"t":"tspan","c":[{"x":"x"}]},{"x":" "},{"t":"tspan","c":[{"x":"y"}]}]}]}"#,
             ),
             (
                 "<svg xmlns='http://www.w3.org/2000/svg' xmlns:xlink='x'><use xlink:href='#a'/>",

@@ -22,8 +22,9 @@ pub struct Move {
 pub enum Moves {
     /// By `reorder` patches.
     Reorder,
-    /// Some are removed and created anew. diffyne.js counts white space where it reorders, and pages that an application
-    /// prints have white space.
+    /// By `reorder` patches where there is no white space among the children: diffyne.js by itself counts it there.
+    ReorderUnspaced,
+    /// Some are removed and created anew: pages that an application prints have white space that is in no tree.
     Recreate,
 }
 

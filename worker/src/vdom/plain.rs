@@ -18,7 +18,8 @@ use memchr::{memchr, memchr2};
 
 use self::elements::{Content, Kind, Scope};
 use self::references::{Place, decode};
-use super::node::{Attribute, Element, Node, is_blank};
+use super::node::{Attribute, Element, Node};
+use super::space::{self, Markup, SpaceRule, is_blank};
 
 /// Elements within elements. html5ever refuses twice as many, and counts formatting elements twice.
 const DEPTH_MAX: usize = 256;
@@ -54,6 +55,8 @@ struct OpenElement {
     scope: Scope,
     /// No tag stands for it.
     is_implied: bool,
+    space: SpaceRule,
+    is_preformatted: bool,
 }
 
 struct Parser<'a> {
@@ -127,7 +130,14 @@ impl<'a> Parser<'a> {
                 Cow::Owned(text) => Cow::Owned(text[1..].to_owned()),
             };
         }
-        if !is_blank(&text) {
+        if is_blank(&text) {
+            let rule = self.open.last().map_or(SpaceRule::Collapse, |parent| parent.space);
+            text = match text {
+                Cow::Borrowed(text) => Cow::Borrowed(rule.apply(text)),
+                Cow::Owned(text) => Cow::Owned(rule.apply(&text).to_owned()),
+            };
+        }
+        if !text.is_empty() {
             self.nodes.push(Node::Text(text));
         }
     }
@@ -210,7 +220,12 @@ impl<'a> Parser<'a> {
         content: Content,
         scope: Scope,
     ) -> Option<()> {
-        self.open.push(OpenElement { node: self.nodes.len(), content, scope, is_implied: false });
+        let markup = if content == Content::Svg || self.content() == Content::Svg { Markup::Svg } else { Markup::Html };
+        let is_preformatted =
+            self.open.last().is_some_and(|parent| parent.is_preformatted) || space::is_preformatted(&tag);
+        let space = SpaceRule::of(markup, &tag, is_preformatted);
+        let node = self.nodes.len();
+        self.open.push(OpenElement { node, content, scope, is_implied: false, space, is_preformatted });
         self.nodes.push(Node::Element(Element { tag, attributes, children: Vec::new() }));
         (self.open.len() <= DEPTH_MAX).then_some(())
     }

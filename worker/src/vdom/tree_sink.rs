@@ -5,9 +5,10 @@ use std::cell::{Cell, Ref, RefCell};
 
 use html5ever::interface::{ElemName, ElementFlags, NodeOrText, QuirksMode, TreeSink};
 use html5ever::tendril::StrTendril;
-use html5ever::{Attribute, LocalName, Namespace, QualName, local_name};
+use html5ever::{Attribute, LocalName, Namespace, QualName, local_name, ns};
 
-use super::node::{self, Element, Node, is_blank};
+use super::node::{self, Element, Node};
+use super::space::{self, Markup, SpaceRule, is_blank};
 
 /// The index of a node.
 pub(super) type NodeId = usize;
@@ -249,12 +250,20 @@ struct OpenElement {
     element: Option<(Cow<'static, str>, Vec<node::Attribute<'static>>)>,
     children: Vec<Node<'static>>,
     next: Option<NodeId>,
+    space: SpaceRule,
+    is_preformatted: bool,
 }
 
 /// The nodes below a parent; `None` where they nest too deep. Not recursive.
 fn build(nodes: &mut [LinkedNode], parent: NodeId, depth_max: usize) -> Option<Vec<Node<'static>>> {
     let mut above: Vec<OpenElement> = Vec::new();
-    let mut current = OpenElement { element: None, children: Vec::new(), next: nodes[parent].first };
+    let mut current = OpenElement {
+        element: None,
+        children: Vec::new(),
+        next: nodes[parent].first,
+        space: SpaceRule::Collapse,
+        is_preformatted: false,
+    };
     loop {
         let Some(handle) = current.next else {
             let Some((tag, attributes)) = current.element else { return Some(current.children) };
@@ -269,16 +278,31 @@ fn build(nodes: &mut [LinkedNode], parent: NodeId, depth_max: usize) -> Option<V
         current.next = nodes[handle].next;
         match &mut nodes[handle].content {
             NodeContent::Document => {}
-            NodeContent::Text(text) if is_blank(text) => {}
+            NodeContent::Text(text) if is_blank(text) => {
+                let text = current.space.apply(text);
+                if !text.is_empty() {
+                    current.children.push(Node::Text(text.to_owned().into()));
+                }
+            }
             NodeContent::Text(text) => current.children.push(Node::Text(std::mem::take(text).into())),
             NodeContent::Comment(text) => current.children.push(Node::Comment(std::mem::take(text).into())),
             NodeContent::Element { name, attributes, template, .. } => {
                 if above.len() >= depth_max {
                     return None;
                 }
+                let markup = match name.ns {
+                    ns!(svg) => Markup::Svg,
+                    ns!(mathml) => Markup::Math,
+                    _ => Markup::Html,
+                };
+                let name = name.clone();
                 let element = (name.local.to_string().into(), std::mem::take(attributes));
                 let content = template.unwrap_or(handle);
-                let inner = OpenElement { element: Some(element), children: Vec::new(), next: nodes[content].first };
+                let is_preformatted =
+                    current.is_preformatted || markup == Markup::Html && space::is_preformatted(&name.local);
+                let space = SpaceRule::of(markup, &name.local, is_preformatted);
+                let next = nodes[content].first;
+                let inner = OpenElement { element: Some(element), children: Vec::new(), next, space, is_preformatted };
                 above.push(std::mem::replace(&mut current, inner));
             }
         }

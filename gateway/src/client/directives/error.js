@@ -1,6 +1,11 @@
-// diff:error shows what is wrong with a field, and the event diffyne:error tells of calls that failed otherwise.
+// diff:error="field" shows what is wrong with a field. diff:error without a field shows why a call has failed otherwise,
+// in its component, or anywhere on the page; so does the event diffyne:error, and a listener that prevents its default
+// shows it itself.
 
-import { withAttribute } from '../page.js';
+import { announce, attribute, own, queryAll, wrapperOf } from '../dom.js';
+import { modelAttribute, propertyOf } from '../field.js';
+
+const GENERAL = '[diff\\:error=""]';
 
 export function error({ hooks }) {
   hooks.on('error', ({ component, error: { message, type, details } }) => {
@@ -8,21 +13,31 @@ export function error({ hooks }) {
       showErrors(component.root, details.errors);
       return;
     }
+    if (!announce('diffyne:error', { message, type, componentClass: component.className })) return;
     console.warn(`diffyne: ${component.className}: ${message} (${type})`);
-    const detail = { message, type, componentClass: component.className };
-    document.dispatchEvent(new CustomEvent('diffyne:error', { detail }));
+    for (const place of generalPlaces(component.root)) showText(place, message);
   });
+  hooks.on('morphed', ({ component }) => { for (const place of generalPlaces(component.root)) showText(place, ''); });
+}
+
+// Those of the component, if it has any, else those of the page.
+function generalPlaces(root) {
+  const places = own(root, GENERAL);
+  return places.length ? places : queryAll(document, GENERAL).filter((place) => !wrapperOf(place));
+}
+
+function showText(place, text) {
+  place.textContent = text;
+  place.hidden = !text;
 }
 
 // errors: {field: [text]}. Each text stands in the element that names its field; the field itself is marked.
 export function showErrors(root, errors) {
-  for (const place of root.querySelectorAll('[diff\\:error]')) {
-    const text = errors[place.getAttribute('diff:error')]?.[0] ?? '';
-    place.textContent = text;
-    place.hidden = !text;
+  for (const place of own(root, '[diff\\:error]')) {
+    showText(place, errors[attribute(place, 'diff:error')]?.[0] ?? '');
   }
-  for (const { element, name } of withAttribute(root, 'diff:model')) {
-    const faulty = element.getAttribute(name) in errors;
+  for (const element of own(root, 'input, textarea, select').filter(modelAttribute)) {
+    const faulty = Object.hasOwn(errors, propertyOf(element));
     if (faulty !== element.classList.contains('diffyne-error')) element.classList.toggle('diffyne-error', faulty);
     if (faulty) element.setAttribute('aria-invalid', 'true');
     else element.removeAttribute('aria-invalid');

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { keepParams, print, read, shown } from '../numbers.js';
+import { print, read, shown } from '../numbers.js';
+import { keepParams } from '../params.js';
 
 test('what is read is printed as it came', () => {
   const texts = [

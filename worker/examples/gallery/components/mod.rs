@@ -17,7 +17,12 @@ use diffyne_worker::component::Registry;
 pub const SHOWN: [(&str, &str, &str, &str); 10] = [
     ("/counter", "Counter", counter::CLASS, "Methods with typed parameters."),
     ("/chat", "Chat room", chat::CLASS, "A broadcast that reaches every open page, on every gateway."),
-    ("/todo", "To-do list", todo::CLASS, "Keyed items that move without being made anew, edited in place."),
+    (
+        "/todo",
+        "To-do list",
+        todo::CLASS,
+        "Keyed items that move without being made anew, edited in place; a question before what cannot be undone.",
+    ),
     ("/signup", "Sign-up form", signup::CLASS, "Laravel's validation rules, field by field while it is filled in."),
     ("/search", "Search", search::CLASS, "A live field whose value is in the page's address."),
     ("/dashboard", "Dashboard", dashboard::CLASS, "Polls, and computes what it shows."),

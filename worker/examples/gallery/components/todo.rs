@@ -39,7 +39,7 @@ const VIEW: &str = r#"<section>
     {% for item in items %}
     <li diff:key="item-{{ item.id }}"{% if item.done %} class="done"{% endif %}>
       {% if editing == item.id %}
-      <form diff:submit="save" class="row"><input diff:model="text" value="{{ text }}" aria-label="Text" autofocus><button>Save</button></form>
+      <form diff:submit="save" class="row"><input diff:model="text" value="{{ text }}" aria-label="Text" autofocus><button>Save</button> <span class="quiet" diff:dirty diff:target="text">not saved</span></form>
       {% else %}
       <button class="quiet" diff:click="toggle({{ item.id }})" aria-label="done">{% if item.done %}&#9745;{% else %}&#9744;{% endif %}</button>
       <span class="text" diff:click="edit({{ item.id }})">{{ item.text }}</span>
@@ -51,7 +51,8 @@ const VIEW: &str = r#"<section>
     <li diff:key="none" class="quiet">Nothing is left to do. Add something above.</li>
     {% endfor %}
   </ol>
-  <p class="quiet">{{ open }} open, {{ items | length }} in all <button class="quiet" diff:click="reverse">Reverse</button></p>
+  <p class="quiet">{{ open }} open, {{ items | length }} in all <button class="quiet" diff:click="reverse">Reverse</button>
+  {% if done %}<button class="quiet" diff:click="clear" diff:confirm="Remove what is done ({{ done }})?">Clear done</button>{% endif %}</p>
 </section>"#;
 
 impl Todo {
@@ -64,6 +65,7 @@ pub fn definition() -> Definition<Todo> {
     Definition::<Todo>::new(CLASS)
         .template(VIEW)
         .computed("open", |todo| todo.items.iter().filter(|item| !item.done).count())
+        .computed("done", |todo| todo.items.iter().filter(|item| item.done).count())
         .rules(Rules::new([("draft", "required|string|min:3|max:60")]).attribute("draft", "new item"))
         .method("add", [], |todo, context, ()| {
             context.validate(todo)?;
@@ -92,5 +94,6 @@ pub fn definition() -> Definition<Todo> {
             }
         })
         .method("remove", ["id"], |todo, _context, (id,): (i64,)| todo.items.retain(|item| item.id != id))
+        .method("clear", [], |todo, _context, ()| todo.items.retain(|item| !item.done))
         .method("reverse", [], |todo, _context, ()| todo.items.reverse())
 }

@@ -39,7 +39,27 @@ mod client {
     }
 
     fn at<'t, 'a>(root: &'t mut Node<'a>, path: &[usize]) -> &'t mut Node<'a> {
-        path.iter().fold(root, |node, index| &mut children(node)[*index])
+        path.iter().fold(root, |node, index| {
+            let list = children(node);
+            let index = place(list, *index);
+            &mut list[index]
+        })
+    }
+
+    /// The place of a child by its index among those that clients count; the end, where there is none.
+    fn place(list: &[Node<'_>], index: usize) -> usize {
+        list.iter().enumerate().filter(|(_, node)| node.is_counted()).map(|(at, _)| at).nth(index).unwrap_or(list.len())
+    }
+
+    /// Moves a child with the white space before it.
+    fn move_child(list: &mut Vec<Node<'_>>, from: usize, to: usize) {
+        let with_space =
+            |list: &[Node<'_>], at: usize| at - list[..at].iter().rev().take_while(|node| !node.is_counted()).count();
+        let last = place(list, from);
+        let (first, place) = (with_space(list, last), with_space(list, place(list, to)));
+        let moved: Vec<_> = list.drain(first..=last).collect();
+        let place = if place > first { place - moved.len() } else { place };
+        list.splice(place..place, moved);
     }
 
     fn removes_order(a: &[usize], b: &[usize]) -> std::cmp::Ordering {
@@ -65,7 +85,8 @@ mod client {
         removes.sort_by(|a, b| removes_order(a, b));
         for path in removes {
             let (last, parent) = path.split_last().unwrap();
-            children(at(&mut root, parent)).remove(*last);
+            let list = children(at(&mut root, parent));
+            list.remove(place(list, *last));
         }
         let mut rest: Vec<&Patch<'_>> = list.iter().filter(|patch| !matches!(patch, Patch::Remove(_))).collect();
         rest.sort_by_key(|patch| std::cmp::Reverse(patch.path().len()));
@@ -75,14 +96,13 @@ mod client {
                 Patch::Reorder(path, moves) => {
                     let list = children(at(&mut root, path));
                     for Move { from, to } in moves {
-                        // The sibling it goes before is looked up first.
-                        let node = list.remove(*from);
-                        list.insert(if to > from { to - 1 } else { *to }, node);
+                        move_child(list, *from, *to);
                     }
                 }
                 Patch::Create(path, node) => {
                     let (last, parent) = path.split_last().unwrap();
-                    children(at(&mut root, parent)).insert(*last, (*node).clone());
+                    let list = children(at(&mut root, parent));
+                    list.insert(place(list, *last), (*node).clone());
                 }
                 Patch::Replace(path, node) => *at(&mut root, path) = (*node).clone(),
                 Patch::Text(path, text) => *at(&mut root, path) = Node::Text((*text).into()),
@@ -100,30 +120,70 @@ mod client {
     }
 }
 
-/// Attribute order means nothing.
+/// Attribute order means nothing, and clients do not count white space.
 fn normal<'a>(node: &Node<'a>) -> Node<'a> {
     let mut node = node.clone();
     if let Node::Element(element) = &mut node {
         element.attributes.sort();
-        element.children = element.children.iter().map(normal).collect();
+        element.children = element.children.iter().filter(|child| child.is_counted()).map(normal).collect();
     }
     node
 }
 
+/// What a person reads: white space once, and none at the edges of blocks. Each inline element is marked, also an empty
+/// one.
+fn reading(node: &Node<'_>) -> String {
+    fn print(node: &Node<'_>, is_preformatted: bool, out: &mut String) {
+        match node {
+            // In preformatted text each character counts.
+            Node::Text(text) if is_preformatted => out.push_str(&text.replace(' ', "_").replace('\n', "/")),
+            Node::Text(text) => out.push_str(text),
+            Node::Comment(_) => {}
+            Node::Element(element) => {
+                let is_block = element.tag != "b";
+                out.push_str(if is_block { "\r" } else { "<" });
+                for child in &element.children {
+                    print(child, is_preformatted || element.tag == "pre", out);
+                }
+                out.push_str(if is_block { "\r" } else { ">" });
+            }
+        }
+    }
+    let mut out = String::new();
+    print(node, false, &mut out);
+    let words = |line: &str| line.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+    out.split('\r').map(words).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// Children as a parser leaves them: texts are joined, so white space is between elements and comments only.
+fn as_parsed(children: Vec<Node<'static>>) -> Vec<Node<'static>> {
+    let mut parsed: Vec<Node<'static>> = Vec::new();
+    for child in children {
+        let is_text = |node: &Node<'_>| matches!(node, Node::Text(_));
+        if !(is_text(&child) && parsed.last().is_some_and(is_text)) {
+            parsed.push(child);
+        }
+    }
+    parsed
+}
+
 fn tree() -> impl Strategy<Value = Node<'static>> {
+    let text = |text: &'static str| Just(Node::Text(text.into()));
     let leaf = prop_oneof![
-        (0..4u8).prop_map(|n| Node::Text(format!("t{n}").into())),
-        (0..3u8).prop_map(|n| Node::Comment(n.to_string().into())),
+        2 => (0..4u8).prop_map(|n| Node::Text(format!("t{n}").into())),
+        1 => (0..3u8).prop_map(|n| Node::Comment(n.to_string().into())),
+        1 => prop_oneof![text("a "), text(" a"), text(" a ")],
+        3 => prop_oneof![4 => text(" "), 2 => text("\n"), 1 => text("\u{a0}")],
     ];
     leaf.prop_recursive(4, 60, 7, |inner| {
-        let tag = prop_oneof![Just("div"), Just("p"), Just("b")];
+        let tag = prop_oneof![3 => Just("div"), 3 => Just("p"), 6 => Just("b"), 1 => Just("pre")];
         let key = proptest::option::of(0..6u8);
         let class = proptest::option::of(0..3u8);
         (tag, key, class, proptest::collection::vec(inner, 0..7)).prop_map(|(tag, key, class, children)| {
             let named =
                 |name: &'static str, value: Option<u8>| value.map(|value| (name.into(), value.to_string().into()));
             let attributes = named("key", key).into_iter().chain(named("class", class)).collect();
-            Node::Element(Element { tag: tag.into(), attributes, children })
+            Node::Element(Element { tag: tag.into(), attributes, children: as_parsed(children) })
         })
     })
 }
@@ -139,6 +199,15 @@ proptest! {
     fn any_tree_becomes_any_other_under_the_clients_order(old in tree(), new in tree()) {
         let list = diff(&old, &new);
         prop_assert_eq!(normal(&client::apply(&old, &list)), normal(&new), "{:?}", list);
+    }
+
+    #[test]
+    fn white_space_that_one_sees_is_where_it_should_be(old in tree(), new in tree()) {
+        for moves in [Moves::Reorder, Moves::ReorderUnspaced, Moves::Recreate] {
+            let list = diff_page(&old, &new, moves);
+            let page = client::apply(&old, &list);
+            prop_assert_eq!(reading(&page), reading(&new), "{:?}: {:?}", moves, list);
+        }
     }
 
     #[test]

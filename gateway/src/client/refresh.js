@@ -1,0 +1,53 @@
+// Brings a page up to date that has missed something, or whose patches could not be applied.
+
+import { WRAPPER, isConnected, parentNode, queryAll, wrapperOf } from './dom.js';
+import { isTyping } from './typing.js';
+
+let refreshing = null;
+
+// Something was missed: the page is fetched once more, and each component replaced by its new self, or that one alone
+// which something is wrong with. `replace(old, fresh)` does that; a component that the user types in comes later.
+/** @param {(old: any, fresh: any) => void} replace @param {Element} [broken] */
+export function refresh(replace, broken) {
+  if (refreshing) return refreshing.then(() => (broken && isConnected(broken) ? refresh(replace, broken) : undefined));
+  refreshing = fetchPage()
+    .then((page) => replaceAll(page, replace, broken && outermost(broken)))
+    .catch((error) => console.warn('diffyne: the page could not be refreshed', error))
+    .finally(() => { refreshing = null; });
+  return refreshing;
+}
+
+async function fetchPage() {
+  const response = await fetch(location.href, { headers: { Accept: 'text/html' }, cache: 'no-store' });
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  return new DOMParser().parseFromString(await response.text(), 'text/html');
+}
+
+// A component within another one comes with it.
+function outermost(root) {
+  const around = isConnected(root) ? wrapperOf(parentNode(root)) : null;
+  return around ? outermost(around) : root;
+}
+
+function replaceAll(page, replace, only) {
+  const fresh = byClass(page);
+  for (const [className, elements] of byClass(document)) {
+    elements.forEach((element, index) => {
+      const replacement = fresh.get(className)?.[index];
+      if (!replacement || (only && element !== only)) return;
+      if (only || !isTyping(element)) replace(element, document.importNode(replacement, true));
+      else element.addEventListener('focusout', () => refresh(replace), { once: true });
+    });
+  }
+}
+
+// Components that are in no other one; the others come with it.
+function byClass(root) {
+  const found = new Map();
+  for (const element of queryAll(root, WRAPPER)) {
+    if (wrapperOf(parentNode(element))) continue;
+    const className = element.getAttribute('diff:class');
+    found.set(className, [...(found.get(className) ?? []), element]);
+  }
+  return found;
+}

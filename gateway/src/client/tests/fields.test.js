@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+
+import { component, find, fire, page } from './dom.js';
+import { settled, start } from './client.js';
+import { fieldsIn, says, show, rawOf } from '../field.js';
+import { isAhead } from '../typing.js';
+import { error } from '../directives/error.js';
+import { loading } from '../directives/loading.js';
+import { model } from '../directives/model.js';
+
+beforeEach(() => page());
+
+const options = (...values) => values.map((value) => `<option value="${value}">${value}</option>`).join('');
+const boxes = (...values) => values.map((value) => `<input type="checkbox" diff:model="p" value="${value}">`).join('');
+const radios = (...values) => values.map((value) => `<input type="radio" name="r" diff:model="p" value="${value}">`).join('');
+const RAW_LIST = (...values) => JSON.stringify(values);
+
+/** Shows a value of the state in fields; returns what they show and what they say then. */
+function shown(html, value) {
+  page(component('a', `<div>${html}</div>`));
+  const fields = fieldsIn(find('[data-diffyne-component]'));
+  for (const field of fields) show(field, value);
+  return { raw: fields.map(rawOf), says: says(fields[0], value) };
+}
+
+// Each kind of field with each type of the state: what it shows, and what it says then.
+/** @type {[string, string, any, any[], any][]} */
+const TABLE = [
+  ['text, text', '<input diff:model="p">', 'a b', ['a b'], 'a b'],
+  ['text, integer', '<input diff:model="p">', 5, ['5'], '5'],
+  ['text, null', '<input diff:model="p" value="x">', null, [''], ''],
+  ['text, object', '<input diff:model="p" value="x">', { a: 1 }, ['x'], 'x'],
+  ['number, float', '<input type="number" step="any" diff:model="p">', 1.05, ['1.05'], '1.05'],
+  ['textarea, text', '<textarea diff:model="p"></textarea>', 'a\nb', ['a\nb'], 'a\nb'],
+  ['checkbox, true', '<input type="checkbox" diff:model="p">', true, [true], true],
+  ['checkbox, false', '<input type="checkbox" diff:model="p" checked>', false, [false], false],
+  ['checkbox, "0"', '<input type="checkbox" diff:model="p" checked>', '0', [false], '0'],
+  ['checkbox, "1"', '<input type="checkbox" diff:model="p">', '1', [true], '1'],
+  ['checkbox, 0', '<input type="checkbox" diff:model="p" checked>', 0, [false], 0],
+  ['checkbox, ""', '<input type="checkbox" diff:model="p" checked>', '', [false], false],
+  ['checkbox, null', '<input type="checkbox" diff:model="p" checked>', null, [false], false],
+  ['checkbox of a word, the word', '<input type="checkbox" diff:model="p" value="yes">', 'yes', [true], 'yes'],
+  ['checkbox of a word, another', '<input type="checkbox" diff:model="p" value="yes" checked>', 'no', [false], ''],
+  ['checkboxes, an empty list', boxes('a', 'b'), [], [false, false], []],
+  ['checkboxes, texts', boxes('a', 'b'), ['b', 'c'], [false, true], ['c', 'b']],
+  ['checkboxes, numbers', boxes('1', '2'), [2], [false, true], [2]],
+  ['radio, text', radios('a', 'b'), 'b', [false, true], 'b'],
+  ['radio, true', radios('1', '0'), true, [true, false], true],
+  ['radio, false', radios('1', '0'), false, [false, true], false],
+  ['radio, words of false', radios('true', 'false'), false, [false, true], false],
+  ['radio, integer', radios('1', '2'), 2, [false, true], '2'],
+  ['radio, null', radios('1', '2'), null, [false, false], undefined],
+  ['select, text', `<select diff:model="p">${options('a', 'b')}</select>`, 'b', ['b'], 'b'],
+  ['select, true', `<select diff:model="p">${options('0', '1')}</select>`, true, ['1'], true],
+  ['select, false', `<select diff:model="p">${options('1', '0')}</select>`, false, ['0'], false],
+  ['select, integer', `<select diff:model="p">${options('1', '2')}</select>`, 2, ['2'], '2'],
+  ['select, null with an empty option', `<select diff:model="p">${options('', '1')}</select>`, null, [''], ''],
+  ['select, null without one', `<select diff:model="p">${options('1')}</select>`, null, [null], undefined],
+  ['select multiple, texts', `<select multiple diff:model="p">${options('a', 'b', 'c')}</select>`, ['a', 'c'], [RAW_LIST('a', 'c')], ['a', 'c']],
+  ['select multiple, numbers', `<select multiple diff:model="p">${options('1', '2')}</select>`, [2], [RAW_LIST('2')], [2]],
+  ['select multiple, null', `<select multiple diff:model="p">${options('1')}</select>`, null, [RAW_LIST()], []],
+];
+
+test('each kind of field shows each type of the state, and says it again', () => {
+  for (const [name, html, value, raw, said] of TABLE) assert.deepEqual(shown(html, value), { raw, says: said }, name);
+});
+
+test('what is chosen has the type of what is there', () => {
+  page(component('a', `<div>${boxes('1', '2', '3')}</div>`));
+  const [one, two, three] = fieldsIn(find('[data-diffyne-component]'));
+  one.checked = true;
+  three.checked = true;
+  assert.deepEqual([says(two, [2, 9]), says(two, []), says(two, ['9']), says(two, null)], [[9, 1, 3], ['1', '3'], ['9', '1', '3'], ['1', '3']]);
+});
+
+/** A client for one component, whose server answers what the test puts into `answers`. */
+function client(html, state, more = {}) {
+  document.body.innerHTML = component('a', html, { state, ...more });
+  const answers = [];
+  const waiting = [];
+  const started = start({ model, error, loading }, (type, data) => {
+    const next = answers.shift();
+    const st = next?.state ?? { ...data.state, ...(type === 'update' ? { [data.property]: data.value } : {}) };
+    const answer = { s: true, c: { p: next?.patches ?? [], st, f: 'f', sig: 's' } };
+    return next?.wait ? new Promise((resolve) => { waiting.push(() => resolve(answer)); }) : answer;
+  });
+  return { ...started, answers, go: async () => { waiting.shift()(); await settled(); } };
+}
+
+async function typeInto(field, text) {
+  field.focus();
+  field.value = text;
+  fire(field, 'input');
+  await settled();
+}
+
+const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+
+test('a focused field keeps its own spelling of what was sent, and shows the state when it is left', async () => {
+  for (const [typed, state, later] of [['1.0', 1, '1'], ['ab ', 'ab', 'ab'], ['A', 'a', 'a']]) {
+    const { answers, sent } = client('<p><input diff:model.live.debounce.1="p"></p>', { p: '' });
+    answers.push({ state: { p: state } });
+    await typeInto(find('input'), typed);
+    await pause(5);
+    assert.equal(sent.at(-1).value, typed);
+    assert.equal(find('input').value, typed, 'while somebody types');
+    find('input').blur();
+    assert.equal(find('input').value, later);
+  }
+});
+
+test('an update whose answer empties its field empties it, also while it has the focus', async () => {
+  const { answers } = client('<p><input diff:model.live.debounce.1="p"></p>', { p: '' });
+  answers.push({ state: { p: '' } });
+  await typeInto(find('input'), 'code');
+  await pause(5);
+  assert.equal(find('input').value, '');
+});
+
+test('a call takes along what a debounced field says, and nothing comes after it', async () => {
+  const { answers, sent } = client('<form diff:submit="send"><input diff:model.live.debounce.10="p"></form>', { p: '' });
+  answers.push({ state: { p: '' } });
+  await typeInto(find('input'), 'hello');
+  fire(find('form'), 'submit');
+  await pause(30);
+  assert.deepEqual(sent.map((call) => [call.type, call.state.p]), [['call', 'hello']]);
+  assert.equal(find('input').value, '');
+});
+
+test('radio buttons do not jump back under a slow update', async () => {
+  const { answers, sent, go } = client(`<p>${radios('a', 'b', 'c')}</p>`, { p: 'a' });
+  answers.push({ wait: true });
+  const [, b, c] = document.querySelectorAll('input');
+  b.click();
+  await settled();
+  c.click();
+  await go();
+  await settled();
+  assert.deepEqual(sent.map(({ value }) => value), ['b', 'c']);
+  assert.equal(c.checked, true);
+});
+
+test('what is shown is what is sent, whoever has changed the field', async () => {
+  const select = `<select diff:model="q">${options('1', '2')}</select>`;
+  const { sent } = client(`<form><input diff:model="p">${select}<b diff:click="go">x</b></form>`, { p: 'a', q: '2' });
+  find('input').value = 'silent';
+  find('b').click();
+  await settled();
+  assert.equal(sent.at(-1).state.p, 'silent');
+  find('form').reset();
+  await settled();
+  await settled();
+  assert.deepEqual([sent.at(-1).type, sent.at(-1).property, sent.at(-1).value], ['update', 'q', '1'], 'a choice is told at once');
+  find('b').click();
+  await settled();
+  assert.deepEqual([sent.at(-1).state.p, find('input').value], ['', '']);
+});
+
+test('a field that was filled in before the script came is ahead of the state', () => {
+  const fields = '<input id="x" diff:model="p"><input diff:model="q" value="old"><input type="range" diff:model="r">';
+  document.body.innerHTML = component('a', `<p>${fields}</p>`, { state: { p: 's', q: 't', r: 7 } });
+  find('#x').value = 'restored';
+  start({ model });
+  assert.deepEqual([...document.querySelectorAll('input')].map((field) => [field.value, isAhead(field)]), [['restored', true], ['t', false], ['7', false]]);
+});
+
+test('a textarea that was typed into shows what the server makes of it', async () => {
+  const { answers } = client('<p><textarea diff:model="p"></textarea><textarea id="free">a</textarea><b diff:click="go">x</b></p>', { p: 'x' });
+  await typeInto(find('textarea'), 'typed');
+  find('#free').value = 'mine';
+  answers.push({ state: { p: 'made' }, patches: [{ t: 't', p: [1, 0], d: { x: 'b' } }] });
+  find('b').click();
+  await settled();
+  assert.deepEqual([find('textarea').value, find('#free').value], ['made', 'b']);
+});
+
+test('a field that is made anew keeps what was typed, its focus and its selection; one of another type shows the state', async () => {
+  const fields = '<b><input diff:model="p"></b><i><input diff:model="q"></i>';
+  const { answers, go } = client(`<p>${fields}<u diff:click="go">x</u></p>`, { p: 'a', q: 'b' });
+  const fresh = (path, property, more = {}) => ({ t: 'R', p: path, d: { node: { t: 'input', a: { 'diff:model': property, ...more } } } });
+  answers.push({ wait: true, state: { p: 'a', q: 5 }, patches: [fresh([0, 0], 'p'), fresh([1, 0], 'q', { type: 'number' })] });
+  find('u').click();
+  await settled();
+  await typeInto(find('i input'), '12');
+  await typeInto(find('b input'), 'typed');
+  find('b input').setSelectionRange(1, 2);
+  const old = find('b input');
+  await go();
+  assert.notEqual(find('b input'), old);
+  assert.deepEqual([find('b input').value, document.activeElement, find('b input').selectionStart], ['typed', find('b input'), 1]);
+  assert.equal(find('i input').value, '5');
+});
+
+test('a component within a component speaks for itself', async () => {
+  const inner = component('b', '<p class="inner" diff:loading.class.busy><input diff:model="p"><em diff:error="p">inner fault</em></p>', { state: { p: '' } });
+  const { answers, sent, go } = client(`<div><input diff:model="p"><em diff:error="p">fault</em><b diff:click="go">x</b>${inner}</div>`, { p: '' });
+  answers.push({ wait: true });
+  await typeInto(find('.inner input'), 'child');
+  find('b').click();
+  await settled();
+  assert.equal(sent[0].state.p, '', 'its text is not sent by the parent');
+  assert.equal(find('.inner').className, 'inner', 'and does not show the loading state of its parent');
+  await go();
+  assert.deepEqual([find('em').textContent, find('.inner em').textContent, find('.inner input').value], ['', 'inner fault', 'child']);
+});
