@@ -76,7 +76,7 @@ async fn a_storm_of_handshakes_is_admitted_at_the_configured_rate_and_the_log_st
     assert!((29..=32 + 20 * (seconds + 1)).contains(&let_in), "{let_in} let in within {seconds} s");
     assert!(calm.call(increment("c", 1, "r")).await?.is_ok(), "who is in is not harmed");
     let log = cluster.gateways[0].process.output();
-    let lines = log.lines().filter(|line| line.contains("a handshake is refused")).count() as u64;
+    let lines = log.lines().filter(|line| line.contains("refused a handshake: a limit is reached")).count() as u64;
     assert!((1..=seconds + 2).contains(&lines), "{lines} lines for {turned_away} refusals");
     Ok(())
 }
