@@ -137,7 +137,7 @@ async fn pages_are_exchanged_and_back_finds_them_as_they_were() -> anyhow::Resul
     tab.wait_for_text("output", "1").await?;
 
     // Back: from memory, with what was typed, the components' states, and where it was scrolled to.
-    let requests = "performance.getEntriesByType('resource').length";
+    let requests = "performance.getEntriesByType('resource').filter(({ name }) => name.includes('/stage/')).length";
     let before = tab.eval(requests).await?;
     tab.travel(-1).await?;
     tab.wait_for_text("h1", "First").await?;

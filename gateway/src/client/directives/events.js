@@ -9,14 +9,36 @@ export function anyEvent(client) {
   return (found) => {
     prepare(found.value);
     if (!found.modifiers.length) {
-      return listen(client, found, { target: found.element, concerns: () => true, run: (event) => act(client, found, event) });
+      return listener(client, found, { target: found.element, concerns: () => true, run: (event) => act(client, found, event) }).end;
     }
     let isOver = false;
     let end;
+    const takeEarly = holdBack(found);
     import('./modifiers.js').then(({ modified }) => {
-      if (!isOver) end = listen(client, found, modified(client, found));
+      const early = takeEarly();
+      if (isOver) return;
+      const handler = listener(client, found, modified(client, found));
+      end = handler.end;
+      early.forEach(handler.run);
     });
     return () => { isOver = true; end?.(); };
+  };
+}
+
+// Keeps the events that come while what knows their modifiers is loaded. Returns what ends that and hands them over.
+function holdBack({ element, name, modifiers }) {
+  const early = [];
+  // Which keys are meant is not known yet.
+  const isMeant = (word) => modifiers.includes(word) && !name.startsWith('key');
+  const hold = (event) => {
+    if (isMeant('prevent') || name === 'submit') event.preventDefault();
+    if (isMeant('stop')) event.stopPropagation();
+    early.push(event);
+  };
+  element.addEventListener(name, hold);
+  return () => {
+    element.removeEventListener(name, hold);
+    return early;
   };
 }
 
@@ -25,9 +47,9 @@ export function anyEvent(client) {
  * @param {{element: Element, name: string}} found
  * @param {any} how
  */
-function listen({ components }, { element, name }, { target, options, concerns, prevents, stops, once, run }) {
+function listener({ components }, { element, name }, { target, options, concerns, prevents, stops, once, run }) {
   let isOver = false;
-  const listener = (event) => {
+  const handle = (event) => {
     if (!concerns(event)) return;
     // What listens to the window is no part of that.
     if (target === element) {
@@ -40,9 +62,10 @@ function listen({ components }, { element, name }, { target, options, concerns, 
     isOver = once;
     run(event);
   };
-  target.addEventListener(name, listener, options);
-  return () => {
-    target.removeEventListener(name, listener, options);
+  target.addEventListener(name, handle, options);
+  const end = () => {
+    target.removeEventListener(name, handle, options);
     run.end?.();
   };
+  return { end, run: handle };
 }
