@@ -10,11 +10,11 @@ const rows = {
     },
   },
   'an event hands on what it is': {
-    view: '<input diff:input.debounce.20ms="say($event.target.value, $event.type, null)"><output>{said}</output>',
+    view: '<input diff:input.debounce.20ms="say($event.target.value, $event.type, [])"><output>{said}</output>',
     run: async ({ q, until }) => {
       q('input').value = 'héllo';
       q('input').dispatchEvent(new InputEvent('input', { bubbles: true }));
-      await until(() => q('output').textContent === "['héllo','input',null]");
+      await until(() => q('output').textContent === "['héllo','input',[]]");
     },
   },
   'modifiers': {
