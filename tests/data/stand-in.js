@@ -192,6 +192,7 @@
       for (const place of component.element.querySelectorAll('[diff\\:error]')) place.textContent = '';
       if (response.c.q) this.showQuery(response.c.q);
       if (response.events) this.eventManager.dispatchEvents(response.events);
+      for (const { name, data } of response.browserEvents ?? []) window.dispatchEvent(new CustomEvent(name, { detail: data }));
     }
 
     showQuery(values) {

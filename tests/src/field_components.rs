@@ -32,7 +32,7 @@ const FIELDS: &str = r#"<div>{% set tag = "section" if turn % 2 else "form" %}
 <button id="save" diff:click="save">save</button> <button id="fill" diff:click="fill">fill</button>
 <button id="empty" diff:click="empty">empty</button> <button id="new" diff:click="turned">anew</button>
 <button id="tell" diff:click="tell">tell</button> <button id="reset" type="reset" form="form">reset</button>
-<pre id="state">{{ dump }}</pre>
+<pre id="dump">{{ dump }}</pre>
 </div>"#;
 
 #[derive(Serialize, Deserialize)]

@@ -22,7 +22,7 @@ async fn open(browser: &Browser, application: &Application, path: &str) -> anyho
 }
 
 async fn ready(tab: &mut Tab) -> anyhow::Result<()> {
-    tab.wait_for(&format!("{OPEN} && document.getElementById('state')?.textContent")).await?;
+    tab.wait_for(&format!("{OPEN} && document.getElementById('dump')?.textContent")).await?;
     tab.eval(include_str!("table.js")).await?;
     Ok(())
 }
@@ -134,7 +134,7 @@ async fn keeps_components_apart(browser: &Browser, application: &Application) ->
         "{ const [outer, inner] = document.querySelectorAll('[data-diffyne-component]'); outer.firstElementChild.append(inner);
            window.theirs = inner.querySelector('#text'); theirs.value = 'theirs';
            for (const type of ['input', 'change']) theirs.dispatchEvent(new Event(type, {bubbles: true}));
-           const tag = inner.querySelector('#tag-a'); tag.click(); window.innerState = () => JSON.parse(inner.querySelector('#state').textContent); }",
+           const tag = inner.querySelector('#tag-a'); tag.click(); window.innerState = () => JSON.parse(inner.querySelector('#dump').textContent); }",
     )
     .await?;
     tab.wait_for("innerState().tags.length === 2").await?;

@@ -41,7 +41,7 @@
     else element.value = value;
   };
   const tell = (element, ...types) => { for (const type of types) element.dispatchEvent(new Event(type, { bubbles: true })); };
-  const state = () => JSON.parse(field('state').textContent);
+  const state = () => JSON.parse(field('dump').textContent);
   const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
   window.walk = {
