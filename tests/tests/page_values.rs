@@ -207,8 +207,8 @@ async fn pages_keep_integers_and_the_order_of_keys() -> anyhow::Result<()> {
             tab.wait_for("document.querySelector('#value').value === '432224099704639488'").await?;
             tab.eval(typed).await?;
             tab.wait_for_text("p", "typed").await.context(wait.clone())?;
+            // No text stands for an array: the field is left alone.
             tab.click("#order").await?;
-            tab.wait_for("document.querySelector('#value').value !== '432224099704639488'").await?;
             tab.click("#keys").await?;
             tab.wait_for_text("p", "7,3,n,0").await.context(wait.clone())?;
             tab.click("#zero").await?;
