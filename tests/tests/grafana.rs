@@ -67,7 +67,7 @@ async fn every_query_of_the_board_and_of_the_alerts_finds_metrics_and_the_runboo
 {
     let board: Value = serde_json::from_str(&std::fs::read_to_string(project().join(BOARD))?)?;
     let laravel = Laravel::new()?;
-    let cluster = Cluster::start(laravel.shape(2, 1).with_redis())?;
+    let cluster = Cluster::start(laravel.shape(2, 1).with_redis().worker("--locked", "upstream"))?;
     let prometheus = Prometheus::start(&cluster)?;
     eventually("all three targets are up", || prometheus.value("sum(up)") == Some(3.0))?;
 

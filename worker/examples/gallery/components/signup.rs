@@ -27,7 +27,7 @@ const VIEW: &str = r#"<form diff:submit="join" class="form">
     </select>
   </label><em diff:error="plan"></em>
   <label class="row"><input type="checkbox" diff:model="terms"{% if terms %} checked{% endif %}> I agree</label><em diff:error="terms"></em>
-  <p class="quiet" diff:dirty>Not sent yet.</p>
+  <p class="quiet" diff:dirty diff:cloak>Not sent yet.</p>
   <button diff:loading.attr.disabled.true>Join</button>
 </form>"#;
 

@@ -39,7 +39,7 @@ const VIEW: &str = r#"<section>
     {% for item in items %}
     <li diff:key="item-{{ item.id }}"{% if item.done %} class="done"{% endif %}>
       {% if editing == item.id %}
-      <form diff:submit="save" class="row"><input diff:model="text" value="{{ text }}" aria-label="Text" autofocus><button>Save</button> <span class="quiet" diff:dirty diff:target="text">not saved</span></form>
+      <form diff:submit="save" class="row"><input diff:model="text" value="{{ text }}" aria-label="Text" autofocus><button>Save</button> <span class="quiet" diff:dirty diff:target="text" diff:cloak>not saved</span></form>
       {% else %}
       <button class="quiet" diff:click="toggle({{ item.id }})" aria-label="done">{% if item.done %}&#9745;{% else %}&#9744;{% endif %}</button>
       <span class="text" diff:click="edit({{ item.id }})">{{ item.text }}</span>
