@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use diffyne_tests::client::{Client, call, chat};
+use diffyne_tests::client::{Client, chat};
 use diffyne_tests::cluster::Cluster;
 use diffyne_tests::laravel::Laravel;
+use diffyne_tests::laravel_probe::{assert_server_error, call_plain, call_probe};
 use diffyne_tests::process::{PATIENCE, Signal, eventually, project};
 use diffyne_tests::prometheus::Prometheus;
 use serde_json::{Value, json};
@@ -73,8 +74,6 @@ async fn every_query_of_the_board_and_of_the_alerts_finds_metrics_and_the_runboo
 
     // What panels show that count by what an application, or a process's end, brings with it.
     let mut client = Client::connect(&cluster.url(0)).await?;
-    let counter =
-        |method: &str| call("App\\Diffyne\\Counter", "diffyne-a", method, json!([]), json!({"count": 1}), "r");
     cluster.workers[0].process.signal(Signal::Hup)?;
     let panels = texts(&board, "panels", "expr");
     assert!(panels.len() > 40, "{}", panels.len());
@@ -83,10 +82,11 @@ async fn every_query_of_the_board_and_of_the_alerts_finds_metrics_and_the_runboo
     let deadline = Instant::now() + PATIENCE;
     while !missing.is_empty() {
         assert!(Instant::now() < deadline, "panels without data: {missing:#?}");
-        for answer in [client.call(counter("increment")).await?, client.call(chat("hello", "c")).await?] {
+        for answer in [call_plain(&mut client, "say", json!(["hello"])).await?, client.call(chat("hello", "c")).await?]
+        {
             assert!(answer.is_ok(), "{answer}");
         }
-        assert!(!client.call(counter("boom")).await?.is_ok());
+        assert_server_error(&call_probe(&mut client, "end", json!(["throw"])).await?);
         let mut empty = Vec::new();
         for query in missing {
             if prometheus.query(&query)?.is_empty() {
