@@ -165,7 +165,8 @@ impl<O: 'static> Relay<O> {
         let (upstream, is_preferred) = {
             let (upstreams, calls) = (self.upstreams.borrow(), self.calls.borrow());
             let component = calls.component(key).unwrap_or_default();
-            let selected = selection::select(&upstreams, component, |upstream| calls.was_refused(key, upstream))?;
+            let now = Instant::now();
+            let selected = selection::select(&upstreams, component, now, |upstream| calls.was_refused(key, upstream))?;
             (Rc::clone(selected.upstream), selected.is_preferred)
         };
         let sent = self.calls.borrow_mut().send(key, &upstream);

@@ -25,6 +25,7 @@ pub(super) struct Selected<'a> {
 pub(super) fn select(
     upstreams: &[Rc<Upstream>],
     component: ComponentKey,
+    now: Instant,
     refused: impl Fn(&Rc<Upstream>) -> bool,
 ) -> Option<Selected<'_>> {
     let all_faulty = upstreams.iter().all(|upstream| upstream.health() != Health::Healthy);
@@ -48,18 +49,21 @@ pub(super) fn select(
     let upstream = if count == 1 {
         preferred
     } else {
-        let other = better_of_two(|n| upstreams.iter().filter(takes).nth(n), count)?;
+        let other = better_of_two(|n| upstreams.iter().filter(takes).nth(n), count, now)?;
         if Rc::ptr_eq(preferred, other) || is_kept(preferred, other) { preferred } else { other }
     };
     Some(Selected { upstream, is_preferred: first.is_some_and(|(_, first)| Rc::ptr_eq(first, upstream)) })
 }
 
 /// Returns the better of two random workers out of two or more.
-fn better_of_two<'a>(nth: impl Fn(usize) -> Option<&'a Rc<Upstream>>, count: usize) -> Option<&'a Rc<Upstream>> {
+fn better_of_two<'a>(
+    nth: impl Fn(usize) -> Option<&'a Rc<Upstream>>,
+    count: usize,
+    now: Instant,
+) -> Option<&'a Rc<Upstream>> {
     let first = fastrand::usize(..count);
     let second = (first + fastrand::usize(1..count)) % count;
     let (a, b) = (nth(first)?, nth(second)?);
-    let now = Instant::now();
     Some(if a.score(now) <= b.score(now) { a } else { b })
 }
 

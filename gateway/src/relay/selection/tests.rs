@@ -10,7 +10,7 @@ use diffyne_shared::rpc::{Empty, Endpoint, Frame, Hello};
 /// The choice for a component that does not matter: the test's claim holds for all of them.
 fn choose(upstreams: &[Rc<Upstream>], refused: impl Fn(&Rc<Upstream>) -> bool) -> Option<&Rc<Upstream>> {
     let component = ComponentKey::new("C", &fastrand::u64(..).to_string());
-    select(upstreams, component, refused).map(|selected| selected.upstream)
+    select(upstreams, component, Instant::now(), refused).map(|selected| selected.upstream)
 }
 
 fn hello() -> Hello {

@@ -81,13 +81,18 @@ impl Simulation {
         }
     }
 
-    fn select(&self, rule: Rule, client: usize) -> usize {
+    /// A moment of the simulated time.
+    fn at(&self, micros: u64) -> Instant {
+        self.began + Duration::from_micros(micros)
+    }
+
+    fn select(&self, now: u64, rule: Rule, client: usize) -> usize {
         let upstream = match rule {
             Rule::Preference => {
                 let component = ComponentKey::new("C", &format!("diffyne-{client}"));
-                select(&self.upstreams, component, |_| false).unwrap().upstream
+                select(&self.upstreams, component, self.at(now), |_| false).unwrap().upstream
             }
-            Rule::TwoChoices => better_of_two(|n| self.upstreams.get(n), WORKERS).unwrap(),
+            Rule::TwoChoices => better_of_two(|n| self.upstreams.get(n), WORKERS, self.at(now)).unwrap(),
         };
         self.upstreams.iter().position(|other| Rc::ptr_eq(other, upstream)).unwrap()
     }
@@ -119,7 +124,7 @@ impl Simulation {
         let upstream = &self.upstreams[worker];
         upstream.set_load((self.running[worker] + self.waiting[worker].len()) as u32);
         let took = Duration::from_micros(took);
-        upstream.latency.observe(took, self.began);
+        upstream.latency.observe(took, self.at(now));
         upstream.slowness.observe(self.classes.observe(ComponentKey::new("C", ""), took));
     }
 }
@@ -135,7 +140,7 @@ fn simulate(scenario: &Scenario, rule: Rule) -> Figures {
     while let Some(Reverse((now, event))) = simulation.events.pop() {
         match event {
             Event::Call { client } => {
-                let worker = simulation.select(rule, client);
+                let worker = simulation.select(now, rule, client);
                 same += usize::from(previous[client].replace(worker) == Some(worker));
                 sent_at[client] = now;
                 counts[worker] += 1;
@@ -204,7 +209,7 @@ fn one_component_of_everybody_does_not_go_to_one_worker_alone() {
     let component = ComponentKey::new("C", "diffyne-same");
     let simulation = Simulation::new(EVEN);
     for _ in 0..WORKERS * PROCESSES {
-        let selected = select(&simulation.upstreams, component, |_| false).unwrap();
+        let selected = select(&simulation.upstreams, component, simulation.began, |_| false).unwrap();
         selected.upstream.send_call(1, &Frame::Ping(Empty {}));
     }
     let calls: Vec<f64> = simulation.upstreams.iter().map(|upstream| upstream.utilization()).collect();
