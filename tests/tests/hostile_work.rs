@@ -144,6 +144,10 @@ async fn nobody_misses_or_doubles_a_message_while_it_is_replayed_slowly() -> any
             continue;
         }
         let n = message.number().context("no number")?;
+        // It may have been behind the place.
+        if n == -1 {
+            continue;
+        }
         ensure!(n == expected, "{n} came, {expected} was expected");
         expected += 1;
     }
