@@ -24,10 +24,9 @@ impl Default for ChatRoom {
 pub(super) const CLASS: &str = "App\\Diffyne\\ChatRoom";
 const VIEW: &str = r#"<section class="chat">
   <div class="log" role="log" aria-label="Messages" tabindex="0">
-    <ul>
-      {% for message in messages %}<li diff:key="m{{ message.id }}">{{ message.content }}</li>
-      {% else %}<li diff:key="none" class="quiet">Nobody has written anything yet. Write the first message, and watch it arrive in a second tab.</li>{% endfor %}
-    </ul>
+    <ul>{% for message in messages %}<li diff:key="m{{ message.id }}">{{ message.content }}</li>{% else -%}
+      <li diff:key="none" class="quiet">Nobody has written anything yet. Write the first message, and watch it arrive in a second tab.</li>
+    {%- endfor %}</ul>
   </div>
   <form diff:submit="sendMessage">
     <input diff:model="newMessage" value="{{ newMessage }}" placeholder="Say something" aria-label="Message" autocomplete="off">
