@@ -210,7 +210,7 @@ mod tests {
         for part in ["", "directives/"] {
             for entry in std::fs::read_dir(folder.join(part)).unwrap() {
                 let name = entry.unwrap().file_name().into_string().unwrap();
-                if name.ends_with(".js") && !name.ends_with(".config.js") {
+                if name.strip_suffix(".js").is_some_and(|stem| !stem.contains(".config")) {
                     found.push(format!("{part}{}", name.trim_start_matches("diffyne-")));
                 }
             }
