@@ -29,7 +29,7 @@ run: ## Try it: one process, in-memory bus, demo chat at http://127.0.0.1:6001/
 cluster: build ## Three gateways, two workers, Redis and nginx on 8080; Ctrl-C stops them (deploy/cluster.sh --help)
 	deploy/cluster.sh target/release
 
-gallery: ## Nine example components in Rust at http://127.0.0.1:8080/; Ctrl-C stops them
+gallery: ## Ten example components in Rust at http://127.0.0.1:8080/; Ctrl-C stops them
 	$(RELEASE) --example gallery
 	deploy/gallery.sh target/release
 
