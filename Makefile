@@ -34,7 +34,7 @@ run: ## Try it: one process, in-memory bus, demo chat at http://127.0.0.1:6001/
 cluster: build ## Three gateways, two workers, Redis, nginx and a page on 8080; Ctrl-C stops them (deploy/cluster.sh --help)
 	$(UNTIL_CTRL_C) 'deploy/cluster.sh $(PROGRAMS)'
 
-gallery: ## Nine example components in Rust at http://127.0.0.1:8080/; Ctrl-C stops them (deploy/gallery.sh --help)
+gallery: ## Ten example components in Rust at http://127.0.0.1:8080/; Ctrl-C stops them (deploy/gallery.sh --help)
 	$(RELEASE) --example gallery
 	$(UNTIL_CTRL_C) 'deploy/gallery.sh $(PROGRAMS)'
 

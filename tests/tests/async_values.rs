@@ -153,6 +153,15 @@ async fn a_value_ends_with_its_client_or_its_worker_and_others_wait_for_it() -> 
     }
     assert_eq!(messages.iter().filter(|message| message.event() == "diffyne.push").count(), 16);
 
+    // What is too large for the gateway is told like what was lost.
+    let mut page = Page::open(&cluster, "diffyne-h", &["push"]).await?;
+    cluster.release("huge")?;
+    page.run("load", json!(["huge"])).await?;
+    let push = page.push().await?;
+    assert_eq!(push["lost"], true, "{:.300}", push.to_string());
+    page.run("$async", json!([])).await?;
+    assert_eq!(page.state["value"]["failed"], "The connection was lost before the value came.");
+
     // A worker that dies leaves its values undone; the page is told, and gives them up.
     let mut page = Page::open(&cluster, "diffyne-e", &["push"]).await?;
     page.run("load", json!(["lost"])).await?;

@@ -151,9 +151,14 @@ async fn calls_find_what_requests_of_another_server_find() -> anyhow::Result<()>
     let mut faults = Vec::new();
     for (kind, _) in proofs.iter().filter(|(_, proof)| !proof.pool) {
         let mut found = Vec::new();
-        for subject in [&mut pool, &mut fpm] {
-            subject.run(kind, "change").await?;
-            found.push(subject.run(kind, "read").await?);
+        for (name, subject) in [("the pool", &mut pool), ("php-fpm", &mut fpm)] {
+            for part in ["change", "read"] {
+                let ran = subject.run(kind, part).await;
+                let text = ran.with_context(|| format!("{name}; the application's log: {}", laravel.log()))?;
+                if part == "read" {
+                    found.push(text);
+                }
+            }
         }
         if found[0] != found[1] {
             faults.push(format!("{kind}: {} here, {} there", found[0], found[1]));

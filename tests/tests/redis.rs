@@ -222,7 +222,11 @@ async fn what_an_emptied_redis_holds_by_then_is_delivered_after_the_gap() -> any
 async fn who_subscribed_before_their_gateway_reached_redis_is_told_what_may_be_missing() -> anyhow::Result<()> {
     let mut cluster = Cluster::start(Shape::new(2, 1).with_redis())?;
     let mut sender = Client::connect(&cluster.url(0)).await?;
+    let mut witness = Client::connect(&cluster.url(0)).await?;
+    witness.subscribe("message-sent").await?;
     announce(&mut sender, 1).await?;
+    // It is in the history, and does not come later.
+    assert_eq!(witness.receive().await?.number(), Some(1));
     cluster.kill_redis()?;
     cluster.gateways[1].process.kill()?;
     cluster.restart_gateway(1)?;

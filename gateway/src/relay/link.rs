@@ -286,7 +286,7 @@ fn receive_push<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, push:
     if !is_open {
         return;
     }
-    if !push.data.is_empty() {
+    if !push.data.is_empty() || !push.last {
         relay.handler.pushed(push.id, push.data);
     }
     if push.last {

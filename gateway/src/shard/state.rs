@@ -176,7 +176,8 @@ impl CallHandler<CallOrigin> for Completions {
             && let Some((connection, component)) = shard.hub.open_calls.get(call)
         {
             let frame = protocol::push(data);
-            let fits = frame.len() <= shard.settings.outbox_bytes_max;
+            // Without data, it was too large for the worker's connection already.
+            let fits = !data.is_empty() && frame.len() <= shard.settings.outbox_bytes_max;
             shard.hub.push(&connection, if fits { frame } else { protocol::lost_push(&component) });
         }
     }

@@ -294,7 +294,8 @@ pub struct Reply<'a> {
 pub struct Push<'a> {
     /// The call's id.
     pub id: u64,
-    /// The data of a `diffyne.push`, a JSON object; empty if there is nothing more to say.
+    /// The data of a `diffyne.push`, a JSON object. Empty if there is nothing more to say, or, where something follows,
+    /// if what there was to say is larger than the gateway takes.
     #[serde(borrow, with = "serde_bytes")]
     pub data: &'a [u8],
     /// Nothing follows.

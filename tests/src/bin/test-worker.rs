@@ -76,7 +76,11 @@ async fn held_value(name: String) -> Result<String, CallError> {
     note(&format!("begin {name}"))?;
     let _end = NoteDrop(name.clone());
     wait_for_release(&name).await?;
-    if name == "fails" { Err(CallError::Exception("a secret".to_owned())) } else { Ok(name) }
+    match name.as_str() {
+        "fails" => Err(CallError::Exception("a secret".to_owned())),
+        "huge" => Ok("x".repeat(5 << 20)),
+        _ => Ok(name),
+    }
 }
 
 /// One line a run, in the file that the test names: what ran, even when its answer was lost.

@@ -243,9 +243,10 @@ impl GatewayConnection {
     /// Sends what follows an answer; `None`: nothing more does.
     fn push(&mut self, id: u64, data: Option<Vec<u8>>) {
         let last = data.is_none();
-        let push = Frame::Push(Push { id, data: data.as_deref().unwrap_or_default(), last });
-        if let Err(error) = rpc::encode_within(&push, &mut self.out, self.frame_bytes_max) {
+        let push = Push { id, data: data.as_deref().unwrap_or_default(), last };
+        if let Err(error) = rpc::encode_within(&Frame::Push(push), &mut self.out, self.frame_bytes_max) {
             tracing::error!(%error, "what follows an answer is larger than the gateway takes");
+            self.send(&Frame::Push(Push { id, data: &[], last }));
         }
         if last {
             self.worker.load.fetch_sub(1, Ordering::Relaxed);
