@@ -289,7 +289,11 @@ impl Cluster {
             let ready = eventually("a gateway reaches all workers and Redis", || {
                 ended = !gateway.process.is_running();
                 let health = gateway.health();
-                ended || health.is_ok_and(|health| health["workers"] == workers && health["redis"] == redis)
+                let is_reached = |health: &Value| match self.shape.wait_for_php {
+                    true => health["workers"] == workers,
+                    false => gateway.connected_workers().is_ok_and(|connected| connected == workers),
+                };
+                ended || health.is_ok_and(|health| is_reached(&health) && health["redis"] == redis)
             });
             if ended || ready.is_err() {
                 bail!("a gateway is not ready; it has ended: {ended}; {}", self.outputs());
@@ -395,6 +399,12 @@ impl Node {
         let response = if response.status == 404 { http_get(self.port, "/health")? } else { response };
         ensure!(response.status == 200, "{response:?}");
         Ok(serde_json::from_str(&response.body)?)
+    }
+
+    /// Workers that answer a gateway, whether they can run calls or not.
+    fn connected_workers(&self) -> anyhow::Result<usize> {
+        let count = |state: &str| self.metric(&format!("diffyne_gateway_workers{{state=\"{state}\"}}"));
+        Ok((count("reachable")? + count("faulty")?) as usize)
     }
 
     /// The status of `GET /ready`.

@@ -13,6 +13,8 @@ fn cluster() -> anyhow::Result<Cluster> {
 async fn open(browser: &Browser, application: &Application, path: &str) -> anyhow::Result<Tab> {
     let mut tab = browser.open(&application.url(path)).await?;
     tab.wait_for(OPEN).await?;
+    // A link that is clicked before its directive has come loads its page.
+    tab.wait_for("!document.querySelector('[diff\\\\:cloak]')").await?;
     Ok(tab)
 }
 
