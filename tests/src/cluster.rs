@@ -32,7 +32,7 @@ pub struct Shape {
     pub worker_environment: Vec<(String, String)>,
     /// Key that states are signed with.
     pub signing_key: String,
-    /// Workers with an application are waited for.
+    /// Workers with an application are waited for until they can run calls, else until gateways are connected to them.
     pub wait_for_php: bool,
     /// Gateways have the limits that they have by default; else rates are off, since tests send faster than users.
     pub default_limits: bool,

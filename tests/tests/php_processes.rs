@@ -220,7 +220,7 @@ async fn an_application_that_does_not_start_is_reported_and_retried() -> anyhow:
     for (file, from, to, words) in faults {
         let laravel = Laravel::new()?;
         laravel.change(file, from, to)?;
-        let shape = Shape { wait_for_php: false, reachable: Some(0), ..laravel.shape(1, 1) };
+        let shape = Shape { wait_for_php: false, ..laravel.shape(1, 1) };
         let cluster = Cluster::start(shape)?;
         let told = || {
             let answer = http_get(cluster.workers[0].admin, "/ready");
@@ -237,7 +237,7 @@ async fn an_application_that_does_not_start_is_reported_and_retried() -> anyhow:
     }
     let laravel = Laravel::new()?;
     std::fs::remove_dir_all(laravel.path("vendor"))?;
-    let cluster = Cluster::start(Shape { wait_for_php: false, reachable: Some(0), ..laravel.shape(1, 1) })?;
+    let cluster = Cluster::start(Shape { wait_for_php: false, ..laravel.shape(1, 1) })?;
     eventually("a missing vendor/ is told", || {
         let answer = http_get(cluster.workers[0].admin, "/ready");
         answer.is_ok_and(|answer| answer.body.contains("vendor/autoload.php is missing"))
@@ -279,7 +279,7 @@ async fn an_application_that_starts_slowly_is_reported_and_runs_once_it_is_ready
     let laravel = Laravel::new()?;
     laravel.change("bootstrap/app.php", "<?php", "<?php sleep(12);")?;
     let shape = laravel.shape(1, 1).worker("--php-start-timeout", "5s");
-    let cluster = Cluster::start(Shape { wait_for_php: false, reachable: Some(0), ..shape })?;
+    let cluster = Cluster::start(Shape { wait_for_php: false, ..shape })?;
     eventually("the worker tells", || {
         let answer = http_get(cluster.workers[0].admin, "/ready");
         answer.is_ok_and(|answer| answer.status == 503 && answer.body.contains("not ready within 5s"))

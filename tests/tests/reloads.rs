@@ -81,7 +81,7 @@ async fn a_worker_whose_php_does_not_start_is_faulty_and_not_reachable() -> anyh
     let working = std::fs::read_to_string(laravel.path("bootstrap/app.php"))?;
     std::fs::write(laravel.path("bootstrap/app.php"), "<?php throw new RuntimeException('not today');")?;
     let shape = laravel.shape(1, 1).worker("--admin-token", TOKEN);
-    let cluster = Cluster::start(Shape { wait_for_php: false, reachable: Some(0), ..shape })?;
+    let cluster = Cluster::start(Shape { wait_for_php: false, ..shape })?;
     let gateway = &cluster.gateways[0];
     let workers =
         |state: &str| gateway.metric(&format!("diffyne_gateway_workers{{state=\"{state}\"}}")).unwrap_or(-1.0);
