@@ -29,7 +29,7 @@ help: ## This list
 
 run: ## Try it: one process, in-memory bus, demo chat at http://127.0.0.1:6001/
 	@echo "Building the demo: about two minutes the first time. The address comes at the end."
-	cargo run -p diffyne-dev -- --database .run/demo.sqlite
+	cargo run --profile demo -p diffyne-dev -- --database .run/demo.sqlite
 
 cluster: build ## Three gateways, two workers, Redis, nginx and a page on 8080; Ctrl-C stops them (deploy/cluster.sh --help)
 	$(UNTIL_CTRL_C) 'deploy/cluster.sh $(PROGRAMS)'

@@ -235,7 +235,8 @@ impl Cluster {
         if self.shape.worker_flags.iter().any(|flag| ["--app", "--backend-url", "--fastcgi"].contains(&flag.as_str()))
             && self.shape.wait_for_php
         {
-            eventually("PHP is ready", || node.ready().is_ok_and(|status| status == 200))?;
+            eventually("PHP is ready", || node.ready().is_ok_and(|status| status == 200))
+                .with_context(|| format!("the worker's log: {}", node.process.output()))?;
         }
         Ok(node)
     }

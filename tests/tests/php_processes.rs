@@ -125,7 +125,7 @@ async fn a_user_who_calls_exit_again_and_again_slows_nobody() -> anyhow::Result<
     let url = cluster.url(0);
     let vandal = tokio::spawn(async move {
         let mut client = Client::connect(&url).await?;
-        for _ in 0..40 {
+        for _ in 0..20 {
             assert_server_error(&call_probe(&mut client, "end", json!(["exit"])).await?);
         }
         anyhow::Ok(())

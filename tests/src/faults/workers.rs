@@ -204,7 +204,7 @@ pub async fn workers_freeze_and_flap(scale: Scale, _seed: u64) -> anyhow::Result
 /// "A page reacts to a message by sending it again." On many pages at once.
 pub async fn a_listener_dispatches_what_it_hears(scale: Scale, _seed: u64) -> anyhow::Result<Report> {
     let cluster = Cluster::start(Shape::new(2, 1).with_redis())?;
-    let pages = scale.pick(60, 200);
+    let pages = scale.pick(30, 200);
     let reactions = Arc::new(AtomicU64::new(0));
     let mut tasks = Vec::new();
     for index in 0..pages {
