@@ -415,7 +415,7 @@ fn the_command_dev_of_the_first_release_names_the_program_that_took_its_place() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_is_to_stop_serves_new_clients_until_load_balancers_have_left_it_out() -> anyhow::Result<()> {
     let mut cluster = Cluster::start(Shape::new(1, 1).gateway("--shutdown-delay", "60s"))?;
-    cluster.shape = cluster.shape.clone().gateway("--shutdown-delay", "3s");
+    cluster.shape.gateway_flags = vec!["--shutdown-delay".to_owned(), "3s".to_owned()];
     let shorter = cluster.start_gateway()?;
     cluster.gateways.push(shorter);
     cluster.wait_until_ready()?;
@@ -434,6 +434,7 @@ async fn a_gateway_that_is_to_stop_serves_new_clients_until_load_balancers_have_
             assert_eq!(client.receive().await?.event(), "diffyne.disconnect");
             assert_eq!(client.closed().await?, 1001);
         }
+        drop((before, late));
         assert!(cluster.gateways[index].process.wait()?.success());
         let lasted = begun.elapsed().as_secs();
         assert!(if ends_by_itself { lasted >= 3 } else { lasted < 60 }, "it went on for {lasted} s");
