@@ -11,6 +11,7 @@ use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use crate::auth::admission::Refusal;
+use crate::connection::transport::ClientTransport;
 
 /// The number of component names with a label of their own; the rest share `unknown`.
 const COMPONENTS_MAX: usize = 500;
@@ -25,6 +26,10 @@ pub struct Metrics {
     pub registry: Registry,
     /// Open WebSocket connections.
     pub connections: IntGauge,
+    /// Open connections by transport.
+    transports: IntGaugeVec,
+    /// Connections since the start, by transport.
+    transports_opened: IntCounterVec,
     /// Handshakes by result.
     pub handshakes: IntCounterVec,
     /// Accepted connections that wait for their thread.
@@ -151,8 +156,22 @@ impl Metrics {
         );
         let bytes = counters("bytes_total", "WebSocket bytes by direction", &["direction"]);
         let metrics = Self {
-            connections: gauge("connections", "Open WebSocket connections"),
-            handshakes: counters("handshakes_total", "WebSocket handshakes by result", &["result"]),
+            connections: gauge("connections", "Open connections of clients, over all transports"),
+            transports: gauges(
+                "transport_connections",
+                "Open connections by transport: websocket, sse, poll (a request that waits for news)",
+                &["transport"],
+            ),
+            transports_opened: counters(
+                "transport_connections_opened_total",
+                "Connections since the start by transport; each poll is one",
+                &["transport"],
+            ),
+            handshakes: counters(
+                "handshakes_total",
+                "WebSocket handshakes, and requests for server-sent events, by result",
+                &["result"],
+            ),
             handshakes_waiting: gauge("handshakes_waiting", "Accepted connections that wait for their thread"),
             messages_in: directions.with_label_values(&["in"]),
             messages_out: directions.with_label_values(&["out"]),
@@ -240,7 +259,11 @@ impl Metrics {
     /// event, so no alert would see that event.
     fn show_known_labels(&self) {
         let refusals = Refusal::ALL.map(Refusal::label);
-        let known: [(&IntCounterVec, &[&str]); 8] = [
+        for label in ClientTransport::LABELS {
+            self.transport(label, 0);
+        }
+        let known: [(&IntCounterVec, &[&str]); 9] = [
+            (&self.transports_opened, &ClientTransport::LABELS),
             (&self.handshakes, &["accepted", "timeout", "evicted"]),
             (&self.handshakes, &refusals),
             (&self.closes, &["1000", "1001", "1002", "1003", "1006", "1007", "1008", "1009", "1013"]),
@@ -260,6 +283,14 @@ impl Metrics {
     /// Counts a handshake by its result.
     pub fn handshake(&self, result: &str) {
         self.handshakes.with_label_values(&[result]).inc();
+    }
+
+    /// Counts a connection that has come (1) or gone (-1).
+    pub fn transport(&self, label: &str, change: i64) {
+        self.transports.with_label_values(&[label]).add(change);
+        if change > 0 {
+            self.transports_opened.with_label_values(&[label]).inc();
+        }
     }
 
     /// Counts a connection that this server closes.

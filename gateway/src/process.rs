@@ -8,6 +8,7 @@ use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::settings::{self, Layers, Spec};
 use diffyne_shared::telemetry::Logs;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use crate::server::Gateway;
 
@@ -23,7 +24,8 @@ pub fn control_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
 }
 
-/// Returns when the process has to stop. On SIGHUP, it reads the settings again and applies those that can change.
+/// Returns when the process has to stop: `DIFFYNE_SHUTDOWN_DELAY` after it was told to, or when it is told a second time
+/// by a signal. On SIGHUP, it reads the settings again and applies those that can change.
 pub async fn wait_for_stop(
     gateway: &Gateway,
     logs: &Logs,
@@ -33,16 +35,27 @@ pub async fn wait_for_stop(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
+    let mut stop_at: Option<Instant> = None;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            () = gateway.drain_requested() => return Ok(()),
-            _ = hang_up.recv() => match reload(gateway, logs, matches, specs) {
-                Ok(()) => tracing::info!("keys and log level reloaded"),
-                Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
-            },
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            // `diffyne-gateway drain` asks again and again.
+            () = gateway.drain_requested(), if stop_at.is_none() => {}
+            () = tokio::time::sleep_until(stop_at.unwrap_or_else(Instant::now)), if stop_at.is_some() => return Ok(()),
+            _ = hang_up.recv() => {
+                match reload(gateway, logs, matches, specs) {
+                    Ok(()) => tracing::info!("keys and log level reloaded"),
+                    Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
+                }
+                continue;
+            }
         }
+        let delay = gateway.leave_rotation();
+        if stop_at.is_some() || delay.is_zero() {
+            return Ok(());
+        }
+        stop_at = Some(Instant::now() + delay);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 48] = [
+const SCRIPTS: [(&str, &str); 50] = [
     ("dom.js", include_str!("client/dom.js")),
     ("field.js", include_str!("client/field.js")),
     ("patches.js", include_str!("client/patches.js")),
@@ -34,6 +34,8 @@ const SCRIPTS: [(&str, &str); 48] = [
     ("session.js", include_str!("client/session.js")),
     ("signature.js", include_str!("client/signature.js")),
     ("backoff.js", include_str!("client/backoff.js")),
+    ("event-stream.js", include_str!("client/event-stream.js")),
+    ("fallback.js", include_str!("client/fallback.js")),
     ("socket.js", include_str!("client/socket.js")),
     ("transport.js", include_str!("client/transport.js")),
     ("companion.js", include_str!("client/companion.js")),

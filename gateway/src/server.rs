@@ -189,6 +189,16 @@ impl Gateway {
         self.context.tokens.store(Arc::new(Tokens::new(worker_tokens)));
     }
 
+    /// Has load balancers leave this gateway out (`/ready` says 503) while it goes on accepting and serving. Returns for
+    /// how long it is to do so.
+    pub fn leave_rotation(&self) -> Duration {
+        let delay = self.context.settings.shutdown_delay;
+        if !self.drain.draining.swap(true, Ordering::Relaxed) && !delay.is_zero() {
+            tracing::info!(?delay, "told to stop: serving on, while /ready says 503");
+        }
+        delay
+    }
+
     /// Stops gracefully.
     ///
     /// It takes the connections in the accept queue and stops accepting; lets running calls finish within

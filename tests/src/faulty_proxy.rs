@@ -12,6 +12,8 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::ports::free_ports;
 
+/// How long a connection lasts that is cut after a moment.
+const BRIEF: Duration = Duration::from_millis(300);
 const BIND_STEP: Duration = Duration::from_millis(5);
 
 /// What the proxy does with connections.
@@ -23,6 +25,8 @@ pub enum ProxyState {
     Refusing,
     /// It accepts them, and no byte ever comes back.
     Silent,
+    /// It passes them on, and cuts each after a moment.
+    Brief,
 }
 
 /// A proxy in front of one port of this machine.
@@ -111,7 +115,10 @@ async fn forward(mut stream: TcpStream, target: u16, state: ProxyState, losing: 
             let _ = to_server.shutdown().await;
         };
         let replies = copy_replies(&mut from_server, &mut to_client, losing);
-        tokio::join!(requests, replies);
+        let passing = async { tokio::join!(requests, replies) };
+        let limit = if state == ProxyState::Brief { BRIEF } else { Duration::MAX };
+        // Either it is over, or it is cut.
+        let _ = tokio::time::timeout(limit, passing).await;
     }
 }
 

@@ -29,6 +29,7 @@ pub mod client;
 pub mod cluster;
 pub mod crowd;
 pub mod dom;
+pub mod events_client;
 pub mod faults;
 pub mod faulty_proxy;
 pub mod field_components;

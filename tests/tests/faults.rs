@@ -24,6 +24,11 @@ async fn my_network_dropped_and_no_message_was_missing() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_websocket_got_through_and_no_message_was_missing() -> anyhow::Result<()> {
+    all_delivered(&drops::streams_drop(Scale::Short, SEED).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_crashed_and_no_message_was_missing() -> anyhow::Result<()> {
     all_delivered(&drops::networks_drop_and_gateways_die(Scale::Short, SEED).await?)
 }

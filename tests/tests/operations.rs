@@ -411,3 +411,33 @@ fn the_command_dev_of_the_first_release_names_the_program_that_took_its_place() 
     assert!(help.contains("--ws-port") && help.contains("--database"), "the settings of both programs: {help}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_to_stop_serves_new_clients_until_load_balancers_have_left_it_out() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(Shape::new(1, 1).gateway("--shutdown-delay", "60s"))?;
+    cluster.shape.gateway_flags = vec!["--shutdown-delay".to_owned(), "3s".to_owned()];
+    let shorter = cluster.start_gateway()?;
+    cluster.gateways.push(shorter);
+    cluster.wait_until_ready()?;
+    for (index, ends_by_itself) in [(0, false), (1, true)] {
+        let mut before = Client::connect(&cluster.url(index)).await?;
+        let begun = std::time::Instant::now();
+        cluster.gateways[index].process.signal(Signal::Term)?;
+        eventually("load balancers are told", || cluster.gateways[index].ready().is_ok_and(|status| status == 503))?;
+        let mut late = Client::connect(&cluster.url(index)).await?;
+        late.check_increment(1).await?;
+        before.check_increment(2).await?;
+        if !ends_by_itself {
+            cluster.gateways[index].process.signal(Signal::Term)?;
+        }
+        for client in [&mut before, &mut late] {
+            assert_eq!(client.receive().await?.event(), "diffyne.disconnect");
+            assert_eq!(client.closed().await?, 1001);
+        }
+        drop((before, late));
+        assert!(cluster.gateways[index].process.wait()?.success());
+        let lasted = begun.elapsed().as_secs();
+        assert!(if ends_by_itself { lasted >= 3 } else { lasted < 60 }, "it went on for {lasted} s");
+    }
+    Ok(())
+}

@@ -10,6 +10,7 @@ use diffyne_tests::faulty_proxy::{FaultyProxy, ProxyState};
 use diffyne_tests::process::{Signal, eventually};
 
 const OPEN: &str = "document.documentElement.dataset.diffyneConnection === 'open'";
+const BY_EVENTS: &str = "document.documentElement.dataset.diffyneConnection === 'sse'";
 const CLOSED: &str = "document.documentElement.dataset.diffyneConnection === 'closed'";
 const PLUS: &str = "[aria-label='one more']";
 
@@ -84,12 +85,14 @@ async fn without_a_websocket_a_page_works_by_ajax_and_returns_when_it_can() -> a
         bob.wait_for(OPEN).await?;
 
         let mut ada = browser.open(&application.url("/counter+chat")).await?;
-        ada.wait_for(CLOSED).await?;
+        ada.wait_for(BY_EVENTS).await?;
         let before = ajax_calls(&cluster)?;
         ada.click(PLUS).await?;
         ada.wait_for_text("output", "1").await?;
         say(&mut ada, &format!("by AJAX {before}")).await?;
         bob.wait_for_text(".chat li:last-child", &format!("by AJAX {before}")).await?;
+        say(&mut bob, &format!("heard without a socket {before}")).await?;
+        ada.wait_for_text(".chat li:last-child", &format!("heard without a socket {before}")).await?;
         // A listener in her own page hears it as well.
         assert!(ajax_calls(&cluster)? >= before + 2, "a click, a message");
 
@@ -105,7 +108,7 @@ async fn without_a_websocket_a_page_works_by_ajax_and_returns_when_it_can() -> a
 
         // Cut in the middle of the page's life.
         proxy.set(ProxyState::Refusing);
-        ada.wait_for(CLOSED).await?;
+        ada.wait_for(BY_EVENTS).await?;
         ada.click(PLUS).await?;
         ada.wait_for_text("output", "3").await?;
         no_script_errors(&ada, &script);
@@ -273,7 +276,8 @@ async fn a_page_that_missed_too_much_is_fetched_again_but_not_under_the_users_ty
         let cluster = Cluster::start(shape)?;
         let proxy = FaultyProxy::start(cluster.gateways[0].port, ProxyState::Open)?;
         let socket = format!("ws://127.0.0.1:{}/diffyne", proxy.port);
-        let application = Application::start(&cluster, &script, &socket, "").await?;
+        // There are no events either without the socket.
+        let application = Application::start(&cluster, &script, &socket, r#" data-endpoint="/nowhere""#).await?;
         let near = Application::start(&cluster, &Script::Client, &format!("{}diffyne", cluster.url(1)), "").await?;
         let mut bob = browser.open(&near.url("/chat")).await?;
         bob.wait_for(OPEN).await?;

@@ -86,6 +86,13 @@ impl Admission {
         check_upgrade(request)
     }
 
+    /// Checks a request of a client that wants to hear without a WebSocket. Its path was checked.
+    pub fn check_listener(&self, request: &Parts) -> Result<(), Refusal> {
+        self.check_origin(request)?;
+        // A browser asks without the key whether a page may ask.
+        if request.method == hyper::Method::OPTIONS || self.knows_key(request) { Ok(()) } else { Err(Refusal::Key) }
+    }
+
     /// Whether a page asks with its WebSocket's address why it was refused, and the reason is its key: a browser does not
     /// tell a page how a handshake was answered.
     pub fn refuses_key(&self, request: &Parts) -> bool {

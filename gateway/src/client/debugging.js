@@ -1,5 +1,7 @@
 // What the client does, in the console: calls with their answers and times, patches, failures.
 
+import { parseJson, stored } from './page.js';
+
 const words = ({ component, type, method, params, property, value }) =>
   (type === 'update' ? [`${component.className}.${property} =`, value] : [`${component.className}.${method}`, ...params ?? []]);
 
@@ -17,4 +19,21 @@ export function startDebugging(hooks) {
   };
   const ends = Object.entries(listeners).map(([name, listener]) => hooks.on(name, listener));
   return () => ends.forEach((end) => end());
+}
+
+const STORE = 'diffyne:developer';
+
+// What developers have asked for in this tab: lines in the console, and calls that take longer.
+export function develop(hooks) {
+  const wishes = parseJson(stored(STORE) ?? '', {});
+  const ask = (change) => stored(STORE, JSON.stringify(Object.assign(wishes, change)));
+  let end = null;
+  const debug = (on) => {
+    ask({ debug: on });
+    end?.();
+    end = on ? startDebugging(hooks) : null;
+  };
+  if (wishes.debug) debug(true);
+  const slow = () => wishes.latency && new Promise((resolve) => { setTimeout(resolve, wishes.latency); });
+  return { debug, latency: (ms) => ask({ latency: ms }), slow };
 }

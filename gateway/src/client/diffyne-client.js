@@ -13,7 +13,7 @@ import { Directives } from './directives.js';
 import { documentElement } from './dom.js';
 import { Hooks } from './hooks.js';
 import { Transport } from './transport.js';
-import { namesIn, refresh, scriptTag, socketUrl, usesAjax, watchListeners } from './page.js';
+import { namesIn, refresh, scriptTag, socketUrl, stored, usesAjax, watchListeners } from './page.js';
 import { error } from './directives/error.js';
 import { anyEvent } from './directives/events.js';
 import { model } from './directives/model.js';
@@ -24,27 +24,12 @@ const tag = scriptTag(import.meta.url);
 const ajaxNames = namesIn(tag?.dataset.ajax);
 const endpoint = tag?.dataset.endpoint ?? '/_diffyne';
 
-// What developers have asked for: kept until the tab is closed, where it keeps anything.
-const STORE = 'diffyne:developer';
-const developer = (() => {
-  try {
-    return JSON.parse(sessionStorage.getItem(STORE) ?? '{}');
-  } catch {
-    return {};
-  }
-})();
-function ask(change) {
-  Object.assign(developer, change);
-  try {
-    sessionStorage.setItem(STORE, JSON.stringify(developer));
-  } catch {
-    // Then it ends with the page.
-  }
-}
-
 const hooks = new Hooks();
+// What developers ask for is loaded when they do, and kept until the tab is closed.
+let developer = null;
+const developed = async () => { developer ??= (await import('./debugging.js')).develop(hooks); return developer; };
 async function send(root, type, data, original) {
-  if (developer.latency) await new Promise((resolve) => { setTimeout(resolve, developer.latency); });
+  if (developer) await developer.slow();
   return transport.send(type, data, { ajax: usesAjax(root, ajaxNames), original });
 }
 const components = new Components(hooks, (root, data) => send(root, 'mount', data));
@@ -72,14 +57,6 @@ for (const name of ['dirty', 'hook', 'init', 'intersect', 'loading', 'navigate',
   directives.addRare(name, async () => (await import('./rare.js')).load(name, client));
 }
 
-let endDebugging = null;
-async function debug(on = true) {
-  ask({ debug: on });
-  const { startDebugging } = await import('./debugging.js');
-  endDebugging?.();
-  endDebugging = on ? startDebugging(hooks) : null;
-}
-
 // For scripts of the page.
 window.diffyneClient = {
   call: (id, method, ...params) => components.get(id) && calls.call(components.get(id), { method, params }),
@@ -87,12 +64,12 @@ window.diffyneClient = {
   on: (name, listener) => hooks.on(name, listener),
   hook: (name, definition) => { definitions.set(name, definition); hooks.emit('defined', name); },
   navigate: (url) => address.go({ url, spa: true }),
-  debug,
-  latency: (ms) => ask({ latency: ms }),
+  debug: async (on = true) => (await developed()).debug(on),
+  latency: async (ms) => (await developed()).latency(ms),
 };
 window.diffyne ??= window.diffyneClient;
 document.dispatchEvent(new CustomEvent('diffyne:ready'));
-if (developer.debug) debug();
+if (stored('diffyne:developer')) developed();
 
 // ---- start ----
 

@@ -1,5 +1,7 @@
 // What comes of a page of which there is a new release: an offer to load it again, or a reload when nothing is typed.
 
+import { stored } from './page.js';
+
 const TEXTS = 'A new version of this page is available.|Reload|Later';
 // Rules of the page itself win.
 const STYLE = [
@@ -75,18 +77,7 @@ let told = null;
 
 function remember(release) {
   told = release;
-  try {
-    sessionStorage.setItem(STORED, release);
-    return true;
-  } catch {
-    return false;
-  }
+  return stored(STORED, release) !== null;
 }
 
-function recall() {
-  try {
-    return sessionStorage.getItem(STORED) ?? told;
-  } catch {
-    return told;
-  }
-}
+const recall = () => stored(STORED) ?? told;

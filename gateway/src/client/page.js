@@ -54,6 +54,17 @@ export function socketUrl(address) {
   return url.href;
 }
 
+// What this tab remembers, where it may remember anything.
+/** @param {string} name @param {string} [value] */
+export function stored(name, value) {
+  try {
+    if (value !== undefined) sessionStorage.setItem(name, value);
+    return sessionStorage.getItem(name);
+  } catch {
+    return null;
+  }
+}
+
 // Laravel's token against forged requests, where the page has one.
 export const csrfToken = () => queryAll(document, 'meta[name="csrf-token"]')[0]?.getAttribute('content');
 

@@ -1,4 +1,4 @@
-// Why there is no connection.
+// Why there is no connection, and what is wrong with an answer that is no success.
 
 const KEY_REFUSED =
   'diffyne: the gateway refuses the key of this page, so its calls go by AJAX and it hears no broadcasts. '
@@ -10,4 +10,17 @@ export async function explainRefusal(url) {
   const response = await fetch(url.replace(/^ws/, 'http'), { credentials: 'omit', cache: 'no-store' }).catch(() => null);
   if (response?.status === 401) console.error(KEY_REFUSED);
   return response !== null;
+}
+
+const ASTRAY = 'The answer sends the page to an address that is neither http nor https.';
+
+// What is wrong with an answer: some refusals of the HTTP endpoint carry no type, and one that claims success leads astray.
+/** @param {any} answer @param {number} [status] @returns {any} */
+export function failureOf(answer, status) {
+  if (answer?.s || answer?.success) return { message: ASTRAY, type: 'server_error' };
+  return { message: answer?.error ?? `The server answered ${status}.`, type: answer?.type ?? typeOf(status), details: answer ?? {} };
+}
+
+function typeOf(status) {
+  return { 400: 'validation_error', 403: 'security_error', 404: 'exception', 413: 'message_too_large', 429: 'rate_limited' }[status] ?? 'server_error';
 }

@@ -23,17 +23,33 @@ export class Socket {
   #over = false;
   #comeBackAt = null; // as the server has said
   #leaving = false; // on its way to another connection
+  #hasOpened = false;
+  #failures = 0; // since one has lasted
 
-  // handlers: opened(), received(message), broken(wasOpen), isBusy(): whether answers are to come
-  constructor(url, handlers) {
+  // handlers: opened(), received(message), broken(wasOpen), isBusy(): whether answers are to come, failed(wasOpen): it
+  // does not open, or again and again does not last
+  constructor(url, handlers, rests) {
     this.#url = url;
     this.#handlers = handlers;
     window.addEventListener('online', () => this.#hurry());
     document.addEventListener('visibilitychange', () => document.hidden || this.#hurry());
     setInterval(() => this.#look(), LOOK_MS);
     this.#expect();
-    this.#connect();
+    if (rests) this.rest();
+    else this.#connect();
   }
+
+  // Events come another way: it is not tried until it is told to.
+  rest() {
+    this.#over = true;
+    this.#broken(this.#ws);
+  }
+
+  again() {
+    if (this.#over) this.#connect();
+    this.#over = false;
+  }
+
 
   get isOpen() {
     return this.#ws?.readyState === WebSocket.OPEN && !this.#leaving;
@@ -87,7 +103,7 @@ export class Socket {
     try {
       ws = new WebSocket(this.#url);
     } catch (error) {
-      console.error(`diffyne: ${this.#url} is no address for a WebSocket`, error);
+      console.error(error); // it names the address
       this.#over = true;
       this.#soon.done();
       this.#handlers.broken(false);
@@ -96,7 +112,8 @@ export class Socket {
     this.#ws = ws;
     ws.onopen = () => {
       this.#clearTimers();
-      this.#after(HEALTHY_MS, () => this.#backoff.reset());
+      this.#hasOpened = true;
+      this.#after(HEALTHY_MS, () => { this.#failures = 0; this.#backoff.reset(); });
       this.#heard();
       this.#handlers.opened();
       this.#soon.done();
@@ -118,8 +135,8 @@ export class Socket {
   #broken(ws) {
     if (ws !== this.#ws) return;
     const wasOpen = this.#heardAt > 0;
-    ws.onopen = ws.onmessage = ws.onclose = null;
-    ws.close();
+    if (ws) ws.onopen = ws.onmessage = ws.onclose = null;
+    ws?.close();
     this.#ws = null;
     this.#heardAt = 0;
     this.#clearTimers();
@@ -131,6 +148,7 @@ export class Socket {
     const told = this.#comeBackAt === null ? null : Math.max(0, this.#comeBackAt - Date.now());
     this.#after(told ?? this.#backoff.next(), () => this.#connect());
     this.#comeBackAt = null;
+    if (told === null && (this.#failures += this.#hasOpened ? 1 : 2) > 1) this.#handlers.failed(wasOpen);
   }
 
   #look() {

@@ -1,4 +1,5 @@
-// How calls reach the server and pushes the page: over a WebSocket, and by AJAX as long as there is none.
+// How calls reach the server and pushes the page: over a WebSocket, and by AJAX as long as there is none. Pushes then come
+// as fallback.js can get them.
 //
 // A call that was sent is never sent again: when its connection breaks it is rejected at once, because nobody knows
 // whether it ran. One that still waited for the connection goes by AJAX.
@@ -6,7 +7,7 @@
 import { announce, documentElement } from './dom.js';
 import { Socket } from './socket.js';
 import { kept, print } from './numbers.js';
-import { csrfToken, isFollowed, parseJson } from './page.js';
+import { csrfToken, isFollowed, parseJson, stored } from './page.js';
 import { Release } from './release.js';
 import { signed } from './signature.js';
 
@@ -35,10 +36,10 @@ export class Transport {
   #seen = new Set(); // ids of broadcasts
   #wanted = new Map(); // subscriptions by their JSON
   #position = null; // {epoch, offset}: where in the stream of broadcasts this page is
-  #isExplained = false; // the page's author has been told why there is no connection
   #release = new Release(() => this.#calls.size + this.#awaited.size > 0);
   #awaited = new Map(); // by component id: how many values are to come
   #isMissing = false; // the page will be fetched again
+  #fallback = null; // once the WebSocket has failed
   #grant = null; // {text, wanted}: what shows any gateway that this page may hear that, where it is asked for
 
   // options: url (none: AJAX only), endpoint, maxMessageSize
@@ -47,15 +48,18 @@ export class Transport {
     this.#endpoint = endpoint;
     this.#maxMessageSize = maxMessageSize;
     this.#handlers = handlers;
-    this.#show(url ? 'connecting' : 'ajax');
     if (url) {
+      const fallen = stored('diffyne:transport'); // on the page before this one
       this.#socket = new Socket(url, {
-        opened: () => { this.#show('open'); this.#subscribe(); },
-        received: (message) => this.#receive(message),
-        broken: (wasOpen) => { this.#show('closed'); this.#breakCalls(); this.#giveUpValues(); if (!wasOpen) this.#explainRefusal(url); },
+        opened: () => { this.#fallback?.stop(); this.show('open'); this.#subscribe(); },
+        received: (message) => this.receive(message),
+        broken: () => { this.show('closed'); this.#breakCalls(); this.#giveUpValues(); },
         isBusy: () => this.#calls.size + this.#awaited.size > 0,
-      });
+        failed: (wasOpen) => this.#fallBack(url, wasOpen),
+      }, fallen);
+      if (fallen) this.#fallBack(url, true);
     }
+    this.show(url ? 'connecting' : 'ajax');
   }
 
   get isOpen() {
@@ -93,7 +97,10 @@ export class Transport {
     const missing = (from, other) => [...from].filter(([key]) => !other.has(key)).map(([, event]) => event);
     const [added, removed] = [missing(wanted, this.#wanted), missing(this.#wanted, wanted)];
     this.#wanted = wanted;
-    if (!this.isOpen) return;
+    if (!this.isOpen) {
+      this.#fallback?.renew();
+      return;
+    }
     // Another component may want the same event still.
     const names = new Set(events.map(({ name }) => name));
     const gone = removed.filter(({ name }) => !names.has(name));
@@ -109,7 +116,7 @@ export class Transport {
     return true;
   }
 
-  #show(state) {
+  show(state) {
     if (state === this.#state) return;
     this.#state = state;
     documentElement().dataset.diffyneConnection = state;
@@ -121,10 +128,23 @@ export class Transport {
   }
 
   #subscribe() {
+    const wish = this.wish();
+    if (!this.isOpen) this.#fallback?.renew(true);
+    else if (wish) this.#tell(this.#position ? 'diffyne.resume' : 'diffyne.subscribe', wish);
+  }
+
+  // What the page wants to hear, and from where on.
+  wish() {
     const events = [...this.#wanted.values()];
     if (!events.length) this.#position = null;
-    else if (this.#position) this.#tell('diffyne.resume', { ...this.#position, events, ...this.#shown() });
-    else this.#tell('diffyne.subscribe', { events });
+    return events.length ? { ...this.#position, events, ...(this.#position && this.#shown()) } : null;
+  }
+
+  async #fallBack(url, wasOpen) {
+    const module = await import('./fallback.js').catch(() => null);
+    this.#fallback ??= module && new module.Fallback(url, this.#endpoint, this.#socket, this);
+    if (!this.#fallback) this.#socket.again();
+    else if (!this.isOpen) this.#fallback.start(wasOpen);
   }
 
   // The grant, if it covers what the page wants now; without it a worker is asked anew.
@@ -147,7 +167,7 @@ export class Transport {
     else console.warn(`diffyne: ${error}`);
   }
 
-  #receive({ event, data }) {
+  receive({ event, data }) {
     if (event === 'diffyne.response' || (event === 'diffyne.error' && data.requestId)) this.#settle(data);
     else if (event === 'diffyne.connected') this.#greet(data);
     else if (event === 'diffyne.event') this.#push(data);
@@ -181,14 +201,6 @@ export class Transport {
     this.#release.greeted(release);
     // Other servers do not tell theirs.
     if (maxMessageSize) this.#maxMessageSize = maxMessageSize;
-  }
-
-  // The page's author is told why there is no connection, once.
-  async #explainRefusal(url) {
-    if (this.#isExplained) return;
-    this.#isExplained = true;
-    const module = await import('./refusal.js').catch(() => null);
-    this.#isExplained = await module?.explainRefusal(url) ?? false;
   }
 
   #place({ epoch, offset }) {
@@ -231,7 +243,7 @@ export class Transport {
     const id = data.c?.i ?? data.id;
     if (data.async) this.#awaited.set(id, (this.#awaited.get(id) ?? 0) + data.async);
     if (data.session) await import('./session.js').then(({ takeCookies }) => takeCookies(data.session)).catch(console.warn);
-    if (leadsAstray(data)) call.reject(new CallError(ASTRAY, 'server_error'));
+    if (leadsAstray(data)) call.reject(await failure(data));
     else if (data.s || data.success) call.resolve(data);
     else call.reject(new CallError(data.error, data.type, data));
   }
@@ -275,9 +287,8 @@ export class Transport {
     }
     const answer = parseJson(await response.text().catch(() => ''), null);
     this.#release.answered(release, answer?.release);
-    if (leadsAstray(answer)) throw new CallError(ASTRAY, 'server_error');
-    if (answer && (answer.s || answer.success)) return answer;
-    throw new CallError(answer?.error ?? `The server answered ${response.status}.`, answer?.type ?? typeOf(response.status), answer ?? {});
+    if (answer && (answer.s || answer.success) && !leadsAstray(answer)) return answer;
+    throw await failure(answer, response.status);
   }
 }
 
@@ -291,10 +302,10 @@ async function online() {
 }
 
 // Whoever gets the answer follows its redirect: diffyne.js does so without a look.
-const ASTRAY = 'The answer sends the page to an address that is neither http nor https.';
 const leadsAstray = (answer) => Boolean(answer?.redirect) && !isFollowed(answer.redirect.url);
 
-// Some refusals of the HTTP endpoint carry no type.
-function typeOf(status) {
-  return { 400: 'validation_error', 403: 'security_error', 404: 'exception', 413: 'message_too_large', 429: 'rate_limited' }[status] ?? 'server_error';
+// What is wrong with an answer.
+async function failure(answer, status) {
+  const { message, type, details } = await import('./refusal.js').then(({ failureOf }) => failureOf(answer, status), () => ({ type: 'server_error' }));
+  return new CallError(message, type, details);
 }

@@ -1,5 +1,6 @@
 //! Decides, once a second, what the heartbeat does with a connection.
 
+use super::transport::ClientTransport;
 use super::{Connection, Phase};
 
 /// The action of the heartbeat for a connection.
@@ -42,7 +43,16 @@ impl Connection {
             }
             Phase::Open if is_over(self.terms.age_seconds, self.born) => LivenessAction::Old,
             Phase::Open if is_over(limits.idle_seconds, self.acted.get()) && self.is_idle() => LivenessAction::Idle,
+            // The answer of a poll may be long; the connection ends behind it.
+            Phase::Closing if self.transport.is_one_way() && self.flushing.get() => {
+                if is_over(limits.outbox_seconds, self.progress.get()) {
+                    LivenessAction::Stuck
+                } else {
+                    LivenessAction::Fine
+                }
+            }
             Phase::Closing if now.saturating_sub(self.closing_since.get()) >= close_seconds => LivenessAction::Overdue,
+            Phase::Open | Phase::Draining if self.transport.is_one_way() => self.check_heartbeat(now, ping_seconds),
             Phase::Open | Phase::Draining => {
                 let silence = now.saturating_sub(self.heard.get());
                 if silence >= 2 * ping_seconds {
@@ -55,6 +65,19 @@ impl Connection {
             }
             _ => LivenessAction::Fine,
         }
+    }
+
+    /// A client that only hears does not answer. Whether it is there, its system has to say.
+    fn check_heartbeat(&self, now: u32, ping_seconds: u32) -> LivenessAction {
+        let (since, limit) = match self.transport {
+            ClientTransport::Poll(seconds) => (self.born, u32::from(seconds)),
+            _ => (self.heard.get(), ping_seconds),
+        };
+        if now.saturating_sub(since) < limit {
+            return LivenessAction::Fine;
+        }
+        self.heard.set(now);
+        LivenessAction::Ping
     }
 
     /// Whether the connection has neither calls nor subscriptions.

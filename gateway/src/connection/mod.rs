@@ -1,4 +1,4 @@
-//! One WebSocket client: its outbox, its calls, and the end of its connection.
+//! One client: its outbox, its calls, and the end of its connection.
 //!
 //! * [`session`]: reads messages
 //! * [`component_call`]: calls on their way to a worker; [`component_queues`]: one call at a time per component;
@@ -8,6 +8,7 @@
 //! * [`slow_consumer`]: writes the outbox, and ends clients that do not read; [`liveness`]: the heartbeat's decisions
 //! * [`account`]: the cost of a client, in memory and in work
 //! * [`selector`]: selects connections for an operator
+//! * [`transport`]: how messages travel: over a WebSocket, or as server-sent events
 
 pub mod account;
 mod component_call;
@@ -22,11 +23,13 @@ mod slow_consumer;
 mod subscription;
 mod subscription_messages;
 mod subscription_requests;
+pub mod transport;
 
 use std::cell::{Cell, RefCell};
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -41,6 +44,7 @@ pub use liveness::LivenessAction;
 
 use component_queues::ComponentQueues;
 use subscription_requests::SubscriptionRequests;
+use transport::ClientTransport;
 
 /// The phase of a connection's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +93,8 @@ pub struct Connection {
     pub caller: Rc<Caller>,
     /// The client's calls.
     pub component_queues: RefCell<ComponentQueues>,
+    /// How messages travel to the client.
+    pub transport: ClientTransport,
     /// The connection's key in the hub.
     pub key: Cell<usize>,
     /// The names of the events that the connection subscribes to in the hub.
@@ -113,6 +119,8 @@ pub struct Connection {
     progress: Cell<u32>,
     /// The connection is listed for the next flush.
     dirty: Cell<bool>,
+    /// Nothing is written until there is news, as the client polls.
+    waits_for_news: Cell<bool>,
     /// A task waits until the socket can be written.
     flushing: Cell<bool>,
     /// The hub's second in which the unfinished message began.
@@ -132,12 +140,14 @@ impl std::fmt::Debug for Connection {
 
 impl Connection {
     /// Creates a connection after its handshake.
-    pub fn new(io: SocketIo, caller: Caller, terms: ConnectionTerms, now: u32) -> Rc<Self> {
+    pub fn new(io: SocketIo, caller: Caller, transport: ClientTransport, terms: ConnectionTerms, now: u32) -> Rc<Self> {
         let account = Account::default();
         account.set(HeldKind::Headers, caller.headers().len());
         Rc::new(Self {
             caller: Rc::new(caller),
             component_queues: RefCell::default(),
+            transport,
+            waits_for_news: Cell::new(matches!(transport, ClientTransport::Poll(_))),
             key: Cell::new(usize::MAX),
             subscriptions: RefCell::default(),
             granted: RefCell::default(),
@@ -196,6 +206,7 @@ impl Connection {
         json!({
             "client": self.caller.id(),
             "address": self.caller.ip(),
+            "transport": self.transport.label(),
             "events": events,
             "calls": self.component_queues.borrow().len(),
             "waiting_bytes": self.waiting_bytes(),
@@ -237,10 +248,29 @@ impl Connection {
     }
 
     fn close_with(self: &Rc<Self>, frame: Bytes, metrics: &Rc<ShardMetrics>, now: u32) {
-        self.outbox.borrow_mut().push(frame);
+        let encoded = self.transport.encode(frame, None);
+        if !encoded.is_empty() {
+            self.outbox.borrow_mut().push(encoded);
+        }
+        self.waits_for_news.set(false);
         self.phase.set(Phase::Closing);
         self.closing_since.set(now);
         self.flush(metrics, now);
+    }
+
+    /// Notes that there is something that a client that polls has waited for.
+    pub fn end_wait_for_news(&self) {
+        self.waits_for_news.set(false);
+    }
+
+    /// Queues the head of the HTTP response whose body is what follows.
+    pub fn begin_response(&self, head: Bytes) {
+        self.outbox.borrow_mut().push(head);
+    }
+
+    /// Has the system end a connection whose client is silent: when it confirms nothing for this long.
+    pub fn expect_silence(&self, limit: Duration) {
+        self.io.limit_silence_of_peer(limit);
     }
 
     /// Ends the connection at once; the reading task sees the end of the stream.

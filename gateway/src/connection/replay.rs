@@ -84,7 +84,14 @@ pub(super) fn confirm(
     // After a restart, many clients are told at once.
     let window_ms =
         (!recovered).then(|| reaction::window_ms(&shard.bus, shard.settings.reactions_per_second)).flatten();
-    shard.hub.send(connection, &protocol::resumed(recovered, window_ms, &confirmation));
+    let text = protocol::resumed(recovered, window_ms, &confirmation);
+    let place = confirmation.position.as_ref();
+    // That everything is there is no news.
+    if recovered {
+        shard.hub.send_quietly(connection, &text, place);
+    } else {
+        shard.hub.send_at(connection, &text, place);
+    }
 }
 
 impl Replay {
@@ -120,7 +127,7 @@ impl Replay {
         }
         for frame in batch.frames {
             shard.metrics.replayed.inc();
-            shard.hub.push(connection, frame);
+            shard.hub.push_encoded(connection, frame);
         }
         self.position = batch.position;
         let cost = bytes as u64 + batch.filters as u64 * FILTER_COST;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use diffyne_shared::envelope::{self, DataHead, Message};
 use diffyne_shared::rpc::CallKind;
+use serde_json::{Map, Value};
 
 use super::account::SUBSCRIBE_COST;
 use super::{Connection, Phase, component_call, subscription_messages};
@@ -24,21 +25,49 @@ const PAUSE_STEP: Duration = Duration::from_millis(100);
 
 /// Serves a connection until it ends. `early` is what the client sent behind its handshake.
 pub fn start(shard: Rc<Shard>, connection: Rc<Connection>, early: &[u8]) {
-    let components = shard.relay.release();
-    let release = Release { scripts: Some(shard.pages.release()), components: components.as_deref() };
-    let connected = protocol::connected(connection.caller.id(), shard.settings.message_bytes_max, release);
-    shard.hub.push(&connection, frame::text(&connected));
+    greet(&shard, &connection);
     let mut unfinished = None;
     let mut progress = Progress::Open(Duration::ZERO);
     if !early.is_empty() {
         progress = handle(&shard, &connection, &mut unfinished, &mut early.to_vec());
     }
+    go_on(Reader { shard, connection, unfinished }, progress);
+}
+
+/// Serves a client that only hears, until it ends. What it wants to hear is what a subscribe or resume message has as its
+/// `data`; nothing if that is empty.
+pub fn start_listening(shard: Rc<Shard>, connection: Rc<Connection>, subscription: &Map<String, Value>) {
+    connection.expect_silence(2 * shard.settings.ping_interval);
+    greet(&shard, &connection);
+    if !subscription.is_empty() {
+        let data = Value::from(subscription.clone()).to_string();
+        let _ = connection.account.charge(&shard.rates, data.len() as u64 * SUBSCRIBE_COST, Instant::now());
+        if subscription.contains_key("epoch") {
+            subscription_messages::resume(&shard, &connection, &data);
+        } else {
+            subscription_messages::subscribe(&shard, &connection, &data);
+        }
+    }
+    go_on(Reader { shard, connection, unfinished: None }, Progress::Open(Duration::ZERO));
+}
+
+/// Tells a client who it is, and which release is served.
+fn greet(shard: &Shard, connection: &Rc<Connection>) {
+    let components = shard.relay.release();
+    let release = Release { scripts: Some(shard.pages.release()), components: components.as_deref() };
+    let connected = protocol::connected(connection.caller.id(), shard.settings.message_bytes_max, release);
+    shard.hub.send_quietly(connection, &connected, None);
+}
+
+/// Reads from a new connection, whose first messages leave now.
+fn go_on(reader: Reader, progress: Progress) {
+    let Reader { shard, connection, .. } = &reader;
     shard.hub.flush();
     if shard.is_draining() {
         connection.drain();
-        shard.hub.close_if_drained(&connection);
+        shard.hub.close_if_drained(connection);
     }
-    Reader { shard, connection, unfinished }.go_on(progress);
+    reader.go_on(progress);
 }
 
 /// What follows after some bytes were received.
@@ -125,8 +154,14 @@ impl Reader {
         // Nothing else runs on this thread between the read and the handling, so the buffer is ours until the end.
         let mut scratch = shard.scratch.borrow_mut();
         let length = ready!(connection.poll_read(cx, &mut scratch))?;
-        let progress =
-            if length == 0 { Progress::Over } else { handle(shard, connection, unfinished, &mut scratch[..length]) };
+        let progress = match length {
+            0 => Progress::Over,
+            // Nothing is expected: the client has said with its request what it wants.
+            _ if connection.transport.is_one_way() => {
+                Progress::Open(connection.account.charge(&shard.rates, length as u64, Instant::now()))
+            }
+            _ => handle(shard, connection, unfinished, &mut scratch[..length]),
+        };
         Poll::Ready(Ok((progress, length)))
     }
 }
@@ -250,7 +285,8 @@ fn excess(shard: &Shard, connection: &Connection, decoder: &mut Decoder, arrived
 
 /// Handles the end of the stream. A client that only stopped sending still gets its responses.
 async fn end(shard: &Rc<Shard>, connection: &Rc<Connection>) {
-    if matches!(connection.phase(), Phase::Open | Phase::Draining) && connection.owes_answers() {
+    let may_wait = !connection.transport.is_one_way() && connection.owes_answers();
+    if matches!(connection.phase(), Phase::Open | Phase::Draining) && may_wait {
         connection.half_close();
         let limit = Instant::now() + shard.settings.call_timeout;
         while connection.owes_answers() && Instant::now() < limit {
@@ -305,7 +341,7 @@ fn handle_event(shard: &Rc<Shard>, connection: &Rc<Connection>, message: &Messag
         "diffyne.update" => call(CallKind::Update),
         "diffyne.mount" => call(CallKind::Mount),
         "diffyne.ping" => {
-            shard.hub.send(connection, &protocol::pong(shard.position().as_ref()));
+            shard.hub.send(connection, &protocol::pong(shard.hub.place_of(connection).as_ref()));
         }
         "diffyne.subscribe" => {
             charge();

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::transport::ClientTransport;
 use super::{Connection, Phase};
 use crate::metrics::ShardMetrics;
 use crate::socket::{Close, FlushResult};
@@ -13,7 +14,7 @@ use crate::socket::{Close, FlushResult};
 impl Connection {
     /// Queues a frame for the next flush. Returns whether the caller has to list this connection for that flush.
     pub fn push(&self, frame: Bytes, metrics: &Rc<ShardMetrics>) -> bool {
-        if !self.takes_messages() {
+        if !self.takes_messages() || frame.is_empty() {
             return false;
         }
         let mut outbox = self.outbox.borrow_mut();
@@ -51,8 +52,13 @@ impl Connection {
     /// Writes the outbox. If the client has to read first, a separate task continues.
     pub fn flush(self: &Rc<Self>, metrics: &Rc<ShardMetrics>, now: u32) {
         self.dirty.set(false);
-        if self.flushing.get() {
+        if self.flushing.get() || self.waits_for_news.get() {
             return;
+        }
+        // A poll is answered with what there is; its client comes again for the rest.
+        if matches!(self.transport, ClientTransport::Poll(_)) && self.takes_messages() {
+            self.phase.set(Phase::Closing);
+            self.closing_since.set(now);
         }
         match self.flush_once(metrics) {
             Ok(FlushResult::All) => self.written(),
@@ -103,6 +109,7 @@ impl Connection {
     /// Handles an empty outbox: a closing connection ends its direction.
     fn written(&self) {
         if self.phase.get() == Phase::Closing {
+            self.closing_since.set(self.closing_since.get().max(self.seen.get()));
             self.io.shutdown(Shutdown::Write);
         }
     }

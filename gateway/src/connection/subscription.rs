@@ -49,7 +49,8 @@ pub(super) fn begin(
         if add(shard, connection, &events, request_id) {
             let json = serde_json::to_string(&events).unwrap_or_default();
             let confirmation = Confirmation { position: shard.position(), grant: grant.as_deref(), request_id };
-            shard.hub.send(connection, &protocol::subscribed(&json, &confirmation));
+            let text = protocol::subscribed(&json, &confirmation);
+            shard.hub.send_at(connection, &text, confirmation.position.as_ref());
         }
     });
 }

@@ -130,7 +130,7 @@ async fn set_cookies(shard: &Shard, body: Incoming, guest: bool) -> Response<Ful
 }
 
 /// Returns the client id that a page names, if it has the format of our ids.
-fn client_id(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn client_id(headers: &HeaderMap) -> Option<&str> {
     let id = headers.get(CLIENT_ID)?.to_str().ok()?;
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
 }

@@ -1,10 +1,11 @@
-//! The public port: WebSocket handshakes, AJAX calls, file uploads, `/health`, and other pages.
+//! The public port: WebSocket handshakes, events without one, AJAX calls, file uploads, `/health`, and other pages.
 
 pub mod ajax;
 pub mod ajax_call;
 mod ajax_response;
 pub mod application_server;
 mod cors;
+mod events;
 pub mod health;
 pub mod idle;
 pub mod pace;
@@ -13,6 +14,7 @@ pub mod refusal;
 mod request_slot;
 mod response;
 mod stream;
+mod takeover;
 mod upgrade;
 mod upload;
 mod upload_body;
@@ -40,11 +42,13 @@ use crate::auth::admission::asks_for_upgrade;
 use crate::http::health::Audience;
 use crate::shard::command::AcceptedConnection;
 use crate::shard::state::Shard;
+use crate::socket::SocketIo;
 
 use idle::IdleConnection;
 use pages::page_response;
 use response::{JSON, not_found, respond};
 use stream::{BodyFlag, HttpStream, UnflushedResponses};
+use takeover::Takeover;
 use upload_body::HttpBody;
 
 /// The number of connections of one process that may not be a WebSocket yet.
@@ -114,43 +118,65 @@ async fn has_request(shard: &Shard, idle: &IdleConnection, readable: impl Future
     }
 }
 
-/// Serves HTTP on one connection until it ends or becomes a WebSocket.
+/// How HTTP on a connection ends.
+enum End {
+    /// The connection was closed, or has become a WebSocket.
+    Served(hyper::Result<()>),
+    /// A request wants the stream.
+    Taken,
+}
+
+/// Serves HTTP on one connection until it ends, becomes a WebSocket, or is one client's to hear events.
 async fn serve_http<S>(shard: &Rc<Shard>, stream: S, peer: Option<IpAddr>, idle: &Rc<IdleConnection>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    SocketIo: From<S>,
 {
+    let takeover = Takeover::default();
     let (unflushed, body_flag) = (UnflushedResponses::default(), BodyFlag::default());
     let timeout = shard.settings.outbox_timeout;
     let stream = TokioIo::new(HttpStream::new(stream, timeout, unflushed.clone(), body_flag.clone()));
-    let (handler, active) = (Rc::clone(shard), Rc::clone(idle));
+    let (handler, active, stream_owner) = (Rc::clone(shard), Rc::clone(idle), takeover.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let (handler, unflushed) = (Rc::clone(&handler), unflushed.clone());
+        let (handler, unflushed, takeover) = (Rc::clone(&handler), unflushed.clone(), stream_owner.clone());
         active.set_active();
         body_flag.set(!request.body().is_end_stream());
         async move {
-            let mut response = route(&handler, request, peer).await;
+            let mut response = route(&handler, request, peer, &takeover).await;
             if let Some(slot) = response.extensions_mut().remove::<Arc<request_slot::RequestSlot>>() {
                 unflushed.keep(slot);
             }
             Ok::<_, Infallible>(response)
         }
     });
-    let served = hyper::server::conn::http1::Builder::new()
+    let mut served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shard.settings.header_timeout)
         .max_buf_size(HEADER_BYTES_MAX)
         .serve_connection(stream, service)
         .with_upgrades();
-    let mut served = std::pin::pin!(served);
-    let served = tokio::select! {
-        // A request that has arrived is read, even if the server stops.
-        biased;
-        served = &mut served => served,
-        () = idle.evicted() => return shard.metrics.handshake("evicted"),
-        () = shard.stopping.cancelled() => {
-            // A request in progress is finished; a connection without one is closed.
-            served.as_mut().graceful_shutdown();
-            served.await
+    let mut stops = false;
+    let end = loop {
+        tokio::select! {
+            // A request that has arrived is read, even if the server stops.
+            biased;
+            served = &mut served => break End::Served(served),
+            () = takeover.asked() => break End::Taken,
+            () = idle.evicted(), if !stops => return shard.metrics.handshake("evicted"),
+            () = shard.stopping.cancelled(), if !stops => {
+                // A request in progress is finished; a connection without one is closed.
+                stops = true;
+                std::pin::Pin::new(&mut served).graceful_shutdown();
+            }
+        }
+    };
+    let served = match end {
+        End::Served(served) => served,
+        End::Taken => {
+            if let Some(parts) = served.into_parts() {
+                takeover.go_on(SocketIo::from(parts.io.into_inner().into_inner()));
+            }
+            return;
         }
     };
     if let Err(error) = served {
@@ -162,11 +188,19 @@ where
 }
 
 /// Answers one request.
-async fn route(shard: &Rc<Shard>, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<HttpBody> {
+async fn route(
+    shard: &Rc<Shard>,
+    request: Request<Incoming>,
+    peer: Option<IpAddr>,
+    takeover: &Takeover,
+) -> Response<HttpBody> {
     if asks_for_upgrade(request.headers()) {
         return upgrade::upgrade(shard, request, peer).map(Either::Left);
     }
     let (prefix, path) = (&shard.settings.route_prefix, request.uri().path());
+    if events::is_path(prefix, path) {
+        return Box::pin(events::serve(shard, request, peer, takeover)).await.map(Either::Left);
+    }
     if let Some(route) = ajax::route(prefix, path) {
         return ajax::serve(shard, route, request, peer).await.map(Either::Left);
     }

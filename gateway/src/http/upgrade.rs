@@ -20,6 +20,7 @@ use super::stream::HttpStream;
 use crate::auth::admission::{Identity, Refusal, key_of};
 use crate::auth::cookie_store::CookieStore;
 use crate::auth::refusal_log::RefusedRequest;
+use crate::connection::transport::ClientTransport;
 use crate::connection::{Connection, session};
 use crate::quota::Ticket;
 use crate::relay::Caller;
@@ -29,7 +30,7 @@ use crate::socket::SocketIo;
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Builds the response to a refused handshake. It also closes the connection.
-fn refuse(shard: &Shard, refusal: Refusal) -> Response<Full<Bytes>> {
+pub(super) fn refuse(shard: &Shard, refusal: Refusal) -> Response<Full<Bytes>> {
     shard.metrics.handshake(refusal.label());
     let (status, text) = status_and_text(refusal);
     let mut response = match refusal {
@@ -57,6 +58,42 @@ pub(super) fn refuse_key(shard: &Shard, request: &Parts, peer: Option<IpAddr>) -
     response
 }
 
+/// Counts a connection, or refuses it.
+pub(super) fn enter(shard: &Shard, request: &Parts, identity: &Identity) -> Result<Ticket, Refusal> {
+    shard.quota.enter(identity.ip, key_of(request).as_deref())
+}
+
+/// A client that was admitted.
+pub(super) struct NewConnection {
+    /// Who it is.
+    pub(super) identity: Identity,
+    /// Where it is counted.
+    pub(super) ticket: Ticket,
+    /// The id that it has had before; otherwise it gets a new one.
+    pub(super) client_id: Option<String>,
+}
+
+impl NewConnection {
+    /// Counts it.
+    pub(super) fn count(&self, shard: &Shard) {
+        if self.identity.guest {
+            shard.metrics.guests.inc();
+        }
+        shard.metrics.handshake("accepted");
+    }
+
+    /// Adds the client's connection to this thread.
+    pub(super) fn open(self, shard: &Rc<Shard>, io: SocketIo, transport: ClientTransport) -> Rc<Connection> {
+        let Self { identity, ticket, client_id } = self;
+        let id = client_id.unwrap_or_else(|| format!("{:016x}{:016x}", random_bits(), random_bits()));
+        let mut caller = Caller::new(&id, &identity.ip.to_string(), identity.headers, CookieStore::default());
+        shard.ended_sessions.require(&mut caller, |caller| shard.grants.session(caller));
+        let connection = Connection::new(io, caller, transport, shard.terms(ticket), shard.hub.now());
+        shard.hub.insert(&connection);
+        connection
+    }
+}
+
 /// Checks a handshake and, if it passes, starts the connection's session.
 pub(super) fn upgrade(shard: &Rc<Shard>, request: Request<Incoming>, peer: Option<IpAddr>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
@@ -66,7 +103,7 @@ pub(super) fn upgrade(shard: &Rc<Shard>, request: Request<Incoming>, peer: Optio
     }
     let identity = shard.admission.identify(&parts, peer);
     let origin = parts.headers.get(header::ORIGIN).cloned();
-    let ticket = match shard.quota.enter(identity.ip, key_of(&parts).as_deref()) {
+    let ticket = match enter(shard, &parts, &identity) {
         Ok(ticket) => ticket,
         Err(refusal) => return refuse(shard, refusal),
     };
@@ -74,11 +111,9 @@ pub(super) fn upgrade(shard: &Rc<Shard>, request: Request<Incoming>, peer: Optio
     let Ok((response, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else {
         return refuse(shard, Refusal::Invalid);
     };
-    if identity.guest {
-        shard.metrics.guests.inc();
-    }
-    shard.metrics.handshake("accepted");
-    tokio::task::spawn_local(start_session(Rc::clone(shard), upgraded, identity, ticket));
+    let connection = NewConnection { identity, ticket, client_id: None };
+    connection.count(shard);
+    tokio::task::spawn_local(start_session(Rc::clone(shard), upgraded, connection));
 
     let (mut head, _empty) = response.into_parts();
     if let Some(origin) = origin {
@@ -88,12 +123,7 @@ pub(super) fn upgrade(shard: &Rc<Shard>, request: Request<Incoming>, peer: Optio
 }
 
 /// Takes the stream back from hyper, with the bytes that hyper has already read, and starts the session.
-async fn start_session(
-    shard: Rc<Shard>,
-    upgraded: fastwebsockets::upgrade::UpgradeFut,
-    identity: Identity,
-    ticket: Ticket,
-) {
+async fn start_session(shard: Rc<Shard>, upgraded: fastwebsockets::upgrade::UpgradeFut, connection: NewConnection) {
     let socket = upgraded.await.ok().and_then(|socket| {
         let upgraded = socket.into_inner().into_inner();
         match upgraded.downcast::<TokioIo<HttpStream<TcpStream>>>() {
@@ -105,11 +135,6 @@ async fn start_session(
         }
     });
     let Some((io, early)) = socket else { return };
-    let id = format!("{:016x}{:016x}", random_bits(), random_bits());
-    let mut caller = Caller::new(&id, &identity.ip.to_string(), identity.headers, CookieStore::default());
-    shard.ended_sessions.require(&mut caller, |caller| shard.grants.session(caller));
-    let terms = shard.terms(ticket);
-    let connection = Connection::new(io, caller, terms, shard.hub.now());
-    shard.hub.insert(&connection);
+    let connection = connection.open(&shard, io, ClientTransport::WebSocket);
     session::start(shard, connection, &early);
 }

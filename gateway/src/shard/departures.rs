@@ -78,7 +78,7 @@ impl Hub {
     fn act(&self, connection: &Rc<Connection>, action: LivenessAction) {
         match action {
             LivenessAction::Fine => {}
-            LivenessAction::Ping => self.push(connection, frame::ping()),
+            LivenessAction::Ping => self.push_at(connection, frame::ping(), self.place_of(connection).as_ref()),
             LivenessAction::Dead => {
                 self.metrics.dead_peers.inc();
                 self.metrics.close(1006);

@@ -16,6 +16,7 @@ use super::pushes::OpenCalls;
 use super::subscription_index::{Insertion, SubscriptionIndex, filter_bytes};
 use crate::connection::Connection;
 use crate::connection::account::HeldKind;
+use crate::connection::transport::ClientTransport;
 use crate::metrics::ShardMetrics;
 use crate::socket::frame;
 
@@ -54,7 +55,7 @@ pub enum MissedBroadcasts {
 /// A part of the broadcasts that a client missed.
 #[derive(Debug)]
 pub struct ReplayBatch {
-    /// The frames to send.
+    /// The frames to send, as they travel over the connection's transport.
     pub frames: Vec<Bytes>,
     /// The number of filters that were compared to find the frames.
     pub filters: usize,
@@ -80,6 +81,8 @@ pub struct Hub {
     /// Calls whose client gets more.
     pub open_calls: OpenCalls,
     clock: Clock,
+    /// A broadcast is in the history already, and not with all connections yet.
+    fans_out: Cell<bool>,
     pub(super) second: Cell<u32>,
     pub(super) ping_seconds: u32,
     pub(super) metrics: Rc<ShardMetrics>,
@@ -95,6 +98,7 @@ impl Hub {
             indexes: RefCell::default(),
             dirty: RefCell::default(),
             clock,
+            fans_out: Cell::new(false),
             second: Cell::new(0),
             ping_seconds,
             metrics,
@@ -110,6 +114,7 @@ impl Hub {
     pub fn insert(&self, connection: &Rc<Connection>) {
         let key = self.connections.borrow_mut().insert(Rc::clone(connection));
         connection.key.set(key);
+        self.metrics.transport(connection.transport.label(), 1);
     }
 
     /// Removes a connection and its subscriptions.
@@ -119,6 +124,7 @@ impl Hub {
         let mut connections = self.connections.borrow_mut();
         if connections.get(key).is_some_and(|other| Rc::ptr_eq(other, connection)) {
             connections.remove(key);
+            self.metrics.transport(connection.transport.label(), -1);
             if connections.is_empty() {
                 *connections = Slab::new();
             }
@@ -201,7 +207,25 @@ impl Hub {
 
     /// Queues a frame for a connection. The next [`Hub::flush`] writes it.
     pub fn push(&self, connection: &Rc<Connection>, frame: Bytes) {
-        if connection.push(frame, &self.metrics) {
+        self.push_at(connection, frame, None);
+    }
+
+    /// Queues a frame that tells a client its place in the history.
+    pub fn push_at(&self, connection: &Rc<Connection>, frame: Bytes, place: Option<&Position>) {
+        self.push_encoded(connection, connection.transport.encode(frame, place));
+    }
+
+    /// Queues what is encoded for the connection's transport already.
+    pub fn push_encoded(&self, connection: &Rc<Connection>, encoded: Bytes) {
+        connection.end_wait_for_news();
+        if connection.push(encoded, &self.metrics) {
+            self.dirty.borrow_mut().push(Rc::clone(connection));
+        }
+    }
+
+    /// Queues a text message that is no news: a client that polls waits on.
+    pub fn send_quietly(&self, connection: &Rc<Connection>, text: &str, place: Option<&Position>) {
+        if connection.push(connection.transport.encode(frame::text(text), place), &self.metrics) {
             self.dirty.borrow_mut().push(Rc::clone(connection));
         }
     }
@@ -209,6 +233,17 @@ impl Hub {
     /// Queues a text message for a connection.
     pub fn send(&self, connection: &Rc<Connection>, text: &str) {
         self.push(connection, frame::text(text));
+    }
+
+    /// Queues a text message that tells a client its place in the history.
+    pub fn send_at(&self, connection: &Rc<Connection>, text: &str, place: Option<&Position>) {
+        self.push_at(connection, frame::text(text), place);
+    }
+
+    /// Returns the position up to which a connection has got everything, unless it is being sent something just now or
+    /// waits for an answer about its subscriptions.
+    pub fn place_of(&self, connection: &Connection) -> Option<Position> {
+        if self.fans_out.get() || !connection.requests.is_empty() { None } else { self.position() }
     }
 
     /// Writes all queued frames.
@@ -259,8 +294,9 @@ impl Hub {
                 let (wanted, filters) = index.missed(connection.key.get(), delivery);
                 batch.filters += filters;
                 if wanted {
-                    bytes += delivery.frame.len();
-                    batch.frames.push(delivery.frame.clone());
+                    let frame = connection.transport.encode(delivery.frame.clone(), delivery.position.as_ref());
+                    bytes += frame.len();
+                    batch.frames.push(frame);
                 }
             }
             if let Some(here) = &delivery.position {
@@ -275,7 +311,9 @@ impl Hub {
     /// together.
     pub async fn fan_out(&self, deliveries: &[Arc<Delivery>]) {
         let mut turn = Turn::default();
+        self.fans_out.set(true);
         for delivery in deliveries {
+            let mut block = None;
             let started = Instant::now();
             self.history.borrow_mut().push(delivery);
             let moment = self.clock.tick();
@@ -300,9 +338,15 @@ impl Hub {
                 if delivery.position.is_some() && connection.requests.is_replaying() {
                     continue;
                 }
-                self.push(&connection, delivery.frame.clone());
+                let encoded = match connection.transport {
+                    ClientTransport::WebSocket => delivery.frame.clone(),
+                    one_way => Bytes::clone(
+                        block.get_or_insert_with(|| one_way.encode(delivery.frame.clone(), delivery.position.as_ref())),
+                    ),
+                };
+                turn.bytes += encoded.len();
+                self.push_encoded(&connection, encoded);
                 turn.pushes += 1;
-                turn.bytes += delivery.frame.len();
                 if turn.bytes >= FAN_OUT_BYTES {
                     self.flush();
                     turn.bytes = 0;
@@ -312,6 +356,7 @@ impl Hub {
             self.metrics.deliveries.inc_by(delivered);
             self.metrics.fan_out.observe(started.elapsed().as_secs_f64());
         }
+        self.fans_out.set(false);
         if turn.pushes > 0 {
             self.end_turn(&mut turn).await;
         }

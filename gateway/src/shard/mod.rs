@@ -158,7 +158,7 @@ fn report_gap(shard: &Shard, position: &Position) {
     let window_ms = reaction::window_ms(&shard.bus, shard.settings.reactions_per_second);
     let frame = protocol::gap(position, window_ms);
     for connection in shard.hub.subscribed() {
-        shard.hub.push(&connection, frame.clone());
+        shard.hub.push_at(&connection, frame.clone(), Some(position));
     }
     shard.hub.flush();
 }

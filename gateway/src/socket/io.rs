@@ -9,6 +9,7 @@ use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead as _, ReadBuf};
@@ -68,6 +69,14 @@ impl SocketIo {
             (Stream::Tcp(half), parts) => half.as_ref().try_write_vectored(parts),
             (Stream::Unix(half), [single]) => half.as_ref().try_write(single),
             (Stream::Unix(half), parts) => half.as_ref().try_write_vectored(parts),
+        }
+    }
+
+    /// Ends the stream when the peer's system confirms nothing for this long. A Unix socket has no such peer.
+    pub fn limit_silence_of_peer(&self, limit: Duration) {
+        if let Stream::Tcp(half) = &*self.0.borrow() {
+            // Without it, the end is only seen later.
+            let _ = SockRef::from(half.as_ref()).set_tcp_user_timeout(Some(limit));
         }
     }
 

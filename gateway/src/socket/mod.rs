@@ -6,11 +6,13 @@
 //!
 //! * [`decoder`]: decodes bytes to messages, without I/O; an idle connection owns no buffer
 //! * [`frame`]: encodes messages to bytes, once, to be shared
+//! * [`event_stream`]: the same messages for clients that hear by an HTTP response
 //! * [`outbox`]: the frames that wait to be written to one connection, with their size in bytes
 //! * [`io`]: the underlying stream, read and written without waiting
 
 pub mod close;
 pub mod decoder;
+pub mod event_stream;
 pub mod frame;
 pub mod io;
 pub mod outbox;

@@ -127,6 +127,8 @@ settings! {
             DIFFYNE_WORKER_TLS_CA = none => worker_ca: Option<PathBuf>;
         }
         "Stopping" {
+            /// How long a gateway goes on after SIGTERM, with /ready at 503, before it sends its clients away: longer than a load balancer takes to see that
+            DIFFYNE_SHUTDOWN_DELAY = "0s" => shutdown_delay: Duration;
             /// How long running calls may take after SIGTERM
             DIFFYNE_DRAIN_TIMEOUT = "25s" => drain_timeout: Duration;
             /// Clients a second that a stopping gateway sends away, so that the other gateways are not overrun

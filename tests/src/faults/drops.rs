@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use deadpool_redis::redis;
 use serde_json::json;
 
-use super::fleet::{Cut, Fleet};
+use super::fleet::{Cut, EVENTS, Fleet};
 use super::{Report, Scale};
 use crate::cluster::{Cluster, Shape};
 use crate::process::Signal;
@@ -60,6 +60,23 @@ async fn drops(scale: Scale, kill: bool, seed: u64) -> anyhow::Result<Report> {
     } else {
         format!("each connection cut for {} s every {} s, behind nginx", cut.away.as_secs(), cut.every.as_secs())
     };
+    fleet.finish(&what, count).await
+}
+
+/// "Our firewall lets no WebSocket through, the network is bad, and messages were missing." Clients that hear by
+/// server-sent events, behind nginx as it is shipped.
+pub async fn streams_drop(scale: Scale, seed: u64) -> anyhow::Result<Report> {
+    let cluster = Cluster::start(Shape::new(3, 1).with_redis().with_nginx())?;
+    let (clients, time) = (scale.pick(60, 500), scale.seconds(5, 60));
+    let cut = scale.pick(
+        Cut { every: Duration::from_secs(2), away: Duration::from_millis(500) },
+        Cut { every: Duration::from_secs(10), away: Duration::from_secs(2) },
+    );
+    let fleet = Fleet::start(&[format!("{EVENTS}{}", cluster.nginx_port)], clients, Some(cut), seed).await?;
+    let count = time.as_secs() * RATE;
+    publish_by_redis(&cluster.redis_url(), count, RATE).await?;
+    fleet.wait("everybody has the last one", Duration::from_secs(30), |fleet| fleet.have(count - 1) == clients).await?;
+    let what = format!("no WebSockets; each stream cut for {:?} every {:?}, behind nginx", cut.away, cut.every);
     fleet.finish(&what, count).await
 }
 

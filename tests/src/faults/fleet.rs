@@ -13,7 +13,10 @@ use tokio::task::JoinHandle;
 
 use super::Report;
 use crate::client::Client;
+use crate::events_client::EventsClient;
 
+/// The address of the events behind this port of this machine, for clients that have no WebSocket, begins so.
+pub const EVENTS: &str = "events:";
 /// Ids that a client remembers, as the page's scripts do.
 const SEEN_MAX: usize = 500;
 /// The upper bound of the first wait before a reconnect; it doubles each time.
@@ -186,6 +189,21 @@ struct Listener {
     turn: usize,
 }
 
+/// What a client hears by.
+enum Ears {
+    Socket(Box<Client>),
+    Events(EventsClient),
+}
+
+impl Ears {
+    async fn receive(&mut self) -> anyhow::Result<String> {
+        match self {
+            Self::Socket(client) => client.receive_text_forever().await,
+            Self::Events(client) => client.receive_text().await,
+        }
+    }
+}
+
 /// How a connection ended.
 enum End {
     Stopped,
@@ -205,7 +223,7 @@ impl Listener {
         let mut ceiling = RETRY_FIRST;
         while !*stop.borrow() {
             let url = self.shared.urls[self.turn % self.shared.urls.len()].clone();
-            let end = match Client::connect(&url).await {
+            let end = match self.connect(&url).await {
                 Ok(client) => {
                     self.shared.opened.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
                     ceiling = RETRY_FIRST;
@@ -233,17 +251,23 @@ impl Listener {
         }
     }
 
-    async fn listen(&mut self, mut client: Client, stop: &mut watch::Receiver<bool>) -> End {
-        let events = json!([{"name": "message-sent"}]);
-        let sent = match &self.place {
-            Some((epoch, offset)) => {
-                client.send("diffyne.resume", json!({"epoch": epoch, "offset": offset, "events": events})).await
-            }
-            None => client.send("diffyne.subscribe", json!({"events": events})).await,
-        };
-        if sent.is_err() {
-            return End::Broken;
+    /// Connects, by the transport that the address names, and says what the client wants to hear.
+    async fn connect(&self, url: &str) -> anyhow::Result<Ears> {
+        let mut wanted = json!({"events": [{"name": "message-sent"}]});
+        if let Some((epoch, offset)) = &self.place {
+            wanted["epoch"] = json!(epoch);
+            wanted["offset"] = json!(offset);
         }
+        if let Some(port) = url.strip_prefix(EVENTS) {
+            return Ok(Ears::Events(EventsClient::post(port.parse()?, "", &[], &wanted).await?));
+        }
+        let mut client = Client::connect(url).await?;
+        let event = if self.place.is_some() { "diffyne.resume" } else { "diffyne.subscribe" };
+        client.send(event, wanted).await?;
+        Ok(Ears::Socket(Box::new(client)))
+    }
+
+    async fn listen(&mut self, mut client: Ears, stop: &mut watch::Receiver<bool>) -> End {
         let cut = self.shared.cut.map(|cut| cut.every.mul_f64(0.5 + self.random.f64()));
         let cut = tokio::time::sleep(cut.unwrap_or(Duration::from_hours(1)));
         tokio::pin!(cut);
@@ -257,7 +281,7 @@ impl Listener {
                 () = &mut cut => break End::Cut,
                 () = leaving => break End::SentAway(Duration::ZERO),
                 _ = stop.changed() => break End::Stopped,
-                text = client.receive_text_forever() => {
+                text = client.receive() => {
                     let Ok(text) = text else { break End::Broken };
                     let Ok(message) = serde_json::from_str::<Value>(&text) else { break End::Broken };
                     if message["event"] == "diffyne.disconnect" {

@@ -72,6 +72,7 @@ pub const LAYERS: [(&str, Layers); 1] = [(
             "connection::component_queues",
             "connection::selector",
             "connection::subscription_requests",
+            "connection::transport",
             "http::application_server",
             "http::health",
             "http::idle",

@@ -7,8 +7,9 @@ use diffyne_tests::faults::{Report, Scale, TABLE_HEAD, crowds, deploys, drops, h
 
 use crate::arguments::{get_all, get_seed, seed};
 
-const FAULTS: [&str; 17] = [
+const FAULTS: [&str; 18] = [
     "drops",
+    "streams",
     "crashes",
     "drops-10000",
     "drops-50000",
@@ -74,6 +75,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 async fn run_fault(name: &str, scale: Scale, seed: u64) -> anyhow::Result<Report> {
     match name {
         "drops" => drops::networks_drop(scale, seed).await,
+        "streams" => drops::streams_drop(scale, seed).await,
         "crashes" => drops::networks_drop_and_gateways_die(scale, seed).await,
         "drops-10000" => crowds::ten_thousand_drop(scale, seed).await,
         "drops-50000" => crowds::fifty_thousand_drop(scale, seed).await,
