@@ -16,8 +16,8 @@ use super::pushes::OpenCalls;
 use super::subscription_index::{Insertion, SubscriptionIndex, filter_bytes};
 use crate::connection::Connection;
 use crate::connection::account::HeldKind;
-use crate::metrics::ShardMetrics;
 use crate::socket::frame;
+use crate::thread_metrics::ShardMetrics;
 
 /// The number of connections that are served in a row before other tasks get their turn.
 pub(super) const FAN_OUT_TURN: usize = 32;
@@ -310,6 +310,7 @@ impl Hub {
                 delivered += 1;
             }
             self.metrics.deliveries.inc_by(delivered);
+            self.metrics.event_bytes(&delivery.name, delivered * delivery.frame.len() as u64);
             self.metrics.fan_out.observe(started.elapsed().as_secs_f64());
         }
         if turn.pushes > 0 {
