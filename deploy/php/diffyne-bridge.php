@@ -400,7 +400,9 @@ namespace Diffyne\Cluster {
                 $views = new RenderState(Services::get('view'));
                 $views->restore();
                 $render = in_array($head['render'] ?? null, ['new', 'both'], true) ? ComponentHtml::renderer($this->renderer()) : null;
+                $began = hrtime(true);
                 $old = $render !== null && $head['render'] === 'both' ? $render($component) : null;
+                $rendering = hrtime(true) - $began;
                 $render !== null || $this->renderer()->snapshotComponent($component);
                 if (is_array($data['errors'] ?? null)) {
                     $component->setErrorBag($data['errors']);
@@ -412,7 +414,11 @@ namespace Diffyne\Cluster {
                 }
                 $views->restore();
                 if ($render !== null && $component->id === (string) $data['componentId']) {
-                    $reply = self::viewReply($component, $old, $render($component), ($data['exact'] ?? false) === true);
+                    $began = hrtime(true);
+                    $html = $render($component);
+                    $rendering += hrtime(true) - $began;
+                    $reply = self::viewReply($component, $old, $html, ($data['exact'] ?? false) === true);
+                    $reply['head']['render_us'] = intdiv($rendering, 1000);
                     $this->isShared = $head['kind'] === 'call' && Shared::marks($class, $this->names['method']);
 
                     return $reply;

@@ -82,7 +82,9 @@ impl Deliveries {
     async fn deliver(&self, batch: &mut DeliveryBatch) {
         let deliveries: Arc<[Arc<Delivery>]> = batch.take();
         if !deliveries.is_empty() {
-            self.metrics.broadcasts_received.inc_by(deliveries.len() as u64);
+            for delivery in deliveries.iter() {
+                self.metrics.broadcast_received(&delivery.name);
+            }
             send_to_all(&self.shards, || Command::Deliver(Arc::clone(&deliveries))).await;
         }
     }

@@ -10,6 +10,7 @@
 mod acceptor;
 mod admin;
 pub mod auth;
+mod call_log;
 pub mod cli;
 mod cluster;
 mod connection;
@@ -29,6 +30,7 @@ pub mod scripts;
 pub mod server;
 mod shard;
 pub mod socket;
+mod thread_metrics;
 
 /// Internals that a test measures from outside: it compares their duration on short and long inputs. They are not an
 /// interface.

@@ -1,24 +1,20 @@
 //! The metrics of a gateway. Labels are constants or names reported by workers, never values from clients.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use diffyne_shared::bus::BusCounters;
-use diffyne_shared::metrics::{Table, made};
-use prometheus::local::{LocalHistogram, LocalIntCounter};
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use diffyne_shared::metrics::{LabelNames, Table, UNKNOWN, made};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use crate::auth::admission::Refusal;
 use crate::connection::transport::ClientTransport;
 
 /// The number of component names with a label of their own; the rest share `unknown`.
-const COMPONENTS_MAX: usize = 500;
-/// The longest component name that becomes a label, in bytes.
-const COMPONENT_BYTES_MAX: usize = 255;
-/// The label for components that no worker has named.
-const UNKNOWN: &str = "unknown";
+pub const COMPONENTS_MAX: usize = 500;
+/// The number of components whose times are counted by themselves: each takes as many series as there are buckets.
+const TIMED_COMPONENTS_MAX: usize = 100;
+/// The number of event names with a label of their own. Workers and applications name them, never clients.
+const EVENTS_MAX: usize = 200;
 
 /// The counters and gauges of one gateway process.
 pub struct Metrics {
@@ -44,9 +40,16 @@ pub struct Metrics {
     pub bytes_out: IntCounter,
     /// Connections that the server closed, by close code.
     pub closes: IntCounterVec,
-    calls: IntCounterVec,
-    /// Time from a message's arrival to the frame of its response.
-    pub call_duration: Histogram,
+    /// Calls by component and outcome.
+    pub calls: IntCounterVec,
+    /// Components that have a label.
+    pub components: LabelNames,
+    /// Time from a call's arrival to its response, by component.
+    pub call_duration: HistogramVec,
+    /// Time from a call's arrival until it was sent to a worker, by component.
+    pub queue_wait: HistogramVec,
+    /// Components whose times have a label.
+    pub timed_components: LabelNames,
     /// Calls without a response so far.
     pub calls_in_flight: IntGauge,
     /// Calls that wait for a worker.
@@ -69,8 +72,11 @@ pub struct Metrics {
     pub broadcasts_published: IntCounter,
     /// Broadcasts not published, by reason.
     pub broadcasts_held: IntCounterVec,
-    /// Broadcasts received for delivery.
-    pub broadcasts_received: IntCounter,
+    broadcasts_received: IntCounterVec,
+    /// Bytes of broadcasts to connections, by event.
+    pub broadcast_bytes: IntCounterVec,
+    /// Events that have a label.
+    pub events: LabelNames,
     /// Pushes to connections.
     pub deliveries: IntCounter,
     /// Time to deliver one broadcast to all connections of one thread.
@@ -146,6 +152,8 @@ impl Metrics {
         let gauge = |name, help| table.gauge(name, help);
         let gauges = |name, help, labels: &[&str]| table.gauges(name, help, labels);
         let seconds = |name, help| table.seconds(name, help);
+        let by_component = |name, help| table.seconds_by(name, help, &["component"]);
+        table.build_info();
         let info = gauges("info", "Version of this gateway; always 1", &["version"]);
         info.with_label_values(&[diffyne_shared::VERSION]).set(1);
         let directions = counters("messages_total", "WebSocket messages by direction", &["direction"]);
@@ -179,7 +187,13 @@ impl Metrics {
             bytes_out: bytes.with_label_values(&["out"]),
             closes: counters("closes_total", "Connections closed by this server, by close code", &["code"]),
             calls: counters("calls_total", "Component calls by component and outcome", &["component", "outcome"]),
-            call_duration: seconds("call_duration_seconds", "From a call's arrival to its answer"),
+            components: LabelNames::new(COMPONENTS_MAX),
+            call_duration: by_component("call_duration_seconds", "From a call's arrival to its answer, by component"),
+            queue_wait: by_component(
+                "queue_wait_seconds",
+                "How long calls waited in the gateway: for earlier calls of their component and for a worker",
+            ),
+            timed_components: LabelNames::new(TIMED_COMPONENTS_MAX),
             calls_in_flight: gauge("calls_in_flight", "Calls not answered yet"),
             calls_waiting: gauge("calls_waiting", "Calls that wait for a worker with room"),
             sent_to_preferred: sent.with_label_values(&["preferred"]),
@@ -202,7 +216,17 @@ impl Metrics {
                 "Broadcast events that stayed in their response, by reason",
                 &["reason"],
             ),
-            broadcasts_received: counter("broadcasts_received_total", "Broadcasts that arrived for delivery"),
+            broadcasts_received: counters(
+                "broadcasts_received_total",
+                "Broadcasts that arrived for delivery, by event",
+                &["event"],
+            ),
+            broadcast_bytes: counters(
+                "broadcast_bytes_total",
+                "Bytes of broadcasts to connections, by event: a broadcast to ten connections counts ten times",
+                &["event"],
+            ),
+            events: LabelNames::new(EVENTS_MAX),
             deliveries: counter("deliveries_total", "Broadcasts handed to connections"),
             fan_out: seconds("fan_out_seconds", "One broadcast to all connections of one thread"),
             grants: counters(
@@ -262,8 +286,10 @@ impl Metrics {
         for label in ClientTransport::LABELS {
             self.transport(label, 0);
         }
-        let known: [(&IntCounterVec, &[&str]); 9] = [
+        let known: [(&IntCounterVec, &[&str]); 11] = [
             (&self.transports_opened, &ClientTransport::LABELS),
+            (&self.broadcasts_received, &[UNKNOWN]),
+            (&self.broadcast_bytes, &[UNKNOWN]),
             (&self.handshakes, &["accepted", "timeout", "evicted"]),
             (&self.handshakes, &refusals),
             (&self.closes, &["1000", "1001", "1002", "1003", "1006", "1007", "1008", "1009", "1013"]),
@@ -278,6 +304,11 @@ impl Metrics {
                 counters.with_label_values(&[*label]);
             }
         }
+    }
+
+    /// Counts a broadcast that arrived for delivery.
+    pub fn broadcast_received(&self, event: &str) {
+        self.broadcasts_received.with_label_values(&[self.events.label(event)]).inc();
     }
 
     /// Counts a handshake by its result.
@@ -302,108 +333,4 @@ impl Metrics {
 /// Raises a counter to a value that is counted elsewhere.
 pub fn advance(counter: &IntCounter, figure: u64) {
     counter.inc_by(figure.saturating_sub(counter.get()));
-}
-
-/// One thread's counters. Per-message metrics are counted without touching memory that other threads use, and added to
-/// the shared ones ten times a second.
-pub struct ShardMetrics {
-    shared: Arc<Metrics>,
-    /// Messages received.
-    pub messages_in: LocalIntCounter,
-    /// Messages sent.
-    pub messages_out: LocalIntCounter,
-    /// Payload bytes received.
-    pub bytes_in: LocalIntCounter,
-    /// Bytes of frames sent.
-    pub bytes_out: LocalIntCounter,
-    /// Calls sent to the worker that their component prefers.
-    pub sent_to_preferred: LocalIntCounter,
-    /// Calls sent to another worker.
-    pub sent_to_other: LocalIntCounter,
-    /// Pushes to connections.
-    pub deliveries: LocalIntCounter,
-    /// Time from a call's arrival to its response.
-    pub call_duration: LocalHistogram,
-    in_flight: Cell<i64>,
-    calls: RefCell<HashMap<Box<str>, HashMap<&'static str, LocalIntCounter>>>,
-}
-
-impl Deref for ShardMetrics {
-    type Target = Metrics;
-
-    fn deref(&self) -> &Metrics {
-        &self.shared
-    }
-}
-
-impl ShardMetrics {
-    /// Creates a thread's counters over the shared ones.
-    pub fn new(shared: Arc<Metrics>) -> Self {
-        Self {
-            messages_in: shared.messages_in.local(),
-            messages_out: shared.messages_out.local(),
-            bytes_in: shared.bytes_in.local(),
-            bytes_out: shared.bytes_out.local(),
-            sent_to_preferred: shared.sent_to_preferred.local(),
-            sent_to_other: shared.sent_to_other.local(),
-            deliveries: shared.deliveries.local(),
-            call_duration: shared.call_duration.local(),
-            in_flight: Cell::new(0),
-            calls: RefCell::default(),
-            shared,
-        }
-    }
-
-    /// Adds the thread's counts to the shared metrics.
-    pub fn flush(&self) {
-        let messages = [&self.messages_in, &self.messages_out, &self.bytes_in, &self.bytes_out];
-        let calls = [&self.sent_to_preferred, &self.sent_to_other, &self.deliveries];
-        for counter in messages.into_iter().chain(calls) {
-            counter.flush();
-        }
-        self.call_duration.flush();
-        self.shared.calls_in_flight.add(self.in_flight.take());
-        for counter in self.calls.borrow().values().flat_map(HashMap::values) {
-            counter.flush();
-        }
-    }
-
-    /// Adds to the number of calls in flight.
-    pub fn in_flight(&self, change: i64) {
-        self.in_flight.set(self.in_flight.get() + change);
-    }
-
-    /// Counts a call that has ended. `component` is the name that a worker reported.
-    pub fn call(&self, component: Option<&str>, outcome: &'static str) {
-        let name = component.filter(|name| !name.is_empty() && name.len() <= COMPONENT_BYTES_MAX).unwrap_or(UNKNOWN);
-        if let Some(counter) = self.calls.borrow().get(name).and_then(|outcomes| outcomes.get(outcome)) {
-            return counter.inc();
-        }
-        let mut calls = self.calls.borrow_mut();
-        let is_full = calls.len() >= COMPONENTS_MAX && !calls.contains_key(name);
-        let name = if is_full { UNKNOWN } else { name };
-        let outcomes = calls.entry(name.into()).or_default();
-        outcomes.entry(outcome).or_insert_with(|| self.shared.calls.with_label_values(&[name, outcome]).local()).inc();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_metric_registers_and_components_are_bounded() {
-        let metrics = Metrics::new(&BusCounters::default(), RedisUse::Yes);
-        let counters = ShardMetrics::new(Arc::clone(&metrics));
-        counters.call(None, "validation_error");
-        for i in 0..COMPONENTS_MAX + 49 {
-            counters.call(Some(&format!("C{i}")), "ok");
-        }
-        counters.call(Some("C0"), "ok");
-        counters.call(Some(&"x".repeat(400_000)), "ok");
-        counters.flush();
-        assert_eq!(metrics.calls.with_label_values(&["C0", "ok"]).get(), 2);
-        assert_eq!(metrics.calls.with_label_values(&[UNKNOWN, "ok"]).get(), 51);
-        assert_eq!(metrics.calls.with_label_values(&[UNKNOWN, "validation_error"]).get(), 1);
-    }
 }

@@ -21,6 +21,7 @@ use crate::admin::{DrainState, GatewayAdmin};
 use crate::auth::admission::Admission;
 use crate::auth::grant::Grants;
 use crate::auth::sealed_cookies::SealedCookies;
+use crate::call_log::CallLog;
 use crate::cluster;
 use crate::http::application_server::ApplicationServer;
 use crate::http::health::{HealthSource, WorkerCounts};
@@ -272,6 +273,7 @@ fn context(
     Ok(GatewayContext {
         bus: bus.clone(),
         metrics: Metrics::new(bus.counters(), if settings.redis.url.is_some() { RedisUse::Yes } else { RedisUse::No }),
+        call_log: Arc::new(CallLog::new(settings.slow_call)),
         admission: Arc::new(Admission::new(settings)),
         tokens,
         relay,

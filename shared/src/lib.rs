@@ -41,3 +41,6 @@ pub use futures_util::future::{BoxFuture, LocalBoxFuture};
 
 /// The version that `/health`, `--version` and the hello of the relay tell.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit of the source, where the build was told it: `make build` and the packages do. A build script that asked git
+/// would have every commit build everything again.
+pub const REVISION: Option<&str> = option_env!("DIFFYNE_REVISION");

@@ -1,10 +1,20 @@
 //! Making and registering metrics, for the tables of both programs.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
 use nix::unistd::{SysconfVar, sysconf};
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
-use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Counter, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+/// The label of what has no name of its own: nothing has confirmed one, or others have taken all places.
+pub const UNKNOWN: &str = "unknown";
+/// The longest name that becomes a label, in bytes.
+const NAME_BYTES_MAX: usize = 255;
 
 /// The metric of the process's CPU time.
 const CPU_SECONDS: &str = "process_cpu_seconds_total";
@@ -27,6 +37,30 @@ pub fn register_all(registry: &Registry, collectors: impl IntoIterator<Item = Bo
         if let Err(error) = registry.register(collector) {
             tracing::error!(%error, "a metric was not registered");
         }
+    }
+}
+
+/// Names that become labels: so many, as they come. The rest share [`UNKNOWN`].
+#[derive(Debug)]
+pub struct LabelNames {
+    max: usize,
+    known: Mutex<HashSet<Box<str>>>,
+}
+
+impl LabelNames {
+    /// Gives this many names a label.
+    pub fn new(max: usize) -> Self {
+        Self { max, known: Mutex::default() }
+    }
+
+    /// The label of a name that the application has confirmed.
+    pub fn label<'a>(&self, name: &'a str) -> &'a str {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            return UNKNOWN;
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_label = known.contains(name) || (known.len() < self.max && known.insert(name.into()));
+        if has_label { name } else { UNKNOWN }
     }
 }
 
@@ -86,6 +120,17 @@ impl Table {
     pub fn seconds(&self, name: &str, help: &str) -> Histogram {
         self.register(Histogram::with_opts(seconds_opts(self.opts(name, help))))
     }
+
+    /// Histograms of times by labels.
+    pub fn seconds_by(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        self.register(HistogramVec::new(seconds_opts(self.opts(name, help)), labels))
+    }
+
+    /// Tells which build of the program this is.
+    pub fn build_info(&self) {
+        let info = self.gauges("build_info", "Version and commit of this program; always 1", &["version", "revision"]);
+        info.with_label_values(&[crate::VERSION, crate::REVISION.unwrap_or(UNKNOWN)]).set(1);
+    }
 }
 
 /// The options of a histogram of times.
@@ -134,6 +179,14 @@ impl Collector for OwnProcess {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn so_many_names_become_labels_as_they_come() {
+        let names = LabelNames::new(2);
+        assert_eq!(["a", "b", "c", "a"].map(|name| names.label(name)), ["a", "b", UNKNOWN, "a"]);
+        assert_eq!(names.label(""), UNKNOWN);
+        assert_eq!(LabelNames::new(2).label(&"x".repeat(NAME_BYTES_MAX + 1)), UNKNOWN);
+    }
 
     #[test]
     fn cpu_time_has_fractions_of_a_second() {

@@ -1,22 +1,26 @@
 //! What metrics and log files tell operators of several processes on one host.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use diffyne_tests::client::{Client, increment};
+use diffyne_tests::client::{Client, call, increment};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::http::{http, http_get};
 use diffyne_tests::laravel::Laravel;
-use diffyne_tests::laravel_probe::call_for_text;
+use diffyne_tests::laravel_probe::{call_for_text, call_probe};
 use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::{PATIENCE, Process, eventually, program, wait_for_port};
 use serde_json::{Value, json};
 
 /// The upper bounds of a histogram's buckets, by its name.
-fn bounds(metrics: &str, histogram: &str) -> Vec<String> {
+fn bounds(metrics: &str, histogram: &str) -> BTreeSet<String> {
     let start = format!("{histogram}_bucket{{");
     let lines = metrics.lines().filter(|line| line.starts_with(&start));
     lines.filter_map(|line| Some(line.split("le=\"").nth(1)?.split('"').next()?.to_owned())).collect()
 }
+
+/// The label of the probe.
+const OF_PROBE: &str = r#"{component="App\\Diffyne\\Probe"}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_time_has_the_same_buckets_and_the_queue_counts_components_calls_alone() -> anyhow::Result<()> {
@@ -28,7 +32,7 @@ async fn every_time_has_the_same_buckets_and_the_queue_counts_components_calls_a
         assert_eq!(call_for_text(&mut client, "say", json!(["hello"])).await?, "hello");
     }
     // The connection's status is written into the application's cache meanwhile, by calls of no component.
-    let waits = |what: &str| worker.metric(&format!("diffyne_worker_php_queue_wait_seconds_{what}"));
+    let waits = |what: &str| worker.metric(&format!("diffyne_worker_php_queue_wait_seconds_{what}{OF_PROBE}"));
     eventually("calls are counted", || waits("count").is_ok_and(|count| count > 2.5))?;
     let written =
         || std::fs::read_dir(laravel.path("storage/framework/cache/data")).is_ok_and(|mut all| all.next().is_some());
@@ -38,8 +42,10 @@ async fn every_time_has_the_same_buckets_and_the_queue_counts_components_calls_a
 
     let (ours, theirs) = (gateway.metrics()?, worker.metrics()?);
     let usual = bounds(&ours, "diffyne_gateway_call_duration_seconds");
-    assert!(usual.len() > 10 && usual.contains(&"30".to_owned()), "more than a call may take: {usual:?}");
+    assert!(usual.len() > 10 && usual.contains("30"), "more than a call may take: {usual:?}");
+    assert!(!theirs.contains(r#"php_queue_wait_seconds_count{component="unknown"}"#), "{theirs}");
     for (metrics, name) in [
+        (&ours, "diffyne_gateway_queue_wait_seconds"),
         (&ours, "diffyne_gateway_fan_out_seconds"),
         (&ours, "diffyne_gateway_publish_wait_seconds"),
         (&theirs, "diffyne_worker_call_duration_seconds"),
@@ -49,6 +55,55 @@ async fn every_time_has_the_same_buckets_and_the_queue_counts_components_calls_a
     }
     // Without Redis, there is nothing to say about it.
     assert!(!ours.contains("diffyne_gateway_redis_up"), "{ours}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_events_and_processes_are_counted_by_the_applications_names_and_slow_calls_are_logged()
+-> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 1).gateway("--slow-call", "30ms"))?;
+    let (gateway, worker) = (&cluster.gateways[0], &cluster.workers[0]);
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    let mut other = Client::connect(&cluster.url(0)).await?;
+    other.subscribe("message-sent").await?;
+    assert!(call_probe(&mut client, "wait", json!([60])).await?.is_ok());
+    assert!(call_probe(&mut client, "tell", json!(["news"])).await?.is_ok());
+    other.receive().await?;
+    // A component that does not exist has no name but the client's.
+    client.call(call("App\\NoSuchThing", "x", "go", json!([]), json!({}), "r")).await?;
+
+    for (node, name) in [
+        (gateway, "diffyne_gateway_call_duration_seconds_count"),
+        (gateway, "diffyne_gateway_queue_wait_seconds_count"),
+        (worker, "diffyne_worker_call_duration_seconds_count"),
+    ] {
+        eventually(name, || node.metric(&format!("{name}{OF_PROBE}")).is_ok_and(|count| count > 1.5))?;
+    }
+    let bytes = || gateway.metric(r#"diffyne_gateway_broadcast_bytes_total{event="message-sent"}"#);
+    eventually("bytes are counted by event", || bytes().is_ok_and(|bytes| bytes > 100.0))?;
+    assert!(gateway.metric(r#"diffyne_gateway_broadcasts_received_total{event="message-sent"}"#)? > 0.5);
+    let idle = || worker.metric(r#"diffyne_worker_php_processes{state="idle"}"#);
+    eventually("one process and a spare one wait", || idle().is_ok_and(|idle| (idle - 2.0).abs() < 0.5))?;
+    let version = env!("CARGO_PKG_VERSION");
+    for node in [gateway, worker] {
+        let metrics = node.metrics()?;
+        assert!(metrics.contains(&format!("_build_info{{revision=\"unknown\",version=\"{version}\"}} 1")), "{metrics}");
+        assert!(!metrics.contains("NoSuchThing"), "{metrics}");
+    }
+
+    let line = || gateway.process.output().lines().find(|line| line.contains("a call was slow")).map(str::to_owned);
+    eventually("the slow call is logged", || line().is_some())?;
+    let line = line().unwrap();
+    for part in ["component=App\\Diffyne\\Probe method=wait request=", "outcome=\"ok\"", "queue_ms=0"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    let number = |name: &str| -> Option<u64> { line.split(name).nth(1)?.split(' ').next()?.parse().ok() };
+    let [run, total] = ["run_ms=", "total_ms="].map(|name| number(name).unwrap_or_default());
+    assert!(run >= 60 && total >= run, "{line}");
+    let parts = ["queue_ms=", "relay_ms=", "worker_queue_ms=", "render_ms=", "diff_ms="].map(number);
+    assert!(parts.iter().flatten().sum::<u64>() <= total - run, "{line}");
+    assert!(parts.iter().all(Option::is_some), "{line}");
     Ok(())
 }
 

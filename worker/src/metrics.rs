@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use diffyne_shared::metrics::Table;
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
+use diffyne_shared::metrics::{LabelNames, Table, UNKNOWN};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
 
 use crate::call::CallResult;
 
@@ -12,8 +13,8 @@ use crate::call::CallResult;
 const METHODS_MAX: usize = 2_000;
 /// The longest name that becomes a label.
 const NAME_BYTES_MAX: usize = 255;
-/// The label of calls without a known component or method.
-const UNKNOWN: &str = "unknown";
+/// Components whose times are counted by themselves: each takes as many series as there are buckets.
+pub(crate) const TIMED_COMPONENTS_MAX: usize = 100;
 
 /// Counters and gauges of one worker process.
 pub(crate) struct WorkerMetrics {
@@ -21,8 +22,8 @@ pub(crate) struct WorkerMetrics {
     calls: IntCounterVec,
     /// Methods that have labels of their own.
     methods: Mutex<HashSet<String>>,
-    /// From a call's start to its end.
-    pub(crate) duration: Histogram,
+    duration: HistogramVec,
+    timed: LabelNames,
     /// Calls that run.
     pub(crate) running: IntGauge,
     /// Calls that wait for a slot.
@@ -45,10 +46,16 @@ impl WorkerMetrics {
         let table = Table::new("diffyne_worker");
         let (counter, gauge) = (|name, help| table.counter(name, help), |name, help| table.gauge(name, help));
         let labels = ["component", "method", "outcome"];
+        table.build_info();
         Arc::new(Self {
             calls: table.counters("calls_total", "Component calls by component, method and outcome", &labels),
             methods: Mutex::default(),
-            duration: table.seconds("call_duration_seconds", "From a call's start to its end"),
+            duration: table.seconds_by(
+                "call_duration_seconds",
+                "From a call's start to its end, by component",
+                &["component"],
+            ),
+            timed: LabelNames::new(TIMED_COMPONENTS_MAX),
             running: gauge("calls_running", "Calls that run now"),
             queued: gauge("calls_queued", "Calls that wait for a place"),
             concurrency: gauge("concurrency", "Calls that may run side by side"),
@@ -68,6 +75,11 @@ impl WorkerMetrics {
         let (class, method) = (label(&call.class), label(&call.method));
         let (class, method) = if self.has_labels(class, method) { (class, method) } else { (UNKNOWN, UNKNOWN) };
         self.calls.with_label_values(&[class, method, call.outcome.label()]).inc();
+    }
+
+    /// Counts how long a call took, by its component in the application's spelling; empty where that is not known.
+    pub(crate) fn observe_duration(&self, component: &str, took: Duration) {
+        self.duration.with_label_values(&[self.timed.label(component)]).observe(took.as_secs_f64());
     }
 
     fn has_labels(&self, class: &str, method: &str) -> bool {

@@ -74,10 +74,12 @@ struct WorkerAnswer {
 /// Returns whether each event was granted, or why the worker could not decide.
 fn granted(result: &RelayResult<'_>) -> Result<Vec<bool>, (FailureKind, &'static str)> {
     match result {
-        RelayResult::Reply(reply) if reply.outcome == Outcome::Ok => serde_json::from_slice::<WorkerAnswer>(reply.data)
-            .map(|answer| answer.granted)
-            .map_err(|_| (FailureKind::Subscribe, "The worker's answer cannot be used.")),
-        RelayResult::Reply(_) => Err((FailureKind::Subscribe, "The component could not be asked.")),
+        RelayResult::Reply(reply, _) if reply.outcome == Outcome::Ok => {
+            serde_json::from_slice::<WorkerAnswer>(reply.data)
+                .map(|answer| answer.granted)
+                .map_err(|_| (FailureKind::Subscribe, "The worker's answer cannot be used."))
+        }
+        RelayResult::Reply(..) => Err((FailureKind::Subscribe, "The component could not be asked.")),
         RelayResult::Failed(failure, text) => Err((*failure, *text)),
     }
 }

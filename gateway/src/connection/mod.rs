@@ -35,10 +35,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::auth::grant::EventSubscription;
-use crate::metrics::ShardMetrics;
 use crate::quota::Ticket;
 use crate::relay::Caller;
 use crate::socket::{Close, Outbox, SocketIo, frame};
+use crate::thread_metrics::ShardMetrics;
 use account::{Account, HeldKind};
 pub use liveness::LivenessAction;
 

@@ -22,11 +22,11 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
         CallContext { client: connection.caller.id(), cause_depth: pending.cause_depth, started: pending.started };
     let ids = completion::complete(shard, &context, result);
     // By the cookies with which the call was made.
-    let lost_session = matches!(result, RelayResult::Reply(reply) if reply.session == SessionChange::Gone)
+    let lost_session = matches!(result, RelayResult::Reply(reply, _) if reply.session == SessionChange::Gone)
         .then(|| shard.grants.session(&connection.caller));
     connection.account.release(HeldKind::Calls, pending.held_bytes());
     let frame = match result {
-        RelayResult::Reply(reply) => {
+        RelayResult::Reply(reply, _) => {
             if reply.open && connection.takes_messages() {
                 shard.hub.open_calls.insert(reply.id, connection, pending.component());
             }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::transport::ClientTransport;
 use super::{Connection, Phase};
-use crate::metrics::ShardMetrics;
 use crate::socket::{Close, FlushResult};
+use crate::thread_metrics::ShardMetrics;
 
 impl Connection {
     /// Queues a frame for the next flush. Returns whether the caller has to list this connection for that flush.

@@ -144,7 +144,7 @@ pub fn complete(shard: &Shard, pending: PendingRequest, result: &RelayResult<'_>
         CallContext { client: pending.caller.id(), cause_depth: pending.cause_depth, started: pending.started };
     let ids = completion::complete(shard, &context, result);
     let response = match result {
-        RelayResult::Reply(reply) => {
+        RelayResult::Reply(reply, _) => {
             let extra = protocol::event_ids_field(reply.event_count, &ids)
                 + &shard.release_field(pending.scripts, reply.release);
             worker_response(reply, &extra)

@@ -1,7 +1,7 @@
 //! A call as the relay accepts it, and the result that its caller gets.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::rpc::{CallKind, Cause, Reply, Transport};
@@ -76,8 +76,8 @@ pub struct CallRequest {
 /// The result of a call.
 #[derive(Debug)]
 pub enum RelayResult<'a> {
-    /// A worker ran the call.
-    Reply(Reply<'a>),
+    /// A worker ran the call; from when it was sent, its answer took this long.
+    Reply(Reply<'a>, Duration),
     /// The call was not run, or it is unknown whether it was.
     Failed(FailureKind, &'static str),
 }

@@ -274,7 +274,7 @@ fn receive_reply<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, repl
         upstream.call_opened();
         relay.open.borrow_mut().insert(call, Rc::clone(upstream));
     }
-    relay.handler.complete(origin, &RelayResult::Reply(reply));
+    relay.handler.complete(origin, &RelayResult::Reply(reply, took));
     if is_open && !relay.handler.takes_pushes(call) {
         relay.cancel_open(call);
     }

@@ -6,6 +6,7 @@ use diffyne_shared::bus::Publication;
 use diffyne_shared::rpc::{Outcome, Reply, ResponseEvent};
 
 use super::state::Shard;
+use crate::call_log::EndedCall;
 use crate::relay::RelayResult;
 
 /// The context of a call that has ended.
@@ -25,14 +26,19 @@ pub type EventIds = Vec<(u32, String)>;
 /// Counts a call that has ended, and publishes the events that may leave.
 pub fn complete(shard: &Shard, context: &CallContext<'_>, result: &RelayResult<'_>) -> EventIds {
     shard.metrics.in_flight(-1);
-    shard.metrics.call_duration.observe(context.started.elapsed().as_secs_f64());
+    let took = context.started.elapsed();
     match result {
-        RelayResult::Reply(reply) => {
+        RelayResult::Reply(reply, with_worker) => {
+            let call = EndedCall { took, with_worker: *with_worker, reply };
             shard.metrics.call(reply.component, reply.outcome.label());
+            shard.metrics.call_times(reply.component, took, call.waited());
+            shard.call_log.ended(&call);
             broadcast(shard, context, reply)
         }
         RelayResult::Failed(failure, _) => {
             shard.metrics.call(None, failure.label());
+            shard.metrics.call_times(None, took, took);
+            shard.call_log.failed(*failure);
             EventIds::new()
         }
     }

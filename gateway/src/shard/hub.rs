@@ -17,8 +17,8 @@ use super::subscription_index::{Insertion, SubscriptionIndex, filter_bytes};
 use crate::connection::Connection;
 use crate::connection::account::HeldKind;
 use crate::connection::transport::ClientTransport;
-use crate::metrics::ShardMetrics;
 use crate::socket::frame;
+use crate::thread_metrics::ShardMetrics;
 
 /// The number of connections that are served in a row before other tasks get their turn.
 pub(super) const FAN_OUT_TURN: usize = 32;
@@ -354,6 +354,7 @@ impl Hub {
                 delivered += 1;
             }
             self.metrics.deliveries.inc_by(delivered);
+            self.metrics.event_bytes(&delivery.name, delivered * delivery.frame.len() as u64);
             self.metrics.fan_out.observe(started.elapsed().as_secs_f64());
         }
         self.fans_out.set(false);

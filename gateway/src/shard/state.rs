@@ -21,6 +21,7 @@ use crate::auth::admission::Admission;
 use crate::auth::ended_sessions::EndedSessions;
 use crate::auth::grant::Grants;
 use crate::auth::sealed_cookies::SealedCookies;
+use crate::call_log::CallLog;
 use crate::connection::account::Rates;
 use crate::connection::component_queues::{PageScripts, PendingCall};
 use crate::connection::{Connection, ConnectionLimits, ConnectionTerms};
@@ -28,12 +29,13 @@ use crate::http::application_server::ApplicationServer;
 use crate::http::idle::IdleConnections;
 use crate::http::pace::HandshakePace;
 use crate::http::pages::Pages;
-use crate::metrics::{Metrics, ShardMetrics};
+use crate::metrics::Metrics;
 use crate::protocol::{self, Release};
 use crate::quota::{Quota, Ticket};
 use crate::relay::discovery::Workers;
 use crate::relay::{CallHandler, CallRequest, Relay, RelayObserver, RelayResult, RelaySettings};
 use crate::socket::DecoderLimits;
+use crate::thread_metrics::ShardMetrics;
 
 /// The size of the read buffer, in bytes.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -46,6 +48,8 @@ pub struct GatewayContext {
     pub bus: Bus,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// What is told of single calls.
+    pub call_log: Arc<CallLog>,
     /// Decides who may connect; its keys can be replaced.
     pub admission: Arc<Admission>,
     /// The worker tokens, which prove this gateway to workers and other gateways; can be replaced.
@@ -96,6 +100,8 @@ pub struct Shard {
     pub bus: Bus,
     /// This thread's counters.
     pub metrics: Rc<ShardMetrics>,
+    /// What is told of single calls.
+    pub call_log: Arc<CallLog>,
     /// Seals cookies for browsers.
     pub sealed_cookies: Arc<SealedCookies>,
     /// Pages beside the WebSocket.
@@ -215,6 +221,7 @@ impl Shard {
                 relay: Relay::new(context.relay.clone(), observer, handler),
                 bus: context.bus.with_own_share(),
                 metrics,
+                call_log: Arc::clone(&context.call_log),
                 sealed_cookies: Arc::clone(&context.sealed_cookies),
                 pages: Arc::clone(&context.pages),
                 rates: rates(&settings),

@@ -172,7 +172,7 @@ impl FrameReader {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::rpc::{Call, CallKind, Client, Outcome, Pong, Reply, ResponseEvent, SessionChange, Transport};
+    use crate::rpc::{Call, CallDetails, CallKind, Client, Outcome, Pong, Reply, ResponseEvent, SessionChange, Transport};
     use serde::Serialize;
 
     fn call(payload: &[u8]) -> Frame<'_> {
@@ -212,6 +212,7 @@ mod tests {
             outdated: false,
             release: None,
             open: true,
+            details: Some(CallDetails { request: "r-1", method: "send", run: 1_200, ..CallDetails::default() }),
         });
         let frames = [call(b"{}"), reply, Frame::Pong(Pong { load: 1, draining: true, ..Pong::default() })];
         let mut bytes = Vec::new();

@@ -244,6 +244,29 @@ pub enum SessionChange {
     Gone,
 }
 
+/// What a worker tells of a call that took long or failed, for the log of the gateway and for operators. Times are in
+/// microseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CallDetails<'a> {
+    /// The request's id in the logs of the worker and of the application.
+    #[serde(borrow)]
+    pub request: &'a str,
+    /// The method as the class spells it; empty when the class does not have it.
+    #[serde(borrow)]
+    pub method: &'a str,
+    /// In the worker's queues: for a slot, and for a PHP process.
+    pub queue: u32,
+    /// In the component's method, and everything around it in PHP.
+    pub run: u32,
+    /// Rendering its HTML.
+    pub render: u32,
+    /// Making patches of the HTML.
+    pub diff: u32,
+    /// From the call's arrival at the worker to its answer.
+    pub total: u32,
+}
+
 /// The answer to a call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Reply<'a> {
@@ -287,6 +310,9 @@ pub struct Reply<'a> {
     /// Pushes follow, for as long as the client is there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open: bool,
+    /// Where the call took long or failed; older workers do not tell it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<CallDetails<'a>>,
 }
 
 /// Something for the client of a call after its answer.
@@ -321,6 +347,7 @@ impl<'a> Reply<'a> {
             outdated: false,
             release: None,
             open: false,
+            details: None,
         }
     }
 }

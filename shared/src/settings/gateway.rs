@@ -115,6 +115,8 @@ settings! {
         "Calls and workers" {
             /// How long a call may take in all (diffyne.js gives up after 30 s)
             DIFFYNE_CALL_TIMEOUT = "28s" => call_timeout: Duration, positive;
+            /// A call that takes longer is logged with component, method, request id and where the time went; 0s: none is
+            DIFFYNE_SLOW_CALL = "1s" => slow_call: Duration;
             /// Calls of this gateway that wait for a worker; more are answered with overloaded
             DIFFYNE_CALL_QUEUE = "4096" => call_queue_max: usize, at_least_one;
             /// How long a call waits while there is no worker at all

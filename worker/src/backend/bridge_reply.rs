@@ -1,6 +1,7 @@
 //! The bridge's reply to a call, and the result that it becomes. Every backend that calls PHP ends here.
 
 use std::borrow::Cow;
+use std::time::{Duration, Instant};
 
 use diffyne_shared::rpc::{CallKind, Outcome, SessionChange, Transport};
 use diffyne_shared::signing::Signer;
@@ -10,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::names::{self, CallNames, KnownNames};
 use super::rendering::{RenderedComponent, Rendering, ViewParts};
-use crate::call::{BroadcastEvent, CallError, CallResult, redirect};
+use crate::call::{BroadcastEvent, CallError, CallPhases, CallResult, redirect};
 
 /// Limits log lines about failed and refused calls: anybody can cause them.
 static LINES: LogThrottle = LogThrottle::new(10, 50);
@@ -42,6 +43,8 @@ pub struct BridgeReply {
     length: Option<usize>,
     /// The parts of the body, where the worker has asked for them; otherwise the body is the client's JSON.
     view: Option<ViewParts>,
+    /// How long PHP rendered, in microseconds.
+    render_us: u64,
     /// The method is marked `#[Shared]`: what its reply depends on beside its message, or nothing.
     shared: Option<String>,
 }
@@ -173,8 +176,12 @@ impl BridgeReply {
         if !self.is_ok() {
             return self.into_failure(call);
         }
+        let began = Instant::now();
         match self.client_json(body, call) {
-            Ok(body) => self.into_success(body, call),
+            Ok(body) => {
+                let phases = CallPhases::of_response(Duration::from_micros(self.render_us), began);
+                CallResult { phases, ..self.into_success(body, call) }
+            }
             Err(error) => {
                 let Self { component, method, set_cookie, session, .. } = self;
                 Self { component, method, set_cookie, session, ..Self::default() }.fail(&error, call)
@@ -209,8 +216,7 @@ impl BridgeReply {
             broadcasts: self.events.into_iter().map(broadcast).collect(),
             set_cookie: self.set_cookie,
             session: self.session.unwrap_or_default(),
-            release: None,
-            follow_up: None,
+            ..CallResult::default()
         }
     }
 

@@ -70,6 +70,8 @@ pub trait Backend: Send + Sync {
     }
     /// Adds the backend's own metrics to the worker's.
     fn register_metrics(&self, _registry: &Registry) {}
+    /// Brings its gauges up to date before a scrape.
+    fn refresh_metrics(&self) {}
     /// Whether the backend can run calls now, and if not, why.
     fn ready(&self) -> Result<(), String> {
         Ok(())

@@ -18,7 +18,7 @@ pub(crate) mod redirect;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diffyne_shared::rpc::{CallKind, Cause, Outcome, SessionChange, Transport};
 
@@ -58,6 +58,45 @@ pub struct BroadcastEvent {
     pub params: Vec<u8>,
 }
 
+/// Where the time of a call went, in microseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CallPhases {
+    /// In queues: for a slot of the worker, and for a PHP process.
+    pub queue: u32,
+    /// In the method and everything around it.
+    pub run: u32,
+    /// Rendering the component's HTML.
+    pub render: u32,
+    /// Making patches of the HTML, and the response.
+    pub diff: u32,
+    /// From the call's arrival at the worker to its result.
+    pub total: u32,
+}
+
+impl CallPhases {
+    /// The phases of a response that was made since `began`, of HTML whose rendering took so long.
+    pub(crate) fn of_response(render: Duration, began: Instant) -> Self {
+        Self { render: micros(render), diff: micros(began.elapsed()), ..Self::default() }
+    }
+
+    /// Takes the time that a backend needed for its reply, rendering included, and how much of it the call waited.
+    pub(crate) fn split_queue_and_run(&mut self, waited: Duration, answered: Duration) {
+        self.queue = micros(waited);
+        self.run = micros(answered.saturating_sub(waited)).saturating_sub(self.render);
+    }
+
+    /// Takes what the worker has measured around its backend.
+    pub(crate) fn around(&mut self, waited: Duration, took: Duration) {
+        self.queue = self.queue.saturating_add(micros(waited));
+        self.total = micros(waited + took);
+    }
+}
+
+/// Saturates beyond an hour; no call takes that long.
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
 /// The result of a call, successful or not.
 #[derive(Debug)]
 pub struct CallResult {
@@ -83,6 +122,10 @@ pub struct CallResult {
     pub release: Option<Arc<str>>,
     /// What follows the answer.
     pub follow_up: Option<FollowUp>,
+    /// The request's id in the logs; set when the call has ended.
+    pub request_id: Box<str>,
+    /// Where the time went.
+    pub phases: CallPhases,
 }
 
 /// What follows an answer: the data of messages to the page.
@@ -121,6 +164,8 @@ impl Default for CallResult {
             session: SessionChange::Same,
             release: None,
             follow_up: None,
+            request_id: Box::default(),
+            phases: CallPhases::default(),
         }
     }
 }

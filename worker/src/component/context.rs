@@ -4,6 +4,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -58,6 +59,8 @@ pub struct Context {
     pub(super) pending: PendingValues,
     /// What the client's script can do.
     pub(super) accepts: Accepted,
+    /// How long its HTML was rendered.
+    pub(super) rendered: Duration,
     app: App,
 }
 
@@ -77,6 +80,7 @@ impl Context {
             streams: StreamChanges::default(),
             pending: PendingValues::default(),
             accepts: Accepted::default(),
+            rendered: Duration::ZERO,
             app,
         }
     }

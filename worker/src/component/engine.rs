@@ -20,7 +20,7 @@ use super::streams::RenderedChange;
 use super::{Registry, grant, locked_state, streams};
 use crate::call::message::{CallMessage, LockCoverage, LockedProperties, VerifiedCall, invalid, object};
 use crate::call::page_values;
-use crate::call::{BroadcastEvent, CallError, CallResult, ClientInfo, redirect};
+use crate::call::{BroadcastEvent, CallError, CallPhases, CallResult, ClientInfo, redirect};
 use crate::upload::UploadStore;
 use crate::vdom::{Difference, Moves, Node, Patch, Path, SLOT, STREAM, diff_streams, parse};
 
@@ -235,6 +235,7 @@ impl Engine {
         if let Some(redirect) = &context.redirect {
             redirect::check(&redirect.url)?;
         }
+        let began = Instant::now();
         let trees = match (&transition.before, &transition.after) {
             (Some(before), Some(after)) if before != after || !transition.streams.is_empty() => {
                 let mut after = parse(after)?;
@@ -267,10 +268,13 @@ impl Engine {
             pending,
             redirect: context.redirect.as_ref(),
         };
+        let data = serde_json::to_vec(&response)?;
+        let phases = CallPhases::of_response(context.rendered, began);
         Ok(CallResult {
             outcome: Outcome::Ok,
             status: 200,
-            data: serde_json::to_vec(&response)?,
+            data,
+            phases,
             event_count: context.events.len() as u32,
             broadcasts: broadcasts(&context.events)?,
             set_cookie: context.set_cookie,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{Hash as _, Hasher};
+use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -96,8 +97,11 @@ impl<T> Definition<T>
 where
     T: Default + Serialize + DeserializeOwned + Send + 'static,
 {
-    fn html(&self, component: &T, context: &Context) -> Result<String, CallError> {
-        self.view.html(component, &self.computed, context)
+    fn html(&self, component: &T, context: &mut Context) -> Result<String, CallError> {
+        let began = Instant::now();
+        let html = self.view.html(component, &self.computed, context);
+        context.rendered += began.elapsed();
+        html
     }
 
     async fn update(

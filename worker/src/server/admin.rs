@@ -24,6 +24,7 @@ impl AdminSource for WorkerAdmin {
         self.0.metrics.queued.set(queued);
         self.0.metrics.running.set(i64::from(self.0.load.load(Ordering::Relaxed)) - queued);
         self.0.metrics.concurrency.set(self.0.concurrency as i64);
+        self.0.backend.refresh_metrics();
         self.0.metrics.outdated.set(i64::from(self.0.backend.outdated().is_some()));
     }
 

@@ -42,10 +42,10 @@ pub(super) fn job(call: &Call<'_>) -> Job {
     }
 }
 
-/// Runs a call on the backend.
-pub(super) async fn run(worker: &WorkerState, job: Job) -> CallResult {
+/// Runs a call on the backend. It has waited this long for its slot.
+pub(super) async fn run(worker: &WorkerState, job: Job, waited: Duration) -> CallResult {
     let started = Instant::now();
-    let (kind, transport) = (job.kind, job.client.transport);
+    let (kind, transport, request_id) = (job.kind, job.client.transport, Box::from(job.request_id.as_str()));
     let mut result = worker.backend.run(job).await;
     let size = result.data.len() + result.broadcasts.iter().map(|event| event.params.len()).sum::<usize>();
     let limit = worker.reply_bytes_max;
@@ -53,10 +53,13 @@ pub(super) async fn run(worker: &WorkerState, job: Job) -> CallResult {
         // The gateway would refuse the frame and end the connection with all its other calls.
         tracing::error!(component = result.class, method = result.method, size, limit, "an answer is too large");
         let error = CallError::Exception("the answer is too large".to_owned());
-        let CallResult { class, method, .. } = result;
-        result = CallResult { class, method, ..CallResult::refused(&error, kind, transport) };
+        let CallResult { class, method, phases, .. } = result;
+        result = CallResult { class, method, phases, ..CallResult::refused(&error, kind, transport) };
     }
-    worker.metrics.duration.observe(started.elapsed().as_secs_f64());
+    let took = started.elapsed();
+    worker.metrics.observe_duration(&result.class, took);
+    result.request_id = request_id;
+    result.phases.around(waited, took);
     result
 }
 
@@ -67,6 +70,7 @@ pub(super) async fn wait_and_run(
     budget: Duration,
     cancel: CancellationToken,
 ) -> CallEnd {
+    let began = Instant::now();
     let slot = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(CallEnd::Cancelled),
@@ -79,7 +83,7 @@ pub(super) async fn wait_and_run(
     worker.queued.fetch_sub(1, Ordering::Relaxed);
     match slot {
         Ok(slot) => {
-            let result = run(&worker, job).await;
+            let result = run(&worker, job, began.elapsed()).await;
             drop(slot);
             CallEnd::Ran(result)
         }

@@ -11,8 +11,8 @@ use diffyne_shared::LocalBoxFuture;
 use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::handshake::AdmittedGateway;
 use diffyne_shared::rpc::{
-    self, Call, CallId, CallRef, CodecError, Frame, FrameReader, Outcome, OversizedFrame, Pong, Push, Reply,
-    ResponseEvent,
+    self, Call, CallDetails, CallId, CallRef, CodecError, Frame, FrameReader, Outcome, OversizedFrame, Pong, Push,
+    Reply, ResponseEvent,
 };
 use diffyne_shared::telemetry::{self, LogThrottle};
 use futures_util::StreamExt as _;
@@ -24,12 +24,14 @@ use super::calls::{self, CallEnd};
 use super::follow_ups::FollowUps;
 use super::handshake;
 use super::state::WorkerState;
-use crate::call::CallResult;
+use crate::call::{CallPhases, CallResult};
 
 /// The size of the write buffer, in bytes, above which the worker reads no further calls.
 const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A write buffer that grew beyond this many bytes is released after use.
 const IDLE_OUT_BYTES_MAX: usize = 256 * 1024;
+/// The gateway is told where the time of a call went that took this long.
+const DETAILS_FROM_MICROS: u32 = 1_000;
 
 /// The response to a call whose frame was too large to be read.
 const TOO_LARGE: &[u8] =
@@ -101,6 +103,15 @@ async fn admit(worker: &WorkerState, stream: Stream) -> Option<(Stream, FrameRea
         Err(_elapsed) => tracing::debug!("a connection without a hello was closed"),
     }
     None
+}
+
+/// What the gateway is told of a call that took long or failed.
+fn details(result: &CallResult) -> Option<CallDetails<'_>> {
+    let CallPhases { queue, run, render, diff, total } = result.phases;
+    if result.outcome == Outcome::Ok && total < DETAILS_FROM_MICROS {
+        return None;
+    }
+    Some(CallDetails { request: &result.request_id, method: &result.method, queue, run, render, diff, total })
 }
 
 impl GatewayConnection {
@@ -201,7 +212,7 @@ impl GatewayConnection {
                 let job = calls::job(call);
                 worker.load.fetch_add(1, Ordering::Relaxed);
                 Box::pin(async move {
-                    let result = calls::run(&worker, job).await;
+                    let result = calls::run(&worker, job, Duration::ZERO).await;
                     drop(slot);
                     EndedCall { id, end: CallEnd::Ran(result) }
                 })
@@ -292,6 +303,7 @@ impl GatewayConnection {
             outdated: self.outdated(),
             release: result.release.as_deref(),
             open: result.follow_up.is_some(),
+            details: details(result),
         };
         let (load, faulty, outdated) = (reply.load, reply.faulty, reply.outdated);
         if let Err(error) = rpc::encode_within(&Frame::Reply(reply), &mut self.out, self.frame_bytes_max) {

@@ -126,18 +126,19 @@ impl Dispatcher {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a component's call, and measures how long it waited for its first process.
+    /// Runs a component's call. Returns also how long it waited for its first process.
     pub(super) async fn run_call(
         self: &Arc<Self>,
         label: &CallLabel<'_>,
         head: &impl Serialize,
         payload: &[u8],
         deadline: Instant,
-    ) -> (BridgeReply, Vec<u8>) {
+    ) -> (BridgeReply, Vec<u8>, Duration) {
         let began = Instant::now();
         let acquired = self.acquire(deadline).await;
-        self.metrics.wait.observe(began.elapsed().as_secs_f64());
-        self.run_on(acquired, label, head, payload, deadline).await
+        let waited = began.elapsed();
+        let (reply, body) = self.run_on(acquired, label, head, payload, deadline).await;
+        (reply, body, waited)
     }
 
     /// Runs something that is no component's call.

@@ -1,14 +1,16 @@
 //! The pool's counters and gauges.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
-use diffyne_shared::metrics::{made, register_all, seconds_opts};
+use diffyne_shared::metrics::{LabelNames, UNKNOWN, made, register_all, seconds_opts};
 use diffyne_shared::telemetry::{self, LogThrottle};
 use prometheus::core::Collector;
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::message::Leftover;
+use super::status::STATES;
+use crate::metrics::TIMED_COMPONENTS_MAX;
 
 /// Kinds of leftovers that get labels of their own; the rest share [`OTHER`]. The catalogue in `sandbox.php` has fewer.
 const KINDS_MAX: usize = 64;
@@ -28,14 +30,17 @@ pub(super) struct PoolMetrics {
     pub(super) slots: IntGauge,
     /// Calls that wait for a process.
     pub(super) queued: IntGauge,
-    /// How long calls waited.
-    pub(super) wait: Histogram,
+    /// How long calls waited, by component.
+    wait: HistogramVec,
+    timed: Arc<LabelNames>,
+    /// Processes by what they do.
+    processes: IntGaugeVec,
     /// Processes that have ended, by reason.
     pub(super) ended: IntCounterVec,
     /// Calls that left something behind that cannot be put back, by kind.
     leftovers: IntCounterVec,
     /// Kinds that have labels.
-    kinds: Arc<Mutex<HashSet<String>>>,
+    kinds: Arc<LabelNames>,
     /// Processes that did not become ready.
     pub(super) start_failures: IntCounter,
     /// Reloads because files have changed.
@@ -52,12 +57,17 @@ impl PoolMetrics {
     pub(super) fn new() -> Self {
         let opts = |name: &str, help: &str| Opts::new(format!("diffyne_worker_php_{name}"), help);
         let gauge = |name, help| made(IntGauge::with_opts(opts(name, help)));
-        let wait = seconds_opts(opts("queue_wait_seconds", "How long components' calls waited for a PHP process"));
+        let wait = seconds_opts(opts("queue_wait_seconds", "How long calls waited for a PHP process, by component"));
         Self {
             ready: gauge("processes_ready", "PHP processes that are ready, the spare one included"),
             slots: gauge("processes_wanted", "PHP processes that may run calls at once"),
             queued: gauge("calls_queued", "Calls that wait for a PHP process"),
-            wait: made(Histogram::with_opts(wait)),
+            wait: made(HistogramVec::new(wait, &["component"])),
+            timed: Arc::new(LabelNames::new(TIMED_COMPONENTS_MAX)),
+            processes: made(IntGaugeVec::new(
+                opts("processes", "PHP processes by what they do: starting, idle, busy, cleaning_up, exiting"),
+                &["state"],
+            )),
             ended: made(IntCounterVec::new(
                 opts("processes_ended_total", "PHP processes that have ended"),
                 &["reason"],
@@ -66,7 +76,7 @@ impl PoolMetrics {
                 opts("leftovers_total", "Calls whose PHP process was replaced because of what they left behind"),
                 &["kind"],
             )),
-            kinds: Arc::default(),
+            kinds: Arc::new(LabelNames::new(KINDS_MAX)),
             start_failures: made(IntCounter::with_opts(opts(
                 "start_failures_total",
                 "PHP processes that did not start",
@@ -89,7 +99,7 @@ impl PoolMetrics {
 
     /// Counts a call that left something behind, and logs what and where.
     pub(super) fn count_leftover(&self, process: u32, leftover: &Leftover) {
-        let kind = if self.has_label(&leftover.kind) { &leftover.kind } else { OTHER };
+        let kind = self.kind(&leftover.kind);
         self.leftovers.with_label_values(&[kind]).inc();
         if let Some(left_out) = LEFTOVER_LINES.allow() {
             let component = telemetry::name(&leftover.component);
@@ -103,22 +113,38 @@ impl PoolMetrics {
         }
     }
 
-    fn has_label(&self, kind: &str) -> bool {
+    /// The label of a kind.
+    fn kind<'a>(&self, kind: &'a str) -> &'a str {
         let is_word = kind.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-        if kind.is_empty() || kind.len() > KIND_BYTES_MAX || !is_word {
-            return false;
+        if kind.len() > KIND_BYTES_MAX || !is_word {
+            return OTHER;
         }
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        kinds.contains(kind) || (kinds.len() < KINDS_MAX && kinds.insert(kind.to_owned()))
+        match self.kinds.label(kind) {
+            UNKNOWN => OTHER,
+            label => label,
+        }
+    }
+
+    /// Counts how long a call waited, by its component in the application's spelling; empty where that is not known.
+    pub(super) fn observe_wait(&self, component: &str, waited: Duration) {
+        self.wait.with_label_values(&[self.timed.label(component)]).observe(waited.as_secs_f64());
+    }
+
+    /// Tells how many processes are in each state.
+    pub(super) fn set_processes(&self, count: impl Fn(&str) -> usize) {
+        for state in STATES {
+            self.processes.with_label_values(&[state]).set(count(state) as i64);
+        }
     }
 
     /// Adds the metrics to the worker's.
     pub(super) fn register(&self, registry: &Registry) {
-        let collectors: [Box<dyn Collector>; 11] = [
+        let collectors: [Box<dyn Collector>; 12] = [
             Box::new(self.ready.clone()),
             Box::new(self.slots.clone()),
             Box::new(self.queued.clone()),
             Box::new(self.wait.clone()),
+            Box::new(self.processes.clone()),
             Box::new(self.ended.clone()),
             Box::new(self.leftovers.clone()),
             Box::new(self.start_failures.clone()),

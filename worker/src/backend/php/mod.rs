@@ -31,7 +31,7 @@ mod watch;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use diffyne_shared::settings::php::PhpSettings;
@@ -124,7 +124,9 @@ impl PhpBackend {
         };
         let (render, shown) = self.rendering.request(job.kind, &verified);
         let head = bridge_request::head(&job, &verified.coverage, render);
-        let (reply, body) = self.reply(&job, &verified, &head, render).await;
+        let began = Instant::now();
+        let (reply, body, waited) = self.reply(&job, &verified, &head, render).await;
+        let answered = began.elapsed();
         let call = CallInfo {
             kind: job.kind,
             transport: job.client.transport,
@@ -139,30 +141,37 @@ impl PhpBackend {
             is_exact: verified.is_exact,
             shown: shown.as_deref(),
         };
-        reply.into_result(body, &call)
+        let mut result = reply.into_result(body, &call);
+        if let Some(waited) = waited {
+            self.dispatcher.metrics.observe_wait(&result.class, waited);
+        }
+        result.phases.split_queue_and_run(waited.unwrap_or_default(), answered);
+        result
     }
 
-    /// The reply to a call: its own, or that of an equal one that is shared.
+    /// The reply to a call: its own, or that of an equal one that is shared. Returns also how long a call waited for its
+    /// PHP process.
     async fn reply(
         &self,
         job: &Job,
         call: &VerifiedCall<'_>,
         head: &BridgeRequest<'_>,
         render: RenderRequest,
-    ) -> (BridgeReply, Vec<u8>) {
+    ) -> (BridgeReply, Vec<u8>, Option<Duration>) {
         let first = match self.shared_calls.admit(job, call, head, render) {
             Admission::Alone => None,
             Admission::First(first) => Some(first),
             Admission::Other(other) => match other.reply(&call.id, job.deadline).await {
-                Some(reply) => return reply,
+                Some((reply, body)) => return (reply, body, None),
                 None => None,
             },
         };
         let label = CallLabel { class: &call.class, method: &call.method, request_id: &job.request_id };
         let payload = first.as_ref().map_or(&job.payload, |first| &first.payload);
-        let reply = self.dispatcher.run_call(&label, head, payload, job.deadline).await;
-        self.shared_calls.learn(job.kind, call, &reply.0);
-        if let Some(first) = first { first.finish(reply, &call.id) } else { reply }
+        let (reply, body, waited) = self.dispatcher.run_call(&label, head, payload, job.deadline).await;
+        self.shared_calls.learn(job.kind, call, &reply);
+        let (reply, body) = if let Some(first) = first { first.finish((reply, body), &call.id) } else { (reply, body) };
+        (reply, body, Some(waited))
     }
 }
 
@@ -214,6 +223,10 @@ impl Backend for PhpBackend {
     fn register_metrics(&self, registry: &Registry) {
         self.dispatcher.metrics.register(registry);
         self.rendering.register_metrics(registry);
+    }
+
+    fn refresh_metrics(&self) {
+        self.dispatcher.metrics.set_processes(|state| self.dispatcher.processes.count(state));
     }
 
     fn gateways(&self, connected: usize, draining: bool) {

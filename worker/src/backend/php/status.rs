@@ -12,6 +12,9 @@ use super::exit_reason::ExitReason;
 /// Bytes that are kept of each text about a call.
 const TEXT_BYTES_MAX: usize = 255;
 
+/// The words for what a process does.
+pub(super) const STATES: [&str; 5] = ["starting", "idle", "busy", "cleaning_up", "exiting"];
+
 /// A call as operators know it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallLabel<'a> {
@@ -187,6 +190,11 @@ impl ProcessList {
         let status = Arc::new(ProcessStatus { id, generation, state: Mutex::new(state) });
         self.lock().push(Arc::clone(&status));
         ListedProcess { list: Arc::clone(self), status }
+    }
+
+    /// How many processes are in a state.
+    pub(super) fn count(&self, state: &str) -> usize {
+        self.lock().iter().filter(|process| process.lock().activity.word() == state).count()
     }
 
     /// What operators are told of each process, in the order of their starts.

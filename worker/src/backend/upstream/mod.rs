@@ -192,7 +192,7 @@ impl UpstreamBackend {
             is_exact: verified.is_exact,
             shown: shown.as_deref(),
         };
-        let deadline = job.deadline;
+        let (deadline, began) = (job.deadline, Instant::now());
         let result = match (self.route(), job.kind) {
             (CallRoute::Bridge, _) => self.call_bridge(&job, &verified, render).await,
             (_, CallKind::Grant) => {
@@ -210,7 +210,10 @@ impl UpstreamBackend {
             Err(error) => (BridgeReply::broken(format!("the application cannot be reached: {error}")), Vec::new()),
         };
         reply.default_name(&verified.class, &verified.member);
-        reply.into_result(body, &call)
+        let answered = began.elapsed();
+        let mut result = reply.into_result(body, &call);
+        result.phases.split_queue_and_run(Duration::ZERO, answered);
+        result
     }
 
     async fn call_bridge(
