@@ -147,7 +147,7 @@ async fn a_user_who_calls_exit_again_and_again_slows_nobody() -> anyhow::Result<
     }
     vandal.await??;
     println!("{calls} calls, the slowest took {slowest:?}, the slowest start {slowest_start:?}");
-    assert!(calls > 20, "only {calls} calls");
+    assert!(calls > 10, "only {calls} calls");
     // A call waits for the start of one process, and that start shares its core with the next and with other work.
     let allowed = SLOWEST_CALL.max(8 * slowest_start);
     assert!(slowest < allowed, "{calls} calls, the slowest took {slowest:?}, {allowed:?} is allowed");
