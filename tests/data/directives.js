@@ -172,7 +172,7 @@ const rows = {
   'latency for developers': {
     view: '<button diff:click="add(1)">b</button><output>{n}</output>',
     run: async ({ q, until }) => {
-      diffyneClient.latency(250);
+      await diffyneClient.latency(250);
       const start = performance.now();
       q('button').click();
       await until(() => q('output').textContent === '1');

@@ -153,6 +153,9 @@ async fn who_may_connect_and_how_often_is_as_for_sockets() -> anyhow::Result<()>
     let too_large = json!({"grant": "x".repeat(300_000)});
     let refused = EventsClient::post(gateway.port, "key=k", &[], &too_large).await?;
     assert_eq!(refused.status, 400);
+    for (key, status) in [("k", 200), ("other key", 200), ("wrong", 401)] {
+        assert_eq!(EventsClient::post(gateway.port, "", &[own], &json!({"key": key})).await?.status, status, "{key}");
+    }
     let put = "PUT /_diffyne/events?key=k HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(http(gateway.port, put)?.status, 405);
     let preflight =

@@ -86,13 +86,6 @@ impl Admission {
         check_upgrade(request)
     }
 
-    /// Checks a request of a client that wants to hear without a WebSocket. Its path was checked.
-    pub fn check_listener(&self, request: &Parts) -> Result<(), Refusal> {
-        self.check_origin(request)?;
-        // A browser asks without the key whether a page may ask.
-        if request.method == hyper::Method::OPTIONS || self.knows_key(request) { Ok(()) } else { Err(Refusal::Key) }
-    }
-
     /// Whether a page asks with its WebSocket's address why it was refused, and the reason is its key: a browser does not
     /// tell a page how a handshake was answered.
     pub fn refuses_key(&self, request: &Parts) -> bool {
@@ -112,11 +105,16 @@ impl Admission {
     }
 
     fn knows_key(&self, request: &Parts) -> bool {
+        self.is_good_key(key_of(request).as_deref())
+    }
+
+    /// Whether this is one of the WebSocket keys, or none is needed.
+    pub fn is_good_key(&self, given: Option<&str>) -> bool {
         let keys = self.keys.load();
         if keys.is_empty() {
             return true;
         }
-        let given = key_of(request).unwrap_or_default();
+        let given = given.unwrap_or_default();
         // A page of the package prints its key as it is, and a `+` in a query means a space.
         let as_printed = given.replace(' ', "+");
         // Every key is compared, so that the duration reveals nothing.

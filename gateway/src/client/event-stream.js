@@ -20,7 +20,7 @@ export class EventStream {
   // poll: {seconds, clientId}, or null for a stream
   // handlers: opened(), received(message)
   constructor(url, poll, handlers) {
-    this.#url = poll ? `${url}poll=${poll.seconds}` : url;
+    this.#url = poll ? `${url}?poll=${poll.seconds}` : url;
     this.#poll = poll;
     this.#handlers = handlers;
   }
@@ -30,7 +30,7 @@ export class EventStream {
     this.#control.abort();
   }
 
-  // Hears until the end. `wish`: {events, epoch, offset, grant}. {outcome, waitMs, isNew}: `renewed` and `over` (from here),
+  // Hears until the end. `wish`: {events, epoch, offset, grant, key}. {outcome, waitMs, isNew}: `renewed` and `over` (from here),
   // `told` (by the server, to come again), `ended` (not to come again), `answered` (a poll), `cut` (after it had begun),
   // `held` (it did not begin), `refused`, `failed`.
   async run(wish) {
@@ -43,10 +43,9 @@ export class EventStream {
     this.#expect(this.#poll ? this.#poll.seconds * 1_000 + GRACE_MS : HELD_MS, 'held');
     const headers = { 'Content-Type': 'application/json', Accept: 'text/event-stream' };
     if (this.#poll?.clientId) headers['X-Diffyne-Client-Id'] = this.#poll.clientId;
-    const url = this.#url.replace(/[?&]$/, '');
-    const credentials = new URL(url, location.href).origin === location.origin ? 'same-origin' : 'include';
-    const body = JSON.stringify(wish ?? {});
-    const response = await fetch(url, { method: 'POST', headers, credentials, body, cache: 'no-store', signal: this.#control.signal });
+    const credentials = new URL(this.#url, location.href).origin === location.origin ? 'same-origin' : 'include';
+    const { signal } = this.#control;
+    const response = await fetch(this.#url, { method: 'POST', headers, credentials, body: JSON.stringify(wish), cache: 'no-store', signal });
     if (!response.ok) {
       this.#waitMs = Number(response.headers.get('Retry-After') ?? 0) * 1_000;
       return [401, 403, 404, 405].includes(response.status) ? 'refused' : 'failed';

@@ -27,6 +27,7 @@ const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 export class Fallback {
   #url;
   #events;
+  #key;
   #socket;
   #page;
   #mode = stored(STORE) === 'poll' ? 'poll' : 'sse';
@@ -38,14 +39,17 @@ export class Fallback {
   #isExplained = false;
   #works = false;
   #betterMs = BETTER_FIRST_MS;
+  #streamAt = 0; // when polls are to give way to a stream once more
+  #streamMs = 4 * BETTER_FIRST_MS;
   #timers = {};
   #probing = null;
 
   // page: wish(): what it wants to hear, and from where; receive(message); show(state)
   constructor(url, endpoint, socket, page) {
     this.#url = url;
-    const { search } = new URL(url);
-    this.#events = `${endpoint}/events${search}${search ? '&' : '?'}`;
+    this.#events = `${endpoint}/events`;
+    // Not in the address, which proxies write into their logs.
+    this.#key = new URL(url).searchParams.get('key') ?? undefined;
     this.#socket = socket;
     this.#page = page;
     window.addEventListener('online', () => this.#hurry());
@@ -104,49 +108,54 @@ export class Fallback {
   }
 
   async #hear(run) {
-    const backoff = new Backoff();
-    let [failures, short] = [0, 0];
+    const tries = { backoff: new Backoff(), failures: 0, short: 0 };
     while (!run.over) {
       await this.#seen();
       if (run.over) return;
       const begun = Date.now();
-      const { outcome, waitMs, isNew } = await this.#once();
-      if (run.over) return;
-      if (outcome === 'told') {
-        await pause(waitMs);
-      } else if (outcome === 'answered') {
-        failures = 0;
-        if (!isNew) await pause(STEP_MS);
-        this.#tryStream();
-      } else if (outcome === 'refused' || outcome === 'ended') {
-        this.#isRefused = outcome === 'refused';
-        if (this.#isRefused) this.#giveUp();
-        else this.#end();
-        return;
-      } else if (outcome === 'held') {
-        failures += this.#mode === 'poll' ? 1 : 0;
-        this.#mode = 'poll';
-      } else if (outcome === 'cut') {
-        failures = 0;
-        short = Date.now() - begun < SHORT_MS ? short + 1 : 0;
-        if (short === 0) backoff.reset();
-        if (short >= SHORT_MAX) this.#mode = 'poll';
-        this.#page.show('closed');
-        await pause(backoff.next());
-      } else if (outcome === 'failed') {
-        failures += 1;
-        if (failures >= (this.#works ? TRIES : 1)) {
-          this.#giveUp();
-          return;
-        }
-        this.#page.show('closed');
-        await pause(Math.max(waitMs, backoff.next()));
-      }
-      if (failures >= TRIES) {
-        this.#giveUp();
-        return;
-      }
+      const ended = await this.#once();
+      if (!run.over) await this.#goOn(ended, Date.now() - begun, tries);
     }
+  }
+
+  // What the end of a response leads to.
+  async #goOn({ outcome, waitMs, isNew }, livedMs, tries) {
+    if (outcome === 'told') await pause(waitMs);
+    else if (outcome === 'answered') await this.#answered(isNew, tries);
+    else if (outcome === 'cut') await this.#cut(livedMs, tries);
+    else if (outcome === 'failed') await this.#failed(waitMs, tries);
+    else if (outcome === 'held' && this.#mode === 'poll') await this.#failed(0, tries);
+    else if (outcome === 'held') this.#mode = 'poll';
+    else if (outcome === 'ended') this.#end();
+    else if (outcome === 'refused') {
+      this.#isRefused = true;
+      this.#giveUp();
+    }
+  }
+
+  async #answered(isNew, tries) {
+    tries.failures = 0;
+    if (!isNew) await pause(STEP_MS);
+    this.#tryStream();
+  }
+
+  async #cut(livedMs, tries) {
+    tries.failures = 0;
+    tries.short = livedMs < SHORT_MS ? tries.short + 1 : 0;
+    if (tries.short === 0) tries.backoff.reset();
+    if (tries.short >= SHORT_MAX) this.#mode = 'poll';
+    this.#page.show('closed');
+    await pause(tries.backoff.next());
+  }
+
+  async #failed(waitMs, tries) {
+    tries.failures += 1;
+    if (tries.failures >= (this.#works ? TRIES : 1)) {
+      this.#giveUp();
+      return;
+    }
+    this.#page.show('closed');
+    await pause(Math.max(waitMs, tries.backoff.next()));
   }
 
   // One response of the server, to its end.
@@ -161,7 +170,7 @@ export class Fallback {
     this.#stream = stream;
     const wish = this.#page.wish();
     this.#wished = JSON.stringify(wish?.events);
-    const ended = await stream.run(wish);
+    const ended = await stream.run({ ...wish, key: this.#key });
     this.#stream = null;
     return ended;
   }
@@ -229,9 +238,6 @@ export class Fallback {
     this.#streamAt = 1;
     this.#probe();
   }
-
-  #streamAt = 0; // when polls are to give way to a stream once more
-  #streamMs = 4 * BETTER_FIRST_MS;
 
   #tryStream() {
     if (this.#streamAt === 0) this.#streamAt = Date.now() + this.#streamMs;

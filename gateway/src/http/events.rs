@@ -21,7 +21,7 @@ use super::cors;
 use super::request_slot::RequestSlot;
 use super::takeover::Takeover;
 use super::upgrade::{self, NewConnection};
-use crate::auth::admission::Identity;
+use crate::auth::admission::{Identity, Refusal, key_of};
 use crate::auth::refusal_log::RefusedRequest;
 use crate::connection::session;
 use crate::connection::transport::{ClientTransport, read_place_id};
@@ -45,6 +45,8 @@ pub(super) fn is_path(prefix: &str, path: &str) -> bool {
 struct EventsRequest {
     /// Seconds, if the client polls.
     poll: Option<u8>,
+    /// The WebSocket key, if the body has it: proxies write the query into their logs.
+    key: Option<String>,
     /// What a subscribe or resume message has as its `data`.
     subscription: Map<String, Value>,
 }
@@ -57,7 +59,7 @@ pub(super) async fn serve(
     takeover: &Takeover,
 ) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
-    if let Err(refusal) = shard.admission.check_listener(&parts) {
+    if let Err(refusal) = shard.admission.check_origin(&parts) {
         shard.admission.log_refusal(RefusedRequest::Handshake, refusal, &parts, peer);
         return readable(upgrade::refuse(shard, refusal), &parts, true);
     }
@@ -65,7 +67,7 @@ pub(super) async fn serve(
     let guest = identity.guest;
     let refusal = match parts.method {
         Method::OPTIONS => preflight(shard),
-        Method::GET | Method::POST => match admit(shard, &parts, body, &identity).await {
+        Method::GET | Method::POST => match admit(shard, &parts, body, &identity, peer).await {
             Ok((request, ticket)) => {
                 let connection =
                     NewConnection { identity, ticket, client_id: client_id(&parts.headers).map(str::to_owned) };
@@ -100,6 +102,7 @@ async fn admit(
     parts: &Parts,
     body: Incoming,
     identity: &Identity,
+    peer: Option<IpAddr>,
 ) -> Result<(EventsRequest, Ticket), Box<Response<Full<Bytes>>>> {
     let invalid = |text: &str| Box::new(refused(StatusCode::BAD_REQUEST, text));
     // Bodies are bounded as those of calls are.
@@ -112,7 +115,13 @@ async fn admit(
     };
     drop(slot);
     let request = read(parts.uri.query().unwrap_or_default(), &parts.headers, &body).map_err(invalid)?;
-    let ticket = upgrade::enter(shard, parts, identity).map_err(|refusal| Box::new(upgrade::refuse(shard, refusal)))?;
+    let key = request.key.clone().or_else(|| key_of(parts));
+    if !shard.admission.is_good_key(key.as_deref()) {
+        shard.admission.log_refusal(RefusedRequest::Handshake, Refusal::Key, parts, peer);
+        return Err(Box::new(upgrade::refuse(shard, Refusal::Key)));
+    }
+    let ticket = shard.quota.enter(identity.ip, key.as_deref());
+    let ticket = ticket.map_err(|refusal| Box::new(upgrade::refuse(shard, refusal)))?;
     Ok((request, ticket))
 }
 
@@ -122,6 +131,9 @@ fn read(query: &str, headers: &HeaderMap, body: &[u8]) -> Result<EventsRequest, 
     let mut request = EventsRequest::default();
     if !body.is_empty() {
         request.subscription = serde_json::from_slice(body).map_err(|_| "The body has to be a JSON object.")?;
+        if let Some(Value::String(key)) = request.subscription.remove("key") {
+            request.key = Some(key);
+        }
     }
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -214,7 +226,7 @@ mod tests {
         let resumed = |offset| json!({"events": list, "grant": "g.h", "epoch": "e", "offset": offset});
         assert_eq!(said(&query, None, ""), Ok((None, resumed(3))));
         assert_eq!(said(&query, Some("e:9"), ""), Ok((None, resumed(9))), "a browser that comes back is further");
-        let body = json!({"events": list, "epoch": "e", "offset": 4, "grant": "g.h"}).to_string();
+        let body = json!({"events": list, "epoch": "e", "offset": 4, "grant": "g.h", "key": "k"}).to_string();
         assert_eq!(said("poll=25", None, &body), Ok((Some(25), resumed(4))));
         assert_eq!(
             said("events=a,%20b&key=k", None, ""),

@@ -58,11 +58,6 @@ pub(super) fn refuse_key(shard: &Shard, request: &Parts, peer: Option<IpAddr>) -
     response
 }
 
-/// Counts a connection, or refuses it.
-pub(super) fn enter(shard: &Shard, request: &Parts, identity: &Identity) -> Result<Ticket, Refusal> {
-    shard.quota.enter(identity.ip, key_of(request).as_deref())
-}
-
 /// A client that was admitted.
 pub(super) struct NewConnection {
     /// Who it is.
@@ -103,7 +98,7 @@ pub(super) fn upgrade(shard: &Rc<Shard>, request: Request<Incoming>, peer: Optio
     }
     let identity = shard.admission.identify(&parts, peer);
     let origin = parts.headers.get(header::ORIGIN).cloned();
-    let ticket = match enter(shard, &parts, &identity) {
+    let ticket = match shard.quota.enter(identity.ip, key_of(&parts).as_deref()) {
         Ok(ticket) => ticket,
         Err(refusal) => return refuse(shard, refusal),
     };

@@ -15,18 +15,25 @@ const RATE: u64 = 50;
 
 /// Publishes numbers from 0 on as applications do, through the ingress list: whatever gateway dies, none is lost with it.
 pub async fn publish_by_redis(url: &str, count: u64, rate: u64) -> anyhow::Result<()> {
+    publish_while(url, rate, |n| n < count).await.map(drop)
+}
+
+/// The same, as long as something holds for the next number. Returns that number.
+pub async fn publish_while(url: &str, rate: u64, mut goes_on: impl FnMut(u64) -> bool) -> anyhow::Result<u64> {
     // It waits for a Redis that hangs, rather than say a number twice.
     let long = Some(Duration::from_secs(30));
     let patient = redis::AsyncConnectionConfig::new().set_response_timeout(long).set_connection_timeout(long);
     let client = redis::Client::open(url)?;
     let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
     let mut tick = tokio::time::interval(Duration::from_secs(1) / u32::try_from(rate)?);
-    for n in 0..count {
+    let mut n = 0;
+    while goes_on(n) {
         tick.tick().await;
         let item = json!({"name": "message-sent", "params": [{"n": n}]}).to_string();
         redis::cmd("RPUSH").arg("{diffyne}:ingress").arg(item).query_async::<()>(&mut connection).await?;
+        n += 1;
     }
-    Ok(())
+    Ok(n)
 }
 
 /// Clients whose TCP connections are cut again and again, behind nginx; with `kill`, gateways die as well.

@@ -9,7 +9,7 @@ import { EventStream } from '../event-stream.js';
 const message = (event, data = {}, id = '') => `${id && `id: ${id}\n`}data: ${JSON.stringify({ event, data })}\n\n`;
 
 /** What comes of a response: these parts, one after the other. `end`: it ends behind them. */
-async function hear({ status = 200, type = 'text/event-stream', parts = /** @type {string[]} */ ([]), end = true, poll = null, more = {} }, wish = null) {
+async function hear({ status = 200, type = 'text/event-stream', parts = /** @type {string[]} */ ([]), end = true, poll = null, more = {} }, wish = {}) {
   const asked = [];
   const server = createServer(async (request, response) => {
     let body = '';
@@ -26,7 +26,7 @@ async function hear({ status = 200, type = 'text/event-stream', parts = /** @typ
   await once(server, 'listening');
   const heard = [];
   const { port } = /** @type {any} */ (server.address());
-  const stream = new EventStream(`http://127.0.0.1:${port}/events?key=a&`, poll, {
+  const stream = new EventStream(`http://127.0.0.1:${port}/events`, poll, {
     opened: () => heard.push('opened'),
     received: ({ event, data }) => heard.push([event, data]),
   });
@@ -48,7 +48,7 @@ test('messages come as they were sent, however they are cut, and ids tell the pl
     assert.deepEqual(place, ['diffyne.pong', { epoch: 'a:b', offset: 7 }]);
     assert.deepEqual(event, ['diffyne.event', { n: 'ä\n1' }]);
     assert.equal(heard.length, 5);
-    assert.deepEqual(asked, ['POST', '/events?key=a', { events: [] }, undefined]);
+    assert.deepEqual(asked, ['POST', '/events', { events: [] }, undefined]);
   }
 });
 
@@ -71,5 +71,5 @@ test('how a response ends says what to do next', async () => {
     assert.deepEqual([ended.outcome, ended.waitMs], [outcome, waitMs], JSON.stringify(response));
   }
   const { asked } = await hear({ parts: [greeting], poll });
-  assert.deepEqual(asked.slice(1), ['/events?key=a&poll=25', {}, 'x']);
+  assert.deepEqual(asked.slice(1), ['/events?poll=25', {}, 'x']);
 });
