@@ -15,7 +15,9 @@ UNTIL_CTRL_C = @bash -mc
 
 # What is measured is built as it is shipped, and so is the worker with the benches' components. Always the whole
 # workspace: a part of it has other features, and builds its dependencies again.
-RELEASE := cargo build --release --workspace --bin diffyne-gateway --bin diffyne-worker
+# They know their commit. Other builds do not: each commit would have them compile everything again.
+RELEASE := DIFFYNE_REVISION=$${DIFFYNE_REVISION-$$(git describe --always --abbrev=12 --dirty --exclude='*' 2>/dev/null)} \
+	cargo build --release --workspace --bin diffyne-gateway --bin diffyne-worker
 # What measures and breaks is built without link-time optimisation, into target/tools.
 TOOLS := cargo build --profile tools --workspace
 TOOL := ulimit -n $$(ulimit -Hn) && DIFFYNE_PROGRAMS=$${DIFFYNE_PROGRAMS:-target/release} target/tools/diffyne-bench
@@ -38,7 +40,7 @@ gallery: ## Ten example components in Rust at http://127.0.0.1:8080/; Ctrl-C sto
 	$(RELEASE) --example gallery
 	$(UNTIL_CTRL_C) 'deploy/gallery.sh $(PROGRAMS)'
 
-screenshots: tools ## Pictures of the demo page and the gallery, in target/screenshots
+screenshots: tools ## Pictures of the demo page, the gallery and the admin page, in target/screenshots
 	cargo build --workspace --bins --examples
 	target/debug/diffyne-bench screenshots
 

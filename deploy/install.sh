@@ -40,6 +40,12 @@ files() {
   done
   echo "644 $top/deploy/systemd/diffyne.sysusers $PREFIX/lib/sysusers.d/diffyne.conf"
   echo "644 $top/deploy/systemd/diffyne.tmpfiles $PREFIX/lib/tmpfiles.d/diffyne.conf"
+  for file in diffyne-gateway diffyne-worker; do
+    echo "644 $top/deploy/completions/$file.bash $PREFIX/share/bash-completion/completions/$file"
+    echo "644 $top/deploy/completions/_$file $PREFIX/share/zsh/site-functions/_$file"
+    echo "644 $top/deploy/completions/$file.fish $PREFIX/share/fish/vendor_completions.d/$file.fish"
+  done
+  for file in "$top"/deploy/man/*.1; do echo "644 $file $PREFIX/share/man/man1/$(basename "$file")"; done
   for file in deploy/diffyne.env.example deploy/diffyne.toml.example deploy/php/diffyne-bridge.php \
     deploy/supervisor/diffyne.conf deploy/prometheus/alerts.yml deploy/prometheus/prometheus.yml \
     nginx/diffyne.conf nginx/application.conf nginx/tls.conf nginx/nginx.conf; do

@@ -3,20 +3,29 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use diffyne_shared::BoxFuture;
+use diffyne_shared::admin::history::{History, Series};
+use diffyne_shared::admin::overview::Overview;
 use diffyne_shared::admin::{AdminSource, ApiFuture, ApiRequest};
+use diffyne_shared::admin_tokens::AdminTokens;
 use diffyne_shared::bus::{Bus, CLAIMS, RedisState};
 use hyper::{Method, StatusCode};
 use prometheus::Registry;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::connection::selector::ConnectionSelector;
+use crate::call_log::CallLog;
+use crate::connection::selector::{ConnectionPage, ConnectionSelector};
 use crate::http::health::HealthSource;
 use crate::metrics::{Metrics, advance};
 use crate::operator::{self, ClusterCommand};
+use crate::overview;
 use crate::publish_api::{ApiResponse, PublishApi};
 use crate::quota::Quota;
 use crate::shard::command::ShardHandle;
+
+/// Where applications publish.
+const PUBLISH_PATH: &str = "/api/broadcast";
 
 /// The state of a stop.
 #[derive(Debug, Default)]
@@ -35,6 +44,8 @@ pub struct GatewayAdmin {
     pub bus: Bus,
     /// Publishes for applications.
     pub publish: PublishApi,
+    /// Knows calls that have failed.
+    pub call_log: Arc<CallLog>,
     /// Knows the health of the workers.
     pub health: Arc<HealthSource>,
     /// The state of a stop.
@@ -43,21 +54,19 @@ pub struct GatewayAdmin {
     pub quota: Arc<Quota>,
     /// The serving threads.
     pub shards: Vec<ShardHandle>,
-    /// `DIFFYNE_ADMIN_TOKEN`.
-    pub token: Option<String>,
+    /// Who may ask.
+    pub tokens: AdminTokens,
 }
 
 impl GatewayAdmin {
     async fn route(&self, request: ApiRequest<'_>) -> Option<ApiResponse> {
         Some(match (request.method, request.path) {
-            (&Method::POST, "/api/broadcast") => self.publish.handle(request.body).await,
+            (&Method::POST, PUBLISH_PATH) => self.publish.handle(request.body).await,
             (&Method::POST, "/api/disconnect") => {
                 let body = serde_json::from_str(request.body).unwrap_or_default();
                 self.run_everywhere(&body, ClusterCommand::Disconnect).await
             }
-            (&Method::GET, "/api/connections") => {
-                self.run_everywhere(&query_object(request.query), ClusterCommand::Find).await
-            }
+            (&Method::GET, "/api/connections") => self.connections(request.query).await,
             (&Method::GET, "/api/presence") => self.presence(),
             (&Method::POST, "/api/drain") => self.request_drain(),
             _ => return None,
@@ -70,6 +79,21 @@ impl GatewayAdmin {
             return (StatusCode::UNPROCESSABLE_ENTITY, json!({"error": error}));
         };
         (StatusCode::OK, operator::run_everywhere(&self.bus, &self.shards, &command(selector)).await)
+    }
+
+    /// The connections that a query selects, or else a page of all.
+    async fn connections(&self, query: &str) -> ApiResponse {
+        let query = query_object(query);
+        if ["client", "address"].iter().any(|name| query.get(name).is_some()) {
+            return self.run_everywhere(&query, ClusterCommand::Find).await;
+        }
+        match ConnectionPage::read(&query) {
+            Ok(page) => {
+                let command = ClusterCommand::List(page);
+                (StatusCode::OK, operator::run_everywhere(&self.bus, &self.shards, &command).await)
+            }
+            Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, json!({"error": error})),
+        }
     }
 
     fn presence(&self) -> ApiResponse {
@@ -131,8 +155,27 @@ impl AdminSource for GatewayAdmin {
         Some(self.health.details())
     }
 
-    fn token(&self) -> Option<&str> {
-        self.token.as_deref()
+    fn series(&self) -> &'static [Series] {
+        &overview::SERIES
+    }
+
+    fn overview<'a>(&'a self, history: &'a History) -> BoxFuture<'a, Overview> {
+        let sources = overview::Sources {
+            metrics: &self.metrics,
+            bus: &self.bus,
+            health: &self.health,
+            call_log: &self.call_log,
+            shards: &self.shards,
+        };
+        Box::pin(overview::of(sources, history))
+    }
+
+    fn tokens(&self) -> &AdminTokens {
+        &self.tokens
+    }
+
+    fn is_audited(&self, path: &str) -> bool {
+        path != PUBLISH_PATH
     }
 
     fn api<'a>(&'a self, request: ApiRequest<'a>) -> ApiFuture<'a> {

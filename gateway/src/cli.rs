@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use diffyne_shared::admin;
+use diffyne_shared::admin::overview::OVERVIEW_PATH;
+use diffyne_shared::admin::terminal::{self, Mode};
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
 use diffyne_shared::settings::{self, Layers};
 use diffyne_shared::telemetry::Logs;
@@ -27,7 +29,8 @@ In production: diffyne-gateway doctor --env-file /path/to/app/.env --redis-url r
 Every setting can be given as a flag, in the environment, in a .env file or in a TOML file; later ones in
 this list lose. Signals: SIGTERM stops gracefully, SIGHUP reloads keys and the log level.";
 
-fn command() -> Command {
+/// The command line: what help, completions and manual pages are made from.
+pub fn command() -> Command {
     let serve = Command::new("serve").about("Run a gateway").args(settings::arguments(&gateway::specs()));
     let check = Command::new("check-config")
         .about("Check the settings and print each with its origin; secrets are masked")
@@ -38,20 +41,35 @@ fn command() -> Command {
         .after_help(
             "Give it the settings of that gateway: it is found at its admin address, and asks for DIFFYNE_ADMIN_TOKEN.",
         )
-        .args(settings::arguments(&gateway::specs()));
+        .args(settings::client_arguments(&gateway::specs()));
+    let top = Command::new("top")
+        .about("Show what a running gateway and its cluster do: the admin page in a terminal")
+        .after_help(
+            "Give it the settings of that gateway, or --admin-listen with the address of any. On the gateway's own host no \
+             token is needed, elsewhere DIFFYNE_ADMIN_TOKEN.\n\n\
+             Examples: diffyne-gateway top --admin-listen 127.0.0.1:16001\n          \
+             diffyne-gateway top --json | jq '.tables[] | select(.id == \"components\").rows'",
+        )
+        .arg(switch("once", "Print it once; also when the output is no terminal"))
+        .arg(switch("json", "Print it once, as JSON"))
+        .args(settings::client_arguments(&gateway::specs()));
     let ready = Command::new("ready")
         .about(
             "Tell whether a running gateway is ready for clients: exit status 0, or 1 and why not (for health checks)",
         )
         .after_help("Give it the settings of that gateway: it is found at its admin address. No token is needed.")
-        .args(settings::arguments(&gateway::specs()));
+        .args(settings::client_arguments(&gateway::specs()));
     Command::new("diffyne-gateway")
         .about(ABOUT)
         .after_help(AFTER)
-        .version(diffyne_shared::VERSION)
+        .version(diffyne_shared::build())
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([serve, doctor::command(), ready, drain, check, list, moved_dev()])
+        .subcommands([serve, doctor::command(), top, ready, drain, check, list, moved_dev()])
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).help(help).action(ArgAction::SetTrue)
 }
 
 /// Accepts `dev`, which was a command until 0.1.0, to tell where it has moved.
@@ -65,6 +83,7 @@ pub fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches),
         Some(("doctor", matches)) => doctor::run(matches),
+        Some(("top", matches)) => top(matches),
         Some(("ready", matches)) => ready(matches),
         Some(("drain", matches)) => drain(matches),
         Some(("dev", _)) => Err(anyhow::anyhow!("dev is a program of its own now: run diffyne-dev, or make run")),
@@ -81,6 +100,20 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Shows what a running gateway does.
+fn top(matches: &ArgMatches) -> anyhow::Result<()> {
+    let settings = GatewaySettings::read(&process::layers(matches, &gateway::specs())?)?;
+    let address = settings.admin_listen.context("the gateway has no admin address: set DIFFYNE_ADMIN_LISTEN")?;
+    let token = settings.admin_token.unwrap_or_default();
+    let mode = match (matches.get_flag("json"), matches.get_flag("once")) {
+        (true, _) => Mode::Json,
+        (false, true) => Mode::Once,
+        (false, false) => Mode::Watch,
+    };
+    let look = async || admin::look(&address, &token, OVERVIEW_PATH).await;
+    process::control_runtime()?.block_on(terminal::show(mode, look)).map_err(anyhow::Error::msg)
 }
 
 /// Asks a running gateway whether it is ready.

@@ -19,6 +19,7 @@ pub mod http;
 mod memory;
 mod metrics;
 mod operator;
+mod overview;
 pub mod process;
 mod protocol;
 mod publish_api;

@@ -1,12 +1,15 @@
 //! Commands of operators to all gateways at once: list connections, or close them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use diffyne_shared::bus::Bus;
+use diffyne_shared::rpc::Endpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::connection::selector::ConnectionSelector;
+use crate::connection::selector::{ConnectionOrder, ConnectionPage, ConnectionSelector};
+use crate::relay::Health;
 use crate::shard::command::{Command, ShardHandle};
 
 /// The most connections that each gateway lists.
@@ -20,6 +23,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 pub enum ClusterCommand {
     /// List the selected connections.
     Find(ConnectionSelector),
+    /// List a page of all connections.
+    List(ConnectionPage),
     /// Close the selected connections.
     Disconnect(ConnectionSelector),
 }
@@ -43,11 +48,18 @@ async fn run_here(shards: &[ShardHandle], gateway: &str, command: &ClusterComman
                 let found = shard.ask(|reply| Command::Find(selector.clone(), reply)).await;
                 result.connections.extend(found.unwrap_or_default());
             }
+            ClusterCommand::List(page) => {
+                let found = shard.ask(|reply| Command::List(page.clone(), reply)).await;
+                result.connections.extend(found.unwrap_or_default());
+            }
             ClusterCommand::Disconnect(selector) => {
                 let closed = shard.ask(|reply| Command::Disconnect(selector.clone(), reply)).await;
                 result.closed += closed.unwrap_or_default();
             }
         }
+    }
+    if let ClusterCommand::List(page) = command {
+        merge(page, &mut result.connections);
     }
     result.connections.truncate(LISTED_MAX);
     result
@@ -76,10 +88,27 @@ pub async fn run_everywhere(bus: &Bus, shards: &[ShardHandle], command: &Cluster
     let silent: Vec<&String> = presence.keys().filter(|id| !answered(id)).collect();
     match command {
         ClusterCommand::Find(_) => json!({"connections": with_gateway(&results), "silent": silent}),
+        ClusterCommand::List(page) => {
+            let mut connections = with_gateway(&results);
+            let more = connections.len() > page.limit || results.iter().any(|of| of.connections.len() >= page.limit);
+            merge(page, &mut connections);
+            let last = connections.last().map(|connection| connection["client"].clone());
+            let next = last.filter(|_| more && page.order == ConnectionOrder::Client);
+            json!({"connections": connections, "next": next, "total": presence.values().sum::<u64>(), "silent": silent})
+        }
         ClusterCommand::Disconnect(_) => {
             json!({"disconnected": results.iter().map(|result| result.closed).sum::<usize>(), "silent": silent})
         }
     }
+}
+
+/// Makes one page of several.
+fn merge(page: &ConnectionPage, connections: &mut Vec<Value>) {
+    let client = |connection: &Value| connection["client"].as_str().unwrap_or_default().to_owned();
+    let waiting = |connection: &Value| connection["waiting_bytes"].as_u64().unwrap_or_default();
+    let mut keyed: Vec<(String, Value)> = connections.drain(..).map(|of| (client(&of), of)).collect();
+    page.of(&mut keyed, |of| &of.0, |of| waiting(&of.1));
+    connections.extend(keyed.into_iter().map(|(_, connection)| connection));
 }
 
 /// Returns all connections found, each with its gateway.
@@ -91,4 +120,17 @@ fn with_gateway(results: &[GatewayResult]) -> Vec<Value> {
         })
     });
     connections.collect()
+}
+
+/// Returns the workers and their health. If shards disagree about a worker, the worst health counts. `None` if a shard has
+/// ended.
+pub async fn workers(shards: &[ShardHandle]) -> Option<BTreeMap<Endpoint, Health>> {
+    let mut all: BTreeMap<Endpoint, Health> = BTreeMap::new();
+    for shard in shards {
+        for (address, health) in shard.ask(Command::Workers).await? {
+            let worst = all.entry(address).or_insert(Health::Healthy);
+            *worst = health.min(*worst);
+        }
+    }
+    Some(all)
 }

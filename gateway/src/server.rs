@@ -1,6 +1,5 @@
 //! Starts and stops a gateway: the bus, the shards, the listener, the admin pages.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ use diffyne_shared::bus::{self, Bus, BusEvent, GatewayIdentity};
 use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::GatewaySettings;
+use diffyne_shared::settings::mask_url;
 use diffyne_shared::token::{SharedTokens, Tokens};
 use diffyne_shared::{admin, descriptors};
 use thiserror::Error;
@@ -28,6 +28,7 @@ use crate::http::health::{HealthSource, WorkerCounts};
 use crate::http::pages::Pages;
 use crate::memory;
 use crate::metrics::{Metrics, RedisUse};
+use crate::operator;
 use crate::publish_api::PublishApi;
 use crate::quota::Quota;
 use crate::relay::discovery::{self, Workers};
@@ -155,10 +156,10 @@ impl Gateway {
             tasks.push(tokio::spawn(admin::serve(listener, Arc::new(source))));
         }
         let stop_accepting = CancellationToken::new();
-        let acceptor =
-            Acceptor::new(listeners.public, shards.clone(), Arc::clone(&context), descriptors::raise_limit());
+        let descriptors_max = descriptors::raise_limit();
+        let acceptor = Acceptor::new(listeners.public, shards.clone(), Arc::clone(&context), descriptors_max);
         let acceptor = tokio::spawn(acceptor.run(stop_accepting.clone()));
-        tracing::info!(address = %listeners.address, gateway = bus.gateway_id(), "listening");
+        log_start(&context, &listeners.address, listeners.admin_address.as_ref(), descriptors_max);
         Ok(Self {
             address: listeners.address,
             admin_address: listeners.admin_address,
@@ -242,6 +243,30 @@ impl Gateway {
             );
         }
     }
+}
+
+/// The line by which an operator sees what has started, and how.
+fn log_start(context: &GatewayContext, address: &Endpoint, admin: Option<&Endpoint>, descriptors: usize) {
+    let settings = &context.settings;
+    let keys = match settings.keys.len() {
+        0 => "none: whoever may connect needs no key".to_owned(),
+        count => format!("{count}, one of which a page has to show"),
+    };
+    let bus = settings.redis.url.as_deref().map_or("memory: no other gateway".to_owned(), mask_url);
+    tracing::info!(
+        version = diffyne_shared::build(),
+        pid = std::process::id(),
+        gateway = context.bus.gateway_id(),
+        %address,
+        admin = admin.map_or("none".to_owned(), ToString::to_string),
+        threads = settings.threads,
+        descriptors,
+        origins = settings.origins.join(","),
+        keys,
+        bus,
+        workers = settings.workers.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        "listening"
+    );
 }
 
 fn open_bus(settings: &GatewaySettings, tokens: &SharedTokens) -> Result<(Bus, mpsc::Receiver<BusEvent>), StartError> {
@@ -336,12 +361,13 @@ fn admin_source(
     GatewayAdmin {
         metrics: Arc::clone(&context.metrics),
         bus: context.bus.clone(),
+        call_log: Arc::clone(&context.call_log),
         publish: PublishApi::new(&context.bus, Arc::clone(&context.metrics), context.settings.publish_wait),
         health: Arc::clone(health),
         drain: Arc::clone(drain),
         quota: Arc::clone(&context.quota),
         shards: shards.to_vec(),
-        token: context.settings.admin_token.clone(),
+        tokens: context.settings.admin_tokens.clone(),
     }
 }
 
@@ -368,17 +394,10 @@ async fn wait_until(limit: Duration, done: impl Fn() -> bool) {
     }
 }
 
-/// Counts the workers by health. If shards disagree about a worker, the worst health counts.
+/// Counts the workers by health.
 async fn watch_workers(shards: Vec<ShardHandle>, health: Arc<HealthSource>) {
     loop {
-        let mut all: BTreeMap<Endpoint, Health> = BTreeMap::new();
-        for shard in &shards {
-            let Some(workers) = shard.ask(Command::Workers).await else { return };
-            for (address, health) in workers {
-                let worst = all.entry(address).or_insert(Health::Healthy);
-                *worst = health.min(*worst);
-            }
-        }
+        let Some(all) = operator::workers(&shards).await else { return };
         let count = |health| all.values().filter(|other| **other == health).count();
         let outdated = count(Health::Outdated);
         health.set_workers(WorkerCounts {

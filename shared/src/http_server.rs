@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
 
-use crate::listener::Listener;
+use crate::listener::{AcceptedStream, Listener};
 
 /// How long the last request of a connection may take.
 const LAST_REQUEST: Duration = Duration::from_secs(10);
@@ -25,6 +26,24 @@ pub struct ServerLimits {
     pub header_timeout: Duration,
     /// How long a connection may live. A request that is under way then is still answered.
     pub connection_life: Duration,
+}
+
+/// Who sends a request: an extension of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// A program on this machine, by a Unix socket.
+    Local,
+    /// Somebody at this address.
+    Address(IpAddr),
+}
+
+impl Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Local => f.write_str("unix"),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
 }
 
 /// Serves until the future is dropped. The name is for the log: an error of the listener ends this server, and not the
@@ -44,10 +63,15 @@ where
             tracing::error!(server = name, "the listener ended");
             return;
         };
+        let peer = match &accepted {
+            AcceptedStream::Tcp(_, address) => Peer::Address(address.ip().to_canonical()),
+            AcceptedStream::Unix(_) => Peer::Local,
+        };
         let Ok(stream) = accepted.into_stream() else { continue };
         let respond = respond.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
+            let service = service_fn(move |mut request| {
+                request.extensions_mut().insert(peer);
                 let response = respond(request);
                 async move { Ok::<_, Infallible>(response.await) }
             });

@@ -12,6 +12,7 @@
 //! | [`telemetry`] | logs, and texts from outside in them | `rate`, `settings` |
 //! | [`listener`], [`tls`] | TCP and Unix sockets; certificates between gateways and workers | `rpc` |
 //! | [`http_server`] | a small HTTP server with limits | `listener` |
+//! | [`admin_tokens`] | who may ask that listener, and what | |
 //! | [`admin`] | the listener for metrics, readiness and an operator's requests | `http_server`, `listener`, `rpc` |
 //! | [`bus`] | how gateways reach each other and find workers: in memory, or over Redis | all of these but `admin`, `http_server`, `listener`, `metrics` and `tls` |
 //!
@@ -19,6 +20,7 @@
 //! `tls`, and written by `telemetry`. Everything else is without I/O.
 
 pub mod admin;
+pub mod admin_tokens;
 pub mod backoff;
 pub mod bus;
 pub mod clock;
@@ -43,4 +45,12 @@ pub use futures_util::future::{BoxFuture, LocalBoxFuture};
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit of the source, where the build was told it: `make build` and the packages do. A build script that asked git
 /// would have every commit build everything again.
-pub const REVISION: Option<&str> = option_env!("DIFFYNE_REVISION");
+pub const REVISION: Option<&str> = match option_env!("DIFFYNE_REVISION") {
+    Some(revision) if !revision.is_empty() => Some(revision),
+    _ => None,
+};
+
+/// Version and commit, as `--version` and the first line of a log tell them.
+pub fn build() -> String {
+    format!("{VERSION} ({})", REVISION.unwrap_or("commit unknown"))
+}

@@ -68,9 +68,23 @@ impl ClientTls {
         for certificate in certificates(authority)? {
             roots.add(certificate).map_err(|error| wrong(authority, error))?;
         }
+        Self::trusting(roots).map_err(|error| wrong(authority, error))
+    }
+
+    /// Trusts the authorities that the system trusts.
+    pub fn system() -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            return Err(format!("the system has no authorities for certificates: {:?}", found.errors));
+        }
+        Self::trusting(roots).map_err(|error| error.to_string())
+    }
+
+    fn trusting(roots: RootCertStore) -> Result<Self, rustls::Error> {
         let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|error| wrong(authority, error))?
+            .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self(TlsConnector::from(Arc::new(config))))

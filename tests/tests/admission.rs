@@ -232,7 +232,9 @@ async fn operators_find_and_close_connections_on_every_gateway() -> anyhow::Resu
     assert_eq!(gateways.len(), 3);
     let (_, found) = get(&format!("/api/connections?client={}", theirs[1].id))?;
     assert_eq!(found["connections"][0]["events"], json!(["message-sent"]), "{found}");
-    for (path, status) in [("/api/connections", 422), ("/api/connections?address=nobody", 422), ("/api/nothing", 404)] {
+    for (path, status) in
+        [("/api/connections?limit=none", 422), ("/api/connections?address=nobody", 422), ("/api/nothing", 404)]
+    {
         assert_eq!(get(path)?.0, status, "{path}");
     }
     assert_eq!(http_get(cluster.gateways[0].admin, "/api/presence")?.status, 401);

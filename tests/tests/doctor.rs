@@ -140,3 +140,44 @@ async fn uploads_are_tried_where_they_would_go() -> anyhow::Result<()> {
     assert!(application.stored()?.is_empty(), "nothing is stored");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_front_is_looked_at_as_a_page_sees_it() -> anyhow::Result<()> {
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+    let shape = Shape::new(1, 1).with_nginx();
+    let shape = shape.gateway("--ws-key", KEY).gateway("--ws-cors-origins", "https://shop.test");
+    let mut cluster = Cluster::start(shape.gateway("--admin-token", "let-me"))?;
+    let (url, admin) = (cluster.nginx_url(), format!("127.0.0.1:{}", cluster.gateways[0].admin));
+    let look = |url: &str, app: &str, more: &[&str]| {
+        doctor(&[&["--url", url, "--app-url", app, "--admin-listen", &admin, "--admin-token", "let-me"], more].concat())
+    };
+    let (shop, key) = ("https://shop.test", ["--ws-key", KEY]);
+
+    let (well, text) = look(&url, shop, &key)?;
+    assert!(well && text.contains(", 0 to note, 0 bad"), "{text}");
+    for part in ["front", "gateway", "front key", "front origin", "front call", "broadcast"] {
+        assert!(line(&text, part, "").starts_with("ok "), "{text}");
+    }
+    // What a page of another site, with another key, or at another address would meet.
+    for (url, app, more, words) in [
+        (url.as_str(), shop, &["--ws-key", "another-key-entirely"], "the key is wrong"),
+        (&url, "https://other.test", &key, "DIFFYNE_WS_CORS_ORIGINS"),
+        (&format!("{url}nowhere"), shop, &key, "locations"),
+        (&url.replace("ws://", "wss://"), shop, &key, "TLS with 127.0.0.1"),
+        ("shop.test/diffyne", shop, &key, "write it as pages do"),
+    ] {
+        let (well, text) = look(url, app, more)?;
+        assert!(!well && line(&text, "front", words).starts_with("BAD "), "{url}: {text}");
+        assert!(text.contains("\n1. front: "), "{text}");
+    }
+    cluster.gateways[0].process.kill()?;
+    let (well, text) = look(&url, shop, &["--ws-key", KEY, "--json"])?;
+    // The error follows on the other stream.
+    let json = text.rsplit_once('}').map_or("", |(json, _)| json).to_owned() + "}";
+    let found: serde_json::Value = serde_json::from_str(&json)?;
+    assert!(
+        !well && found["problems"] == 1 && found["findings"][0]["text"].as_str().unwrap().contains("502"),
+        "{found}"
+    );
+    Ok(())
+}

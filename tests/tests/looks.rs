@@ -12,13 +12,13 @@ const OPEN: &str = "document.documentElement.dataset.diffyneConnection === 'open
 const DESK: (u32, u32) = (1100, 800);
 const PHONE: (u32, u32) = (375, 700);
 
-fn axe() -> anyhow::Result<String> {
+pub fn axe() -> anyhow::Result<String> {
     let path = project().join("gateway/src/client/node_modules/axe-core/axe.min.js");
     std::fs::read_to_string(&path).with_context(|| format!("{} is missing: run tests/tools.sh", path.display()))
 }
 
 /// What axe-core and a measuring tape find wrong with a page, in light and dark, wide and narrow.
-async fn violations(tab: &mut Tab, axe: &str, page: &str) -> anyhow::Result<Vec<String>> {
+pub async fn violations(tab: &mut Tab, axe: &str, page: &str) -> anyhow::Result<Vec<String>> {
     let mut found = Vec::new();
     tab.eval(axe).await?;
     for (scheme, size) in [(Scheme::Light, DESK), (Scheme::Dark, PHONE)] {

@@ -2,12 +2,14 @@
 //! here would not run (`structure` checks that).
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod admin_page;
 mod admission;
 mod ajax;
 mod async_values;
 mod avalanche;
 mod broadcast;
 mod browser;
+mod command_lines;
 mod configuration;
 mod directives;
 mod docs;
@@ -32,6 +34,7 @@ mod locked_pages;
 mod locked_values;
 mod looks;
 mod operations;
+mod operators_access;
 mod operators_metrics;
 mod other_tabs;
 mod page_fields;

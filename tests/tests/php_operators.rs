@@ -27,8 +27,13 @@ fn processes(worker: &Node, token: &str) -> anyhow::Result<(u16, Value)> {
 
 /// What `diffyne-worker top` prints about a worker.
 fn top(cluster: &Cluster, flags: &[&str]) -> anyhow::Result<String> {
+    run_on_worker("top", cluster, flags)
+}
+
+/// What a command of the worker prints about a running one.
+fn run_on_worker(command: &str, cluster: &Cluster, flags: &[&str]) -> anyhow::Result<String> {
     let output = Command::new(program("diffyne-worker")?)
-        .args(["top", "--worker-admin-listen", &format!("127.0.0.1:{}", cluster.workers[0].admin)])
+        .args([command, "--worker-admin-listen", &format!("127.0.0.1:{}", cluster.workers[0].admin)])
         .args(["--admin-token", TOKEN, "--signing-key", &cluster.shape.signing_key])
         .args(flags)
         .output()?;
@@ -69,6 +74,10 @@ async fn operators_see_what_each_process_does() -> anyhow::Result<()> {
     assert!(line.contains(&busy["process"].to_string()) && line.contains("App\\Diffyne\\Probe::writeWhenReleased"));
     assert!(!text.contains('\x1b') && text.contains("1 waiting"), "{text}");
     assert_eq!(serde_json::from_str::<Value>(&top(&cluster, &["--json"])?)?["slots"], 1);
+    let listed = run_on_worker("ps", &cluster, &[])?;
+    assert!(listed.lines().any(|line| line.contains("busy") && line.contains("writeWhenReleased")), "{listed}");
+    let page = http_get(worker.admin, "/")?.body;
+    assert!(page.contains("App\\Diffyne\\Probe::writeWhenReleased") && page.contains("<td>busy</td>"), "{page}");
     laravel.release("held")?;
     assert!(client.receive().await?.is_ok() && other.receive().await?.is_ok());
     eventually("both wait again", || {

@@ -52,7 +52,8 @@ enum OwnComponents {
     Some,
 }
 
-fn command() -> Command {
+/// The command line: what help, completions and manual pages are made from.
+pub fn command() -> Command {
     let serve = Command::new("serve").about("Run a worker").args(settings::arguments(&worker::specs()));
     let check = Command::new("check-config")
         .about("Check the settings and print each with its origin; secrets are masked")
@@ -63,19 +64,20 @@ fn command() -> Command {
         .after_help(
             "Give it the settings of that worker: it is found at its admin address, and asks for DIFFYNE_ADMIN_TOKEN.",
         )
-        .args(settings::arguments(&worker::specs()));
+        .args(settings::client_arguments(&worker::specs()));
     let ready = Command::new("ready")
         .about("Tell whether a running worker is ready for calls: exit status 0, or 1 and why not (for health checks)")
         .after_help("Give it the settings of that worker: it is found at its admin address. No token is needed.")
-        .args(settings::arguments(&worker::specs()));
-    let top = top::command().args(settings::arguments(&worker::specs()));
+        .args(settings::client_arguments(&worker::specs()));
+    let top = top::command().args(settings::client_arguments(&worker::specs()));
+    let ps = top::list_command().args(settings::client_arguments(&worker::specs()));
     Command::new("diffyne-worker")
         .about("Runs Diffyne components for the gateways")
         .after_help(HELP)
-        .version(diffyne_shared::VERSION)
+        .version(diffyne_shared::build())
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([serve, top, ready, reload, check, list])
+        .subcommands([serve, top, ps, ready, reload, check, list])
 }
 
 /// Runs `diffyne-worker`: the components of an application, or with `--demo` the demo's.
@@ -112,7 +114,8 @@ fn run<F: Future<Output = anyhow::Result<()>>>(
         Some(("serve", matches)) => serve(matches, own, register, site),
         Some(("ready", matches)) => ask_ready(matches),
         Some(("reload", matches)) => request_reload(matches),
-        Some(("top", matches)) => show_processes(matches),
+        Some(("top", matches)) => show_processes(matches, Show::Watched),
+        Some(("ps", matches)) => show_processes(matches, Show::Listed),
         Some(("check-config", matches)) => check_config(matches, own),
         _ => {
             print!("{}", settings::markdown(&worker::specs()));
@@ -224,13 +227,25 @@ fn ask_ready(matches: &ArgMatches) -> anyhow::Result<()> {
     runtime.block_on(admin::ready(&address)).map_err(anyhow::Error::msg)
 }
 
+/// The command by which PHP processes are shown.
+#[derive(Debug, Clone, Copy)]
+enum Show {
+    /// `top`.
+    Watched,
+    /// `ps`.
+    Listed,
+}
+
 /// Shows what the PHP processes of a running worker do.
-fn show_processes(matches: &ArgMatches) -> anyhow::Result<()> {
+fn show_processes(matches: &ArgMatches, show: Show) -> anyhow::Result<()> {
     let (address, token) = running_worker(matches)?;
     let token =
         token.context("DIFFYNE_ADMIN_TOKEN is not set: without it, the worker does not say what its processes do")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(top::run(matches, &address, &token))
+    match show {
+        Show::Watched => runtime.block_on(top::run(matches, &address, &token)),
+        Show::Listed => runtime.block_on(top::list(matches, &address, &token)),
+    }
 }
 
 /// The admin address of the worker with these settings, and its token.

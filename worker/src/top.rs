@@ -47,15 +47,34 @@ pub(crate) fn command() -> Command {
         .arg(flag("json", "Print it once, as JSON"))
 }
 
+/// The same as a list that is printed once, without the worker's settings.
+pub(crate) fn list_command() -> Command {
+    let flag = |name: &'static str, help: &'static str| Arg::new(name).long(name).help(help).action(ArgAction::SetTrue);
+    Command::new("ps")
+        .about("List the PHP processes of a running worker: state, call, age, calls, memory, code")
+        .after_help("diffyne-worker top explains the columns.")
+        .arg(flag("watch", "Show them again every second").short('w'))
+        .arg(flag("json", "Print them as JSON"))
+}
+
+/// Lists a worker's processes.
+pub(crate) async fn list(matches: &ArgMatches, address: &Endpoint, token: &str) -> anyhow::Result<()> {
+    show(matches.get_flag("json"), !matches.get_flag("watch"), address, token).await
+}
+
 /// Shows a worker's processes until the program is ended.
 pub(crate) async fn run(matches: &ArgMatches, address: &Endpoint, token: &str) -> anyhow::Result<()> {
+    show(matches.get_flag("json"), matches.get_flag("once"), address, token).await
+}
+
+async fn show(json: bool, once: bool, address: &Endpoint, token: &str) -> anyhow::Result<()> {
     let look = || async { admin::look(address, token, "/api/processes").await.map_err(anyhow::Error::msg) };
     let mut output = std::io::stdout();
-    if matches.get_flag("json") {
+    if json {
         return Ok(writeln!(output, "{:#}", look().await?)?);
     }
     let is_terminal = output.is_terminal();
-    if matches.get_flag("once") || !is_terminal {
+    if once || !is_terminal {
         let style = if is_terminal { Style::Terminal } else { Style::Plain };
         for line in table(&look().await?, width(), style) {
             writeln!(output, "{line}")?;

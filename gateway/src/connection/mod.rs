@@ -32,6 +32,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use diffyne_shared::clock;
 use serde_json::{Value, json};
 
 use crate::auth::grant::EventSubscription;
@@ -107,6 +108,10 @@ pub struct Connection {
     pub account: Account,
     /// The hub's second of the client's last message.
     pub acted: Cell<u32>,
+    /// Bytes received.
+    pub received: Cell<u64>,
+    /// Bytes written.
+    sent: Cell<u64>,
     io: SocketIo,
     outbox: RefCell<Outbox>,
     terms: ConnectionTerms,
@@ -155,6 +160,8 @@ impl Connection {
             account,
             unfinished_since: Cell::new(None),
             acted: Cell::new(now),
+            received: Cell::new(0),
+            sent: Cell::new(0),
             io,
             outbox: RefCell::default(),
             terms,
@@ -200,13 +207,16 @@ impl Connection {
         self.io.poll_read(cx, buffer)
     }
 
-    /// Describes the connection for operators.
-    pub fn describe(&self) -> Value {
+    /// Describes the connection for operators, at the hub's second.
+    pub fn describe(&self, now: u32) -> Value {
         let events: Vec<String> = self.subscriptions.borrow().iter().map(ToString::to_string).collect();
         json!({
             "client": self.caller.id(),
             "address": self.caller.ip(),
             "transport": self.transport.label(),
+            "since": clock::unix_seconds().saturating_sub(now.saturating_sub(self.born).into()),
+            "bytes_in": self.received.get(),
+            "bytes_out": self.sent.get(),
             "events": events,
             "calls": self.component_queues.borrow().len(),
             "waiting_bytes": self.waiting_bytes(),
@@ -318,7 +328,7 @@ mod tests {
     /// What an idle connection takes here, beside tokio's parts and its headers. `diffyne-bench idle 200000` measures all.
     #[test]
     fn an_idle_connection_takes_little_memory() {
-        assert!(size_of::<Connection>() <= 352, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 368, "{}", size_of::<Connection>());
         assert!(size_of::<Caller>() <= 72, "{}", size_of::<Caller>());
         assert_eq!(size_of::<session::Reader>(), 3 * size_of::<usize>());
     }

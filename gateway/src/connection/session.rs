@@ -235,6 +235,7 @@ fn receive(
     let now = shard.hub.now();
     connection.hear(now);
     shard.metrics.bytes_in.inc_by(bytes.len() as u64);
+    connection.received.set(connection.received.get() + bytes.len() as u64);
     let mut used = 0;
     while connection.takes_messages() {
         match decoder.next(bytes, &mut used) {

@@ -81,6 +81,7 @@ impl Connection {
         let flushed = outbox.flush(&self.io);
         let written = before - outbox.bytes();
         metrics.bytes_out.inc_by(written as u64);
+        self.sent.set(self.sent.get() + written as u64);
         if written > 0 {
             self.progress.set(self.progress.get().max(self.seen.get()));
         }

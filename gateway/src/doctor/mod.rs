@@ -6,8 +6,10 @@
 //! * [`workers`]: whether workers are reachable, and whether a call gets through
 //! * [`application`]: what the application's own code needs
 //! * [`uploads`]: whether file uploads reach the application
+//! * [`front`]: all of it as a page has it, through the real front (`--url`)
 
 mod application;
+mod front;
 mod page;
 mod redis;
 mod uploads;
@@ -16,10 +18,14 @@ mod workers;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
 use diffyne_shared::settings::{self, SettingsError};
+use diffyne_shared::tls::ClientTls;
+use serde_json::{Value, json};
+
+use front::Front;
 
 use crate::{process, server};
 
@@ -41,6 +47,17 @@ struct Finding {
     text: String,
 }
 
+impl Finding {
+    fn json(&self) -> Value {
+        let status = match self.status {
+            Status::Ok => "ok",
+            Status::Warn => "note",
+            Status::Fail => "bad",
+        };
+        json!({"status": status, "part": self.part, "text": self.text})
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = match self.status {
@@ -56,12 +73,16 @@ impl fmt::Display for Finding {
 #[derive(Debug, Default)]
 struct Report {
     findings: Vec<Finding>,
+    /// Nothing is printed before the end.
+    is_quiet: bool,
 }
 
 impl Report {
     fn add(&mut self, status: Status, part: &'static str, text: impl Into<String>) {
         let finding = Finding { status, part, text: text.into() };
-        println!("{finding}");
+        if !self.is_quiet {
+            println!("{finding}");
+        }
         self.findings.push(finding);
     }
 
@@ -117,6 +138,15 @@ pub fn command() -> Command {
              Give it the settings that the gateway has. It changes nothing: the call that it makes is one of a component\n\
              that does not exist, unless --component names one. Ends with 1 when something is BAD.",
         )
+        .arg(
+            Arg::new("url")
+                .long("url")
+                .value_name("URL")
+                .help("The address that pages connect to (wss://shop.example/diffyne): look at it alone, through the real front"),
+        )
+        .arg(Arg::new("ca").long("ca").value_name("FILE").requires("url").help("PEM file of the authority that signed the front's certificate; default: the system's"))
+        .arg(Arg::new("all").long("all").requires("url").action(ArgAction::SetTrue).help("Look at the settings, Redis and the workers as well"))
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print the findings as JSON, at the end"))
         .arg(Arg::new("app").long("app").value_name("DIR").help(
             "The application's directory, to look for what its code needs; default: that of --env-file, if artisan is there",
         ))
@@ -135,7 +165,15 @@ pub fn command() -> Command {
 /// Runs all checks. The error tells how many failed.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let target = target(matches)?;
-    let mut report = Report::default();
+    let mut report = Report { is_quiet: matches.get_flag("json"), ..Report::default() };
+    let url = matches.get_one::<String>("url");
+    if let Some(url) = url {
+        let authority = matches.get_one::<String>("ca").map(String::as_str);
+        process::control_runtime()?.block_on(look_at_front(url, authority, &target, &mut report));
+    }
+    if url.is_some() && !matches.get_flag("all") {
+        return conclude(&report);
+    }
     for warning in &target.warnings {
         report.warn("settings", warning.as_str());
     }
@@ -154,11 +192,47 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         workers::check(&target, &mut report).await;
         uploads::check(&target, &mut report).await;
     });
-    let (ok, warnings, failures) = (report.count(Status::Ok), report.count(Status::Warn), report.count(Status::Fail));
-    println!("\n{ok} ok, {warnings} to note, {failures} bad");
+    conclude(&report)
+}
+
+/// Prints what was found. The error tells how many checks failed.
+fn conclude(report: &Report) -> anyhow::Result<()> {
+    if report.is_quiet {
+        let findings: Vec<Value> = report.findings.iter().map(Finding::json).collect();
+        println!("{:#}", json!({"findings": findings, "problems": report.count(Status::Fail)}));
+    } else {
+        summarize(report);
+    }
+    let failures = report.count(Status::Fail);
     let problems = if failures == 1 { "1 problem".to_owned() } else { format!("{failures} problems") };
     anyhow::ensure!(failures == 0, "{problems} found; see above");
     Ok(())
+}
+
+/// Numbers the problems at the end, where somebody looks first.
+fn summarize(report: &Report) {
+    let (ok, warnings, failures) = (report.count(Status::Ok), report.count(Status::Warn), report.count(Status::Fail));
+    println!("\n{ok} ok, {warnings} to note, {failures} bad");
+    let problems = report.findings.iter().filter(|finding| finding.status == Status::Fail);
+    for (number, Finding { part, text, .. }) in problems.enumerate() {
+        println!("{}. {part}: {text}", number + 1);
+    }
+}
+
+/// Looks at the front, from wherever this runs.
+async fn look_at_front(url: &str, authority: Option<&str>, target: &Target, report: &mut Report) {
+    let front = match Front::parse(url, &target.settings.path) {
+        Ok(front) => front,
+        Err(error) => return report.fail("front", error),
+    };
+    let tls = match authority {
+        Some(file) => ClientTls::read(Path::new(file)),
+        None => ClientTls::system(),
+    };
+    match tls {
+        Ok(tls) => front::check(&front, front.is_secure().then_some(&tls), target, report).await,
+        Err(error) => report.fail("front", error),
+    }
 }
 
 fn target(matches: &ArgMatches) -> anyhow::Result<Target> {

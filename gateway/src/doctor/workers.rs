@@ -24,7 +24,7 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(3);
 /// A slower call is reported.
 const SLOW_CALL: Duration = Duration::from_secs(1);
 /// A class that no application has. The answer proves that the call got through, and nothing is run.
-const NOBODY: &str = "Diffyne\\Doctor\\Nobody";
+pub(super) const NOBODY: &str = "Diffyne\\Doctor\\Nobody";
 
 pub(super) async fn check(target: &Target, report: &mut Report) {
     let addresses = addresses(target, report).await;

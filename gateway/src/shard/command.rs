@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::delivery::Delivery;
 use super::departures::LargeConnection;
-use crate::connection::selector::ConnectionSelector;
+use crate::connection::selector::{ConnectionPage, ConnectionSelector};
 use crate::quota::HttpTicket;
 use crate::relay::Health;
 
@@ -38,6 +38,8 @@ pub enum Command {
     Shed(Vec<LargeConnection>),
     /// Describe the selected connections.
     Find(ConnectionSelector, oneshot::Sender<Vec<Value>>),
+    /// Describe a page of all connections.
+    List(ConnectionPage, oneshot::Sender<Vec<Value>>),
     /// Close the selected connections, and return their number.
     Disconnect(ConnectionSelector, oneshot::Sender<usize>),
     /// Return the health of the workers, as this shard sees it.

@@ -25,10 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diffyne_shared::bus::Position;
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
 
-use crate::connection::selector::ConnectionSelector;
+use crate::connection::selector::{ConnectionPage, ConnectionSelector};
 use crate::connection::{Connection, grant_request, reply};
 use crate::http::{self, ajax_call};
 use crate::protocol;
@@ -146,8 +147,9 @@ async fn execute(shard: &Rc<Shard>, command: Command) {
         Command::Largest(reply) => drop(reply.send(shard.hub.largest())),
         Command::Shed(chosen) => shard.hub.shed(&chosen),
         Command::Find(selector, reply) => {
-            drop(reply.send(selected(shard, &selector).iter().map(|connection| connection.describe()).collect()));
+            drop(reply.send(describe(shard, &selected(shard, &selector))));
         }
+        Command::List(page, reply) => drop(reply.send(list(shard, &page))),
         Command::Disconnect(selector, reply) => drop(reply.send(disconnect(shard, &selector))),
         Command::Workers(reply) => drop(reply.send(shard.relay.workers())),
     }
@@ -173,6 +175,18 @@ fn close_all(shard: &Shard) {
 fn selected(shard: &Shard, selector: &ConnectionSelector) -> Vec<Rc<Connection>> {
     let is_selected = |connection: &Rc<Connection>| connection.takes_messages() && selector.matches(connection);
     shard.hub.all().into_iter().filter(is_selected).collect()
+}
+
+fn describe(shard: &Shard, connections: &[Rc<Connection>]) -> Vec<Value> {
+    connections.iter().map(|connection| connection.describe(shard.hub.now())).collect()
+}
+
+/// Describes a page of this shard's connections, but for those that are closing.
+fn list(shard: &Shard, page: &ConnectionPage) -> Vec<Value> {
+    let mut connections = shard.hub.all();
+    connections.retain(|connection| connection.takes_messages());
+    page.of(&mut connections, |connection| connection.caller.id(), |connection| connection.waiting_bytes() as u64);
+    describe(shard, &connections)
 }
 
 /// Closes the connections that an operator selects, and returns their number.

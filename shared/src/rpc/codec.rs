@@ -172,7 +172,9 @@ impl FrameReader {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::rpc::{Call, CallDetails, CallKind, Client, Outcome, Pong, Reply, ResponseEvent, SessionChange, Transport};
+    use crate::rpc::{
+        Call, CallDetails, CallKind, Client, Outcome, Pong, Reply, ResponseEvent, SessionChange, Transport,
+    };
     use serde::Serialize;
 
     fn call(payload: &[u8]) -> Frame<'_> {

@@ -9,6 +9,7 @@ use super::error::SettingsError;
 use super::layers::Layers;
 use super::spec::Spec;
 use super::value::LogFormat;
+use crate::admin_tokens::AdminTokens;
 use crate::rpc::Endpoint;
 use crate::token::TOKENS_MAX;
 
@@ -22,6 +23,8 @@ settings! {
         DIFFYNE_WORKER_TOKEN = secret, reload;
         /// Bearer token for admin requests that change something; not set: they are refused
         DIFFYNE_ADMIN_TOKEN = secret;
+        /// More such tokens, with names for the log: a comma list of NAME:TOKEN, or NAME:read:TOKEN for one that may look and change nothing; at least 16 characters each
+        DIFFYNE_ADMIN_TOKENS = secret;
     }
     "Messages and failures" {
         /// Largest message from a browser in bytes; one of exactly this size is accepted
@@ -61,6 +64,13 @@ pub(super) fn release(layers: &Layers, spec: &'static Spec) -> Result<Option<Str
         }
         name => Ok(name.filter(|name| !name.is_empty())),
     }
+}
+
+/// The tokens of those who may ask the admin listener.
+pub(super) fn admin_tokens(layers: &Layers) -> Result<AdminTokens, SettingsError> {
+    let named: AdminTokens = layers.get(&DIFFYNE_ADMIN_TOKENS)?;
+    let admin: Option<String> = layers.get(&DIFFYNE_ADMIN_TOKEN)?;
+    Ok(named.with_admin(admin.as_deref()))
 }
 
 /// Tokens of gateways and workers.

@@ -9,9 +9,9 @@ use super::checks::{
     self, at_least_one, at_least_one_u32, buffer_bytes, bytes, message_bytes, optional_bytes, positive,
 };
 use super::common::{
-    self, APP_KEY, DIFFYNE_ADMIN_TOKEN, DIFFYNE_DEBUG, DIFFYNE_MAX_REQUEST_SIZE, DIFFYNE_RELEASE, DIFFYNE_SIGNING_KEY,
-    DIFFYNE_STATUS_TTL, DIFFYNE_WORKER_TOKEN, DIFFYNE_WS_MAX_MESSAGE_SIZE, LogSettings, RedisSettings, request_bytes,
-    worker_tokens,
+    self, APP_KEY, DIFFYNE_ADMIN_TOKEN, DIFFYNE_ADMIN_TOKENS, DIFFYNE_DEBUG, DIFFYNE_MAX_REQUEST_SIZE, DIFFYNE_RELEASE,
+    DIFFYNE_SIGNING_KEY, DIFFYNE_STATUS_TTL, DIFFYNE_WORKER_TOKEN, DIFFYNE_WS_MAX_MESSAGE_SIZE, LogSettings,
+    RedisSettings, request_bytes, worker_tokens,
 };
 use super::declare::settings;
 use super::error::SettingsError;
@@ -20,6 +20,7 @@ use super::origins::origins;
 use super::spec::Spec;
 use super::upload::UploadSettings;
 use super::value::{ByteRate, Subscribe, TrustedProxies};
+use crate::admin_tokens::AdminTokens;
 use crate::rate::Rate;
 use crate::rpc::Endpoint;
 use crate::signing::SigningKey;
@@ -175,6 +176,8 @@ settings! {
             DIFFYNE_WORKER_TOKEN => worker_tokens: Vec<String>, worker_tokens;
             /// Token for admin requests that change something; none: they are refused.
             DIFFYNE_ADMIN_TOKEN => admin_token: Option<String>;
+            /// More such tokens, with names.
+            DIFFYNE_ADMIN_TOKENS;
         }
         "Admin listener" {
             /// Where /metrics and /ready are served; default: loopback, own TCP port + 10000
@@ -186,6 +189,8 @@ settings! {
         }
     }
     computed {
+        /// Who may ask the admin listener.
+        admin_tokens: AdminTokens = common::admin_tokens;
         /// Where to listen.
         listen: Endpoint = listen;
         /// Signing keys. Cookies of a login over the socket are sealed with a key derived from them.

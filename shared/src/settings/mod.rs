@@ -30,7 +30,7 @@ pub mod worker;
 pub use docs::markdown;
 pub use error::SettingsError;
 pub use files::Files;
-pub use flags::{arguments, from_matches};
+pub use flags::{arguments, client_arguments, from_matches};
 pub use layers::{Layers, mask_url};
 pub use source::Source;
 pub use spec::{Reload, Spec};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use ipnet::IpNet;
 
+use crate::admin_tokens::AdminTokens;
 use crate::rate::Rate;
 use crate::rpc::Endpoint;
 use crate::rpc::handshake::LegacyToken;
@@ -191,6 +192,19 @@ impl FromSetting for IpNet {
 /// Trusted proxies. `none` is the empty list, since an empty value means the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TrustedProxies(pub(super) Vec<IpNet>);
+
+impl FromSetting for AdminTokens {
+    fn allowed() -> String {
+        "a comma list of NAME:TOKEN or NAME:read:TOKEN, with tokens of 16 characters or more and each name once"
+            .to_owned()
+    }
+    fn from_setting(text: &str) -> Option<Self> {
+        Self::read(text)
+    }
+    fn absent() -> Option<Self> {
+        Some(Self::default())
+    }
+}
 
 impl FromSetting for TrustedProxies {
     fn allowed() -> String {

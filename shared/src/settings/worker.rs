@@ -8,9 +8,9 @@ use super::application::{
 };
 use super::checks::{self, at_least_one, buffer_bytes, message_bytes, positive};
 use super::common::{
-    self, APP_KEY, DIFFYNE_ADMIN_TOKEN, DIFFYNE_DEBUG, DIFFYNE_MAX_REQUEST_SIZE, DIFFYNE_RELEASE, DIFFYNE_SIGNING_KEY,
-    DIFFYNE_STATUS_TTL, DIFFYNE_WORKER_TOKEN, DIFFYNE_WS_MAX_MESSAGE_SIZE, LogSettings, RedisSettings, request_bytes,
-    worker_tokens,
+    self, APP_KEY, DIFFYNE_ADMIN_TOKEN, DIFFYNE_ADMIN_TOKENS, DIFFYNE_DEBUG, DIFFYNE_MAX_REQUEST_SIZE, DIFFYNE_RELEASE,
+    DIFFYNE_SIGNING_KEY, DIFFYNE_STATUS_TTL, DIFFYNE_WORKER_TOKEN, DIFFYNE_WS_MAX_MESSAGE_SIZE, LogSettings,
+    RedisSettings, request_bytes, worker_tokens,
 };
 use super::declare::settings;
 use super::error::SettingsError;
@@ -19,6 +19,7 @@ use super::php::{DIFFYNE_APP, PhpSettings};
 use super::rendering::RenderingSettings;
 use super::spec::Spec;
 use super::upload::UploadStoreSettings;
+use crate::admin_tokens::AdminTokens;
 use crate::rpc::Endpoint;
 use crate::rpc::handshake::LegacyToken;
 use crate::signing::{Signer, SigningKey};
@@ -100,6 +101,8 @@ settings! {
             DIFFYNE_WORKER_TOKEN => tokens: Vec<String>, worker_tokens;
             /// Token for admin requests that change something; none: they are refused.
             DIFFYNE_ADMIN_TOKEN => admin_token: Option<String>;
+            /// More such tokens, with names.
+            DIFFYNE_ADMIN_TOKENS;
         }
         "Admin listener" {
             /// Where /metrics and /ready are served; default: loopback, own TCP port + 10000
@@ -119,6 +122,8 @@ settings! {
         }
     }
     computed {
+        /// Who may ask the admin listener.
+        admin_tokens: AdminTokens = common::admin_tokens;
         /// Certificate chain and key; none: no TLS.
         tls: Option<(PathBuf, PathBuf)> = tls;
         /// Which components the worker runs.

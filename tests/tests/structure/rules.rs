@@ -85,7 +85,7 @@ pub const LAYERS: [(&str, Layers); 1] = [(
         &["shard::state"],
         &["shard::completion", "connection", "http"],
         &["shard!"],
-        &["acceptor", "admin", "cluster", "memory", "operator"],
+        &["acceptor", "admin", "cluster", "memory", "operator", "overview"],
         &["server"],
         &["process"],
         &["doctor"],

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use diffyne_shared::BoxFuture;
+use diffyne_shared::admin::history::{History, Series};
+use diffyne_shared::admin::overview::Overview;
 use diffyne_shared::admin::{AdminSource, ApiFuture, ApiRequest};
+use diffyne_shared::admin_tokens::AdminTokens;
 use hyper::{Method, StatusCode};
 use prometheus::Registry;
 use serde_json::{Value, json};
 
+use super::overview;
 use super::state::WorkerState;
 use crate::backend::{Backend, ReloadProgress};
 
@@ -39,13 +44,27 @@ impl AdminSource for WorkerAdmin {
         self.0.backend.outdated().into_iter().collect()
     }
 
-    fn token(&self) -> Option<&str> {
-        self.0.admin_token.as_deref()
+    fn series(&self) -> &'static [Series] {
+        &overview::SERIES
+    }
+
+    fn overview<'a>(&'a self, history: &'a History) -> BoxFuture<'a, Overview> {
+        Box::pin(std::future::ready(overview::of(&self.0, history)))
+    }
+
+    fn tokens(&self) -> &AdminTokens {
+        &self.0.admin_tokens
+    }
+
+    fn is_audited(&self, path: &str) -> bool {
+        // It changes nothing; older command lines ask with POST.
+        path != "/api/reload/left"
     }
 
     fn api<'a>(&'a self, request: ApiRequest<'a>) -> ApiFuture<'a> {
         let backend = &self.0.backend;
         let response = match request.path {
+            "/api/reload" if request.method != Method::POST => None,
             "/api/reload" if backend.reload() => Some((StatusCode::ACCEPTED, progress(&**backend))),
             "/api/reload" => Some(no_processes()),
             "/api/processes" if request.method == Method::GET => Some(processes(&self.0)),

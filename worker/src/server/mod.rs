@@ -13,6 +13,7 @@ mod calls;
 mod connection;
 mod follow_ups;
 mod handshake;
+mod overview;
 mod pending_connections;
 mod state;
 
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use diffyne_shared::bus::{self, WorkerEntry, WorkerRegistry};
 use diffyne_shared::listener::{AcceptedStream, Listener};
 use diffyne_shared::rpc::Endpoint;
+use diffyne_shared::settings::mask_url;
 use diffyne_shared::settings::worker::WorkerSettings;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -109,7 +111,21 @@ impl Worker {
         }
         worker.announce(settings, &address)?;
         worker.tasks.push(tokio::spawn(accept(listener, worker.threads.clone(), worker.state.drain.clone())));
-        tracing::info!(%address, worker = worker.state.id, backend = worker.state.backend.name(), "listening");
+        let admin = settings.admin_listen.as_ref().map_or("none".to_owned(), ToString::to_string);
+        let redis = settings.redis.url.as_deref().map_or("none".to_owned(), mask_url);
+        tracing::info!(
+            version = diffyne_shared::build(),
+            pid = std::process::id(),
+            worker = worker.state.id,
+            backend = worker.state.backend.name(),
+            %address,
+            admin,
+            threads = settings.threads,
+            concurrency = settings.concurrency,
+            tokens = settings.tokens.len(),
+            redis,
+            "listening"
+        );
         Ok(worker)
     }
 

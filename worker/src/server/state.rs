@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use diffyne_shared::admin_tokens::AdminTokens;
 use diffyne_shared::bus::random_bits;
 use diffyne_shared::rpc::handshake::LegacyToken;
 use diffyne_shared::settings::worker::WorkerSettings;
@@ -20,7 +22,7 @@ use crate::metrics::WorkerMetrics;
 pub(super) struct WorkerState {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) id: String,
-    pub(super) admin_token: Option<String>,
+    pub(super) admin_tokens: AdminTokens,
     /// The tokens that gateways have to prove. They can be replaced while the worker runs.
     pub(super) tokens: SharedTokens,
     /// Whether gateways may send their token in plain text. It can be replaced while the worker runs.
@@ -46,6 +48,7 @@ pub(super) struct WorkerState {
     pub(super) connections: AtomicUsize,
     pub(super) drain: CancellationToken,
     pub(super) metrics: Arc<WorkerMetrics>,
+    pub(super) started: Instant,
 }
 
 impl WorkerState {
@@ -55,7 +58,7 @@ impl WorkerState {
         Ok(Self {
             backend,
             id: format!("{}.{:016x}", settings.name, random_bits()),
-            admin_token: settings.admin_token.clone(),
+            admin_tokens: settings.admin_tokens.clone(),
             tokens: Tokens::shared(&settings.tokens),
             legacy_token: ArcSwap::from_pointee(settings.legacy_token),
             pending: PendingConnections::default(),
@@ -71,6 +74,7 @@ impl WorkerState {
             connections: AtomicUsize::new(0),
             drain: CancellationToken::new(),
             metrics,
+            started: Instant::now(),
         })
     }
 

@@ -1,4 +1,4 @@
-//! Pictures of the demo page and of the gallery, taken by a real browser.
+//! Pictures of the demo page, of the gallery and of the admin page, taken by a real browser.
 
 use std::path::PathBuf;
 
@@ -7,6 +7,7 @@ use base64::Engine as _;
 use clap::{ArgMatches, Command};
 use diffyne_tests::application::{Application, Script};
 use diffyne_tests::browser::{Browser, Scheme, Tab};
+use diffyne_tests::client::{Client, chat};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::{project, start_dev};
@@ -21,7 +22,7 @@ const SHOTS: [(&str, Scheme, (u32, u32)); 3] =
 /// Its arguments: none.
 pub fn command() -> Command {
     Command::new("screenshots")
-        .about("Takes pictures of the demo page and of the gallery with Chromium, into target/screenshots")
+        .about("Takes pictures of the demo page, the gallery and the admin page with Chromium, into target/screenshots")
 }
 
 /// Takes all pictures.
@@ -32,7 +33,8 @@ pub fn run(_: &ArgMatches) -> anyhow::Result<()> {
     runtime.block_on(async {
         let browser = Browser::start()?;
         demo(&browser, &album).await?;
-        gallery(&browser, &album).await
+        gallery(&browser, &album).await?;
+        admin(&browser, &album).await
     })
 }
 
@@ -76,6 +78,25 @@ async fn demo(browser: &Browser, album: &Album) -> anyhow::Result<()> {
     }
     tab.wait_for_text("output", "4").await?;
     album.save(&mut tab, "demo").await
+}
+
+/// The admin page of a gateway whose clients call and chat.
+async fn admin(browser: &Browser, album: &Album) -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(2, 2).with_redis())?;
+    let mut clients = Vec::new();
+    for n in 0..12 {
+        let mut client = Client::connect(&cluster.url(n % 2)).await?;
+        client.subscribe("message-sent").await?;
+        clients.push(client);
+    }
+    for n in 0..200 {
+        let client = &mut clients[n % 12];
+        client.check_increment(1).await?;
+        client.call(chat("Is anybody there?", &n.to_string())).await?;
+    }
+    let mut tab = browser.open(&format!("http://127.0.0.1:{}/", cluster.gateways[0].admin)).await?;
+    tab.wait_for("document.querySelectorAll('#components tbody tr').length > 1").await?;
+    album.save(&mut tab, "admin").await
 }
 
 async fn gallery(browser: &Browser, album: &Album) -> anyhow::Result<()> {
