@@ -119,7 +119,7 @@ async fn a_body_that_is_too_large_is_refused_before_it_was_sent_whole() -> anyho
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_are_limited_in_all_per_address_and_in_time() -> anyhow::Result<()> {
     let application = UploadApplication::start()?;
-    let flags = [("--max-uploads", "3"), ("--max-uploads-per-address", "2"), ("--upload-idle-timeout", "2s")];
+    let flags = [("--max-uploads", "3"), ("--max-uploads-per-address", "2"), ("--upload-idle-timeout", "6s")];
     let cluster = gateway(&application.url(), &flags)?;
     let gateway = &cluster.gateways[0];
     let body = form("a.txt", b"hello");
