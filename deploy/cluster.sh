@@ -180,11 +180,13 @@ servers=$(printf '    server 127.0.0.1:%s max_fails=0;\\n' "${gateways[@]}")
   echo "upstream diffyne_demo {"
   for port in "${workers[@]}"; do echo "    server 127.0.0.1:$((port + 20000)) max_fails=0;"; done
   echo "}"
+  # Only of the WebSocket: scripts come from any gateway.
+  echo "map \$status \$diffyne_gateway_cookie { 101 \"diffyne_gateway=\$upstream_addr; Path=/; SameSite=Strict\"; }"
   # The demo's page at / for whoever does not ask for a WebSocket there; a cookie tells it which gateway it has got.
   sed -e '/server 127.0.0.1:6002 max_fails/d; /server 127.0.0.1:6003 max_fails/d' \
     -e "s/^    server 127.0.0.1:6001 max_fails=0;/$servers/" \
     -e "s/listen 127.0.0.1:8080/listen 127.0.0.1:$nginx_port/" -e "s#/var/log/nginx#$run/nginx#" \
-    -e '0,/^    location \/ {/s##    add_header Set-Cookie "diffyne_gateway=$upstream_addr; Path=/; SameSite=Strict" always;\n    location = / {\n        if ($diffyne_connection = upgrade) { rewrite ^ /diffyne last; }\n        proxy_pass http://diffyne_demo;\n        proxy_set_header Host $http_host;\n        proxy_connect_timeout 1s;\n    }\n    location /demo/ {\n        proxy_pass http://diffyne_demo;\n        proxy_set_header Host $http_host;\n        proxy_connect_timeout 1s;\n    }\n\n&#' \
+    -e '0,/^    location \/ {/s##    add_header Set-Cookie $diffyne_gateway_cookie always;\n    location = / {\n        if ($diffyne_connection = upgrade) { rewrite ^ /diffyne last; }\n        proxy_pass http://diffyne_demo;\n        proxy_set_header Host $http_host;\n        proxy_connect_timeout 1s;\n    }\n    location /demo/ {\n        proxy_pass http://diffyne_demo;\n        proxy_set_header Host $http_host;\n        proxy_connect_timeout 1s;\n    }\n\n&#' \
     "$top/nginx/diffyne.conf"
 } >"$run/nginx/diffyne.conf"
 cat >"$run/nginx/nginx.conf" <<EOF

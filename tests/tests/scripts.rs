@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use anyhow::Context as _;
 use diffyne_tests::browser::{Browser, Tab};
 use diffyne_tests::http::{http, http_get};
 use diffyne_tests::ports::free_ports;
@@ -172,7 +173,9 @@ async fn make_cluster_starts_again_what_its_page_kills_and_ends_cleanly() -> any
     wait_for_answers(&mut tab, 3).await?;
     let first = tab.text("#gateway").await?;
     tab.click("#kill-gateway").await?;
-    tab.wait_for("document.getElementById('events').textContent.includes('connected again')").await?;
+    let again = tab.wait_for("document.getElementById('events').textContent.includes('connected again')").await;
+    let events = tab.text("#events").await?;
+    again.with_context(|| format!("the page says {events}; {}", terminal.output()))?;
     let port = first.split(':').next_back().unwrap_or_default().to_owned();
     let killed = format!("gateway-{port} was killed by SIGKILL; it is started again");
     eventually("the script names it", || terminal.output().contains(&killed))?;

@@ -35,6 +35,7 @@ async fn hear(tab: &mut Tab, socket_port: u16) -> anyhow::Result<()> {
             transport.listen([{{ name: 'message-sent' }}]);
         }})()"
     );
+    tab.wait_for("location.protocol === 'http:' && document.readyState === 'complete'").await?;
     tab.eval(&script).await.map(drop)
 }
 

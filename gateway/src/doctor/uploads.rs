@@ -10,7 +10,7 @@ use super::{Report, Target};
 use crate::http::application_server::ApplicationServer;
 
 /// The time limit for the application's answer.
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn check(target: &Target, report: &mut Report) {
     let prefix = &target.settings.route_prefix;
