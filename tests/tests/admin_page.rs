@@ -59,6 +59,9 @@ async fn operators_see_the_cluster_in_a_browser_and_in_a_terminal_and_act_after_
     let axe = axe()?;
     let mut found = violations(&mut tab, &axe, "the admin page").await?;
 
+    if let Ok(path) = std::env::var("DIFFYNE_SCREENSHOT") {
+        std::fs::write(path, tab.screenshot().await?)?;
+    }
     tab.click("a[href='/login']").await?;
     tab.wait_for("document.querySelector('#token')").await?;
     tab.click("#token").await?;

@@ -160,7 +160,7 @@ async fn the_front_is_looked_at_as_a_page_sees_it() -> anyhow::Result<()> {
     }
     // What a page of another site, with another key, or at another address would meet.
     for (url, app, more, words) in [
-        (url.as_str(), shop, &["--ws-key", "another-key-entirely"], "the key is wrong"),
+        (url.as_str(), shop, &["--ws-key", "another-key-entirely"], "the key is missing or wrong"),
         (&url, "https://other.test", &key, "DIFFYNE_WS_CORS_ORIGINS"),
         (&format!("{url}nowhere"), shop, &key, "locations"),
         (&url.replace("ws://", "wss://"), shop, &key, "TLS with 127.0.0.1"),

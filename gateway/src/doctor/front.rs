@@ -160,7 +160,8 @@ pub(super) async fn check(front: &Front, tls: Option<&ClientTls>, target: &Targe
     let mut socket = match opened {
         Handshake::Open(socket) => *socket,
         Handshake::Refused(status, words) => {
-            return report.fail("front", format!("{status} to a page of {origin}: {words}; {}", remedy(status)));
+            let words = if words.is_empty() { words } else { format!(" ({words})") };
+            return report.fail("front", format!("{status} to a page of {origin}{words}: {}", remedy(status)));
         }
     };
     let secure = if front.is_secure { "with TLS" } else { "without TLS: use wss:// in production" };
