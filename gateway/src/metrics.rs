@@ -66,6 +66,8 @@ pub struct Metrics {
     pub broadcasts_held: IntCounterVec,
     /// Broadcasts received for delivery.
     pub broadcasts_received: IntCounter,
+    /// Parts of answers that were sent on.
+    pub parts: IntCounter,
     /// Pushes to connections.
     pub deliveries: IntCounter,
     /// Time to deliver one broadcast to all connections of one thread.
@@ -184,6 +186,7 @@ impl Metrics {
                 &["reason"],
             ),
             broadcasts_received: counter("broadcasts_received_total", "Broadcasts that arrived for delivery"),
+            parts: counter("parts_total", "Parts of answers sent on while their calls ran"),
             deliveries: counter("deliveries_total", "Broadcasts handed to connections"),
             fan_out: seconds("fan_out_seconds", "One broadcast to all connections of one thread"),
             grants: counters(
@@ -289,6 +292,8 @@ pub struct ShardMetrics {
     pub sent_to_preferred: LocalIntCounter,
     /// Calls sent to another worker.
     pub sent_to_other: LocalIntCounter,
+    /// Parts of answers that were sent on.
+    pub parts: LocalIntCounter,
     /// Pushes to connections.
     pub deliveries: LocalIntCounter,
     /// Time from a call's arrival to its response.
@@ -315,6 +320,7 @@ impl ShardMetrics {
             bytes_out: shared.bytes_out.local(),
             sent_to_preferred: shared.sent_to_preferred.local(),
             sent_to_other: shared.sent_to_other.local(),
+            parts: shared.parts.local(),
             deliveries: shared.deliveries.local(),
             call_duration: shared.call_duration.local(),
             in_flight: Cell::new(0),
@@ -326,7 +332,7 @@ impl ShardMetrics {
     /// Adds the thread's counts to the shared metrics.
     pub fn flush(&self) {
         let messages = [&self.messages_in, &self.messages_out, &self.bytes_in, &self.bytes_out];
-        let calls = [&self.sent_to_preferred, &self.sent_to_other, &self.deliveries];
+        let calls = [&self.sent_to_preferred, &self.sent_to_other, &self.deliveries, &self.parts];
         for counter in messages.into_iter().chain(calls) {
             counter.flush();
         }

@@ -59,6 +59,7 @@ mod rust_uploads;
 mod scripts;
 mod sessions;
 mod shared_calls;
+mod streamed_answers;
 mod systemd;
 mod topologies;
 mod trust_redis;

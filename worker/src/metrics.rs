@@ -23,6 +23,8 @@ pub(crate) struct WorkerMetrics {
     methods: Mutex<HashSet<String>>,
     /// From a call's start to its end.
     pub(crate) duration: Histogram,
+    /// Parts of answers.
+    pub(crate) parts: IntCounter,
     /// Calls that run.
     pub(crate) running: IntGauge,
     /// Calls that wait for a slot.
@@ -49,6 +51,7 @@ impl WorkerMetrics {
             calls: table.counters("calls_total", "Component calls by component, method and outcome", &labels),
             methods: Mutex::default(),
             duration: table.seconds("call_duration_seconds", "From a call's start to its end"),
+            parts: counter("parts_total", "Parts of answers sent while their calls ran"),
             running: gauge("calls_running", "Calls that run now"),
             queued: gauge("calls_queued", "Calls that wait for a place"),
             concurrency: gauge("concurrency", "Calls that may run side by side"),

@@ -4,9 +4,11 @@ pub mod ajax;
 pub mod ajax_call;
 mod ajax_response;
 pub mod application_server;
+mod call_guard;
 mod cors;
 pub mod health;
 pub mod idle;
+mod line_body;
 pub mod pace;
 pub mod pages;
 pub mod refusal;
@@ -168,7 +170,7 @@ async fn route(shard: &Rc<Shard>, request: Request<Incoming>, peer: Option<IpAdd
     }
     let (prefix, path) = (&shard.settings.route_prefix, request.uri().path());
     if let Some(route) = ajax::route(prefix, path) {
-        return ajax::serve(shard, route, request, peer).await.map(Either::Left);
+        return ajax::serve(shard, route, request, peer).await;
     }
     if let Some(route) = upload_route::route(prefix, path) {
         // Boxed, as other requests should not pay for its size.

@@ -115,6 +115,8 @@ settings! {
         "Calls and workers" {
             /// How long a call may take in all (diffyne.js gives up after 30 s)
             DIFFYNE_CALL_TIMEOUT = "28s" => call_timeout: Duration, positive;
+            /// How long a call may take in all while it sends parts of its answer; each part gives it DIFFYNE_CALL_TIMEOUT anew; 0s: answers come as a whole
+            DIFFYNE_STREAM_TIMEOUT = "10m" => stream_timeout: Duration;
             /// Calls of this gateway that wait for a worker; more are answered with overloaded
             DIFFYNE_CALL_QUEUE = "4096" => call_queue_max: usize, at_least_one;
             /// How long a call waits while there is no worker at all
