@@ -91,6 +91,124 @@ namespace Diffyne\Cluster {
             }
         }
 
+        /**
+         * For components that show their answer while they still make it.
+         *
+         *     <p diff:stream="answer">{{ $answer }}</p>
+         *
+         *     foreach ($words as $word) {
+         *         $this->answer .= $word;
+         *         $this->stream(to: 'answer', content: $word);
+         *     }
+         */
+        trait Streaming
+        {
+            /**
+             * Sends a part of the answer to the page, which shows the text at the end of the component's element with
+             * diff:stream="{$to}", or in place of what that shows. What the component renders at last takes its place.
+             *
+             * Waits while the browser reads more slowly than this. False when the browser has left; then
+             * connection_aborted() is true as well, and the next part ends the method, unless ignore_user_abort() is on.
+             */
+            public function stream(string $to, string|\Stringable|int|float $content, bool $replace = false): bool
+            {
+                return Parts::send($to, (string) $content, $replace);
+            }
+        }
+
+        /** Ends a method whose browser has left. */
+        final class ClientLeft extends RuntimeException
+        {
+            public function __construct()
+            {
+                parent::__construct('the browser has left');
+            }
+        }
+
+        /** Where the parts of the current call's answer go. */
+        final class Parts
+        {
+            /** The longest content of a part, in bytes. */
+            private const CONTENT_BYTES = 65536;
+
+            private const PLACE_BYTES = 255;
+
+            private const JSON = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE;
+
+            /** Writes a part, and tells whether the browser is still there. Null: nobody takes parts. */
+            private static ?Closure $write = null;
+
+            private static bool $hasLeft = false;
+
+            /** Begins a call. */
+            public static function begin(?Closure $write): void
+            {
+                [self::$write, self::$hasLeft] = [$write, false];
+            }
+
+            public static function end(): void
+            {
+                self::$write = null;
+            }
+
+            public static function send(string $to, string $content, bool $replace): bool
+            {
+                if ($to === '' || strlen($to) > self::PLACE_BYTES) {
+                    throw new InvalidArgumentException('The name of a place for parts has 1 to '.self::PLACE_BYTES.' bytes.');
+                }
+                if (strlen($content) > self::CONTENT_BYTES) {
+                    throw new InvalidArgumentException('A part of an answer may have '.self::CONTENT_BYTES.' bytes, and this one has '.strlen($content).'.');
+                }
+                if (self::$write === null) {
+                    return true;
+                }
+                if (self::$hasLeft) {
+                    if (! ignore_user_abort()) {
+                        throw new ClientLeft();
+                    }
+
+                    return false;
+                }
+                self::$hasLeft = ! (self::$write)(['to' => $to, 'content' => $content] + ($replace ? ['replace' => true] : []));
+
+                return ! self::$hasLeft;
+            }
+
+            /**
+             * Writes parts as lines of the response that a worker reads over HTTP or FastCGI. Null where the server gives
+             * PHP no way to do that: Octane's answers go out as a whole.
+             */
+            public static function lines(): ?Closure
+            {
+                if (! in_array(PHP_SAPI, ['fpm-fcgi', 'cgi-fcgi', 'cli-server', 'apache2handler', 'litespeed'], true)) {
+                    return null;
+                }
+
+                return static function (array $part): bool {
+                    $before = (bool) ignore_user_abort(true);
+                    if (! headers_sent()) {
+                        header('Content-Type: application/x-diffyne');
+                        // nginx would otherwise collect the parts.
+                        header('X-Accel-Buffering: no');
+                    }
+                    $printed = [];
+                    // A buffer that PHP does not let go keeps the part until the end.
+                    while (ob_get_level() > 0 && is_string($level = ob_get_clean())) {
+                        $printed[] = $level;
+                    }
+                    echo '{"part":', json_encode($part, self::JSON), "}\n";
+                    flush();
+                    while ($printed !== []) {
+                        ob_start();
+                        echo array_pop($printed);
+                    }
+                    ignore_user_abort($before);
+
+                    return connection_aborted() === 0;
+                };
+            }
+        }
+
         /** Runs calls with the package's own public classes. */
         final class Bridge
         {
@@ -165,6 +283,7 @@ namespace Diffyne\Cluster {
                     }
                     $bridge->register($app);
                     $app['events']->listen(RequestHandled::class, static fn (RequestHandled $handled) => Publisher::handled($handled));
+                    $app['events']->listen(RequestHandled::class, static fn (RequestHandled $handled) => self::keepCookies($handled));
                 });
 
                 return $bridge;
@@ -226,7 +345,9 @@ namespace Diffyne\Cluster {
                 // A call's output would precede the reply. A pool buffers it by itself.
                 $levels = ob_get_level();
                 ob_start();
+                Parts::begin(($head['parts'] ?? false) === true ? Parts::lines() : null);
                 $reply = $this->runInSession($request, $head, $payload);
+                Parts::end();
                 $printed = '';
                 while (ob_get_level() > $levels) {
                     $printed = ob_get_clean().$printed;
@@ -236,6 +357,22 @@ namespace Diffyne\Cluster {
                 $head = json_encode($reply['head'] + ['length' => strlen($reply['body'])], self::JSON | JSON_INVALID_UTF8_SUBSTITUTE);
 
                 return new Response($head."\n".$reply['body'], 200, ['Content-Type' => 'application/x-diffyne']);
+            }
+
+            /** Puts the cookies of a call that has sent parts into its reply: its headers have gone before. */
+            private static function keepCookies(RequestHandled $handled): void
+            {
+                $response = $handled->response;
+                if (! headers_sent() || $response->headers->get('Content-Type') !== 'application/x-diffyne') {
+                    return;
+                }
+                $cookies = array_map(strval(...), $response->headers->getCookies());
+                [$head, $body] = explode("\n", (string) $response->getContent(), 2) + ['', ''];
+                $head = json_decode($head, true);
+                if ($cookies !== [] && is_array($head)) {
+                    $head['set_cookie'] = $cookies;
+                    $response->setContent(json_encode($head, self::JSON | JSON_INVALID_UTF8_SUBSTITUTE)."\n".$body);
+                }
             }
 
             /** Runs a call and adds to its reply what happened to the user's session. */
@@ -377,6 +514,8 @@ namespace Diffyne\Cluster {
                     };
                 } catch (CallRejection $rejection) {
                     return self::failureReply($rejection->outcome, $rejection->getMessage(), ['name' => $rejection->name]);
+                } catch (ClientLeft) {
+                    return self::failureReply('client_left', '');
                 } catch (ValidationException $invalid) {
                     return self::failureReply('validation', 'Validation failed', ['errors' => $invalid->errors()]);
                 } catch (Throwable $error) {

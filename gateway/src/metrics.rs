@@ -77,6 +77,8 @@ pub struct Metrics {
     pub broadcast_bytes: IntCounterVec,
     /// Events that have a label.
     pub events: LabelNames,
+    /// Parts of answers that were sent on.
+    pub parts: IntCounter,
     /// Pushes to connections.
     pub deliveries: IntCounter,
     /// Time to deliver one broadcast to all connections of one thread.
@@ -227,6 +229,7 @@ impl Metrics {
                 &["event"],
             ),
             events: LabelNames::new(EVENTS_MAX),
+            parts: counter("parts_total", "Parts of answers sent on while their calls ran"),
             deliveries: counter("deliveries_total", "Broadcasts handed to connections"),
             fan_out: seconds("fan_out_seconds", "One broadcast to all connections of one thread"),
             grants: counters(

@@ -181,6 +181,18 @@ pub fn response(data: &[u8], extra: &str, request_id: Option<&str>) -> Bytes {
     ])
 }
 
+/// Builds `diffyne.part`: a part of the answer to a call that still runs. The component's id is JSON.
+pub fn part(component: &str, request_id: Option<&str>, data: &[u8]) -> String {
+    let rest = without_braces(data).and_then(|rest| std::str::from_utf8(rest).ok()).unwrap_or("\"to\":null");
+    let request_id = request_id.map(|id| format!(r#","requestId":{id}"#)).unwrap_or_default();
+    format!(r#"{{"event":"diffyne.part","data":{{"componentId":{component}{request_id},{rest}}}}}"#)
+}
+
+/// Builds the `diffyne.response` that ends the lines of an HTTP response.
+pub fn response_line(answer: &[u8]) -> String {
+    format!(r#"{{"event":"diffyne.response","data":{}}}"#, String::from_utf8_lossy(answer))
+}
+
 /// Builds `diffyne.push`: what a worker has to say after its answer to a call.
 pub fn push(data: &[u8]) -> Bytes {
     let body = without_braces(data).unwrap_or(br#""lost":true"#);

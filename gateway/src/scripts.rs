@@ -16,7 +16,7 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 50] = [
+const SCRIPTS: [(&str, &str); 52] = [
     ("dom.js", include_str!("client/dom.js")),
     ("field.js", include_str!("client/field.js")),
     ("patches.js", include_str!("client/patches.js")),
@@ -32,6 +32,8 @@ const SCRIPTS: [(&str, &str); 50] = [
     ("release.js", include_str!("client/release.js")),
     ("streams.js", include_str!("client/streams.js")),
     ("session.js", include_str!("client/session.js")),
+    ("parts.js", include_str!("client/parts.js")),
+    ("ajax.js", include_str!("client/ajax.js")),
     ("signature.js", include_str!("client/signature.js")),
     ("backoff.js", include_str!("client/backoff.js")),
     ("event-stream.js", include_str!("client/event-stream.js")),

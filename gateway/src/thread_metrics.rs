@@ -26,6 +26,8 @@ pub struct ShardMetrics {
     pub sent_to_preferred: LocalIntCounter,
     /// Calls sent to another worker.
     pub sent_to_other: LocalIntCounter,
+    /// Parts of answers that were sent on.
+    pub parts: LocalIntCounter,
     /// Pushes to connections.
     pub deliveries: LocalIntCounter,
     in_flight: Cell<i64>,
@@ -89,6 +91,7 @@ impl ShardMetrics {
             bytes_out: shared.bytes_out.local(),
             sent_to_preferred: shared.sent_to_preferred.local(),
             sent_to_other: shared.sent_to_other.local(),
+            parts: shared.parts.local(),
             deliveries: shared.deliveries.local(),
             in_flight: Cell::new(0),
             calls: ByName::default(),
@@ -101,7 +104,7 @@ impl ShardMetrics {
     /// Adds the thread's counts to the shared metrics.
     pub fn flush(&self) {
         let messages = [&self.messages_in, &self.messages_out, &self.bytes_in, &self.bytes_out];
-        let calls = [&self.sent_to_preferred, &self.sent_to_other, &self.deliveries];
+        let calls = [&self.sent_to_preferred, &self.sent_to_other, &self.deliveries, &self.parts];
         for counter in messages.into_iter().chain(calls) {
             counter.flush();
         }

@@ -197,7 +197,16 @@ pub fn first_version_hello(token: Option<&str>) -> Frame<'static> {
 pub fn call_frame(payload: &[u8]) -> Frame<'_> {
     let client =
         Client { id: "c", ip: "127.0.0.1", transport: Transport::Ws, headers: b"cookie: s=secret\n", cookies: b"" };
-    Frame::Call(Call { id: 1, budget_ms: 5000, client, kind: CallKind::Call, cause: None, pushes: false, payload })
+    Frame::Call(Call {
+        id: 1,
+        budget_ms: 5000,
+        client,
+        kind: CallKind::Call,
+        cause: None,
+        pushes: false,
+        stream_ms: 0,
+        payload,
+    })
 }
 
 /// An answer to the call with this id.

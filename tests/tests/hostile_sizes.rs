@@ -160,6 +160,7 @@ async fn a_gateway_that_sends_too_large_a_frame_keeps_its_connection() -> anyhow
             kind: CallKind::Call,
             cause: None,
             pushes: false,
+            stream_ms: 0,
             payload: payload.as_bytes(),
         };
         rpc::encode(&Frame::Call(call), &mut out)?;

@@ -63,6 +63,7 @@ mod rust_uploads;
 mod scripts;
 mod sessions;
 mod shared_calls;
+mod streamed_answers;
 mod systemd;
 mod topologies;
 mod transports;

@@ -24,6 +24,8 @@ pub(crate) struct WorkerMetrics {
     methods: Mutex<HashSet<String>>,
     duration: HistogramVec,
     timed: LabelNames,
+    /// Parts of answers.
+    pub(crate) parts: IntCounter,
     /// Calls that run.
     pub(crate) running: IntGauge,
     /// Calls that wait for a slot.
@@ -56,6 +58,7 @@ impl WorkerMetrics {
                 &["component"],
             ),
             timed: LabelNames::new(TIMED_COMPONENTS_MAX),
+            parts: counter("parts_total", "Parts of answers sent while their calls ran"),
             running: gauge("calls_running", "Calls that run now"),
             queued: gauge("calls_queued", "Calls that wait for a place"),
             concurrency: gauge("concurrency", "Calls that may run side by side"),

@@ -7,7 +7,7 @@ const HOOK = 'data-diffyne-hook';
 // Attributes of a component's wrapper, and directives that are read where they are needed.
 const OTHERS = [
   'id', 'class', 'name', 'state', 'fingerprint', 'listeners', 'signature', 'params', 'key', 'model', 'error', 'progress', 'confirm', 'target',
-  'ignore', 'on',
+  'ignore', 'on', 'stream',
 ];
 
 const isDirective = (name) => name.startsWith(PREFIX) || name === HOOK;

@@ -7,13 +7,13 @@
 import { announce, documentElement } from './dom.js';
 import { Socket } from './socket.js';
 import { kept, print } from './numbers.js';
-import { csrfToken, isFollowed, parseJson, stored } from './page.js';
+import { isFollowed, stored } from './page.js';
 import { Release } from './release.js';
 import { signed } from './signature.js';
 
 const ANSWER_MS = 30_000;
 const SEEN_MAX = 500;
-const ACCEPTS = ['streams', 'push']; // what these scripts can do beyond patches
+const ACCEPTS = ['streams', 'push', 'parts']; // what these scripts can do beyond patches
 
 // Why a call did not succeed: `type` as on the wire, `details` the whole answer.
 export class CallError extends Error {
@@ -31,7 +31,7 @@ export class Transport {
   #socket = null;
   #state = null;
   #clientId = null;
-  #calls = new Map(); // by request id: {resolve, reject, timer}
+  #calls = new Map(); // by request id: {resolve, reject, late, timer, release, parts: what shows them, if some have come}
   #requests = 0;
   #seen = new Set(); // ids of broadcasts
   #wanted = new Map(); // subscriptions by their JSON
@@ -48,6 +48,8 @@ export class Transport {
     this.#endpoint = endpoint;
     this.#maxMessageSize = maxMessageSize;
     this.#handlers = handlers;
+    // Now, while the server is there: a module that could not be loaded once is not tried again.
+    import('./ajax.js').catch(console.warn);
     if (url) {
       const fallen = stored('diffyne:transport'); // on the page before this one
       this.#socket = new Socket(url, {
@@ -176,6 +178,7 @@ export class Transport {
       this.#keepGrant(data);
     }
     else if (event === 'diffyne.push') this.#value(data);
+    else if (event === 'diffyne.part') this.#part(data);
     else if (event === 'diffyne.pong') this.#moveOn(data);
     else if (event === 'diffyne.disconnect') this.#socket.obey(data);
     else if (event === 'diffyne.resumed' || event === 'diffyne.gap') {
@@ -225,24 +228,40 @@ export class Transport {
 
   #bySocket(requestId, text, release) {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#calls.delete(requestId);
-        reject(new CallError('No answer in time. The call may or may not have run.', 'timeout'));
-      }, ANSWER_MS);
-      this.#calls.set(requestId, { resolve, reject, timer, release });
+      const late = () => { this.#take(requestId); reject(tooLate()); };
+      this.#calls.set(requestId, { resolve, reject, late, timer: setTimeout(late, ANSWER_MS), release });
       this.#socket.send(text);
     });
   }
 
-  async #settle(data) {
-    const call = this.#calls.get(data.requestId);
+  // A part of an answer, which gives its call more time.
+  #part(data) {
+    const { requestId } = data;
+    const call = this.#calls.get(requestId);
     if (!call) return;
-    this.#calls.delete(data.requestId);
     clearTimeout(call.timer);
+    call.timer = setTimeout(call.late, ANSWER_MS);
+    call.parts ??= import('./parts.js').catch(console.warn);
+    call.parts.then((parts) => { if (this.#calls.has(requestId)) parts?.showPart(requestId, data); });
+  }
+
+  // Takes a call that has ended; `cleared` when nothing shows its parts any more.
+  #take(requestId) {
+    const call = this.#calls.get(requestId);
+    this.#calls.delete(requestId);
+    clearTimeout(call?.timer);
+    if (call) call.cleared = call.parts?.then((parts) => parts?.endParts(requestId));
+    return call;
+  }
+
+  async #settle(data) {
+    const call = this.#take(data.requestId);
+    if (!call) return;
     this.#release.answered(call.release, data.release);
     const id = data.c?.i ?? data.id;
     if (data.async) this.#awaited.set(id, (this.#awaited.get(id) ?? 0) + data.async);
     if (data.session) await import('./session.js').then(({ takeCookies }) => takeCookies(data.session)).catch(console.warn);
+    if (call.cleared) await call.cleared;
     if (leadsAstray(data)) call.reject(await failure(data));
     else if (data.s || data.success) call.resolve(data);
     else call.reject(new CallError(data.error, data.type, data));
@@ -263,34 +282,23 @@ export class Transport {
   }
 
   #breakCalls() {
-    for (const { reject, timer } of this.#calls.values()) {
-      clearTimeout(timer);
-      reject(new CallError('The connection broke. The call may or may not have run.', 'connection_lost'));
+    for (const requestId of [...this.#calls.keys()]) {
+      this.#take(requestId).reject(new CallError('The connection broke. The call may or may not have run.', 'connection_lost'));
     }
-    this.#calls.clear();
   }
 
   async #byAjax(kind, text, release) {
-    const headers = { 'Content-Type': 'application/json', Accept: 'application/json', 'X-Requested-With': 'XMLHttpRequest' };
-    if (this.#clientId) headers['X-Diffyne-Client-Id'] = this.#clientId;
-    const csrf = csrfToken();
-    if (csrf) headers['X-CSRF-TOKEN'] = csrf;
     const url = `${this.#endpoint}/${kind === 'mount' ? 'lazy' : 'update'}`;
-    const credentials = new URL(url, location.href).origin === location.origin ? 'same-origin' : 'include';
-    let response;
-    try {
-      const signal = AbortSignal.timeout(ANSWER_MS);
-      response = await fetch(url, { method: 'POST', headers, credentials, body: text, signal });
-    } catch (error) {
-      const late = error.name === 'TimeoutError';
-      throw new CallError(late ? 'No answer in time. The call may or may not have run.' : 'The server cannot be reached.', late ? 'timeout' : 'network_error');
-    }
-    const answer = parseJson(await response.text().catch(() => ''), null);
+    const sent = import('./ajax.js').then(({ post }) => post(url, text, this.#clientId, ANSWER_MS));
+    const { answer, status, isLate } = /** @type {any} */ (await sent.catch(() => ({})));
+    if (!status) throw isLate ? tooLate() : new CallError('The server cannot be reached.', 'network_error');
     this.#release.answered(release, answer?.release);
     if (answer && (answer.s || answer.success) && !leadsAstray(answer)) return answer;
-    throw await failure(answer, response.status);
+    throw await failure(answer, status);
   }
 }
+
+const tooLate = () => new CallError('No answer in time. The call may or may not have run.', 'timeout');
 
 // Without a network a call waits for it, as long as for an answer.
 async function online() {

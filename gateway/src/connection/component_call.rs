@@ -2,7 +2,7 @@
 //! to the relay.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diffyne_shared::envelope::{self, DataHead, FailureKind, TextField};
 use diffyne_shared::rpc::{CallKind, Transport};
@@ -11,8 +11,12 @@ use super::Connection;
 use super::account::HeldKind;
 use super::component_queues::{CALL_BYTES, PendingCall, PushResult, Span};
 use crate::protocol;
-use crate::relay::{CallRequest, ComponentKey};
+use crate::relay::{CallRequest, ComponentKey, PartCount};
 use crate::shard::state::Shard;
+
+/// Calls of a connection that may send parts of their answers, at most: what all of them may be ahead fits into the
+/// outbox. Further ones are answered as a whole.
+const STREAMS_OF_CONNECTION_MAX: usize = 16;
 
 /// Receives one call. A client whose call is refused is told why.
 pub(super) fn receive(
@@ -43,8 +47,10 @@ pub(super) fn receive(
         kind,
         cause_depth: head.cause.as_ref().map(|cause| cause.depth),
         scripts: shard.page_scripts(&head),
+        parts: PartCount::default(),
         started,
     };
+    let running = connection.component_queues.borrow().len();
     let request = CallRequest {
         caller: Rc::clone(&connection.caller),
         transport: Transport::Ws,
@@ -52,6 +58,7 @@ pub(super) fn receive(
         component: ComponentKey::of(&head),
         cause: head.cause,
         takes_pushes: shard.hub.open_calls.has_room(connection),
+        stream_max: if running < STREAMS_OF_CONNECTION_MAX { shard.settings.stream_timeout } else { Duration::ZERO },
         payload: whole,
         arrived: started,
         deadline: started + shard.settings.call_timeout,

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use diffyne_shared::rpc::CallKind;
 
-use crate::relay::CallRequest;
+use crate::relay::{CallRequest, PartCount};
 
 /// The memory that a call takes beside its message, in bytes.
 pub const CALL_BYTES: usize = 512;
@@ -58,6 +58,8 @@ pub struct PendingCall {
     pub cause_depth: Option<u32>,
     /// The release of the page's scripts.
     pub scripts: PageScripts,
+    /// The parts of the answer.
+    pub parts: PartCount,
     /// The time of the call's arrival.
     pub started: Instant,
 }
@@ -187,6 +189,7 @@ mod tests {
             component: ComponentKey::default(),
             cause: None,
             takes_pushes: false,
+            stream_max: std::time::Duration::ZERO,
             payload: "".into(),
             arrived: now,
             deadline: now,
@@ -201,6 +204,7 @@ mod tests {
             kind: CallKind::Call,
             cause_depth: None,
             scripts: PageScripts::Current,
+            parts: PartCount::default(),
             started: now,
         };
         (request, pending)

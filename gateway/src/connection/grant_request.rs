@@ -1,7 +1,7 @@
 //! Asks a worker, in the user's session, whether a client may subscribe (`DIFFYNE_SUBSCRIBE=granted`).
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diffyne_shared::bus::Position;
 use diffyne_shared::envelope::FailureKind;
@@ -60,6 +60,7 @@ fn call(shard: &Shard, connection: &Connection, payload: Rc<str>) -> CallRequest
         component: ComponentKey::new("", connection.caller.id()),
         cause: None,
         takes_pushes: false,
+        stream_max: Duration::ZERO,
         payload,
         arrived: now,
         deadline: now + shard.settings.call_timeout,

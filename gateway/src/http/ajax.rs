@@ -6,16 +6,19 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::ajax_call::CallWay;
 use super::ajax_response::{refused, to_http};
+use super::line_body::JSON_LINES;
 use super::request_slot::with_slot;
 use super::response::{JSON, not_found, respond};
+use super::upload_body::HttpBody;
 use super::{ajax_call, cors};
 use crate::auth::cookie_store::CookieStore;
 use crate::auth::refusal_log::RefusedRequest;
@@ -57,25 +60,28 @@ pub(super) async fn serve(
     route: AjaxRoute,
     request: Request<Incoming>,
     peer: Option<IpAddr>,
-) -> Response<Full<Bytes>> {
+) -> Response<HttpBody> {
     let (parts, body) = request.into_parts();
     if let Err(refusal) = shard.admission.check_origin(&parts) {
         shard.admission.log_refusal(RefusedRequest::Ajax, refusal, &parts, peer);
         shard.metrics.requests.with_label_values(&["origin"]).inc();
-        return respond(StatusCode::FORBIDDEN, "text/plain; charset=utf-8", "Origin not allowed");
+        return respond(StatusCode::FORBIDDEN, "text/plain; charset=utf-8", "Origin not allowed").map(Either::Left);
     }
     let identity = shard.admission.identify(&parts, peer);
     let (guest, address) = (identity.guest, identity.ip);
     let expected = if route == AjaxRoute::Health { Method::GET } else { Method::POST };
     let mut response = match (&parts.method, route) {
-        (&Method::OPTIONS, _) => preflight(shard),
-        (method, _) if *method != expected => method_not_allowed(),
-        (_, AjaxRoute::Health) => health(),
-        (_, AjaxRoute::Session) => with_slot(shard, address, set_cookies(shard, body, guest)).await,
+        (&Method::OPTIONS, _) => preflight(shard).map(Either::Left),
+        (method, _) if *method != expected => method_not_allowed().map(Either::Left),
+        (_, AjaxRoute::Health) => health().map(Either::Left),
+        (_, AjaxRoute::Session) => {
+            with_slot(shard, address, async |_slot| set_cookies(shard, body, guest).await.map(Either::Left)).await
+        }
         (_, AjaxRoute::Update | AjaxRoute::Lazy) => {
             let id = client_id(&parts.headers).unwrap_or_default();
             let caller = Caller::new(id, &address.to_string(), identity.headers, CookieStore::default());
-            with_slot(shard, address, ajax_call::serve(shard, route == AjaxRoute::Lazy, caller, body)).await
+            let way = CallWay { is_lazy: route == AjaxRoute::Lazy, takes_parts: takes_lines(&parts.headers) };
+            with_slot(shard, address, async |slot| ajax_call::serve(shard, way, caller, body, slot).await).await
         }
     };
     if guest {
@@ -85,6 +91,14 @@ pub(super) async fn serve(
     cors::allow(response.headers_mut(), parts.headers.get(header::ORIGIN), guest);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// Whether a page's script takes an answer in lines, and so its parts as they come.
+fn takes_lines(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted
+        .flat_map(|value| value.split(','))
+        .any(|kind| kind.split(';').next().unwrap_or_default().trim() == JSON_LINES)
 }
 
 /// Answers a browser that asks what a page of another origin may do.

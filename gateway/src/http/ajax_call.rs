@@ -1,21 +1,27 @@
 //! A component call by AJAX: read, relayed like a call by WebSocket, and answered by an HTTP response.
 
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use diffyne_shared::envelope::DataHead;
 use diffyne_shared::rpc::{CallKind, Outcome, Reply, Transport};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::ajax_response::{failed, refused, to_http};
+use super::call_guard::CancelOnDrop;
+use super::line_body;
+use super::request_slot::RequestSlot;
+use super::upload_body::HttpBody;
 use crate::protocol;
-use crate::relay::{CallRequest, Caller, ComponentKey, RelayResult};
-use crate::shard::call::{AjaxResponse, CallOrigin, PendingRequest};
+use crate::relay::{CallRequest, Caller, ComponentKey, PartCount, RelayResult};
+use crate::shard::call::{AjaxAnswer, AjaxResponse, CallOrigin, PendingRequest};
 use crate::shard::completion::{self, CallContext};
 use crate::shard::state::Shard;
 
@@ -28,41 +34,51 @@ struct TypeField<'a> {
     kind: Option<&'a str>,
 }
 
-/// Cancels a call when its request is dropped before the result is available.
-struct CancelOnDrop<'a> {
-    shard: &'a Shard,
-    number: u64,
+/// The way in which a call has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallWay {
+    /// The path says that a lazy component is mounted.
+    pub(super) is_lazy: bool,
+    /// The page's script takes parts of the answer while the call runs.
+    pub(super) takes_parts: bool,
 }
 
-impl Drop for CancelOnDrop<'_> {
-    fn drop(&mut self) {
-        let is_own = |origin: &CallOrigin| matches!(origin, CallOrigin::Ajax(pending) if pending.number == self.number);
-        let unsent = self.shard.relay.cancel(is_own);
-        self.shard.metrics.in_flight(-(unsent as i64));
-    }
+/// Serves one call.
+pub(super) async fn serve(
+    shard: &Rc<Shard>,
+    way: CallWay,
+    caller: Caller,
+    body: Incoming,
+    slot: &Arc<RequestSlot>,
+) -> Response<HttpBody> {
+    run(shard, way, caller, body, slot).await.unwrap_or_else(|refusal| refusal.map(Either::Left))
 }
 
-/// Serves one call. `is_lazy` is set if the path says that a lazy component is mounted.
-pub(super) async fn serve(shard: &Rc<Shard>, is_lazy: bool, caller: Caller, body: Incoming) -> Response<Full<Bytes>> {
-    let body = match read_body(shard, body).await {
-        Ok(body) => body,
-        Err(refusal) => return *refusal,
-    };
-    let Ok(text) = std::str::from_utf8(&body) else { return *invalid() };
+async fn run(
+    shard: &Rc<Shard>,
+    way: CallWay,
+    caller: Caller,
+    body: Incoming,
+    slot: &Arc<RequestSlot>,
+) -> Result<Response<HttpBody>, Refusal> {
+    let body = read_body(shard, body).await?;
+    let text = std::str::from_utf8(&body).map_err(|_error| invalid())?;
     let head = DataHead::read(text);
-    let kind = match check(text, &head, is_lazy) {
-        Ok(kind) => kind,
-        Err(refusal) => return *refusal,
-    };
-    let (request, pending, response) = pending_call(shard, caller, kind, head, text);
+    let kind = check(text, &head, way.is_lazy)?;
+    let (mut request, pending, response) = pending_call(shard, caller, kind, head, text);
+    if way.takes_parts {
+        request.stream_max = shard.settings.stream_timeout;
+    }
     shard.metrics.in_flight(1);
     shard.metrics.requests.with_label_values(&["accepted"]).inc();
-    let cancel = CancelOnDrop { shard, number: pending.number };
+    let cancel = CancelOnDrop::new(shard, pending.number);
     shard.relay.submit(request, CallOrigin::Ajax(pending));
-    let response = response.await;
-    drop(cancel);
     // The relay ends every call, unless the thread ends first.
-    response.map_or_else(|_| refused(StatusCode::SERVICE_UNAVAILABLE, "The server stops."), to_http)
+    Ok(match response.await {
+        Ok(AjaxAnswer::Whole(response)) => to_http(response).map(Either::Left),
+        Ok(AjaxAnswer::Lines(lines)) => line_body::response(lines, cancel, Arc::clone(slot)),
+        Err(_ended) => return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "The server stops.")),
+    })
 }
 
 fn refuse(status: StatusCode, text: &str) -> Refusal {
@@ -112,13 +128,16 @@ fn pending_call(
     kind: CallKind,
     head: DataHead<'_>,
     text: &str,
-) -> (CallRequest, PendingRequest, oneshot::Receiver<AjaxResponse>) {
+) -> (CallRequest, PendingRequest, oneshot::Receiver<AjaxAnswer>) {
     let started = Instant::now();
     let (response, receiver) = oneshot::channel();
     let caller = Rc::new(caller);
     let pending = PendingRequest {
         number: shard.next_request_number(),
-        response,
+        response: RefCell::new(Some(response)),
+        lines: RefCell::default(),
+        parts: PartCount::default(),
+        component: head.component_id.json().unwrap_or("null").into(),
         caller: Rc::clone(&caller),
         cause_depth: head.cause.as_ref().map(|cause| cause.depth),
         scripts: shard.page_scripts(&head),
@@ -131,6 +150,7 @@ fn pending_call(
         component: ComponentKey::of(&head),
         cause: head.cause,
         takes_pushes: false,
+        stream_max: Duration::ZERO,
         payload: text.into(),
         arrived: started,
         deadline: started + shard.settings.call_timeout,
@@ -139,7 +159,7 @@ fn pending_call(
 }
 
 /// Hands the result of a call to its request.
-pub fn complete(shard: &Shard, pending: PendingRequest, result: &RelayResult<'_>) {
+pub fn complete(shard: &Shard, pending: &PendingRequest, result: &RelayResult<'_>) {
     let context =
         CallContext { client: pending.caller.id(), cause_depth: pending.cause_depth, started: pending.started };
     let ids = completion::complete(shard, &context, result);
@@ -151,8 +171,25 @@ pub fn complete(shard: &Shard, pending: PendingRequest, result: &RelayResult<'_>
         }
         RelayResult::Failed(failure, text) => failed(*failure, text),
     };
-    // The browser may be gone; then the response is dropped.
-    let _ = pending.response.send(response);
+    if let Some(sender) = pending.response.take() {
+        // The browser may be gone; then the response is dropped.
+        let _ = sender.send(AjaxAnswer::Whole(response));
+    } else {
+        pending.send_line(last_line(shard, &response));
+    }
+}
+
+/// Builds the last line of a response that has begun with parts. Its cookies come too late for its headers, so the page
+/// fetches them, as over the WebSocket.
+fn last_line(shard: &Shard, response: &AjaxResponse) -> String {
+    let token = if response.set_cookie.is_empty() { None } else { shard.sealed_cookies.seal(&response.set_cookie) };
+    match (token, response.body.strip_suffix(b"}")) {
+        (Some(token), Some(body)) => {
+            let session = protocol::session_field(&shard.settings.route_prefix, &token);
+            protocol::response_line(&[body, session.as_bytes(), b"}"].concat())
+        }
+        _ => protocol::response_line(&response.body),
+    }
 }
 
 fn worker_response(reply: &Reply<'_>, extra: &str) -> AjaxResponse {

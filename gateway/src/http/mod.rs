@@ -4,10 +4,12 @@ pub mod ajax;
 pub mod ajax_call;
 mod ajax_response;
 pub mod application_server;
+mod call_guard;
 mod cors;
 mod events;
 pub mod health;
 pub mod idle;
+mod line_body;
 pub mod pace;
 pub mod pages;
 pub mod refusal;
@@ -202,7 +204,7 @@ async fn route(
         return Box::pin(events::serve(shard, request, peer, takeover)).await.map(Either::Left);
     }
     if let Some(route) = ajax::route(prefix, path) {
-        return ajax::serve(shard, route, request, peer).await.map(Either::Left);
+        return ajax::serve(shard, route, request, peer).await;
     }
     if let Some(route) = upload_route::route(prefix, path) {
         // Boxed, as other requests should not pay for its size.

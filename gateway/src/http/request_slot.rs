@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
 use diffyne_shared::envelope::FailureKind;
-use http_body_util::Full;
+use http_body_util::Either;
 use hyper::Response;
 
 use super::ajax_response::{failed, to_http};
+use super::upload_body::HttpBody;
 use crate::quota::HttpTicket;
 use crate::shard::call::AjaxResponse;
 use crate::shard::state::Shard;
@@ -73,14 +73,14 @@ impl RequestSlot {
 pub(super) async fn with_slot(
     shard: &Shard,
     address: IpAddr,
-    serve: impl Future<Output = Response<Full<Bytes>>>,
-) -> Response<Full<Bytes>> {
+    serve: impl AsyncFnOnce(&Arc<RequestSlot>) -> Response<HttpBody>,
+) -> Response<HttpBody> {
     match RequestSlot::take(shard, address) {
         Ok(slot) => {
-            let mut response = serve.await;
+            let mut response = serve(&slot).await;
             response.extensions_mut().insert(slot);
             response
         }
-        Err(refused) => to_http(refused),
+        Err(refused) => to_http(refused).map(Either::Left),
     }
 }

@@ -78,7 +78,7 @@ async fn relay(
     upload_headers::strip(&mut head.headers);
     let request = slot.request();
     let body = ResponseBody::new(body, limits.idle_timeout, deadline, connection, slot);
-    let mut response = Response::new(Either::Right(body));
+    let mut response = Response::new(Either::Right(Box::pin(body) as _));
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     // Until the last byte has left.

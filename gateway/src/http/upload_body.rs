@@ -18,8 +18,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::application_server::ConnectionTask;
 
-/// The body of every response of the public port: ready, or on its way from the application.
-pub(super) type HttpBody = Either<Full<Bytes>, ResponseBody>;
+/// The body of every response of the public port: ready, or one that comes bit by bit.
+pub(super) type HttpBody = Either<Full<Bytes>, Pin<Box<dyn Body<Data = Bytes, Error = BodyError>>>>;
 
 /// Why a body does not reach its end.
 #[derive(Debug, Clone, Copy, Error, PartialEq, Eq)]

@@ -65,6 +65,8 @@ pub struct CallRequest {
     pub cause: Option<Cause>,
     /// The client can be sent more after the answer.
     pub takes_pushes: bool,
+    /// How long the call may take in all while it sends parts of its answer. Zero: the client takes none.
+    pub stream_max: Duration,
     /// The client's `data`.
     pub payload: Rc<str>,
     /// The time of the call's arrival.
@@ -88,6 +90,8 @@ pub enum RelayResult<'a> {
 pub trait CallHandler<O> {
     /// Handles the end of a call.
     fn complete(&self, origin: O, result: &RelayResult<'_>);
+    /// Handles a part of the answer to a call that still runs: a JSON object. Submits no call.
+    fn part(&self, call: u64, origin: &O, data: &[u8]);
     /// Whether a call that was answered has a client for what follows.
     fn takes_pushes(&self, call: u64) -> bool;
     /// Handles what follows the answer of a call: a JSON object.

@@ -24,6 +24,10 @@ struct CallEntry<O> {
     origin: O,
     state: CallState,
     generation: u32,
+    /// The time for the call, and after each part of its answer for what follows.
+    timeout: Duration,
+    /// A part of the answer has come.
+    has_parts: bool,
     /// The time at which the call began to wait or was sent.
     since: Instant,
     /// The client no longer waits, so the call must not be sent.
@@ -58,11 +62,14 @@ impl<O> CallTable<O> {
         let generation = self.generation;
         let entry = {
             let since = request.arrived;
+            let timeout = request.deadline.saturating_duration_since(since);
             CallEntry {
                 request,
                 origin,
                 state: CallState::New,
                 generation,
+                timeout,
+                has_parts: false,
                 since,
                 cancelled: false,
                 refused_by: Vec::new(),
@@ -104,6 +111,7 @@ impl<O> CallTable<O> {
         let waited = matches!(entry.state, CallState::Waiting) || !entry.refused_by.is_empty();
         let now = if waited { Instant::now() } else { entry.since };
         let budget = request.deadline.saturating_duration_since(now);
+        let stream = (request.arrived + request.stream_max).saturating_duration_since(now);
         let handed = request.caller.cookies.with(|cookies| {
             let call = Call {
                 id: key,
@@ -118,6 +126,7 @@ impl<O> CallTable<O> {
                 kind: request.kind,
                 cause: request.cause.clone(),
                 pushes: request.takes_pushes,
+                stream_ms: u32::try_from(stream.as_millis()).unwrap_or(u32::MAX),
                 payload: request.payload.as_bytes(),
             };
             upstream.send_call(key, &Frame::Call(call))
@@ -202,6 +211,27 @@ impl<O> CallTable<O> {
         }
         let took = self.get(key).map(|entry| now.saturating_duration_since(entry.since))?;
         self.remove(key).zip(Some(took))
+    }
+
+    /// Notes that this worker has sent a part of a call's answer, which gives the call more time. Returns the origin of a
+    /// call whose client takes the part.
+    pub(super) fn take_part(&mut self, key: u64, upstream: &Rc<Upstream>, now: Instant) -> Option<&O> {
+        if !self.is_with(key, upstream) {
+            return None;
+        }
+        let entry = self.get_mut(key)?;
+        let request = &mut entry.request;
+        if entry.cancelled || request.stream_max.is_zero() {
+            return None;
+        }
+        entry.has_parts = true;
+        request.deadline = request.deadline.max((now + entry.timeout).min(request.arrived + request.stream_max));
+        Some(&entry.origin)
+    }
+
+    /// Whether a part of a call's answer has come.
+    pub(super) fn has_parts(&self, key: u64) -> bool {
+        self.get(key).is_some_and(|entry| entry.has_parts)
     }
 
     /// Notes that a worker handed the call back.
@@ -313,6 +343,7 @@ mod tests {
             component: ComponentKey::default(),
             cause: None,
             takes_pushes: false,
+            stream_max: Duration::ZERO,
             payload: "{}".into(),
             arrived: now,
             deadline: now + Duration::from_mins(1),
@@ -431,5 +462,23 @@ mod tests {
                 check(&table, &upstreams, &model);
             }
         }
+    }
+
+    #[test]
+    fn each_part_gives_a_call_more_time_and_not_without_end() {
+        let (upstreams, mut table) = (upstreams(), CallTable::new(QUEUE));
+        let minute = Duration::from_mins(1);
+        let request = CallRequest { stream_max: 2 * minute, ..request() };
+        let arrived = request.arrived;
+        let key = table.insert(request, 7);
+        assert!(table.take_part(key, &upstreams[0], arrived).is_none(), "it is with no worker");
+        table.send(key, &upstreams[0]);
+        assert!(table.take_part(key, &upstreams[1], arrived).is_none(), "it is with another one");
+        assert_eq!(table.take_part(key, &upstreams[0], arrived + minute / 2), Some(&7));
+        assert_eq!(table.budget(key, arrived + minute), Some(minute / 2));
+        table.take_part(key, &upstreams[0], arrived + minute * 3 / 2);
+        assert_eq!(table.budget(key, arrived + minute * 3 / 2), Some(minute / 2), "two minutes in all");
+        table.cancel(key);
+        assert!(table.has_parts(key) && table.take_part(key, &upstreams[0], arrived).is_none(), "its client has left");
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::envelope::FailureKind;
-use diffyne_shared::rpc::{CallId, Endpoint, Frame};
+use diffyne_shared::rpc::{CallId, Endpoint, Frame, PartsSent};
 
 use super::call::{CallHandler, CallRequest, RelayObserver, RelayResult};
 use super::calls::{CallState, CallTable};
@@ -90,6 +90,14 @@ impl<O: 'static> Relay<O> {
             }
         }
         dropped
+    }
+
+    /// Tells the worker of a call that so many bytes of parts have been sent to the client.
+    pub fn parts_sent(&self, call: u64, bytes: u32) {
+        let state = self.calls.borrow().state(call);
+        if let Some(CallState::Sent(upstream)) = state {
+            upstream.send(&Frame::PartsSent(PartsSent { id: call, bytes }));
+        }
     }
 
     /// Ends what follows the answer of a call, because its client has left.

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use diffyne_shared::backoff::Backoff;
 use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::{self, CallId, CallRef, CodecError, Empty, Frame, FrameReader, OversizedFrame, Push, Reply};
+use diffyne_shared::rpc::{
+    self, CallId, CallRef, CodecError, Empty, Frame, FrameReader, OversizedFrame, Part, Push, Reply,
+};
 use diffyne_shared::telemetry;
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::watch;
@@ -226,6 +228,7 @@ fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Fra
     match frame {
         Frame::Reply(reply) => receive_reply(relay, upstream, reply),
         Frame::Push(push) => receive_push(relay, upstream, &push),
+        Frame::Part(part) => receive_part(relay, upstream, &part),
         Frame::Busy(CallId { id }) => receive_busy(relay, upstream, id),
         Frame::Pong(pong) => {
             upstream.set_load(pong.load);
@@ -245,6 +248,7 @@ fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Fra
         | Frame::Proof(_)
         | Frame::Call(_)
         | Frame::Cancel(_)
+        | Frame::PartsSent(_)
         | Frame::Unknown(_) => {}
     }
 }
@@ -256,14 +260,18 @@ fn receive_reply<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, repl
     upstream.set_outdated(reply.outdated);
     let now = Instant::now();
     let component = relay.calls.borrow().component(reply.id).unwrap_or_default();
+    let has_parts = relay.calls.borrow().has_parts(reply.id);
     let taken = relay.calls.borrow_mut().take_sent(reply.id, upstream, now);
     let Some((origin, took)) = taken else {
         relay.observer.stray_reply();
         return;
     };
     relay.throughput.observe_answer();
-    upstream.latency.observe(took, now);
-    upstream.slowness.observe(relay.class_latencies.observe(component, took));
+    // How long an answer is says nothing of the worker.
+    if !has_parts {
+        upstream.latency.observe(took, now);
+        upstream.slowness.observe(relay.class_latencies.observe(component, took));
+    }
     if matches!(reply.data, [b'{', .., b'}']) {
         upstream.succeeded();
     } else {
@@ -277,6 +285,14 @@ fn receive_reply<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, repl
     relay.handler.complete(origin, &RelayResult::Reply(reply, took));
     if is_open && !relay.handler.takes_pushes(call) {
         relay.cancel_open(call);
+    }
+}
+
+/// Handles a part of the answer to a call that still runs.
+fn receive_part<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, part: &Part<'_>) {
+    let mut calls = relay.calls.borrow_mut();
+    if let Some(origin) = calls.take_part(part.id, upstream, Instant::now()) {
+        relay.handler.part(part.id, origin, part.data);
     }
 }
 

@@ -9,6 +9,7 @@
 //!   left alone; [`component_key`]: the component
 //! * [`calls`]: the calls in progress; [`throughput`]: the rate at which they are answered; [`dispatch`]: combines
 //!   these parts
+//! * [`part_count`]: parts of an answer that a worker has not been told of
 //! * [`connect`], [`link`]: open a connection to a worker, and keep it
 
 mod breaker;
@@ -21,6 +22,7 @@ mod dispatch;
 mod health;
 mod latency;
 mod link;
+mod part_count;
 mod preference;
 mod selection;
 mod settings;
@@ -33,4 +35,5 @@ pub use component_key::ComponentKey;
 pub use connect::greet_once;
 pub use dispatch::Relay;
 pub use health::Health;
+pub use part_count::PartCount;
 pub use settings::RelaySettings;

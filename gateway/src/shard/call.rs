@@ -1,5 +1,6 @@
 //! The origin of a call. This module holds data only; `connection` and `http` handle the result.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -8,11 +9,12 @@ use diffyne_shared::bus::Position;
 use hyper::StatusCode;
 use tokio::sync::oneshot;
 
+use super::response_lines::{ReceivedLines, ResponseLines, WaitingBytes};
 use crate::auth::grant::EventSubscription;
 use crate::auth::session_identity::SessionIdentity;
 use crate::connection::Connection;
 use crate::connection::component_queues::{PageScripts, PendingCall};
-use crate::relay::Caller;
+use crate::relay::{Caller, PartCount};
 
 /// The origin of a call, which gets its result.
 pub enum CallOrigin {
@@ -36,7 +38,13 @@ pub struct PendingRequest {
     /// A number that is unique among the requests of the shard.
     pub number: u64,
     /// Sends the response to the request's handler.
-    pub response: oneshot::Sender<AjaxResponse>,
+    pub response: RefCell<Option<oneshot::Sender<AjaxAnswer>>>,
+    /// The lines of a response that has begun with parts.
+    pub lines: RefCell<Option<ResponseLines>>,
+    /// The parts of the answer.
+    pub parts: PartCount,
+    /// The id of the component on the page, as JSON.
+    pub component: Box<str>,
     /// The identity of the client.
     pub caller: Rc<Caller>,
     /// The depth of the push that the call reacts to.
@@ -45,6 +53,31 @@ pub struct PendingRequest {
     pub scripts: PageScripts,
     /// The time of the call's arrival.
     pub started: Instant,
+}
+
+impl PendingRequest {
+    /// Adds a line to the response, which begins with the first one. Returns the count of the bytes that wait, or `None`
+    /// if the response has been sent.
+    pub fn send_line(&self, line: String) -> Option<WaitingBytes> {
+        let mut lines = self.lines.borrow_mut();
+        if lines.is_none() {
+            let response = self.response.borrow_mut().take()?;
+            let (sender, received) = ResponseLines::new();
+            // The browser may be gone; then the lines are dropped.
+            let _ = response.send(AjaxAnswer::Lines(received));
+            *lines = Some(sender);
+        }
+        lines.as_ref().map(|lines| lines.send(line))
+    }
+}
+
+/// How an AJAX call is answered.
+#[derive(Debug)]
+pub enum AjaxAnswer {
+    /// By one response.
+    Whole(AjaxResponse),
+    /// By lines, as they come.
+    Lines(ReceivedLines),
 }
 
 /// The response to an AJAX call.

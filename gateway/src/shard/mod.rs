@@ -6,7 +6,8 @@
 //! * [`state`]: the state of a shard
 //! * [`call`]: the origin of a call; [`completion`]: the steps that complete every call
 //! * [`hub`]: the shard's connections; [`departures`]: their end; [`subscription_index`]: the subscriptions to an event
-//! * [`pushes`]: calls whose client gets more after the answer
+//! * [`pushes`]: calls whose client gets more after the answer; [`parts`]: those whose client gets parts of it before,
+//!   over HTTP as [`response_lines`]
 //! * [`delivery`]: a broadcast; [`history`]: the most recent ones
 
 pub mod call;
@@ -16,7 +17,9 @@ pub mod delivery;
 pub mod departures;
 pub mod history;
 pub mod hub;
+pub mod parts;
 pub mod pushes;
+pub mod response_lines;
 pub mod state;
 pub mod subscription_index;
 
@@ -68,7 +71,7 @@ pub fn spawn(
 fn complete(shard: &Rc<Shard>, origin: CallOrigin, result: &RelayResult<'_>) {
     match origin {
         CallOrigin::Socket(connection, pending) => reply::complete(shard, &connection, &pending, result),
-        CallOrigin::Ajax(pending) => ajax_call::complete(shard, pending, result),
+        CallOrigin::Ajax(pending) => ajax_call::complete(shard, &pending, result),
         CallOrigin::Grant(connection, request) => grant_request::complete(shard, &connection, *request, result),
     }
 }

@@ -17,6 +17,7 @@ use super::call::CallOrigin;
 use super::delivery::Clock;
 use super::history::HistoryLimits;
 use super::hub::Hub;
+use super::parts::Parts;
 use crate::auth::admission::Admission;
 use crate::auth::ended_sessions::EndedSessions;
 use crate::auth::grant::Grants;
@@ -94,6 +95,8 @@ pub struct Shard {
     pub admission: Arc<Admission>,
     /// This thread's connections.
     pub hub: Hub,
+    /// Parts of answers to calls that still run.
+    pub parts: Parts,
     /// This thread's connections to workers.
     pub relay: Rc<Relay<CallOrigin>>,
     /// The bus.
@@ -173,6 +176,12 @@ impl CallHandler<CallOrigin> for Completions {
         }
     }
 
+    fn part(&self, call: u64, origin: &CallOrigin, data: &[u8]) {
+        if let Some(shard) = self.shard.upgrade() {
+            shard.parts.hand_over(&shard.hub, shard.settings.outbox_bytes_max, call, origin, data);
+        }
+    }
+
     fn takes_pushes(&self, call: u64) -> bool {
         self.shard.upgrade().is_some_and(|shard| shard.hub.open_calls.get(call).is_some())
     }
@@ -202,6 +211,9 @@ impl CallHandler<CallOrigin> for Completions {
     fn batch_complete(&self) {
         if let Some(shard) = self.shard.upgrade() {
             shard.hub.flush();
+            for sent in shard.parts.take_sent() {
+                shard.relay.parts_sent(sent.call, sent.bytes);
+            }
         }
     }
 }
@@ -218,6 +230,7 @@ impl Shard {
             Self {
                 admission: Arc::clone(&context.admission),
                 hub,
+                parts: Parts::default(),
                 relay: Relay::new(context.relay.clone(), observer, handler),
                 bus: context.bus.with_own_share(),
                 metrics,

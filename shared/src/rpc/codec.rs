@@ -180,7 +180,16 @@ mod tests {
     fn call(payload: &[u8]) -> Frame<'_> {
         let client =
             Client { id: "c", ip: "127.0.0.1", transport: Transport::Ws, headers: b"cookie: a=b\n", cookies: b"" };
-        Frame::Call(Call { id: 7, budget_ms: 28_000, client, kind: CallKind::Call, cause: None, pushes: true, payload })
+        Frame::Call(Call {
+            id: 7,
+            budget_ms: 28_000,
+            client,
+            kind: CallKind::Call,
+            cause: None,
+            pushes: true,
+            stream_ms: 0,
+            payload,
+        })
     }
 
     async fn read_all(bytes: &[u8], chunk: usize, max: usize) -> Result<Vec<String>, CodecError> {

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::messages::{Call, CallId, Challenge, Empty, Hello, Pong, Proof, Push, Refuse, Reply};
+use super::messages::{Call, CallId, Challenge, Empty, Hello, Part, PartsSent, Pong, Proof, Push, Refuse, Reply};
 
 /// Bytes that a frame may add to its payload: names, headers and the text of an error fit well within.
 pub const FRAME_OVERHEAD_MAX: usize = 256 * 1024;
@@ -36,6 +36,10 @@ pub enum Frame<'a> {
     Proof(Proof),
     /// To the gateway: more for the client of a call that was answered.
     Push(Push<'a>),
+    /// To the gateway: a part of the answer to a call that still runs.
+    Part(Part<'a>),
+    /// To the worker: such parts have been sent to the client.
+    PartsSent(PartsSent),
     /// From a newer release: to be ignored.
     Unknown(u8),
 }
@@ -53,6 +57,8 @@ pub(super) mod tag {
     pub(in crate::rpc) const CHALLENGE: u8 = 9;
     pub(in crate::rpc) const PROOF: u8 = 10;
     pub(in crate::rpc) const PUSH: u8 = 11;
+    pub(in crate::rpc) const PART: u8 = 12;
+    pub(in crate::rpc) const PARTS_SENT: u8 = 13;
 }
 
 impl Serialize for Frame<'_> {
@@ -69,6 +75,8 @@ impl Serialize for Frame<'_> {
             Self::Challenge(body) => (tag::CHALLENGE, body).serialize(serializer),
             Self::Proof(body) => (tag::PROOF, body).serialize(serializer),
             Self::Push(body) => (tag::PUSH, body).serialize(serializer),
+            Self::Part(body) => (tag::PART, body).serialize(serializer),
+            Self::PartsSent(body) => (tag::PARTS_SENT, body).serialize(serializer),
             Self::Unknown(tag) => (tag, Empty {}).serialize(serializer),
         }
     }
@@ -106,6 +114,8 @@ impl<'de: 'a, 'a> Visitor<'de> for FrameVisitor<'a> {
             tag::CHALLENGE => Frame::Challenge(body(&mut seq)?),
             tag::PROOF => Frame::Proof(body(&mut seq)?),
             tag::PUSH => Frame::Push(body(&mut seq)?),
+            tag::PART => Frame::Part(body(&mut seq)?),
+            tag::PARTS_SENT => Frame::PartsSent(body(&mut seq)?),
             other => {
                 body::<IgnoredAny, A>(&mut seq)?;
                 Frame::Unknown(other)

@@ -11,6 +11,11 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// The [`backend`](Hello::backend) of a worker that runs the demo's components instead of an application's.
 pub const DEMO_BACKEND: &str = "demo";
 
@@ -162,6 +167,10 @@ pub struct Call<'a> {
     /// The client can be sent more after the answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pushes: bool,
+    /// The client can be sent parts of the answer while the call runs. Each gives the call its budget anew, for as long
+    /// as this in all. 0: it cannot; older gateways do not tell it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stream_ms: u32,
     /// The client's `data` object, as it came.
     #[serde(borrow, with = "serde_bytes")]
     pub payload: &'a [u8],
@@ -189,6 +198,8 @@ pub enum Outcome {
     Timeout,
     /// No such component.
     UnknownComponent,
+    /// The client left in the middle of an answer that streams.
+    ClientLeft,
     /// From a newer worker.
     #[serde(other)]
     Other,
@@ -207,6 +218,7 @@ impl Outcome {
             Self::ServerError => "server_error",
             Self::Timeout => "timeout",
             Self::UnknownComponent => "unknown_component",
+            Self::ClientLeft => "client_left",
             Self::Other => "other",
         }
     }
@@ -327,6 +339,28 @@ pub struct Push<'a> {
     /// Nothing follows.
     #[serde(default)]
     pub last: bool,
+}
+
+/// The bytes of parts of one call that a worker may send ahead of what its client has been sent.
+pub const PARTS_AHEAD_BYTES_MAX: u32 = 64 * 1024;
+
+/// A part of the answer to a call that still runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Part<'a> {
+    /// The call's id.
+    pub id: u64,
+    /// The rest of the data of a `diffyne.part`, a JSON object.
+    #[serde(borrow, with = "serde_bytes")]
+    pub data: &'a [u8],
+}
+
+/// Parts of a call have been sent to its client, so that the worker may send more.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct PartsSent {
+    /// The call's id.
+    pub id: u64,
+    /// Bytes of their data.
+    pub bytes: u32,
 }
 
 impl<'a> Reply<'a> {

@@ -118,6 +118,8 @@ settings! {
             DIFFYNE_CALL_TIMEOUT = "28s" => call_timeout: Duration, positive;
             /// A call that takes longer is logged with component, method, request id and where the time went; 0s: none is
             DIFFYNE_SLOW_CALL = "1s" => slow_call: Duration;
+            /// How long a call may take in all while it sends parts of its answer; each part gives it DIFFYNE_CALL_TIMEOUT anew; 0s: answers come as a whole
+            DIFFYNE_STREAM_TIMEOUT = "10m" => stream_timeout: Duration;
             /// Calls of this gateway that wait for a worker; more are answered with overloaded
             DIFFYNE_CALL_QUEUE = "4096" => call_queue_max: usize, at_least_one;
             /// How long a call waits while there is no worker at all

@@ -55,6 +55,12 @@ struct Later {
     clicks: i64,
 }
 
+/// Sends parts of its answer.
+#[derive(Default, Serialize, Deserialize)]
+struct Speaker {
+    answer: String,
+}
+
 /// Notes that a value was given up.
 struct NoteDrop(String);
 
@@ -166,6 +172,35 @@ fn register(registry: &mut Registry) {
             .method("change", ["key"], |later, context, (key,): (String,)| {
                 later.clicks += 1;
                 context.stream("items").append(&key, &key).prepend(0, &"zero").insert(1, 1, &"one").delete("x").keep_last(9);
+            }),
+    );
+    registry.add(
+        Definition::<Speaker>::new("App\\Diffyne\\Assistant")
+            .template("<p diff:stream=\"answer\">{{ answer }}</p>")
+            .async_method("say", ["word"], |speaker, context, (word,): (String,)| {
+                Box::pin(async move {
+                    context.stream_part("answer", word.as_str()).await?;
+                    speaker.answer = word;
+                    Ok(())
+                })
+            })
+            .async_method("flood", ["parts", "bytes"], |_speaker, context, (parts, bytes): (i64, i64)| {
+                Box::pin(async move {
+                    note("begin flood")?;
+                    let rest = "x".repeat(usize::try_from(bytes).unwrap_or(0).min(65_536));
+                    for part in 0..parts {
+                        let text = format!("{part} {rest}");
+                        context.stream_part("answer", &text[..rest.len()]).await?;
+                    }
+                    note("end flood")
+                })
+            })
+            .async_method("wait", ["name"], |_speaker, context, (name,): (String,)| {
+                Box::pin(async move {
+                    let _end = NoteDrop(name.clone());
+                    context.stream_part("answer", "begins").await?;
+                    wait_for_release(&name).await
+                })
             }),
     );
     registry.add(

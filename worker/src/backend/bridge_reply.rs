@@ -96,6 +96,11 @@ impl BridgeReply {
         Self { outcome: "timed_out".to_owned(), ..Self::default() }
     }
 
+    /// The client has left before the answer was complete.
+    pub(super) fn client_left() -> Self {
+        Self { outcome: "client_left".to_owned(), ..Self::default() }
+    }
+
     /// The call succeeded with these events.
     pub(super) fn succeeded(event_count: u32, events: Vec<BridgeEvent>) -> Self {
         Self { outcome: "ok".to_owned(), event_count, events, ..Self::default() }
@@ -109,6 +114,11 @@ impl BridgeReply {
     /// Takes the cookies from the response's headers.
     pub(super) fn set_cookies(&mut self, lines: Vec<String>) {
         self.set_cookie = lines;
+    }
+
+    /// Takes the cookies from the response's headers as well. Those of a call that has sent parts are in its reply.
+    pub(super) fn add_cookies(&mut self, lines: Vec<String>) {
+        self.set_cookie.extend(lines);
     }
 
     /// Names what the outcome is about, where the reply does not.
@@ -266,6 +276,7 @@ impl BridgeReply {
             "not_lazy" => CallError::NotLazy(name),
             "refused" => CallError::Refused(self.status),
             "timed_out" => CallError::TimedOut,
+            "client_left" => CallError::ClientLeft,
             _ => CallError::Exception(error),
         }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::rendering::RenderRequest;
 use crate::call::message::LockCoverage;
-use crate::call::{ClientInfo, Job, cookies};
+use crate::call::{ClientInfo, Job, Parts, cookies};
 
 /// Headers that reach the application unchanged. None of them claims who or where the client is.
 const FORWARDED: [&str; 6] = ["user-agent", "accept-language", "authorization", "origin", "referer", "tracestate"];
@@ -51,6 +51,9 @@ pub(super) struct BridgeRequest<'a> {
     /// What the worker makes itself of what PHP renders.
     #[serde(skip_serializing_if = "RenderRequest::is_default")]
     render: RenderRequest,
+    /// PHP may send parts of the answer while the call runs.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    parts: bool,
 }
 
 impl BridgeRequest<'_> {
@@ -62,7 +65,12 @@ impl BridgeRequest<'_> {
 }
 
 /// The head of a call.
-pub(super) fn head<'a>(job: &'a Job, coverage: &'a LockCoverage, render: RenderRequest) -> BridgeRequest<'a> {
+pub(super) fn head<'a>(
+    job: &'a Job,
+    coverage: &'a LockCoverage,
+    render: RenderRequest,
+    parts: &Parts,
+) -> BridgeRequest<'a> {
     let client = &job.client;
     let (mut host, mut scheme, mut session) = (None, None, "");
     let mut headers: Vec<(&'static str, Cow<'_, str>)> = Vec::with_capacity(FORWARDED.len() + 4);
@@ -103,6 +111,7 @@ pub(super) fn head<'a>(job: &'a Job, coverage: &'a LockCoverage, render: RenderR
         cookie: cookies::header(&client.headers),
         session,
         render,
+        parts: parts.are_taken(),
     }
 }
 
@@ -132,6 +141,7 @@ mod tests {
         let client = ClientInfo { headers: headers.to_owned(), id: "7".to_owned(), ..ClientInfo::default() };
         let job = Job {
             pushes: false,
+            parts: Parts::default(),
             kind: CallKind::Call,
             client,
             cause: None,
@@ -139,7 +149,7 @@ mod tests {
             deadline: std::time::Instant::now(),
             request_id: "r-1".to_owned(),
         };
-        let head = head(&job, &LockCoverage::Nothing, RenderRequest::default());
+        let head = head(&job, &LockCoverage::Nothing, RenderRequest::default(), &Parts::default());
         assert_eq!((head.host, head.scheme, head.cookie.as_str()), ("shop.test", "https", "a=1; a=2"));
         let names: Vec<&str> = head.headers.iter().map(|(name, _)| *name).collect();
         let ours = ["x-diffyne-transport", "x-diffyne-client-id", "x-request-id", "traceparent"];

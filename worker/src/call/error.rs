@@ -36,6 +36,8 @@ pub enum CallError {
     Refused(u16),
     /// The call ran until its deadline and was ended.
     TimedOut,
+    /// The client has left before the answer was complete.
+    ClientLeft,
     /// The state cannot come back from this page as it is; the text names class and property.
     Unreturnable(String),
     /// The component failed. Clients see the text in debug mode only.
@@ -69,6 +71,7 @@ impl CallError {
             Self::Security | Self::Unsigned | Self::SessionEnded => Outcome::SecurityError,
             Self::UnknownComponent(_) => Outcome::UnknownComponent,
             Self::TimedOut => Outcome::Timeout,
+            Self::ClientLeft => Outcome::ClientLeft,
             Self::Refused(_) | Self::Unreturnable(_) | Self::Exception(_) => Outcome::ServerError,
         }
     }
@@ -90,7 +93,7 @@ impl CallError {
             Self::TimedOut => 504,
             // A redirect, to a login page for example.
             Self::SessionEnded | Self::Refused(300..400) => 401,
-            Self::Refused(_) | Self::Unreturnable(_) | Self::Exception(_) => 500,
+            Self::Refused(_) | Self::Unreturnable(_) | Self::ClientLeft | Self::Exception(_) => 500,
         }
     }
 

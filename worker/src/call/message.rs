@@ -325,6 +325,8 @@ pub(crate) struct VerifiedCall<'a> {
     pub(crate) is_unedited: bool,
     /// Whether the page's script returns integers as it got them.
     pub(crate) is_exact: bool,
+    /// Whether the page's script shows parts of the answer while the call runs.
+    pub(crate) takes_parts: bool,
 }
 
 impl<'a> VerifiedCall<'a> {
@@ -357,6 +359,7 @@ impl<'a> VerifiedCall<'a> {
                     method: "mount".into(),
                     coverage: LockCoverage::of_params(message, class, signer),
                     is_exact: message.is_exact(),
+                    takes_parts: message.accepts().parts,
                     ..VerifiedCall::grant()
                 });
             }
@@ -385,6 +388,7 @@ impl<'a> VerifiedCall<'a> {
             fingerprint: fingerprint.into(),
             is_unedited,
             is_exact: message.is_exact(),
+            takes_parts: message.accepts().parts,
         })
     }
 
@@ -399,6 +403,7 @@ impl<'a> VerifiedCall<'a> {
             fingerprint: "".into(),
             is_unedited: false,
             is_exact: false,
+            takes_parts: false,
         }
     }
 
@@ -413,6 +418,7 @@ impl<'a> VerifiedCall<'a> {
             fingerprint: owned(self.fingerprint),
             is_unedited: self.is_unedited,
             is_exact: self.is_exact,
+            takes_parts: self.takes_parts,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! * `page_script`: what the script of a page says of itself
 //! * `page_values`: what a page cannot return as it got it
 //! * `error`: how a call can fail
+//! * `parts`: parts of the answer to a call that still runs
 //! * `cookies`, `redirect`: cookies of a request, addresses that pages may be sent to
 
 pub(crate) mod client;
@@ -14,6 +15,7 @@ pub(crate) mod error;
 pub(crate) mod message;
 pub(crate) mod page_script;
 pub(crate) mod page_values;
+pub(crate) mod parts;
 pub(crate) mod redirect;
 
 use std::fmt;
@@ -27,6 +29,7 @@ use futures_util::stream::BoxStream;
 pub use client::ClientInfo;
 pub use diffyne_shared::BoxFuture;
 pub use error::CallError;
+pub use parts::Parts;
 
 /// A call as a backend gets it.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct Job {
     pub deadline: Instant,
     /// The client can be sent more after the answer.
     pub pushes: bool,
+    /// Where parts of the answer go while the call runs.
+    pub parts: Parts,
     /// The request's id in the logs of the worker and of the application.
     pub request_id: String,
 }

@@ -12,13 +12,15 @@ pub(crate) struct Accepted {
     pub(crate) streams: bool,
     /// Values that come after the answer.
     pub(crate) push: bool,
+    /// Parts of the answer while the call runs.
+    pub(crate) parts: bool,
 }
 
 impl Accepted {
     pub(super) fn read(raw: &RawValue) -> Self {
         let words: Vec<Cow<'_, str>> = serde_json::from_str(raw.get()).unwrap_or_default();
         let has = |name| words.iter().any(|word| word == name);
-        Self { streams: has("streams"), push: has("push") }
+        Self { streams: has("streams"), push: has("push"), parts: has("parts") }
     }
 }
 

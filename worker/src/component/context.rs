@@ -13,7 +13,8 @@ use super::async_value::PendingValues;
 use super::streams::{Stream, StreamChanges};
 use super::validation::{self, Rules};
 use crate::call::page_script::Accepted;
-use crate::call::{CallError, ClientInfo};
+use crate::call::parts::{Part, PartError};
+use crate::call::{CallError, ClientInfo, Parts};
 use crate::upload::{TemporaryFile, UploadStore};
 
 /// An event for components.
@@ -61,6 +62,8 @@ pub struct Context {
     pub(super) accepts: Accepted,
     /// How long its HTML was rendered.
     pub(super) rendered: Duration,
+    /// Where parts of the answer go.
+    pub(super) parts: Parts,
     app: App,
 }
 
@@ -81,6 +84,7 @@ impl Context {
             pending: PendingValues::default(),
             accepts: Accepted::default(),
             rendered: Duration::ZERO,
+            parts: Parts::default(),
             app,
         }
     }
@@ -109,6 +113,51 @@ impl Context {
     /// A stream of the component, to change it: a list whose items are on the page alone.
     pub fn stream<'a>(&'a mut self, name: &'a str) -> Stream<'a> {
         self.streams.stream(name)
+    }
+
+    /// Sends a part of the answer while the method runs. The page shows the text at the end of the component's element
+    /// with `diff:stream="name"`, until the answer is there: what the component renders then takes its place.
+    ///
+    /// Waits while the client reads more slowly than the method writes. Fails when the client has left, and the method is
+    /// dropped at its next `await`. Each part gives the call its time anew (`DIFFYNE_STREAM_TIMEOUT` bounds it). Where
+    /// parts cannot be sent, as with a page's first rendering and an unmodified diffyne.js over AJAX, they are left out. A
+    /// part may have 64 KiB.
+    ///
+    /// ```
+    /// # use diffyne_worker::component::Definition;
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Assistant {
+    ///     answer: String,
+    /// }
+    ///
+    /// let definition = Definition::<Assistant>::new("App\\Assistant")
+    ///     .template(r#"<p diff:stream="answer">{{ answer }}</p>"#)
+    ///     .async_method("ask", ["question"], |assistant, context, (question,): (String,)| {
+    ///         Box::pin(async move {
+    ///             for word in question.split(' ').rev() {
+    ///                 context.stream_part("answer", word).await?;
+    ///                 assistant.answer.push_str(word);
+    ///             }
+    ///             Ok(())
+    ///         })
+    ///     });
+    /// ```
+    pub async fn stream_part(&mut self, name: &str, text: impl Into<String>) -> Result<(), CallError> {
+        self.send_part(name, text.into(), false).await
+    }
+
+    /// As [`stream_part`](Self::stream_part), and the text takes the place of what the element shows.
+    pub async fn replace_part(&mut self, name: &str, text: impl Into<String>) -> Result<(), CallError> {
+        self.send_part(name, text.into(), true).await
+    }
+
+    async fn send_part(&mut self, name: &str, content: String, replace: bool) -> Result<(), CallError> {
+        let part = Part { to: name.to_owned(), content, replace };
+        self.parts.send(&part).await.map_err(|error| match error {
+            PartError::ClientLeft => CallError::ClientLeft,
+            PartError::Invalid(text) => CallError::Exception(text),
+        })
     }
 
     /// Gives a property of the type [`Async`](super::Async) its value later: the answer has a placeholder, and the page

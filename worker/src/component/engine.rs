@@ -20,7 +20,7 @@ use super::streams::RenderedChange;
 use super::{Registry, grant, locked_state, streams};
 use crate::call::message::{CallMessage, LockCoverage, LockedProperties, VerifiedCall, invalid, object};
 use crate::call::page_values;
-use crate::call::{BroadcastEvent, CallError, CallPhases, CallResult, ClientInfo, redirect};
+use crate::call::{BroadcastEvent, CallError, CallPhases, CallResult, ClientInfo, Parts, redirect};
 use crate::upload::UploadStore;
 use crate::vdom::{Difference, Moves, Node, Patch, Path, SLOT, STREAM, diff_streams, parse};
 
@@ -66,6 +66,8 @@ pub(super) struct Request<'a> {
     pub(super) payload: &'a [u8],
     /// Values may come after the answer, until then; `None`: the client cannot be sent more.
     pub(super) until: Option<Instant>,
+    /// Where parts of the answer go.
+    pub(super) parts: Parts,
 }
 
 /// A component that was mounted on a new page.
@@ -96,7 +98,7 @@ impl Engine {
     /// Runs one call to its end; does not panic, whatever the component does.
     pub async fn run(&self, kind: CallKind, client: ClientInfo, payload: &[u8]) -> CallResult {
         let mut open = None;
-        self.run_call(Request { kind, client, payload, until: None }, &mut open).await
+        self.run_call(Request { kind, client, payload, until: None, parts: Parts::default() }, &mut open).await
     }
 
     pub(super) async fn run_call(&self, request: Request<'_>, open: &mut Option<OpenCall>) -> CallResult {
@@ -128,7 +130,7 @@ impl Engine {
 
     async fn try_run(
         &self,
-        Request { kind, client, payload, until }: Request<'_>,
+        Request { kind, client, payload, until, parts }: Request<'_>,
         labels: &mut CallLabels,
         open: &mut Option<OpenCall>,
     ) -> Result<CallResult, CallError> {
@@ -165,6 +167,9 @@ impl Engine {
         };
         let mut context = self.context(id.clone().into_owned(), client);
         self.accept(&mut context, &message, until);
+        if context.accepts.parts {
+            context.parts = parts;
+        }
         let transition = component.call(&state, action, &mut context).await?;
         page_values::check_state(component.class(), &transition.state, message.is_exact())?;
         let opened = until.and_then(|until| {
@@ -240,13 +245,14 @@ impl Engine {
             (Some(before), Some(after)) if before != after || !transition.streams.is_empty() => {
                 let mut after = parse(after)?;
                 // Those that a patch makes come with their items.
-                streams::fill(&mut after, STREAM, &|name| streams::items(&transition.streams, name))?;
+                streams::fill(&mut after, STREAM, &|name| items_of(component, &transition.streams, name))?;
                 Some((parse(before)?, after))
             }
             _ => None,
         };
+        let is_stream = |name: &str| component.has_stream(name);
         let Difference { mut patches, streams: kept } =
-            trees.as_ref().map(|(before, after)| diff_streams(before, after, moves)).unwrap_or_default();
+            trees.as_ref().map(|(before, after)| diff_streams(before, after, moves, &is_stream)).unwrap_or_default();
         let knows_streams = context.accepts.streams;
         let inserts = if knows_streams { Vec::new() } else { inserts(&transition.streams, &kept)? };
         patches.extend(inserts.iter().map(|(path, item)| Patch::Create(path.clone(), item)));
@@ -378,9 +384,9 @@ impl Engine {
         // A page's script is not known yet. One that keeps no integers is told at its first call.
         page_values::check_state(component.class(), &state, true)?;
         let mut tree = parse(after.as_deref().unwrap_or_default())?;
-        streams::fill(&mut tree, STREAM, &|name| streams::items(&streams, name))?;
+        streams::fill(&mut tree, STREAM, &|name| items_of(component, &streams, name))?;
         let slot = |name: &str| slots.iter().find(|(slot, _)| *slot == name).map(|(_, html)| parse(html));
-        streams::fill(&mut tree, SLOT, &|name| Ok(slot(name).transpose()?.into_iter().collect()))?;
+        streams::fill(&mut tree, SLOT, &|name| Ok(Some(slot(name).transpose()?.into_iter().collect())))?;
         Ok(MountedComponent {
             id: id.to_owned(),
             class: component.class().to_owned(),
@@ -391,6 +397,11 @@ impl Engine {
             state,
         })
     }
+}
+
+/// The items of a list; `None` where the component has none of this name, and its view says what the element shows.
+fn items_of<'a>(component: &dyn Component, changes: &'a [RenderedChange], name: &str) -> streams::Content<'a> {
+    if component.has_stream(name) { streams::items(changes, name).map(Some) } else { Ok(None) }
 }
 
 /// The inserts of streams as patches, for the elements of this page that hold them.

@@ -18,9 +18,15 @@ use crate::vdom::Moves;
 /// Runs a gateway's call. Values may come after the answer, where the client can be sent more.
 pub(crate) async fn run(engine: &Arc<Engine>, job: Job) -> CallResult {
     let until = (job.pushes && job.client.is_websocket()).then_some(job.deadline);
-    let request = Request { kind: job.kind, client: job.client, payload: &job.payload, until };
+    let parts = job.parts.clone();
+    let request = Request { kind: job.kind, client: job.client, payload: &job.payload, until, parts: job.parts };
     let mut open = None;
-    let result = engine.run_call(request, &mut open).await;
+    let (kind, transport) = (job.kind, request.client.transport);
+    let result = tokio::select! {
+        biased;
+        result = engine.run_call(request, &mut open) => result,
+        () = parts.left_midway() => return CallResult::refused(&CallError::ClientLeft, kind, transport),
+    };
     CallResult { follow_up: open.map(|open| follow_up(open, Arc::clone(engine))), ..result }
 }
 

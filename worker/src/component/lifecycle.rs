@@ -59,6 +59,8 @@ pub trait Component: Send + Sync {
     fn class(&self) -> &str;
     /// Adds what pages notice of the class to a hash: its view, properties, methods and listeners.
     fn hash(&self, hasher: &mut dyn Hasher);
+    /// Whether the page alone has the content of the elements for this stream: it is a list.
+    fn has_stream(&self, name: &str) -> bool;
     /// Whether clients may call this method.
     fn has_method(&self, name: &str) -> bool;
     /// `{event: [methods]}`.
@@ -187,6 +189,10 @@ where
         methods.sort_unstable();
         methods.hash(&mut hasher);
         self.properties.hash(hasher);
+    }
+
+    fn has_stream(&self, name: &str) -> bool {
+        self.streams.has(name)
     }
 
     fn has_method(&self, name: &str) -> bool {

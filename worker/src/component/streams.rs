@@ -174,6 +174,11 @@ impl StreamViews {
         self.0.iter().map(|(name, view)| (*name, view.source)).collect()
     }
 
+    /// Whether there is a stream of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Renders the changes of a call.
     pub(super) fn render(&self, changes: &mut StreamChanges) -> Result<Vec<RenderedChange>, CallError> {
         if let Some(text) = changes.error.take() {
@@ -250,18 +255,25 @@ pub(super) fn inserts<'a>(
     })
 }
 
+/// The content of an element, if it has one that is not rendered with it.
+pub(super) type Content<'a> = Result<Option<Vec<Node<'a>>>, CallError>;
+
 /// Puts the items of streams, or slots by name, into the elements of a tree that hold them: those of a new page, or those
-/// that a patch makes.
+/// that a patch makes. Elements without a content of their own (`None`) stay as they are rendered.
 pub(super) fn fill<'a>(
     tree: &mut Node<'a>,
     attribute: &str,
-    content: &dyn Fn(&str) -> Result<Vec<Node<'a>>, CallError>,
+    content: &dyn Fn(&str) -> Content<'a>,
 ) -> Result<(), CallError> {
     let mut left = vec![tree];
     while let Some(node) = left.pop() {
         let Node::Element(element) = node else { continue };
         match element.attribute(attribute).map(str::to_owned) {
-            Some(name) => element.children = content(&name)?,
+            Some(name) => {
+                if let Some(children) = content(&name)? {
+                    element.children = children;
+                }
+            }
             None => left.extend(element.children.iter_mut()),
         }
     }

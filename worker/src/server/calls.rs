@@ -8,7 +8,7 @@ use diffyne_shared::rpc::Call;
 use tokio_util::sync::CancellationToken;
 
 use super::state::WorkerState;
-use crate::call::{CallError, CallResult, ClientInfo, Job, cookies};
+use crate::call::{CallError, CallResult, ClientInfo, Job, Parts, cookies};
 
 /// The end of a call.
 pub(super) enum CallEnd {
@@ -20,7 +20,7 @@ pub(super) enum CallEnd {
 }
 
 /// Builds the job for a gateway's call.
-pub(super) fn job(call: &Call<'_>) -> Job {
+pub(super) fn job(call: &Call<'_>, parts: Parts) -> Job {
     let mut headers = String::from_utf8_lossy(call.client.headers).into_owned();
     if !call.client.cookies.is_empty() {
         headers = cookies::override_with(&headers, &String::from_utf8_lossy(call.client.cookies));
@@ -38,6 +38,7 @@ pub(super) fn job(call: &Call<'_>) -> Job {
         cause: call.cause.clone(),
         payload: call.payload.to_vec(),
         pushes: call.pushes,
+        parts,
         deadline: Instant::now() + Duration::from_millis(call.budget_ms.into()),
     }
 }

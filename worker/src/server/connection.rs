@@ -11,7 +11,8 @@ use diffyne_shared::LocalBoxFuture;
 use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::handshake::AdmittedGateway;
 use diffyne_shared::rpc::{
-    self, Call, CallDetails, CallId, CallRef, CodecError, Frame, FrameReader, Outcome, OversizedFrame, Pong, Push,
+    self, Call, CallDetails, CallId, CallRef, CodecError, Frame, FrameReader, Outcome, OversizedFrame, Part, PartsSent,
+    Pong, Push,
     Reply, ResponseEvent,
 };
 use diffyne_shared::telemetry::{self, LogThrottle};
@@ -20,10 +21,12 @@ use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
+use super::call_streams::CallStreams;
 use super::calls::{self, CallEnd};
 use super::follow_ups::FollowUps;
 use super::handshake;
 use super::state::WorkerState;
+use crate::call::parts::SentPart;
 use crate::call::{CallPhases, CallResult};
 
 /// The size of the write buffer, in bytes, above which the worker reads no further calls.
@@ -63,6 +66,8 @@ struct GatewayConnection {
     queued: HashMap<u64, CancellationToken>,
     /// Calls that were answered and of which more is to come.
     follow_ups: FollowUps,
+    /// Calls whose client takes parts of the answer.
+    streams: CallStreams,
 }
 
 /// Serves a connection until the gateway hangs up.
@@ -126,6 +131,7 @@ impl GatewayConnection {
             running: FuturesUnordered::new(),
             queued: HashMap::new(),
             follow_ups: FollowUps::default(),
+            streams: CallStreams::default(),
         }
     }
 
@@ -150,6 +156,7 @@ impl GatewayConnection {
                     Err(error) => return error.to_string(),
                 },
                 Some(ended) = self.running.next(), if !self.running.is_empty() => self.end_call(ended),
+                part = self.streams.next(), if self.out.len() < OUT_BYTES_MAX => self.send_part(part),
                 Some((id, data)) = self.follow_ups.next(), if !self.follow_ups.is_empty() => self.push(id, data),
                 written = write.write(&self.out[self.written..]), if self.written < self.out.len() => match written {
                     Ok(count) => self.advance(count),
@@ -183,7 +190,9 @@ impl GatewayConnection {
                     cancel.cancel();
                 }
                 self.follow_ups.cancel(id);
+                self.streams.cancel(id);
             }
+            Frame::PartsSent(PartsSent { id, bytes }) => self.streams.sent(id, bytes),
             Frame::Ping(_) => self.send_load(),
             _ => {}
         }
@@ -209,7 +218,7 @@ impl GatewayConnection {
         let id = call.id;
         let mut running: LocalBoxFuture<'static, EndedCall> =
             if let Ok(slot) = Arc::clone(&worker.slots).try_acquire_owned() {
-                let job = calls::job(call);
+                let job = calls::job(call, self.streams.begin(call));
                 worker.load.fetch_add(1, Ordering::Relaxed);
                 Box::pin(async move {
                     let result = calls::run(&worker, job, Duration::ZERO).await;
@@ -224,7 +233,8 @@ impl GatewayConnection {
                 let cancel = CancellationToken::new();
                 self.queued.insert(id, cancel.clone());
                 worker.load.fetch_add(1, Ordering::Relaxed);
-                let (job, budget) = (calls::job(call), Duration::from_millis(call.budget_ms.into()));
+                let job = calls::job(call, self.streams.begin(call));
+                let budget = Duration::from_millis(call.budget_ms.into());
                 Box::pin(async move { EndedCall { id, end: calls::wait_and_run(worker, job, budget, cancel).await } })
             };
         // Most calls end at the first poll and need no wake-up.
@@ -236,6 +246,11 @@ impl GatewayConnection {
 
     fn end_call(&mut self, EndedCall { id, end }: EndedCall) {
         self.queued.remove(&id);
+        // They come before the answer.
+        while let Some(part) = self.streams.next_now() {
+            self.send_part(part);
+        }
+        self.streams.end(id);
         self.count(&end);
         match end {
             CallEnd::Ran(mut result) => {
@@ -248,6 +263,16 @@ impl GatewayConnection {
             }
             // A cancelled call is handed back as well, so that the gateway removes it.
             CallEnd::NotRun | CallEnd::Cancelled => self.hand_back(id),
+        }
+    }
+
+    /// Sends a part of an answer. One that the gateway does not take is left out.
+    fn send_part(&mut self, (id, data): SentPart) {
+        self.worker.metrics.parts.inc();
+        if let Err(error) =
+            rpc::encode_within(&Frame::Part(Part { id, data: &data }), &mut self.out, self.frame_bytes_max)
+        {
+            tracing::error!(%error, "a part of an answer is larger than the gateway takes");
         }
     }
 
@@ -271,6 +296,7 @@ impl GatewayConnection {
             cancel.cancel();
         }
         // Their clients are gone with the gateway.
+        self.streams.cancel_all();
         self.worker.load.fetch_sub(self.follow_ups.clear(), Ordering::Relaxed);
         while let Some(ended) = self.running.next().await {
             self.count(&ended.end);

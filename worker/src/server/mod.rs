@@ -5,10 +5,11 @@
 //!
 //! * `handshake`: TLS, hellos and proofs; `pending_connections`: limits unfinished handshakes
 //! * `connection`: the frames of one connection; `calls`: a call from its frame to its result;
-//!   `follow_ups`: what comes after an answer
+//!   `call_streams`: parts of an answer while its call runs; `follow_ups`: what comes after an answer
 //! * `state`: the state that all connections share; `admin`: the admin pages
 
 mod admin;
+mod call_streams;
 mod calls;
 mod connection;
 mod follow_ups;

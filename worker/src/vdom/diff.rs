@@ -34,8 +34,14 @@ pub fn diff_page<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves) -> Vec<
 }
 
 /// The same as [`diff_page`] for a component with streams and slots, whose elements keep the children that the page has.
-pub fn diff_streams<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves) -> Difference<'a> {
-    diff_content(old, new, moves, Content::OnPage)
+/// Other elements with `diff:stream` have the children that are rendered.
+pub fn diff_streams<'a>(
+    old: &'a Node<'a>,
+    new: &'a Node<'a>,
+    moves: Moves,
+    is_stream: &'a dyn Fn(&str) -> bool,
+) -> Difference<'a> {
+    diff_content(old, new, moves, Content::OnPage(is_stream))
 }
 
 /// What turns one tree into another.
@@ -48,15 +54,15 @@ pub struct Difference<'a> {
 }
 
 /// What the children of elements for streams and slots are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Content {
+#[derive(Clone, Copy)]
+enum Content<'a> {
     /// As rendered.
     Rendered,
-    /// What the page has.
-    OnPage,
+    /// What the page has. The function knows the names of streams.
+    OnPage(&'a dyn Fn(&str) -> bool),
 }
 
-fn diff_content<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves, content: Content) -> Difference<'a> {
+fn diff_content<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves, content: Content<'a>) -> Difference<'a> {
     let patches = |patches| Difference { patches, streams: Vec::new() };
     let whole = || patches(vec![Patch::Create(Vec::new(), new)]);
     match (old, new) {
@@ -99,7 +105,7 @@ struct Differ<'a> {
     /// The only depth at which removes are allowed, where there would be several.
     remove_depth: Option<usize>,
     moves: Moves,
-    content: Content,
+    content: Content<'a>,
     streams: Vec<(&'a str, Path)>,
 }
 
@@ -109,7 +115,7 @@ impl<'a> Differ<'a> {
         old: &'a Node<'a>,
         new: &'a Node<'a>,
         moves: Moves,
-        content: Content,
+        content: Content<'a>,
         remove_depth: Option<usize>,
     ) -> Option<Difference<'a>> {
         let mut differ = Self {
@@ -183,8 +189,8 @@ impl<'a> Differ<'a> {
         node: &'a Node<'a>,
         is_preformatted: bool,
     ) {
-        if self.content == Content::OnPage
-            && let Some(stays) = stays(old, new)
+        if let Content::OnPage(is_stream) = self.content
+            && let Some(stays) = stays(old, new, is_stream)
         {
             match (stays, new.attribute(STREAM)) {
                 (false, _) => self.replace(node),
@@ -371,8 +377,9 @@ fn moves(mut page: Vec<usize>, moving: impl Iterator<Item = usize>) -> Vec<Move>
 }
 
 /// Whether an element for a stream or a slot is still that; `None` if it neither was nor is one.
-fn stays(old: &Element<'_>, new: &Element<'_>) -> Option<bool> {
-    let held = |element: &Element<'_>| [STREAM, SLOT].map(|name| element.attribute(name).map(str::to_owned));
+fn stays(old: &Element<'_>, new: &Element<'_>, is_stream: &dyn Fn(&str) -> bool) -> Option<bool> {
+    let named = |element: &Element<'_>, attribute| element.attribute(attribute).map(str::to_owned);
+    let held = |element: &Element<'_>| [named(element, STREAM).filter(|name| is_stream(name)), named(element, SLOT)];
     let (before, after) = (held(old), held(new));
     (before.iter().chain(&after).any(Option::is_some)).then(|| before == after)
 }

@@ -21,6 +21,7 @@ mod php;
 mod plots;
 mod publish;
 mod screenshots;
+mod stream;
 mod suite;
 
 use std::process::ExitCode;
@@ -30,7 +31,7 @@ use clap::{ArgMatches, Command};
 /// A subcommand: its arguments, and what it does.
 type Tool = (fn() -> Command, fn(&ArgMatches) -> anyhow::Result<()>);
 
-const TOOLS: [Tool; 18] = [
+const TOOLS: [Tool; 19] = [
     (suite::command, suite::run),
     (calls::command, calls::run),
     (fanout::command, fanout::run),
@@ -41,6 +42,7 @@ const TOOLS: [Tool; 18] = [
     (hostile::command, hostile::run),
     (html::command, html::run),
     (php::command, php::run),
+    (stream::command, stream::run),
     (package_server::command, package_server::run),
     (load::command, load::run),
     (chaos::command, chaos::run),

@@ -7,6 +7,7 @@ mod dashboard;
 mod report;
 mod search;
 mod signup;
+mod speaker;
 mod timeline;
 mod todo;
 mod wizard;
@@ -14,7 +15,7 @@ mod wizard;
 use diffyne_worker::component::Registry;
 
 /// The gallery's pages: path, title, class and description.
-pub const SHOWN: [(&str, &str, &str, &str); 10] = [
+pub const SHOWN: [(&str, &str, &str, &str); 11] = [
     ("/counter", "Counter", counter::CLASS, "Methods with typed parameters."),
     ("/chat", "Chat room", chat::CLASS, "A broadcast that reaches every open page, on every gateway."),
     (
@@ -29,11 +30,12 @@ pub const SHOWN: [(&str, &str, &str, &str); 10] = [
     ("/report", "Report", report::CLASS, "Lazy: the page is there at once, the slow part comes later."),
     ("/wizard", "Wizard", wizard::CLASS, "Several steps, and a redirect at the end."),
     ("/timeline", "Timeline", timeline::CLASS, "A list that grows in both directions, and a value that comes later."),
+    ("/speaker", "Speaker", speaker::CLASS, "An answer that is shown word by word while it is made."),
     ("/album", "Album", album::CLASS, "Uploaded pictures, with progress, preview and rules for files."),
 ];
 
 /// The source of each component, which its page shows.
-pub const SOURCES: [(&str, &str); 10] = [
+pub const SOURCES: [(&str, &str); 11] = [
     ("/counter", include_str!("counter.rs")),
     ("/chat", include_str!("chat.rs")),
     ("/todo", include_str!("todo.rs")),
@@ -43,6 +45,7 @@ pub const SOURCES: [(&str, &str); 10] = [
     ("/report", include_str!("report.rs")),
     ("/wizard", include_str!("wizard.rs")),
     ("/timeline", include_str!("timeline.rs")),
+    ("/speaker", include_str!("speaker.rs")),
     ("/album", include_str!("album.rs")),
 ];
 
@@ -57,5 +60,6 @@ pub fn register(registry: &mut Registry) {
     registry.add(report::definition());
     registry.add(wizard::definition());
     registry.add(timeline::definition());
+    registry.add(speaker::definition());
     registry.add(album::definition());
 }

@@ -11,9 +11,11 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::frame::{self, Frame};
-use super::message::{Leftover, ProcessMessage};
+use super::message::{CLIENT_LEFT, Leftover, ProcessMessage};
 use super::socket::Socket;
 use crate::backend::bridge_reply::BridgeReply;
+use crate::call::Parts;
+use crate::call::parts::{Part, PartError};
 
 /// How long the clean-up after a call may take.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,6 +48,10 @@ pub(super) struct Channel {
     call: u32,
     /// Whether the last call is complete in the system's hands.
     is_written: bool,
+    /// The process has sent a part of the answer to the last call, so it has read that call.
+    has_begun: bool,
+    /// The process has been told that the client of its call has left.
+    is_told: bool,
     /// The process may still clean up after its last reply. It reads the next call when it is done, and reports that it
     /// is idle only when there is no next call.
     cleaning_up: bool,
@@ -55,7 +61,15 @@ pub(super) struct Channel {
 
 impl Channel {
     pub(super) fn new(stream: UnixStream) -> Self {
-        Self { socket: Socket::new(stream), call: 0, is_written: false, cleaning_up: false, allocated: 0 }
+        Self {
+            socket: Socket::new(stream),
+            call: 0,
+            is_written: false,
+            has_begun: false,
+            is_told: false,
+            cleaning_up: false,
+            allocated: 0,
+        }
     }
 
     /// What PHP had allocated when it last reported it, in bytes.
@@ -64,16 +78,45 @@ impl Channel {
     }
 
     /// Sends a call and waits for what comes back.
-    pub(super) async fn exchange(&mut self, head: &impl Serialize, payload: &[u8]) -> io::Result<Exchange> {
+    pub(super) async fn exchange(
+        &mut self,
+        head: &impl Serialize,
+        payload: &[u8],
+        parts: &Parts,
+    ) -> io::Result<Exchange> {
         self.call = self.call.wrapping_add(1);
-        self.is_written = false;
+        (self.is_written, self.has_begun, self.is_told) = (false, false, false);
         let (stream, _) = self.socket.on_this_thread()?;
         self.is_written = frame::write(stream, self.call, head, payload).await.is_ok();
         loop {
             let (stream, reader) = self.socket.on_this_thread()?;
             let received = reader.next(stream).await;
+            if let Ok(Frame { call, head: ProcessMessage::Part(part), .. }) = &received
+                && *call == self.call
+            {
+                self.pass_on(part, parts).await;
+                continue;
+            }
             if let Some(ended) = self.end_of_exchange(received) {
                 return ended;
+            }
+        }
+    }
+
+    /// Passes a part of the answer on. While it waits for the client to read, nothing is read from the process, which then
+    /// waits, too. A process whose client has left is told so, once.
+    async fn pass_on(&mut self, part: &Part, parts: &Parts) {
+        self.has_begun = true;
+        match parts.send(part).await {
+            Ok(()) => {}
+            Err(PartError::Invalid(why)) => tracing::warn!(why, "a part of an answer is left out"),
+            Err(PartError::ClientLeft) if self.is_told => {}
+            Err(PartError::ClientLeft) => {
+                self.is_told = true;
+                if let Ok((stream, _)) = self.socket.on_this_thread() {
+                    // It fails when the process has just ended, which the next read finds out.
+                    let _ = frame::write(stream, self.call, &CLIENT_LEFT, b"").await;
+                }
             }
         }
     }
@@ -82,6 +125,10 @@ impl Channel {
     pub(super) fn exchange_before_end(&mut self) -> io::Result<Exchange> {
         loop {
             let received = self.socket.next_now();
+            if let Ok(Frame { head: ProcessMessage::Part(_), .. }) = &received {
+                self.has_begun = true;
+                continue;
+            }
             if let Some(ended) = self.end_of_exchange(received) {
                 return ended;
             }
@@ -108,7 +155,9 @@ impl Channel {
             }
             Ok(_) => Some(Err(io::Error::other("it sent a message that does not belong to the call"))),
             // The kernel resets a stream whose peer left data unread; otherwise the stream just ends.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Some(Ok(Exchange::NotRead)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !self.has_begun => {
+                Some(Ok(Exchange::NotRead))
+            }
             Err(error) => Some(Err(error)),
         }
     }
@@ -141,9 +190,9 @@ mod tests {
 
     /// Sends a call, and stops waiting once it has arrived at the process.
     async fn send_call(channel: &mut Channel, process: &UnixStream) {
-        let head = json!({});
+        let (head, none) = (json!({}), Parts::default());
         tokio::select! {
-            ended = channel.exchange(&head, b"call") => panic!("{ended:?}"),
+            ended = channel.exchange(&head, b"call", &none) => panic!("{ended:?}"),
             readable = process.readable() => readable.unwrap(),
         }
     }
@@ -152,10 +201,10 @@ mod tests {
     async fn an_unclean_process_does_not_run_the_call_that_it_was_handed() {
         let (mut channel, mut process) = pair();
         frame::write(&mut process, 1, &json!({"type": "answer", "outcome": "ok"}), b"{}").await.unwrap();
-        assert!(matches!(channel.exchange(&json!({}), b"first").await, Ok(Exchange::Reply(..))));
+        assert!(matches!(channel.exchange(&json!({}), b"first", &Parts::default()).await, Ok(Exchange::Reply(..))));
         let unclean = json!({"type": "idle", "replace": {"kind": "handlers", "component": "App\\Shop"}});
         frame::write(&mut process, 1, &unclean, b"").await.unwrap();
-        match channel.exchange(&json!({}), b"second").await.unwrap() {
+        match channel.exchange(&json!({}), b"second", &Parts::default()).await.unwrap() {
             Exchange::Unclean(leftover) => {
                 assert_eq!((leftover.kind.as_str(), leftover.component.as_str()), ("handlers", "App\\Shop"));
             }
@@ -172,9 +221,9 @@ mod tests {
         for number in [0, 1, 3] {
             let (mut channel, mut process) = pair();
             frame::write(&mut process, 1, &answer, b"{}").await.unwrap();
-            assert!(matches!(channel.exchange(&json!({}), b"first").await, Ok(Exchange::Reply(..))));
+            assert!(matches!(channel.exchange(&json!({}), b"first", &Parts::default()).await, Ok(Exchange::Reply(..))));
             frame::write(&mut process, number, &answer, b"{}").await.unwrap();
-            channel.exchange(&json!({}), b"second").await.unwrap_err();
+            channel.exchange(&json!({}), b"second", &Parts::default()).await.unwrap_err();
         }
     }
 

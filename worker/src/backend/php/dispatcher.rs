@@ -16,9 +16,10 @@ use super::affinity::{CoreReservation, CpuCores};
 use super::channel::CleanUp;
 use super::exit_reason::ExitReason;
 use super::metrics::PoolMetrics;
-use super::process::{CallOutcome, PhpProcess};
+use super::process::{CallOutcome, CallTime, PhpProcess};
 use super::status::{CallLabel, ProcessList};
 use crate::backend::bridge_reply::BridgeReply;
+use crate::call::Parts;
 
 /// The pool's state for readiness checks and reloads.
 #[derive(Debug, Clone, Default)]
@@ -132,12 +133,12 @@ impl Dispatcher {
         label: &CallLabel<'_>,
         head: &impl Serialize,
         payload: &[u8],
-        deadline: Instant,
+        time: CallTime<'_>,
     ) -> (BridgeReply, Vec<u8>, Duration) {
         let began = Instant::now();
-        let acquired = self.acquire(deadline).await;
+        let acquired = self.acquire(time.deadline).await;
         let waited = began.elapsed();
-        let (reply, body) = self.run_on(acquired, label, head, payload, deadline).await;
+        let (reply, body) = self.run_on(acquired, label, head, payload, time).await;
         (reply, body, waited)
     }
 
@@ -149,7 +150,7 @@ impl Dispatcher {
         deadline: Instant,
     ) -> (BridgeReply, Vec<u8>) {
         let acquired = self.acquire(deadline).await;
-        self.run_on(acquired, label, head, b"", deadline).await
+        self.run_on(acquired, label, head, b"", CallTime { deadline, parts: &Parts::default() }).await
     }
 
     /// Runs a call on the process that it has got. Its process cleans up afterwards, which the call does not wait for.
@@ -159,7 +160,7 @@ impl Dispatcher {
         label: &CallLabel<'_>,
         head: &impl Serialize,
         payload: &[u8],
-        deadline: Instant,
+        time: CallTime<'_>,
     ) -> (BridgeReply, Vec<u8>) {
         loop {
             let (mut process, mut slot) = match acquired {
@@ -167,7 +168,7 @@ impl Dispatcher {
                 Err(reply) => return (reply, Vec::new()),
             };
             self.bind_to_core(&mut process, &mut slot);
-            let (reply, reason) = match process.run(label, head, payload, deadline).await {
+            let (reply, reason) = match process.run(label, head, payload, time).await {
                 CallOutcome::Replied(reply, body) => {
                     self.release(process, slot);
                     return (reply, body);
@@ -176,14 +177,14 @@ impl Dispatcher {
                     // The process exited without having read the call: another one runs it.
                     process.exit(ExitReason::CleanUpFailed);
                     drop(slot);
-                    acquired = self.acquire(deadline).await;
+                    acquired = self.acquire(time.deadline).await;
                     continue;
                 }
                 CallOutcome::NotRunUnclean(leftover) => {
                     self.metrics.count_leftover(process.id, &leftover);
                     process.exit(ExitReason::Unclean);
                     drop(slot);
-                    acquired = self.acquire(deadline).await;
+                    acquired = self.acquire(time.deadline).await;
                     continue;
                 }
                 // Not a crash, so the pool does not slow down: users can cause this at will.

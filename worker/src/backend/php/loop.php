@@ -9,8 +9,10 @@
 
 namespace Diffyne\Cluster\Loop {
 
+    use Closure;
     use Diffyne\Cluster\Bridge;
     use Diffyne\Cluster\CallRejection;
+    use Diffyne\Cluster\Parts;
     use Illuminate\Contracts\Http\Kernel;
     use Illuminate\Http\Request;
     use Throwable;
@@ -27,6 +29,9 @@ namespace Diffyne\Cluster\Loop {
         private $socket;
 
         private string $bytes = '';
+
+        /** @var ?resource in the place of standard output, once that was closed */
+        private static $output = null;
 
         /** The call that was read last, which everything that is written belongs to. */
         private int $call = 0;
@@ -92,6 +97,46 @@ namespace Diffyne\Cluster\Loop {
                 }
                 $rest = substr($rest, $written);
             }
+        }
+
+        /**
+         * Writes a part of the answer. False when the worker has said that the browser has left: PHP hears of it at the
+         * next part, as from a web server.
+         */
+        public function writePart(array $part): bool
+        {
+            $this->write(['type' => 'part'] + $part);
+            if (! $this->hasInput()) {
+                return true;
+            }
+            [$head] = $this->read() ?? exit(1);
+            ($head['kind'] ?? '') === 'left' && self::abort();
+
+            return false;
+        }
+
+        /** Makes connection_aborted() true, as PHP does itself when it cannot write. */
+        private static function abort(): void
+        {
+            $levels = ob_get_level();
+            while (ob_get_level() > 0) {
+                ob_end_clean();
+            }
+            $before = (bool) ignore_user_abort(true);
+            is_resource(STDOUT) && fclose(STDOUT);
+            echo ' ';
+            // Nothing else gets the number of the closed file, to which C libraries may print.
+            self::$output = fopen('/dev/null', 'w');
+            ignore_user_abort($before);
+            while ($levels-- > 0) {
+                ob_start();
+            }
+        }
+
+        /** Says that the process has cleaned up after its last call. */
+        public function writeIdle(): void
+        {
+            $this->write(['type' => 'idle', 'memory' => memory_get_usage(true)]);
         }
 
         /** Whether there is something to read now. */
@@ -210,7 +255,9 @@ namespace Diffyne\Cluster\Loop {
         /** What the last call left behind that cannot be put back; null when the process is clean. */
         public function replaceReason(): ?array
         {
-            return $this->sandbox->replaceReason();
+            $left = connection_status() === CONNECTION_NORMAL ? null : ['kind' => 'aborted', 'component' => $this->bridge->names['component'] ?? ''];
+
+            return $this->sandbox->replaceReason() ?? $left;
         }
 
         /** Runs what a call that has ended the process has registered to be run at its end. */
@@ -219,8 +266,8 @@ namespace Diffyne\Cluster\Loop {
             $this->sandbox->shutDown();
         }
 
-        /** Runs a call, and passes its reply to $reply before it cleans up. */
-        public function run(array $head, string $payload, callable $reply): void
+        /** Runs a call, and passes its reply to $reply before it cleans up. Parts of the answer go to $part before. */
+        public function run(array $head, string $payload, callable $reply, Closure $part): void
         {
             if ($head['kind'] === 'status') {
                 $this->writeStatus($head, $reply);
@@ -230,6 +277,7 @@ namespace Diffyne\Cluster\Loop {
             $takesFastPath = $this->kernelReason === null && $this->fastPath->isAvailable();
             $this->sandbox->enter($takesFastPath);
             $request = $response = null;
+            Parts::begin(($head['parts'] ?? false) === true ? $part : null);
             try {
                 $head['cookies'] = Cookies::parse($head['cookie'] ?? '');
                 if ($takesFastPath) {
@@ -243,6 +291,7 @@ namespace Diffyne\Cluster\Loop {
             } catch (Throwable $error) {
                 $result = self::exceptionReply($error);
             }
+            Parts::end();
             $reply($result);
             if ($response !== null) {
                 $takesFastPath
@@ -343,6 +392,8 @@ namespace Diffyne\Cluster\Loop {
     (static function (): void {
         // Before PHP 8.3, a script on standard input has none.
         defined('STDERR') || define('STDERR', fopen('php://stderr', 'w'));
+        // The first stream of standard output is the one that closes it.
+        defined('STDOUT') || define('STDOUT', fopen('php://stdout', 'w'));
         $channel = new Channel();
         [$start] = $channel->read();
         $running = false;
@@ -373,6 +424,7 @@ namespace Diffyne\Cluster\Loop {
             ob_end_clean();
         }
         $channel->write(['type' => 'ready', 'php' => PHP_VERSION, 'laravel' => $application->version(), 'kernel' => $application->kernelReason ?? '', 'release' => Release::ofApplication()]);
+        $isIdle = true;
         while (($call = $channel->read()) !== null) {
             [$head, $payload] = $call;
             error_clear_last();
@@ -381,8 +433,16 @@ namespace Diffyne\Cluster\Loop {
                 $application->run($head, $payload, static function (array $reply) use ($channel, &$running): void {
                     $running = false;
                     $channel->write(['type' => 'answer'] + $reply['head'], $reply['body']);
-                });
+                }, $channel->writePart(...));
             };
+            if ($head['kind'] === 'left') {
+                // The last call has ended before it could hear that its browser has left.
+                if (! $isIdle && ! $channel->hasInput()) {
+                    $channel->writeIdle();
+                    $isIdle = true;
+                }
+                continue;
+            }
             $forked === null ? $run() : $forked->run($channel, $run);
             $replace = $application->replaceReason();
             if ($replace !== null) {
@@ -391,9 +451,8 @@ namespace Diffyne\Cluster\Loop {
                 break;
             }
             // Not when the next call is already there: its reply says the same, and the worker need not wake up.
-            if (! $channel->hasInput()) {
-                $channel->write(['type' => 'idle', 'memory' => memory_get_usage(true)]);
-            }
+            $isIdle = ! $channel->hasInput();
+            $isIdle && $channel->writeIdle();
         }
     })();
 }

@@ -4,6 +4,7 @@ use diffyne_shared::settings::php::{Isolation, Kernel};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::bridge_reply::BridgeReply;
+use crate::call::parts::Part;
 
 /// The first message to a process.
 #[derive(Serialize)]
@@ -32,6 +33,8 @@ pub(super) enum ProcessMessage {
         error: String,
     },
     Answer(Box<BridgeReply>),
+    /// A part of the answer to a call that still runs.
+    Part(Part),
     /// It has cleaned up, and there is no next call yet; `memory`: what PHP has allocated, in bytes.
     ///
     /// With `replace`, it reads no further call, whether there is one or not, and exits.
@@ -42,6 +45,15 @@ pub(super) enum ProcessMessage {
         replace: Option<Leftover>,
     },
 }
+
+/// Tells a process that the client of its call has left.
+#[derive(Serialize)]
+pub(super) struct ClientLeftMessage {
+    kind: &'static str,
+}
+
+/// The message that says so.
+pub(super) const CLIENT_LEFT: ClientLeftMessage = ClientLeftMessage { kind: "left" };
 
 /// What a call left behind in its process that cannot be put back.
 #[derive(Debug, Default, Deserialize)]

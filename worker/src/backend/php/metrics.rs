@@ -16,6 +16,8 @@ use crate::metrics::TIMED_COMPONENTS_MAX;
 const KINDS_MAX: usize = 64;
 /// The longest kind that becomes a label.
 const KIND_BYTES_MAX: usize = 40;
+/// The kind of processes in which `connection_aborted()` has become true.
+const ABORTED: &str = "aborted";
 /// The label of kinds that get none of their own.
 const OTHER: &str = "other";
 /// Limits log lines about leftovers: users can cause them.
@@ -101,6 +103,13 @@ impl PoolMetrics {
     pub(super) fn count_leftover(&self, process: u32, leftover: &Leftover) {
         let kind = self.kind(&leftover.kind);
         self.leftovers.with_label_values(&[kind]).inc();
+        if kind == ABORTED {
+            // The browser has left, as browsers do.
+            return tracing::debug!(
+                process,
+                "a PHP process is replaced, because connection_aborted() stays true in it"
+            );
+        }
         if let Some(left_out) = LEFTOVER_LINES.allow() {
             let component = telemetry::name(&leftover.component);
             tracing::warn!(

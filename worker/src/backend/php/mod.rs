@@ -49,9 +49,10 @@ use super::rendering::{RenderRequest, Rendering};
 use super::verification::{locked_feature, verify};
 use super::{Backend, ReloadProgress, bridge_request};
 use crate::call::message::VerifiedCall;
-use crate::call::{BoxFuture, CallResult, Job};
+use crate::call::{BoxFuture, CallResult, Job, Parts};
 use dispatcher::Dispatcher;
 use metrics::PoolMetrics;
+use process::CallTime;
 use shared_calls::{Admission, SharedCalls};
 use status::CallLabel;
 use supervisor::{GatewayStatus, SPARE_PROCESSES, Supervisor};
@@ -123,9 +124,10 @@ impl PhpBackend {
             Err(refused) => return *refused,
         };
         let (render, shown) = self.rendering.request(job.kind, &verified);
-        let head = bridge_request::head(&job, &verified.coverage, render);
+        let parts = if verified.takes_parts { job.parts.clone() } else { Parts::default() };
+        let head = bridge_request::head(&job, &verified.coverage, render, &parts);
         let began = Instant::now();
-        let (reply, body, waited) = self.reply(&job, &verified, &head, render).await;
+        let (reply, body, waited) = self.reply(&job, &verified, &head, render, &parts).await;
         let answered = began.elapsed();
         let call = CallInfo {
             kind: job.kind,
@@ -157,6 +159,7 @@ impl PhpBackend {
         call: &VerifiedCall<'_>,
         head: &BridgeRequest<'_>,
         render: RenderRequest,
+        parts: &Parts,
     ) -> (BridgeReply, Vec<u8>, Option<Duration>) {
         let first = match self.shared_calls.admit(job, call, head, render) {
             Admission::Alone => None,
@@ -168,7 +171,12 @@ impl PhpBackend {
         };
         let label = CallLabel { class: &call.class, method: &call.method, request_id: &job.request_id };
         let payload = first.as_ref().map_or(&job.payload, |first| &first.payload);
-        let (reply, body, waited) = self.dispatcher.run_call(&label, head, payload, job.deadline).await;
+        let (reply, body, waited) = {
+            let none = Parts::default();
+            // What runs once for many pages is shown to none of them before its end.
+            let time = CallTime { deadline: job.deadline, parts: if first.is_some() { &none } else { parts } };
+            self.dispatcher.run_call(&label, head, payload, time).await
+        };
         self.shared_calls.learn(job.kind, call, &reply);
         let (reply, body) = if let Some(first) = first { first.finish((reply, body), &call.id) } else { (reply, body) };
         (reply, body, Some(waited))

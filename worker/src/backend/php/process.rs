@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use serde::Serialize;
 use tokio::sync::oneshot;
-use tokio::time::timeout_at;
 
 use super::channel::{Channel, CleanUp, Exchange};
 use super::child::{ChildProcess, ProcessEnd};
@@ -17,9 +16,17 @@ use super::exit_reason::ExitReason;
 use super::message::Leftover;
 use super::status::{Activity, CallLabel, ProcessStatus, private_memory};
 use crate::backend::bridge_reply::BridgeReply;
+use crate::call::Parts;
 
 /// Calls between two readings of a process's memory from the system.
 const MEMORY_READING_INTERVAL: u32 = 16;
+
+/// How long a call may take, and the parts of its answer, which give it more time.
+#[derive(Clone, Copy)]
+pub(super) struct CallTime<'a> {
+    pub(super) deadline: Instant,
+    pub(super) parts: &'a Parts,
+}
 
 /// How a call on a process ended.
 #[derive(Debug)]
@@ -85,27 +92,27 @@ impl PhpProcess {
         label: &CallLabel<'_>,
         head: &impl Serialize,
         payload: &[u8],
-        deadline: Instant,
+        time: CallTime<'_>,
     ) -> CallOutcome {
         self.calls += 1;
         self.status.begin(label, self.core);
-        match timeout_at(deadline.into(), self.exchange(head, payload)).await {
-            Ok(Ok(Exchange::Reply(reply, _))) if reply.is_last() => CallOutcome::RepliedLast(*reply),
-            Ok(Ok(Exchange::Reply(reply, body))) => {
+        match time.parts.within(time.deadline, self.exchange(head, payload, time.parts)).await {
+            Some(Ok(Exchange::Reply(reply, _))) if reply.is_last() => CallOutcome::RepliedLast(*reply),
+            Some(Ok(Exchange::Reply(reply, body))) => {
                 self.status.set(Activity::CleaningUp);
                 CallOutcome::Replied(*reply, body)
             }
-            Ok(Ok(Exchange::NotRead)) => CallOutcome::NotRun,
-            Ok(Ok(Exchange::Unclean(leftover))) => CallOutcome::NotRunUnclean(leftover),
-            Ok(Err(error)) => CallOutcome::Died(error.to_string()),
-            Err(_elapsed) => CallOutcome::TimedOut,
+            Some(Ok(Exchange::NotRead)) => CallOutcome::NotRun,
+            Some(Ok(Exchange::Unclean(leftover))) => CallOutcome::NotRunUnclean(leftover),
+            Some(Err(error)) => CallOutcome::Died(error.to_string()),
+            None => CallOutcome::TimedOut,
         }
     }
 
-    async fn exchange(&mut self, head: &impl Serialize, payload: &[u8]) -> io::Result<Exchange> {
+    async fn exchange(&mut self, head: &impl Serialize, payload: &[u8], parts: &Parts) -> io::Result<Exchange> {
         let status = tokio::select! {
             biased;
-            exchange = self.channel.exchange(head, payload) => return exchange,
+            exchange = self.channel.exchange(head, payload, parts) => return exchange,
             // Another process may hold the socket: one that this one has forked.
             status = self.end.wait() => status,
         };

@@ -308,6 +308,7 @@ mod tests {
     fn job(message: &Value) -> Job {
         Job {
             pushes: false,
+            parts: crate::call::Parts::default(),
             kind: CallKind::Call,
             client: ClientInfo { headers: "host: a.test\ncookie: user=1\n".to_owned(), ..ClientInfo::default() },
             cause: Some(Cause { id: "g-1".to_owned(), depth: 1 }),
@@ -330,7 +331,7 @@ mod tests {
 
     fn admit(calls: &Arc<SharedCalls>, job: &Job, id: &str) -> Admission {
         let call = verified(id);
-        let head = bridge_request::head(job, &call.coverage, RenderRequest::Both);
+        let head = bridge_request::head(job, &call.coverage, RenderRequest::Both, &job.parts);
         calls.admit(job, &call, &head, RenderRequest::Both)
     }
 

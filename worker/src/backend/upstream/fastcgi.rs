@@ -20,8 +20,9 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::Semaphore;
 
+use super::part_lines::PartLines;
 use super::transport::{CONNECT_TIMEOUT, RESPONSE_BYTES_MAX, UpstreamRequest, UpstreamResponse, UpstreamTransport};
-use crate::call::BoxFuture;
+use crate::call::{BoxFuture, Parts};
 
 /// How much of php-fpm's error output about one request is logged.
 const ERROR_BYTES_MAX: usize = 2_000;
@@ -58,7 +59,7 @@ impl FastCgiTransport {
         stream.map_err(|_| "it does not take connections".to_owned())?.map_err(|error| error.to_string())
     }
 
-    async fn exchange(&self, request: UpstreamRequest) -> Result<UpstreamResponse, String> {
+    async fn exchange(&self, request: UpstreamRequest, parts: &Parts) -> Result<UpstreamResponse, String> {
         // The semaphore is never closed.
         let _permit = self.connections.acquire().await.map_err(|error| error.to_string())?;
         let params = self.params(&request);
@@ -66,7 +67,7 @@ impl FastCgiTransport {
             let client: Client<_, ShortConn> = Client::new_tokio(self.connect().await?);
             let request = Request::new_tokio(params, request.body.as_slice());
             let stream = client.execute_once_stream(request).await.map_err(|error| error.to_string())?;
-            return read_response(stream).await;
+            return read_response(stream, parts).await;
         }
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut client = match idle {
@@ -75,14 +76,14 @@ impl FastCgiTransport {
         };
         let first = Request::new_tokio(params.clone(), request.body.as_slice());
         let response = match client.execute_stream(first).await {
-            Ok(stream) => read_response(stream).await,
+            Ok(stream) => read_response(stream, parts).await,
             Err(error) => {
                 // php-fpm replaced the child and closed the idle connection: it has read nothing of the request.
                 tracing::debug!(%error, "a kept connection to php-fpm was closed");
                 client = Client::new_keep_alive_tokio(self.connect().await?);
                 let second = Request::new_tokio(params, request.body.as_slice());
                 let stream = client.execute_stream(second).await.map_err(|error| error.to_string())?;
-                read_response(stream).await
+                read_response(stream, parts).await
             }
         };
         if response.is_ok() {
@@ -150,26 +151,39 @@ impl UpstreamTransport for FastCgiTransport {
         &self.address
     }
 
-    fn send(&self, request: UpstreamRequest) -> BoxFuture<'_, Result<UpstreamResponse, String>> {
+    fn send<'a>(
+        &'a self,
+        request: UpstreamRequest,
+        parts: &'a Parts,
+    ) -> BoxFuture<'a, Result<UpstreamResponse, String>> {
         // fastcgi-client 0.12 panics on an end record that is too short.
-        let response = AssertUnwindSafe(self.exchange(request)).catch_unwind();
+        let response = AssertUnwindSafe(self.exchange(request, parts)).catch_unwind();
         Box::pin(async { response.await.unwrap_or_else(|_| Err("its response is not FastCGI".to_owned())) })
     }
 }
 
 /// Reads a response to its end, within limits.
-async fn read_response<S>(mut stream: ResponseStream<S>) -> Result<UpstreamResponse, String>
+async fn read_response<S>(mut stream: ResponseStream<S>, parts: &Parts) -> Result<UpstreamResponse, String>
 where
     ResponseStream<S>: futures_util::Stream<Item = Result<Content, fastcgi_client::ClientError>> + Unpin,
     S: fastcgi_client::io::AsyncRead + Unpin,
 {
-    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let (mut head, mut errors) = (Vec::new(), Vec::new());
+    let mut lines = PartLines::new(parts);
+    let mut has_head = false;
     while let Some(content) = stream.next().await {
         match content.map_err(|error| error.to_string())? {
-            Content::Stdout(bytes) if output.len() + bytes.len() > RESPONSE_BYTES_MAX => {
+            Content::Stdout(bytes) if has_head => lines.push(&bytes).await?,
+            Content::Stdout(bytes) if head.len() + bytes.len() > RESPONSE_BYTES_MAX => {
                 return Err("its answer is over the limit".to_owned());
             }
-            Content::Stdout(bytes) => output.extend_from_slice(&bytes),
+            Content::Stdout(bytes) => {
+                head.extend_from_slice(&bytes);
+                if let Some((end, gap)) = end_of_head(&head) {
+                    has_head = true;
+                    lines.push(&head.split_off(end + gap)).await?;
+                }
+            }
             Content::Stderr(bytes) => {
                 let space = ERROR_BYTES_MAX.saturating_sub(errors.len());
                 errors.extend_from_slice(&bytes[..bytes.len().min(space)]);
@@ -182,15 +196,21 @@ where
         let text = String::from_utf8_lossy(&errors);
         tracing::warn!(text = %telemetry::error(text.trim_end()), left_out, "PHP says");
     }
-    parse(output).ok_or_else(|| "its answer cannot be read".to_owned())
+    let response = parse(head).ok_or_else(|| "its answer cannot be read".to_owned())?;
+    Ok(UpstreamResponse { body: lines.into_reply().into(), ..response })
+}
+
+/// Where the head of a CGI program's output ends, and the length of the empty line behind it.
+fn end_of_head(output: &[u8]) -> Option<(usize, usize)> {
+    output.windows(4).position(|window| window == b"\r\n\r\n").map(|at| (at, 4)).or_else(|| {
+        let at = output.windows(2).position(|window| window == b"\n\n")?;
+        Some((at, 2))
+    })
 }
 
 /// Splits the output of a CGI program into headers and body.
 fn parse(output: Vec<u8>) -> Option<UpstreamResponse> {
-    let (end, gap) = output.windows(4).position(|window| window == b"\r\n\r\n").map(|at| (at, 4)).or_else(|| {
-        let at = output.windows(2).position(|window| window == b"\n\n")?;
-        Some((at, 2))
-    })?;
+    let (end, gap) = end_of_head(&output)?;
     let (mut status, mut headers) = (StatusCode::OK, HeaderMap::new());
     for line in std::str::from_utf8(&output[..end]).ok()?.lines() {
         let Some((name, value)) = line.split_once(':') else { continue };

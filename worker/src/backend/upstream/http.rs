@@ -9,15 +9,16 @@ use bytes::Bytes;
 use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::application::HttpSettings;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Method, Request, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use super::transport::{CONNECT_TIMEOUT, RESPONSE_BYTES_MAX, UpstreamRequest, UpstreamResponse, UpstreamTransport};
-use crate::call::BoxFuture;
+use super::part_lines::PartLines;
+use super::transport::{CONNECT_TIMEOUT, UpstreamRequest, UpstreamResponse, UpstreamTransport};
+use crate::call::{BoxFuture, Parts};
 
 /// How long a connection stays open without a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -38,7 +39,7 @@ impl HttpTransport {
         Self { url: settings.url.clone(), client }
     }
 
-    async fn exchange(&self, request: UpstreamRequest) -> Result<UpstreamResponse, String> {
+    async fn exchange(&self, request: UpstreamRequest, parts: &Parts) -> Result<UpstreamResponse, String> {
         let UpstreamRequest { path, headers: sent, body, address, secure } = request;
         let mut request = Request::builder().method(Method::POST).uri(format!("{}{path}", self.url));
         if let Some(headers) = request.headers_mut() {
@@ -57,9 +58,15 @@ impl HttpTransport {
         }
         let request = request.body(Full::from(body)).map_err(|error| error.to_string())?;
         let response = self.client.request(request).await.map_err(|error| describe(&error))?;
-        let (parts, body) = response.into_parts();
-        let body = Limited::new(body, RESPONSE_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
-        Ok(UpstreamResponse { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+        let (head, mut body) = response.into_parts();
+        let mut lines = PartLines::new(parts);
+        while let Some(frame) = body.frame().await {
+            // Trailers have no meaning here.
+            if let Ok(bytes) = frame.map_err(|error| error.to_string())?.into_data() {
+                lines.push(&bytes).await?;
+            }
+        }
+        Ok(UpstreamResponse { status: head.status, headers: head.headers, body: lines.into_reply().into() })
     }
 }
 
@@ -72,8 +79,12 @@ impl UpstreamTransport for HttpTransport {
         &self.url
     }
 
-    fn send(&self, request: UpstreamRequest) -> BoxFuture<'_, Result<UpstreamResponse, String>> {
-        Box::pin(self.exchange(request))
+    fn send<'a>(
+        &'a self,
+        request: UpstreamRequest,
+        parts: &'a Parts,
+    ) -> BoxFuture<'a, Result<UpstreamResponse, String>> {
+        Box::pin(self.exchange(request, parts))
     }
 }
 

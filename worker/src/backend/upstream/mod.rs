@@ -7,6 +7,7 @@
 pub mod endpoint;
 mod fastcgi;
 mod http;
+mod part_lines;
 mod transport;
 
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use super::release::PageRelease;
 use super::rendering::{RenderRequest, Rendering};
 use super::verification::{locked_feature, verify};
 use crate::call::message::VerifiedCall;
-use crate::call::{BoxFuture, CallResult, Job};
+use crate::call::{BoxFuture, CallResult, Job, Parts};
 use fastcgi::FastCgiTransport;
 use http::HttpTransport;
 use transport::{UpstreamRequest, UpstreamResponse, UpstreamTransport};
@@ -126,7 +127,7 @@ impl UpstreamBackend {
         let head = json!({"kind": "hello"});
         let request = bridge_post(&head, b"", HeaderMap::new(), "127.0.0.1", false);
         let address = self.transport.address();
-        let route = match self.send(request, Instant::now() + PROBE_TIMEOUT).await {
+        let route = match self.send(request, Instant::now() + PROBE_TIMEOUT, &Parts::default()).await {
             Ok(response) if response.status == StatusCode::OK => {
                 if self.route() != CallRoute::Bridge {
                     warn_of_old_bridge(&response.body);
@@ -157,7 +158,12 @@ impl UpstreamBackend {
         }
     }
 
-    async fn send(&self, mut request: UpstreamRequest, deadline: Instant) -> Result<UpstreamResponse, String> {
+    async fn send(
+        &self,
+        mut request: UpstreamRequest,
+        deadline: Instant,
+        parts: &Parts,
+    ) -> Result<UpstreamResponse, String> {
         let headers = &mut request.headers;
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // The gateway has checked the page's origin.
@@ -166,8 +172,8 @@ impl UpstreamBackend {
         if let Ok(secret) = HeaderValue::from_str(&self.settings.bridge_secret) {
             headers.insert("x-diffyne-bridge", secret);
         }
-        let response = self.transport.send(request);
-        tokio::time::timeout_at(deadline.into(), response).await.unwrap_or_else(|_| Err("it took too long".to_owned()))
+        let response = self.transport.send(request, parts);
+        parts.within(deadline, response).await.unwrap_or_else(|| Err("it took too long".to_owned()))
     }
 
     async fn run_call(&self, job: Job) -> CallResult {
@@ -192,7 +198,7 @@ impl UpstreamBackend {
             is_exact: verified.is_exact,
             shown: shown.as_deref(),
         };
-        let (deadline, began) = (job.deadline, Instant::now());
+        let (first_deadline, parts, began) = (job.deadline, job.parts.clone(), Instant::now());
         let result = match (self.route(), job.kind) {
             (CallRoute::Bridge, _) => self.call_bridge(&job, &verified, render).await,
             (_, CallKind::Grant) => {
@@ -203,7 +209,8 @@ impl UpstreamBackend {
         };
         let (mut reply, body) = match result {
             Ok(reply) => reply,
-            Err(error) if Instant::now() >= deadline => {
+            Err(_left) if parts.is_cancelled() => (BridgeReply::client_left(), Vec::new()),
+            Err(error) if Instant::now() >= parts.deadline(first_deadline) => {
                 tracing::debug!(error, request = call.request_id, "a call is out of time");
                 (BridgeReply::timed_out(), Vec::new())
             }
@@ -222,10 +229,12 @@ impl UpstreamBackend {
         verified: &VerifiedCall<'_>,
         render: RenderRequest,
     ) -> Result<(BridgeReply, Vec<u8>), String> {
-        let mut head = bridge_request::head(job, &verified.coverage, render);
+        let none = Parts::default();
+        let parts = if verified.takes_parts { &job.parts } else { &none };
+        let mut head = bridge_request::head(job, &verified.coverage, render, parts);
         let (headers, secure) = (headers(&mut head, job.kind), head.scheme == "https");
         let request = bridge_post(&head, &job.payload, headers, &job.client.ip, secure);
-        let response = self.send(request, job.deadline).await?;
+        let response = self.send(request, job.deadline, parts).await?;
         let (mut reply, body) = if response.status == StatusCode::OK {
             read_bridge_reply(&response.body)
         } else {
@@ -235,18 +244,18 @@ impl UpstreamBackend {
             }
             (BridgeReply::refused(response.status.as_u16()), Vec::new())
         };
-        reply.set_cookies(set_cookie_lines(&response.headers));
+        reply.add_cookies(set_cookie_lines(&response.headers));
         Ok((reply, body))
     }
 
     async fn call_endpoint(&self, job: Job, verified: &VerifiedCall<'_>) -> Result<(BridgeReply, Vec<u8>), String> {
-        let mut head = bridge_request::head(&job, &verified.coverage, RenderRequest::default());
+        let mut head = bridge_request::head(&job, &verified.coverage, RenderRequest::default(), &Parts::default());
         let (headers, secure) = (headers(&mut head, job.kind), head.scheme == "https");
         let path = if job.kind == CallKind::Mount { "/update/lazy" } else { "/update" };
         let path = format!("{}{path}", self.settings.prefix);
         let body = endpoint::request(job.payload);
         let request = UpstreamRequest { path, headers, body, address: job.client.ip, secure };
-        let response = self.send(request, job.deadline).await?;
+        let response = self.send(request, job.deadline, &Parts::default()).await?;
         let (mut reply, body) = endpoint::read_response(response.status.as_u16(), &response.body);
         reply.default_spelling(&verified.class, &verified.method);
         reply.set_cookies(set_cookie_lines(&response.headers));

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
 
-use crate::call::BoxFuture;
+use crate::call::{BoxFuture, Parts};
 
 /// The largest response that the worker accepts.
 pub(super) const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -37,6 +37,10 @@ pub(super) trait UpstreamTransport: Send + Sync {
     fn name(&self) -> &'static str;
     /// The application's address.
     fn address(&self) -> &str;
-    /// Sends a request and reads the complete response.
-    fn send(&self, request: UpstreamRequest) -> BoxFuture<'_, Result<UpstreamResponse, String>>;
+    /// Sends a request and reads the response. Parts of the answer are passed on as they come.
+    fn send<'a>(
+        &'a self,
+        request: UpstreamRequest,
+        parts: &'a Parts,
+    ) -> BoxFuture<'a, Result<UpstreamResponse, String>>;
 }
