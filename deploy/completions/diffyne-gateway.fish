@@ -83,10 +83,12 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l max-subscriptions -d 'Event names that one connection may subscribe to' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l call-timeout -d 'How long a call may take in all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l slow-call -d 'A call that takes longer is logged with component, method, r' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l stream-timeout -d 'How long a call may take in all while it sends parts of its ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l call-queue -d 'Calls of this gateway that wait for a worker' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l worker-wait -d 'How long a call waits while there is no worker at all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l worker-health -d 'A worker that is asked and does not answer for this time get' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l worker-tls-ca -d 'PEM file of the authority that signed the workers\' certifica' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l shutdown-delay -d 'How long a gateway goes on after SIGTERM, with /ready at 503' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l subscribe -d 'Who may subscribe to broadcasts' -r
@@ -175,10 +177,12 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l max-subscriptions -d 'Event names that one connection may subscribe to' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l call-timeout -d 'How long a call may take in all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l slow-call -d 'A call that takes longer is logged with component, method, r' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l stream-timeout -d 'How long a call may take in all while it sends parts of its ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l call-queue -d 'Calls of this gateway that wait for a worker' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l worker-wait -d 'How long a call waits while there is no worker at all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l worker-health -d 'A worker that is asked and does not answer for this time get' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l worker-tls-ca -d 'PEM file of the authority that signed the workers\' certifica' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l shutdown-delay -d 'How long a gateway goes on after SIGTERM, with /ready at 503' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l subscribe -d 'Who may subscribe to broadcasts' -r
@@ -257,11 +261,13 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l max-subscriptions -d 'Event names that one connection may subscribe to' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l call-timeout -d 'How long a call may take in all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l slow-call -d 'A call that takes longer is logged with component, method, r' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l stream-timeout -d 'How long a call may take in all while it sends parts of its ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l call-queue -d 'Calls of this gateway that wait for a worker' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l worker-wait -d 'How long a call waits while there is no worker at all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l worker-health -d 'A worker that is asked and does not answer for this time get' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l workers -d 'Workers as a comma list of host' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l worker-tls-ca -d 'PEM file of the authority that signed the workers\' certifica' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l shutdown-delay -d 'How long a gateway goes on after SIGTERM, with /ready at 503' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l subscribe -d 'Who may subscribe to broadcasts' -r
@@ -346,11 +352,13 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l max-subscriptions -d 'Event names that one connection may subscribe to' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l call-timeout -d 'How long a call may take in all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l slow-call -d 'A call that takes longer is logged with component, method, r' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l stream-timeout -d 'How long a call may take in all while it sends parts of its ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l call-queue -d 'Calls of this gateway that wait for a worker' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l worker-wait -d 'How long a call waits while there is no worker at all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l worker-health -d 'A worker that is asked and does not answer for this time get' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l workers -d 'Workers as a comma list of host' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l worker-tls-ca -d 'PEM file of the authority that signed the workers\' certifica' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l shutdown-delay -d 'How long a gateway goes on after SIGTERM, with /ready at 503' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l subscribe -d 'Who may subscribe to broadcasts' -r
@@ -433,11 +441,13 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l max-subscriptions -d 'Event names that one connection may subscribe to' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l call-timeout -d 'How long a call may take in all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l slow-call -d 'A call that takes longer is logged with component, method, r' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l stream-timeout -d 'How long a call may take in all while it sends parts of its ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l call-queue -d 'Calls of this gateway that wait for a worker' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l worker-wait -d 'How long a call waits while there is no worker at all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l worker-health -d 'A worker that is asked and does not answer for this time get' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l workers -d 'Workers as a comma list of host' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l worker-tls-ca -d 'PEM file of the authority that signed the workers\' certifica' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l shutdown-delay -d 'How long a gateway goes on after SIGTERM, with /ready at 503' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l subscribe -d 'Who may subscribe to broadcasts' -r
@@ -527,10 +537,12 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-co
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l max-subscriptions -d 'Event names that one connection may subscribe to' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l call-timeout -d 'How long a call may take in all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l slow-call -d 'A call that takes longer is logged with component, method, r' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l stream-timeout -d 'How long a call may take in all while it sends parts of its ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l call-queue -d 'Calls of this gateway that wait for a worker' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l worker-wait -d 'How long a call waits while there is no worker at all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l worker-health -d 'A worker that is asked and does not answer for this time get' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l worker-tls-ca -d 'PEM file of the authority that signed the workers\' certifica' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l shutdown-delay -d 'How long a gateway goes on after SIGTERM, with /ready at 503' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l subscribe -d 'Who may subscribe to broadcasts' -r
