@@ -18,3 +18,19 @@ export function startDebugging(hooks) {
   const ends = Object.entries(listeners).map(([name, listener]) => hooks.on(name, listener));
   return () => ends.forEach((end) => end());
 }
+
+const STORE = 'diffyne:developer';
+let end = null;
+
+/** Does what a developer asks for, and what the tab has kept of it. */
+export function develop(developer, change, hooks) {
+  try {
+    Object.assign(developer, JSON.parse(sessionStorage.getItem(STORE) ?? '{}'), change);
+    sessionStorage.setItem(STORE, JSON.stringify(developer));
+  } catch {
+    // Then it ends with the page.
+    Object.assign(developer, change);
+  }
+  end?.();
+  end = developer.debug ? startDebugging(hooks) : null;
+}

@@ -24,25 +24,17 @@ const tag = scriptTag(import.meta.url);
 const ajaxNames = namesIn(tag?.dataset.ajax);
 const endpoint = tag?.dataset.endpoint ?? '/_diffyne';
 
+const hooks = new Hooks();
+
 // What developers have asked for: kept until the tab is closed, where it keeps anything.
-const STORE = 'diffyne:developer';
-const developer = (() => {
-  try {
-    return JSON.parse(sessionStorage.getItem(STORE) ?? '{}');
-  } catch {
-    return {};
-  }
-})();
-function ask(change) {
-  Object.assign(developer, change);
-  try {
-    sessionStorage.setItem(STORE, JSON.stringify(developer));
-  } catch {
-    // Then it ends with the page.
-  }
+const developer = { latency: 0 };
+const develop = async (change = {}) => (await import('./debugging.js')).develop(developer, change, hooks);
+try {
+  if (sessionStorage.getItem('diffyne:developer')) develop();
+} catch {
+  // Then there is nothing.
 }
 
-const hooks = new Hooks();
 async function send(root, type, data, original) {
   if (developer.latency) await new Promise((resolve) => { setTimeout(resolve, developer.latency); });
   return transport.send(type, data, { ajax: usesAjax(root, ajaxNames), original });
@@ -72,14 +64,6 @@ for (const name of ['dirty', 'hook', 'init', 'intersect', 'loading', 'navigate',
   directives.addRare(name, async () => (await import('./rare.js')).load(name, client));
 }
 
-let endDebugging = null;
-async function debug(on = true) {
-  ask({ debug: on });
-  const { startDebugging } = await import('./debugging.js');
-  endDebugging?.();
-  endDebugging = on ? startDebugging(hooks) : null;
-}
-
 // For scripts of the page.
 window.diffyneClient = {
   call: (id, method, ...params) => components.get(id) && calls.call(components.get(id), { method, params }),
@@ -87,12 +71,11 @@ window.diffyneClient = {
   on: (name, listener) => hooks.on(name, listener),
   hook: (name, definition) => { definitions.set(name, definition); hooks.emit('defined', name); },
   navigate: (url) => address.go({ url, spa: true }),
-  debug,
-  latency: (ms) => ask({ latency: ms }),
+  debug: (on = true) => develop({ debug: on }),
+  latency: (ms) => { developer.latency = ms; develop({ latency: ms }); },
 };
 window.diffyne ??= window.diffyneClient;
 document.dispatchEvent(new CustomEvent('diffyne:ready'));
-if (developer.debug) debug();
 
 // ---- start ----
 
