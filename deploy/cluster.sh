@@ -13,7 +13,8 @@ again. Ctrl-C or SIGTERM stops everything that was started.
 
 environment (defaults)
   GATEWAY_PORTS  "6001 6002 6003"     admin pages on port + 10000
-  WORKER_PORTS   "7001 7002"          admin pages on port + 10000, the demo's page for nginx on port + 20000
+  WORKER_PORTS   "7001 7002"          admin pages on port + 10000
+  DEMO_PORTS     "27001 27002"        the demo's page for nginx, one of each worker: its port + 20000
   NGINX_PORT     8080                 the one port for clients
   REDIS_PORT     6379
   RUN_DIR        .run                 logs, the demo's SQLite file, nginx's files
@@ -29,6 +30,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 bin=${1:-${CARGO_TARGET_DIR:-$top/target}/release}
 read -ra gateways <<<"${GATEWAY_PORTS:-6001 6002 6003}"
 read -ra workers <<<"${WORKER_PORTS:-7001 7002}"
+read -ra demos <<<"${DEMO_PORTS-}"
 nginx_port=${NGINX_PORT:-8080} redis_port=${REDIS_PORT:-6379}
 run=${RUN_DIR:-$top/.run}
 
@@ -133,10 +135,15 @@ for port in "${gateways[@]}"; do
   done
 done
 for port in "${workers[@]}"; do
-  for taken in "$port" $((port + 10000)) $((port + 20000)); do
-    [ "$taken" -le 65535 ] || die "there is no port $taken; set WORKER_PORTS to lower ones"
+  for taken in "$port" $((port + 10000)); do
     free "$taken" || die "port $taken is taken; set WORKER_PORTS"
   done
+done
+# Where each worker serves the demo's page.
+for ((i = ${#demos[@]}; i < ${#workers[@]}; i++)); do demos+=("$((workers[i] + 20000))"); done
+for port in "${demos[@]}"; do
+  [ "$port" -le 65535 ] || die "there is no port $port; set DEMO_PORTS"
+  free "$port" || die "port $port is taken; set DEMO_PORTS"
 done
 free "$nginx_port" || die "port $nginx_port is taken; set NGINX_PORT"
 mkdir -p "$run"
@@ -160,9 +167,9 @@ if [ -z "${DIFFYNE_SIGNING_KEY-}${APP_KEY-}" ]; then
   export DIFFYNE_SIGNING_KEY
 fi
 
-for port in "${workers[@]}"; do
-  start "worker-$port" "$bin/diffyne-worker" serve --demo --worker-listen "127.0.0.1:$port" \
-    --demo-listen "127.0.0.1:$((port + 20000))" --demo-control "$run/control"
+for i in "${!workers[@]}"; do
+  start "worker-${workers[i]}" "$bin/diffyne-worker" serve --demo --worker-listen "127.0.0.1:${workers[i]}" \
+    --demo-listen "127.0.0.1:${demos[i]}" --demo-control "$run/control"
 done
 for port in "${gateways[@]}"; do
   start "gateway-$port" "$bin/diffyne-gateway" serve --listen "127.0.0.1:$port"
@@ -178,7 +185,7 @@ mkdir -p "$run/nginx"
 servers=$(printf '    server 127.0.0.1:%s max_fails=0;\\n' "${gateways[@]}")
 {
   echo "upstream diffyne_demo {"
-  for port in "${workers[@]}"; do echo "    server 127.0.0.1:$((port + 20000)) max_fails=0;"; done
+  for port in "${demos[@]}"; do echo "    server 127.0.0.1:$port max_fails=0;"; done
   echo "}"
   # Only of the WebSocket: scripts come from any gateway.
   echo "map \$status \$diffyne_gateway_cookie { 101 \"diffyne_gateway=\$upstream_addr; Path=/; SameSite=Strict\"; }"

@@ -181,6 +181,36 @@ const rows = {
       if (took < 250) throw new Error(`${took} ms`);
     },
   },
+  'debugging for developers': {
+    view: '<button diff:click="add(1)">b</button><output>{n}</output>',
+    run: async ({ q, until }) => {
+      const { debug } = console;
+      const lines = [];
+      console.debug = (...words) => { lines.push(words.join(' ')); };
+      try {
+        await diffyneClient.debug();
+        q('button').click();
+        await until(() => lines.some((line) => line.includes('←')));
+        await diffyneClient.debug(false);
+        q('button').click();
+        await until(() => q('output').textContent === '2');
+      } finally {
+        console.debug = debug;
+      }
+      const about = (sign) => lines.filter((line) => line.startsWith(`diffyne: ${sign}`)).length;
+      if (about('→') !== 1 || about('←') !== 1 || about('1 patches') !== 1) throw new Error(lines.join('; '));
+    },
+  },
+  'a poll begins and changes with patches': {
+    view: `<p></p><button diff:click="stage('<p><i diff:poll=&quot;20&quot; diff:poll.action=&quot;add(1)&quot;></i></p>')">begin</button>`,
+    run: async ({ q, until, id }) => {
+      const has = (n) => calls.some(({ component, method, params }) => component.id === id && method === 'add' && params[0] === n);
+      q('button').click();
+      await until(() => has(1));
+      q('i').setAttribute('diff:poll.action', 'add(1000)');
+      await until(() => has(1000));
+    },
+  },
   'a copy of the page goes on from where it was': {
     view: '<button diff:click="add(1)">b</button><output>{n}</output>',
     run: async ({ q, until, root }) => {

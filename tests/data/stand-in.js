@@ -48,7 +48,9 @@
       }
     }
     syncInput(field, value) {
+      if (field.type === 'file') return;
       if (field.type === 'checkbox') field.checked = Boolean(value);
+      else if (field.type === 'radio') field.checked = field.value === String(value);
       else if (field.value !== (value ?? '')) field.value = value ?? '';
     }
   }
@@ -90,6 +92,11 @@
     patches.filter(({ t }) => t !== 'r').sort((a, b) => b.p.length - a.p.length).forEach((patch) => patchOne(root, patch));
   }
 
+  class Errors {
+    display(root, errors) { for (const [field, [text]] of Object.entries(errors)) root.querySelector(`[diff\\:error="${field}"]`).textContent = text; }
+    clear(root) { for (const place of root.querySelectorAll('[diff\\:error]')) place.textContent = ''; }
+  }
+
   class Diffyne {
     constructor(config) {
       this.config = { transport: 'ajax', endpoint: '/_diffyne', ...config };
@@ -97,6 +104,7 @@
       this.registry = new Registry();
       this.eventManager = new EventManager();
       this.modelSync = new ModelSync();
+      this.errorService = new Errors();
       this.patchApplier = { applyPatches: patchAll };
       this.sequence = new Map();
       if (this.config.transport === 'websocket') this.transport.connectWebSocket();
@@ -126,7 +134,7 @@
       element.addEventListener('input', ({ target }) => {
         const attribute = model(target);
         if (!attribute) return;
-        if (!attribute.name.includes('.live')) { this.registry.get(id).state[attribute.value] = target.value; return; }
+        if (!attribute.name.includes('.live')) { this.updateLocalState(id, attribute.value, target.value); return; }
         clearTimeout(target.timer);
         const { value } = target;
         target.timer = setTimeout(() => this.handleModelUpdate(id, attribute.value, value), 50);
@@ -138,6 +146,8 @@
         if (isChoice || attribute.name.includes('.lazy')) this.handleModelUpdate(id, attribute.value, target.type === 'checkbox' ? target.checked : target.value);
       });
     }
+
+    updateLocalState(id, property, value) { this.registry.get(id).state[property] = value; }
 
     async loadLazyComponent(element) {
       const id = element.getAttribute('diff:id');
@@ -171,7 +181,7 @@
       } catch (error) {
         const errors = error.details?.errors;
         if (!errors) console.error('[stand-in]', error);
-        else for (const [field, [text]] of Object.entries(errors)) component.element.querySelector(`[diff\\:error="${field}"]`).textContent = text;
+        else this.errorService.display(component.element, errors);
       }
     }
 
@@ -189,7 +199,7 @@
       }
       component.fingerprint = f;
       component.signature = sig;
-      for (const place of component.element.querySelectorAll('[diff\\:error]')) place.textContent = '';
+      this.errorService.clear(component.element);
       if (response.c.q) this.showQuery(response.c.q);
       if (response.events) this.eventManager.dispatchEvents(response.events);
       for (const { name, data } of response.browserEvents ?? []) window.dispatchEvent(new CustomEvent(name, { detail: data }));

@@ -196,6 +196,12 @@ impl Tab {
         Ok(())
     }
 
+    /// Shows this tab, and hides the others.
+    pub async fn bring_to_front(&mut self) -> anyhow::Result<()> {
+        self.command("Page.bringToFront", json!({})).await?;
+        Ok(())
+    }
+
     /// Moves the mouse to the middle of what a selector finds.
     pub async fn hover(&mut self, selector: &str) -> anyhow::Result<()> {
         let place = self.middle_of(selector).await?;

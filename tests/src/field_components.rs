@@ -27,7 +27,7 @@ const FIELDS: &str = r#"<div>{% set tag = "section" if turn % 2 else "form" %}
   <select id="room" diff:model="room"><option value="">none</option><option>1</option><option>2</option></select>
   <select id="days" multiple diff:model="days"><option>mon</option><option>tue</option><option>wed</option></select>
   <select id="rows" multiple diff:model="rows"><option>1</option><option>2</option><option>3</option></select>
-  <input id="file" type="file" diff:model="file">
+  <input id="file" type="file" diff:model="file"> <input id="kind" type="{{ "text" if turn % 2 else "number" }}" diff:model="kind">
 </{{ tag }}>
 <button id="save" diff:click="save">save</button> <button id="fill" diff:click="fill">fill</button>
 <button id="empty" diff:click="empty">empty</button> <button id="new" diff:click="turned">anew</button>
@@ -62,6 +62,7 @@ struct Fields {
     days: Vec<String>,
     rows: Vec<i64>,
     file: String,
+    kind: String,
     turn: i64,
     calls: i64,
 }
@@ -94,6 +95,7 @@ impl Default for Fields {
             days: list(&["mon", "wed"]),
             rows: vec![2],
             file: String::new(),
+            kind: String::new(),
             turn: 0,
             calls: 0,
         }

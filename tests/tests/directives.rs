@@ -40,7 +40,28 @@ async fn each_directive_does_what_its_row_says() -> anyhow::Result<()> {
     tab.eval("void runRows().then((faults) => { window.faults = faults; })").await?;
     tab.wait_for("window.faults").await?;
     assert_eq!(tab.eval("window.faults").await?, json!({}));
+    sleeps_while_hidden(&browser, &pages, &mut tab).await?;
     assert_eq!(tab.errors, Vec::<String>::new());
+    Ok(())
+}
+
+/// A poll waits while its tab is hidden behind another one.
+async fn sleeps_while_hidden(browser: &Browser, pages: &StagePages, tab: &mut Tab) -> anyhow::Result<()> {
+    tab.eval(
+        "window.polled = stage('polled', '<i diff:poll=\"20\" diff:poll.action=\"add(1)\"></i><u diff:poll.keep-alive=\"20\" diff:poll.action=\"toggle\"></u>'); \
+         window.count = (name) => calls.filter(({ component, method }) => component.id === 'polled' && method === name).length",
+    )
+    .await?;
+    tab.wait_for("count('add') > 2").await?;
+    let mut other = browser.open(&pages.url("rows.html")).await?;
+    other.wait_for(OPEN).await?;
+    tab.wait_for("document.hidden").await?;
+    tab.eval("window.asleep = [count('add'), count('toggle')]").await?;
+    tab.wait_for("count('toggle') > asleep[1] + 2").await?;
+    assert!(tab.eval("count('add') - asleep[0]").await?.as_i64().unwrap() <= 1, "one may have been under way");
+    tab.bring_to_front().await?;
+    tab.wait_for("!document.hidden && count('add') > asleep[0] + 2").await?;
+    tab.eval("polled.remove()").await?;
     Ok(())
 }
 

@@ -355,7 +355,12 @@ async fn complete_wizard(tab: &mut Tab) -> anyhow::Result<()> {
         tab.type_text(text).await?;
         tab.enter().await?;
     }
-    tab.wait_for_text("section > p", "Crabs, 4 seats.").await
+    if let Err(error) = tab.wait_for_text("section > p", "Crabs, 4 seats.").await {
+        let seen = "[document.querySelector('input')?.value, document.activeElement.outerHTML, document.querySelector('section').outerHTML]";
+        let seen = tab.eval(seen).await?;
+        return Err(error.context(format!("the page shows {seen}; {:?}", tab.network_errors)));
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

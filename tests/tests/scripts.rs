@@ -141,10 +141,11 @@ async fn wait_for_answers(tab: &mut Tab, more: u64) -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn make_cluster_starts_again_what_its_page_kills_and_ends_cleanly() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let [g1, g2, g3, w1, w2, nginx, redis] = free_ports()?;
+    let [g1, g2, g3, w1, w2, d1, d2, nginx, redis] = free_ports()?;
     let environment = [
         ("GATEWAY_PORTS", format!("{g1} {g2} {g3}")),
         ("WORKER_PORTS", format!("{w1} {w2}")),
+        ("DEMO_PORTS", format!("{d1} {d2}")),
         ("NGINX_PORT", nginx.to_string()),
         ("REDIS_PORT", redis.to_string()),
         ("RUN_DIR", folder.path().join("run").display().to_string()),
@@ -152,7 +153,8 @@ async fn make_cluster_starts_again_what_its_page_kills_and_ends_cleanly() -> any
     // Without building: the programs of this build are there.
     let command = format!("make -o build cluster PROGRAMS={}", programs()?.display());
     let mut terminal = Terminal::start(folder.path(), &command, &environment)?;
-    eventually("the table is shown", || terminal.output().contains("Ctrl-C stops what was started"))?;
+    eventually("the table is shown", || terminal.output().contains("Ctrl-C stops what was started"))
+        .with_context(|| terminal.output())?;
     for port in [g1, g2, g3, nginx] {
         let health: Value = serde_json::from_str(&http_get(port, "/health")?.body)?;
         assert_eq!((&health["status"], &health["workers"]), (&json!("ok"), &json!(2)));

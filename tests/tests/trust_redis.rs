@@ -207,13 +207,13 @@ async fn a_forged_an_altered_an_old_and_a_repeated_order_disconnect_nobody() -> 
 async fn forged_answers_to_an_operator_are_not_shown() -> anyhow::Result<()> {
     let cluster = Cluster::start(shape_with_token(2, 1).with_redis().gateway("--admin-token", "admin"))?;
     let mut overheard = overhear(&cluster).await?;
-    let port = cluster.redis_port;
+    // Open already: the gateway waits for answers for a short time.
+    let mut redis = redis::Client::open(cluster.redis_url())?.get_multiplexed_async_connection().await?;
     let liar = tokio::spawn(async move {
         let order = overheard.recv().await.unwrap();
         let key = format!("{{diffyne}}:answers:{}", order["ask"].as_str().unwrap());
         let lie = json!({"gateway": "stranger", "connections": [], "closed": 1000}).to_string();
-        // At once: the gateway waits for answers for a short time.
-        cli(port, &[&["RPUSH", key.as_str()][..], &[lie.as_str(); 20]].concat())?;
+        let _: i64 = redis::cmd("RPUSH").arg(key).arg(&[lie.as_str(); 20]).query_async(&mut redis).await?;
         anyhow::Ok(())
     });
     // The other gateway takes its time, so that the lies are there first.

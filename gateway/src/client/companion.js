@@ -12,7 +12,7 @@ import { isActionWithin, isFieldWithin, keepWithin, takePatches } from './compan
 import { WRAPPER, attribute, closest, own, queryAll } from './dom.js';
 import { isField, propertyOf } from './field.js';
 import { applyStreams } from './streams.js';
-import { carry, edits, hold, meet, snapshot, touchedOf, unheardIn, whenChanged } from './typing.js';
+import { edits, hold, meet, snapshot, touchedOf, unheardIn, whenChanged } from './typing.js';
 import { keep, kept, print, shown } from './numbers.js';
 import { keepParams } from './params.js';
 import { leaveQuery, namesIn, parseJson, refresh, scriptTag, setQuery, socketUrl, usesAjax, watchListeners } from './page.js';
@@ -248,7 +248,6 @@ function attach(diffyne) {
   }
   function replace(element, fresh) {
     forget(element.getAttribute('diff:id'));
-    carry(element, fresh);
     element.replaceWith(fresh);
     if (fresh.hasAttribute('data-diffyne-lazy')) diffyne.loadLazyComponent?.(fresh);
     else if (hydrateComponent) diffyne.hydrateComponent(fresh);

@@ -2,7 +2,6 @@
 
 import { WRAPPER, attribute, isConnected, queryAll, wrapperOf } from './dom.js';
 import { listenersOf, parseJson } from './page.js';
-import { carry } from './typing.js';
 
 export class Components {
   #byId = new Map();
@@ -38,7 +37,6 @@ export class Components {
 
   replace(old, fresh) {
     this.#forget(old.getAttribute('diff:id'));
-    carry(old, fresh);
     old.replaceWith(fresh);
   }
 

@@ -27,9 +27,9 @@ const endpoint = tag?.dataset.endpoint ?? '/_diffyne';
 const hooks = new Hooks();
 // What developers ask for is loaded when they do, and kept until the tab is closed.
 let developer = null;
-const developed = async () => { developer ??= (await import('./debugging.js')).develop(hooks); return developer; };
+const developed = () => { developer ??= import('./debugging.js').then(({ develop }) => develop(hooks)); return developer; };
 async function send(root, type, data, original) {
-  if (developer) await developer.slow();
+  if (developer) await (await developer).slow();
   return transport.send(type, data, { ajax: usesAjax(root, ajaxNames), original });
 }
 const components = new Components(hooks, (root, data) => send(root, 'mount', data));

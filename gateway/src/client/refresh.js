@@ -1,7 +1,8 @@
 // Brings a page up to date that has missed something, or whose patches could not be applied.
 
-import { WRAPPER, isConnected, parentNode, queryAll, wrapperOf } from './dom.js';
-import { isTyping } from './typing.js';
+import { WRAPPER, activeElement, attribute, contains, isConnected, parentNode, queryAll, wrapperOf } from './dom.js';
+import { isField, rawOf } from './field.js';
+import { heirOf, isAhead, showAgain } from './typing.js';
 
 let refreshing = null;
 
@@ -35,8 +36,11 @@ function replaceAll(page, replace, only) {
     elements.forEach((element, index) => {
       const replacement = fresh.get(className)?.[index];
       if (!replacement || (only && element !== only)) return;
-      if (only || !isTyping(element)) replace(element, document.importNode(replacement, true));
-      else element.addEventListener('focusout', () => refresh(replace), { once: true });
+      if (only || !isTyping(element)) {
+        const copy = document.importNode(replacement, true);
+        carry(element, copy);
+        replace(element, copy);
+      } else element.addEventListener('focusout', () => refresh(replace), { once: true });
     });
   }
 }
@@ -50,4 +54,23 @@ function byClass(root) {
     found.set(className, [...(found.get(className) ?? []), element]);
   }
   return found;
+}
+
+// What the fields of a component show that are ahead is shown by those of the one that takes its place.
+function carry(root, fresh) {
+  const taken = new Set();
+  for (const field of queryAll(root, 'input, textarea, select').filter((other) => isField(other) && isAhead(other))) {
+    const className = attribute(wrapperOf(field), 'diff:class');
+    const isFree = (other) => !taken.has(other) && attribute(wrapperOf(other), 'diff:class') === className;
+    const heir = heirOf(fresh, field, isFree);
+    if (!heir) continue;
+    taken.add(heir);
+    showAgain(heir, rawOf(field));
+  }
+}
+
+// Whether somebody is at work on a field of these.
+function isTyping(root) {
+  const field = activeElement();
+  return Boolean(field) && contains(root, field) && isField(field) && isAhead(field);
 }

@@ -15,11 +15,8 @@ const tell = (field, value, raw = rawOf(field)) => told.set(field, { raw, value 
 /** Whether a field shows what the server has not been told. */
 export const isAhead = (field) => told.has(field) && told.get(field).raw !== rawOf(field);
 
-/** Whether somebody is at work on a field of these. */
-export function isTyping(root) {
-  const field = activeElement();
-  return Boolean(field) && contains(root, field) && isField(field) && isAhead(field);
-}
+// Half a number, as `-`: a browser shows it and says nothing of it. It is not sent, and stays for the rest to be typed.
+const isHalf = (field) => Boolean(field.validity?.badInput);
 
 const inState = (field, state) => Object.hasOwn(state, propertyOf(field));
 
@@ -50,7 +47,7 @@ export function edits(root, state) {
   const found = {};
   for (const field of fieldsIn(root)) {
     const property = propertyOf(field);
-    if (!inState(field, state) || Object.hasOwn(found, property) || !isAhead(field)) continue;
+    if (!inState(field, state) || Object.hasOwn(found, property) || !isAhead(field) || isHalf(field)) continue;
     const value = says(field, state[property]);
     // Of radio buttons none is chosen any more: the state has one all the same.
     if (value === undefined) settleAt(field, told.get(field).value);
@@ -73,22 +70,26 @@ export const snapshot = (root, property) =>
  */
 export function hold(root, { sent, state, updated = undefined }) {
   const before = new Map(fieldsIn(root).map((field) => [field, rawOf(field)]));
+  const meanings = new Map([...before.keys()].map((field) => [field, meaningOf(field)]));
+  const isOther = (field) => meanings.has(field) && (!isField(field) || meaningOf(field) !== meanings.get(field));
   const ahead = new Map(); // what these fields show is newer than the answer
   const knownRaw = (field) => (sent.has(field) ? sent.get(field) : told.get(field)?.raw);
-  for (const [field, raw] of before) if (knownRaw(field) !== undefined && raw !== knownRaw(field)) ahead.set(field, raw);
+  for (const [field, raw] of before) if (isHalf(field) || (knownRaw(field) !== undefined && raw !== knownRaw(field))) ahead.set(field, raw);
   const focusAgain = focusIn(root);
-  const isKept = (field) => ahead.has(field) || (isField(field) && wrapperOf(field) === root && inState(field, state));
+  const isKept = (field) => (ahead.has(field) && !isOther(field)) || (isField(field) && wrapperOf(field) === root && inState(field, state));
   const release = () => {
-    for (const [field, raw] of ahead) {
-      if (isConnected(field) && wrapperOf(field) === root) continue;
-      ahead.delete(field);
-      const heir = heirOf(root, field, (other) => !told.has(other));
+    const lost = [...ahead].filter(([field]) => !isConnected(field) || wrapperOf(field) !== root || isOther(field));
+    // An element that patches have bound to something else begins anew.
+    for (const field of meanings.keys()) if (isOther(field)) [before, sent, told].forEach((known) => known.delete(field));
+    lost.forEach(([field]) => ahead.delete(field));
+    for (const [field, raw] of lost) {
+      const heir = heirOf(root, field, (other) => !told.has(other), meanings.get(field));
       if (heir) ahead.set(heir, raw);
     }
     for (const field of fieldsIn(root)) {
       if (!inState(field, state)) continue;
       const value = state[propertyOf(field)];
-      const known = ahead.has(field) ? knownRaw(field) : undefined;
+      const known = ahead.has(field) ? (isHalf(field) && told.get(field)?.raw) || knownRaw(field) : undefined;
       if (known === undefined && !isLeftAlone(field, value, { before, updated })) show(field, value);
       tell(field, value, known);
     }
@@ -128,30 +129,20 @@ function settleAt(field, value) {
   tell(field, value);
 }
 
-/** What the fields of a component show that are ahead is shown by those of the one that takes its place. */
-export function carry(root, fresh) {
-  const taken = new Set();
-  for (const field of queryAll(root, 'input, textarea, select').filter((other) => isField(other) && isAhead(other))) {
-    const className = attribute(wrapperOf(field), 'diff:class');
-    const isFree = (other) => !taken.has(other) && attribute(wrapperOf(other), 'diff:class') === className;
-    const heir = heirOf(fresh, field, isFree);
-    if (!heir) continue;
-    taken.add(heir);
-    showAgain(heir, rawOf(field));
-  }
-}
-
-function showAgain(field, raw) {
+/** Makes a field show what another one has shown. @type {(field: any, raw: any) => void} */
+export function showAgain(field, raw) {
   const selection = field === activeElement() ? selectionOf(field) : null;
   setRaw(field, raw);
   if (selection) focusOn(field, selection);
 }
 
-// What takes the place of a field that was removed: a field of the same kind and property.
-function heirOf(root, field, isFree) {
-  const isSame = (other) =>
-    isField(other) && isFree(other) && other.type === field.type && propertyOf(other) === propertyOf(field)
-    && (!['checkbox', 'radio'].includes(field.type) || other.value === field.value);
+// What a field is for: its property, and of a choice what it stands for.
+const meaningOf = (field) => (['checkbox', 'radio'].includes(field.type) ? `${propertyOf(field)} ${field.value}` : propertyOf(field));
+
+// What takes the place of a field that was removed: a field of the same kind, for the same.
+/** @type {(root: any, field: any, isFree: (other: any) => boolean, meaning?: string) => any} */
+export function heirOf(root, field, isFree, meaning = meaningOf(field)) {
+  const isSame = (other) => isField(other) && isFree(other) && other.type === field.type && meaningOf(other) === meaning;
   const heirs = queryAll(root, localName(field)).filter(isSame);
   return heirs.find(({ id, name }) => id === field.id && name === field.name) ?? heirs[0];
 }
@@ -161,9 +152,10 @@ function focusIn(root) {
   const element = activeElement();
   if (!element || element === root || !contains(root, element)) return () => {};
   const selection = selectionOf(element);
+  const meaning = isField(element) && meaningOf(element);
   return () => {
-    if (isConnected(element)) return;
-    const heir = isField(element) ? heirOf(root, element, () => true) : namesake(root, element);
+    if (isConnected(element) && (!meaning || (isField(element) && meaningOf(element) === meaning))) return;
+    const heir = meaning ? heirOf(root, element, () => true, meaning) : namesake(root, element);
     if (heir) focusOn(heir, selection);
   };
 }

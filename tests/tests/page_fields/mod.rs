@@ -5,6 +5,7 @@
 use diffyne_tests::application::{Application, Script};
 use diffyne_tests::browser::{Browser, Tab};
 use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::process::project;
 use serde_json::json;
 
 const OPEN: &str = "document.documentElement.dataset.diffyneConnection === 'open'";
@@ -37,7 +38,9 @@ async fn press(tab: &mut Tab, id: &str) -> anyhow::Result<()> {
 async fn check(tab: &mut Tab, step: &str, look: &str) -> anyhow::Result<()> {
     // Updates that wait behind the call are answered a moment later.
     let waited = tab.wait_for(&format!("!walk.{look}.length")).await;
-    assert!(waited.is_ok(), "{step}: {}", tab.eval(&format!("walk.{look}")).await?);
+    let faults = tab.eval(&format!("walk.{look}")).await?;
+    let seen = tab.eval("[document.documentElement.dataset.diffyneConnection, walk.state()]").await?;
+    assert!(waited.is_ok(), "{step}: {faults}; {seen}; {:?} {:?}", tab.errors, tab.network_errors);
     Ok(())
 }
 
@@ -101,7 +104,17 @@ async fn stays_through_new_fields(tab: &mut Tab) -> anyhow::Result<()> {
     let kept = "(() => { const e = document.getElementById('text'); \
                 return [e.value, document.activeElement === e, e.selectionStart, e.selectionEnd, walk.state().text]; })()";
     assert_eq!(tab.eval(kept).await?, json!(["unsent", true, 1, 3, "unsent"]));
-    check(tab, "made anew", "wrong('typed').filter((text) => !text.startsWith('text:'))").await
+    check(tab, "made anew", "wrong('typed').filter((text) => !text.startsWith('text:'))").await?;
+    // A field that comes as one of another type: the state has what was typed.
+    tab.eval("window.old = document.getElementById('kind'); old.focus(); old.value = '5'; old.setSelectionRange(0, 1)")
+        .await?;
+    let before = tab.eval("old.type").await?;
+    tab.eval("document.getElementById('new').click()").await?;
+    tab.wait_for("!old.isConnected").await?;
+    let shown = "(() => { const e = document.getElementById('kind'); return [old.type, e.type, e.value, walk.state().kind]; })()";
+    assert_eq!(before, "text");
+    assert_eq!(tab.eval(shown).await?, json!(["text", "number", "5", "5"]));
+    Ok(())
 }
 
 /// Keys, while the answers to the keys before come in.
@@ -118,12 +131,43 @@ async fn types(tab: &mut Tab) -> anyhow::Result<()> {
         let text = state.as_str().map_or_else(|| state.to_string(), str::to_owned);
         assert_eq!(tab.eval(&format!("document.getElementById('{field}').value")).await?, text, "{field}");
     }
+    // Half a number: an answer in between does not take it away.
+    tab.eval("document.getElementById('price').select()").await?;
+    tab.type_text("-").await?;
+    press(tab, "save").await?;
+    tab.type_text("5").await?;
+    tab.wait_for("walk.state().price === -5 && document.getElementById('price').value === '-5'").await?;
     // A call right behind a key: what it has emptied stays empty.
     tab.eval("document.getElementById('live').select()").await?;
     tab.type_text("hello").await?;
     press(tab, "empty").await?;
     press(tab, "save").await?;
     assert_eq!(tab.eval("[document.getElementById('live').value, walk.state().live]").await?, json!(["", ""]));
+    Ok(())
+}
+
+/// Radio buttons, the second chosen while the update of the first is under way.
+async fn does_not_jump_back(tab: &mut Tab) -> anyhow::Result<()> {
+    tab.eval(
+        "{ const [first, second] = ['size-m', 'size-l'].map((id) => document.getElementById(id)); first.click(); second.click(); window.jumps = 0;
+           const look = setInterval(() => {
+             if (!second.checked) window.jumps += 1;
+             if (walk.state().size === 'l') { clearInterval(look); window.chosen = true; }
+           }, 1); }",
+    )
+    .await?;
+    tab.wait_for("window.chosen").await?;
+    assert_eq!(tab.eval("window.jumps").await?, 0);
+    Ok(())
+}
+
+/// What a browser shows in a file field is no value. Nobody takes the upload here.
+async fn sends_no_name_of_a_file(tab: &mut Tab) -> anyhow::Result<()> {
+    tab.choose_files("#file", &[&project().join("Cargo.toml")]).await?;
+    tab.wait_for("document.getElementById('file').value.includes('Cargo.toml')").await?;
+    press(tab, "save").await?;
+    press(tab, "save").await?;
+    assert_eq!(tab.eval("walk.state().file").await?, "");
     Ok(())
 }
 
@@ -138,16 +182,24 @@ async fn keeps_components_apart(browser: &Browser, application: &Application) ->
     )
     .await?;
     tab.wait_for("innerState().tags.length === 2").await?;
+    // Neither what is wrong nor what is loading in the outer one shows in the inner one.
+    tab.eval(
+        "{ const inner = theirs.closest('[data-diffyne-component]').firstElementChild; window.touched = 0;
+           inner.insertAdjacentHTML('beforeend', '<em diff:error=\"text\">wrong</em><i class=\"diffyne-error-message\">wrong</i><b diff:loading>b</b>');
+           new MutationObserver((changes) => { window.touched += changes.length; })
+             .observe(inner, {attributes: true, characterData: true, childList: true, subtree: true}); }",
+    )
+    .await?;
     press(&mut tab, "save").await?;
     press(&mut tab, "save").await?;
-    let seen = "[walk.state().text, walk.state().tags, theirs.value, innerState().calls]";
-    assert_eq!(tab.eval(seen).await?, json!(["a", ["b"], "theirs", 0]));
+    let seen = "[walk.state().text, walk.state().tags, theirs.value, innerState().calls, touched]";
+    assert_eq!(tab.eval(seen).await?, json!(["a", ["b"], "theirs", 0, 0]));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_field_shows_is_what_is_sent() -> anyhow::Result<()> {
-    let cluster = Cluster::start(Shape::new(1, 1))?;
+    let cluster = Cluster::start(Shape::new(1, 1).gateway("--broadcast-events", "fields-told"))?;
     let browser = Browser::start()?;
     for script in all_scripts() {
         println!("{script:?}");
@@ -157,7 +209,9 @@ async fn what_a_field_shows_is_what_is_sent() -> anyhow::Result<()> {
         comes_back(&mut tab).await?;
         stays_through_new_fields(&mut tab).await?;
         types(&mut tab).await?;
+        does_not_jump_back(&mut tab).await?;
         assert_eq!(tab.errors, Vec::<String>::new(), "{script:?}");
+        sends_no_name_of_a_file(&mut tab).await?;
         keeps_components_apart(&browser, &application).await?;
     }
     Ok(())
