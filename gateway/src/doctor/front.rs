@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use super::workers::NOBODY;
 use super::{Report, Target};
 
-/// The time limit of one step.
-const STEP_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time limit of one step: longer than a gateway waits for a worker by default (`DIFFYNE_WORKER_WAIT`).
+const STEP_TIMEOUT: Duration = Duration::from_secs(8);
 /// A slower call is reported.
 const SLOW_CALL: Duration = Duration::from_secs(1);
 /// The most of an answer that is read.

@@ -10,7 +10,7 @@ use diffyne_shared::backoff::Backoff;
 use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::{
-    self, CallId, CallRef, CodecError, Empty, Frame, FrameReader, OversizedFrame, Part, Push, Reply,
+    self, CallId, CallRef, CodecError, Frame, FrameReader, OversizedFrame, Part, Ping, Push, Reply,
 };
 use diffyne_shared::telemetry;
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
@@ -189,7 +189,7 @@ async fn health_loop<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>) 
             tracing::warn!(worker = %upstream.address, ?silence, "the worker does not answer: it gets no calls until it does");
         }
         if silence > interval / 4 {
-            upstream.send(&Frame::Ping(Empty {}));
+            upstream.send(&Frame::Ping(Ping::default()));
         }
     }
 }
@@ -235,6 +235,7 @@ fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Fra
             upstream.set_faulty(pong.faulty);
             upstream.set_outdated(pong.outdated);
             upstream.set_release(pong.release.as_deref());
+            upstream.set_processes(pong.processes);
             if pong.draining {
                 upstream.drain();
             }

@@ -12,8 +12,7 @@ use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::handshake::AdmittedGateway;
 use diffyne_shared::rpc::{
     self, Call, CallDetails, CallId, CallRef, CodecError, Frame, FrameReader, Outcome, OversizedFrame, Part, PartsSent,
-    Pong, Push,
-    Reply, ResponseEvent,
+    Pong, Push, Reply, ResponseEvent,
 };
 use diffyne_shared::telemetry::{self, LogThrottle};
 use futures_util::StreamExt as _;
@@ -164,7 +163,7 @@ impl GatewayConnection {
                 },
                 () = &mut drained, if !has_sent_draining => {
                     has_sent_draining = true;
-                    self.send_load();
+                    self.send_load(false);
                 }
             }
         }
@@ -193,7 +192,7 @@ impl GatewayConnection {
                 self.streams.cancel(id);
             }
             Frame::PartsSent(PartsSent { id, bytes }) => self.streams.sent(id, bytes),
-            Frame::Ping(_) => self.send_load(),
+            Frame::Ping(ping) => self.send_load(ping.processes),
             _ => {}
         }
     }
@@ -344,8 +343,10 @@ impl GatewayConnection {
         self.send(&Frame::Busy(CallId { id }));
     }
 
-    fn send_load(&mut self) {
+    fn send_load(&mut self, with_processes: bool) {
+        let processes = with_processes.then(|| self.worker.backend.processes().unwrap_or_default().to_string());
         let pong = Pong {
+            processes,
             load: self.load(),
             draining: self.worker.drain.is_cancelled(),
             faulty: self.faulty(),
