@@ -15,8 +15,9 @@ const SHORT_MS = 5_000; // a stream that ends sooner is no good one
 const SHORT_MAX = 3; // of them, one after the other
 const TRIAL_MS = 3_000; // a WebSocket that lives this long is taken
 const LASTING_MS = 30_000; // and one that lives this long is remembered
-const BETTER_FIRST_MS = 15_000; // until the better one is tried again; doubles
+const BETTER_FIRST_MS = 5_000; // until the better one is tried again; doubles
 const BETTER_LAST_MS = 600_000;
+const STREAM_MS = 60_000; // until polls give way to a stream once more; doubles
 const HIDDEN_MS = 10_000; // a tab that nobody sees gives its connection back: browsers have six to a server
 const RENEW_MS = 50; // components come one after the other
 const STEP_MS = 1_000; // between polls that brought nothing new
@@ -39,8 +40,8 @@ export class Fallback {
   #isExplained = false;
   #works = false;
   #betterMs = BETTER_FIRST_MS;
-  #streamAt = 0; // when polls are to give way to a stream once more
-  #streamMs = 4 * BETTER_FIRST_MS;
+  #streamAt = 0; // when polls are to give way to a stream
+  #streamMs = STREAM_MS;
   #timers = {};
   #probing = null;
 
