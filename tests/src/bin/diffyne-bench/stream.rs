@@ -15,6 +15,9 @@ use crate::arguments::{get, number, programs};
 use crate::deployment::Builds;
 use crate::figures::median;
 
+/// As Linux counts them for programs.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 /// Its arguments.
 pub fn command() -> Command {
     Command::new("stream")
@@ -54,7 +57,10 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let before = cpu(&cluster)?;
     let started = Instant::now();
     let heard = runtime.block_on(async {
-        let listeners = (0..clients).map(|_| tokio::spawn(listen(cluster.url(0), words, pause)));
+        let listeners = (0..clients).map(|_| {
+            let url = cluster.url(0);
+            tokio::spawn(async move { listen(&url, words, pause).await })
+        });
         let mut heard = Vec::new();
         for listener in listeners.collect::<Vec<_>>() {
             heard.push(listener.await??);
@@ -78,8 +84,8 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 }
 
 /// Calls once, and hears the whole answer.
-async fn listen(url: String, words: u64, pause: u64) -> anyhow::Result<Heard> {
-    let mut client = Client::connect(&url).await?;
+async fn listen(url: &str, words: u64, pause: u64) -> anyhow::Result<Heard> {
+    let mut client = Client::connect(url).await?;
     let state = json!({"answer": "", "process": 0});
     let mut data = call("App\\Diffyne\\Speaker", "diffyne-a", "recite", json!([words, pause]), state, "r");
     data["accepts"] = json!(["parts"]);
@@ -100,22 +106,20 @@ async fn listen(url: String, words: u64, pause: u64) -> anyhow::Result<Heard> {
 /// The CPU time so far of the gateway, the worker, and all PHP processes, in seconds.
 fn cpu(cluster: &Cluster) -> anyhow::Result<[f64; 3]> {
     let worker = &cluster.workers[0].process;
-    Ok([cluster.gateways[0].process.cpu_seconds()?, worker.cpu_seconds()?, children_cpu(worker.id())?])
+    Ok([cluster.gateways[0].process.cpu_seconds()?, worker.cpu_seconds()?, children_cpu(worker.id())])
 }
 
 /// The CPU time of a process's descendants, those included that have ended.
-fn children_cpu(parent: u32) -> anyhow::Result<f64> {
-    let (mut ticks, mut parents) = (0.0, vec![parent]);
-    let stats = || {
-        std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
-            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-            let fields: Vec<String> = stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect();
-            Some((entry.file_name().to_str()?.parse::<u32>().ok()?, fields))
-        })
-    };
+fn children_cpu(parent: u32) -> f64 {
     let number =
         |fields: &[String], at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    let all: Vec<_> = stats().collect();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let fields: Vec<String> = stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect();
+        Some((entry.file_name().to_str()?.parse::<u32>().ok()?, fields))
+    });
+    let all: Vec<_> = processes.collect();
+    let (mut ticks, mut parents) = (0.0, vec![parent]);
     while let Some(parent) = parents.pop() {
         for (id, fields) in &all {
             // Fields count from the state: parent 1, times 11 to 14.
@@ -128,5 +132,5 @@ fn children_cpu(parent: u32) -> anyhow::Result<f64> {
             }
         }
     }
-    Ok(ticks / 100.0)
+    ticks / TICKS_PER_SECOND
 }
