@@ -17,6 +17,11 @@ const LISTED_MAX: usize = 1000;
 /// The time limit for the other gateways' answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Time between two looks at what workers have told of their processes.
+const PROCESSES_STEP: Duration = Duration::from_millis(10);
+/// Looks at that.
+const PROCESSES_LOOKS: u32 = 30;
+
 /// A command to each gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -133,4 +138,21 @@ pub async fn workers(shards: &[ShardHandle]) -> Option<BTreeMap<Endpoint, Health
         }
     }
     Some(all)
+}
+
+/// Returns what each process of each worker does, as JSON. A worker that does not answer at once is left out, and so is one
+/// without processes.
+pub async fn processes(shards: &[ShardHandle]) -> Vec<(Endpoint, Value)> {
+    let Some(shard) = shards.first() else { return Vec::new() };
+    shard.send(Command::AskProcesses).await;
+    let mut told = Vec::new();
+    for _ in 0..PROCESSES_LOOKS {
+        tokio::time::sleep(PROCESSES_STEP).await;
+        told = shard.ask(Command::Processes).await.unwrap_or_default();
+        if told.iter().all(|(_, report)| report.is_some()) {
+            break;
+        }
+    }
+    let read = |report: Option<String>| serde_json::from_str(&report?).ok().filter(Value::is_object);
+    told.into_iter().filter_map(|(address, report)| Some((address, read(report)?))).collect()
 }

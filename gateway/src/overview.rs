@@ -1,5 +1,6 @@
 //! What operators see of a gateway: its part of the cluster, and what its calls and broadcasts do.
 
+use diffyne_shared::admin;
 use diffyne_shared::admin::history::{History, Series, SeriesValue, Window};
 use diffyne_shared::admin::overview::{Action, Overview, Table, Unit};
 use diffyne_shared::bus::Bus;
@@ -90,6 +91,7 @@ pub async fn of(sources: Sources<'_>, history: &History) -> Overview {
         tables: vec![
             gateways(sources, &details),
             workers(sources).await,
+            processes(sources).await,
             components,
             failures(sources),
             events,
@@ -150,6 +152,12 @@ async fn workers(sources: Sources<'_>) -> Table {
     let empty = "No worker is known: name them in DIFFYNE_WORKERS, or let them announce themselves in Redis.";
     Table::new("workers", "Workers", empty, &[("worker", "Worker", Unit::Plain), ("state", "State", Unit::Plain)])
         .with(rows)
+}
+
+/// The PHP processes of the workers that have any.
+async fn processes(sources: Sources<'_>) -> Table {
+    let reports = operator::processes(sources.shards).await;
+    admin::processes::table(reports.iter().map(|(address, report)| (Some(address.to_string()), report)))
 }
 
 fn components(window: &Window<'_>) -> Table {

@@ -76,8 +76,11 @@ async fn operators_see_what_each_process_does() -> anyhow::Result<()> {
     assert_eq!(serde_json::from_str::<Value>(&top(&cluster, &["--json"])?)?["slots"], 1);
     let listed = run_on_worker("ps", &cluster, &[])?;
     assert!(listed.lines().any(|line| line.contains("busy") && line.contains("writeWhenReleased")), "{listed}");
-    let page = http_get(worker.admin, "/")?.body;
-    assert!(page.contains("App\\Diffyne\\Probe::writeWhenReleased") && page.contains("<td>busy</td>"), "{page}");
+    // The worker's own page, and the gateway's, which asks its workers.
+    for admin in [worker.admin, cluster.gateways[0].admin] {
+        let page = http_get(admin, "/")?.body;
+        assert!(page.contains("App\\Diffyne\\Probe::writeWhenReleased") && page.contains("<td>busy</td>"), "{page}");
+    }
     laravel.release("held")?;
     assert!(client.receive().await?.is_ok() && other.receive().await?.is_ok());
     eventually("both wait again", || {

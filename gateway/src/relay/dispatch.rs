@@ -106,6 +106,20 @@ impl<O: 'static> Relay<O> {
         self.upstreams.borrow().iter().map(|upstream| (upstream.address.clone(), upstream.health())).collect()
     }
 
+    /// Asks the workers that answer what each of their processes does.
+    pub fn ask_processes(&self) {
+        for upstream in self.upstreams.borrow().iter().filter(|upstream| upstream.is_connected()) {
+            upstream.ask_processes();
+        }
+    }
+
+    /// Returns what they have told by now, as JSON; `None` from those that have not.
+    pub fn processes(&self) -> Vec<(Endpoint, Option<String>)> {
+        let upstreams = self.upstreams.borrow();
+        let connected = upstreams.iter().filter(|upstream| upstream.is_connected());
+        connected.map(|upstream| (upstream.address.clone(), upstream.processes())).collect()
+    }
+
     /// Returns the release of the components that the workers run; `None` while they run several, as during a deploy, or
     /// when one of them does not tell it.
     pub fn release(&self) -> Option<Rc<str>> {

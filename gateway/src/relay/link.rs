@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use diffyne_shared::backoff::Backoff;
 use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::{self, CallId, CallRef, CodecError, Empty, Frame, FrameReader, OversizedFrame, Push, Reply};
+use diffyne_shared::rpc::{self, CallId, CallRef, CodecError, Frame, FrameReader, OversizedFrame, Ping, Push, Reply};
 use diffyne_shared::telemetry;
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::watch;
@@ -187,7 +187,7 @@ async fn health_loop<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>) 
             tracing::warn!(worker = %upstream.address, ?silence, "the worker does not answer: it gets no calls until it does");
         }
         if silence > interval / 4 {
-            upstream.send(&Frame::Ping(Empty {}));
+            upstream.send(&Frame::Ping(Ping::default()));
         }
     }
 }
@@ -232,6 +232,7 @@ fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Fra
             upstream.set_faulty(pong.faulty);
             upstream.set_outdated(pong.outdated);
             upstream.set_release(pong.release.as_deref());
+            upstream.set_processes(pong.processes);
             if pong.draining {
                 upstream.drain();
             }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
-use diffyne_shared::rpc::{self, Endpoint, Frame, Hello};
+use diffyne_shared::rpc::{self, Endpoint, Frame, Hello, Ping};
 use tokio::sync::Notify;
 
 use super::breaker::{Breaker, Change};
@@ -65,6 +65,8 @@ pub(super) struct Upstream {
     pub(super) wake: Notify,
     /// The release of the worker's components, if the worker tells it.
     release: RefCell<Option<Rc<str>>>,
+    /// What each of the worker's processes does, as it told last.
+    processes: RefCell<Option<String>>,
     pub(super) retired: Cell<bool>,
     pub(super) retire: Notify,
     pub(super) heard: Cell<Instant>,
@@ -93,6 +95,7 @@ impl Upstream {
             unsent: RefCell::default(),
             wake: Notify::new(),
             release: RefCell::default(),
+            processes: RefCell::default(),
             retired: Cell::new(false),
             retire: Notify::new(),
             heard: Cell::new(Instant::now()),
@@ -162,6 +165,24 @@ impl Upstream {
         if self.release.borrow().as_deref() != release {
             *self.release.borrow_mut() = release.map(Rc::from);
         }
+    }
+
+    /// Takes what a pong tells of processes, if it tells anything.
+    pub(super) fn set_processes(&self, report: Option<String>) {
+        if report.is_some() {
+            *self.processes.borrow_mut() = report;
+        }
+    }
+
+    /// Asks what each of the worker's processes does.
+    pub(super) fn ask_processes(&self) {
+        self.processes.take();
+        self.send(&Frame::Ping(Ping { processes: true }));
+    }
+
+    /// Returns what the worker has answered by now.
+    pub(super) fn processes(&self) -> Option<String> {
+        self.processes.borrow().clone()
     }
 
     pub(super) fn takes_calls(&self) -> bool {

@@ -42,6 +42,10 @@ pub enum Command {
     List(ConnectionPage, oneshot::Sender<Vec<Value>>),
     /// Close the selected connections, and return their number.
     Disconnect(ConnectionSelector, oneshot::Sender<usize>),
+    /// Ask the workers what each of their processes does.
+    AskProcesses,
+    /// Return what they have told by now, as JSON.
+    Processes(oneshot::Sender<Vec<(Endpoint, Option<String>)>>),
     /// Return the health of the workers, as this shard sees it.
     Workers(oneshot::Sender<Vec<(Endpoint, Health)>>),
 }

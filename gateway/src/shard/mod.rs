@@ -151,6 +151,8 @@ async fn execute(shard: &Rc<Shard>, command: Command) {
         }
         Command::List(page, reply) => drop(reply.send(list(shard, &page))),
         Command::Disconnect(selector, reply) => drop(reply.send(disconnect(shard, &selector))),
+        Command::AskProcesses => shard.relay.ask_processes(),
+        Command::Processes(reply) => drop(reply.send(shard.relay.processes())),
         Command::Workers(reply) => drop(reply.send(shard.relay.workers())),
     }
 }

@@ -4,6 +4,7 @@
 //! * `serve`: the listener; `source`: what a program has to say there
 //! * `api`: requests with a token, and the log of changes; `client` asks such a listener
 //! * [`overview`]: what operators see; [`history`]: the hour behind it
+//! * [`processes`]: its table of PHP processes
 //! * [`terminal`]: the same as text
 //! * `page`: the same as HTML; `session`: who may see it; `web`: its requests
 
@@ -12,6 +13,7 @@ mod client;
 pub mod history;
 pub mod overview;
 mod page;
+pub mod processes;
 mod response;
 mod serve;
 mod session;

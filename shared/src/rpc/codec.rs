@@ -244,7 +244,10 @@ mod tests {
         let seen = read_all(&bytes, 5, 1000).await.unwrap();
         assert_eq!(
             seen,
-            ["Pong(Pong { load: 2, draining: false, faulty: false, outdated: false, release: None })", "Unknown(99)"]
+            [
+                "Pong(Pong { load: 2, draining: false, faulty: false, outdated: false, release: None, processes: None })",
+                "Unknown(99)"
+            ]
         );
     }
 

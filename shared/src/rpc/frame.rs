@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::messages::{Call, CallId, Challenge, Empty, Hello, Pong, Proof, Push, Refuse, Reply};
+use super::messages::{Call, CallId, Challenge, Empty, Hello, Ping, Pong, Proof, Push, Refuse, Reply};
 
 /// Bytes that a frame may add to its payload: names, headers and the text of an error fit well within.
 pub const FRAME_OVERHEAD_MAX: usize = 256 * 1024;
@@ -25,7 +25,7 @@ pub enum Frame<'a> {
     /// To the worker: the client is gone, drop it if not started.
     Cancel(CallId),
     /// To the worker: are you there?
-    Ping(Empty),
+    Ping(Ping),
     /// To the gateway: the answer to a ping, or the worker's load has changed.
     Pong(Pong),
     /// The other side is refused.

@@ -352,6 +352,15 @@ impl<'a> Reply<'a> {
     }
 }
 
+/// Are you there?
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ping {
+    /// Tell also what each process does.
+    #[serde(skip_serializing_if = "is_false")]
+    pub processes: bool,
+}
+
 /// A worker's load: the answer to `Ping`, or sent when the load changes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Pong {
@@ -369,6 +378,9 @@ pub struct Pong {
     /// The release of the worker's components: an application in PHP may be replaced while its worker runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// What each process does, as JSON, where the ping has asked; `null` from a worker that has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<String>,
 }
 
 /// The id of a call, alone.

@@ -14,7 +14,7 @@ pub use codec::{CallRef, CodecError, FrameReader, OversizedFrame, encode, encode
 pub use endpoint::{Endpoint, EndpointError};
 pub use frame::{FRAME_OVERHEAD_MAX, Frame};
 pub use messages::{
-    Bytes, Call, CallDetails, CallId, CallKind, Cause, Challenge, Client, DEMO_BACKEND, Empty, Hello, Outcome, Pong,
-    Proof, Push, Refuse, Reply, ResponseEvent, SESSION_HEADER, SESSION_REQUIRED, SessionChange, Transport,
+    Bytes, Call, CallDetails, CallId, CallKind, Cause, Challenge, Client, DEMO_BACKEND, Empty, Hello, Outcome, Ping,
+    Pong, Proof, Push, Refuse, Reply, ResponseEvent, SESSION_HEADER, SESSION_REQUIRED, SessionChange, Transport,
 };
 pub use version::{VERSIONS, VersionRange};

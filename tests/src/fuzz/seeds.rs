@@ -72,7 +72,7 @@ fn relay_frames() -> anyhow::Result<Vec<Vec<u8>>> {
     let (versions, id) = (rpc::VERSIONS, "g".to_owned());
     let hello = rpc::Hello { nonce: Some(mac.clone()), proof: Some(mac.clone()), ..rpc::Hello::default() };
     let frames = [
-        Frame::Ping(rpc::Empty {}),
+        Frame::Ping(rpc::Ping::default()),
         Frame::Hello(hello),
         Frame::Challenge(rpc::Challenge { versions, id, nonce: mac.clone() }),
         Frame::Proof(rpc::Proof { macs: vec![mac] }),

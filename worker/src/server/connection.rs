@@ -157,7 +157,7 @@ impl GatewayConnection {
                 },
                 () = &mut drained, if !has_sent_draining => {
                     has_sent_draining = true;
-                    self.send_load();
+                    self.send_load(false);
                 }
             }
         }
@@ -184,7 +184,7 @@ impl GatewayConnection {
                 }
                 self.follow_ups.cancel(id);
             }
-            Frame::Ping(_) => self.send_load(),
+            Frame::Ping(ping) => self.send_load(ping.processes),
             _ => {}
         }
     }
@@ -318,8 +318,10 @@ impl GatewayConnection {
         self.send(&Frame::Busy(CallId { id }));
     }
 
-    fn send_load(&mut self) {
+    fn send_load(&mut self, with_processes: bool) {
+        let processes = with_processes.then(|| self.worker.backend.processes().unwrap_or_default().to_string());
         let pong = Pong {
+            processes,
             load: self.load(),
             draining: self.worker.drain.is_cancelled(),
             faulty: self.faulty(),

@@ -2,6 +2,7 @@
 
 use diffyne_shared::admin::history::{History, Series, SeriesValue, Window};
 use diffyne_shared::admin::overview::{Action, Overview, Table, Unit};
+use diffyne_shared::admin::processes;
 use serde_json::{Value, json};
 
 use super::state::WorkerState;
@@ -35,7 +36,7 @@ pub(super) fn of(worker: &WorkerState, history: &History) -> Overview {
     let report = worker.backend.processes();
     let mut tables = vec![methods(&window)];
     if let Some(report) = &report {
-        tables.insert(0, processes(report));
+        tables.insert(0, processes::table([(None, report)]));
     }
     let problems = [worker.backend.ready().err(), worker.backend.outdated()];
     Overview {
@@ -58,33 +59,6 @@ fn reload() -> Action {
             .to_owned(),
         field: None,
     }
-}
-
-fn processes(report: &Value) -> Table {
-    let columns = [
-        ("process", "Process", Unit::Plain),
-        ("state", "State", Unit::Plain),
-        ("state_ms", "For", Unit::Milliseconds),
-        ("call", "Call", Unit::Plain),
-        ("request", "Request", Unit::Plain),
-        ("age_ms", "Since", Unit::Milliseconds),
-        ("calls", "Calls", Unit::Plain),
-        ("memory_bytes", "Memory", Unit::Bytes),
-        ("generation", "Code", Unit::Plain),
-        ("is_outdated", "Old code", Unit::Plain),
-    ];
-    let rows = report["processes"].as_array().into_iter().flatten().cloned().map(|mut row| {
-        let call = row["call"].take();
-        let text = |name: &str| call[name].as_str().unwrap_or_default();
-        row["call"] = match (text("component"), text("method")) {
-            ("", method) => json!(method),
-            (component, method) => json!(format!("{component}::{method}")),
-        };
-        row["request"] = call["request"].clone();
-        row["age_ms"] = call["age_ms"].clone();
-        row
-    });
-    Table::new("processes", "PHP processes", "No PHP process runs.", &columns).with(rows)
 }
 
 fn methods(window: &Window<'_>) -> Table {

@@ -5,7 +5,7 @@ mod simulation;
 use super::*;
 use crate::relay::slowness::ClassLatencies;
 use crate::relay::upstream::SendResult;
-use diffyne_shared::rpc::{Empty, Endpoint, Frame, Hello};
+use diffyne_shared::rpc::{Endpoint, Frame, Hello, Ping};
 
 /// The choice for a component that does not matter: the test's claim holds for all of them.
 fn choose(upstreams: &[Rc<Upstream>], refused: impl Fn(&Rc<Upstream>) -> bool) -> Option<&Rc<Upstream>> {
@@ -44,7 +44,7 @@ fn a_worker_gets_no_more_calls_than_it_has_room_for() {
     let mut sent = 0;
     while let Some(upstream) = choose(&upstreams, |_| false) {
         sent += 1;
-        assert_eq!(upstream.send_call(sent, &Frame::Ping(Empty {})), SendResult::Queued);
+        assert_eq!(upstream.send_call(sent, &Frame::Ping(Ping::default())), SendResult::Queued);
     }
     assert_eq!(sent, 3);
     upstreams[0].set_load(2);
@@ -53,7 +53,7 @@ fn a_worker_gets_no_more_calls_than_it_has_room_for() {
     assert!(choose(&upstreams, |_| false).is_none());
     upstreams[0].assume_room();
     assert!(choose(&upstreams, |_| false).is_some(), "it may be that others have left");
-    upstreams[0].send_call(4, &Frame::Ping(Empty {}));
+    upstreams[0].send_call(4, &Frame::Ping(Ping::default()));
     assert!(choose(&upstreams, |_| false).is_none(), "one is enough to find out");
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::transcript::WRONG_TOKEN;
 use super::*;
-use crate::rpc::{Bytes, CallId, Challenge, Empty, Frame, Hello, Pong, Proof, Refuse, VersionRange};
+use crate::rpc::{Bytes, CallId, Challenge, Frame, Hello, Ping, Pong, Proof, Refuse, VersionRange};
 use crate::token::Tokens;
 
 fn tokens(list: &[&str]) -> Arc<Tokens> {
@@ -173,7 +173,7 @@ impl Forged {
             Self::Proof(macs) => Frame::Proof(Proof { macs: macs.into_iter().map(Bytes::from).collect() }),
             Self::Refuse => Frame::Refuse(Refuse { reason: "x".repeat(10_000) }),
             Self::Other(0..80) => Frame::Busy(CallId { id: 1 }),
-            Self::Other(80..160) => Frame::Ping(Empty {}),
+            Self::Other(80..160) => Frame::Ping(Ping::default()),
             Self::Other(160..200) => Frame::Pong(Pong::default()),
             Self::Other(tag) => Frame::Unknown(tag),
         }

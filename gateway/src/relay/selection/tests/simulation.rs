@@ -106,7 +106,7 @@ impl Simulation {
     }
 
     fn send(&mut self, now: u64, worker: usize, client: usize) {
-        self.upstreams[worker].send_call(1, &Frame::Ping(Empty {}));
+        self.upstreams[worker].send_call(1, &Frame::Ping(Ping::default()));
         self.upstreams[worker].take_out();
         if self.running[worker] < PROCESSES {
             self.start(now, worker, client);
@@ -210,7 +210,7 @@ fn one_component_of_everybody_does_not_go_to_one_worker_alone() {
     let simulation = Simulation::new(EVEN);
     for _ in 0..WORKERS * PROCESSES {
         let selected = select(&simulation.upstreams, component, simulation.began, |_| false).unwrap();
-        selected.upstream.send_call(1, &Frame::Ping(Empty {}));
+        selected.upstream.send_call(1, &Frame::Ping(Ping::default()));
     }
     let calls: Vec<f64> = simulation.upstreams.iter().map(|upstream| upstream.utilization()).collect();
     assert!(calls.iter().all(|utilization| (0.25..=1.0).contains(utilization)), "{calls:?}");
