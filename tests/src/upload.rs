@@ -141,6 +141,8 @@ impl UploadApplication {
         laravel.change("app/Providers/AppServiceProvider.php", "config([", &format!("{note}config(["))?;
         let (fpm, socket) = laravel.serve_fpm(3)?;
         let (nginx, port) = laravel.serve_nginx(&socket)?;
+        // The first request compiles everything, which takes a busy machine seconds.
+        http_get(port, "/up")?;
         Ok(Self { laravel, port, _processes: [nginx, fpm] })
     }
 

@@ -168,7 +168,7 @@ async fn many_changes_are_one_reload_a_second() -> anyhow::Result<()> {
     let writes = writer.join().unwrap()?;
     let (seconds, reloads) = (started.elapsed().as_secs_f64(), reloads());
     watched?;
-    assert!(writes > 50, "{writes} changes");
+    assert!(writes as f64 > 3.0 * reloads, "{writes} changes, {reloads} reloads");
     assert!(reloads <= seconds + 1.0, "{reloads} reloads for {writes} changes in {seconds} s");
     let mut client = Client::connect(&cluster.url(0)).await?;
     assert!(call_probe(&mut client, "ask", json!([])).await?.is_ok());
