@@ -105,7 +105,7 @@ mod tests {
         let (sink, _sent) = mpsc::unbounded_channel();
         let parts = Parts::new(1, sink, Duration::from_secs(1), Duration::from_secs(9));
         PartLines::new(&parts).push(b"{\"part\":1}\n").await.unwrap_err();
-        let endless = [BEGIN, &vec![b'x'; LINE_BYTES_MAX + 1]].concat();
+        let endless = [BEGIN, "x".repeat(LINE_BYTES_MAX + 1).as_bytes()].concat();
         PartLines::new(&parts).push(&endless).await.unwrap_err();
         parts.cancel();
         PartLines::new(&parts).push(b"{\"part\":{\"to\":\"a\",\"content\":\"1\"}}\n").await.unwrap_err();
