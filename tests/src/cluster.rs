@@ -290,9 +290,12 @@ impl Cluster {
             let ready = eventually("a gateway reaches all workers and Redis", || {
                 ended = !gateway.process.is_running();
                 let health = gateway.health();
-                let is_reached = |health: &Value| match self.shape.wait_for_php {
-                    true => health["workers"] == workers,
-                    false => gateway.connected_workers().is_ok_and(|connected| connected == workers),
+                let is_reached = |health: &Value| {
+                    if self.shape.wait_for_php {
+                        health["workers"] == workers
+                    } else {
+                        gateway.connected_workers().is_ok_and(|connected| connected == workers)
+                    }
                 };
                 ended || health.is_ok_and(|health| is_reached(&health) && health["redis"] == redis)
             });
