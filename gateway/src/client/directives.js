@@ -41,7 +41,7 @@ export class Directives {
       this.#loading.add(loading);
       loading.then((attach) => { if (!isOver) detach = attach(found); }, (error) => {
         loading = null;
-        console.error(`diffyne: what diff:${name} needs could not be loaded`, error);
+        console.error(`diffyne: diff:${name} could not be loaded`, error);
       });
       return () => { isOver = true; detach?.(); };
     });

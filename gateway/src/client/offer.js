@@ -22,8 +22,12 @@ const LOOK_MS = 500; // between looks whether the page may be loaded again
 let bar = null;
 let timer = null;
 
-/** There is a newer release. `setting(name)` is what the page says of it, `isBusy()` whether something would be lost. */
-export function tellStale(release, setting, isBusy) {
+/**
+ * There is a newer release. `setting(name)` is what the page says of it, `isAwaiting()` whether answers are to come, and
+ * `fields` knows what users have typed.
+ */
+export function tellStale(release, setting, isAwaiting, fields) {
+  const isBusy = () => isAwaiting() || isAnythingTyped(fields);
   if (bar?.isConnected || timer || recall() === release) return;
   const policy = setting('data-diffyne-stale') || 'prompt';
   const event = new CustomEvent('diffyne:stale', { detail: { release, policy }, cancelable: true });
@@ -37,6 +41,14 @@ export function tellStale(release, setting, isBusy) {
   const reload = () => { remember(release); location.reload(); };
   bar = makeOffer(setting('data-diffyne-stale-texts'), reload, later);
   document.body.append(bar);
+}
+
+// Text that would be lost. A field that was emptied again, as after a message was sent, holds none.
+function isAnythingTyped({ before, touched, contentOf }) {
+  for (const field of touched) {
+    if (!field.isConnected || contentOf(field) === before.get(field) || contentOf(field) === '') touched.delete(field);
+  }
+  return touched.size > 0;
 }
 
 function reloadWhenIdle(isBusy) {

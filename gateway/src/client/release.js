@@ -22,14 +22,6 @@ const contentOf = (field) => {
 document.addEventListener('focusin', ({ target }) => before.has(target) || before.set(target, contentOf(target)), true);
 document.addEventListener('input', ({ target }) => touched.add(target), true);
 
-// Text that would be lost. A field that was emptied again, as after a message was sent, holds none.
-function isAnythingTyped() {
-  for (const field of touched) {
-    if (!field.isConnected || contentOf(field) === before.get(field) || contentOf(field) === '') touched.delete(field);
-  }
-  return touched.size > 0;
-}
-
 // ---- the release ----
 
 export class Release {
@@ -66,6 +58,6 @@ export class Release {
   // Few pages come to that.
   async #stale(release) {
     const { tellStale } = await import('./offer.js');
-    tellStale(release, setting, () => this.#isBusy() || isAnythingTyped());
+    tellStale(release, setting, this.#isBusy, { before, touched, contentOf });
   }
 }
