@@ -91,6 +91,9 @@ impl Terminal {
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "TERM", "script", "-qefc", command, "/dev/null"])
             .current_dir(project())
+            // `make test` tells the makes within it to name their directories.
+            .env_remove("MAKEFLAGS")
+            .env_remove("MAKELEVEL")
             .envs(environment.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::piped())
             .stdout(output.try_clone()?)
