@@ -40,6 +40,8 @@ pub enum Command {
     Find(ConnectionSelector, oneshot::Sender<Vec<Value>>),
     /// Close the selected connections, and return their number.
     Disconnect(ConnectionSelector, oneshot::Sender<usize>),
+    /// Count the subscribers of each event.
+    Events(oneshot::Sender<Vec<(String, usize)>>),
     /// Return the health of the workers, as this shard sees it.
     Workers(oneshot::Sender<Vec<(Endpoint, Health)>>),
 }

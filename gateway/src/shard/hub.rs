@@ -199,6 +199,11 @@ impl Hub {
         subscribed.map(|(_, connection)| Rc::clone(connection)).collect()
     }
 
+    /// Returns how many connections of this thread subscribe to each event.
+    pub fn events(&self) -> Vec<(String, usize)> {
+        self.indexes.borrow().iter().map(|(name, index)| (name.to_string(), index.len())).collect()
+    }
+
     /// Queues a frame for a connection. The next [`Hub::flush`] writes it.
     pub fn push(&self, connection: &Rc<Connection>, frame: Bytes) {
         if connection.push(frame, &self.metrics) {

@@ -152,6 +152,7 @@ async fn execute(shard: &Rc<Shard>, command: Command) {
             drop(reply.send(selected(shard, &selector).iter().map(|connection| connection.describe()).collect()));
         }
         Command::Disconnect(selector, reply) => drop(reply.send(disconnect(shard, &selector))),
+        Command::Events(reply) => drop(reply.send(shard.hub.events())),
         Command::Workers(reply) => drop(reply.send(shard.relay.workers())),
     }
 }
