@@ -67,6 +67,9 @@ impl GatewayAdmin {
                 self.run_everywhere(&body, ClusterCommand::Disconnect).await
             }
             (&Method::GET, "/api/connections") => self.connections(request.query).await,
+            (&Method::GET, "/api/events") => {
+                (StatusCode::OK, operator::run_everywhere(&self.bus, &self.shards, &ClusterCommand::Events).await)
+            }
             (&Method::GET, "/api/presence") => self.presence(),
             (&Method::POST, "/api/drain") => self.request_drain(),
             _ => return None,
@@ -113,6 +116,9 @@ impl GatewayAdmin {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         self.metrics.redis_up.set(i64::from(self.bus.redis_state() == RedisState::Up));
         self.metrics.broadcasts_waiting.set(value(&counters.waiting) as i64);
+        let (waiting, dropped) = self.bus.ingress();
+        self.metrics.ingress_waiting.set(waiting as i64);
+        advance(&self.metrics.ingress_dropped, dropped);
         advance(&self.metrics.redis_reconnects, value(&counters.reconnects));
         advance(&self.metrics.broadcasts_overflowed, value(&counters.overflowed));
         advance(&self.metrics.gaps.with_label_values(&["closed"]), value(&counters.gaps_closed));

@@ -119,6 +119,12 @@ pub struct Metrics {
     pub broadcasts_waiting: IntGauge,
     /// Time that requests of applications waited for room in the queue of broadcasts.
     pub publish_wait: Histogram,
+    /// Events of applications that wait in the ingress list.
+    pub ingress_waiting: IntGauge,
+    /// Events of applications dropped because the ingress list was too long.
+    pub ingress_dropped: IntCounter,
+    /// Events that were published before under the same idempotency key.
+    pub repeated: IntCounter,
     /// Broadcasts lost because the queue was full.
     pub broadcasts_overflowed: IntCounter,
     /// Gaps, by whether they were closed from the history or reported to clients.
@@ -269,6 +275,9 @@ impl Metrics {
                 "publish_wait_seconds",
                 "How long POST /api/broadcast waited for room in the queue of broadcasts",
             ),
+            ingress_waiting: gauge("ingress_waiting", "Events of applications that wait in the ingress list"),
+            ingress_dropped: counter("ingress_dropped_total", "Events dropped because the ingress list was too long"),
+            repeated: counter("publish_repeated_total", "Events published before under the same idempotency key"),
             broadcasts_overflowed: counter("broadcasts_overflowed_total", "Broadcasts that found the queue full"),
             gaps: counters("gaps_total", "Gaps in the broadcasts by what became of them", &["result"]),
             unproved: counters(

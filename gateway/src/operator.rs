@@ -1,4 +1,4 @@
-//! Commands of operators to all gateways at once: list connections, or close them.
+//! Commands of operators to all gateways at once: list connections, or close them; list the events that somebody hears.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::connection::selector::{ConnectionOrder, ConnectionPage, ConnectionSel
 use crate::relay::Health;
 use crate::shard::command::{Command, ShardHandle};
 
-/// The most connections that each gateway lists.
+/// The most connections, or events, that each gateway lists.
 const LISTED_MAX: usize = 1000;
 /// The time limit for the other gateways' answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,6 +32,8 @@ pub enum ClusterCommand {
     List(ConnectionPage),
     /// Close the selected connections.
     Disconnect(ConnectionSelector),
+    /// Count the subscribers of each event.
+    Events,
 }
 
 /// One gateway's answer: the connections found, and the number of closed ones.
@@ -42,11 +44,15 @@ struct GatewayResult {
     connections: Vec<Value>,
     #[serde(default)]
     closed: usize,
+    /// Subscribers by event.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    events: BTreeMap<String, usize>,
 }
 
 /// Runs a command on this gateway.
 async fn run_here(shards: &[ShardHandle], gateway: &str, command: &ClusterCommand) -> GatewayResult {
-    let mut result = GatewayResult { gateway: gateway.to_owned(), connections: Vec::new(), closed: 0 };
+    let mut result =
+        GatewayResult { gateway: gateway.to_owned(), connections: Vec::new(), closed: 0, events: BTreeMap::new() };
     for shard in shards {
         match command {
             ClusterCommand::Find(selector) => {
@@ -61,13 +67,33 @@ async fn run_here(shards: &[ShardHandle], gateway: &str, command: &ClusterComman
                 let closed = shard.ask(|reply| Command::Disconnect(selector.clone(), reply)).await;
                 result.closed += closed.unwrap_or_default();
             }
+            ClusterCommand::Events => add_events(&mut result.events, shard.ask(Command::Events).await),
         }
     }
     if let ClusterCommand::List(page) = command {
         merge(page, &mut result.connections);
     }
     result.connections.truncate(LISTED_MAX);
+    result.events = largest(std::mem::take(&mut result.events)).into_iter().collect();
     result
+}
+
+fn add_events(
+    events: &mut BTreeMap<String, usize>,
+    more: impl IntoIterator<Item = impl IntoIterator<Item = (String, usize)>>,
+) {
+    for (name, subscribers) in more.into_iter().flatten() {
+        *events.entry(name).or_default() += subscribers;
+    }
+}
+
+/// Returns the events with the most subscribers, as many as are listed.
+fn largest(events: BTreeMap<String, usize>) -> Vec<(String, usize)> {
+    let mut events: Vec<_> = events.into_iter().collect();
+    // Stable: those with as many subscribers stay in the order of their names.
+    events.sort_by_key(|(_, subscribers)| std::cmp::Reverse(*subscribers));
+    events.truncate(LISTED_MAX);
+    events
 }
 
 /// Runs another gateway's command, given as JSON. Returns `None` if that gateway runs another release, and this one
@@ -90,8 +116,17 @@ pub async fn run_everywhere(bus: &Bus, shards: &[ShardHandle], command: &Cluster
     }
     let presence = bus.presence();
     let answered = |id: &String| results.iter().any(|result| result.gateway == *id);
-    let silent: Vec<&String> = presence.keys().filter(|id| !answered(id)).collect();
+    let silent: Vec<String> = presence.keys().filter(|id| !answered(id)).cloned().collect();
     match command {
+        ClusterCommand::Events => {
+            let mut events = BTreeMap::new();
+            add_events(&mut events, results.iter_mut().map(|result| std::mem::take(&mut result.events)));
+            let listed: Vec<Value> = largest(events)
+                .iter()
+                .map(|(name, subscribers)| json!({"name": name, "subscribers": subscribers}))
+                .collect();
+            json!({"events": listed, "silent": silent})
+        }
         ClusterCommand::Find(_) => json!({"connections": with_gateway(&results), "silent": silent}),
         ClusterCommand::List(page) => {
             let mut connections = with_gateway(&results);

@@ -1,11 +1,13 @@
 //! `POST /api/broadcast`: events of an application that are not part of a call, such as those of queue jobs. One event,
-//! or a list of them.
+//! or a list of them. An event with an idempotency key that was published before is answered with the id of the first
+//! time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diffyne_shared::bus::{Bus, Publication, read_event};
+use diffyne_shared::bus::{Bus, KeyClaim, Publication, read_event};
 use hyper::StatusCode;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -18,6 +20,9 @@ const WAITING_MAX: usize = 128;
 /// Events in one request.
 const EVENTS_MAX: usize = 1000;
 
+/// The longest idempotency key, in bytes.
+const KEY_BYTES_MAX: usize = 255;
+
 /// The status and the JSON of an API response.
 pub type ApiResponse = (StatusCode, Value);
 
@@ -29,11 +34,20 @@ pub struct PublishApi {
     waiting: Semaphore,
 }
 
+/// An event, and the key under which it is published once.
+struct Event {
+    publication: Publication,
+    key: Option<String>,
+}
+
 /// The events of a request.
 enum Request {
-    One(Publication),
-    List(Vec<Publication>),
+    One(Event),
+    List(Vec<Event>),
 }
+
+/// Why an event was not published.
+struct Refusal(StatusCode, String);
 
 impl PublishApi {
     /// Creates the API. A request waits for room in the queue as long as `wait_max`.
@@ -46,48 +60,76 @@ impl PublishApi {
         match read(body) {
             Ok(Request::One(event)) => match self.publish(vec![event]).await {
                 (ids, None) => (StatusCode::ACCEPTED, json!({"id": ids.first()})),
-                (_, Some(refusal)) => (StatusCode::SERVICE_UNAVAILABLE, json!({"error": refusal})),
+                (_, Some(Refusal(status, error))) => (status, json!({"error": error})),
             },
             Ok(Request::List(events)) => match self.publish(events).await {
                 (ids, None) => (StatusCode::ACCEPTED, json!({"ids": ids})),
-                (ids, Some(refusal)) => (StatusCode::SERVICE_UNAVAILABLE, json!({"error": refusal, "ids": ids})),
+                (ids, Some(Refusal(status, error))) => (status, json!({"error": error, "ids": ids})),
             },
             Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, json!({"error": error})),
         }
     }
 
     /// Publishes events in their order. Returns the ids of those that were taken, and why the next one was not.
-    async fn publish(&self, events: Vec<Publication>) -> (Vec<String>, Option<String>) {
+    async fn publish(&self, events: Vec<Event>) -> (Vec<String>, Option<Refusal>) {
         let mut ids = Vec::with_capacity(events.len());
         let Ok(_waiting) = self.waiting.try_acquire() else {
-            return (ids, Some(format!("{WAITING_MAX} requests wait for room in the queue of broadcasts already")));
+            let text = format!("{WAITING_MAX} requests wait for room in the queue of broadcasts already");
+            return (ids, Some(Refusal(StatusCode::SERVICE_UNAVAILABLE, text)));
         };
         let started = Instant::now();
         for event in events {
             let left = self.wait_max.saturating_sub(started.elapsed());
-            match self.bus.publish_within(event, left).await {
+            match self.publish_once(event, left).await {
                 Ok(id) => ids.push(id),
-                Err(full) => {
-                    let refusal = format!("{full}, and no room came within {:?}", self.wait_max);
-                    self.count(ids.len(), started);
+                Err(refusal) => {
+                    self.metrics.publish_wait.observe(started.elapsed().as_secs_f64());
                     return (ids, Some(refusal));
                 }
             }
         }
-        self.count(ids.len(), started);
+        self.metrics.publish_wait.observe(started.elapsed().as_secs_f64());
         (ids, None)
     }
 
-    fn count(&self, published: usize, started: Instant) {
-        self.metrics.broadcasts_published.inc_by(published as u64);
-        self.metrics.publish_wait.observe(started.elapsed().as_secs_f64());
+    /// Publishes an event, unless that was done under its key. Returns the id of the first time.
+    async fn publish_once(&self, event: Event, limit: Duration) -> Result<String, Refusal> {
+        let Some(key) = event.key else { return self.publish_one(event.publication, limit).await };
+        match self.bus.claim_key(&key).await {
+            KeyClaim::New => {}
+            KeyClaim::Answered(id) => {
+                self.metrics.repeated.inc();
+                return Ok(id);
+            }
+            KeyClaim::UnderWay => {
+                let text = "an event with this idempotency_key is being published; ask again".to_owned();
+                return Err(Refusal(StatusCode::CONFLICT, text));
+            }
+            KeyClaim::Full => {
+                let text = "too many idempotency keys of the last minutes are remembered already".to_owned();
+                return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, text));
+            }
+        }
+        let published = self.publish_one(event.publication, limit).await;
+        self.bus.settle_key(&key, published.as_ref().ok().map(String::as_str)).await;
+        published
+    }
+
+    async fn publish_one(&self, publication: Publication, limit: Duration) -> Result<String, Refusal> {
+        let published = self.bus.publish_within(publication, limit).await;
+        let id = published.map_err(|full| {
+            let text = format!("{full}, and no room came within {:?}", self.wait_max);
+            Refusal(StatusCode::SERVICE_UNAVAILABLE, text)
+        })?;
+        self.metrics.broadcasts_published.inc();
+        Ok(id)
     }
 }
 
 fn read(body: &str) -> Result<Request, String> {
-    const EVENT: &str = r#"{"name": "...", "params": [...], "except"?: client id}"#;
+    const EVENT: &str = r#"{"name": "...", "params": [...], "except"?: client id, "idempotency_key"?: 1 to 255 bytes}"#;
     if !body.trim_start().starts_with('[') {
-        let event = read_event(body).ok_or_else(|| format!("The body must be {EVENT}, or a list of these."))?;
+        let event = read_one(body).ok_or_else(|| format!("The body must be {EVENT}, or a list of these."))?;
         return Ok(Request::One(event));
     }
     let list: Vec<&RawValue> =
@@ -96,9 +138,20 @@ fn read(body: &str) -> Result<Request, String> {
         return Err(format!("A request may have {EVENTS_MAX} events; this one has {}.", list.len()));
     }
     let read = |(at, event): (usize, &&RawValue)| {
-        read_event(event.get()).ok_or_else(|| format!("Event {at} of the list (from 0) must be {EVENT}."))
+        read_one(event.get()).ok_or_else(|| format!("Event {at} of the list (from 0) must be {EVENT}."))
     };
     Ok(Request::List(list.iter().enumerate().map(read).collect::<Result<_, _>>()?))
+}
+
+fn read_one(text: &str) -> Option<Event> {
+    #[derive(Deserialize)]
+    struct KeyField {
+        #[serde(default)]
+        idempotency_key: Option<String>,
+    }
+    let publication = read_event(text)?;
+    let KeyField { idempotency_key: key } = serde_json::from_str(text).ok()?;
+    key.as_ref().is_none_or(|key| (1..=KEY_BYTES_MAX).contains(&key.len())).then_some(Event { publication, key })
 }
 
 #[cfg(test)]
@@ -130,6 +183,28 @@ mod tests {
             assert_eq!(id.as_str(), Some(broadcast.id.as_str()));
         }
         assert_eq!(api.handle("[]").await.1, json!({"ids": []}));
+    }
+
+    #[tokio::test]
+    async fn an_event_is_published_once_under_its_key() {
+        let (bus, _events) = Bus::memory(GatewayIdentity::new("g"));
+        let metrics = Metrics::new(&BusCounters::default(), RedisUse::No);
+        let api = PublishApi::new(&bus, Arc::clone(&metrics), Duration::ZERO);
+        let keyed = |key: &str| format!(r#"{{"name":"news","params":[1],"idempotency_key":"{key}"}}"#);
+        let (status, first) = api.handle(&keyed("a")).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{first}");
+        assert_eq!(api.handle(&keyed("a")).await, (StatusCode::ACCEPTED, first.clone()));
+        let list = api.handle(&format!("[{},{},{}]", keyed("b"), keyed("a"), keyed("b"))).await.1;
+        assert_eq!((&list["ids"][1], &list["ids"][0]), (&first["id"], &list["ids"][2]), "{list}");
+        assert_eq!(bus.position().map(|position| position.offset), Some(2));
+        assert_eq!(metrics.repeated.get(), 3);
+        for wrong in [String::new(), "x".repeat(KEY_BYTES_MAX + 1)] {
+            assert_eq!(api.handle(&keyed(&wrong)).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+        }
+        // What found no room was not published, and can be.
+        while bus.publish(read_event(EVENT).unwrap()).is_ok() {}
+        assert_eq!(api.handle(&keyed("c")).await.0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(api.handle(&keyed("c")).await.0, StatusCode::SERVICE_UNAVAILABLE, "not: is being published");
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use diffyne_shared::token::Tokens;
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::faulty_proxy::{FaultyProxy, ProxyState};
-use diffyne_tests::http::{HttpResponse, http_post};
+use diffyne_tests::http::{HttpResponse, http, http_post};
 use diffyne_tests::process::{PATIENCE, Signal, eventually};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -169,8 +169,12 @@ const HELD_BYTES: &str = "local sum = 0 \
     for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do sum = sum + #entry[2][8] end return sum";
 
 fn post(cluster: &Cluster, body: &Value) -> anyhow::Result<HttpResponse> {
+    post_to(cluster, 0, body)
+}
+
+fn post_to(cluster: &Cluster, gateway: usize, body: &Value) -> anyhow::Result<HttpResponse> {
     let bearer = format!("Bearer {TOKEN}");
-    http_post(cluster.gateways[0].admin, "/api/broadcast", &[("Authorization", &bearer)], &body.to_string())
+    http_post(cluster.gateways[gateway].admin, "/api/broadcast", &[("Authorization", &bearer)], &body.to_string())
 }
 
 fn ids(answer: &HttpResponse) -> anyhow::Result<Vec<String>> {
@@ -249,4 +253,60 @@ async fn a_flood_of_the_ingress_list_is_published_once_and_in_order_whoever_take
     assert!(client.barrier().await?.is_empty());
     assert_eq!(diffyne_tests::redis::cli(cluster.redis_port, &["llen", "{diffyne}:ingress"])?, "0");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_with_a_key_is_published_once_whichever_gateway_is_asked() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(2, 1).with_redis().gateway("--admin-token", TOKEN))?;
+    let mut clients = [Client::connect(&cluster.url(0)).await?, Client::connect(&cluster.url(1)).await?];
+    for client in &mut clients {
+        client.subscribe("message-sent").await?;
+    }
+    clients[1].subscribe("order-paid").await?;
+    let event = |n: u64, key: &str| json!({"name": "message-sent", "params": [{"n": n}], "idempotency_key": key});
+    let first = post(&cluster, &event(0, "a"))?;
+    assert_eq!(first.status, 202, "{first:?}");
+    // A list of which a part was published is sent again, to the other gateway.
+    let list = post_to(&cluster, 1, &json!([event(0, "a"), event(1, "b")]))?;
+    let ids = ids(&list)?;
+    assert_eq!(Some(ids[0].as_str()), first.json()?["id"].as_str(), "{list:?}");
+    assert_eq!(post(&cluster, &event(1, "b"))?.json()?["id"], ids[1].as_str(), "through Redis, and from memory");
+    assert_eq!(post(&cluster, &event(1, "b"))?.json()?["id"], ids[1].as_str());
+    for client in &mut clients {
+        for n in 0..2 {
+            assert_eq!(client.receive().await?.number(), Some(n));
+        }
+        assert!(client.barrier().await?.is_empty());
+    }
+    assert_eq!(post(&cluster, &event(2, ""))?.status, 422);
+
+    // Who hears what, in the whole cluster.
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let request = format!("GET /api/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{bearer}\r\n\r\n");
+    let events = http(cluster.gateways[0].admin, &request)?.json()?;
+    let heard = json!([{"name": "message-sent", "subscribers": 2}, {"name": "order-paid", "subscribers": 1}]);
+    assert_eq!((&events["events"], &events["silent"]), (&heard, &json!([])), "{events}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_ingress_list_that_is_too_long_the_oldest_are_dropped_and_counted() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(1, 1).with_redis().gateway("--ingress-max", "100"))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    client.subscribe("message-sent").await?;
+    let connection = redis::Client::open(cluster.redis_url())?;
+    let mut connection = connection.get_multiplexed_async_connection().await?;
+    let mut push = redis::cmd("RPUSH");
+    push.arg("{diffyne}:ingress");
+    for n in 0..500 {
+        push.arg(json!({"name": "message-sent", "params": [{"n": n}]}).to_string());
+    }
+    push.query_async::<i64>(&mut connection).await?;
+    // The one at the head was taken already when the rest was counted.
+    for expected in std::iter::once(0).chain(400..500) {
+        assert_eq!(client.receive().await?.number(), Some(expected));
+    }
+    let gateway = &cluster.gateways[0];
+    assert_eq!(gateway.metric("diffyne_gateway_ingress_dropped_total")? as u64, 399);
+    eventually("none waits", || gateway.metric("diffyne_gateway_ingress_waiting").is_ok_and(|waiting| waiting < 0.5))
 }

@@ -46,6 +46,8 @@ pub enum Command {
     AskProcesses,
     /// Return what they have told by now, as JSON.
     Processes(oneshot::Sender<Vec<(Endpoint, Option<String>)>>),
+    /// Count the subscribers of each event.
+    Events(oneshot::Sender<Vec<(String, usize)>>),
     /// Return the health of the workers, as this shard sees it.
     Workers(oneshot::Sender<Vec<(Endpoint, Health)>>),
 }

@@ -205,6 +205,11 @@ impl Hub {
         subscribed.map(|(_, connection)| Rc::clone(connection)).collect()
     }
 
+    /// Returns how many connections of this thread subscribe to each event.
+    pub fn events(&self) -> Vec<(String, usize)> {
+        self.indexes.borrow().iter().map(|(name, index)| (name.to_string(), index.len())).collect()
+    }
+
     /// Queues a frame for a connection. The next [`Hub::flush`] writes it.
     pub fn push(&self, connection: &Rc<Connection>, frame: Bytes) {
         self.push_at(connection, frame, None);

@@ -156,6 +156,7 @@ async fn execute(shard: &Rc<Shard>, command: Command) {
         Command::Disconnect(selector, reply) => drop(reply.send(disconnect(shard, &selector))),
         Command::AskProcesses => shard.relay.ask_processes(),
         Command::Processes(reply) => drop(reply.send(shard.relay.processes())),
+        Command::Events(reply) => drop(reply.send(shard.hub.events())),
         Command::Workers(reply) => drop(reply.send(shard.relay.workers())),
     }
 }

@@ -129,6 +129,11 @@ pub struct SubscriptionIndex {
 }
 
 impl SubscriptionIndex {
+    /// Returns the number of subscribed connections.
+    pub fn len(&self) -> usize {
+        self.by_connection.len()
+    }
+
     /// Whether there are no subscriptions.
     pub fn is_empty(&self) -> bool {
         self.by_connection.is_empty()

@@ -5,6 +5,7 @@
 //! past is lost) and **prev**, the id before it, by which a gap shows.
 
 mod event;
+mod idempotency;
 mod memory;
 mod once;
 mod redis;
@@ -12,6 +13,7 @@ mod state;
 mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -21,6 +23,7 @@ use crate::settings::gateway::StatusKey;
 use crate::token::SharedTokens;
 
 pub use event::{Broadcast, BusEvent, Position, Publication, QueueFull, is_event_name};
+pub use idempotency::KeyClaim;
 pub use redis::claim::{CLAIMS, Claim, RejectedWorker, TrustError, WorkerEntry, WorkerList};
 pub use redis::inspect::Inspection;
 pub use redis::registry::WorkerRegistry;
@@ -183,6 +186,36 @@ impl Bus {
             Variant::Memory(_) => true,
             Variant::Redis(bus) => bus.once(name, life).await.unwrap_or(true),
         }
+    }
+
+    /// Claims an idempotency key in the cluster. While Redis is away, this gateway decides by itself.
+    pub async fn claim_key(&self, key: &str) -> KeyClaim {
+        let known = self.shared.keys.claim(key);
+        let (KeyClaim::New, Variant::Redis(bus)) = (&known, &self.variant) else { return known };
+        match bus.claim_key(key).await {
+            Ok(KeyClaim::New) | Err(_) => KeyClaim::New,
+            Ok(elsewhere) => {
+                let answer = if let KeyClaim::Answered(answer) = &elsewhere { Some(answer.as_str()) } else { None };
+                self.shared.keys.settle(key, answer);
+                elsewhere
+            }
+        }
+    }
+
+    /// Keeps the answer to a claimed key for five minutes or, without one, lets the key go.
+    pub async fn settle_key(&self, key: &str, answer: Option<&str>) {
+        self.shared.keys.settle(key, answer);
+        if let Variant::Redis(bus) = &self.variant
+            && let Err(error) = bus.settle_key(key, answer).await
+        {
+            tracing::debug!(%error, "an idempotency key is known to this gateway alone");
+        }
+    }
+
+    /// Items of the ingress list that wait, and those that were dropped because it was too long.
+    pub fn ingress(&self) -> (u64, u64) {
+        let counters = self.counters();
+        (counters.ingress_waiting.load(Relaxed), counters.ingress_dropped.load(Relaxed))
     }
 
     /// Takes this gateway out of the presence, at the end of a graceful stop.

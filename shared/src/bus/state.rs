@@ -9,6 +9,7 @@ use prometheus::{Histogram, HistogramOpts};
 use tokio::sync::Notify;
 
 use super::event::Position;
+use super::idempotency::KnownKeys;
 use super::once::SeenNames;
 
 /// Connections by gateway id.
@@ -29,6 +30,10 @@ pub struct BusCounters {
     pub gaps_told: AtomicU64,
     /// Times that Redis came back.
     pub reconnects: AtomicU64,
+    /// Items of the ingress list that wait.
+    pub ingress_waiting: AtomicU64,
+    /// Items of the ingress list that were dropped because it was too long.
+    pub ingress_dropped: AtomicU64,
     /// Broadcasts in each batch that Redis took; whoever shows metrics registers it.
     pub batch_sizes: Histogram,
 }
@@ -51,6 +56,8 @@ impl Default for BusCounters {
             gaps_closed: AtomicU64::default(),
             gaps_told: AtomicU64::default(),
             reconnects: AtomicU64::default(),
+            ingress_waiting: AtomicU64::default(),
+            ingress_dropped: AtomicU64::default(),
         }
     }
 }
@@ -113,6 +120,7 @@ pub(super) struct BusState {
     pub(super) returns: Notify,
     pub(super) counters: BusCounters,
     pub(super) seen: SeenNames,
+    pub(super) keys: KnownKeys,
 }
 
 impl BusState {
@@ -126,6 +134,7 @@ impl BusState {
             returns: Notify::new(),
             counters: BusCounters::default(),
             seen: SeenNames::default(),
+            keys: KnownKeys::default(),
         })
     }
 }

@@ -103,6 +103,8 @@ settings! {
             DIFFYNE_REDIS_TIMEOUT = "1s" => timeout: Duration, positive;
             /// How many broadcasts may wait while Redis is away; beyond it clients are told of a gap
             DIFFYNE_REDIS_QUEUE = "10000" => queue_max: usize, at_least_one;
+            /// Events of applications that may wait in the list {diffyne}:ingress; beyond it gateways drop the oldest
+            DIFFYNE_INGRESS_MAX = "100000" => ingress_max: usize, at_least_one;
         }
         "History" {
             /// How many broadcasts are kept, in Redis and in each gateway, to close gaps and for clients that come back

@@ -3,6 +3,7 @@
 //! Gateways wait for an item without taking it. The first one takes, numbers and publishes it in one script, which also
 //! returns the items that have come meanwhile; these follow as one batch.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use deadpool_redis::redis::aio::MultiplexedConnection;
@@ -76,13 +77,23 @@ impl Ingress {
         call.key(self.context.keys.meta()).key(self.context.keys.stream()).key(list);
         call.arg(settings.history_length).arg(settings.history_bytes);
         call.arg(format!("{:016x}", random_bits())).arg(self.context.keys.events());
-        call.arg(BATCH_MAX).arg(BATCH_BYTES_MAX);
+        call.arg(BATCH_MAX).arg(BATCH_BYTES_MAX).arg(settings.ingress_max);
         for item in items {
             *taken += 1;
             let id = format!("{}-i{taken}", self.context.shared.identity.id);
             call.arg(item).arg(if is_event(item) { id } else { String::new() });
         }
-        call.invoke_async(connection).await
+        let (waiting, dropped, next): (u64, u64, Vec<Vec<u8>>) = call.invoke_async(connection).await?;
+        let counters = &self.context.shared.counters;
+        counters.ingress_waiting.store(waiting, Relaxed);
+        if dropped > 0 {
+            counters.ingress_dropped.fetch_add(dropped, Relaxed);
+            tracing::error!(
+                dropped,
+                "the ingress list is longer than DIFFYNE_INGRESS_MAX: its oldest events were dropped"
+            );
+        }
+        Ok(next)
     }
 }
 

@@ -25,6 +25,10 @@ impl RedisKeys {
     pub(super) fn once(&self, name: &str) -> String {
         self.named(&format!("once:{name}"))
     }
+    /// The answer to an idempotency key.
+    pub(super) fn idempotent(&self, key: &str) -> String {
+        self.named(&format!("idempotent:{key}"))
+    }
     /// What applications publish by themselves.
     pub(super) fn ingress(&self) -> String {
         self.named("ingress")

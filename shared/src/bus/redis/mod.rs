@@ -33,6 +33,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use super::event::{BusEvent, Publication, QueueFull};
+use super::idempotency::{ANSWER_LIFE, CLAIM_LIFE, KeyClaim};
 use super::state::{BusState, QueueShare, RedisState, random_bits};
 use crate::settings::common::RedisSettings;
 use crate::settings::gateway::StatusKey;
@@ -147,6 +148,44 @@ impl RedisBus {
         set.arg(self.context.keys.once(name)).arg(1).arg("NX").arg("PX").arg(life.as_millis() as u64);
         let set = set.query_async::<Option<String>>(&mut connection);
         Ok(self.context.connector.limited(set).await?.is_some())
+    }
+
+    /// Claims an idempotency key.
+    pub(super) async fn claim_key(&self, key: &str) -> Result<KeyClaim, RedisError> {
+        let key = self.context.keys.idempotent(key);
+        let claim = async {
+            let mut connection = self.context.connector.pooled().await?;
+            let mut set = redis::cmd("SET");
+            set.arg(&key).arg("").arg("NX").arg("PX").arg(CLAIM_LIFE.as_millis() as u64);
+            if set.query_async::<Option<String>>(&mut connection).await?.is_some() {
+                return Ok(KeyClaim::New);
+            }
+            let answer: Option<String> = redis::cmd("GET").arg(&key).query_async(&mut connection).await?;
+            // Empty: it is being published. None: that has just ended without an answer.
+            Ok(answer.filter(|answer| !answer.is_empty()).map_or(KeyClaim::UnderWay, KeyClaim::Answered))
+        };
+        self.context.connector.limited(claim).await
+    }
+
+    /// Keeps the answer to a key, or lets the key go.
+    pub(super) async fn settle_key(&self, key: &str, answer: Option<&str>) -> Result<(), RedisError> {
+        let key = self.context.keys.idempotent(key);
+        let settle = async {
+            let mut connection = self.context.connector.pooled().await?;
+            let mut command = match answer {
+                Some(answer) => {
+                    let mut set = redis::cmd("SET");
+                    set.arg(&key).arg(answer).arg("PX").arg(ANSWER_LIFE.as_millis() as u64);
+                    set
+                }
+                None => redis::cmd("DEL"),
+            };
+            if answer.is_none() {
+                command.arg(&key);
+            }
+            command.query_async::<redis::Value>(&mut connection).await
+        };
+        self.context.connector.limited(settle).await.map(|_| ())
     }
 
     /// Sends a query to the other gateways, and returns the responses that come within the limit.
