@@ -118,6 +118,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l redis-prefix -d 'Put before every Redis key and channel' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l redis-timeout -d 'How long one Redis command or connect may take' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l redis-queue -d 'How many broadcasts may wait while Redis is away' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l ingress-max -d 'Events of applications that may wait in the list {diffyne}' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l history-bytes -d 'How large all kept broadcasts may be together' -r
@@ -212,6 +213,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l redis-prefix -d 'Put before every Redis key and channel' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l redis-timeout -d 'How long one Redis command or connect may take' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l redis-queue -d 'How many broadcasts may wait while Redis is away' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l ingress-max -d 'Events of applications that may wait in the list {diffyne}' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l history-bytes -d 'How large all kept broadcasts may be together' -r
@@ -302,6 +304,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l redis-prefix -d 'Put before every Redis key and channel' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l redis-timeout -d 'How long one Redis command or connect may take' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l redis-queue -d 'How many broadcasts may wait while Redis is away' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l ingress-max -d 'Events of applications that may wait in the list {diffyne}' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l history-bytes -d 'How large all kept broadcasts may be together' -r
@@ -393,6 +396,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l redis-prefix -d 'Put before every Redis key and channel' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l redis-timeout -d 'How long one Redis command or connect may take' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l redis-queue -d 'How many broadcasts may wait while Redis is away' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l ingress-max -d 'Events of applications that may wait in the list {diffyne}' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l history-bytes -d 'How large all kept broadcasts may be together' -r
@@ -482,6 +486,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l redis-prefix -d 'Put before every Redis key and channel' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l redis-timeout -d 'How long one Redis command or connect may take' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l redis-queue -d 'How many broadcasts may wait while Redis is away' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l ingress-max -d 'Events of applications that may wait in the list {diffyne}' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l history-bytes -d 'How large all kept broadcasts may be together' -r
@@ -572,6 +577,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-co
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l redis-prefix -d 'Put before every Redis key and channel' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l redis-timeout -d 'How long one Redis command or connect may take' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l redis-queue -d 'How many broadcasts may wait while Redis is away' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l ingress-max -d 'Events of applications that may wait in the list {diffyne}' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l history-bytes -d 'How large all kept broadcasts may be together' -r

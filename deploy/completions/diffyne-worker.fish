@@ -101,6 +101,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l 
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l redis-prefix -d 'Put before every Redis key and channel' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l redis-timeout -d 'How long one Redis command or connect may take' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l redis-queue -d 'How many broadcasts may wait while Redis is away' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l ingress-max -d 'Events of applications that may wait in the list {diffyne}' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l history-bytes -d 'How large all kept broadcasts may be together' -r
@@ -173,6 +174,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l re
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l redis-prefix -d 'Put before every Redis key and channel' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l redis-timeout -d 'How long one Redis command or connect may take' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l redis-queue -d 'How many broadcasts may wait while Redis is away' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l ingress-max -d 'Events of applications that may wait in the list {diffyne}' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l history-bytes -d 'How large all kept broadcasts may be together' -r
@@ -248,6 +250,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l red
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l redis-prefix -d 'Put before every Redis key and channel' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l redis-timeout -d 'How long one Redis command or connect may take' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l redis-queue -d 'How many broadcasts may wait while Redis is away' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l ingress-max -d 'Events of applications that may wait in the list {diffyne}' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l history-bytes -d 'How large all kept broadcasts may be together' -r
@@ -323,6 +326,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l 
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l redis-prefix -d 'Put before every Redis key and channel' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l redis-timeout -d 'How long one Redis command or connect may take' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l redis-queue -d 'How many broadcasts may wait while Redis is away' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l ingress-max -d 'Events of applications that may wait in the list {diffyne}' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l history-bytes -d 'How large all kept broadcasts may be together' -r
@@ -396,6 +400,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l redis-prefix -d 'Put before every Redis key and channel' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l redis-timeout -d 'How long one Redis command or connect may take' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l redis-queue -d 'How many broadcasts may wait while Redis is away' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l ingress-max -d 'Events of applications that may wait in the list {diffyne}' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l history-bytes -d 'How large all kept broadcasts may be together' -r
@@ -470,6 +475,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-conf
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l redis-prefix -d 'Put before every Redis key and channel' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l redis-timeout -d 'How long one Redis command or connect may take' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l redis-queue -d 'How many broadcasts may wait while Redis is away' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l ingress-max -d 'Events of applications that may wait in the list {diffyne}' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l history-bytes -d 'How large all kept broadcasts may be together' -r

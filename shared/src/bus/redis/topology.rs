@@ -277,6 +277,7 @@ mod tests {
             sentinel_password: None,
             timeout: Duration::from_secs(1),
             queue_max: 1,
+            ingress_max: 1,
             history_length: 1,
             history_age: Duration::from_secs(1),
             history_bytes: 1,
