@@ -20,7 +20,7 @@ use crate::http::health::HealthSource;
 use crate::metrics::{Metrics, advance};
 use crate::operator::{self, ClusterCommand};
 use crate::overview;
-use crate::publish_api::{ApiResponse, PublishApi};
+use crate::publish_api::{ApiResponse, KEY_FIELD, PublishApi};
 use crate::quota::Quota;
 use crate::shard::command::ShardHandle;
 
@@ -43,7 +43,7 @@ pub struct GatewayAdmin {
     /// The bus.
     pub bus: Bus,
     /// Publishes for applications.
-    pub publish: PublishApi,
+    pub publish: Arc<PublishApi>,
     /// Knows calls that have failed.
     pub call_log: Arc<CallLog>,
     /// Knows the health of the workers.
@@ -61,6 +61,9 @@ pub struct GatewayAdmin {
 impl GatewayAdmin {
     async fn route(&self, request: ApiRequest<'_>) -> Option<ApiResponse> {
         Some(match (request.method, request.path) {
+            (&Method::POST, PUBLISH_PATH) if request.body.contains(KEY_FIELD) => {
+                self.publish_to_the_end(request.body).await
+            }
             (&Method::POST, PUBLISH_PATH) => self.publish.handle(request.body).await,
             (&Method::POST, "/api/disconnect") => {
                 let body = serde_json::from_str(request.body).unwrap_or_default();
@@ -73,6 +76,16 @@ impl GatewayAdmin {
             (&Method::GET, "/api/presence") => self.presence(),
             (&Method::POST, "/api/drain") => self.request_drain(),
             _ => return None,
+        })
+    }
+
+    /// Publishes events with keys. Goes on when the application has hung up: a key that nobody settles would be taken, and
+    /// its event published again by whoever repeats it later.
+    async fn publish_to_the_end(&self, body: &str) -> ApiResponse {
+        let (publish, body) = (Arc::clone(&self.publish), body.to_owned());
+        let published = tokio::spawn(async move { publish.handle(&body).await }).await;
+        published.unwrap_or_else(|_panicked| {
+            (StatusCode::INTERNAL_SERVER_ERROR, json!({"error": "A fault of this gateway."}))
         })
     }
 

@@ -20,6 +20,12 @@ const WAITING_MAX: usize = 128;
 /// Events in one request.
 const EVENTS_MAX: usize = 1000;
 
+/// How long a key is held at least for an event that is being published. A gateway that ends meanwhile so lets it go.
+const CLAIM_LIFE_MIN: Duration = Duration::from_secs(30);
+/// How long Redis may take for the keys of a request, beyond the wait for room.
+const KEYS_TIME_MAX: Duration = Duration::from_secs(5);
+/// The field with the key.
+pub const KEY_FIELD: &str = "idempotency_key";
 /// The longest idempotency key, in bytes.
 const KEY_BYTES_MAX: usize = 255;
 
@@ -79,6 +85,10 @@ impl PublishApi {
         };
         let started = Instant::now();
         for event in events {
+            if started.elapsed() > self.wait_max + KEYS_TIME_MAX {
+                let text = "Redis takes too long for idempotency keys".to_owned();
+                return (ids, Some(Refusal(StatusCode::SERVICE_UNAVAILABLE, text)));
+            }
             let left = self.wait_max.saturating_sub(started.elapsed());
             match self.publish_once(event, left).await {
                 Ok(id) => ids.push(id),
@@ -95,7 +105,8 @@ impl PublishApi {
     /// Publishes an event, unless that was done under its key. Returns the id of the first time.
     async fn publish_once(&self, event: Event, limit: Duration) -> Result<String, Refusal> {
         let Some(key) = event.key else { return self.publish_one(event.publication, limit).await };
-        match self.bus.claim_key(&key).await {
+        let life = CLAIM_LIFE_MIN.max(self.wait_max + 2 * KEYS_TIME_MAX);
+        match self.bus.claim_key(&key, life).await {
             KeyClaim::New => {}
             KeyClaim::Answered(id) => {
                 self.metrics.repeated.inc();

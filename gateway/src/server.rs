@@ -362,7 +362,7 @@ fn admin_source(
         metrics: Arc::clone(&context.metrics),
         bus: context.bus.clone(),
         call_log: Arc::clone(&context.call_log),
-        publish: PublishApi::new(&context.bus, Arc::clone(&context.metrics), context.settings.publish_wait),
+        publish: Arc::new(PublishApi::new(&context.bus, Arc::clone(&context.metrics), context.settings.publish_wait)),
         health: Arc::clone(health),
         drain: Arc::clone(drain),
         quota: Arc::clone(&context.quota),

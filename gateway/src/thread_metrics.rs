@@ -65,6 +65,9 @@ impl<T> ByName<T> {
             return count(entry);
         }
         let label = label(name);
+        if let Some(entry) = entries.get_mut(label) {
+            return count(entry);
+        }
         count(entries.entry(label.into()).or_insert_with(|| make(label)));
     }
 

@@ -87,7 +87,7 @@ fn read_one(item: &str) -> Option<(Operator, String)> {
         _ => (Access::Change, rest),
     };
     let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte));
-    let is_good = (1..=NAME_CHARS_MAX).contains(&name.len()) && is_name && name != ADMIN;
+    let is_good = (1..=NAME_CHARS_MAX).contains(&name.len()) && is_name && name != ADMIN && name != READ;
     let is_token = token.len() >= TOKEN_BYTES_MIN && token.bytes().all(|byte| byte.is_ascii_graphic());
     (is_good && is_token).then(|| (Operator { name: name.to_owned(), access }, token.to_owned()))
 }
@@ -118,6 +118,8 @@ mod tests {
             "a b:0123456789abcdef",
             ":0123456789abcdef",
             "admin:0123456789abcdef",
+            // A name is missing, and it would be a token that may change everything.
+            "read:0123456789abcdef",
             "ada:0123456789abcdef,ada:fedcba9876543210",
             "ada:read:short",
         ] {

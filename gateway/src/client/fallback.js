@@ -122,21 +122,26 @@ export class Fallback {
   // What the end of a response leads to.
   async #goOn({ outcome, waitMs, isNew }, livedMs, tries) {
     if (outcome === 'told') await pause(waitMs);
-    else if (outcome === 'answered') await this.#answered(isNew, tries);
+    else if (outcome === 'answered') await this.#answered(isNew, livedMs, tries);
     else if (outcome === 'cut') await this.#cut(livedMs, tries);
     else if (outcome === 'failed') await this.#failed(waitMs, tries);
     else if (outcome === 'held' && this.#mode === 'poll') await this.#failed(0, tries);
     else if (outcome === 'held') this.#mode = 'poll';
-    else if (outcome === 'ended') this.#end();
+    else if (outcome === 'ended') {
+      this.#end();
+      this.#page.show('closed');
+    }
     else if (outcome === 'refused') {
       this.#isRefused = true;
       this.#giveUp();
     }
   }
 
-  async #answered(isNew, tries) {
+  async #answered(isNew, livedMs, tries) {
     tries.failures = 0;
-    if (!isNew) await pause(STEP_MS);
+    if (isNew || livedMs >= STEP_MS) tries.backoff.reset();
+    // A server that answers at once each time has nothing for this page, or refuses what it wants.
+    if (!isNew) await pause(Math.max(STEP_MS, livedMs < STEP_MS ? tries.backoff.next() : 0));
     this.#tryStream();
   }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::envelope::{self, DataHead, FailureKind, TextField};
-use diffyne_shared::rpc::{CallKind, Transport};
+use diffyne_shared::rpc::{CallKind, PARTS_AHEAD_BYTES_MAX, Transport};
 
 use super::Connection;
 use super::account::HeldKind;
@@ -14,9 +14,14 @@ use crate::protocol;
 use crate::relay::{CallRequest, ComponentKey, PartCount};
 use crate::shard::state::Shard;
 
-/// Calls of a connection that may send parts of their answers, at most: what all of them may be ahead fits into the
-/// outbox. Further ones are answered as a whole.
+/// Calls of a connection that may send parts of their answers, at most. Further ones are answered as a whole.
 const STREAMS_OF_CONNECTION_MAX: usize = 16;
+
+/// How many calls of a connection may send parts. Each may be ahead by what the worker may send and a part more, of the same
+/// size: all of them take half of the outbox.
+fn streams_max(outbox_bytes_max: usize) -> usize {
+    STREAMS_OF_CONNECTION_MAX.min(outbox_bytes_max / (4 * PARTS_AHEAD_BYTES_MAX as usize))
+}
 
 /// Receives one call. A client whose call is refused is told why.
 pub(super) fn receive(
@@ -58,7 +63,11 @@ pub(super) fn receive(
         component: ComponentKey::of(&head),
         cause: head.cause,
         takes_pushes: shard.hub.open_calls.has_room(connection),
-        stream_max: if running < STREAMS_OF_CONNECTION_MAX { shard.settings.stream_timeout } else { Duration::ZERO },
+        stream_max: if running < streams_max(shard.settings.outbox_bytes_max) {
+            shard.settings.stream_timeout
+        } else {
+            Duration::ZERO
+        },
         payload: whole,
         arrived: started,
         deadline: started + shard.settings.call_timeout,

@@ -3,6 +3,9 @@
 use super::transport::ClientTransport;
 use super::{Connection, Phase};
 
+/// The most seconds that a poll takes from its beginning to the end of its answer.
+const POLL_LIFE_SECONDS: u32 = 300;
+
 /// The action of the heartbeat for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LivenessAction {
@@ -42,10 +45,15 @@ impl Connection {
                 LivenessAction::Unfinished
             }
             Phase::Open if is_over(self.terms.age_seconds, self.born) => LivenessAction::Old,
-            Phase::Open if is_over(limits.idle_seconds, self.acted.get()) && self.is_idle() => LivenessAction::Idle,
+            // A client that only hears sends its messages another way.
+            Phase::Open
+                if is_over(limits.idle_seconds, self.acted.get()) && self.is_idle() && !self.transport.is_one_way() =>
+            {
+                LivenessAction::Idle
+            }
             // The answer of a poll may be long; the connection ends behind it.
-            Phase::Closing if self.transport.is_one_way() && self.flushing.get() => {
-                if is_over(limits.outbox_seconds, self.progress.get()) {
+            Phase::Closing if matches!(self.transport, ClientTransport::Poll(_)) && self.flushing.get() => {
+                if is_over(limits.outbox_seconds, self.progress.get()) || is_over(POLL_LIFE_SECONDS, self.born) {
                     LivenessAction::Stuck
                 } else {
                     LivenessAction::Fine

@@ -192,6 +192,11 @@ impl Connection {
         self.outbox.borrow().bytes()
     }
 
+    /// Returns the bytes that the client has been sent.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent.get()
+    }
+
     /// Returns the bytes that are held for the connection.
     pub fn held(&self) -> usize {
         self.waiting_bytes() + self.account.held()
@@ -312,6 +317,10 @@ impl Connection {
     pub fn gone(&self) {
         self.phase.set(Phase::Gone);
         self.outbox.borrow_mut().clear();
+        // Who waits until the client reads on would wait for as long as it likes.
+        if self.flushing.get() {
+            self.io.shutdown(Shutdown::Both);
+        }
     }
 
     /// Notes that something arrived.

@@ -127,6 +127,8 @@ async fn refused(response: Response<hyper::body::Incoming>) -> Handshake {
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let error = serde_json::from_slice::<Value>(&body).ok().and_then(|body| body["error"].as_str().map(str::to_owned));
+    // Where it is sent on to has the key in its query.
+    let location = location.as_deref().and_then(|to| to.split('?').next());
     let words = error.or(location.map(|to| format!("sent on to {to}"))).unwrap_or_default();
     Handshake::Refused(status, telemetry::error(&words).to_string())
 }
@@ -175,12 +177,20 @@ pub(super) async fn check(front: &Front, tls: Option<&ClientTls>, target: &Targe
     broadcast(&mut socket, target, report).await;
 }
 
+/// Whether a handshake was refused for who asked, and not for want of room or of a gateway.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
 /// Whether those who should be refused are.
 async fn strangers(front: &Front, tls: Option<&ClientTls>, target: &Target, origin: &str, report: &mut Report) {
     let key = target.settings.keys.first().map(String::as_str);
     if key.is_some() {
         match limited(shake(front, tls, origin, Some("not-the-key"))).await {
-            Ok(Handshake::Refused(..)) => report.ok("front key", "a page with another key is refused"),
+            Ok(Handshake::Refused(status, _)) if is_refusal(status) => {
+                report.ok("front key", "a page with another key is refused");
+            }
+            Ok(Handshake::Refused(status, _)) => report.warn("front key", format!("could not be tried: {status}")),
             Ok(Handshake::Open(_)) => {
                 report.fail(
                     "front key",
@@ -191,7 +201,10 @@ async fn strangers(front: &Front, tls: Option<&ClientTls>, target: &Target, orig
         }
     }
     match limited(shake(front, tls, STRANGE_ORIGIN, key)).await {
-        Ok(Handshake::Refused(..)) => report.ok("front origin", "pages of other sites are refused"),
+        Ok(Handshake::Refused(status, _)) if is_refusal(status) => {
+            report.ok("front origin", "pages of other sites are refused");
+        }
+        Ok(Handshake::Refused(status, _)) => report.warn("front origin", format!("could not be tried: {status}")),
         Ok(Handshake::Open(_)) => report.warn(
             "front origin",
             "pages of other sites may connect, as guests: list your own origins in DIFFYNE_WS_CORS_ORIGINS",

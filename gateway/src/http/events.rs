@@ -171,6 +171,9 @@ fn events(text: &str) -> Option<Value> {
 impl EventsRequest {
     /// Has the client go on behind the event with this id.
     fn resume(&mut self, id: &str) {
+        if id.is_empty() {
+            return;
+        }
         let place = read_place_id(id);
         self.subscription.insert("epoch".to_owned(), Value::from(&*place.epoch));
         self.subscription.insert("offset".to_owned(), place.offset.into());

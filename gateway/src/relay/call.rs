@@ -92,6 +92,8 @@ pub trait CallHandler<O> {
     fn complete(&self, origin: O, result: &RelayResult<'_>);
     /// Handles a part of the answer to a call that still runs: a JSON object. Submits no call.
     fn part(&self, call: u64, origin: &O, data: &[u8]);
+    /// Whether a call waits for its client to read what it was sent.
+    fn waits_for_client(&self, call: u64) -> bool;
     /// Whether a call that was answered has a client for what follows.
     fn takes_pushes(&self, call: u64) -> bool;
     /// Handles what follows the answer of a call: a JSON object.

@@ -247,7 +247,10 @@ impl<O: 'static> Relay<O> {
             match state {
                 CallState::Sent(upstream) => {
                     upstream.send(&Frame::Cancel(CallId { id: key }));
-                    upstream.failed("a call ran out of time");
+                    // A client that does not read says nothing about the worker.
+                    if !self.handler.waits_for_client(key) {
+                        upstream.failed("a call ran out of time");
+                    }
                     self.fail(key, FailureKind::Timeout, TIMED_OUT);
                 }
                 CallState::Waiting | CallState::New => {

@@ -56,9 +56,9 @@ pub struct PendingRequest {
 }
 
 impl PendingRequest {
-    /// Adds a line to the response, which begins with the first one. Returns the count of the bytes that wait, or `None`
-    /// if the response has been sent.
-    pub fn send_line(&self, line: String) -> Option<WaitingBytes> {
+    /// Begins the response with lines, if it has not begun. Returns the count of the bytes that wait, or `None` if the
+    /// response has been sent.
+    pub fn waiting(&self) -> Option<WaitingBytes> {
         let mut lines = self.lines.borrow_mut();
         if lines.is_none() {
             let response = self.response.borrow_mut().take()?;
@@ -67,7 +67,14 @@ impl PendingRequest {
             let _ = response.send(AjaxAnswer::Lines(received));
             *lines = Some(sender);
         }
-        lines.as_ref().map(|lines| lines.send(line))
+        lines.as_ref().map(ResponseLines::waiting)
+    }
+
+    /// Adds a line to a response that has begun with lines.
+    pub fn send_line(&self, line: String) {
+        if let Some(lines) = &*self.lines.borrow() {
+            lines.send(line);
+        }
     }
 }
 

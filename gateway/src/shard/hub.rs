@@ -246,9 +246,12 @@ impl Hub {
     }
 
     /// Returns the position up to which a connection has got everything, unless it is being sent something just now or
-    /// waits for an answer about its subscriptions.
+    /// waits for an answer about its subscriptions. A stream that hears nothing stays where it was: its client may come back
+    /// from there, once it may hear something.
     pub fn place_of(&self, connection: &Connection) -> Option<Position> {
-        if self.fans_out.get() || !connection.requests.is_empty() { None } else { self.position() }
+        let hears = !connection.transport.is_one_way() || !connection.subscriptions.borrow().is_empty();
+        let has_all = hears && connection.requests.is_empty();
+        if has_all && !self.fans_out.get() { self.position() } else { None }
     }
 
     /// Writes all queued frames.
@@ -298,7 +301,8 @@ impl Hub {
             if let Some(index) = indexes.get(delivery.name.as_str()) {
                 let (wanted, filters) = index.missed(connection.key.get(), delivery);
                 batch.filters += filters;
-                if wanted {
+                // A client that polls keeps its name, and so does not hear of what it has caused between two polls.
+                if wanted && delivery.except.as_deref() != Some(connection.caller.id()) {
                     let frame = connection.transport.encode(delivery.frame.clone(), delivery.position.as_ref());
                     bytes += frame.len();
                     batch.frames.push(frame);

@@ -23,7 +23,8 @@ pub struct UnsentParts {
 
 /// Whom parts are for.
 enum PartClient {
-    Socket(Rc<Connection>),
+    /// The connection, and how many bytes it has been sent when the part is among them.
+    Socket(Rc<Connection>, u64),
     /// The bytes that wait in the body of an HTTP response.
     Response(WaitingBytes),
 }
@@ -31,7 +32,8 @@ enum PartClient {
 impl UnsentParts {
     fn are_sent(&self) -> bool {
         match &self.client {
-            PartClient::Socket(connection) => connection.waiting_bytes() == 0,
+            // Nothing waits either when the connection has ended.
+            PartClient::Socket(connection, end) => connection.sent_bytes() >= *end || connection.waiting_bytes() == 0,
             PartClient::Response(waiting) => waiting.get() == 0,
         }
     }
@@ -42,29 +44,36 @@ impl UnsentParts {
 pub struct Parts(RefCell<Vec<UnsentParts>>);
 
 impl Parts {
-    /// Hands a part, a JSON object of a worker, to the client of its call. A part that is larger than a connection may be
-    /// sent is left out: the answer of the call has all of it.
-    pub fn hand_over(&self, hub: &Hub, frame_bytes_max: usize, call: u64, origin: &CallOrigin, data: &[u8]) {
-        if data.len() > frame_bytes_max {
-            tracing::error!(bytes = data.len(), "a part of an answer is larger than DIFFYNE_OUTBOX_BYTES");
-            return;
-        }
+    /// Hands a part, a JSON object of a worker, to the client of its call. A part for which a client has no room is left
+    /// out, because the answer of the call has all of it. It counts as sent all the same, so that its method goes on.
+    pub fn hand_over(&self, hub: &Hub, bytes_max: usize, call: u64, origin: &CallOrigin, data: &[u8]) {
         let (count, client) = match origin {
             CallOrigin::Socket(connection, pending) => {
-                hub.send(connection, &protocol::part(pending.component(), pending.request_id(), data));
-                (&pending.parts, PartClient::Socket(Rc::clone(connection)))
+                if has_room(connection.waiting_bytes(), data, bytes_max) {
+                    hub.send(connection, &protocol::part(pending.component(), pending.request_id(), data));
+                    hub.metrics.parts.inc();
+                }
+                let end = connection.sent_bytes() + connection.waiting_bytes() as u64;
+                (&pending.parts, PartClient::Socket(Rc::clone(connection), end))
             }
             CallOrigin::Ajax(pending) => {
-                let line = protocol::part(&pending.component, None, data);
-                let Some(waiting) = pending.send_line(line) else { return };
+                let Some(waiting) = pending.waiting() else { return };
+                if has_room(waiting.get(), data, bytes_max) {
+                    pending.send_line(protocol::part(&pending.component, None, data));
+                    hub.metrics.parts.inc();
+                }
                 (&pending.parts, PartClient::Response(waiting))
             }
             CallOrigin::Grant(..) => return,
         };
-        hub.metrics.parts.inc();
         if let Some(bytes) = count.add(data.len()) {
             self.0.borrow_mut().push(UnsentParts { call, bytes, client });
         }
+    }
+
+    /// Whether a call has parts that its client has not been sent.
+    pub fn are_waiting(&self, call: u64) -> bool {
+        self.0.borrow().iter().any(|parts| parts.call == call && !parts.are_sent())
     }
 
     /// Takes the parts that have been sent.
@@ -72,4 +81,13 @@ impl Parts {
         let mut unsent = self.0.borrow_mut();
         unsent.extract_if(.., |parts| parts.are_sent()).collect()
     }
+}
+
+/// Whether a part fits behind what waits already.
+fn has_room(waiting: usize, data: &[u8], bytes_max: usize) -> bool {
+    let has_room = waiting + data.len() <= bytes_max;
+    if !has_room {
+        tracing::debug!(waiting, bytes = data.len(), "a part of an answer is left out: DIFFYNE_OUTBOX_BYTES");
+    }
+    has_room
 }

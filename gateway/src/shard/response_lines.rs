@@ -25,14 +25,25 @@ impl ResponseLines {
         (Self { lines: sender, waiting: Rc::clone(&waiting) }, ReceivedLines { lines, waiting })
     }
 
-    /// Adds a line, and returns the count of the bytes that wait. A response whose client has left takes none.
-    pub fn send(&self, mut line: String) -> WaitingBytes {
+    /// Returns the count of the bytes that wait.
+    pub fn waiting(&self) -> WaitingBytes {
+        Rc::clone(&self.waiting)
+    }
+
+    /// Adds a line. A response whose client has left takes none.
+    pub fn send(&self, mut line: String) {
         line.push('\n');
         let length = line.len();
         if self.lines.send(Bytes::from(line)).is_ok() {
             self.waiting.set(self.waiting.get() + length);
         }
-        Rc::clone(&self.waiting)
+    }
+}
+
+impl Drop for ReceivedLines {
+    /// Lines that nobody reads any more do not wait.
+    fn drop(&mut self) {
+        self.waiting.set(0);
     }
 }
 
@@ -51,5 +62,20 @@ impl ReceivedLines {
             self.waiting.set(self.waiting.get().saturating_sub(line.len()));
         }
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_nobody_reads_any_more_do_not_wait() {
+        let (lines, received) = ResponseLines::new();
+        lines.send("a part".to_owned());
+        assert_eq!(lines.waiting().get(), "a part\n".len());
+        drop(received);
+        lines.send("another part".to_owned());
+        assert_eq!(lines.waiting().get(), 0);
     }
 }

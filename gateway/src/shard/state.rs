@@ -182,6 +182,10 @@ impl CallHandler<CallOrigin> for Completions {
         }
     }
 
+    fn waits_for_client(&self, call: u64) -> bool {
+        self.shard.upgrade().is_some_and(|shard| shard.parts.are_waiting(call))
+    }
+
     fn takes_pushes(&self, call: u64) -> bool {
         self.shard.upgrade().is_some_and(|shard| shard.hub.open_calls.get(call).is_some())
     }

@@ -52,13 +52,15 @@ pub(super) async fn answer(
         Err(_) => return json_response(StatusCode::PAYLOAD_TOO_LARGE, &json!({"error": "The body is too large."})),
     };
     let (method, path) = (&parts.method, parts.uri.path());
+    let is_audited = method == Method::POST && source.is_audited(path);
+    let mut audit = is_audited.then(|| Audit::begin(&operator, peer, path, &String::from_utf8_lossy(&body)));
     let answer = match std::str::from_utf8(&body) {
         Ok(body) => source.api(ApiRequest { method, path, query: parts.uri.query().unwrap_or_default(), body }).await,
         Err(_) => None,
     };
     let (status, answer) = answer.unwrap_or((StatusCode::NOT_FOUND, json!({"error": "Not Found"})));
-    if method == Method::POST && source.is_audited(path) {
-        audit(&operator, peer, path, &String::from_utf8_lossy(&body), status);
+    if let Some(audit) = &mut audit {
+        audit.end(status);
     }
     json_response(status, &answer)
 }
@@ -87,14 +89,34 @@ fn authorize<'a>(
     }
 }
 
-/// One line for every change that an operator makes, or tries to make.
-pub(super) fn audit(operator: &Operator, peer: Peer, action: &str, what: &str, status: StatusCode) {
-    tracing::info!(
-        operator = operator.name,
-        %action,
-        what = %telemetry::name(what),
-        %peer,
-        status = status.as_u16(),
-        "an operator asked for a change"
-    );
+/// One line for every change that an operator makes, or tries to make. It is written as well when the operator hangs up
+/// before the answer is there, since the change may have been made.
+pub(super) struct Audit {
+    operator: String,
+    peer: Peer,
+    action: String,
+    what: String,
+    status: Option<StatusCode>,
+}
+
+impl Audit {
+    /// Begins with what is asked for.
+    pub(super) fn begin(operator: &Operator, peer: Peer, action: &str, what: &str) -> Self {
+        let what = telemetry::name(what).to_string();
+        Self { operator: operator.name.clone(), peer, action: action.to_owned(), what, status: None }
+    }
+
+    /// Notes how it is answered.
+    pub(super) fn end(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        let Self { operator, peer, action, what, status } = self;
+        // Without a status, the operator had hung up.
+        let status = status.map(|status| status.as_u16());
+        tracing::info!(operator, %action, %what, %peer, status, "an operator asked for a change");
+    }
 }

@@ -10,7 +10,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, L
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 
-use super::api::audit;
+use super::api::Audit;
 use super::history::History;
 use super::page;
 use super::session::{self, Viewer};
@@ -177,8 +177,9 @@ async fn act(
         .as_ref()
         .map_or_else(|| json!({}), |name| json!({name.as_str(): field(&fields, "value")}))
         .to_string();
+    let mut audit = Audit::begin(&operator, peer, &path, &body);
     let answer = source.api(ApiRequest { method: &Method::POST, path: &path, query: "", body: &body }).await;
     let (status, answer) = answer.unwrap_or((StatusCode::NOT_FOUND, json!({})));
-    audit(&operator, peer, &path, &body, status);
+    audit.end(status);
     html(status, page::done(&action.title, status.as_u16(), &answer))
 }

@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 /// How long an answer is kept.
 pub(super) const ANSWER_LIFE: Duration = Duration::from_mins(5);
-/// How long a key is held for an event that is being published. A gateway that ends meanwhile so lets it go.
-pub(super) const CLAIM_LIFE: Duration = Duration::from_secs(30);
 /// Keys that one process remembers. While there are so many, a new one is refused.
 const KEYS_MAX: usize = 50_000;
 /// How often expired keys are removed.
@@ -43,8 +41,8 @@ struct Known {
 }
 
 impl KnownKeys {
-    /// Claims a key.
-    pub(super) fn claim(&self, key: &str) -> KeyClaim {
+    /// Claims a key for so long.
+    pub(super) fn claim(&self, key: &str, life: Duration) -> KeyClaim {
         let now = Instant::now();
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.cleaned.is_none_or(|cleaned| now.duration_since(cleaned) >= CLEAN_EVERY) {
@@ -57,7 +55,7 @@ impl KnownKeys {
             None if keys.known.len() >= KEYS_MAX => return KeyClaim::Full,
             None => {}
         }
-        keys.known.insert(key.to_owned(), Known { until: now + CLAIM_LIFE, answer: None });
+        keys.known.insert(key.to_owned(), Known { until: now + life, answer: None });
         KeyClaim::New
     }
 
@@ -78,25 +76,27 @@ impl KnownKeys {
 mod tests {
     use super::*;
 
+    const LIFE: Duration = Duration::from_secs(30);
+
     #[test]
     fn a_key_is_new_once_and_then_has_the_first_answer() {
         let keys = KnownKeys::default();
-        assert_eq!(keys.claim("a"), KeyClaim::New);
-        assert_eq!(keys.claim("a"), KeyClaim::UnderWay);
+        assert_eq!(keys.claim("a", LIFE), KeyClaim::New);
+        assert_eq!(keys.claim("a", LIFE), KeyClaim::UnderWay);
         keys.settle("a", Some("id-1"));
-        assert_eq!(keys.claim("a"), KeyClaim::Answered("id-1".to_owned()));
-        assert_eq!(keys.claim("b"), KeyClaim::New);
+        assert_eq!(keys.claim("a", LIFE), KeyClaim::Answered("id-1".to_owned()));
+        assert_eq!(keys.claim("b", LIFE), KeyClaim::New);
         keys.settle("b", None);
-        assert_eq!(keys.claim("b"), KeyClaim::New, "what was not published can be published");
+        assert_eq!(keys.claim("b", LIFE), KeyClaim::New, "what was not published can be published");
     }
 
     #[test]
     fn keys_are_bounded_and_known_ones_stay() {
         let keys = KnownKeys::default();
-        assert_eq!(keys.claim("first"), KeyClaim::New);
-        let taken = (0..2 * KEYS_MAX).filter(|n| keys.claim(&n.to_string()) == KeyClaim::New).count();
+        assert_eq!(keys.claim("first", LIFE), KeyClaim::New);
+        let taken = (0..2 * KEYS_MAX).filter(|n| keys.claim(&n.to_string(), LIFE) == KeyClaim::New).count();
         assert_eq!(taken, KEYS_MAX - 1);
-        assert_eq!(keys.claim("first"), KeyClaim::UnderWay);
-        assert_eq!(keys.claim("another"), KeyClaim::Full);
+        assert_eq!(keys.claim("first", LIFE), KeyClaim::UnderWay);
+        assert_eq!(keys.claim("another", LIFE), KeyClaim::Full);
     }
 }

@@ -189,10 +189,10 @@ impl Bus {
     }
 
     /// Claims an idempotency key in the cluster. While Redis is away, this gateway decides by itself.
-    pub async fn claim_key(&self, key: &str) -> KeyClaim {
-        let known = self.shared.keys.claim(key);
+    pub async fn claim_key(&self, key: &str, life: Duration) -> KeyClaim {
+        let known = self.shared.keys.claim(key, life);
         let (KeyClaim::New, Variant::Redis(bus)) = (&known, &self.variant) else { return known };
-        match bus.claim_key(key).await {
+        match bus.claim_key(key, life).await {
             Ok(KeyClaim::New) | Err(_) => KeyClaim::New,
             Ok(elsewhere) => {
                 let answer = if let KeyClaim::Answered(answer) = &elsewhere { Some(answer.as_str()) } else { None };

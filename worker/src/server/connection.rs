@@ -272,6 +272,7 @@ impl GatewayConnection {
             rpc::encode_within(&Frame::Part(Part { id, data: &data }), &mut self.out, self.frame_bytes_max)
         {
             tracing::error!(%error, "a part of an answer is larger than the gateway takes");
+            self.streams.sent(id, u32::try_from(data.len()).unwrap_or(u32::MAX));
         }
     }
 

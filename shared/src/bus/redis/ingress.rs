@@ -14,9 +14,12 @@ use super::context::Context;
 use crate::backoff::Backoff;
 use crate::bus::state::random_bits;
 use crate::bus::wire::read_event;
+use crate::telemetry::LogThrottle;
 
 /// Bytes of a malformed item in the log.
 const SHOWN_BYTES: usize = 200;
+/// Limits log lines about a list that cannot be read.
+static FAULTS: LogThrottle = LogThrottle::new(1, 3);
 
 pub(super) struct Ingress {
     context: Context,
@@ -39,7 +42,9 @@ impl Ingress {
                     match self.take(&mut connection, &mut taken).await {
                         Ok(()) => backoff.reset(),
                         Err(error) => {
-                            tracing::debug!(%error, "the ingress list cannot be read");
+                            if let Some(left_out) = FAULTS.allow() {
+                                tracing::warn!(%error, left_out, "the ingress list cannot be read");
+                            }
                             break;
                         }
                     }

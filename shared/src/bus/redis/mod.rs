@@ -33,7 +33,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use super::event::{BusEvent, Publication, QueueFull};
-use super::idempotency::{ANSWER_LIFE, CLAIM_LIFE, KeyClaim};
+use super::idempotency::{ANSWER_LIFE, KeyClaim};
 use super::state::{BusState, QueueShare, RedisState, random_bits};
 use crate::settings::common::RedisSettings;
 use crate::settings::gateway::StatusKey;
@@ -151,12 +151,12 @@ impl RedisBus {
     }
 
     /// Claims an idempotency key.
-    pub(super) async fn claim_key(&self, key: &str) -> Result<KeyClaim, RedisError> {
+    pub(super) async fn claim_key(&self, key: &str, life: Duration) -> Result<KeyClaim, RedisError> {
         let key = self.context.keys.idempotent(key);
         let claim = async {
             let mut connection = self.context.connector.pooled().await?;
             let mut set = redis::cmd("SET");
-            set.arg(&key).arg("").arg("NX").arg("PX").arg(CLAIM_LIFE.as_millis() as u64);
+            set.arg(&key).arg("").arg("NX").arg("PX").arg(life.as_millis() as u64);
             if set.query_async::<Option<String>>(&mut connection).await?.is_some() {
                 return Ok(KeyClaim::New);
             }

@@ -15,11 +15,12 @@ for _, item in ipairs(redis.call('LRANGE', KEYS[3], 0, (#ARGV - 7) / 2 - 1)) do
     ids[#ids + 1], events[#events + 1] = ARGV[seen + 1], item
   end
 end
-if taken == 0 then return {0, 0, {}} end
-redis.call('LPOP', KEYS[3], taken)
+if taken == 0 then return {redis.call('LLEN', KEYS[3]), 0, {}} end
+-- First, since nothing of a script that fails is taken back.
 if #ids > 0 then
   append(KEYS[1], KEYS[2], ids, events, {tonumber(ARGV[1]), tonumber(ARGV[2])}, ARGV[3], ARGV[4])
 end
+redis.call('LPOP', KEYS[3], taken)
 local waiting = redis.call('LLEN', KEYS[3])
 local surplus = math.max(waiting - tonumber(ARGV[7]), 0)
 if surplus > 0 then redis.call('LTRIM', KEYS[3], surplus, -1) end
