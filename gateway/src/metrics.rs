@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use diffyne_shared::bus::BusCounters;
+use diffyne_shared::bus::{BusCounters, without_channel};
 use diffyne_shared::metrics::{LabelNames, Table, UNKNOWN, made};
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
@@ -320,7 +320,7 @@ impl Metrics {
 
     /// Counts a broadcast that arrived for delivery.
     pub fn broadcast_received(&self, event: &str) {
-        self.broadcasts_received.with_label_values(&[self.events.label(event)]).inc();
+        self.broadcasts_received.with_label_values(&[self.events.label(&without_channel(event))]).inc();
     }
 
     /// Counts a handshake by its result.

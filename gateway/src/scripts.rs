@@ -16,7 +16,7 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 52] = [
+const SCRIPTS: [(&str, &str); 54] = [
     ("dom.js", include_str!("client/dom.js")),
     ("field.js", include_str!("client/field.js")),
     ("patches.js", include_str!("client/patches.js")),
@@ -40,6 +40,7 @@ const SCRIPTS: [(&str, &str); 52] = [
     ("fallback.js", include_str!("client/fallback.js")),
     ("socket.js", include_str!("client/socket.js")),
     ("transport.js", include_str!("client/transport.js")),
+    ("channels.js", include_str!("client/channels.js")),
     ("companion.js", include_str!("client/companion.js")),
     ("navigation.js", include_str!("client/navigation.js")),
     ("address.js", include_str!("client/address.js")),
@@ -65,6 +66,7 @@ const SCRIPTS: [(&str, &str); 52] = [
     ("directives/loading.js", include_str!("client/directives/loading.js")),
     ("directives/navigate.js", include_str!("client/directives/navigate.js")),
     ("directives/offline.js", include_str!("client/directives/offline.js")),
+    ("directives/on.js", include_str!("client/directives/on.js")),
     ("directives/poll.js", include_str!("client/directives/poll.js")),
     ("directives/show.js", include_str!("client/directives/show.js")),
     ("rare.js", include_str!("client/rare.js")),

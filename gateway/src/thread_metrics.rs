@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diffyne_shared::bus::without_channel;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 
 use crate::metrics::Metrics;
@@ -163,7 +164,7 @@ impl ShardMetrics {
     pub fn event_bytes(&self, event: &str, bytes: u64) {
         let shared = &self.shared;
         self.event_bytes.with(
-            event,
+            &without_channel(event),
             |name| shared.events.label(name),
             |label| shared.broadcast_bytes.with_label_values(&[label]).local(),
             |counter| counter.inc_by(bytes),

@@ -302,6 +302,7 @@ impl Laravel {
 
     /// Installs the package with Composer, from a path repository and without any other source of packages.
     pub fn install_package(&self) -> anyhow::Result<()> {
+        std::fs::create_dir_all(self.path("packages"))?;
         copy(&project().join("deploy/laravel"), &self.path("packages/diffyne-cluster"))?;
         let composer = json!({
             "repositories": [{"packagist.org": false}, {"type": "path", "url": "packages/diffyne-cluster"}],
@@ -319,6 +320,20 @@ impl Laravel {
         let output = Command::new("chroot").arg(&self.root).args(["sh", "-c", &command]).output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(())
+    }
+
+    /// Loads `routes/channels.php`, in the way of each version.
+    pub fn use_channels(&self) -> anyhow::Result<()> {
+        if self.laravel_version()?.starts_with("10.") {
+            let boot = "public function boot(): void\n    {";
+            let channels = format!("{boot}\n        require base_path('routes/channels.php');");
+            return self.change("app/Providers/AppServiceProvider.php", boot, &channels);
+        }
+        self.change(
+            "bootstrap/app.php",
+            "commands: null",
+            "commands: null, channels: __DIR__.'/../routes/channels.php'",
+        )
     }
 
     fn laravel_version(&self) -> anyhow::Result<String> {

@@ -11,7 +11,8 @@ use crate::process::Process;
 
 /// The pages, behind one nginx with the gateways.
 pub struct LaravelPages {
-    port: u16,
+    /// Where they are.
+    pub port: u16,
     _nginx: Process,
     _php: Process,
 }

@@ -102,6 +102,7 @@ final class Bridge
         $app->extend(Renderer::class, static fn (Renderer $renderer) => Locks::signingRenderer($renderer));
         self::signMountParams($app);
         $app['events']->listen(RouteMatched::class, static fn (RouteMatched $matched) => Locks::cutSignature($matched));
+        $app['events']->listen(RouteMatched::class, static fn (RouteMatched $matched) => Channels::nameSocket($matched->request));
         // Cached routes replace all others, so this one is added after they were loaded.
         $app->afterBootstrapping(BootProviders::class, static function (Application $app) use ($bridge): void {
             // A command may be about to cache the application's routes, and would cache this one as well.
@@ -427,14 +428,21 @@ final class Bridge
         ]));
     }
 
-    /** Decides for each event whether the user may hear it: the class has to listen to it, and may have a policy. */
+    /**
+     * Decides for each event whether the user may hear it. routes/channels.php decides about those of channels. To any
+     * other the class has to listen, and may have a policy.
+     */
     private function grant(array $data): array
     {
         $granted = [];
         foreach ($data['events'] ?? [] as $event) {
+            $name = (string) ($event['name'] ?? '');
+            if (Channels::isEvent($name)) {
+                $granted[] = Channels::mayHear($name, Services::get('request'));
+                continue;
+            }
             $class = $this->componentClass($event['componentClass'] ?? null);
             $component = app($class);
-            $name = (string) ($event['name'] ?? '');
             $listens = array_key_exists($name, $component->getEventListeners());
             $match = is_array($event['match'] ?? null) ? $event['match'] : [];
             $granted[] = $listens && (! method_exists($component, 'mayHear') || $component->mayHear($name, $match) === true);

@@ -92,6 +92,7 @@ final class EndpointRequest
         $input = new InputBag($added === [] ? (array) $data : array_replace((array) $data, $added));
         $request->request = $input;
         $request->setJson($input);
+        Channels::nameSocket($request);
     }
 
     private function route(string $kind): Route

@@ -5,12 +5,22 @@ namespace Diffyne\Cluster;
 use Illuminate\Contracts\Debug\ExceptionHandler;
 use Illuminate\Foundation\Http\Events\RequestHandled;
 use Illuminate\Routing\Route;
+use RuntimeException;
 use Throwable;
 
-/** Publishes the events of AJAX calls that did not come through a worker. */
+/** Publishes events that no worker publishes: those of AJAX calls that reach the application, and of channels. */
 final class Publisher
 {
     private const TIMEOUT_SECONDS = 2;
+
+    /** The most events in a request to a gateway. */
+    private const EVENTS_MAX = 1000;
+
+    /** How much of a gateway's answer is read. */
+    private const ANSWER_BYTES = 65536;
+
+    /** The list in Redis from which gateways take events. */
+    private const INGRESS = '{diffyne}:ingress';
 
     /** Publishes the events of a response that are for everybody, once it was sent. */
     public static function handled(RequestHandled $handled): void
@@ -57,17 +67,45 @@ final class Publisher
     private static function publish(array $items): void
     {
         try {
-            $url = config('diffyne.cluster.publish_url');
-            foreach (is_string($url) && $url !== '' ? $items : [] as $item) {
-                $headers = ['Content-Type: application/json', 'Authorization: Bearer '.config('diffyne.cluster.admin_token')];
-                $http = ['method' => 'POST', 'header' => $headers, 'content' => $item, 'timeout' => self::TIMEOUT_SECONDS];
-                file_get_contents($url, false, stream_context_create(['http' => $http]));
-            }
-            if (! is_string($url) || $url === '') {
-                app('redis')->connection()->rpush('{diffyne}:ingress', ...$items);
-            }
+            self::send($items);
         } catch (Throwable $error) {
             app(ExceptionHandler::class)->report($error);
+        }
+    }
+
+    /**
+     * Publishes events: through a gateway's API, or else through the application's own Redis.
+     *
+     * @param list<string> $items as JSON
+     *
+     * @throws RuntimeException if a gateway does not take them; Redis has exceptions of its own
+     */
+    public static function send(array $items): void
+    {
+        $url = config('diffyne.cluster.publish_url');
+        if (! is_string($url) || $url === '') {
+            $items === [] || app('redis')->connection()->rpush(self::INGRESS, ...$items);
+
+            return;
+        }
+        foreach (array_chunk($items, self::EVENTS_MAX) as $batch) {
+            self::post($url, count($batch) === 1 ? $batch[0] : '['.implode(',', $batch).']');
+        }
+    }
+
+    private static function post(string $url, string $body): void
+    {
+        $headers = ['Content-Type: application/json', 'Authorization: Bearer '.config('diffyne.cluster.admin_token')];
+        $http = ['method' => 'POST', 'header' => $headers, 'content' => $body, 'timeout' => self::TIMEOUT_SECONDS, 'ignore_errors' => true];
+        $stream = @fopen($url, 'r', false, stream_context_create(['http' => $http]));
+        if ($stream === false) {
+            throw new RuntimeException("{$url} cannot be reached");
+        }
+        $status = stream_get_meta_data($stream)['wrapper_data'][0] ?? '';
+        $answer = (string) stream_get_contents($stream, self::ANSWER_BYTES);
+        fclose($stream);
+        if (preg_match('#^HTTP/\S+ 2#', $status) !== 1) {
+            throw new RuntimeException("{$url} answered {$status}: {$answer}");
         }
     }
 }

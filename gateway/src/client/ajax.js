@@ -19,6 +19,7 @@ export async function post(url, text, clientId, ms) {
     clearTimeout(timer);
     timer = setTimeout(() => abort.abort(), ms);
   };
+  await online(ms);
   wait();
   try {
     const response = await fetch(url, { method: 'POST', headers, credentials, body: text, signal: abort.signal });
@@ -30,6 +31,15 @@ export async function post(url, text, clientId, ms) {
   } finally {
     clearTimeout(timer);
   }
+}
+
+// Without a network a call waits for it, as long as for an answer.
+async function online(ms) {
+  if (navigator.onLine !== false) return;
+  await new Promise((resolve) => {
+    window.addEventListener('online', resolve, { once: true });
+    setTimeout(resolve, ms);
+  });
 }
 
 // Reads an answer that comes in lines, its parts before it. `heard()` is called whenever something has come.

@@ -9,7 +9,7 @@
 import { Transport } from './transport.js';
 import { Queues } from './queue.js';
 import { isActionWithin, isFieldWithin, keepWithin, takePatches } from './companion-fields.js';
-import { WRAPPER, attribute, closest, own, queryAll } from './dom.js';
+import { WRAPPER, announce, attribute, closest, own, queryAll } from './dom.js';
 import { isField, propertyOf } from './field.js';
 import { applyStreams } from './streams.js';
 import { edits, hold, meet, snapshot, touchedOf, unheardIn, whenChanged } from './typing.js';
@@ -254,6 +254,7 @@ function attach(diffyne) {
     else location.reload();
   }
   for (const element of queryAll(document, WRAPPER)) restore(element, touched);
+  announce('diffyne:ready', {});
 }
 
 if (isStarted()) {

@@ -53,7 +53,7 @@ const directives = new Directives(anyEvent(client));
 model(client);
 error(client);
 // What pages load when they have it.
-for (const name of ['dirty', 'hook', 'init', 'intersect', 'loading', 'navigate', 'offline', 'poll', 'show']) {
+for (const name of ['dirty', 'hook', 'init', 'intersect', 'loading', 'navigate', 'offline', 'on', 'poll', 'show']) {
   directives.addRare(name, async () => (await import('./rare.js')).load(name, client));
 }
 

@@ -8,6 +8,7 @@ const MODULES = {
   loading: () => import('./directives/loading.js'),
   navigate: () => import('./directives/navigate.js'),
   offline: () => import('./directives/offline.js'),
+  on: () => import('./directives/on.js'),
   poll: () => import('./directives/poll.js'),
   show: () => import('./directives/show.js'),
 };

@@ -25,12 +25,15 @@ export class CallError extends Error {
 }
 
 export class Transport {
+  static current = null; // the page's
+  /** @type {any} */
+  static channels = null; // what channels.js keeps
   #endpoint;
   #maxMessageSize;
   #handlers;
   #socket = null;
   #state = null;
-  #clientId = null;
+  clientId = null;
   #calls = new Map(); // by request id: {resolve, reject, late, timer, release, parts: what shows them, if some have come}
   #requests = 0;
   #seen = new Set(); // ids of broadcasts
@@ -40,6 +43,8 @@ export class Transport {
   #awaited = new Map(); // by component id: how many values are to come
   #isMissing = false; // the page will be fetched again
   #fallback = null; // once the WebSocket has failed
+  /** @type {?(events: any[]) => void} */
+  heard = null; // what channels.js hears by
   #grant = null; // {text, wanted}: what shows any gateway that this page may hear that, where it is asked for
 
   // options: url (none: AJAX only), endpoint, maxMessageSize
@@ -48,6 +53,7 @@ export class Transport {
     this.#endpoint = endpoint;
     this.#maxMessageSize = maxMessageSize;
     this.#handlers = handlers;
+    Transport.current = this;
     // Now, while the server is there: a module that could not be loaded once is not tried again.
     import('./ajax.js').catch(console.warn);
     if (url) {
@@ -89,7 +95,6 @@ export class Transport {
       const fits = new TextEncoder().encode(text).length <= this.#maxMessageSize;
       if (fits && this.#socket.isOpen) return this.#bySocket(requestId, text, release);
     }
-    await online();
     return this.#byAjax(kind, print(data, node), release);
   }
 
@@ -200,7 +205,7 @@ export class Transport {
   }
 
   #greet({ clientId, maxMessageSize, release }) {
-    this.#clientId = clientId;
+    this.clientId = clientId;
     this.#release.greeted(release);
     // Other servers do not tell theirs.
     if (maxMessageSize) this.#maxMessageSize = maxMessageSize;
@@ -220,6 +225,7 @@ export class Transport {
   #push({ events, id, offset, depth, spread = 0 }) {
     this.#moveOn({ offset });
     if (!this.isNew(id)) return;
+    this.heard?.(events);
     const cause = { id, depth };
     // Thousands of pages hear this now; they do not all answer in the same moment.
     if (spread) setTimeout(() => this.#handlers.pushed(events, cause), Math.random() * spread);
@@ -289,7 +295,7 @@ export class Transport {
 
   async #byAjax(kind, text, release) {
     const url = `${this.#endpoint}/${kind === 'mount' ? 'lazy' : 'update'}`;
-    const sent = import('./ajax.js').then(({ post }) => post(url, text, this.#clientId, ANSWER_MS));
+    const sent = import('./ajax.js').then(({ post }) => post(url, text, this.clientId, ANSWER_MS));
     const { answer, status, isLate } = /** @type {any} */ (await sent.catch(() => ({})));
     if (!status) throw isLate ? tooLate() : new CallError('The server cannot be reached.', 'network_error');
     this.#release.answered(release, answer?.release);
@@ -299,15 +305,6 @@ export class Transport {
 }
 
 const tooLate = () => new CallError('No answer in time. The call may or may not have run.', 'timeout');
-
-// Without a network a call waits for it, as long as for an answer.
-async function online() {
-  if (navigator.onLine !== false) return;
-  await new Promise((resolve) => {
-    window.addEventListener('online', resolve, { once: true });
-    setTimeout(resolve, ANSWER_MS);
-  });
-}
 
 // Whoever gets the answer follows its redirect: diffyne.js does so without a look.
 const leadsAstray = (answer) => Boolean(answer?.redirect) && !isFollowed(answer.redirect.url);

@@ -1,9 +1,10 @@
-//! Asks a worker, in the user's session, whether a client may subscribe (`DIFFYNE_SUBSCRIBE=granted`).
+//! Asks a worker, in the user's session, whether a client may subscribe: to private channels, and to everything where
+//! `DIFFYNE_SUBSCRIBE=granted`.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use diffyne_shared::bus::Position;
+use diffyne_shared::bus::{ChannelEvent, Position};
 use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::rpc::{CallKind, Outcome, Transport};
 use serde::Deserialize;
@@ -11,24 +12,35 @@ use serde_json::json;
 
 use super::Connection;
 use super::account::HeldKind;
-use super::subscription::{begin, fail, resume, set_granted};
+use super::subscription::{self, begin, fail, resume, set_granted};
 use crate::auth::grant::EventSubscription;
 use crate::relay::{CallRequest, ComponentKey, RelayResult};
 use crate::shard::call::{CallOrigin, PendingGrant};
 use crate::shard::state::Shard;
 
-/// Asks a worker about these events and about those that the connection already subscribes to.
+/// The events of a client's message.
+pub(super) struct Wanted {
+    /// Those that a worker has to decide about.
+    pub guarded: Vec<EventSubscription>,
+    /// Those that everybody may hear.
+    pub open: Vec<EventSubscription>,
+}
+
+/// Asks a worker about the guarded events and about those that the connection already subscribes to.
 ///
 /// Subscriptions that are no longer granted end, so one grant covers all of them.
 pub(super) fn send(
     shard: &Rc<Shard>,
     connection: &Rc<Connection>,
-    mut events: Vec<EventSubscription>,
+    wanted: Wanted,
     position: Option<Position>,
     renews: bool,
     request_id: Option<&str>,
 ) {
-    if let Some(event) = events.iter().find(|event| event.component_class.is_none()) {
+    let Wanted { guarded: mut events, open } = wanted;
+    let is_decidable =
+        |event: &EventSubscription| event.component_class.is_some() || ChannelEvent::read(&event.name).is_some();
+    if let Some(event) = events.iter().find(|event| !is_decidable(event)) {
         let text = format!("Each event must name the componentClass that listens to it: {} does not", event.name);
         return fail(shard, connection, FailureKind::Subscribe, &text, request_id);
     }
@@ -42,10 +54,11 @@ pub(super) fn send(
         }
     }
     let payload: Rc<str> = json!({"events": events}).to_string().into();
-    let held = payload.len() * 2;
+    let held = payload.len() * 2 + open.iter().map(subscription::bytes).sum::<usize>();
     connection.account.hold(HeldKind::Calls, held);
     let session = shard.grants.session(&connection.caller);
-    let grant = PendingGrant { events, position, renews, session, request_id: request_id.map(str::to_owned), held };
+    let grant =
+        PendingGrant { events, open, position, renews, session, request_id: request_id.map(str::to_owned), held };
     let call = call(shard, connection, payload);
     shard.relay.submit(call, CallOrigin::Grant(Rc::clone(connection), Box::new(grant)));
 }
@@ -98,6 +111,7 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: Pending
         Err((failure, text)) => {
             count(shard, "failed");
             fail(shard, connection, failure, text, request.request_id.as_deref());
+            subscribe(shard, connection, request.open, request.position, None, None);
         }
     }
 }
@@ -112,27 +126,42 @@ fn apply(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant, 
     let request_id = request.request_id.as_deref();
     if !no.is_empty() {
         count(shard, "refused");
-        // If anything was granted, the confirmation answers the request.
-        let answered_id = request_id.filter(|_| yes.is_empty());
+        // If anything can be heard, the confirmation answers the request.
+        let answered_id = request_id.filter(|_| yes.is_empty() && request.open.is_empty());
         fail(shard, connection, FailureKind::Subscribe, &format!("Not granted: {}", describe(&no)), answered_id);
     }
     set_granted(connection, yes.clone());
     if yes.is_empty() {
-        return;
+        return subscribe(shard, connection, request.open, request.position, None, request_id);
     }
     count(shard, "given");
     // If the session has changed meanwhile, it is unknown in which session the worker answered.
     let same_session = request.session == shard.grants.session(&connection.caller);
     let grant = if same_session { shard.grants.sign(yes.clone(), &request.session) } else { None };
-    match request.position {
-        Some(position) => resume(shard, connection, yes, position, grant, request_id),
-        None => begin(shard, connection, yes, grant, request_id),
+    let events = [yes, request.open].concat();
+    subscribe(shard, connection, events, request.position, grant, request_id);
+}
+
+/// Subscribes to events that the client may hear, after a replay if it resumes.
+fn subscribe(
+    shard: &Rc<Shard>,
+    connection: &Rc<Connection>,
+    events: Vec<EventSubscription>,
+    position: Option<Position>,
+    grant: Option<String>,
+    request_id: Option<&str>,
+) {
+    match position {
+        _ if events.is_empty() => {}
+        Some(position) => resume(shard, connection, events, position, grant, request_id),
+        None => begin(shard, connection, events, grant, request_id),
     }
 }
 
 fn describe(events: &[EventSubscription]) -> String {
-    let name = |event: &EventSubscription| {
-        format!("{} for {}", event.name, event.component_class.as_deref().unwrap_or_default())
+    let name = |event: &EventSubscription| match event.component_class.as_deref() {
+        Some(class) => format!("{} for {class}", event.name),
+        None => event.name.clone(),
     };
     events.iter().map(name).collect::<Vec<_>>().join(", ")
 }
@@ -141,11 +170,8 @@ fn describe(events: &[EventSubscription]) -> String {
 fn keep(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant) {
     count(shard, "not_renewed");
     set_granted(connection, request.events.clone());
-    let request_id = request.request_id.as_deref();
-    match request.position {
-        Some(position) => resume(shard, connection, request.events, position, None, request_id),
-        None => begin(shard, connection, request.events, None, request_id),
-    }
+    let events = [request.events, request.open].concat();
+    subscribe(shard, connection, events, request.position, None, request.request_id.as_deref());
 }
 
 /// Counts a grant by its result.

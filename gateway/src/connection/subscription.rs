@@ -26,11 +26,13 @@ pub(super) fn fail(
     shard.hub.send(connection, &protocol::diffyne_error(failure.label(), text, request_id));
 }
 
+/// Returns what an event takes, in bytes.
+pub(super) fn bytes(event: &EventSubscription) -> usize {
+    event.name.len() + event.component_class.as_ref().map_or(0, String::len) + filter_bytes(&event.filter)
+}
+
 /// Stores the granted events of a connection, on its account.
 pub(super) fn set_granted(connection: &Connection, granted: Vec<EventSubscription>) {
-    let bytes = |event: &EventSubscription| {
-        event.name.len() + event.component_class.as_ref().map_or(0, String::len) + filter_bytes(&event.filter)
-    };
     connection.account.set(HeldKind::Grants, granted.iter().map(bytes).sum());
     connection.granted.replace(granted.into_boxed_slice());
 }

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use diffyne_shared::bus::{Position, is_event_name};
+use diffyne_shared::bus::{Position, is_event_name, is_guarded};
 use diffyne_shared::envelope::{CLASS_BYTES_MAX, DataHead, FailureKind};
 use diffyne_shared::settings::value::Subscribe;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Connection;
-use super::grant_request::{self, count};
+use super::grant_request::{self, Wanted, count};
 use super::subscription::{self, fail, set_granted};
 use crate::auth::grant::{EventSubscription, GrantError};
 use crate::protocol::{self, Confirmation};
@@ -36,10 +36,18 @@ pub(super) fn subscribe(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &s
     let head = DataHead::read(data);
     let Some(events) = checked_events(shard, connection, &head) else { return };
     let request_id = head.request_id();
-    match shard.settings.subscribe {
-        Subscribe::Open => subscription::begin(shard, connection, events, None, request_id),
-        Subscribe::Granted => grant_request::send(shard, connection, events, None, false, request_id),
+    let wanted = wanted(shard, events);
+    if wanted.guarded.is_empty() {
+        return subscription::begin(shard, connection, wanted.open, None, request_id);
     }
+    grant_request::send(shard, connection, wanted, None, false, request_id);
+}
+
+/// Tells those events about which a worker has to decide from the others.
+fn wanted(shard: &Shard, events: Vec<EventSubscription>) -> Wanted {
+    let all = shard.settings.subscribe == Subscribe::Granted;
+    let (guarded, open) = events.into_iter().partition(|event| all || is_guarded(&event.name));
+    Wanted { guarded, open }
 }
 
 /// Handles `diffyne.unsubscribe`.
@@ -70,38 +78,38 @@ pub(super) fn resume(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &str)
     };
     let Some(events) = checked_events(shard, connection, &head) else { return };
     let position = Position { epoch: (*fields.epoch).into(), offset: fields.offset };
-    match (shard.settings.subscribe, fields.grant) {
-        (Subscribe::Open, _) => subscription::resume(shard, connection, events, position, None, request_id),
-        (Subscribe::Granted, None) => {
-            grant_request::send(shard, connection, events, Some(position), false, request_id);
-        }
-        (Subscribe::Granted, Some(grant)) => {
-            resume_with_grant(shard, connection, events, position, &grant, request_id);
-        }
+    let wanted = wanted(shard, events);
+    if wanted.guarded.is_empty() {
+        return subscription::resume(shard, connection, wanted.open, position, None, request_id);
+    }
+    match fields.grant {
+        None => grant_request::send(shard, connection, wanted, Some(position), false, request_id),
+        Some(grant) => resume_with_grant(shard, connection, wanted, position, &grant, request_id),
     }
 }
 
 fn resume_with_grant(
     shard: &Rc<Shard>,
     connection: &Rc<Connection>,
-    events: Vec<EventSubscription>,
+    wanted: Wanted,
     position: Position,
     grant: &str,
     request_id: Option<&str>,
 ) {
-    match shard.grants.verify(grant, &events, &shard.grants.session(&connection.caller)) {
+    match shard.grants.verify(grant, &wanted.guarded, &shard.grants.session(&connection.caller)) {
         Ok(grant) if grant.needs_renewal => {
-            grant_request::send(shard, connection, events, Some(position), true, request_id);
+            grant_request::send(shard, connection, wanted, Some(position), true, request_id);
         }
         Ok(_) => {
             count(shard, "shown");
-            set_granted(connection, events.clone());
+            set_granted(connection, wanted.guarded.clone());
+            let events = [wanted.guarded, wanted.open].concat();
             subscription::resume(shard, connection, events, position, None, request_id);
         }
         Err(GrantError::OtherSession) => {
             // The grant belongs to another user, or the user has logged in or out since. This session has none.
             count(shard, "other_session");
-            grant_request::send(shard, connection, events, Some(position), false, request_id);
+            grant_request::send(shard, connection, wanted, Some(position), false, request_id);
         }
         Err(GrantError::Expired) => {
             count(shard, "expired");

@@ -102,6 +102,8 @@ pub struct AjaxResponse {
 pub struct PendingGrant {
     /// The events, including those that the connection already subscribes to.
     pub events: Vec<EventSubscription>,
+    /// Events of the same request that everybody may hear.
+    pub open: Vec<EventSubscription>,
     /// The position up to which the client has received broadcasts, if it resumes.
     pub position: Option<Position>,
     /// The client holds a valid grant, so it keeps its subscriptions if no worker answers.

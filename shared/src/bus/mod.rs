@@ -4,6 +4,7 @@
 //! published it, and its sequence there), an **offset** (dense, the same for all), an **epoch** (a new one when the
 //! past is lost) and **prev**, the id before it, by which a gap shows.
 
+mod channel;
 mod event;
 mod idempotency;
 mod memory;
@@ -22,6 +23,7 @@ use crate::settings::common::RedisSettings;
 use crate::settings::gateway::StatusKey;
 use crate::token::SharedTokens;
 
+pub use channel::{ChannelEvent, is_guarded, without_channel};
 pub use event::{Broadcast, BusEvent, Position, Publication, QueueFull, is_event_name};
 pub use idempotency::KeyClaim;
 pub use redis::claim::{CLAIMS, Claim, RejectedWorker, TrustError, WorkerEntry, WorkerList};

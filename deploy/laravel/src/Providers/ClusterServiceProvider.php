@@ -3,10 +3,12 @@
 namespace Diffyne\Cluster\Providers;
 
 use Diffyne\Cluster\Bridge;
+use Diffyne\Cluster\Broadcasting\ClusterBroadcaster;
 use Diffyne\Cluster\WebSocketHealthChecker;
+use Illuminate\Broadcasting\BroadcastManager;
 use Illuminate\Support\ServiceProvider;
 
-/** Installs the bridge, and gives the application the package's configuration and services. */
+/** Installs the bridge, and gives the application the package's configuration, services and broadcaster. */
 final class ClusterServiceProvider extends ServiceProvider
 {
     private const CONFIGURATION = __DIR__.'/../../config/diffyne-cluster.php';
@@ -18,6 +20,10 @@ final class ClusterServiceProvider extends ServiceProvider
         $config = $this->app['config'];
         $config->set('diffyne.cluster', array_replace((array) $config->get('diffyne-cluster'), (array) $config->get('diffyne.cluster', [])));
         Bridge::install($this->app);
+        $config->get('broadcasting.connections.diffyne') === null && $config->set('broadcasting.connections.diffyne', ['driver' => 'diffyne']);
+        $this->callAfterResolving(BroadcastManager::class, function (BroadcastManager $manager): void {
+            $manager->extend('diffyne', fn () => new ClusterBroadcaster());
+        });
         $this->app->bound('diffyne.websocket.health') || $this->app->singleton('diffyne.websocket.health', WebSocketHealthChecker::class);
     }
 

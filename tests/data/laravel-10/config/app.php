@@ -1,5 +1,7 @@
 <?php return ['name'=>env('APP_NAME','Laravel'),'env'=>env('APP_ENV','production'),'debug'=>(bool) env('APP_DEBUG',false),'url'=>env('APP_URL','http://localhost'),'timezone'=>'UTC','locale'=>'en','fallback_locale'=>'en','key'=>env('APP_KEY','base64:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8='),'cipher'=>'AES-256-CBC',
 'providers'=>[Illuminate\Auth\AuthServiceProvider::class,
+    Illuminate\Broadcasting\BroadcastServiceProvider::class,
+    Illuminate\Notifications\NotificationServiceProvider::class,
     Illuminate\Cache\CacheServiceProvider::class,
     Illuminate\Foundation\Providers\ConsoleSupportServiceProvider::class,
     Illuminate\Cookie\CookieServiceProvider::class,

@@ -6,9 +6,10 @@
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 /// Classes of `Diffyne\Cluster` that calls need.
-const BRIDGE: [&str; 17] = [
+const BRIDGE: [&str; 18] = [
     include_str!("../../../../deploy/laravel/src/Bridge.php"),
     include_str!("../../../../deploy/laravel/src/CallRejection.php"),
+    include_str!("../../../../deploy/laravel/src/Channels.php"),
     include_str!("../../../../deploy/laravel/src/ClientLeft.php"),
     include_str!("../../../../deploy/laravel/src/ComponentFactory.php"),
     include_str!("../../../../deploy/laravel/src/ComponentHtml.php"),
