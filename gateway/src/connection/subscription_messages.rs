@@ -62,6 +62,7 @@ pub(super) fn unsubscribe(shard: &Shard, connection: &Rc<Connection>, data: &str
 /// Handles `diffyne.resume`: subscribes again, after a replay of exactly what was broadcast since. A client that cannot
 /// be recovered is told so, and refreshes.
 pub(super) fn resume(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &str) {
+    connection.requests.set_has_resumed();
     let head = DataHead::read(data);
     let request_id = head.request_id();
     let Ok(fields) = serde_json::from_str::<ResumeFields<'_>>(data) else {

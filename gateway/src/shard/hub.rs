@@ -246,10 +246,11 @@ impl Hub {
     }
 
     /// Returns the position up to which a connection has got everything, unless it is being sent something just now or
-    /// waits for an answer about its subscriptions. A stream that hears nothing stays where it was: its client may come back
-    /// from there, once it may hear something.
+    /// waits for an answer about its subscriptions. A client that has asked to resume and hears nothing stays where it was,
+    /// and so does a stream: it may come back from there, once it may hear something.
     pub fn place_of(&self, connection: &Connection) -> Option<Position> {
-        let hears = !connection.transport.is_one_way() || !connection.subscriptions.borrow().is_empty();
+        let keeps_place = connection.transport.is_one_way() || connection.requests.has_resumed();
+        let hears = !keeps_place || !connection.subscriptions.borrow().is_empty();
         let has_all = hears && connection.requests.is_empty();
         if has_all && !self.fans_out.get() { self.position() } else { None }
     }
