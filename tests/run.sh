@@ -9,7 +9,7 @@ export RUSTC_WORKSPACE_WRAPPER=$PWD/tests/rustc.sh CLIPPY_ARGS=-Dwarnings__CLIPP
 log=target/test.log
 mkdir -p target
 
-parts=() seconds=() counts=() current='' began=$SECONDS passed=0
+parts=() seconds=() counts=() current='' began=$SECONDS passed=0 scripts=''
 
 # Runs one part of the suite. It leaves in `counted` how many tests passed, if it has any.
 part() { # NAME WHAT-IT-IS COMMAND...
@@ -33,6 +33,7 @@ table() {
 
 finish() {
   local status=$?
+  [ -z "$scripts" ] || kill "$scripts" 2>/dev/null || true
   [ -z "$current" ] || printf '\n%s failed with status %s; the parts before it:\n' "$current" "$status"
   table
   # The last line has to count, and a run that failed has no count of all.
@@ -57,11 +58,21 @@ nextest() { # FILTER
   count cargo nextest run --workspace --no-fail-fast -E "$1"
 }
 
-# The page's scripts on a DOM. Node's summary counts, in its own words.
-scripts() {
-  npm --prefix gateway/src/client test --silent 2>&1 | tee "$log"
-  counted=$(awk '$1 == "ℹ" && $2 == "pass" { sum += $3 } END { print sum + 0 }' "$log")
+# The page's scripts on a DOM. Node takes one file after the other on two cores, so files are checked meanwhile.
+begin_scripts() {
+  npm --prefix gateway/src/client test --silent >target/scripts.log 2>&1 &
+  scripts=$!
+}
+
+# Node's summary counts, in its own words.
+end_scripts() {
+  local status=0
+  wait "$scripts" || status=$?
+  scripts=''
+  cat target/scripts.log
+  counted=$(awk '$1 == "ℹ" && $2 == "pass" { sum += $3 } END { print sum + 0 }' target/scripts.log)
   [ "$counted" -gt 0 ] || { echo "no test of the scripts ran" >&2; return 1; }
+  return "$status"
 }
 
 autobahn() {
@@ -78,8 +89,9 @@ end_to_end() {
 }
 
 part tools "what the tests need of this machine" tests/tools.sh
+begin_scripts
 part files "shell, PHP, the page's scripts, nginx, supervisor, containers, dependencies, format" tests/lint.sh shell php js nginx supervisor deploy dependencies format
-part scripts "the page's scripts on a DOM" scripts
+part scripts "the page's scripts on a DOM, which have begun beside the files" end_scripts
 part build "the programs and the tests, from the sources, with the lints of clippy and rustdoc" build
 part structure "circles of files, and ARCHITECTURE.md's invariants" nextest 'binary(structure)'
 part unit "what needs no process" nextest 'not package(diffyne-tests)'
