@@ -11,7 +11,7 @@ prometheus prometheus          promtool prometheus      curl curl               
 setpriv util-linux             python3 python3          bc bc                    openssl openssl
 systemd-analyze systemd        shellcheck shellcheck    php php-cli              phpcs php-codesniffer
 supervisord supervisor         pip3 python3-pip         mariadbd mariadb-server
-jsonschema python3-jsonschema
+jsonschema python3-jsonschema  chromium-headless-shell chromium-headless-shell
 node nodejs                    npm npm'
 
 debian() {
