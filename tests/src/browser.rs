@@ -44,7 +44,8 @@ pub enum Scheme {
 impl Browser {
     /// Starts with an empty profile. This Chromium has no windows at all, and needs a sixth of the time to start.
     pub fn start() -> anyhow::Result<Self> {
-        Self::run("chromium-headless-shell")
+        // Debian puts a script before it, which would not pass on that it has to end.
+        Self::run("/usr/lib/chromium/chromium-headless-shell")
     }
 
     /// Starts the whole of Chromium, where one tab hides another.
