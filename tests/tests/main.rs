@@ -28,6 +28,7 @@ mod hostile_work;
 mod identity;
 mod isolation;
 mod isolation_servers;
+mod laravel_package;
 mod lazy_mounts;
 mod linear;
 mod locked_pages;
