@@ -46,11 +46,13 @@ files() {
     echo "644 $top/deploy/completions/$file.fish $PREFIX/share/fish/vendor_completions.d/$file.fish"
   done
   for file in "$top"/deploy/man/*.1; do echo "644 $file $PREFIX/share/man/man1/$(basename "$file")"; done
-  for file in deploy/diffyne.env.example deploy/diffyne.toml.example deploy/php/diffyne-bridge.php \
+  for file in deploy/diffyne.env.example deploy/diffyne.toml.example \
     deploy/supervisor/diffyne.conf deploy/prometheus/alerts.yml deploy/prometheus/prometheus.yml \
     nginx/diffyne.conf nginx/application.conf nginx/tls.conf nginx/nginx.conf; do
     echo "644 $top/$file $PREFIX/share/doc/diffyne/examples/${file#deploy/}"
   done
+  # The Composer package, for a path repository.
+  while read -r file; do echo "644 $file $PREFIX/share/diffyne/laravel/${file#"$top"/deploy/laravel/}"; done < <(find "$top/deploy/laravel" -type f | sort)
   for file in README.md CHANGELOG.md LICENSE docs/operations.md docs/settings.md docs/migration.md docs/laravel.md docs/security.md; do
     echo "644 $top/$file $PREFIX/share/doc/diffyne/$(basename "$file")"
   done

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
+use serde_json::json;
 
 use crate::cluster::Shape;
 use crate::ports::free_ports;
@@ -101,9 +102,7 @@ impl Laravel {
         std::fs::create_dir_all(laravel.path(""))?;
         copy(&project().join("tests/data/laravel"), &laravel.path(""))?;
         // A root of another suite has an older Laravel, whose application looks different.
-        let version =
-            std::fs::read_to_string(laravel.root.join("usr/share/php/Illuminate/Foundation/Application.php"))?;
-        if version.contains("const VERSION = '10.") {
+        if laravel.laravel_version()?.starts_with("10.") {
             copy(&project().join("tests/data/laravel-10"), &laravel.path(""))?;
         }
         if let Some(package) = std::env::var_os("DIFFYNE_PACKAGE") {
@@ -288,16 +287,45 @@ impl Laravel {
         Ok(Deployment { shape, processes })
     }
 
-    /// Loads the bridge into the application, as its documentation says.
+    /// Loads the package into the application without Composer, as its documentation says.
     pub fn load_bridge(&self) -> anyhow::Result<()> {
-        std::fs::copy(project().join("deploy/php/diffyne-bridge.php"), self.path("diffyne-bridge.php"))?;
+        copy(&project().join("deploy/laravel"), &self.path("diffyne-cluster"))?;
         let provider = "class AppServiceProvider extends \\Illuminate\\Support\\ServiceProvider {";
-        let load = "require_once base_path('diffyne-bridge.php'); \\Diffyne\\Cluster\\Bridge::install($this->app);";
+        let load = "require_once base_path('diffyne-cluster/autoload.php'); \
+                    $this->app->register(\\Diffyne\\Cluster\\Providers\\ClusterServiceProvider::class);";
         self.change(
             "app/Providers/AppServiceProvider.php",
             provider,
             &format!("{provider} public function register(): void {{ {load} }}"),
         )
+    }
+
+    /// Installs the package with Composer, from a path repository and without any other source of packages.
+    pub fn install_package(&self) -> anyhow::Result<()> {
+        copy(&project().join("deploy/laravel"), &self.path("packages/diffyne-cluster"))?;
+        let composer = json!({
+            "repositories": [{"packagist.org": false}, {"type": "path", "url": "packages/diffyne-cluster"}],
+            "require": {"diffyne/cluster": "*"},
+            // Debian's packages have Laravel, of which Composer knows nothing.
+            "provide": {"laravel/framework": self.laravel_version()?},
+            "autoload": {
+                "psr-4": {"App\\": "app/", "Diffyne\\": "diffyne/src/"},
+                "files": ["../../usr/share/php/Illuminate/autoload.php"],
+            },
+        });
+        std::fs::write(self.path("composer.json"), composer.to_string())?;
+        std::fs::remove_file(self.path("vendor/autoload.php"))?;
+        let command = format!("cd {} && COMPOSER_ALLOW_SUPERUSER=1 composer install --no-interaction", self.directory);
+        let output = Command::new("chroot").arg(&self.root).args(["sh", "-c", &command]).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    fn laravel_version(&self) -> anyhow::Result<String> {
+        let file = self.root.join("usr/share/php/Illuminate/Foundation/Application.php");
+        let text = std::fs::read_to_string(file)?;
+        let (_, rest) = text.split_once("const VERSION = '").context("Laravel has no version")?;
+        Ok(rest.split('\'').next().unwrap_or_default().to_owned())
     }
 
     /// A cluster whose workers ask an application over HTTP.

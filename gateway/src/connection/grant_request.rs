@@ -1,4 +1,5 @@
-//! Asks a worker, in the user's session, whether a client may subscribe (`DIFFYNE_SUBSCRIBE=granted`).
+//! Asks a worker, in the user's session, whether a client may subscribe (`DIFFYNE_SUBSCRIBE=granted`), or only who the
+//! user is.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -11,10 +12,11 @@ use serde_json::json;
 
 use super::Connection;
 use super::account::HeldKind;
+use super::identification;
 use super::subscription::{begin, fail, resume, set_granted};
 use crate::auth::grant::EventSubscription;
 use crate::relay::{CallRequest, ComponentKey, RelayResult};
-use crate::shard::call::{CallOrigin, PendingGrant};
+use crate::shard::call::{CallOrigin, GrantQuestion, PendingGrant};
 use crate::shard::state::Shard;
 
 /// Asks a worker about these events and about those that the connection already subscribes to.
@@ -32,21 +34,46 @@ pub(super) fn send(
         let text = format!("Each event must name the componentClass that listens to it: {} does not", event.name);
         return fail(shard, connection, FailureKind::Subscribe, &text, request_id);
     }
-    if !connection.requests.begin_wait() {
-        let text = "Too many subscriptions of this connection wait for a worker";
-        return fail(shard, connection, FailureKind::Overloaded, text, request_id);
-    }
     for known in connection.granted.borrow().iter() {
         if !events.contains(known) {
             events.push(known.clone());
         }
     }
-    let payload: Rc<str> = json!({"events": events}).to_string().into();
+    let payload = json!({"events": events}).to_string();
+    submit(shard, connection, payload, GrantQuestion::Events { renews }, events, position, request_id);
+}
+
+/// Asks a worker who the user is, and subscribes then. Needs no grant: also where no worker answers.
+pub(super) fn identify(
+    shard: &Rc<Shard>,
+    connection: &Rc<Connection>,
+    events: Vec<EventSubscription>,
+    position: Option<Position>,
+    request_id: Option<&str>,
+) {
+    submit(shard, connection, r#"{"events":[]}"#.to_owned(), GrantQuestion::User, events, position, request_id);
+}
+
+fn submit(
+    shard: &Rc<Shard>,
+    connection: &Rc<Connection>,
+    payload: String,
+    question: GrantQuestion,
+    events: Vec<EventSubscription>,
+    position: Option<Position>,
+    request_id: Option<&str>,
+) {
+    if !connection.requests.begin_wait() {
+        let text = "Too many subscriptions of this connection wait for a worker";
+        return fail(shard, connection, FailureKind::Overloaded, text, request_id);
+    }
     let held = payload.len() * 2;
     connection.account.hold(HeldKind::Calls, held);
     let session = shard.grants.session(&connection.caller);
-    let grant = PendingGrant { events, position, renews, session, request_id: request_id.map(str::to_owned), held };
-    let call = call(shard, connection, payload);
+    let user_changes = connection.user.changes();
+    let request_id = request_id.map(str::to_owned);
+    let grant = PendingGrant { events, position, question, session, user_changes, request_id, held };
+    let call = call(shard, connection, payload.into());
     shard.relay.submit(call, CallOrigin::Grant(Rc::clone(connection), Box::new(grant)));
 }
 
@@ -60,6 +87,7 @@ fn call(shard: &Shard, connection: &Connection, payload: Rc<str>) -> CallRequest
         component: ComponentKey::new("", connection.caller.id()),
         cause: None,
         takes_pushes: false,
+        wants_user: true,
         stream_max: Duration::ZERO,
         payload,
         arrived: now,
@@ -92,13 +120,46 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: Pending
     if !connection.takes_messages() {
         return;
     }
+    let user = match result {
+        RelayResult::Reply(reply, _) => identification::told_user(reply),
+        RelayResult::Failed(..) => None,
+    };
+    if user.is_some_and(|user| connection.user.is_outdated(user, request.user_changes)) {
+        // Somebody has logged in or out since the worker was asked.
+        return ask_again(shard, connection, request);
+    }
+    if let Some(user) = user {
+        identification::take(shard, connection, user, request.user_changes, false);
+    }
     match granted(result) {
+        _ if request.question == GrantQuestion::User => subscribe(shard, connection, request),
         Ok(granted) => apply(shard, connection, request, &granted),
-        Err(_) if request.renews => keep(shard, connection, request),
+        Err(_) if request.question == (GrantQuestion::Events { renews: true }) => keep(shard, connection, request),
         Err((failure, text)) => {
             count(shard, "failed");
             fail(shard, connection, failure, text, request.request_id.as_deref());
         }
+    }
+}
+
+fn ask_again(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant) {
+    let PendingGrant { events, position, question, request_id, .. } = request;
+    let request_id = request_id.as_deref();
+    match question {
+        GrantQuestion::Events { renews } => send(shard, connection, events, position, renews, request_id),
+        GrantQuestion::User => identify(shard, connection, events, position, request_id),
+    }
+}
+
+/// Subscribes to events that need no grant, once the user is known or no worker can tell it.
+fn subscribe(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant) {
+    let PendingGrant { events, position, request_id, .. } = request;
+    match position {
+        Some(position) => {
+            let grant = identification::user_grant(shard, connection);
+            resume(shard, connection, events, position, grant, request_id.as_deref());
+        }
+        None => begin(shard, connection, events, None, request_id.as_deref()),
     }
 }
 
@@ -123,7 +184,11 @@ fn apply(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant, 
     count(shard, "given");
     // If the session has changed meanwhile, it is unknown in which session the worker answered.
     let same_session = request.session == shard.grants.session(&connection.caller);
-    let grant = if same_session { shard.grants.sign(yes.clone(), &request.session) } else { None };
+    let grant = if same_session {
+        shard.grants.sign(yes.clone(), &request.session, connection.user.known().as_deref())
+    } else {
+        None
+    };
     match request.position {
         Some(position) => resume(shard, connection, yes, position, grant, request_id),
         None => begin(shard, connection, yes, grant, request_id),

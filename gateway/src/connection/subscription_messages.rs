@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::Connection;
 use super::grant_request::{self, count};
+use super::identification;
 use super::subscription::{self, fail, set_granted};
 use crate::auth::grant::{EventSubscription, GrantError};
 use crate::protocol::{self, Confirmation};
@@ -37,6 +38,9 @@ pub(super) fn subscribe(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &s
     let Some(events) = checked_events(shard, connection, &head) else { return };
     let request_id = head.request_id();
     match shard.settings.subscribe {
+        Subscribe::Open if identification::is_needed(shard, connection) => {
+            grant_request::identify(shard, connection, events, None, request_id);
+        }
         Subscribe::Open => subscription::begin(shard, connection, events, None, request_id),
         Subscribe::Granted => grant_request::send(shard, connection, events, None, false, request_id),
     }
@@ -72,13 +76,40 @@ pub(super) fn resume(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &str)
     let Some(events) = checked_events(shard, connection, &head) else { return };
     let position = Position { epoch: (*fields.epoch).into(), offset: fields.offset };
     match (shard.settings.subscribe, fields.grant) {
-        (Subscribe::Open, _) => subscription::resume(shard, connection, events, position, None, request_id),
+        (Subscribe::Open, grant) => resume_as_user(shard, connection, events, position, grant.as_deref(), request_id),
         (Subscribe::Granted, None) => {
             grant_request::send(shard, connection, events, Some(position), false, request_id);
         }
         (Subscribe::Granted, Some(grant)) => {
             resume_with_grant(shard, connection, events, position, &grant, request_id);
         }
+    }
+}
+
+/// Resumes in `open` mode, where a grant only tells who the user is.
+fn resume_as_user(
+    shard: &Rc<Shard>,
+    connection: &Rc<Connection>,
+    events: Vec<EventSubscription>,
+    position: Position,
+    grant: Option<&str>,
+    request_id: Option<&str>,
+) {
+    let valid = grant.and_then(|grant| shard.grants.verify(grant, &[], &shard.grants.session(&connection.caller)).ok());
+    let needs_renewal = valid.as_ref().is_some_and(|grant| grant.needs_renewal);
+    if let Some(user) = valid.and_then(|grant| grant.user) {
+        set_shown_user(shard, connection, &user);
+    }
+    if needs_renewal || identification::is_needed(shard, connection) {
+        return grant_request::identify(shard, connection, events, Some(position), request_id);
+    }
+    subscription::resume(shard, connection, events, position, None, request_id);
+}
+
+/// Sets the user whom a valid grant of this session names. A worker that has told it already knows better.
+fn set_shown_user(shard: &Shard, connection: &Connection, user: &str) {
+    if !connection.user.is_known() {
+        shard.hub.set_user(connection, Some(user));
     }
 }
 
@@ -92,16 +123,26 @@ fn resume_with_grant(
 ) {
     match shard.grants.verify(grant, &events, &shard.grants.session(&connection.caller)) {
         Ok(grant) if grant.needs_renewal => {
+            if let Some(user) = grant.user {
+                set_shown_user(shard, connection, &user);
+            }
             grant_request::send(shard, connection, events, Some(position), true, request_id);
         }
-        Ok(_) => {
+        Ok(grant) => {
             count(shard, "shown");
+            if let Some(user) = grant.user {
+                set_shown_user(shard, connection, &user);
+            }
             set_granted(connection, events.clone());
             subscription::resume(shard, connection, events, position, None, request_id);
         }
         Err(GrantError::OtherSession) => {
             // The grant belongs to another user, or the user has logged in or out since. This session has none.
             count(shard, "other_session");
+            grant_request::send(shard, connection, events, Some(position), false, request_id);
+        }
+        Err(GrantError::Revoked) => {
+            count(shard, "revoked");
             grant_request::send(shard, connection, events, Some(position), false, request_id);
         }
         Err(GrantError::Expired) => {

@@ -15,6 +15,9 @@ const SHOWN_MAX: usize = 5;
 /// Names by which an application uses classes of the bridge.
 const BRIDGE_CLASSES: [&str; 3] = ["InteractsWithWebSocket", "WebSocketHealthChecker", "diffyne.websocket.health"];
 
+/// How an application loads the bridge by itself. The second one is the way of releases before the package.
+const LOADS_BRIDGE: [&str; 2] = ["Cluster\\Providers\\ClusterServiceProvider", "Cluster\\Bridge::install"];
+
 /// One PHP file of the application: its path from the application's directory, and its text.
 type Source = (PathBuf, String);
 
@@ -28,12 +31,20 @@ pub(super) fn check(directory: &Path, report: &mut Report) {
         return;
     }
     report.ok("application", format!("{}: {} files in app/", directory.display(), sources.len()));
-    let loads_bridge = sources.iter().any(|(_, text)| text.contains("Cluster\\Bridge::install"));
+    let loads_bridge = has_package(directory, &sources);
     check_listeners(&sources, loads_bridge, report);
     if !loads_bridge {
         check_locked(&sources, report);
     }
     check_bridge(&sources, loads_bridge, report);
+}
+
+/// Whether the application has the package: from Composer, or loaded by itself.
+fn has_package(directory: &Path, sources: &[Source]) -> bool {
+    let installed = std::fs::read_to_string(directory.join("vendor/composer/installed.json")).unwrap_or_default();
+    let providers = std::fs::read_to_string(directory.join("bootstrap/providers.php")).unwrap_or_default();
+    let loads = |text: &str| LOADS_BRIDGE.iter().any(|name| text.contains(name));
+    installed.contains("\"diffyne/cluster\"") || loads(&providers) || sources.iter().any(|(_, text)| loads(text))
 }
 
 /// Listeners without `#[Invokable]`, which the package's own endpoint refuses.
@@ -86,9 +97,8 @@ fn check_bridge(sources: &[Source], loads_bridge: bool, report: &mut Report) {
     report.fail(
         "bridge",
         format!(
-            "{} use classes of the bridge, which php-fpm has to load too: copy deploy/php/diffyne-bridge.php into the application, \
-             and in a service provider's register(): require_once base_path('diffyne-bridge.php'); \
-             \\Diffyne\\Cluster\\Bridge::install($this->app);",
+            "{} use classes of the bridge, which php-fpm has to load too: install the Composer package diffyne/cluster in the \
+             application (deploy/laravel/README.md tells how)",
             some_of(&users)
         ),
     );

@@ -103,8 +103,8 @@ async fn greet(target: &Target, address: &Endpoint, report: &mut Report) -> bool
             "bridge",
             format!(
                 "{address} calls the package's own endpoint: typed text is trimmed, a cleared field fails, listeners and empty states are \
-                 refused, locked properties are whatever a client says. Copy deploy/php/diffyne-bridge.php into the application, and in a service provider's register(): \
-                 require_once base_path('diffyne-bridge.php'); \\Diffyne\\Cluster\\Bridge::install($this->app);"
+                 refused, locked properties are whatever a client says. Install the Composer package diffyne/cluster in the application \
+                 (deploy/laravel/README.md tells how)"
             ),
         );
     }

@@ -22,7 +22,7 @@ use crate::settings::common::RedisSettings;
 use crate::settings::gateway::StatusKey;
 use crate::token::SharedTokens;
 
-pub use event::{Broadcast, BusEvent, Position, Publication, QueueFull, is_event_name};
+pub use event::{Broadcast, BusEvent, DISCONNECT_EVENT, Position, Publication, QueueFull, is_event_name, is_user_id};
 pub use idempotency::KeyClaim;
 pub use redis::claim::{CLAIMS, Claim, RejectedWorker, TrustError, WorkerEntry, WorkerList};
 pub use redis::inspect::Inspection;

@@ -452,7 +452,16 @@ fn write_loops(laravel: &Laravel) -> anyhow::Result<()> {
         format!("{}}}\n", &main[..end]),
         read("tests/data/loops/loops.php")?,
     ];
-    let mut script = read("deploy/php/diffyne-bridge.php")?;
+    let mut script = "<?php\n".to_owned();
+    for file in std::fs::read_dir(project().join("deploy/laravel/src"))? {
+        let file = file?.path();
+        if file.is_file() {
+            let class = std::fs::read_to_string(file)?;
+            let class = class.trim_start_matches("<?php");
+            script += &class.replacen("namespace Diffyne\\Cluster;", "namespace Diffyne\\Cluster {", 1);
+            script += "}\n";
+        }
+    }
     for part in &parts {
         script += part.trim_start_matches("<?php");
     }

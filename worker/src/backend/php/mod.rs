@@ -3,6 +3,7 @@
 //! * `dispatcher`: hands calls to idle processes, on the threads of the calls
 //! * `supervisor`: starts, replaces and ends processes, on a thread that they die with
 //! * `start`, `child`, `exit_reason`: a process's start and exit
+//! * `script`: what a process runs
 //! * `process`, `channel`: its calls, and what is exchanged with it for them
 //! * `shared_calls`: equal reactions to one broadcast, of which one runs
 //! * `socket`, `frame`, `message`: the socket between worker and process, its frames, and what they say
@@ -22,6 +23,7 @@ mod message;
 mod metrics;
 mod output;
 mod process;
+mod script;
 mod shared_calls;
 mod socket;
 mod start;

@@ -17,9 +17,9 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use diffyne_shared::settings::php::PhpSettings;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use thiserror::Error;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
-use tokio::process::{ChildStdin, Command};
+use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -30,27 +30,9 @@ use super::frame::{self, Frame};
 use super::message::{ProcessMessage, StartMessage};
 use super::output::{LastWords, log_output};
 use super::process::PhpProcess;
+use super::script;
 use super::status::ProcessList;
 
-/// The script that a process runs: the bridge, and the loop that calls it.
-const SCRIPT: [&str; 14] = [
-    include_str!("../../../../deploy/php/diffyne-bridge.php"),
-    include_str!("properties.php"),
-    include_str!("closures.php"),
-    include_str!("snapshot.php"),
-    include_str!("shutdown.php"),
-    include_str!("loading.php"),
-    include_str!("catalogue.php"),
-    include_str!("redis.php"),
-    include_str!("connections.php"),
-    include_str!("sandbox.php"),
-    include_str!("fast_path.php"),
-    include_str!("fork.php"),
-    include_str!("release.php"),
-    include_str!("loop.php"),
-];
-/// Classes that extend the framework's. A process loads them once it can find the framework.
-const CLASSES: &str = include_str!("session.php");
 /// The inherited socket's file descriptor in a process.
 const SOCKET_FD: i32 = 3;
 /// How long the output of a process that has ended is waited for.
@@ -165,7 +147,7 @@ fn spawn(settings: &PhpSettings, ended: &CancellationToken) -> io::Result<(Socke
         output.readers.push(tokio::task::spawn_local(log));
     }
     if let Some(stdin) = child.stdin.take() {
-        tokio::task::spawn_local(write_script(stdin));
+        tokio::task::spawn_local(script::write(stdin));
     }
     let sockets = Sockets { inherited: UnixStream::from_std(inherited)?, channel: UnixStream::from_std(channel)? };
     Ok((sockets, child, output))
@@ -183,14 +165,6 @@ fn send_descriptor(socket: &StdStream, sent: OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-async fn write_script(mut stdin: ChildStdin) {
-    for part in SCRIPT {
-        let part = if part == SCRIPT[0] { part } else { part.trim_start_matches("<?php") };
-        // A write fails when the process has exited, which the start reports.
-        let _ = stdin.write_all(part.as_bytes()).await;
-    }
-}
-
 /// Exchanges the first messages; the socket for calls. The error is empty when the process just exited.
 async fn await_ready(sockets: Sockets, id: u32, settings: &PhpSettings) -> Result<Ready, Option<ProcessStartError>> {
     let mut stream = choose_socket(sockets).await.map_err(|_| None)?;
@@ -199,7 +173,7 @@ async fn await_ready(sockets: Sockets, id: u32, settings: &PhpSettings) -> Resul
         environment: &settings.environment,
         kernel: settings.kernel,
         isolation: settings.isolation,
-        classes: CLASSES.trim_start_matches("<?php"),
+        classes: script::LATE_CLASSES.trim_start_matches("<?php"),
     };
     frame::write(&mut stream, 0, &start, b"").await.map_err(|_| None)?;
     // The process sends nothing more before its first call, so this reader buffers nothing else.

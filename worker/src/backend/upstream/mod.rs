@@ -153,7 +153,7 @@ impl UpstreamBackend {
         } else {
             tracing::warn!(
                 "the application has not loaded the bridge: typed text is trimmed, a cleared field may fail, listeners \
-                 need #[Invokable] as well, clients can change locked properties; see diffyne-bridge.php"
+                 need #[Invokable] as well, clients can change locked properties; install the Composer package diffyne/cluster there"
             );
         }
     }
@@ -267,8 +267,8 @@ fn warn_of_old_bridge(version: &[u8]) {
     let version = std::str::from_utf8(version).ok().and_then(|text| text.trim().parse().ok());
     if version.is_none_or(|version: u32| version < BRIDGE_VERSION) {
         tracing::warn!(
-            "the application's bridge is older than this worker and does not protect locked properties: copy the newest \
-             diffyne-bridge.php"
+            "the application's bridge is older than this worker and does not protect locked properties: install the \
+             newest package diffyne/cluster"
         );
     }
 }

@@ -1,0 +1,30 @@
+<?php
+
+namespace Diffyne\Cluster\Providers;
+
+use Diffyne\Cluster\Bridge;
+use Diffyne\Cluster\WebSocketHealthChecker;
+use Illuminate\Support\ServiceProvider;
+
+/** Installs the bridge, and gives the application the package's configuration and services. */
+final class ClusterServiceProvider extends ServiceProvider
+{
+    private const CONFIGURATION = __DIR__.'/../../config/diffyne-cluster.php';
+
+    public function register(): void
+    {
+        $this->mergeConfigFrom(self::CONFIGURATION, 'diffyne-cluster');
+        // The bridge reads it where it has always been.
+        $config = $this->app['config'];
+        $config->set('diffyne.cluster', array_replace((array) $config->get('diffyne-cluster'), (array) $config->get('diffyne.cluster', [])));
+        Bridge::install($this->app);
+        $this->app->bound('diffyne.websocket.health') || $this->app->singleton('diffyne.websocket.health', WebSocketHealthChecker::class);
+    }
+
+    public function boot(): void
+    {
+        if ($this->app->runningInConsole()) {
+            $this->publishes([self::CONFIGURATION => $this->app->configPath('diffyne-cluster.php')], 'diffyne-cluster');
+        }
+    }
+}
