@@ -48,7 +48,7 @@ files() {
   for file in "$top"/deploy/man/*.1; do echo "644 $file $PREFIX/share/man/man1/$(basename "$file")"; done
   for file in deploy/diffyne.env.example deploy/diffyne.toml.example \
     deploy/supervisor/diffyne.conf deploy/prometheus/alerts.yml deploy/prometheus/prometheus.yml \
-    nginx/diffyne.conf nginx/application.conf nginx/tls.conf nginx/nginx.conf; do
+    nginx/diffyne.conf nginx/application.conf nginx/upstream.conf nginx/locations.conf nginx/tls.conf nginx/nginx.conf; do
     echo "644 $top/$file $PREFIX/share/doc/diffyne/examples/${file#deploy/}"
   done
   # The Composer package, for a path repository.

@@ -53,6 +53,10 @@ nginx() {
       "$folder" "$folder" "$site" >"$folder/test.conf"
     command nginx -t -q -c "$folder/test.conf"
   done
+  # A part of a site, and what it needs beside it.
+  printf 'pid %s/pid; error_log stderr; events { } http { access_log off; include %s/upstream.conf; server { listen 127.0.0.1:8080; include %s/locations.conf; } }\n' \
+    "$folder" "$folder" "$folder" >"$folder/test.conf"
+  command nginx -t -q -c "$folder/test.conf"
   # A host may have several of them, in any order, on ports of their own.
   sed -i 's/127.0.0.1:8080/127.0.0.1:8081/' "$folder/application.conf"
   for sites in "diffyne application tls" "tls application diffyne" "application tls diffyne"; do

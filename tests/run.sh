@@ -4,10 +4,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never
+# Clippy and the documentation's lints look at everything while it is compiled. Warnings are errors.
+export RUSTC_WORKSPACE_WRAPPER=$PWD/tests/rustc.sh CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__
 log=target/test.log
 mkdir -p target
 
-parts=() seconds=() counts=() current='' began=$SECONDS passed=0 lints=''
+parts=() seconds=() counts=() current='' began=$SECONDS passed=0 scripts=''
 
 # Runs one part of the suite. It leaves in `counted` how many tests passed, if it has any.
 part() { # NAME WHAT-IT-IS COMMAND...
@@ -31,7 +33,7 @@ table() {
 
 finish() {
   local status=$?
-  [ -z "$lints" ] || kill -- -"$lints" 2>/dev/null || true
+  [ -z "$scripts" ] || kill "$scripts" 2>/dev/null || true
   [ -z "$current" ] || printf '\n%s failed with status %s; the parts before it:\n' "$current" "$status"
   table
   # The last line has to count, and a run that failed has no count of all.
@@ -48,7 +50,7 @@ count() { # COMMAND...
 
 # Always the whole workspace: a part of it would have other features, and build its dependencies again.
 build() {
-  cargo build --workspace --bins --examples
+  cargo build --workspace --bins --examples --bench engine
   cargo nextest run --workspace --no-run
 }
 
@@ -56,29 +58,21 @@ nextest() { # FILTER
   count cargo nextest run --workspace --no-fail-fast -E "$1"
 }
 
-# The page's scripts on a DOM. Node's summary counts, in its own words.
-scripts() {
-  npm --prefix gateway/src/client test --silent 2>&1 | tee "$log"
-  counted=$(awk '$1 == "ℹ" && $2 == "pass" { sum += $3 } END { print sum + 0 }' "$log")
-  [ "$counted" -gt 0 ] || { echo "no test of the scripts ran" >&2; return 1; }
+# The page's scripts on a DOM. Node takes one file after the other on two cores, so files are checked meanwhile.
+begin_scripts() {
+  npm --prefix gateway/src/client test --silent >target/scripts.log 2>&1 &
+  scripts=$!
 }
 
-# The lints compile everything once more, in the time that the end-to-end tests leave: those wait more than they compute.
-# Idle scheduling lets any other process of the same session go first, and the lowest priority of the session any other
-# session. They have a folder of their own, since cargo locks its folder.
-begin_lints() {
-  # A session of its own, to end it with this script.
-  CARGO_TARGET_DIR=target/lints setsid bash -c '
-    { echo 19 >/proc/self/autogroup; } 2>/dev/null || true
-    exec chrt --idle 0 tests/lint.sh clippy docs' >target/lints.log 2>&1 &
-  lints=$!
-}
-
-end_lints() {
+# Node's summary counts, in its own words.
+end_scripts() {
   local status=0
-  wait "$lints" || status=$?
-  lints=''
-  [ "$status" = 0 ] || { cat target/lints.log >&2; return "$status"; }
+  wait "$scripts" || status=$?
+  scripts=''
+  cat target/scripts.log
+  counted=$(awk '$1 == "ℹ" && $2 == "pass" { sum += $3 } END { print sum + 0 }' target/scripts.log)
+  [ "$counted" -gt 0 ] || { echo "no test of the scripts ran" >&2; return 1; }
+  return "$status"
 }
 
 autobahn() {
@@ -95,13 +89,12 @@ end_to_end() {
 }
 
 part tools "what the tests need of this machine" tests/tools.sh
+begin_scripts
 part files "shell, PHP, the page's scripts, nginx, supervisor, containers, dependencies, format" tests/lint.sh shell php js nginx supervisor deploy dependencies format
-part scripts "the page's scripts on a DOM" scripts
-part build "the programs and the tests, from the sources" build
+part scripts "the page's scripts on a DOM, which have begun beside the files" end_scripts
+part build "the programs and the tests, from the sources, with the lints of clippy and rustdoc" build
 part structure "circles of files, and ARCHITECTURE.md's invariants" nextest 'binary(structure)'
 part unit "what needs no process" nextest 'not package(diffyne-tests)'
 part doctests "the examples in the documentation" count cargo test --doc --workspace --quiet
-begin_lints
 part autobahn "the WebSocket conformance suite" autobahn
 part end-to-end "real gateways, workers, Redis, nginx, PHP and a browser" end_to_end
-part lints "the rest of clippy and cargo doc, which have run beside the last two" end_lints

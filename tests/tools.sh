@@ -11,7 +11,7 @@ prometheus prometheus          promtool prometheus      curl curl               
 setpriv util-linux             python3 python3          bc bc                    openssl openssl
 systemd-analyze systemd        shellcheck shellcheck    php php-cli              phpcs php-codesniffer
 supervisord supervisor         pip3 python3-pip         mariadbd mariadb-server
-jsonschema python3-jsonschema
+jsonschema python3-jsonschema  chromium-headless-shell chromium-headless-shell
 node nodejs                    npm npm'
 
 debian() {
@@ -54,7 +54,7 @@ laravel() {
   local root=${DIFFYNE_LARAVEL_ROOT:-$HOME/.cache/diffyne-tests/laravel-13}
   # Complete: its last packages are there.
   if [ -e "$root/usr/share/php/Illuminate/autoload.php" ]; then
-    [ ! -e "$root/usr/bin/composer" ] || return 0
+    [ ! -x "$root/usr/bin/composer" ] || [ ! -x "$root/usr/sbin/nginx" ] || [ ! -x "$root/usr/bin/curl" ] || return 0
     echo "tools: adding packages to $root"
   else
     echo "tools: making $root (PHP 8.4 and Laravel 13 from Debian, about 2 minutes)"

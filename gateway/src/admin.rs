@@ -8,7 +8,7 @@ use diffyne_shared::admin::history::{History, Series};
 use diffyne_shared::admin::overview::Overview;
 use diffyne_shared::admin::{AdminSource, ApiFuture, ApiRequest};
 use diffyne_shared::admin_tokens::AdminTokens;
-use diffyne_shared::bus::{Bus, CLAIMS, RedisState};
+use diffyne_shared::bus::{Bus, CLAIMS, DISCONNECT_EVENT, RedisState};
 use hyper::{Method, StatusCode};
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ impl GatewayAdmin {
             (&Method::POST, PUBLISH_PATH) => self.publish.handle(request.body).await,
             (&Method::POST, "/api/disconnect") => {
                 let body = serde_json::from_str(request.body).unwrap_or_default();
-                self.run_everywhere(&body, ClusterCommand::Disconnect).await
+                self.disconnect(&body).await
             }
             (&Method::GET, "/api/connections") => self.connections(request.query).await,
             (&Method::GET, "/api/events") => {
@@ -91,16 +91,31 @@ impl GatewayAdmin {
 
     async fn run_everywhere(&self, selector: &Value, command: fn(ConnectionSelector) -> ClusterCommand) -> ApiResponse {
         let Some(selector) = ConnectionSelector::read(selector) else {
-            let error = "Name either a client (its id) or an address.";
+            let error = "Name either a client (its id), an address, or a user (1 to 255 bytes).";
             return (StatusCode::UNPROCESSABLE_ENTITY, json!({"error": error}));
         };
         (StatusCode::OK, operator::run_everywhere(&self.bus, &self.shards, &command(selector)).await)
     }
 
+    /// Closes connections. Who is disconnected as a user is so for gateways that do not answer now as well, or start
+    /// later: they find it in the history.
+    async fn disconnect(&self, selector: &Value) -> ApiResponse {
+        let answer = self.run_everywhere(selector, ClusterCommand::Disconnect).await;
+        if let Some(ConnectionSelector::User(user)) = ConnectionSelector::read(selector) {
+            let params = json!([{"reconnect": user.reconnect}]);
+            let event = json!({"name": DISCONNECT_EVENT, "params": params, "user": user.id});
+            let (status, published) = self.publish.handle(&event.to_string()).await;
+            if status != StatusCode::ACCEPTED {
+                return (status, published);
+            }
+        }
+        answer
+    }
+
     /// The connections that a query selects, or else a page of all.
     async fn connections(&self, query: &str) -> ApiResponse {
         let query = query_object(query);
-        if ["client", "address"].iter().any(|name| query.get(name).is_some()) {
+        if ["client", "address", "user"].iter().any(|name| query.get(name).is_some()) {
             return self.run_everywhere(&query, ClusterCommand::Find).await;
         }
         match ConnectionPage::read(&query) {

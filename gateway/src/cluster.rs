@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use diffyne_shared::bus::{Broadcast, Bus, BusEvent};
+use diffyne_shared::bus::{Broadcast, Bus, BusEvent, Publication};
 use tokio::sync::mpsc;
 
+use crate::auth::grant::Grants;
 use crate::metrics::Metrics;
 use crate::operator;
 use crate::protocol;
@@ -35,6 +36,8 @@ pub struct Deliveries {
     pub clock: Clock,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Voids the grants of users who are disconnected.
+    pub grants: Arc<Grants>,
     /// `DIFFYNE_REACTION_RATE`.
     pub reactions_per_second: u64,
 }
@@ -82,10 +85,18 @@ impl Deliveries {
     async fn deliver(&self, batch: &mut DeliveryBatch) {
         let deliveries: Arc<[Arc<Delivery>]> = batch.take();
         if !deliveries.is_empty() {
+            self.revoke(&deliveries);
             for delivery in deliveries.iter() {
                 self.metrics.broadcast_received(&delivery.name);
             }
             send_to_all(&self.shards, || Command::Deliver(Arc::clone(&deliveries))).await;
+        }
+    }
+
+    /// Voids the grants of users who are disconnected.
+    fn revoke(&self, deliveries: &[Arc<Delivery>]) {
+        for delivery in deliveries.iter().filter(|delivery| delivery.is_disconnection()) {
+            self.grants.revoke(delivery.user.as_deref().unwrap_or_default());
         }
     }
 
@@ -94,6 +105,7 @@ impl Deliveries {
             BusEvent::Start { position, history } => {
                 let before = history.into_iter().map(|old| Arc::new(delivery(old, Audience::All, None)));
                 let before: Arc<[_]> = before.collect();
+                self.revoke(&before);
                 send_to_all(&self.shards, || Command::StartHistory(position.clone(), Arc::clone(&before))).await;
             }
             BusEvent::Query { id, query } => self.spawn_command(id, query),
@@ -148,7 +160,8 @@ impl DeliveryBatch {
 fn delivery(incoming: Broadcast, audience: Audience, reaction_window_ms: Option<u64>) -> Delivery {
     let (frame, params) = protocol::event(&incoming, reaction_window_ms);
     let Broadcast { position, event, .. } = incoming;
-    Delivery { name: event.name, frame, first: FirstParam::within(params), except: event.except, audience, position }
+    let Publication { name, except, user, .. } = event;
+    Delivery { name, frame, first: FirstParam::within(params), except, user, audience, position }
 }
 
 /// The moments of local deliveries that Redis has not repeated yet. Their number is bounded; the oldest are forgotten
@@ -192,7 +205,7 @@ pub async fn count_connections(bus: Bus, quota: Arc<Quota>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use diffyne_shared::bus::{Position, Publication};
+    use diffyne_shared::bus::Position;
 
     #[test]
     fn a_broadcast_is_one_frame_with_unmodified_parameters() {
@@ -204,6 +217,7 @@ mod tests {
                 params: r#"[{"room_id": 1.0}]"#.to_owned(),
                 except: None,
                 depth: 1,
+                user: None,
             },
         };
         let delivery = delivery(incoming, Audience::All, None);

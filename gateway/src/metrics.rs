@@ -83,6 +83,10 @@ pub struct Metrics {
     pub deliveries: IntCounter,
     /// Time to deliver one broadcast to all connections of one thread.
     pub fan_out: Histogram,
+    /// Connections whose user is known.
+    pub user_connections: IntGauge,
+    /// Events for one user that left from here.
+    pub user_events: IntCounter,
     /// Grants by result.
     pub grants: IntCounterVec,
     /// Messages and calls that exceeded a connection's rate.
@@ -238,9 +242,11 @@ impl Metrics {
             parts: counter("parts_total", "Parts of answers sent on while their calls ran"),
             deliveries: counter("deliveries_total", "Broadcasts handed to connections"),
             fan_out: seconds("fan_out_seconds", "One broadcast to all connections of one thread"),
+            user_connections: gauge("user_connections", "Open connections whose user a worker has told"),
+            user_events: counter("user_events_total", "Events for one user that left from calls of this gateway"),
             grants: counters(
                 "grants_total",
-                "Grants to subscribe: given, shown (by a client that came back), refused, expired, other_session (a worker was asked), forged, failed, not_renewed",
+                "Grants to subscribe: given, shown (by a client that came back), refused, expired, other_session (a worker was asked), revoked (its user was disconnected), forged, failed, not_renewed",
                 &["result"],
             ),
             limited: counters(

@@ -44,6 +44,9 @@ struct GatewayResult {
     connections: Vec<Value>,
     #[serde(default)]
     closed: usize,
+    /// All connections found, of which some may not be listed.
+    #[serde(default)]
+    found: usize,
     /// Subscribers by event.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     events: BTreeMap<String, usize>,
@@ -51,8 +54,13 @@ struct GatewayResult {
 
 /// Runs a command on this gateway.
 async fn run_here(shards: &[ShardHandle], gateway: &str, command: &ClusterCommand) -> GatewayResult {
-    let mut result =
-        GatewayResult { gateway: gateway.to_owned(), connections: Vec::new(), closed: 0, events: BTreeMap::new() };
+    let mut result = GatewayResult {
+        gateway: gateway.to_owned(),
+        connections: Vec::new(),
+        closed: 0,
+        found: 0,
+        events: BTreeMap::new(),
+    };
     for shard in shards {
         match command {
             ClusterCommand::Find(selector) => {
@@ -73,6 +81,7 @@ async fn run_here(shards: &[ShardHandle], gateway: &str, command: &ClusterComman
     if let ClusterCommand::List(page) = command {
         merge(page, &mut result.connections);
     }
+    result.found = result.connections.len();
     result.connections.truncate(LISTED_MAX);
     result.events = largest(std::mem::take(&mut result.events)).into_iter().collect();
     result
@@ -127,7 +136,11 @@ pub async fn run_everywhere(bus: &Bus, shards: &[ShardHandle], command: &Cluster
                 .collect();
             json!({"events": listed, "silent": silent})
         }
-        ClusterCommand::Find(_) => json!({"connections": with_gateway(&results), "silent": silent}),
+        ClusterCommand::Find(_) => {
+            // Gateways of an older release do not count.
+            let total = results.iter().map(|result| result.found.max(result.connections.len())).sum::<usize>();
+            json!({"connections": with_gateway(&results), "total": total, "silent": silent})
+        }
         ClusterCommand::List(page) => {
             let mut connections = with_gateway(&results);
             let more = connections.len() > page.limit || results.iter().any(|of| of.connections.len() >= page.limit);

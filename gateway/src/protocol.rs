@@ -141,6 +141,11 @@ pub fn subscribed(events: &str, confirmation: &Confirmation<'_>) -> String {
     confirmed(format!(r#"{{"event":"diffyne.subscribed","data":{{"events":{events}"#), confirmation)
 }
 
+/// Builds the `diffyne.subscribed` that brings a grant which names the client's user, and confirms no event.
+pub fn user_grant(grant: &str) -> String {
+    format!(r#"{{"event":"diffyne.subscribed","data":{{"grant":"{grant}"}}}}"#)
+}
+
 /// Builds `diffyne.unsubscribed`, with the events as JSON.
 pub fn unsubscribed(events: &str, confirmation: &Confirmation<'_>) -> String {
     confirmed(format!(r#"{{"event":"diffyne.unsubscribed","data":{{"events":{events}"#), confirmation)

@@ -138,7 +138,7 @@ impl PublishApi {
 }
 
 fn read(body: &str) -> Result<Request, String> {
-    const EVENT: &str = r#"{"name": "...", "params": [...], "except"?: client id, "idempotency_key"?: 1 to 255 bytes}"#;
+    const EVENT: &str = r#"{"name": "...", "params": [...], "except"?: client id, "user"?: 1 to 255 bytes, "idempotency_key"?: 1 to 255 bytes}"#;
     if !body.trim_start().starts_with('[') {
         let event = read_one(body).ok_or_else(|| format!("The body must be {EVENT}, or a list of these."))?;
         return Ok(Request::One(event));

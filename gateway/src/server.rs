@@ -340,6 +340,7 @@ fn spawn_tasks(
         shards: shards.to_vec(),
         clock: context.clock.clone(),
         metrics: Arc::clone(metrics),
+        grants: Arc::clone(&context.grants),
         reactions_per_second: settings.reactions_per_second,
     };
     let memory = memory::watch(shards.to_vec(), Arc::clone(quota), Arc::clone(metrics), settings.memory_max);

@@ -1,7 +1,7 @@
 //! Making and registering metrics, for the tables of both programs.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock};
 
 use nix::unistd::{SysconfVar, sysconf};
 use prometheus::core::{Collector, Desc};
@@ -44,13 +44,14 @@ pub fn register_all(registry: &Registry, collectors: impl IntoIterator<Item = Bo
 #[derive(Debug)]
 pub struct LabelNames {
     max: usize,
-    known: Mutex<HashSet<Box<str>>>,
+    /// Calls read it; only the first call of a name writes.
+    known: RwLock<HashSet<Box<str>>>,
 }
 
 impl LabelNames {
     /// Gives this many names a label.
     pub fn new(max: usize) -> Self {
-        Self { max, known: Mutex::default() }
+        Self { max, known: RwLock::default() }
     }
 
     /// The label of a name that the application has confirmed.
@@ -58,9 +59,17 @@ impl LabelNames {
         if name.is_empty() || name.len() > NAME_BYTES_MAX {
             return UNKNOWN;
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_label = known.contains(name) || (known.len() < self.max && known.insert(name.into()));
-        if has_label { name } else { UNKNOWN }
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(name) {
+            return name;
+        }
+        if known.len() >= self.max {
+            return UNKNOWN;
+        }
+        drop(known);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have taken the last place meanwhile.
+        if known.contains(name) || (known.len() < self.max && known.insert(name.into())) { name } else { UNKNOWN }
     }
 }
 

@@ -320,7 +320,19 @@ impl Cluster {
 
     /// A site of `nginx/` in front of these gateways. Without certificates, as the tests have none: `tls.conf` says https by itself.
     pub fn shipped_site(&self, file: &str, port: u16) -> anyhow::Result<String> {
-        let text = std::fs::read_to_string(project().join("nginx").join(file))?;
+        let read = |file: &str| std::fs::read_to_string(project().join("nginx").join(file));
+        let text = match file {
+            // A part of a site, with what it needs beside it.
+            "locations.conf" => {
+                let application = "location / {\n proxy_pass http://127.0.0.1:8000;\n}";
+                format!(
+                    "{}server {{\nlisten 127.0.0.1:8080;\n{}{application}\n}}\n",
+                    read("upstream.conf")?,
+                    read(file)?
+                )
+            }
+            _ => read(file)?,
+        };
         let mut site: String =
             text.lines().filter(|line| !line.trim().starts_with("ssl_")).flat_map(|line| [line, "\n"]).collect();
         for (index, usual) in [6001, 6002, 6003].iter().enumerate() {

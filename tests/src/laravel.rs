@@ -145,6 +145,11 @@ impl Laravel {
         Ok(laravel)
     }
 
+    /// The root in which PHP runs.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A file of the application, as this machine sees it.
     pub fn path(&self, file: &str) -> PathBuf {
         self.root.join(self.directory.trim_start_matches('/')).join(file)

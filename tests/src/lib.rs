@@ -43,6 +43,7 @@ pub mod laravel_pages;
 pub mod laravel_probe;
 pub mod load;
 pub mod mariadb;
+pub mod members;
 pub mod message;
 pub mod ports;
 pub mod process;

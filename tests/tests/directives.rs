@@ -34,7 +34,7 @@ async fn each_directive_does_what_its_row_says() -> anyhow::Result<()> {
     let style = "<title>Rows</title><style>[diff\\:cloak] { display: none }</style>";
     let rows = page(style, "<script src=\"rows.js\"></script>");
     let pages = StagePages::start(&cluster, &[("rows.html", &rows), ("rows.js", ROWS)])?;
-    let browser = Browser::start()?;
+    let browser = Browser::start_with_windows()?;
     let mut tab = browser.open(&pages.url("rows.html")).await?;
     tab.wait_for(OPEN).await?;
     tab.eval("void runRows().then((faults) => { window.faults = faults; })").await?;

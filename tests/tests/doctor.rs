@@ -154,7 +154,7 @@ async fn the_front_is_looked_at_as_a_page_sees_it() -> anyhow::Result<()> {
     let (shop, key) = ("https://shop.test", ["--ws-key", KEY]);
 
     let (well, text) = look(&url, shop, &key)?;
-    assert!(well && text.contains(", 0 to note, 0 bad"), "{text}");
+    assert!(well && text.contains(", 0 to note, 0 problems"), "{text}");
     for part in ["front", "gateway", "front key", "front origin", "front call", "broadcast"] {
         assert!(line(&text, part, "").starts_with("ok "), "{text}");
     }

@@ -76,6 +76,7 @@ async fn events_are_those_of_the_socket_and_a_client_goes_on_where_it_was_over_a
     assert_eq!(back.last_id, Some(format!("{epoch}:7")));
     announce(&mut sender, 7..8).await?;
     assert_eq!(back.receive().await?.number(), Some(7), "and it goes on live");
+    wait_until_delivered(&cluster.url(0), 8).await?;
     let mut again = Client::connect(&cluster.url(0)).await?;
     let wanted = json!({"epoch": epoch, "offset": 6, "events": [{"name": "message-sent"}]});
     let messages = [again.request("diffyne.resume", wanted).await?, again.receive().await?];

@@ -277,7 +277,7 @@ async fn broadcasts_go_through_redis_as_well_and_what_cannot_be_published_fails(
     assert_eq!(caller.barrier().await?, []);
     for (environment, code, error) in [
         (("DIFFYNE_PUBLISH_URL", "http://127.0.0.1:1/api/broadcast"), broadcast, "cannot be reached"),
-        (("DIFFYNE_ADMIN_TOKEN", "wrong"), broadcast, "401"),
+        (("DIFFYNE_ADMIN_TOKEN", "not-this-one"), broadcast, "401"),
         (
             ("APP_DEBUG", "false"),
             "broadcast(new class implements Illuminate\\Contracts\\Broadcasting\\ShouldBroadcastNow { \
@@ -290,7 +290,7 @@ async fn broadcasts_go_through_redis_as_well_and_what_cannot_be_published_fails(
             "try {{ {code} }} catch (Illuminate\\Broadcasting\\BroadcastException $e) {{ echo $e->getMessage(); }}"
         );
         let printed = laravel.tinker(&[environment], &code)?;
-        assert!(printed.contains(error) && !printed.contains("wrong"), "{error}: {printed}");
+        assert!(printed.contains(error) && !printed.contains("not-this-one"), "{error}: {printed}");
     }
     // A component's call, whose class has nothing to do with the channel.
     let state = json!({"text": "nothing"});

@@ -1,9 +1,14 @@
 //! The Composer package `diffyne/cluster` in a real Laravel.
 
+use std::path::PathBuf;
+
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::Cluster;
+use diffyne_tests::http::http_get;
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::laravel_probe::call_for_text;
+use diffyne_tests::ports::free_ports;
+use diffyne_tests::process::{Process, Signal, eventually, program};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,6 +37,50 @@ async fn composer_installs_the_package_and_laravel_finds_it() -> anyhow::Result<
         let cluster = Cluster::start(shape)?;
         let mut client = Client::connect(&cluster.url(0)).await?;
         assert_eq!(call_for_text(&mut client, "say", json!(["  as typed "])).await?, "  as typed ");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_artisan_command_starts_a_cluster_that_others_check_and_restart() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    laravel.install_package()?;
+    // The application's root has no other files of this machine.
+    std::fs::create_dir_all(laravel.path("bin"))?;
+    for name in ["diffyne-gateway", "diffyne-worker"] {
+        std::fs::copy(program(name)?, laravel.path("bin").join(name))?;
+    }
+    let [gateway, worker, admin, worker_admin] = free_ports()?;
+    let settings = format!(
+        "DIFFYNE_PROGRAMS=bin\nDIFFYNE_ADMIN_TOKEN=let-me\nDIFFYNE_PUBLISH_URL=http://127.0.0.1:{admin}/api/broadcast\n\
+         DIFFYNE_ADMIN_LISTEN=127.0.0.1:{admin}\nDIFFYNE_WORKER_ADMIN_LISTEN=127.0.0.1:{worker_admin}\n"
+    );
+    let environment = std::fs::read_to_string(laravel.path(".env"))?;
+    std::fs::write(laravel.path(".env"), environment + &settings)?;
+    let mut command = Process::start_parent("artisan", &laravel.path(""), &PathBuf::from("chroot"), |command| {
+        let (listen, at) = (format!("--listen=127.0.0.1:{gateway}"), format!("--worker=127.0.0.1:{worker}"));
+        command.arg(laravel.root()).args(["php8.4", &format!("{}/artisan", laravel.directory), "diffyne:cluster"]);
+        command.args([&listen, &at, "--processes=1"]);
+    })?;
+    let is_ready = || http_get(admin, "/ready").is_ok_and(|answer| answer.status == 200);
+    eventually("the gateway has a worker", is_ready).map_err(|error| error.context(command.output()))?;
+    eventually("PHP is ready", || http_get(worker_admin, "/ready").is_ok_and(|answer| answer.status == 200))?;
+    let mut client = Client::connect(&format!("ws://127.0.0.1:{gateway}/")).await?;
+    assert_eq!(call_for_text(&mut client, "say", json!(["hello"])).await?, "hello");
+    let run = |name: &str, option: String| laravel.php(&[&format!("{}/artisan", laravel.directory), name, &option]);
+    run("diffyne:restart", format!("--admin=127.0.0.1:{worker_admin}"))?;
+    let checked = run("diffyne:doctor", format!("--workers=127.0.0.1:{worker}")).map_err(|error| error.to_string());
+    let checked = checked.unwrap_or_else(|found| found);
+    for line in ["ok    publishing", "note  broadcasting", "ok    worker       127.0.0.1:"] {
+        assert!(checked.contains(line), "{line}: {checked}");
+    }
+    // What it shows says which program has said it, and Ctrl-C ends both.
+    let shown = command.output();
+    assert!(shown.contains("gateway | ") && shown.contains("worker  | "), "{shown}");
+    command.signal(Signal::Int)?;
+    assert!(command.wait()?.success(), "{}", command.output());
+    for port in [gateway, worker] {
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "{port}: {}", command.output());
     }
     Ok(())
 }

@@ -75,4 +75,5 @@ mod untrusted_content;
 mod untrusted_names;
 mod upload_pages;
 mod uploads;
+mod users;
 mod workers;

@@ -7,7 +7,7 @@ use diffyne_tests::application::{Application, Script};
 use diffyne_tests::browser::{Browser, Tab};
 use diffyne_tests::cluster::{Cluster, Node, Shape};
 use diffyne_tests::faulty_proxy::{FaultyProxy, ProxyState};
-use diffyne_tests::process::{Signal, eventually};
+use diffyne_tests::process::{Signal, eventually, eventually_async};
 
 const OPEN: &str = "document.documentElement.dataset.diffyneConnection === 'open'";
 const BY_EVENTS: &str = "document.documentElement.dataset.diffyneConnection === 'sse'";
@@ -227,6 +227,9 @@ async fn a_message_over_the_sockets_limit_goes_by_ajax() -> anyhow::Result<()> {
                  f.dispatchEvent(new Event('input', {{bubbles: true}})); document.querySelector('.chat form').requestSubmit() }})()"
             )
         };
+        // The page knows the limit once it has been greeted.
+        tab.eval(&fill(2)).await?;
+        tab.wait_for_text(".chat li:last-child", "xx").await?;
         tab.eval(&fill(5000)).await?;
         tab.wait_for("document.querySelector('em').textContent.includes('200 characters')").await?;
         assert_eq!((ajax_calls(&cluster)?, tab.eval(OPEN).await?), (1, true.into()), "{script:?}");
@@ -250,9 +253,15 @@ async fn a_page_whose_key_is_refused_says_so_once() -> anyhow::Result<()> {
             tab.wait_for(CLOSED).await?;
             tab.click(PLUS).await?;
             tab.wait_for_text("output", "1").await?;
+            eventually_async("the page says so", async || {
+                tab.eval("1").await?;
+                Ok(!tab.errors.is_empty())
+            })
+            .await?;
             // Wait for two more attempts, of which neither says anything.
             let handshakes = || cluster.gateways[0].metric("diffyne_gateway_handshakes_total{result=\"key\"}");
-            eventually("the page tries again", || handshakes().is_ok_and(|count| count >= 4.0))?;
+            let before = handshakes()?;
+            eventually("the page tries again", || handshakes().is_ok_and(|count| count >= before + 2.0))?;
             tab.eval("1").await?;
             assert_eq!(tab.errors.len(), 1, "{script:?} {socket}: {:?}", tab.errors);
             assert!(tab.errors[0].contains("refuses the key of this page"), "{:?}", tab.errors);

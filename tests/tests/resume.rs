@@ -108,6 +108,14 @@ async fn exactly_what_was_missed_is_replayed_on_any_gateway() -> anyhow::Result<
     assert_eq!((&resumed["recovered"], &resumed["offset"]), (&json!(true), &json!(9)));
     // Nothing missed, nothing replayed.
     assert_eq!(page.resume(&cluster.url(0), None).await?, (vec![], true));
+
+    // A client whose resume is refused is told no newer place, from which it would miss what was before.
+    let mut refused = Client::connect(&cluster.url(0)).await?;
+    assert_eq!(refused.request("diffyne.ping", json!({})).await?["offset"], 9);
+    let unnamed = json!({"epoch": page.place["epoch"], "offset": 0, "events": [{"name": 7}]});
+    assert_eq!(refused.request("diffyne.resume", unnamed).await?.event(), "diffyne.error");
+    let pong = refused.request("diffyne.ping", json!({})).await?;
+    assert!(pong.event() == "diffyne.pong" && pong["offset"].is_null(), "{pong}");
     // Nonsense is told.
     page.client
         .send("diffyne.resume", json!({"epoch": 1, "offset": -1, "events": [{"name": "x"}], "requestId": "q"}))

@@ -238,3 +238,18 @@ fn an_installation_below_a_prefix_has_programs_units_and_examples_and_can_be_rem
     assert_eq!(left.trim(), path("etc/diffyne/diffyne.env").display().to_string());
     Ok(())
 }
+
+#[test]
+fn the_page_for_a_laravel_application_leads_from_a_clone_to_a_broadcast_in_two_browsers() -> anyhow::Result<()> {
+    let programs = program("diffyne-gateway")?.parent().context("no folder")?.to_owned();
+    let script = project().join("tests/ten-minutes.sh");
+    let output = Command::new(script).arg(&programs).env("DEB_LEVEL", "0").stdin(Stdio::null()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let steps =
+        ["build: make deb", "server: apt-get install", "server: systemctl enable", "a broadcast in two browsers"];
+    for step in steps {
+        assert!(text.lines().any(|line| line.contains(step)), "no {step}: {text}");
+    }
+    Ok(())
+}

@@ -141,7 +141,7 @@ for_runtimes!(every_spelling_of_a_component_is_one_metric_series: fast_path = Fa
 async fn every_spelling_of_a_component_is_one_metric_series(runtime: Runtime) -> anyhow::Result<()> {
     // Behind HTTP each call starts the application.
     let times = match runtime {
-        Runtime::FastPath => 10_000,
+        Runtime::FastPath => 4_000,
         Runtime::Kernel => 1_000,
         _ => 250,
     };

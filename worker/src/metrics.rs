@@ -1,7 +1,7 @@
 //! The worker's metrics. Labels are names of its components in the application's spelling, never a client's.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use diffyne_shared::metrics::{LabelNames, Table, UNKNOWN};
@@ -21,7 +21,7 @@ pub(crate) struct WorkerMetrics {
     pub(crate) registry: Registry,
     calls: IntCounterVec,
     /// Methods that have labels of their own.
-    methods: Mutex<HashSet<String>>,
+    methods: RwLock<Methods>,
     duration: HistogramVec,
     timed: LabelNames,
     /// Parts of answers.
@@ -51,7 +51,7 @@ impl WorkerMetrics {
         table.build_info();
         Arc::new(Self {
             calls: table.counters("calls_total", "Component calls by component, method and outcome", &labels),
-            methods: Mutex::default(),
+            methods: RwLock::default(),
             duration: table.seconds_by(
                 "call_duration_seconds",
                 "From a call's start to its end, by component",
@@ -86,9 +86,39 @@ impl WorkerMetrics {
     }
 
     fn has_labels(&self, class: &str, method: &str) -> bool {
-        let mut methods = self.methods.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = format!("{class}::{method}");
-        methods.contains(&name) || (methods.len() < METHODS_MAX && methods.insert(name))
+        let methods = self.methods.read().unwrap_or_else(PoisonError::into_inner);
+        let known = methods.contains(class, method);
+        if known || methods.count >= METHODS_MAX {
+            return known;
+        }
+        drop(methods);
+        self.methods.write().unwrap_or_else(PoisonError::into_inner).add(class, method)
+    }
+}
+
+/// Methods by the classes that have them.
+#[derive(Default)]
+struct Methods {
+    by_class: HashMap<Box<str>, HashSet<Box<str>>>,
+    count: usize,
+}
+
+impl Methods {
+    fn contains(&self, class: &str, method: &str) -> bool {
+        self.by_class.get(class).is_some_and(|methods| methods.contains(method))
+    }
+
+    /// Adds a method if there is a place, and tells whether it is among them.
+    fn add(&mut self, class: &str, method: &str) -> bool {
+        if self.contains(class, method) {
+            return true;
+        }
+        let has_place = self.count < METHODS_MAX;
+        if has_place {
+            self.by_class.entry(class.into()).or_default().insert(method.into());
+            self.count += 1;
+        }
+        has_place
     }
 }
 

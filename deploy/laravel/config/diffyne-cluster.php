@@ -55,4 +55,17 @@ return [
 
     'locked' => env('DIFFYNE_LOCKED', 'signed'),
 
+    /*
+    |--------------------------------------------------------------------------
+    | Programs
+    |--------------------------------------------------------------------------
+    |
+    | The folder of diffyne-gateway and diffyne-worker, for the artisan commands
+    | diffyne:cluster, diffyne:doctor and diffyne:restart. By default they are
+    | looked for in PATH.
+    |
+    */
+
+    'programs' => env('DIFFYNE_PROGRAMS'),
+
 ];

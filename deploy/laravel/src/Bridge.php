@@ -208,7 +208,10 @@ final class Bridge
     {
         $session = $request->hasSession() ? $request->session() : null;
         if ($session === null) {
-            return $this->run($head, $payload);
+            $reply = $this->run($head, $payload);
+            $reply['head'] += Users::told($head, null, false);
+
+            return $reply;
         }
         $before = $session->getId();
         $brought = self::bringsSession($request, $session);
@@ -231,6 +234,7 @@ final class Bridge
             $gone = true;
         }
         $reply['head']['session'] = $changed ? 'changed' : ($gone ? 'gone' : 'same');
+        $reply['head'] += Users::told($head, $session, $changed);
 
         return $reply;
     }
@@ -321,7 +325,12 @@ final class Bridge
     {
         $this->names = [];
         $this->isShared = false;
+        Users::begin();
         $reply = $this->tryRun($head, $payload);
+        $events = Users::end();
+        if ($events !== [] && $reply['head']['outcome'] === 'ok') {
+            $reply['head']['user_events'] = $events;
+        }
         $reply['head'] += $this->names;
 
         return $reply;

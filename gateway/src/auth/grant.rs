@@ -3,9 +3,10 @@
 //! A worker decides in the user's session, and the gateway signs the decision. A client that reconnects in that session
 //! shows the grant to any gateway, so no worker has to be asked again.
 //!
-//! The format is `base64url(JSON {events, exp, ses}) . base64url(HMAC-SHA256)`, with a key derived from the signing
+//! The format is `base64url(JSON {events, exp, ses, iat, usr}) . base64url(HMAC-SHA256)`, with a key derived from the signing
 //! key. `ses` is a MAC of the session ([`crate::auth::session_identity`]). A grant without `ses` was issued by an older
-//! release and matches no session.
+//! release and matches no session. `usr` is the user's id, empty for a guest; a grant without it says nothing about the
+//! user. `iat` is the second in which it was given.
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use serde_json::{Map, Value};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
+use crate::auth::revocations::Revocations;
 use crate::auth::session_identity::{SessionIdentity, Sessions};
 use crate::relay::Caller;
 
@@ -48,6 +50,10 @@ struct Content {
     exp: u64,
     #[serde(default)]
     ses: String,
+    #[serde(default)]
+    iat: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    usr: Option<String>,
 }
 
 /// Why a grant is refused.
@@ -59,11 +65,15 @@ pub enum GrantError {
     Expired,
     /// The grant was issued to another session. A worker has to decide for this one.
     OtherSession,
+    /// The application has disconnected the user since. A worker has to decide anew.
+    Revoked,
 }
 
 /// A grant that covers the requested events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidGrant {
+    /// The user's id, empty for a guest; `None`: the grant does not tell it.
+    pub user: Option<String>,
     /// More than half of the grant's lifetime is over.
     pub needs_renewal: bool,
 }
@@ -73,6 +83,7 @@ pub struct Grants {
     /// The first key signs; every key verifies.
     keys: Vec<GrantKeys>,
     sessions: Sessions,
+    revocations: Revocations,
     life: Duration,
 }
 
@@ -105,7 +116,7 @@ impl Grants {
     /// application encrypts its cookies.
     pub fn new(signing_keys: &[Vec<u8>], cookie_keys: &[Vec<u8>], life: Duration) -> Self {
         let keys = signing_keys.iter().filter_map(|key| GrantKeys::derive(key)).collect();
-        Self { keys, sessions: Sessions::new(cookie_keys), life }
+        Self { keys, sessions: Sessions::new(cookie_keys), revocations: Revocations::new(life), life }
     }
 
     /// Returns the connection's current session.
@@ -113,11 +124,23 @@ impl Grants {
         self.sessions.of(caller)
     }
 
-    /// Signs a grant for these events in this session. Returns `None` without a signing key.
-    pub fn sign(&self, events: Vec<EventSubscription>, session: &SessionIdentity) -> Option<String> {
+    /// Voids all grants of a user that were given so far.
+    pub fn revoke(&self, user: &str) {
+        self.revocations.add(user, unix_seconds());
+    }
+
+    /// Signs a grant for these events in this session, which names the user: empty for a guest, `None` if nobody has told
+    /// it. Returns `None` without a signing key.
+    pub fn sign(
+        &self,
+        events: Vec<EventSubscription>,
+        session: &SessionIdentity,
+        user: Option<&str>,
+    ) -> Option<String> {
         let keys = self.keys.first()?;
-        let exp = unix_seconds() + self.life.as_secs().max(1);
-        let content = Content { events, exp, ses: keys.session(session) };
+        let iat = unix_seconds();
+        let exp = iat + self.life.as_secs().max(1);
+        let content = Content { events, exp, ses: keys.session(session), iat, usr: user.map(str::to_owned) };
         let content = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&content).ok()?);
         let mut mac = keys.signature.clone();
         mac.update(content.as_bytes());
@@ -144,7 +167,10 @@ impl Grants {
         if !events.iter().all(|event| content.events.contains(event)) {
             return Err(GrantError::Invalid);
         }
-        Ok(ValidGrant { needs_renewal: content.exp - now <= self.life.as_secs() / 2 })
+        if content.usr.as_deref().is_some_and(|user| self.revocations.cover(user, content.iat)) {
+            return Err(GrantError::Revoked);
+        }
+        Ok(ValidGrant { needs_renewal: content.exp - now <= self.life.as_secs() / 2, user: content.usr })
     }
 
     /// Returns the content of a grant and the keys that signed it.
@@ -189,8 +215,11 @@ mod tests {
         let grants = Grants::new(&[b"new".to_vec(), b"old".to_vec()], &[], Duration::from_hours(1));
         let earlier = Grants::new(&[b"old".to_vec()], &[], Duration::from_hours(1));
         for giver in [&grants, &earlier] {
-            let given = giver.sign(vec![event("a", None)], &ada()).unwrap();
-            assert_eq!(grants.verify(&given, &[event("a", None)], &ada()), Ok(ValidGrant { needs_renewal: false }));
+            let given = giver.sign(vec![event("a", None)], &ada(), Some("")).unwrap();
+            assert_eq!(
+                grants.verify(&given, &[event("a", None)], &ada()),
+                Ok(ValidGrant { needs_renewal: false, user: Some(String::new()) })
+            );
             for other in ["session=eve", "", "session=ada; admin=1"] {
                 assert_eq!(
                     grants.verify(&given, &[event("a", None)], &session(other)),
@@ -211,10 +240,10 @@ mod tests {
     #[test]
     fn a_grant_is_valid_for_its_events_until_it_expires() {
         let grants = Grants::new(&[b"new".to_vec(), b"old".to_vec()], &[], Duration::from_hours(1));
-        let given = grants.sign(vec![event("a", Some(1)), event("b", None)], &ada()).unwrap();
+        let given = grants.sign(vec![event("a", Some(1)), event("b", None)], &ada(), Some("")).unwrap();
         assert_eq!(
             grants.verify(&given, &[event("b", None), event("a", Some(1))], &ada()),
-            Ok(ValidGrant { needs_renewal: false })
+            Ok(ValidGrant { needs_renewal: false, user: Some(String::new()) })
         );
         assert_eq!(grants.verify(&given, &[event("a", Some(2))], &ada()), Err(GrantError::Invalid));
         assert_eq!(
@@ -224,26 +253,31 @@ mod tests {
         );
         let other_class = EventSubscription { component_class: None, ..event("b", None) };
         assert_eq!(grants.verify(&given, &[other_class], &ada()), Err(GrantError::Invalid));
-        let earlier =
-            Grants::new(&[b"old".to_vec()], &[], Duration::from_hours(1)).sign(vec![event("b", None)], &ada()).unwrap();
+        let earlier = Grants::new(&[b"old".to_vec()], &[], Duration::from_hours(1))
+            .sign(vec![event("b", None)], &ada(), Some(""))
+            .unwrap();
         assert_eq!(
             grants.verify(&earlier, &[event("b", None)], &ada()),
-            Ok(ValidGrant { needs_renewal: false }),
+            Ok(ValidGrant { needs_renewal: false, user: Some(String::new()) }),
             "a key that was rotated out signs no more"
         );
-        let brief =
-            Grants::new(&[b"new".to_vec()], &[], Duration::from_secs(1)).sign(vec![event("b", None)], &ada()).unwrap();
-        assert_eq!(grants.verify(&brief, &[event("b", None)], &ada()), Ok(ValidGrant { needs_renewal: true }));
+        let brief = Grants::new(&[b"new".to_vec()], &[], Duration::from_secs(1))
+            .sign(vec![event("b", None)], &ada(), Some(""))
+            .unwrap();
+        assert_eq!(
+            grants.verify(&brief, &[event("b", None)], &ada()),
+            Ok(ValidGrant { needs_renewal: true, user: Some(String::new()) })
+        );
     }
 
     #[test]
     fn forged_and_expired_grants_are_distinguished() {
         let grants = Grants::new(&[b"key".to_vec()], &[], Duration::from_hours(1));
-        let given = grants.sign(vec![event("a", None)], &ada()).unwrap();
+        let given = grants.sign(vec![event("a", None)], &ada(), Some("")).unwrap();
         let (content, signature) = given.split_once('.').unwrap();
         let more = URL_SAFE_NO_PAD.encode(r#"{"events":[{"name":"a"}],"exp":99999999999}"#);
         let stranger = Grants::new(&[b"other".to_vec()], &[], Duration::from_hours(1))
-            .sign(vec![event("a", None)], &ada())
+            .sign(vec![event("a", None)], &ada(), Some(""))
             .unwrap();
         for forged in ["", ".", "x.y", content, &format!("{more}.{signature}"), &format!("{content}."), &stranger] {
             assert_eq!(grants.verify(forged, &[event("a", None)], &ada()), Err(GrantError::Invalid), "{forged}");
@@ -254,9 +288,24 @@ mod tests {
         let outlived = format!("{exp}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()));
         assert_eq!(grants.verify(&outlived, &[], &ada()), Err(GrantError::Expired));
         assert_eq!(
-            Grants::new(&[], &[], Duration::from_hours(1)).sign(vec![], &ada()),
+            Grants::new(&[], &[], Duration::from_hours(1)).sign(vec![], &ada(), Some("")),
             None,
             "nobody signs without a key"
         );
+    }
+
+    #[test]
+    fn a_grant_names_the_user_until_the_user_is_disconnected() {
+        let grants = Grants::new(&[b"key".to_vec()], &[], Duration::from_hours(1));
+        let [ada, guest, unknown] =
+            [Some("7"), Some(""), None].map(|user| grants.sign(vec![event("a", None)], &self::ada(), user).unwrap());
+        for (grant, user) in [(&ada, Some("7")), (&guest, Some("")), (&unknown, None)] {
+            assert_eq!(grants.verify(grant, &[], &self::ada()).unwrap().user.as_deref(), user);
+            let eve = grants.verify(grant, &[], &session("session=eve"));
+            assert_eq!(eve, Err(GrantError::OtherSession), "a grant of another session names nobody");
+        }
+        grants.revoke("7");
+        assert_eq!(grants.verify(&ada, &[event("a", None)], &self::ada()), Err(GrantError::Revoked));
+        assert!(grants.verify(&guest, &[event("a", None)], &self::ada()).is_ok());
     }
 }

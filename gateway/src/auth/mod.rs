@@ -6,7 +6,7 @@
 //!   handshake; [`sealed_cookies`]: new cookies on their way back to the browser
 //! * [`refusal`]: why handshakes are refused; [`refusal_log`]: their lines in the log
 //! * [`ended_sessions`]: which connections have lost their session
-//! * [`grant`]: the signed right to subscribe; [`session_identity`]: the session that a grant belongs to
+//! * [`grant`]: the signed right to subscribe; [`revocations`]: whose grants are void; [`session_identity`]: the session that a grant belongs to
 
 pub(crate) mod admission;
 pub(crate) mod authority;
@@ -18,5 +18,6 @@ mod origin;
 mod proxy;
 mod refusal;
 pub(crate) mod refusal_log;
+mod revocations;
 pub mod sealed_cookies;
 pub(crate) mod session_identity;

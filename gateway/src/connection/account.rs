@@ -29,6 +29,8 @@ pub enum HeldKind {
     Subscriptions,
     /// The events that were granted.
     Grants,
+    /// The user, in an index.
+    User,
     /// Calls and grant requests that run or wait.
     Calls,
     /// The received part of an unfinished message.

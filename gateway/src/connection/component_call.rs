@@ -53,6 +53,7 @@ pub(super) fn receive(
         cause_depth: head.cause.as_ref().map(|cause| cause.depth),
         scripts: shard.page_scripts(&head),
         parts: PartCount::default(),
+        user_changes: connection.user.changes(),
         started,
     };
     let running = connection.component_queues.borrow().len();
@@ -62,6 +63,7 @@ pub(super) fn receive(
         kind,
         component: ComponentKey::of(&head),
         cause: head.cause,
+        wants_user: !connection.user.is_known(),
         takes_pushes: shard.hub.open_calls.has_room(connection),
         stream_max: if running < streams_max(shard.settings.outbox_bytes_max) {
             shard.settings.stream_timeout

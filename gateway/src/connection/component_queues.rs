@@ -60,6 +60,8 @@ pub struct PendingCall {
     pub scripts: PageScripts,
     /// The parts of the answer.
     pub parts: PartCount,
+    /// How often the connection's user had changed when the call came.
+    pub user_changes: u32,
     /// The time of the call's arrival.
     pub started: Instant,
 }
@@ -189,6 +191,7 @@ mod tests {
             component: ComponentKey::default(),
             cause: None,
             takes_pushes: false,
+            wants_user: false,
             stream_max: std::time::Duration::ZERO,
             payload: "".into(),
             arrived: now,
@@ -205,6 +208,7 @@ mod tests {
             cause_depth: None,
             scripts: PageScripts::Current,
             parts: PartCount::default(),
+            user_changes: 0,
             started: now,
         };
         (request, pending)

@@ -1,5 +1,5 @@
-//! Asks a worker, in the user's session, whether a client may subscribe: to private channels, and to everything where
-//! `DIFFYNE_SUBSCRIBE=granted`.
+//! Asks a worker, in the user's session, whether a client may subscribe (to private channels, and to everything where
+//! `DIFFYNE_SUBSCRIBE=granted`), or only who the user is.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,10 +12,11 @@ use serde_json::json;
 
 use super::Connection;
 use super::account::HeldKind;
+use super::identification;
 use super::subscription::{self, begin, fail, resume, set_granted};
 use crate::auth::grant::EventSubscription;
 use crate::relay::{CallRequest, ComponentKey, RelayResult};
-use crate::shard::call::{CallOrigin, PendingGrant};
+use crate::shard::call::{CallOrigin, GrantQuestion, PendingGrant};
 use crate::shard::state::Shard;
 
 /// The events of a client's message.
@@ -26,40 +27,73 @@ pub(super) struct Wanted {
     pub open: Vec<EventSubscription>,
 }
 
+impl Wanted {
+    /// Events that everybody may hear.
+    pub(super) fn open(events: Vec<EventSubscription>) -> Self {
+        Self { guarded: Vec::new(), open: events }
+    }
+}
+
 /// Asks a worker about the guarded events and about those that the connection already subscribes to.
 ///
 /// Subscriptions that are no longer granted end, so one grant covers all of them.
 pub(super) fn send(
     shard: &Rc<Shard>,
     connection: &Rc<Connection>,
-    wanted: Wanted,
+    mut wanted: Wanted,
     position: Option<Position>,
     renews: bool,
     request_id: Option<&str>,
 ) {
-    let Wanted { guarded: mut events, open } = wanted;
+    let events = &mut wanted.guarded;
     let is_decidable =
         |event: &EventSubscription| event.component_class.is_some() || ChannelEvent::read(&event.name).is_some();
     if let Some(event) = events.iter().find(|event| !is_decidable(event)) {
         let text = format!("Each event must name the componentClass that listens to it: {} does not", event.name);
         return fail(shard, connection, FailureKind::Subscribe, &text, request_id);
     }
-    if !connection.requests.begin_wait() {
-        let text = "Too many subscriptions of this connection wait for a worker";
-        return fail(shard, connection, FailureKind::Overloaded, text, request_id);
-    }
     for known in connection.granted.borrow().iter() {
         if !events.contains(known) {
             events.push(known.clone());
         }
     }
-    let payload: Rc<str> = json!({"events": events}).to_string().into();
+    let payload = json!({"events": events}).to_string();
+    submit(shard, connection, payload, GrantQuestion::Events { renews }, wanted, position, request_id);
+}
+
+/// Asks a worker who the user is, and subscribes then. Needs no grant: also where no worker answers.
+pub(super) fn identify(
+    shard: &Rc<Shard>,
+    connection: &Rc<Connection>,
+    events: Vec<EventSubscription>,
+    position: Option<Position>,
+    request_id: Option<&str>,
+) {
+    let payload = r#"{"events":[]}"#.to_owned();
+    submit(shard, connection, payload, GrantQuestion::User, Wanted::open(events), position, request_id);
+}
+
+fn submit(
+    shard: &Rc<Shard>,
+    connection: &Rc<Connection>,
+    payload: String,
+    question: GrantQuestion,
+    wanted: Wanted,
+    position: Option<Position>,
+    request_id: Option<&str>,
+) {
+    if !connection.requests.begin_wait() {
+        let text = "Too many subscriptions of this connection wait for a worker";
+        return fail(shard, connection, FailureKind::Overloaded, text, request_id);
+    }
+    let Wanted { guarded: events, open } = wanted;
     let held = payload.len() * 2 + open.iter().map(subscription::bytes).sum::<usize>();
     connection.account.hold(HeldKind::Calls, held);
     let session = shard.grants.session(&connection.caller);
-    let grant =
-        PendingGrant { events, open, position, renews, session, request_id: request_id.map(str::to_owned), held };
-    let call = call(shard, connection, payload);
+    let user_changes = connection.user.changes();
+    let request_id = request_id.map(str::to_owned);
+    let grant = PendingGrant { events, open, position, question, session, user_changes, request_id, held };
+    let call = call(shard, connection, payload.into());
     shard.relay.submit(call, CallOrigin::Grant(Rc::clone(connection), Box::new(grant)));
 }
 
@@ -73,6 +107,7 @@ fn call(shard: &Shard, connection: &Connection, payload: Rc<str>) -> CallRequest
         component: ComponentKey::new("", connection.caller.id()),
         cause: None,
         takes_pushes: false,
+        wants_user: true,
         stream_max: Duration::ZERO,
         payload,
         arrived: now,
@@ -105,14 +140,61 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: Pending
     if !connection.takes_messages() {
         return;
     }
+    let user = match result {
+        RelayResult::Reply(reply, _) => identification::told_user(reply),
+        RelayResult::Failed(..) => None,
+    };
+    if user.is_some_and(|user| connection.user.is_outdated(user, request.user_changes)) {
+        // Somebody has logged in or out since the worker was asked.
+        return ask_again(shard, connection, request);
+    }
+    if let Some(user) = user {
+        identification::take(shard, connection, user, request.user_changes, false);
+    }
     match granted(result) {
+        _ if request.question == GrantQuestion::User => begin_identified(shard, connection, request),
         Ok(granted) => apply(shard, connection, request, &granted),
-        Err(_) if request.renews => keep(shard, connection, request),
+        Err(_) if request.question == (GrantQuestion::Events { renews: true }) => keep(shard, connection, request),
         Err((failure, text)) => {
             count(shard, "failed");
             fail(shard, connection, failure, text, request.request_id.as_deref());
             subscribe(shard, connection, request.open, request.position, None, None);
         }
+    }
+}
+
+fn ask_again(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant) {
+    let PendingGrant { events, open, position, question, request_id, .. } = request;
+    let request_id = request_id.as_deref();
+    match question {
+        GrantQuestion::Events { renews } => {
+            let wanted = Wanted { guarded: events, open };
+            send(shard, connection, wanted, position, renews, request_id);
+        }
+        GrantQuestion::User => identify(shard, connection, open, position, request_id),
+    }
+}
+
+/// Subscribes to events that need no grant, once the user is known or no worker can tell it.
+fn begin_identified(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant) {
+    let PendingGrant { open, position, request_id, .. } = request;
+    let grant = position.as_ref().and_then(|_| identification::user_grant(shard, connection));
+    subscribe(shard, connection, open, position, grant, request_id.as_deref());
+}
+
+/// Subscribes to events that the client may hear, after a replay if it resumes.
+fn subscribe(
+    shard: &Rc<Shard>,
+    connection: &Rc<Connection>,
+    events: Vec<EventSubscription>,
+    position: Option<Position>,
+    grant: Option<String>,
+    request_id: Option<&str>,
+) {
+    match position {
+        _ if events.is_empty() => {}
+        Some(position) => resume(shard, connection, events, position, grant, request_id),
+        None => begin(shard, connection, events, grant, request_id),
     }
 }
 
@@ -137,25 +219,13 @@ fn apply(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant, 
     count(shard, "given");
     // If the session has changed meanwhile, it is unknown in which session the worker answered.
     let same_session = request.session == shard.grants.session(&connection.caller);
-    let grant = if same_session { shard.grants.sign(yes.clone(), &request.session) } else { None };
+    let grant = if same_session {
+        shard.grants.sign(yes.clone(), &request.session, connection.user.known().as_deref())
+    } else {
+        None
+    };
     let events = [yes, request.open].concat();
     subscribe(shard, connection, events, request.position, grant, request_id);
-}
-
-/// Subscribes to events that the client may hear, after a replay if it resumes.
-fn subscribe(
-    shard: &Rc<Shard>,
-    connection: &Rc<Connection>,
-    events: Vec<EventSubscription>,
-    position: Option<Position>,
-    grant: Option<String>,
-    request_id: Option<&str>,
-) {
-    match position {
-        _ if events.is_empty() => {}
-        Some(position) => resume(shard, connection, events, position, grant, request_id),
-        None => begin(shard, connection, events, grant, request_id),
-    }
 }
 
 fn describe(events: &[EventSubscription]) -> String {

@@ -7,6 +7,7 @@
 //!   what these messages cause; [`subscription_requests`]: those that have no answer yet
 //! * [`slow_consumer`]: writes the outbox, and ends clients that do not read; [`liveness`]: the heartbeat's decisions
 //! * [`account`]: the cost of a client, in memory and in work
+//! * [`user`]: who the user is; [`identification`]: what follows when a worker tells it
 //! * [`selector`]: selects connections for an operator
 //! * [`transport`]: how messages travel: over a WebSocket, or as server-sent events
 
@@ -14,6 +15,7 @@ pub mod account;
 mod component_call;
 pub mod component_queues;
 pub mod grant_request;
+mod identification;
 mod liveness;
 mod replay;
 pub mod reply;
@@ -24,6 +26,7 @@ mod subscription;
 mod subscription_messages;
 mod subscription_requests;
 pub mod transport;
+pub mod user;
 
 use std::cell::{Cell, RefCell};
 use std::net::Shutdown;
@@ -46,6 +49,7 @@ pub use liveness::LivenessAction;
 use component_queues::ComponentQueues;
 use subscription_requests::SubscriptionRequests;
 use transport::ClientTransport;
+use user::ConnectionUser;
 
 /// The phase of a connection's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +98,8 @@ pub struct Connection {
     pub caller: Rc<Caller>,
     /// The client's calls.
     pub component_queues: RefCell<ComponentQueues>,
+    /// The client's user.
+    pub user: ConnectionUser,
     /// How messages travel to the client.
     pub transport: ClientTransport,
     /// The connection's key in the hub.
@@ -151,6 +157,7 @@ impl Connection {
         Rc::new(Self {
             caller: Rc::new(caller),
             component_queues: RefCell::default(),
+            user: ConnectionUser::default(),
             transport,
             waits_for_news: Cell::new(matches!(transport, ClientTransport::Poll(_))),
             key: Cell::new(usize::MAX),
@@ -217,6 +224,7 @@ impl Connection {
         let events: Vec<String> = self.subscriptions.borrow().iter().map(ToString::to_string).collect();
         json!({
             "client": self.caller.id(),
+            "user": self.user.id().as_deref(),
             "address": self.caller.ip(),
             "transport": self.transport.label(),
             "since": clock::unix_seconds().saturating_sub(now.saturating_sub(self.born).into()),
@@ -337,7 +345,7 @@ mod tests {
     /// What an idle connection takes here, beside tokio's parts and its headers. `diffyne-bench idle 200000` measures all.
     #[test]
     fn an_idle_connection_takes_little_memory() {
-        assert!(size_of::<Connection>() <= 368, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 408, "{}", size_of::<Connection>());
         assert!(size_of::<Caller>() <= 72, "{}", size_of::<Caller>());
         assert_eq!(size_of::<session::Reader>(), 3 * size_of::<usize>());
     }

@@ -9,6 +9,7 @@ use diffyne_shared::rpc::{CallKind, Outcome, Reply, SessionChange};
 use super::Connection;
 use super::account::HeldKind;
 use super::component_queues::PendingCall;
+use super::identification;
 use crate::protocol::{self, WorkerError};
 use crate::relay::RelayResult;
 use crate::shard::completion::{self, CallContext};
@@ -25,13 +26,18 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
     let lost_session = matches!(result, RelayResult::Reply(reply, _) if reply.session == SessionChange::Gone)
         .then(|| shard.grants.session(&connection.caller));
     connection.account.release(HeldKind::Calls, pending.held_bytes());
+    let mut user_change = None;
+    if let RelayResult::Reply(reply, _) = result {
+        connection.caller.cookies.store(&reply.set_cookie);
+        connection.account.set(HeldKind::Cookies, connection.caller.cookies.with(<[u8]>::len));
+        // Before anything else is sent: what follows is for this user.
+        user_change = identification::told(shard, connection, reply, pending.user_changes);
+    }
     let frame = match result {
         RelayResult::Reply(reply, _) => {
             if reply.open && connection.takes_messages() {
                 shard.hub.open_calls.insert(reply.id, connection, pending.component());
             }
-            connection.caller.cookies.store(&reply.set_cookie);
-            connection.account.set(HeldKind::Cookies, connection.caller.cookies.with(<[u8]>::len));
             let extra = protocol::event_ids_field(reply.event_count, &ids)
                 + &session_field(shard, reply)
                 + &shard.release_field(pending.scripts, reply.release);
@@ -41,6 +47,9 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
     };
     let frame = if frame.len() > shard.settings.outbox_bytes_max { too_large(pending) } else { frame };
     shard.hub.push(connection, frame);
+    if let Some(change) = user_change {
+        identification::renew_grant(shard, connection, change);
+    }
     if let Some(session) = lost_session {
         // The session ended elsewhere, in another tab for example. The browser's cookies are newer than this
         // connection's.

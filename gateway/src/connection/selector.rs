@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use diffyne_shared::bus::is_user_id;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Connection;
 
-/// Selects connections by client id or address.
+/// Selects connections by client id, address or user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectionSelector {
@@ -15,15 +16,40 @@ pub enum ConnectionSelector {
     Client(String),
     /// All clients at this address.
     Address(IpAddr),
+    /// All clients of this user.
+    User(UserSelector),
+}
+
+/// Selects the connections of a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserSelector {
+    /// The user's id.
+    pub id: String,
+    /// Whether clients that are disconnected may come back by themselves.
+    #[serde(default)]
+    pub reconnect: bool,
 }
 
 impl ConnectionSelector {
-    /// Reads `{"client": id}` or `{"address": ip}`. Returns `None` for anything else.
+    /// Selects the connections of a user.
+    pub fn user(id: &str, reconnect: bool) -> Self {
+        Self::User(UserSelector { id: id.to_owned(), reconnect })
+    }
+
+    /// Reads `{"client": id}`, `{"address": ip}` or `{"user": id, "reconnect"?: bool}`. Returns `None` for anything else.
     pub fn read(value: &Value) -> Option<Self> {
         let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        match (text("client"), text("address")) {
-            (Some(id), None) => Some(Self::Client(id.to_owned())),
-            (None, Some(address)) => Some(Self::Address(address.parse::<IpAddr>().ok()?.to_canonical())),
+        // Applications have numbers.
+        let user = value
+            .get("user")
+            .map(|id| id.as_i64().map_or_else(|| text("user").unwrap_or_default().to_owned(), |id| id.to_string()));
+        match (text("client"), text("address"), user) {
+            (Some(id), None, None) => Some(Self::Client(id.to_owned())),
+            (None, Some(address), None) => Some(Self::Address(address.parse::<IpAddr>().ok()?.to_canonical())),
+            (None, None, Some(id)) if is_user_id(&id) => {
+                let reconnect = value.get("reconnect").map_or(Some(false), Value::as_bool)?;
+                Some(Self::User(UserSelector { id, reconnect }))
+            }
             _ => None,
         }
     }
@@ -33,6 +59,7 @@ impl ConnectionSelector {
         match self {
             Self::Client(id) => connection.caller.id() == id,
             Self::Address(address) => connection.caller.ip().parse() == Ok(*address),
+            Self::User(user) => connection.user.is(&user.id),
         }
     }
 }
@@ -81,7 +108,7 @@ impl ConnectionPage {
         {
             let name = diffyne_shared::telemetry::name(name);
             return Err(format!(
-                "There is no parameter {name}: client or address select; limit, after and order list."
+                "There is no parameter {name}: client, address or user select; limit, after and order list."
             ));
         }
         let limit = match text("limit").map(str::parse) {
@@ -146,7 +173,7 @@ mod tests {
             json!({"limit": "many"}),
             json!({"limit": "1001"}),
             json!({"order": "age"}),
-            json!({"user": "7"}),
+            json!({"name": "7"}),
             json!({"order": "waiting", "after": "x"}),
         ] {
             assert!(ConnectionPage::read(&wrong).is_err(), "{wrong}");

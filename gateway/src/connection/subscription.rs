@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use diffyne_shared::bus::Position;
 use diffyne_shared::envelope::FailureKind;
+use diffyne_shared::settings::value::Subscribe;
 
 use super::Connection;
 use super::account::HeldKind;
+use super::identification;
 use super::replay::{self, CATCH_UP_STEP, CATCH_UP_TIMEOUT};
 use crate::auth::grant::EventSubscription;
 use crate::protocol::{self, Confirmation};
@@ -53,6 +55,9 @@ pub(super) fn begin(
             let confirmation = Confirmation { position: shard.position(), grant: grant.as_deref(), request_id };
             let text = protocol::subscribed(&json, &confirmation);
             shard.hub.send_at(connection, &text, confirmation.position.as_ref());
+            if shard.settings.subscribe == Subscribe::Open {
+                identification::send_grant(shard, connection);
+            }
         }
     });
 }

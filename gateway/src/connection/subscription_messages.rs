@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::Connection;
 use super::grant_request::{self, Wanted, count};
+use super::identification;
 use super::subscription::{self, fail, set_granted};
 use crate::auth::grant::{EventSubscription, GrantError};
 use crate::protocol::{self, Confirmation};
@@ -37,10 +38,13 @@ pub(super) fn subscribe(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &s
     let Some(events) = checked_events(shard, connection, &head) else { return };
     let request_id = head.request_id();
     let wanted = wanted(shard, events);
-    if wanted.guarded.is_empty() {
-        return subscription::begin(shard, connection, wanted.open, None, request_id);
+    if !wanted.guarded.is_empty() {
+        grant_request::send(shard, connection, wanted, None, false, request_id);
+    } else if identification::is_needed(shard, connection) {
+        grant_request::identify(shard, connection, wanted.open, None, request_id);
+    } else {
+        subscription::begin(shard, connection, wanted.open, None, request_id);
     }
-    grant_request::send(shard, connection, wanted, None, false, request_id);
 }
 
 /// Tells those events about which a worker has to decide from the others.
@@ -70,6 +74,7 @@ pub(super) fn unsubscribe(shard: &Shard, connection: &Rc<Connection>, data: &str
 /// Handles `diffyne.resume`: subscribes again, after a replay of exactly what was broadcast since. A client that cannot
 /// be recovered is told so, and refreshes.
 pub(super) fn resume(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &str) {
+    connection.requests.set_has_resumed();
     let head = DataHead::read(data);
     let request_id = head.request_id();
     let Ok(fields) = serde_json::from_str::<ResumeFields<'_>>(data) else {
@@ -80,11 +85,38 @@ pub(super) fn resume(shard: &Rc<Shard>, connection: &Rc<Connection>, data: &str)
     let position = Position { epoch: (*fields.epoch).into(), offset: fields.offset };
     let wanted = wanted(shard, events);
     if wanted.guarded.is_empty() {
-        return subscription::resume(shard, connection, wanted.open, position, None, request_id);
+        return resume_as_user(shard, connection, wanted.open, position, fields.grant.as_deref(), request_id);
     }
     match fields.grant {
         None => grant_request::send(shard, connection, wanted, Some(position), false, request_id),
         Some(grant) => resume_with_grant(shard, connection, wanted, position, &grant, request_id),
+    }
+}
+
+/// Resumes in `open` mode, where a grant only tells who the user is.
+fn resume_as_user(
+    shard: &Rc<Shard>,
+    connection: &Rc<Connection>,
+    events: Vec<EventSubscription>,
+    position: Position,
+    grant: Option<&str>,
+    request_id: Option<&str>,
+) {
+    let valid = grant.and_then(|grant| shard.grants.verify(grant, &[], &shard.grants.session(&connection.caller)).ok());
+    let needs_renewal = valid.as_ref().is_some_and(|grant| grant.needs_renewal);
+    if let Some(user) = valid.and_then(|grant| grant.user) {
+        set_shown_user(shard, connection, &user);
+    }
+    if needs_renewal || identification::is_needed(shard, connection) {
+        return grant_request::identify(shard, connection, events, Some(position), request_id);
+    }
+    subscription::resume(shard, connection, events, position, None, request_id);
+}
+
+/// Sets the user whom a valid grant of this session names. A worker that has told it already knows better.
+fn set_shown_user(shard: &Shard, connection: &Connection, user: &str) {
+    if !connection.user.is_known() {
+        shard.hub.set_user(connection, Some(user));
     }
 }
 
@@ -98,10 +130,16 @@ fn resume_with_grant(
 ) {
     match shard.grants.verify(grant, &wanted.guarded, &shard.grants.session(&connection.caller)) {
         Ok(grant) if grant.needs_renewal => {
+            if let Some(user) = grant.user {
+                set_shown_user(shard, connection, &user);
+            }
             grant_request::send(shard, connection, wanted, Some(position), true, request_id);
         }
-        Ok(_) => {
+        Ok(grant) => {
             count(shard, "shown");
+            if let Some(user) = grant.user {
+                set_shown_user(shard, connection, &user);
+            }
             set_granted(connection, wanted.guarded.clone());
             let events = [wanted.guarded, wanted.open].concat();
             subscription::resume(shard, connection, events, position, None, request_id);
@@ -111,10 +149,18 @@ fn resume_with_grant(
             count(shard, "other_session");
             grant_request::send(shard, connection, wanted, Some(position), false, request_id);
         }
+        Err(GrantError::Revoked) => {
+            count(shard, "revoked");
+            grant_request::send(shard, connection, wanted, Some(position), false, request_id);
+        }
         Err(GrantError::Expired) => {
             count(shard, "expired");
             let text = "The grant's time is over: subscribe or resume without it";
             fail(shard, connection, FailureKind::GrantExpired, text, request_id);
+        }
+        Err(GrantError::Invalid) if shard.settings.subscribe == Subscribe::Open => {
+            // The client's grant may be from before it wanted to hear channels, and only name its user.
+            grant_request::send(shard, connection, wanted, Some(position), false, request_id);
         }
         Err(GrantError::Invalid) => {
             count(shard, "forged");

@@ -22,6 +22,7 @@ enum Resume {
 pub struct SubscriptionRequests {
     waiting: Cell<u32>,
     resume: Cell<Resume>,
+    has_resumed: Cell<bool>,
 }
 
 impl SubscriptionRequests {
@@ -43,6 +44,16 @@ impl SubscriptionRequests {
     /// Whether a request waits.
     pub fn is_waiting(&self) -> bool {
         self.waiting.get() > 0
+    }
+
+    /// Notes that the client has asked to resume, whatever comes of it.
+    pub fn set_has_resumed(&self) {
+        self.has_resumed.set(true);
+    }
+
+    /// Whether the client has ever asked to resume.
+    pub fn has_resumed(&self) -> bool {
+        self.has_resumed.get()
     }
 
     /// Begins a resume. Returns `false` if another one is in progress.

@@ -204,15 +204,18 @@ fn conclude(report: &Report) -> anyhow::Result<()> {
         summarize(report);
     }
     let failures = report.count(Status::Fail);
-    let problems = if failures == 1 { "1 problem".to_owned() } else { format!("{failures} problems") };
-    anyhow::ensure!(failures == 0, "{problems} found; see above");
+    anyhow::ensure!(failures == 0, "{} found; see above", problems(failures));
     Ok(())
+}
+
+fn problems(count: usize) -> String {
+    if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") }
 }
 
 /// Numbers the problems at the end, where somebody looks first.
 fn summarize(report: &Report) {
     let (ok, warnings, failures) = (report.count(Status::Ok), report.count(Status::Warn), report.count(Status::Fail));
-    println!("\n{ok} ok, {warnings} to note, {failures} bad");
+    println!("\n{ok} ok, {warnings} to note, {}", problems(failures));
     let problems = report.findings.iter().filter(|finding| finding.status == Status::Fail);
     for (number, Finding { part, text, .. }) in problems.enumerate() {
         println!("{}. {part}: {text}", number + 1);

@@ -150,6 +150,7 @@ fn pending_call(
         component: ComponentKey::of(&head),
         cause: head.cause,
         takes_pushes: false,
+        wants_user: false,
         stream_max: Duration::ZERO,
         payload: text.into(),
         arrived: started,

@@ -43,6 +43,12 @@ impl Caller {
         &self.headers
     }
 
+    /// Whether the client has brought cookies, or was given some since.
+    pub fn has_cookies(&self) -> bool {
+        self.headers.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"cookie: "))
+            || self.cookies.with(|cookies| !cookies.is_empty())
+    }
+
     /// Adds a line to the headers.
     pub fn add_header(&mut self, name: &str, value: &str) {
         let line = [name, ": ", value, "\n"].concat();
@@ -65,6 +71,8 @@ pub struct CallRequest {
     pub cause: Option<Cause>,
     /// The client can be sent more after the answer.
     pub takes_pushes: bool,
+    /// The worker is to tell who the user is.
+    pub wants_user: bool,
     /// How long the call may take in all while it sends parts of its answer. Zero: the client takes none.
     pub stream_max: Duration,
     /// The client's `data`.
@@ -77,6 +85,7 @@ pub struct CallRequest {
 
 /// The result of a call.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is handed on by reference")]
 pub enum RelayResult<'a> {
     /// A worker ran the call; from when it was sent, its answer took this long.
     Reply(Reply<'a>, Duration),

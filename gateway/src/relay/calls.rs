@@ -127,6 +127,7 @@ impl<O> CallTable<O> {
                 cause: request.cause.clone(),
                 pushes: request.takes_pushes,
                 stream_ms: u32::try_from(stream.as_millis()).unwrap_or(u32::MAX),
+                wants_user: request.wants_user,
                 payload: request.payload.as_bytes(),
             };
             upstream.send_call(key, &Frame::Call(call))
@@ -343,6 +344,7 @@ mod tests {
             component: ComponentKey::default(),
             cause: None,
             takes_pushes: false,
+            wants_user: false,
             stream_max: Duration::ZERO,
             payload: "{}".into(),
             arrived: now,

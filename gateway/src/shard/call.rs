@@ -98,6 +98,18 @@ pub struct AjaxResponse {
     pub set_cookie: Vec<String>,
 }
 
+/// What a worker is asked when a client subscribes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantQuestion {
+    /// Which events the user may hear.
+    Events {
+        /// The client holds a valid grant, so it keeps its subscriptions if no worker answers.
+        renews: bool,
+    },
+    /// Who the user is.
+    User,
+}
+
 /// A request to a worker to decide whether a user may subscribe to these events.
 pub struct PendingGrant {
     /// The events, including those that the connection already subscribes to.
@@ -106,10 +118,12 @@ pub struct PendingGrant {
     pub open: Vec<EventSubscription>,
     /// The position up to which the client has received broadcasts, if it resumes.
     pub position: Option<Position>,
-    /// The client holds a valid grant, so it keeps its subscriptions if no worker answers.
-    pub renews: bool,
+    /// What the worker is asked.
+    pub question: GrantQuestion,
     /// The session in which the worker decides.
     pub session: SessionIdentity,
+    /// How often the connection's user had changed when the worker was asked.
+    pub user_changes: u32,
     /// The request id, as JSON.
     pub request_id: Option<String>,
     /// Bytes on the connection's account.

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use diffyne_shared::bus::Publication;
-use diffyne_shared::rpc::{Outcome, Reply, ResponseEvent};
+use diffyne_shared::bus::{Publication, is_event_name, is_user_id};
+use diffyne_shared::rpc::{Outcome, Reply};
 
 use super::state::Shard;
 use crate::call_log::EndedCall;
@@ -50,30 +50,57 @@ fn broadcast(shard: &Shard, context: &CallContext<'_>, reply: &Reply<'_>) -> Eve
         return ids;
     }
     for event in reply.broadcasts.iter().filter(|event| is_broadcast(shard, event.name)) {
-        let depth = context.cause_depth.map_or(0, |depth| depth.saturating_add(1));
-        if depth > shard.settings.broadcast_depth_max {
-            shard.metrics.broadcasts_held.with_label_values(&["depth"]).inc();
-            continue;
-        }
-        if !shard.quota.may_broadcast(event.name) {
-            shard.metrics.broadcasts_held.with_label_values(&["rate"]).inc();
-            continue;
-        }
-        match publish(shard, context.client, event, depth) {
-            Some(id) => {
-                shard.metrics.broadcasts_published.inc();
-                ids.push((event.index, id));
-            }
-            None => shard.metrics.broadcasts_held.with_label_values(&["queue_full"]).inc(),
+        let Some(depth) = allowed_depth(shard, context, event.name) else { continue };
+        let except = (!context.client.is_empty()).then(|| context.client.to_owned());
+        let published = publish(shard, event.name, event.params, |event| Publication { except, depth, ..event });
+        if let Some(id) = published {
+            ids.push((event.index, id));
         }
     }
+    publish_to_users(shard, context, reply);
     ids
 }
 
-fn publish(shard: &Shard, client: &str, event: &ResponseEvent<'_>, depth: u32) -> Option<String> {
-    let params = std::str::from_utf8(event.params).ok()?.to_owned();
-    let except = (!client.is_empty()).then(|| client.to_owned());
-    shard.bus.publish(Publication { name: event.name.to_owned(), params, except, depth }).ok()
+/// Publishes events that are for one user each. The caller gets those for its own user in the same way as that user's other
+/// clients.
+fn publish_to_users(shard: &Shard, context: &CallContext<'_>, reply: &Reply<'_>) {
+    for event in reply.user_events.iter().filter(|event| is_event_name(event.name) && is_user_id(event.user)) {
+        let Some(depth) = allowed_depth(shard, context, event.name) else { continue };
+        let user = Some(event.user.to_owned());
+        if publish(shard, event.name, event.params, |event| Publication { user, depth, ..event }).is_some() {
+            shard.metrics.user_events.inc();
+        }
+    }
+}
+
+/// Returns the depth of an event that the call causes, or `None` if the event is held back.
+fn allowed_depth(shard: &Shard, context: &CallContext<'_>, name: &str) -> Option<u32> {
+    let depth = context.cause_depth.map_or(0, |depth| depth.saturating_add(1));
+    if depth > shard.settings.broadcast_depth_max {
+        shard.metrics.broadcasts_held.with_label_values(&["depth"]).inc();
+        return None;
+    }
+    if !shard.quota.may_broadcast(name) {
+        shard.metrics.broadcasts_held.with_label_values(&["rate"]).inc();
+        return None;
+    }
+    Some(depth)
+}
+
+fn publish(
+    shard: &Shard,
+    name: &str,
+    params: &[u8],
+    complete: impl FnOnce(Publication) -> Publication,
+) -> Option<String> {
+    let params = std::str::from_utf8(params).ok()?.to_owned();
+    let event = Publication { name: name.to_owned(), params, except: None, depth: 0, user: None };
+    let id = shard.bus.publish(complete(event)).ok();
+    match &id {
+        Some(_) => shard.metrics.broadcasts_published.inc(),
+        None => shard.metrics.broadcasts_held.with_label_values(&["queue_full"]).inc(),
+    }
+    id
 }
 
 /// Whether events of this name are broadcast to the whole cluster.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use diffyne_shared::bus::Position;
+use diffyne_shared::bus::{DISCONNECT_EVENT, Position};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -50,6 +50,8 @@ pub struct Delivery {
     /// The id of the client that does not get the broadcast, because the response to its call already carried the
     /// event.
     pub except: Option<String>,
+    /// The only user who gets it; `None`: everybody.
+    pub user: Option<String>,
     /// The subscriptions that get the broadcast.
     pub audience: Audience,
     /// The broadcast's position in the history, if it has one.
@@ -57,6 +59,11 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Whether it disconnects its user, and nobody hears of it.
+    pub fn is_disconnection(&self) -> bool {
+        self.user.is_some() && self.name == DISCONNECT_EVENT
+    }
+
     /// Returns the event's first parameter, if it has one.
     pub fn first(&self) -> Option<&Value> {
         self.first.read.get_or_init(|| first_param(self.frame.get(self.first.params.clone())?)).as_ref()

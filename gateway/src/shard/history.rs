@@ -119,6 +119,7 @@ mod tests {
             frame: Bytes::from_static(b"0123456789"),
             first: None.into(),
             except: None,
+            user: None,
             audience: Audience::All,
             position: Some(place(epoch, offset)),
         })

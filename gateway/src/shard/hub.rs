@@ -14,6 +14,7 @@ use super::delivery::{Clock, Delivery, Filter};
 use super::history::{History, HistoryLimits};
 use super::pushes::OpenCalls;
 use super::subscription_index::{Insertion, SubscriptionIndex, filter_bytes};
+use super::users::{UserIndex, may_get};
 use crate::connection::Connection;
 use crate::connection::account::HeldKind;
 use crate::connection::transport::ClientTransport;
@@ -76,6 +77,7 @@ struct Turn {
 pub struct Hub {
     pub(super) connections: RefCell<Slab<Rc<Connection>>>,
     indexes: RefCell<HashMap<Rc<str>, SubscriptionIndex>>,
+    pub(super) users: RefCell<UserIndex>,
     dirty: RefCell<Vec<Rc<Connection>>>,
     history: RefCell<History>,
     /// Calls whose client gets more.
@@ -96,6 +98,7 @@ impl Hub {
             open_calls: OpenCalls::default(),
             connections: RefCell::default(),
             indexes: RefCell::default(),
+            users: RefCell::default(),
             dirty: RefCell::default(),
             clock,
             fans_out: Cell::new(false),
@@ -120,6 +123,7 @@ impl Hub {
     /// Removes a connection and its subscriptions.
     pub fn remove(&self, connection: &Rc<Connection>) {
         connection.gone();
+        self.set_user(connection, None);
         let key = connection.key.replace(usize::MAX);
         let mut connections = self.connections.borrow_mut();
         if connections.get(key).is_some_and(|other| Rc::ptr_eq(other, connection)) {
@@ -246,10 +250,11 @@ impl Hub {
     }
 
     /// Returns the position up to which a connection has got everything, unless it is being sent something just now or
-    /// waits for an answer about its subscriptions. A stream that hears nothing stays where it was: its client may come back
-    /// from there, once it may hear something.
+    /// waits for an answer about its subscriptions. A client that has asked to resume and hears nothing stays where it was,
+    /// and so does a stream: it may come back from there, once it may hear something.
     pub fn place_of(&self, connection: &Connection) -> Option<Position> {
-        let hears = !connection.transport.is_one_way() || !connection.subscriptions.borrow().is_empty();
+        let keeps_place = connection.transport.is_one_way() || connection.requests.has_resumed();
+        let hears = !keeps_place || !connection.subscriptions.borrow().is_empty();
         let has_all = hears && connection.requests.is_empty();
         if has_all && !self.fans_out.get() { self.position() } else { None }
     }
@@ -301,8 +306,7 @@ impl Hub {
             if let Some(index) = indexes.get(delivery.name.as_str()) {
                 let (wanted, filters) = index.missed(connection.key.get(), delivery);
                 batch.filters += filters;
-                // A client that polls keeps its name, and so does not hear of what it has caused between two polls.
-                if wanted && delivery.except.as_deref() != Some(connection.caller.id()) {
+                if wanted && may_get(connection, delivery) {
                     let frame = connection.transport.encode(delivery.frame.clone(), delivery.position.as_ref());
                     bytes += frame.len();
                     batch.frames.push(frame);
@@ -326,8 +330,7 @@ impl Hub {
             let started = Instant::now();
             self.history.borrow_mut().push(delivery);
             let moment = self.clock.tick();
-            let keys = self.indexes.borrow().get(delivery.name.as_str()).map(|index| index.wanting(delivery));
-            let Some(keys) = keys else { continue };
+            let keys = self.wanting(delivery, moment);
             let (mut delivered, mut others_had_their_turn) = (0, false);
             for key in keys {
                 if turn.pushes == FAN_OUT_TURN {
@@ -340,7 +343,7 @@ impl Hub {
                 if others_had_their_turn && !self.still_wants(key, delivery, moment) {
                     continue;
                 }
-                if delivery.except.as_deref() == Some(connection.caller.id()) {
+                if !may_get(&connection, delivery) {
                     continue;
                 }
                 // The connection's replay will find the broadcast in the history.
@@ -369,6 +372,17 @@ impl Hub {
         self.fans_out.set(false);
         if turn.pushes > 0 {
             self.end_turn(&mut turn).await;
+        }
+    }
+
+    /// Returns the connections that subscribe to a delivery, as far as it may be for them.
+    fn wanting(&self, delivery: &Delivery, moment: u64) -> Vec<usize> {
+        let indexes = self.indexes.borrow();
+        let Some(index) = indexes.get(delivery.name.as_str()) else { return Vec::new() };
+        match &delivery.user {
+            None => index.wanting(delivery),
+            Some(_) if delivery.is_disconnection() => Vec::new(),
+            Some(user) => self.keys_of(user, |key| index.wants(key, delivery, moment)),
         }
     }
 

@@ -5,7 +5,7 @@
 //! * [`command`]: the commands of other threads
 //! * [`state`]: the state of a shard
 //! * [`call`]: the origin of a call; [`completion`]: the steps that complete every call
-//! * [`hub`]: the shard's connections; [`departures`]: their end; [`subscription_index`]: the subscriptions to an event
+//! * [`hub`]: the shard's connections; [`users`]: those of each user; [`departures`]: their end; [`subscription_index`]: the subscriptions to an event
 //! * [`pushes`]: calls whose client gets more after the answer; [`parts`]: those whose client gets parts of it before,
 //!   over HTTP as [`response_lines`]
 //! * [`delivery`]: a broadcast; [`history`]: the most recent ones
@@ -22,6 +22,7 @@ pub mod pushes;
 pub mod response_lines;
 pub mod state;
 pub mod subscription_index;
+pub mod users;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -131,7 +132,13 @@ fn spawn_pace(shard: &Rc<Shard>) -> JoinHandle<()> {
 async fn execute(shard: &Rc<Shard>, command: Command) {
     // The receiver of an answer may be gone; then the answer is dropped.
     match command {
-        Command::Deliver(deliveries) => shard.hub.fan_out(&deliveries).await,
+        Command::Deliver(deliveries) => {
+            shard.hub.fan_out(&deliveries).await;
+            for delivery in deliveries.iter().filter(|delivery| delivery.is_disconnection()) {
+                let reconnect = delivery.first().and_then(|first| first.get("reconnect")?.as_bool()) == Some(true);
+                disconnect(shard, &ConnectionSelector::user(delivery.user.as_deref().unwrap_or_default(), reconnect));
+            }
+        }
         Command::StartHistory(position, before) => {
             shard.hub.start_history(position.clone(), &before);
             // Who has subscribed by now waited for the position in vain, and got nothing of what was broadcast before it.
@@ -180,7 +187,12 @@ fn close_all(shard: &Shard) {
 /// Returns the connections that match a selector, except those that are already closing.
 fn selected(shard: &Shard, selector: &ConnectionSelector) -> Vec<Rc<Connection>> {
     let is_selected = |connection: &Rc<Connection>| connection.takes_messages() && selector.matches(connection);
-    shard.hub.all().into_iter().filter(is_selected).collect()
+    let all = if let ConnectionSelector::User(user) = selector {
+        shard.hub.connections_of(&user.id)
+    } else {
+        shard.hub.all()
+    };
+    all.into_iter().filter(is_selected).collect()
 }
 
 fn describe(shard: &Shard, connections: &[Rc<Connection>]) -> Vec<Value> {
@@ -195,11 +207,19 @@ fn list(shard: &Shard, page: &ConnectionPage) -> Vec<Value> {
     describe(shard, &connections)
 }
 
-/// Closes the connections that an operator selects, and returns their number.
+/// Closes the connections that an operator or the application selects, and returns their number. The grants of a user
+/// become void.
 fn disconnect(shard: &Shard, selector: &ConnectionSelector) -> usize {
+    let mut policy = ReconnectPolicy::Never;
+    if let ConnectionSelector::User(user) = selector {
+        shard.grants.revoke(&user.id);
+        if user.reconnect {
+            policy = ReconnectPolicy::AfterMs(0);
+        }
+    }
     let found = selected(shard, selector);
     for connection in &found {
-        shard.hub.send_disconnect(connection, "disconnected", ReconnectPolicy::Never);
+        shard.hub.send_disconnect(connection, "disconnected", policy);
         connection.close(&Close::DISCONNECTED, &shard.metrics, shard.hub.now());
     }
     found.len()

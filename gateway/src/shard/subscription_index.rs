@@ -305,6 +305,7 @@ mod tests {
             frame: Bytes::new(),
             first: first.into(),
             except: None,
+            user: None,
             audience,
             position: None,
         }

@@ -15,6 +15,8 @@ pub struct Publication {
     pub except: Option<String>,
     /// How many broadcasts caused this one.
     pub depth: u32,
+    /// The only user who gets it; `None`: everybody.
+    pub user: Option<String>,
 }
 
 /// A place in the history.
@@ -66,6 +68,17 @@ pub enum BusEvent {
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("the queue of broadcasts is full")]
 pub struct QueueFull;
+
+/// An event for a user of this name is a command: gateways disconnect the user, and no client hears of it.
+pub const DISCONNECT_EVENT: &str = "diffyne.disconnect";
+
+/// The longest id of a user, in bytes.
+const USER_BYTES_MAX: usize = 255;
+
+/// Whether this can be the id of a user: not empty, not too long, and without control characters.
+pub fn is_user_id(id: &str) -> bool {
+    (1..=USER_BYTES_MAX).contains(&id.len()) && !id.chars().any(char::is_control)
+}
 
 /// Characters of an event name.
 const EVENT_NAME_MAX: usize = 128;

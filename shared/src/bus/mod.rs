@@ -24,7 +24,7 @@ use crate::settings::gateway::StatusKey;
 use crate::token::SharedTokens;
 
 pub use channel::{ChannelEvent, is_guarded, without_channel};
-pub use event::{Broadcast, BusEvent, Position, Publication, QueueFull, is_event_name};
+pub use event::{Broadcast, BusEvent, DISCONNECT_EVENT, Position, Publication, QueueFull, is_event_name, is_user_id};
 pub use idempotency::KeyClaim;
 pub use redis::claim::{CLAIMS, Claim, RejectedWorker, TrustError, WorkerEntry, WorkerList};
 pub use redis::inspect::Inspection;

@@ -1,11 +1,12 @@
 //! The JSON of broadcasts in Redis: the event as it was published, and the envelope that the script adds.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::event::{Broadcast, Position, Publication, is_event_name};
+use super::event::{Broadcast, Position, Publication, is_event_name, is_user_id};
 
 #[derive(Deserialize)]
 struct WireEvent<'a> {
@@ -16,8 +17,15 @@ struct WireEvent<'a> {
     except: Option<String>,
     #[serde(default)]
     depth: u32,
+    #[serde(default)]
+    user: Option<String>,
+    /// The name of an event for a user, whose `name` is empty.
+    #[serde(default)]
+    event: Option<String>,
 }
 
+/// An event for one user has no `name`: gateways up to 0.2, which know no users, would send it to everybody who has
+/// subscribed to that name, and nobody can subscribe to none.
 #[derive(Serialize)]
 struct WireEventRef<'a> {
     name: &'a str,
@@ -25,13 +33,19 @@ struct WireEventRef<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     except: Option<&'a str>,
     depth: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
 }
 
 /// Encodes an event for the publish script.
 pub(super) fn encode_event(event: &Publication) -> Option<String> {
     let params: &RawValue = serde_json::from_str(&event.params).ok()?;
-    let wire = WireEventRef { name: &event.name, params, except: event.except.as_deref(), depth: event.depth };
-    serde_json::to_string(&wire).ok()
+    let user = event.user.as_deref();
+    let (name, user_event) = if user.is_some() { ("", Some(event.name.as_str())) } else { (event.name.as_str(), None) };
+    let except = event.except.as_deref();
+    serde_json::to_string(&WireEventRef { name, params, except, depth: event.depth, user, event: user_event }).ok()
 }
 
 /// Decodes an event of the history.
@@ -40,13 +54,46 @@ pub(super) fn decode_event(text: &str) -> Option<Publication> {
 }
 
 fn publication(event: WireEvent<'_>) -> Option<Publication> {
-    let WireEvent { name, params, except, depth } = event;
-    params.get().starts_with('[').then(|| Publication { name, params: params.get().to_owned(), except, depth })
+    let WireEvent { name, params, except, depth, user, event: user_event } = event;
+    let name = user_event.filter(|_name| user.is_some()).unwrap_or(name);
+    params.get().starts_with('[').then(|| Publication { name, params: params.get().to_owned(), except, depth, user })
 }
 
-/// Reads an event as applications write it: `{"name", "params": [...], "except"?}`.
+/// Reads an event as applications write it: `{"name", "params": [...], "except"?, "user"?}`.
 pub fn read_event(text: &str) -> Option<Publication> {
-    decode_event(text).filter(|event| is_event_name(&event.name))
+    /// Applications write numbers, too.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum UserId {
+        Text(String),
+        Number(i64),
+    }
+    #[derive(Deserialize)]
+    struct ApplicationEvent<'a> {
+        name: String,
+        #[serde(borrow)]
+        params: &'a RawValue,
+        #[serde(default)]
+        except: Option<String>,
+        #[serde(default)]
+        depth: u32,
+        #[serde(default)]
+        user: Option<UserId>,
+    }
+    let ApplicationEvent { name, params, except, depth, user } = serde_json::from_str(text).ok()?;
+    let user = user.map(|user| match user {
+        UserId::Text(text) => text,
+        UserId::Number(number) => number.to_string(),
+    });
+    let event = publication(WireEvent { name, params, except, depth, user, event: None })?;
+    (is_event_name(&event.name) && event.user.as_deref().is_none_or(is_user_id)).then_some(event)
+}
+
+/// The event of an application as the history has it: as the application has written it, unless that would reach others
+/// than its user in gateways up to 0.2. `None`: it is no event.
+pub(super) fn history_event(item: &str) -> Option<Cow<'_, str>> {
+    let event = read_event(item)?;
+    if event.user.is_some() { encode_event(&event).map(Cow::Owned) } else { Some(Cow::Borrowed(item)) }
 }
 
 /// One message of the events channel.
@@ -97,8 +144,13 @@ mod tests {
     #[test]
     fn parameters_pass_through_untouched() {
         let params = r#"[{"room_id":1, "f": 1.0,"big":12345678901234567890,"e":[],"o":{}}]"#.to_owned();
-        let event =
-            Publication { name: "a".to_owned(), params: params.clone(), except: Some("c".to_owned()), depth: 1 };
+        let event = Publication {
+            name: "a".to_owned(),
+            params: params.clone(),
+            except: Some("c".to_owned()),
+            depth: 1,
+            user: None,
+        };
         let text = encode_event(&event).unwrap();
         let message = format!(r#"{{"epoch":"e","offset":3,"id":"g-3","prev":"g-2","event":{text}}}"#);
         let Some(EventsMessage::Broadcasts { mut broadcasts, prev }) = decode_message(message.as_bytes()) else {
@@ -119,6 +171,27 @@ mod tests {
         let read: Vec<(&str, u64)> =
             broadcasts.iter().map(|one| (one.id.as_str(), one.position.as_ref().unwrap().offset)).collect();
         assert_eq!((read, prev.as_str()), (vec![("g-3", 7), ("h-1", 8)], "g-2"));
+    }
+
+    #[test]
+    fn an_event_for_a_user_has_no_name_that_an_older_gateway_would_know() {
+        for (item, user) in [
+            (r#"{"name":"a","params":[{"n":1.0}],"user":"7"}"#, "7"),
+            (r#"{"name":"a","params":[{"n":1.0}],"user":7}"#, "7"),
+        ] {
+            let event = history_event(item).unwrap();
+            let wire: serde_json::Value = serde_json::from_str(&event).unwrap();
+            assert_eq!((wire["name"].as_str(), wire["user"].as_str()), (Some(""), Some(user)), "{event}");
+            let event = decode_event(&event).unwrap();
+            assert_eq!((event.name.as_str(), event.user.as_deref()), ("a", Some(user)));
+            assert_eq!(event.params, r#"[{"n":1.0}]"#);
+        }
+        let plain = r#"{"name":"a" , "params":[], "event":"b"}"#;
+        assert_eq!(history_event(plain).unwrap(), plain);
+        assert_eq!(decode_event(plain).unwrap().name, "a", "only an event for a user has another name");
+        for wrong in ["\"\"", "\"a\\n\"", "[7]", "7.5", "true", &format!("\"{}\"", "x".repeat(256))] {
+            assert!(read_event(&format!(r#"{{"name":"a","params":[],"user":{wrong}}}"#)).is_none(), "{wrong}");
+        }
     }
 
     #[test]

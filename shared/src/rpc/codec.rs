@@ -173,7 +173,7 @@ impl FrameReader {
 mod tests {
     use super::*;
     use crate::rpc::{
-        Call, CallDetails, CallKind, Client, Outcome, Pong, Reply, ResponseEvent, SessionChange, Transport,
+        Call, CallDetails, CallKind, Client, Outcome, Pong, Reply, ResponseEvent, SessionChange, Transport, UserEvent,
     };
     use serde::Serialize;
 
@@ -188,6 +188,7 @@ mod tests {
             cause: None,
             pushes: true,
             stream_ms: 0,
+            wants_user: false,
             payload,
         })
     }
@@ -215,6 +216,8 @@ mod tests {
             data: br#"{"s":true}"#,
             event_count: 1,
             broadcasts: vec![ResponseEvent { index: 0, name: "message-sent", params }],
+            user_events: vec![UserEvent { user: "7", name: "order-paid", params }],
+            user: Some("7"),
             set_cookie: vec!["a=b".to_owned()],
             session: SessionChange::Same,
             component: None,

@@ -171,6 +171,9 @@ pub struct Call<'a> {
     /// as this in all. 0: it cannot; older gateways do not tell it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub stream_ms: u32,
+    /// The answer is to tell who the user is. Without it, a worker tells that only where it costs nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub wants_user: bool,
     /// The client's `data` object, as it came.
     #[serde(borrow, with = "serde_bytes")]
     pub payload: &'a [u8],
@@ -229,6 +232,21 @@ impl Outcome {
 pub struct ResponseEvent<'a> {
     /// Place in the response's `events`.
     pub index: u32,
+    /// Event name.
+    #[serde(borrow)]
+    pub name: &'a str,
+    /// The `params` list as JSON.
+    #[serde(borrow, with = "serde_bytes")]
+    pub params: &'a [u8],
+}
+
+/// An event for one user alone. It is in no list with events for everybody: a gateway of an older release, which knows no
+/// users, would send those to all.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UserEvent<'a> {
+    /// The user's id.
+    #[serde(borrow)]
+    pub user: &'a str,
     /// Event name.
     #[serde(borrow)]
     pub name: &'a str,
@@ -298,6 +316,13 @@ pub struct Reply<'a> {
     /// Events that may be broadcast.
     #[serde(borrow, default)]
     pub broadcasts: Vec<ResponseEvent<'a>>,
+    /// Events for one user each, which are not in the response.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub user_events: Vec<UserEvent<'a>>,
+    /// The id of the user who has called, as the application knows it after the call; empty for a guest. `None`: the
+    /// worker does not tell it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<&'a str>,
     /// `Set-Cookie` values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set_cookie: Vec<String>,
@@ -373,6 +398,8 @@ impl<'a> Reply<'a> {
             data,
             event_count: 0,
             broadcasts: Vec::new(),
+            user_events: Vec::new(),
+            user: None,
             set_cookie: Vec::new(),
             session: SessionChange::Same,
             component: None,

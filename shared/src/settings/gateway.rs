@@ -19,7 +19,7 @@ use super::layers::Layers;
 use super::origins::origins;
 use super::spec::Spec;
 use super::upload::UploadSettings;
-use super::value::{ByteRate, Subscribe, TrustedProxies};
+use super::value::{ByteRate, Identify, Subscribe, TrustedProxies};
 use crate::admin_tokens::AdminTokens;
 use crate::rate::Rate;
 use crate::rpc::Endpoint;
@@ -142,6 +142,8 @@ settings! {
         "Broadcasts" {
             /// Who may subscribe to broadcasts: open (whoever may connect) or granted (whom the component's class and its mayHear() let)
             DIFFYNE_SUBSCRIBE = "open" => subscribe: Subscribe;
+            /// When a gateway learns who the user of a WebSocket is, with DIFFYNE_SUBSCRIBE=open: with the first call (call), or already when the page subscribes, for which a worker is asked (subscribe)
+            DIFFYNE_IDENTIFY = "call" => identify: Identify;
             /// How long a grant to subscribe is valid; a client that comes back after half of it gets a new one
             DIFFYNE_GRANT_LIFE = "1h" => grant_life: Duration, positive;
             /// Events that are broadcast to the whole cluster: a comma list, * allowed

@@ -269,6 +269,16 @@ pub enum Subscribe {
 }
 words!(Subscribe { "open" => Open, "granted" => Granted });
 
+/// When gateways learn who the user of a connection is, where subscriptions need no grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identify {
+    /// With the first call.
+    Call,
+    /// When it subscribes: a worker is asked.
+    Subscribe,
+}
+words!(Identify { "call" => Call, "subscribe" => Subscribe });
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use diffyne_tests::{field_components, gallery, protected_components, recorded, stage};
+use diffyne_tests::{field_components, gallery, members, protected_components, recorded, stage};
 use diffyne_worker::component::{Async, CallError, Definition, Registry};
 use diffyne_worker::{cli, demo};
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,7 @@ fn register(registry: &mut Registry) {
     protected_components::register(registry);
     stage::register(registry);
     field_components::register(registry);
+    members::register(registry, |name| Box::pin(async move { wait_for_release(&name).await }));
     registry.add(
         Definition::<Silent>::new("App\\Tests\\Silent").method("touch", [], |silent, _context, ()| silent.count += 1),
     );

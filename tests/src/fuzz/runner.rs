@@ -123,6 +123,7 @@ impl Runner {
         let payload = br#"{"componentId":"a","componentClass":"A","method":"m","params":[],"state":{"a":1}}"#;
         let job = Job {
             pushes: false,
+            wants_user: false,
             parts: diffyne_worker::call::Parts::default(),
             kind: CallKind::Call,
             request_id: "r".to_owned(),

@@ -103,6 +103,18 @@ fn programs_link_nothing_that_they_must_not() -> anyhow::Result<()> {
     none(problems)
 }
 
+/// A profile that inherits from another one keeps the level that the other one gives a crate by its name.
+#[test]
+fn the_demo_optimises_nothing_that_the_release_names() -> anyhow::Result<()> {
+    let manifest: toml::Table = std::fs::read_to_string(project().join("Cargo.toml"))?.parse()?;
+    let names = |profile: &str| -> anyhow::Result<BTreeSet<String>> {
+        let packages = manifest["profile"][profile]["package"].as_table().context("no packages")?;
+        Ok(packages.keys().filter(|name| *name != "*").cloned().collect())
+    };
+    let demo = names("demo")?;
+    none(names("release")?.difference(&demo).map(|name| format!("profile.demo.package lacks {name}")).collect())
+}
+
 #[test]
 fn no_crate_may_have_unsafe_code() -> anyhow::Result<()> {
     let read = |path: PathBuf| -> anyhow::Result<toml::Table> { Ok(std::fs::read_to_string(path)?.parse()?) };

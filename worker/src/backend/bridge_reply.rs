@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::names::{self, CallNames, KnownNames};
 use super::rendering::{RenderedComponent, Rendering, ViewParts};
-use crate::call::{BroadcastEvent, CallError, CallPhases, CallResult, redirect};
+use crate::call::{BroadcastEvent, CallError, CallPhases, CallResult, UserEvent, redirect};
 
 /// Limits log lines about failed and refused calls: anybody can cause them.
 static LINES: LogThrottle = LogThrottle::new(10, 50);
@@ -36,6 +36,9 @@ pub struct BridgeReply {
     /// Status of a response that the framework gave instead of the bridge.
     status: u16,
     events: Vec<BridgeEvent>,
+    user_events: Vec<BridgeUserEvent>,
+    /// The user's id, empty for a guest.
+    user: Option<String>,
     event_count: u32,
     set_cookie: Vec<String>,
     session: Option<SessionChange>,
@@ -56,6 +59,15 @@ pub(super) struct BridgeEvent {
     pub(super) name: String,
     /// The `params` list as JSON.
     pub(super) params: String,
+}
+
+/// An event for one user.
+#[derive(Debug, Clone, Deserialize)]
+struct BridgeUserEvent {
+    user: String,
+    name: String,
+    /// The `params` list as JSON.
+    params: String,
 }
 
 /// The call that a reply belongs to.
@@ -165,12 +177,18 @@ impl BridgeReply {
 
     /// Whether equal calls of other clients may get this reply.
     pub(super) fn is_shareable(&self) -> bool {
-        self.has_view() && self.shared() == Some("") && self.event_count == 0 && self.set_cookie.is_empty()
+        self.has_view()
+            && self.shared() == Some("")
+            && self.event_count == 0
+            && self.user_events.is_empty()
+            && self.set_cookie.is_empty()
     }
 
     /// The same reply for the component with another id than the one that PHP got.
     pub(super) fn for_component(&self, body: &[u8], neutral_id: &str, id: &str) -> (Self, Vec<u8>) {
         let mut reply = self.clone();
+        // That of the client whose call has run.
+        reply.user = None;
         let Some(view) = &self.view else { return (reply, body.to_vec()) };
         let (view, body) = view.with_id(body, neutral_id, id);
         reply.view = Some(view);
@@ -193,8 +211,8 @@ impl BridgeReply {
                 CallResult { phases, ..self.into_success(body, call) }
             }
             Err(error) => {
-                let Self { component, method, set_cookie, session, .. } = self;
-                Self { component, method, set_cookie, session, ..Self::default() }.fail(&error, call)
+                let Self { component, method, set_cookie, session, user, .. } = self;
+                Self { component, method, user, set_cookie, session, ..Self::default() }.fail(&error, call)
             }
         }
     }
@@ -216,6 +234,8 @@ impl BridgeReply {
         let CallNames { class, method } = self.names(call);
         let broadcast =
             |event: BridgeEvent| BroadcastEvent { index: event.index, name: event.name, params: event.params.into() };
+        let user_event =
+            |event: BridgeUserEvent| UserEvent { user: event.user, name: event.name, params: event.params.into() };
         CallResult {
             class,
             method,
@@ -224,6 +244,8 @@ impl BridgeReply {
             data: body,
             event_count: self.event_count,
             broadcasts: self.events.into_iter().map(broadcast).collect(),
+            user_events: self.user_events.into_iter().map(user_event).collect(),
+            user: self.user,
             set_cookie: self.set_cookie,
             session: self.session.unwrap_or_default(),
             ..CallResult::default()
@@ -252,6 +274,7 @@ impl BridgeReply {
             data: error.response(call.kind, call.transport, call.debug, &place).to_string().into_bytes(),
             // The cookies of a session that has ended would replace newer ones.
             set_cookie: if *error == CallError::SessionEnded { Vec::new() } else { self.set_cookie },
+            user: self.user,
             session: self.session.unwrap_or_default(),
             ..CallResult::default()
         }

@@ -54,6 +54,9 @@ pub(super) struct BridgeRequest<'a> {
     /// PHP may send parts of the answer while the call runs.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     parts: bool,
+    /// The reply is to tell who the user is.
+    #[serde(rename = "user", skip_serializing_if = "std::ops::Not::not")]
+    wants_user: bool,
 }
 
 impl BridgeRequest<'_> {
@@ -112,6 +115,7 @@ pub(super) fn head<'a>(
         session,
         render,
         parts: parts.are_taken(),
+        wants_user: job.wants_user,
     }
 }
 
@@ -141,6 +145,7 @@ mod tests {
         let client = ClientInfo { headers: headers.to_owned(), id: "7".to_owned(), ..ClientInfo::default() };
         let job = Job {
             pushes: false,
+            wants_user: false,
             parts: Parts::default(),
             kind: CallKind::Call,
             client,

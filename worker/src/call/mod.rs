@@ -46,6 +46,8 @@ pub struct Job {
     pub deadline: Instant,
     /// The client can be sent more after the answer.
     pub pushes: bool,
+    /// The gateway wants to know who the user is.
+    pub wants_user: bool,
     /// Where parts of the answer go while the call runs.
     pub parts: Parts,
     /// The request's id in the logs of the worker and of the application.
@@ -57,6 +59,17 @@ pub struct Job {
 pub struct BroadcastEvent {
     /// Index among the response's events.
     pub index: u32,
+    /// Event name.
+    pub name: String,
+    /// The `params` list as JSON.
+    pub params: Vec<u8>,
+}
+
+/// An event for one user, which is not in the response.
+#[derive(Debug, Clone)]
+pub struct UserEvent {
+    /// The user's id.
+    pub user: String,
     /// Event name.
     pub name: String,
     /// The `params` list as JSON.
@@ -119,6 +132,10 @@ pub struct CallResult {
     pub event_count: u32,
     /// The events that may go to the whole cluster.
     pub broadcasts: Vec<BroadcastEvent>,
+    /// Events for one user each.
+    pub user_events: Vec<UserEvent>,
+    /// The user's id after the call, empty for a guest; `None`: the backend does not tell it.
+    pub user: Option<String>,
     /// `Set-Cookie` values for the browser.
     pub set_cookie: Vec<String>,
     /// What happened to the user's session.
@@ -165,6 +182,8 @@ impl Default for CallResult {
             data: Vec::new(),
             event_count: 0,
             broadcasts: Vec::new(),
+            user_events: Vec::new(),
+            user: None,
             set_cookie: Vec::new(),
             session: SessionChange::Same,
             release: None,

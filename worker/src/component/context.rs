@@ -14,7 +14,7 @@ use super::streams::{Stream, StreamChanges};
 use super::validation::{self, Rules};
 use crate::call::page_script::Accepted;
 use crate::call::parts::{Part, PartError};
-use crate::call::{CallError, ClientInfo, Parts};
+use crate::call::{CallError, ClientInfo, Parts, UserEvent};
 use crate::upload::{TemporaryFile, UploadStore};
 
 /// An event for components.
@@ -50,6 +50,9 @@ pub struct Context {
     /// The parameters of a mount, by name. Those that are properties have been set already.
     pub params: Map<String, Value>,
     pub(super) events: Vec<ComponentEvent>,
+    pub(super) user_events: Vec<UserEvent>,
+    /// Empty for a guest; `None`: no method has told it.
+    pub(super) user: Option<String>,
     pub(super) browser_events: Vec<Value>,
     pub(super) redirect: Option<Redirect>,
     pub(super) errors: Map<String, Value>,
@@ -74,6 +77,8 @@ impl Context {
             client,
             params: Map::new(),
             events: Vec::new(),
+            user_events: Vec::new(),
+            user: None,
             browser_events: Vec::new(),
             redirect: None,
             errors: Map::new(),
@@ -177,6 +182,35 @@ impl Context {
     /// Sends an event to all listening components: on the page, and in the whole cluster if it is a broadcast event.
     pub fn dispatch(&mut self, name: &str, params: Vec<Value>) {
         self.events.push(ComponentEvent { name: name.to_owned(), params, to: None, to_self: false });
+    }
+
+    /// Sends an event to one user: to all pages of that user that listen to it, on whatever gateway, the caller's own
+    /// included. It is not in the answer, and follows when the call has succeeded. An id has 1 to 255 bytes.
+    ///
+    /// ```
+    /// # use diffyne_worker::component::Definition;
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Order {
+    ///     buyer: i64,
+    /// }
+    ///
+    /// let definition = Definition::<Order>::new("App\\Order")
+    ///     .template("<button diff:click=\"ship\">Ship</button>")
+    ///     .method("ship", [], |order, context, (): ()| {
+    ///         context.dispatch_to_user(order.buyer, "order-shipped", vec![]);
+    ///         Ok(())
+    ///     });
+    /// ```
+    pub fn dispatch_to_user(&mut self, user: impl ToString, name: &str, params: Vec<Value>) {
+        let params = Value::from(params).to_string().into_bytes();
+        self.user_events.push(UserEvent { user: user.to_string(), name: name.to_owned(), params });
+    }
+
+    /// Tells gateways who the user of this connection is, as the application knows it from the client's cookies or after
+    /// a login: so the user can be sent events and be disconnected. `None`: a guest. Also for `may_hear` policies.
+    pub fn set_user(&mut self, id: Option<&str>) {
+        self.user = Some(id.unwrap_or_default().to_owned());
     }
 
     /// Sends an event to these components on the page.

@@ -283,6 +283,8 @@ impl Engine {
             phases,
             event_count: context.events.len() as u32,
             broadcasts: broadcasts(&context.events)?,
+            user_events: context.user_events,
+            user: context.user,
             set_cookie: context.set_cookie,
             ..CallResult::default()
         })
@@ -336,6 +338,8 @@ impl Engine {
             outcome: Outcome::Ok,
             status: 200,
             data: response.to_string().into_bytes(),
+            user_events: context.user_events,
+            user: context.user,
             set_cookie: context.set_cookie,
             ..CallResult::default()
         })

@@ -39,13 +39,14 @@ pub(super) async fn decide(
     payload: &[u8],
 ) -> Result<CallResult, CallError> {
     let request: GrantRequest = serde_json::from_slice(payload).map_err(|_| invalid())?;
-    let mut granted = Vec::new();
+    let (mut granted, mut user) = (Vec::new(), None);
     for RequestedEvent { name, r#match, component_class } in request.events {
         let component = registry.get(&component_class).ok_or(CallError::UnknownComponent(component_class))?;
         let listens = component.listeners().contains_key(name.as_str());
         let mut context = Context::new(String::new(), client.clone(), Arc::clone(app));
         granted.push(listens && component.may_hear(name, r#match, &mut context).await?);
+        user = context.user.or(user);
     }
     let data = json!({"granted": granted}).to_string().into_bytes();
-    Ok(CallResult { outcome: Outcome::Ok, status: 200, data, ..CallResult::default() })
+    Ok(CallResult { outcome: Outcome::Ok, status: 200, data, user, ..CallResult::default() })
 }

@@ -85,7 +85,11 @@ pub struct Registry {
     components: HashMap<String, Arc<dyn Component>>,
     /// The hash of each class, by name: in the same order in every process.
     releases: BTreeMap<String, Arc<str>>,
+    /// Who the user of a client is.
+    identify: Option<Arc<Identify>>,
 }
+
+type Identify = dyn Fn(&ClientInfo) -> Option<String> + Send + Sync;
 
 impl Registry {
     /// Adds a component. It replaces an earlier one of the same class.
@@ -95,6 +99,17 @@ impl Registry {
         component.hash(&mut hasher);
         self.releases.insert(class.clone(), release(&hasher));
         self.components.insert(class, Arc::new(component));
+    }
+
+    /// Tells who the user of a client is, by its cookies: gateways ask it once for each connection. `None`: a guest. A method
+    /// that logs its user in or out says so with [`Context::set_user`].
+    pub fn identify(&mut self, identify: impl Fn(&ClientInfo) -> Option<String> + Send + Sync + 'static) {
+        self.identify = Some(Arc::new(identify));
+    }
+
+    /// The user of a client, empty for a guest; `None` if the application does not tell it.
+    pub(crate) fn user_of(&self, client: &ClientInfo) -> Option<String> {
+        self.identify.as_ref().map(|identify| identify(client).unwrap_or_default())
     }
 
     /// The component of a class.

@@ -11,6 +11,7 @@ use super::state::WorkerState;
 use crate::call::{CallError, CallResult, ClientInfo, Job, Parts, cookies};
 
 /// The end of a call.
+#[expect(clippy::large_enum_variant, reason = "nearly all calls have a result")]
 pub(super) enum CallEnd {
     Ran(CallResult),
     /// The worker began to drain, or the call's time was up, before it ran.
@@ -38,6 +39,7 @@ pub(super) fn job(call: &Call<'_>, parts: Parts) -> Job {
         cause: call.cause.clone(),
         payload: call.payload.to_vec(),
         pushes: call.pushes,
+        wants_user: call.wants_user,
         parts,
         deadline: Instant::now() + Duration::from_millis(call.budget_ms.into()),
     }
@@ -48,7 +50,9 @@ pub(super) async fn run(worker: &WorkerState, job: Job, waited: Duration) -> Cal
     let started = Instant::now();
     let (kind, transport, request_id) = (job.kind, job.client.transport, Box::from(job.request_id.as_str()));
     let mut result = worker.backend.run(job).await;
-    let size = result.data.len() + result.broadcasts.iter().map(|event| event.params.len()).sum::<usize>();
+    let broadcasts = result.broadcasts.iter().map(|event| event.params.len());
+    let size =
+        result.data.len() + broadcasts.chain(result.user_events.iter().map(|event| event.params.len())).sum::<usize>();
     let limit = worker.reply_bytes_max;
     if size > limit {
         // The gateway would refuse the frame and end the connection with all its other calls.

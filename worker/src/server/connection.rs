@@ -12,7 +12,7 @@ use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::handshake::AdmittedGateway;
 use diffyne_shared::rpc::{
     self, Call, CallDetails, CallId, CallRef, CodecError, Frame, FrameReader, Outcome, OversizedFrame, Part, PartsSent,
-    Pong, Push, Reply, ResponseEvent,
+    Pong, Push, Reply, ResponseEvent, UserEvent,
 };
 use diffyne_shared::telemetry::{self, LogThrottle};
 use futures_util::StreamExt as _;
@@ -321,6 +321,12 @@ impl GatewayConnection {
             broadcasts: broadcasts
                 .map(|event| ResponseEvent { index: event.index, name: &event.name, params: &event.params })
                 .collect(),
+            user_events: result
+                .user_events
+                .iter()
+                .map(|event| UserEvent { user: &event.user, name: &event.name, params: &event.params })
+                .collect(),
+            user: result.user.as_deref(),
             set_cookie: result.set_cookie.clone(),
             session: result.session,
             component: (!result.class.is_empty()).then_some(result.class.as_str()),

@@ -160,7 +160,7 @@ fn time_of((old, new): &(String, String)) -> Duration {
 /// Twice as much may take 2.5 times as long. The best of several tries counts, since other work slows some down.
 #[test]
 fn the_time_for_a_page_grows_with_its_length() {
-    const PAGE: usize = 12_000;
+    const PAGE: usize = 8_000;
     const TRIES: usize = 12;
     /// Below it the page does not decide the time.
     const SHORT: Duration = Duration::from_millis(4);

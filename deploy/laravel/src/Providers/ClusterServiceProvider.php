@@ -4,6 +4,9 @@ namespace Diffyne\Cluster\Providers;
 
 use Diffyne\Cluster\Bridge;
 use Diffyne\Cluster\Broadcasting\ClusterBroadcaster;
+use Diffyne\Cluster\Console\ClusterCommand;
+use Diffyne\Cluster\Console\DoctorCommand;
+use Diffyne\Cluster\Console\RestartCommand;
 use Diffyne\Cluster\WebSocketHealthChecker;
 use Illuminate\Broadcasting\BroadcastManager;
 use Illuminate\Support\ServiceProvider;
@@ -30,6 +33,7 @@ final class ClusterServiceProvider extends ServiceProvider
     public function boot(): void
     {
         if ($this->app->runningInConsole()) {
+            $this->commands([ClusterCommand::class, DoctorCommand::class, RestartCommand::class]);
             $this->publishes([self::CONFIGURATION => $this->app->configPath('diffyne-cluster.php')], 'diffyne-cluster');
         }
     }

@@ -3,6 +3,7 @@
 //! Gateways wait for an item without taking it. The first one takes, numbers and publishes it in one script, which also
 //! returns the items that have come meanwhile; these follow as one batch.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::backlog::{BATCH_BYTES_MAX, BATCH_MAX};
 use super::context::Context;
 use crate::backoff::Backoff;
 use crate::bus::state::random_bits;
-use crate::bus::wire::read_event;
+use crate::bus::wire::history_event;
 use crate::telemetry::LogThrottle;
 
 /// Bytes of a malformed item in the log.
@@ -86,7 +87,11 @@ impl Ingress {
         for item in items {
             *taken += 1;
             let id = format!("{}-i{taken}", self.context.shared.identity.id);
-            call.arg(item).arg(if is_event(item) { id } else { String::new() });
+            let event = event_of(item);
+            let id = if event.is_some() { id } else { String::new() };
+            call.arg(item)
+                .arg(id)
+                .arg(event.filter(|event| event.as_bytes() != item.as_slice()).unwrap_or_default().as_ref());
         }
         let (waiting, dropped, next): (u64, u64, Vec<Vec<u8>>) = call.invoke_async(connection).await?;
         let counters = &self.context.shared.counters;
@@ -102,12 +107,12 @@ impl Ingress {
     }
 }
 
-/// Whether an item of the list can be published. Says so in the log when it cannot.
-fn is_event(item: &[u8]) -> bool {
-    let is_event = std::str::from_utf8(item).ok().and_then(read_event).is_some();
-    if !is_event {
+/// The event that is published for an item of the list. Says so in the log when it is none.
+fn event_of(item: &[u8]) -> Option<Cow<'_, str>> {
+    let event = std::str::from_utf8(item).ok().and_then(history_event);
+    if event.is_none() {
         let shown = String::from_utf8_lossy(&item[..item.len().min(SHOWN_BYTES)]).into_owned();
         tracing::warn!(item = shown, "dropped an item of the ingress list, because it is not an event");
     }
-    is_event
+    event
 }

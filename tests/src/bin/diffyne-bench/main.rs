@@ -2,6 +2,7 @@
 
 mod arguments;
 mod avalanche;
+mod browsers;
 mod calls;
 mod chaos;
 mod crowd;
@@ -31,7 +32,7 @@ use clap::{ArgMatches, Command};
 /// A subcommand: its arguments, and what it does.
 type Tool = (fn() -> Command, fn(&ArgMatches) -> anyhow::Result<()>);
 
-const TOOLS: [Tool; 19] = [
+const TOOLS: [Tool; 20] = [
     (suite::command, suite::run),
     (calls::command, calls::run),
     (fanout::command, fanout::run),
@@ -49,6 +50,7 @@ const TOOLS: [Tool; 19] = [
     (fuzz::command, fuzz::run),
     (plots::command, plots::run),
     (screenshots::command, screenshots::run),
+    (browsers::command, browsers::run),
     (echo::command, echo::run),
     (crowd::command, crowd::run),
 ];

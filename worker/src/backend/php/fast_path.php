@@ -10,6 +10,7 @@ namespace Diffyne\Cluster\Loop {
     use Closure;
     use Diffyne\Cluster\Bridge;
     use Diffyne\Cluster\Services;
+    use Diffyne\Cluster\Users;
     use Illuminate\Auth\AuthManager;
     use Illuminate\Contracts\Http\Kernel;
     use Illuminate\Cookie\Middleware\AddQueuedCookiesToResponse;
@@ -196,6 +197,7 @@ namespace Diffyne\Cluster\Loop {
             }
             // What comes after the call may ask for a session that has ended.
             $request->attributes->set('diffyne.call', true);
+            $reply['head'] += $this->user($head, $request, $reply);
             $events->hasListeners(RequestHandled::class) && $events->dispatch(new RequestHandled($request, $response));
 
             return [$reply, $request, $response];
@@ -210,6 +212,20 @@ namespace Diffyne\Cluster\Loop {
                 $request->hasReadCookies() || $this->queuedCookies() !== [] => 'cookies',
                 default => '',
             };
+        }
+
+        /** What the reply tells of the user. Only a gateway that has asked makes this read a session that the call has not used. */
+        private function user(array $head, LazyRequest $request, array $reply): array
+        {
+            $session = $this->sandbox->session;
+            $isOpened = $session?->opened ?? false;
+            if (($reply['head']['session'] ?? '') === 'gone' || (! $isOpened && ($head['user'] ?? false) !== true)) {
+                return [];
+            }
+            // Without the cookie of a session there is nothing to open.
+            $reads = $isOpened || ($session !== null && $request->cookies->has($session->getName()));
+
+            return Users::told($head, $reads ? $session : null, ($reply['head']['session'] ?? '') === 'changed');
         }
 
         private function queuedCookies(): array

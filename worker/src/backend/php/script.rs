@@ -6,7 +6,7 @@
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 /// Classes of `Diffyne\Cluster` that calls need.
-const BRIDGE: [&str; 18] = [
+const BRIDGE: [&str; 20] = [
     include_str!("../../../../deploy/laravel/src/Bridge.php"),
     include_str!("../../../../deploy/laravel/src/CallRejection.php"),
     include_str!("../../../../deploy/laravel/src/Channels.php"),
@@ -21,9 +21,11 @@ const BRIDGE: [&str; 18] = [
     include_str!("../../../../deploy/laravel/src/Parts.php"),
     include_str!("../../../../deploy/laravel/src/Publisher.php"),
     include_str!("../../../../deploy/laravel/src/RenderState.php"),
+    include_str!("../../../../deploy/laravel/src/SendsToUsers.php"),
     include_str!("../../../../deploy/laravel/src/Services.php"),
     include_str!("../../../../deploy/laravel/src/Shared.php"),
     include_str!("../../../../deploy/laravel/src/Streaming.php"),
+    include_str!("../../../../deploy/laravel/src/Users.php"),
     include_str!("../../../../deploy/laravel/src/WebSocketHealthChecker.php"),
 ];
 /// The loop and what puts back what calls have changed, each in `namespace Diffyne\Cluster\Loop { .. }`.

@@ -308,6 +308,7 @@ mod tests {
     fn job(message: &Value) -> Job {
         Job {
             pushes: false,
+            wants_user: false,
             parts: crate::call::Parts::default(),
             kind: CallKind::Call,
             client: ClientInfo { headers: "host: a.test\ncookie: user=1\n".to_owned(), ..ClientInfo::default() },

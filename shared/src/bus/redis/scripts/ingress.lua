@@ -2,17 +2,18 @@
 -- Behind assign_offset.lua. Takes none when another gateway was faster.
 -- KEYS: meta, stream, ingress
 -- ARGV: most entries, most bytes, an epoch in case there is none, channel, how many items to return, how many bytes of
---       them, how many items may wait, and of each item in order: the item as it was seen, its id or '' to drop it
+--       them, how many items may wait, and of each item in order: the item as it was seen, its id or '' to drop it,
+--       and the event to publish or '' if that is the item itself
 -- Returns how many items wait, how many of the oldest were dropped because more waited than may, and the items that are
 -- next, for the next call; none to whom another gateway left nothing.
-local seen, taken, ids, events = 6, 0, {}, {}
-for _, item in ipairs(redis.call('LRANGE', KEYS[3], 0, (#ARGV - 7) / 2 - 1)) do
+local seen, taken, ids, events = 5, 0, {}, {}
+for _, item in ipairs(redis.call('LRANGE', KEYS[3], 0, (#ARGV - 7) / 3 - 1)) do
   -- Another gateway may have taken the first of what this one saw.
-  repeat seen = seen + 2 until seen > #ARGV or ARGV[seen] == item
+  repeat seen = seen + 3 until seen > #ARGV or ARGV[seen] == item
   if seen > #ARGV then break end
   taken = taken + 1
   if ARGV[seen + 1] ~= '' then
-    ids[#ids + 1], events[#events + 1] = ARGV[seen + 1], item
+    ids[#ids + 1], events[#events + 1] = ARGV[seen + 1], ARGV[seen + 2] == '' and item or ARGV[seen + 2]
   end
 end
 if taken == 0 then return {redis.call('LLEN', KEYS[3]), 0, {}} end

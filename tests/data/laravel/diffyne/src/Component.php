@@ -181,6 +181,11 @@ abstract class Component
         $this->bag = new MessageBag($errors);
     }
 
+    public function clearDispatchedEvents(): void
+    {
+        $this->events = [];
+    }
+
     public function getDispatchedEvents(): array
     {
         return $this->events;

@@ -2,6 +2,7 @@
 
 namespace Diffyne;
 
+use Illuminate\Support\Facades\Blade;
 use Illuminate\Support\Facades\Route;
 use Illuminate\Support\ServiceProvider;
 
@@ -20,6 +21,8 @@ class DiffyneServiceProvider extends ServiceProvider
         $this->booting(fn () => $this->routeUploads());
         $this->app['config']->set('diffyne', array_replace([
             'middleware' => ['web'],
+            'transport' => env('DIFFYNE_TRANSPORT', 'ajax'),
+            'websocket' => ['key' => env('DIFFYNE_WS_KEY')],
             'performance' => ['minify_patches' => true],
             'security' => ['signing_key' => env('DIFFYNE_SIGNING_KEY')],
         ], $this->app['config']->get('diffyne', [])));
@@ -30,6 +33,8 @@ class DiffyneServiceProvider extends ServiceProvider
 
     public function boot(): void
     {
+        Blade::directive('diffyneScripts', fn () => "<script>window.diffyneConfig = {transport: '<?= config('diffyne.transport') ?>', "
+            ."wsUrl: 'ws://127.0.0.1:1/?key=', endpoint: '/_diffyne'};</script><script src=\"/vendor/diffyne/diffyne.js\" defer></script>");
         // As the package does: the name that the check had until Laravel 12.
         $routes = ['/update' => ['update', 'diffyne.update'], '/update/lazy' => ['loadLazy', 'diffyne.loadLazy']];
         foreach ($routes as $path => [$action, $name]) {

@@ -1,0 +1,3 @@
+@extends('layouts.app')
+@section('title', 'Chat')
+@section('content'){!! app('diffyne')->mount(App\Diffyne\ChatRoom::class) !!}@endsection
