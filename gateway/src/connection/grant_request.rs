@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use diffyne_shared::bus::Position;
 use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::rpc::{CallKind, Outcome, Transport};
+use diffyne_shared::settings::value::Subscribe;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Connection;
 use super::account::HeldKind;
-use super::identification;
+use super::identification::{self, UserChange};
 use super::subscription::{begin, fail, resume, set_granted};
 use crate::auth::grant::EventSubscription;
 use crate::relay::{CallRequest, ComponentKey, RelayResult};
@@ -139,6 +140,18 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: Pending
             count(shard, "failed");
             fail(shard, connection, failure, text, request.request_id.as_deref());
         }
+    }
+}
+
+/// Renews what a client shows when it comes back, since it has another user.
+pub(super) fn renew(shard: &Rc<Shard>, connection: &Rc<Connection>, change: UserChange) {
+    match shard.settings.subscribe {
+        Subscribe::Open => identification::send_grant(shard, connection),
+        // What was granted to the former user is another question for this one.
+        Subscribe::Granted if !change.is_first && !connection.granted.borrow().is_empty() => {
+            send(shard, connection, Vec::new(), None, false, None);
+        }
+        Subscribe::Granted => {}
     }
 }
 
