@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use diffyne_shared::bus::{ChannelEvent, Position};
 use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::rpc::{CallKind, Outcome, Transport};
+use diffyne_shared::settings::value::Subscribe;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Connection;
 use super::account::HeldKind;
-use super::identification;
+use super::identification::{self, UserChange};
 use super::subscription::{self, begin, fail, resume, set_granted};
 use crate::auth::grant::EventSubscription;
 use crate::relay::{CallRequest, ComponentKey, RelayResult};
@@ -160,6 +161,19 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: Pending
             fail(shard, connection, failure, text, request.request_id.as_deref());
             subscribe(shard, connection, request.open, request.position, None, None);
         }
+    }
+}
+
+/// Renews what a client shows when it comes back, since it has another user.
+pub(super) fn renew(shard: &Rc<Shard>, connection: &Rc<Connection>, change: UserChange) {
+    let is_granted_something = !connection.granted.borrow().is_empty();
+    match shard.settings.subscribe {
+        // What was granted to the former user is another question for this one.
+        _ if is_granted_something && !change.is_first => {
+            send(shard, connection, Wanted::open(Vec::new()), None, false, None);
+        }
+        Subscribe::Open if !is_granted_something => identification::send_grant(shard, connection),
+        Subscribe::Open | Subscribe::Granted => {}
     }
 }
 

@@ -7,11 +7,10 @@ use std::rc::Rc;
 
 use diffyne_shared::bus::is_user_id;
 use diffyne_shared::rpc::{Reply, SessionChange};
-use diffyne_shared::settings::value::{Identify, Subscribe};
+use diffyne_shared::settings::value::Identify;
 
-use super::grant_request::Wanted;
+use super::Connection;
 use super::user::Told;
-use super::{Connection, grant_request};
 use crate::protocol;
 use crate::shard::state::Shard;
 
@@ -19,7 +18,7 @@ use crate::shard::state::Shard;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct UserChange {
     /// Nobody knew who the user was.
-    is_first: bool,
+    pub(super) is_first: bool,
 }
 
 /// Takes what the answer to a call says about the user. The call was made after so many changes of the user.
@@ -69,19 +68,6 @@ pub(super) fn take(
         connection.user.begin_session();
     }
     true
-}
-
-/// Renews what the client shows when it comes back.
-pub(super) fn renew_grant(shard: &Rc<Shard>, connection: &Rc<Connection>, change: UserChange) {
-    let is_granted_something = !connection.granted.borrow().is_empty();
-    match shard.settings.subscribe {
-        // What was granted to the former user is another question for this one.
-        _ if is_granted_something && !change.is_first => {
-            grant_request::send(shard, connection, Wanted::open(Vec::new()), None, false, None);
-        }
-        Subscribe::Open if !is_granted_something => send_grant(shard, connection),
-        Subscribe::Open | Subscribe::Granted => {}
-    }
 }
 
 /// Sends a subscribed client the grant that names its user, in `open` mode. A guest gets one only in the place of another

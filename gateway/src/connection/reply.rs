@@ -9,7 +9,7 @@ use diffyne_shared::rpc::{CallKind, Outcome, Reply, SessionChange};
 use super::Connection;
 use super::account::HeldKind;
 use super::component_queues::PendingCall;
-use super::identification;
+use super::{grant_request, identification};
 use crate::protocol::{self, WorkerError};
 use crate::relay::RelayResult;
 use crate::shard::completion::{self, CallContext};
@@ -48,7 +48,7 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &Pendin
     let frame = if frame.len() > shard.settings.outbox_bytes_max { too_large(pending) } else { frame };
     shard.hub.push(connection, frame);
     if let Some(change) = user_change {
-        identification::renew_grant(shard, connection, change);
+        grant_request::renew(shard, connection, change);
     }
     if let Some(session) = lost_session {
         // The session ended elsewhere, in another tab for example. The browser's cookies are newer than this

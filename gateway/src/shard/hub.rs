@@ -14,7 +14,7 @@ use super::delivery::{Clock, Delivery, Filter};
 use super::history::{History, HistoryLimits};
 use super::pushes::OpenCalls;
 use super::subscription_index::{Insertion, SubscriptionIndex, filter_bytes};
-use super::users::{UserIndex, may_get};
+use super::user_index::{UserIndex, may_get};
 use crate::connection::Connection;
 use crate::connection::account::HeldKind;
 use crate::connection::transport::ClientTransport;
@@ -382,7 +382,11 @@ impl Hub {
         match &delivery.user {
             None => index.wanting(delivery),
             Some(_) if delivery.is_disconnection() => Vec::new(),
-            Some(user) => self.keys_of(user, |key| index.wants(key, delivery, moment)),
+            Some(user) => {
+                let mut keys = self.users.borrow().of(user);
+                keys.retain(|key| index.wants(*key, delivery, moment));
+                keys
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 //! * [`command`]: the commands of other threads
 //! * [`state`]: the state of a shard
 //! * [`call`]: the origin of a call; [`completion`]: the steps that complete every call
-//! * [`hub`]: the shard's connections; [`users`]: those of each user; [`departures`]: their end; [`subscription_index`]: the subscriptions to an event
+//! * [`hub`]: the shard's connections; [`users`]: those of each user, in an index (`user_index`); [`departures`]: their end; [`subscription_index`]: the subscriptions to an event
 //! * [`pushes`]: calls whose client gets more after the answer; [`parts`]: those whose client gets parts of it before,
 //!   over HTTP as [`response_lines`]
 //! * [`delivery`]: a broadcast; [`history`]: the most recent ones
@@ -22,6 +22,7 @@ pub mod pushes;
 pub mod response_lines;
 pub mod state;
 pub mod subscription_index;
+mod user_index;
 pub mod users;
 
 use std::rc::Rc;

@@ -73,6 +73,7 @@ pub const LAYERS: [(&str, Layers); 1] = [(
             "connection::selector",
             "connection::subscription_requests",
             "connection::transport",
+            "connection::user",
             "http::application_server",
             "http::health",
             "http::idle",
