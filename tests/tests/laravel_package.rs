@@ -60,7 +60,7 @@ async fn one_artisan_command_starts_a_cluster_that_others_check_and_restart() ->
     let mut command = Process::start_parent("artisan", &laravel.path(""), &PathBuf::from("chroot"), |command| {
         let (listen, at) = (format!("--listen=127.0.0.1:{gateway}"), format!("--worker=127.0.0.1:{worker}"));
         command.arg(laravel.root()).args(["php8.4", &format!("{}/artisan", laravel.directory), "diffyne:cluster"]);
-        command.args([&listen, &at, "--processes=1"]);
+        command.args([listen.as_str(), at.as_str(), "--processes=1"]);
     })?;
     let is_ready = || http_get(admin, "/ready").is_ok_and(|answer| answer.status == 200);
     eventually("the gateway has a worker", is_ready).map_err(|error| error.context(command.output()))?;
