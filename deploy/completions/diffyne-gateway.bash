@@ -91,7 +91,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__check__subcmd__config)
-            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -347,6 +347,10 @@ _diffyne__gateway() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --identify)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --grant-life)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -497,7 +501,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__doctor)
-            opts="-h --url --ca --all --json --app --component --method --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --url --ca --all --json --app --component --method --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -773,6 +777,10 @@ _diffyne__gateway() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --identify)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --grant-life)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -909,7 +917,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__drain)
-            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1138,6 +1146,10 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --subscribe)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identify)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1441,7 +1453,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__ready)
-            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1670,6 +1682,10 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --subscribe)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identify)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1833,7 +1849,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__serve)
-            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2089,6 +2105,10 @@ _diffyne__gateway() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --identify)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --grant-life)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2239,7 +2259,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__top)
-            opts="-h --once --json --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --once --json --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2468,6 +2488,10 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --subscribe)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identify)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

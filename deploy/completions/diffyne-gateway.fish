@@ -92,6 +92,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l subscribe -d 'Who may subscribe to broadcasts' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l identify -d 'When a gateway learns who the user of a WebSocket is, with D' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l grant-life -d 'How long a grant to subscribe is valid' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l broadcast-events -d 'Events that are broadcast to the whole cluster' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l broadcast-rate -d 'Broadcasts of one event name by this gateway' -r
@@ -187,6 +188,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l subscribe -d 'Who may subscribe to broadcasts' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l identify -d 'When a gateway learns who the user of a WebSocket is, with D' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l grant-life -d 'How long a grant to subscribe is valid' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l broadcast-events -d 'Events that are broadcast to the whole cluster' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l broadcast-rate -d 'Broadcasts of one event name by this gateway' -r
@@ -273,6 +275,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l subscribe -d 'Who may subscribe to broadcasts' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l identify -d 'When a gateway learns who the user of a WebSocket is, with D' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l grant-life -d 'How long a grant to subscribe is valid' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l broadcast-events -d 'Events that are broadcast to the whole cluster' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l broadcast-rate -d 'Broadcasts of one event name by this gateway' -r
@@ -365,6 +368,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l subscribe -d 'Who may subscribe to broadcasts' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l identify -d 'When a gateway learns who the user of a WebSocket is, with D' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l grant-life -d 'How long a grant to subscribe is valid' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l broadcast-events -d 'Events that are broadcast to the whole cluster' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l broadcast-rate -d 'Broadcasts of one event name by this gateway' -r
@@ -455,6 +459,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l subscribe -d 'Who may subscribe to broadcasts' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l identify -d 'When a gateway learns who the user of a WebSocket is, with D' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l grant-life -d 'How long a grant to subscribe is valid' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l broadcast-events -d 'Events that are broadcast to the whole cluster' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l broadcast-rate -d 'Broadcasts of one event name by this gateway' -r
@@ -551,6 +556,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-co
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l subscribe -d 'Who may subscribe to broadcasts' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l identify -d 'When a gateway learns who the user of a WebSocket is, with D' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l grant-life -d 'How long a grant to subscribe is valid' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l broadcast-events -d 'Events that are broadcast to the whole cluster' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l broadcast-rate -d 'Broadcasts of one event name by this gateway' -r

@@ -62,8 +62,8 @@ fn wait_for_subscribers(cluster: &Cluster, expected: &Value) -> anyhow::Result<(
     wait.map_err(|error| error.context(subscribers(cluster).to_string()))
 }
 
-fn refused(cluster: &Cluster) -> f64 {
-    cluster.gateways[0].metric("diffyne_gateway_grants_total{result=\"refused\"}").unwrap()
+fn refused(cluster: &Cluster) -> u64 {
+    cluster.gateways[0].metric("diffyne_gateway_grants_total{result=\"refused\"}").unwrap() as u64
 }
 
 async fn log_in(browser: &Browser, pages: &LaravelPages, user: u32) -> anyhow::Result<Tab> {
@@ -179,7 +179,7 @@ async fn no_way_leads_to_the_private_channel_of_another_user() -> anyhow::Result
     let mut guest = Client::connect(&cluster.url(0)).await?;
     let mut bob = connect_as(&cluster, site, 2).await?;
     let before = refused(&cluster);
-    let mut asked = 0.0;
+    let mut asked = 0;
     for client in [&mut guest, &mut bob] {
         for event in [
             json!({"name": PRIVATE}),
@@ -196,7 +196,7 @@ async fn no_way_leads_to_the_private_channel_of_another_user() -> anyhow::Result
                 ("diffyne.error", "subscribe_error"),
                 "{event}: {answer}"
             );
-            asked += 1.0;
+            asked += 1;
         }
         // Neither another's grant, nor one that is asked for on the way to a replay.
         for grant in [json!(grant), Value::Null] {
@@ -207,7 +207,7 @@ async fn no_way_leads_to_the_private_channel_of_another_user() -> anyhow::Result
             }
             let answer = ask(client, "diffyne.resume", resume).await?;
             assert_eq!(answer.error_type(), "subscribe_error", "{answer}");
-            asked += 1.0;
+            asked += 1;
         }
         // What everybody may hear is heard all the same.
         let both = json!({"events": [{"name": "channel:orders:OrderPaid"}, {"name": PRIVATE}]});
@@ -217,7 +217,7 @@ async fn no_way_leads_to_the_private_channel_of_another_user() -> anyhow::Result
         assert_eq!(told.error(), format!("Not granted: {PRIVATE}"));
         let answer = client.receive_event("diffyne.subscribed").await?;
         assert_eq!(answer["events"], json!([{"name": "channel:orders:OrderPaid"}]), "{answer}");
-        asked += 1.0;
+        asked += 1;
     }
     assert!((refused(&cluster) - before - asked).abs() < 0.5, "each was asked about, and refused");
     assert_eq!(subscribers(&cluster), json!({"channel:orders:OrderPaid": 2, PRIVATE: 1}));

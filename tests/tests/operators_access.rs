@@ -67,7 +67,7 @@ async fn all_connections_of_the_cluster_are_listed_in_pages() -> anyhow::Result<
 
     let (status, slowest) = page("&order=waiting")?;
     assert_eq!((status, slowest["connections"].as_array().map(Vec::len)), (200, Some(2)), "{slowest}");
-    for wrong in ["/api/connections?limit=0", "/api/connections?user=7", "/api/connections?order=waiting&after=x"] {
+    for wrong in ["/api/connections?limit=0", "/api/connections?user=", "/api/connections?order=waiting&after=x"] {
         let (status, answer) = ask(gateway, BOARD, "GET", wrong, "")?;
         assert!(status == 422 && answer["error"].is_string(), "{wrong}: {answer}");
     }
