@@ -25,6 +25,8 @@ pub enum Signal {
     Cont,
     /// Reload.
     Hup,
+    /// Ctrl-C.
+    Int,
 }
 
 impl Signal {
@@ -35,6 +37,7 @@ impl Signal {
             Self::Stop => "STOP",
             Self::Cont => "CONT",
             Self::Hup => "HUP",
+            Self::Int => "INT",
         }
     }
 }

@@ -205,6 +205,7 @@ pub fn call_frame(payload: &[u8]) -> Frame<'_> {
         cause: None,
         pushes: false,
         stream_ms: 0,
+        trace: None,
         payload,
     })
 }

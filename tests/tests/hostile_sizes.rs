@@ -161,6 +161,7 @@ async fn a_gateway_that_sends_too_large_a_frame_keeps_its_connection() -> anyhow
             cause: None,
             pushes: false,
             stream_ms: 0,
+            trace: None,
             payload: payload.as_bytes(),
         };
         rpc::encode(&Frame::Call(call), &mut out)?;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use diffyne_shared::rpc::CallKind;
 
 use crate::relay::{CallRequest, PartCount};
+use crate::traces::CallTrace;
 
 /// The memory that a call takes beside its message, in bytes.
 pub const CALL_BYTES: usize = 512;
@@ -60,6 +61,8 @@ pub struct PendingCall {
     pub scripts: PageScripts,
     /// The parts of the answer.
     pub parts: PartCount,
+    /// Its spans, if they are recorded.
+    pub trace: Option<Box<CallTrace>>,
     /// The time of the call's arrival.
     pub started: Instant,
 }
@@ -190,6 +193,7 @@ mod tests {
             cause: None,
             takes_pushes: false,
             stream_max: std::time::Duration::ZERO,
+            trace: None,
             payload: "".into(),
             arrived: now,
             deadline: now,
@@ -205,6 +209,7 @@ mod tests {
             cause_depth: None,
             scripts: PageScripts::Current,
             parts: PartCount::default(),
+            trace: None,
             started: now,
         };
         (request, pending)

@@ -61,6 +61,7 @@ fn call(shard: &Shard, connection: &Connection, payload: Rc<str>) -> CallRequest
         cause: None,
         takes_pushes: false,
         stream_max: Duration::ZERO,
+        trace: None,
         payload,
         arrived: now,
         deadline: now + shard.settings.call_timeout,

@@ -127,6 +127,7 @@ impl<O> CallTable<O> {
                 cause: request.cause.clone(),
                 pushes: request.takes_pushes,
                 stream_ms: u32::try_from(stream.as_millis()).unwrap_or(u32::MAX),
+                trace: request.trace,
                 payload: request.payload.as_bytes(),
             };
             upstream.send_call(key, &Frame::Call(call))
@@ -344,6 +345,7 @@ mod tests {
             cause: None,
             takes_pushes: false,
             stream_max: Duration::ZERO,
+            trace: None,
             payload: "{}".into(),
             arrived: now,
             deadline: now + Duration::from_mins(1),

@@ -6,8 +6,9 @@ use diffyne_shared::bus::Publication;
 use diffyne_shared::rpc::{Outcome, Reply, ResponseEvent};
 
 use super::state::Shard;
-use crate::call_log::EndedCall;
+use crate::call_log::{self, EndedCall};
 use crate::relay::RelayResult;
+use crate::traces::{CallTrace, TracedEnd};
 
 /// The context of a call that has ended.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +17,8 @@ pub struct CallContext<'a> {
     pub client: &'a str,
     /// The depth of the push that the call reacts to.
     pub cause_depth: Option<u32>,
+    /// Its spans, if they are recorded.
+    pub trace: Option<&'a CallTrace>,
     /// The time of the call's arrival.
     pub started: Instant,
 }
@@ -33,12 +36,27 @@ pub fn complete(shard: &Shard, context: &CallContext<'_>, result: &RelayResult<'
             shard.metrics.call(reply.component, reply.outcome.label());
             shard.metrics.call_times(reply.component, took, call.waited());
             shard.call_log.ended(&call);
+            if let Some(trace) = context.trace {
+                let end = TracedEnd {
+                    started: context.started,
+                    with_worker: Some(*with_worker),
+                    component: reply.component,
+                    outcome: reply.outcome.label(),
+                    is_failure: call_log::is_failure(reply.outcome),
+                };
+                trace.end(&shard.tracer, &end);
+            }
             broadcast(shard, context, reply)
         }
         RelayResult::Failed(failure, _) => {
             shard.metrics.call(None, failure.label());
             shard.metrics.call_times(None, took, took);
             shard.call_log.failed(*failure);
+            if let Some(trace) = context.trace {
+                let (started, outcome) = (context.started, failure.label());
+                let end = TracedEnd { started, with_worker: None, component: None, outcome, is_failure: true };
+                trace.end(&shard.tracer, &end);
+            }
             EventIds::new()
         }
     }
@@ -59,7 +77,7 @@ fn broadcast(shard: &Shard, context: &CallContext<'_>, reply: &Reply<'_>) -> Eve
             shard.metrics.broadcasts_held.with_label_values(&["rate"]).inc();
             continue;
         }
-        match publish(shard, context.client, event, depth) {
+        match publish(shard, context, event, depth) {
             Some(id) => {
                 shard.metrics.broadcasts_published.inc();
                 ids.push((event.index, id));
@@ -70,10 +88,11 @@ fn broadcast(shard: &Shard, context: &CallContext<'_>, reply: &Reply<'_>) -> Eve
     ids
 }
 
-fn publish(shard: &Shard, client: &str, event: &ResponseEvent<'_>, depth: u32) -> Option<String> {
+fn publish(shard: &Shard, context: &CallContext<'_>, event: &ResponseEvent<'_>, depth: u32) -> Option<String> {
     let params = std::str::from_utf8(event.params).ok()?.to_owned();
-    let except = (!client.is_empty()).then(|| client.to_owned());
-    shard.bus.publish(Publication { name: event.name.to_owned(), params, except, depth }).ok()
+    let except = (!context.client.is_empty()).then(|| context.client.to_owned());
+    let trace = context.trace.map(|trace| trace.publish(&shard.tracer, event.name));
+    shard.bus.publish(Publication { name: event.name.to_owned(), params, except, depth, trace }).ok()
 }
 
 /// Whether events of this name are broadcast to the whole cluster.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::trace_context::TraceContext;
+
 /// An event to publish.
 #[derive(Debug, Clone)]
 pub struct Publication {
@@ -15,6 +17,8 @@ pub struct Publication {
     pub except: Option<String>,
     /// How many broadcasts caused this one.
     pub depth: u32,
+    /// The span that published it, where traces are recorded.
+    pub trace: Option<TraceContext>,
 }
 
 /// A place in the history.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::event::{Broadcast, Position, Publication, is_event_name};
+use crate::trace_context::{self, TraceContext};
 
 #[derive(Deserialize)]
 struct WireEvent<'a> {
@@ -16,6 +17,8 @@ struct WireEvent<'a> {
     except: Option<String>,
     #[serde(default)]
     depth: u32,
+    #[serde(default, deserialize_with = "trace_context::lenient")]
+    traceparent: Option<TraceContext>,
 }
 
 #[derive(Serialize)]
@@ -25,12 +28,15 @@ struct WireEventRef<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     except: Option<&'a str>,
     depth: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<TraceContext>,
 }
 
 /// Encodes an event for the publish script.
 pub(super) fn encode_event(event: &Publication) -> Option<String> {
     let params: &RawValue = serde_json::from_str(&event.params).ok()?;
-    let wire = WireEventRef { name: &event.name, params, except: event.except.as_deref(), depth: event.depth };
+    let Publication { name, except, depth, trace, .. } = event;
+    let wire = WireEventRef { name, params, except: except.as_deref(), depth: *depth, traceparent: *trace };
     serde_json::to_string(&wire).ok()
 }
 
@@ -40,8 +46,8 @@ pub(super) fn decode_event(text: &str) -> Option<Publication> {
 }
 
 fn publication(event: WireEvent<'_>) -> Option<Publication> {
-    let WireEvent { name, params, except, depth } = event;
-    params.get().starts_with('[').then(|| Publication { name, params: params.get().to_owned(), except, depth })
+    let WireEvent { name, params, except, depth, traceparent: trace } = event;
+    params.get().starts_with('[').then(|| Publication { name, params: params.get().to_owned(), except, depth, trace })
 }
 
 /// Reads an event as applications write it: `{"name", "params": [...], "except"?}`.
@@ -97,8 +103,13 @@ mod tests {
     #[test]
     fn parameters_pass_through_untouched() {
         let params = r#"[{"room_id":1, "f": 1.0,"big":12345678901234567890,"e":[],"o":{}}]"#.to_owned();
-        let event =
-            Publication { name: "a".to_owned(), params: params.clone(), except: Some("c".to_owned()), depth: 1 };
+        let event = Publication {
+            name: "a".to_owned(),
+            params: params.clone(),
+            except: Some("c".to_owned()),
+            depth: 1,
+            trace: None,
+        };
         let text = encode_event(&event).unwrap();
         let message = format!(r#"{{"epoch":"e","offset":3,"id":"g-3","prev":"g-2","event":{text}}}"#);
         let Some(EventsMessage::Broadcasts { mut broadcasts, prev }) = decode_message(message.as_bytes()) else {

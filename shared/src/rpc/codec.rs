@@ -188,6 +188,7 @@ mod tests {
             cause: None,
             pushes: true,
             stream_ms: 0,
+            trace: None,
             payload,
         })
     }
