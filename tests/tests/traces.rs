@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, ensure};
 use diffyne_tests::client::Client;
-use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::cluster::Cluster;
 use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::laravel_probe::{call_probe, probe_call};

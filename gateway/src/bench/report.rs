@@ -131,10 +131,10 @@ impl Summary {
 
 /// A second as a line.
 pub(super) fn progress(second: &Second, hears: bool) -> String {
-    let Second { second, connections, calls, call_p50_ms, call_p99_ms, deliveries, delivery_p99_ms, errors } = second;
+    let Second { number, connections, calls, call_p50_ms, call_p99_ms, deliveries, delivery_p99_ms, errors } = second;
     let heard =
         if hears { format!("   {deliveries:>7} deliveries, p99 {delivery_p99_ms:>7.1} ms") } else { String::new() };
     format!(
-        "{second:>5} s   {connections:>6} connections   {calls:>7} calls, p50 {call_p50_ms:>7.1} ms, p99 {call_p99_ms:>7.1} ms{heard}   {errors} errors"
+        "{number:>5} s   {connections:>6} connections   {calls:>7} calls, p50 {call_p50_ms:>7.1} ms, p99 {call_p99_ms:>7.1} ms{heard}   {errors} errors"
     )
 }

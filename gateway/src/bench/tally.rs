@@ -19,7 +19,7 @@ pub(super) struct Times {
 
 /// The bucket of a time: 32 for each power of two.
 fn bucket(micros: u64) -> usize {
-    let shift = (63 - (micros | 1).leading_zeros()).saturating_sub(5);
+    let shift = (micros | 1).ilog2().saturating_sub(5);
     shift as usize * 32 + (micros >> shift) as usize
 }
 
@@ -69,7 +69,8 @@ impl Times {
 /// One second of a bench. Times are in milliseconds.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Second {
-    pub(super) second: u64,
+    #[serde(rename = "second")]
+    pub(super) number: u64,
     pub(super) connections: u64,
     pub(super) calls: u64,
     pub(super) call_p50_ms: f64,
@@ -139,10 +140,10 @@ impl Tally {
     }
 
     /// Ends a second.
-    pub(super) fn end_second(&self, second: u64) -> Second {
+    pub(super) fn end_second(&self, number: u64) -> Second {
         let (calls, deliveries) = (self.calls.second.take(), self.deliveries.second.take());
         Second {
-            second,
+            number,
             connections: self.connected.get(),
             calls: calls.count(),
             call_p50_ms: calls.quantile(0.5),

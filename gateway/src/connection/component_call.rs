@@ -71,7 +71,7 @@ pub(super) fn receive(
         } else {
             Duration::ZERO
         },
-        trace: pending.trace.as_deref().map(CallTrace::relay),
+        trace: pending.trace.as_deref().map(|trace| Box::new(trace.relay())),
         payload: whole,
         arrived: started,
         deadline: started + shard.settings.call_timeout,

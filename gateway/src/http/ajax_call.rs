@@ -134,7 +134,7 @@ fn pending_call(
     let (response, receiver) = oneshot::channel();
     let caller = Rc::new(caller);
     let trace = CallTrace::begin(&shard.tracer, caller.headers());
-    let relay_span = trace.as_deref().map(CallTrace::relay);
+    let relay_span = trace.as_deref().map(|trace| Box::new(trace.relay()));
     let pending = PendingRequest {
         number: shard.next_request_number(),
         response: RefCell::new(Some(response)),

@@ -69,7 +69,7 @@ pub struct CallRequest {
     /// How long the call may take in all while it sends parts of its answer. Zero: the client takes none.
     pub stream_max: Duration,
     /// The span of the relay, if it is recorded.
-    pub trace: Option<TraceContext>,
+    pub trace: Option<Box<TraceContext>>,
     /// The client's `data`.
     pub payload: Rc<str>,
     /// The time of the call's arrival.

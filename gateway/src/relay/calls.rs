@@ -127,7 +127,7 @@ impl<O> CallTable<O> {
                 cause: request.cause.clone(),
                 pushes: request.takes_pushes,
                 stream_ms: u32::try_from(stream.as_millis()).unwrap_or(u32::MAX),
-                trace: request.trace,
+                trace: request.trace.as_deref().copied(),
                 payload: request.payload.as_bytes(),
             };
             upstream.send_call(key, &Frame::Call(call))
