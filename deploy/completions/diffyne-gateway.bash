@@ -16,6 +16,9 @@ _diffyne__gateway() {
             ",$1")
                 cmd="diffyne__gateway"
                 ;;
+            diffyne__gateway,bench)
+                cmd="diffyne__gateway__subcmd__bench"
+                ;;
             diffyne__gateway,check-config)
                 cmd="diffyne__gateway__subcmd__check__subcmd__config"
                 ;;
@@ -42,6 +45,9 @@ _diffyne__gateway() {
                 ;;
             diffyne__gateway,top)
                 cmd="diffyne__gateway__subcmd__top"
+                ;;
+            diffyne__gateway__subcmd__help,bench)
+                cmd="diffyne__gateway__subcmd__help__subcmd__bench"
                 ;;
             diffyne__gateway__subcmd__help,check-config)
                 cmd="diffyne__gateway__subcmd__help__subcmd__check__subcmd__config"
@@ -77,7 +83,7 @@ _diffyne__gateway() {
 
     case "${cmd}" in
         diffyne__gateway)
-            opts="-h -V --help --version serve doctor top ready drain check-config settings dev help"
+            opts="-h -V --help --version serve doctor bench top ready drain check-config settings dev help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -90,8 +96,448 @@ _diffyne__gateway() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        diffyne__gateway__subcmd__bench)
+            opts="-h --url --ca --connections --ramp --duration --calls --broadcasts --component --method --params --state --plot --json --yes --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connections)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ramp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --calls)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --broadcasts)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --component)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --method)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --params)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --plot)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --env-file)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --ws-host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ws-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ws-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ws-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ws-cors-origins)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ws-cors-methods)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ws-cors-headers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --route-prefix)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ws-max-message-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-request-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --release)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gateway-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-connections)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-connections-per-address)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-connections-per-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --handshake-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --handshake-queue)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --message-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --call-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --frame-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connection-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connection-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --message-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-connection-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --outbox-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --memory-max)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-requests)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-requests-per-address)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-http-connections-per-address)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --header-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ping-interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --outbox-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-calls-per-connection)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-subscriptions)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --call-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --slow-call)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stream-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --call-queue)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --worker-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --worker-health)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --workers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --worker-tls-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --shutdown-delay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drain-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drain-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --subscribe)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --grant-life)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --broadcast-events)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --broadcast-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --publish-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --broadcast-depth)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reaction-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --trusted-proxies)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --app-url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --status-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --status-db)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --status-ttl)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --signing-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --app-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --worker-token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --admin-token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --admin-tokens)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --admin-listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --debug)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --upload-url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --upload-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --upload-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-uploads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-uploads-per-address)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --upload-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --upload-idle-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --redis-url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --redis-ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --redis-sentinel-password)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --redis-prefix)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --redis-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --redis-queue)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ingress-max)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --history-length)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --history-age)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --history-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         diffyne__gateway__subcmd__check__subcmd__config)
-            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -347,10 +793,6 @@ _diffyne__gateway() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --identify)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --grant-life)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -501,7 +943,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__doctor)
-            opts="-h --url --ca --all --json --app --component --method --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --url --ca --idle --all --json --app --component --method --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -512,6 +954,10 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --idle)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -777,10 +1223,6 @@ _diffyne__gateway() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --identify)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --grant-life)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -917,7 +1359,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__drain)
-            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1146,10 +1588,6 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --subscribe)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --identify)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1313,8 +1751,22 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__help)
-            opts="serve doctor top ready drain check-config settings dev help"
+            opts="serve doctor bench top ready drain check-config settings dev help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        diffyne__gateway__subcmd__help__subcmd__bench)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1453,7 +1905,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__ready)
-            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1682,10 +2134,6 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --subscribe)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --identify)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1849,7 +2297,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__serve)
-            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2105,10 +2553,6 @@ _diffyne__gateway() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --identify)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --grant-life)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2259,7 +2703,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__top)
-            opts="-h --once --json --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --once --json --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2488,10 +2932,6 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --subscribe)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --identify)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -28,6 +28,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_needs_command" -s h -l he
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_needs_command" -s V -l version -d 'Print version'
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_needs_command" -f -a "serve" -d 'Run a gateway'
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_needs_command" -f -a "doctor" -d 'Check a set-up, from its settings to a real call; each line says that a part is ok, or what to do'
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_needs_command" -f -a "bench" -d 'Put load on a gateway or its front: connections, calls and broadcasts; tells each second, and sums up'
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_needs_command" -f -a "top" -d 'Show what a running gateway and its cluster do: the admin page in a terminal'
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_needs_command" -f -a "ready" -d 'Tell whether a running gateway is ready for clients: exit status 0, or 1 and why not (for health checks)'
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_needs_command" -f -a "drain" -d 'Have a running gateway send its clients away and stop, as SIGTERM does, and wait until it has'
@@ -128,6 +129,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l url -d 'The address that pages connect to' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l ca -d 'PEM file of the authority that signed the front\'s certificat' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l idle -d 'Also leave a connection alone for so long, to see whether pr' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l app -d 'The application\'s directory, to look for what its code needs' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l component -d 'A component to call, App\\Diffyne\\Counter for example' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l method -d 'The method of it that is called, with an empty state' -r
@@ -224,6 +226,110 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l all -d 'Look at the settings, Redis and the workers as well'
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l json -d 'Print the findings as JSON, at the end'
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l url -d 'The address that pages connect to, as for doctor' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ca -d 'PEM file of the authority that signed the front\'s certificat' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l connections -d 'Clients' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ramp -d 'Seconds in which they connect, evenly' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l duration -d 'Seconds to measure after that' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l calls -d 'Calls a second, of all clients together' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l broadcasts -d 'Broadcasts a second, which every client hears' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l component -d 'A component to call, App\\Diffyne\\Counter for example' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l method -d 'The method that is called' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l params -d 'Its parameters' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l state -d 'The component\'s state' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l plot -d 'Draw the seconds into this SVG file' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l config -d 'TOML file with settings' -r -F
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l env-file -d 'A .env file, for example the application\'s own' -r -F
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ws-host -d 'Host to listen on' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ws-port -d 'Port to listen on' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l listen -d 'host' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ws-path -d 'Path of the WebSocket, beside /' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ws-key -d 'Key that pages connect with' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ws-cors-origins -d 'Origins that may connect' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ws-cors-methods -d 'Methods that preflight requests of other origins are told' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ws-cors-headers -d 'Headers that preflight requests of other origins are told' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l route-prefix -d 'Where AJAX calls and the client scripts are served' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ws-max-message-size -d 'Largest message from a browser in bytes' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-request-size -d 'Largest body of an AJAX call, never less than DIFFYNE_WS_MAX' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l release -d 'Name of this release, the same for everything that is deploy' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l gateway-name -d 'Name of this gateway in the cluster' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l threads -d 'Threads that serve connections' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-connections -d 'Connections of this gateway' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-connections-per-address -d 'Connections of one client address' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-connections-per-key -d 'Connections with one WebSocket key' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l handshake-rate -d 'New WebSocket connections of this gateway' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l handshake-queue -d 'New connections of this gateway that wait until a thread has' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l message-rate -d 'Messages of one connection' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l call-rate -d 'Calls of one connection' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l frame-rate -d 'WebSocket frames of one connection, pings and fragments incl' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l connection-rate -d 'Work that one connection may cause, in bytes a second' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l connection-bytes -d 'Memory that may be held for one connection' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l message-timeout -d 'How long a message may take to arrive, from its first byte o' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l idle-timeout -d 'A connection that sends nothing and has no subscription is c' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-connection-age -d 'A connection is asked to reconnect after this time, give or ' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l outbox-timeout -d 'How long a client may read nothing while bytes wait for it' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l memory-max -d 'Memory above which this gateway takes no new connections and' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-requests -d 'AJAX calls of this gateway that run or wait' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-requests-per-address -d 'AJAX calls of one client address' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-http-connections-per-address -d 'Connections of one address' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l header-timeout -d 'How long a handshake, or the body of an AJAX call, may take ' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ping-interval -d 'How often a silent client is pinged' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l outbox-bytes -d 'Bytes that may wait to be written to one connection' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-calls-per-connection -d 'Calls of one connection that run or wait' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-subscriptions -d 'Event names that one connection may subscribe to' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l call-timeout -d 'How long a call may take in all' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l slow-call -d 'A call that takes longer is logged with component, method, r' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l stream-timeout -d 'How long a call may take in all while it sends parts of its ' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l call-queue -d 'Calls of this gateway that wait for a worker' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l worker-wait -d 'How long a call waits while there is no worker at all' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l worker-health -d 'A worker that is asked and does not answer for this time get' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l workers -d 'Workers as a comma list of host' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l worker-tls-ca -d 'PEM file of the authority that signed the workers\' certifica' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l shutdown-delay -d 'How long a gateway goes on after SIGTERM, with /ready at 503' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l subscribe -d 'Who may subscribe to broadcasts' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l grant-life -d 'How long a grant to subscribe is valid' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l broadcast-events -d 'Events that are broadcast to the whole cluster' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l broadcast-rate -d 'Broadcasts of one event name by this gateway' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l publish-wait -d 'How long POST /api/broadcast waits for room when the queue o' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l broadcast-depth -d 'How many broadcasts may cause one another in a chain' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l reaction-rate -d 'Calls a second with which pages should react to one broadcas' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l trusted-proxies -d 'Addresses whose X-Forwarded-For, X-Forwarded-Proto and X-For' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l app-url -d 'The application\'s address, with scheme and port' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l status-key -d 'The whole Redis key of cache' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l status-db -d 'Redis database of Laravel\'s cache connection' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l status-ttl -d 'How long cache' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l signing-key -d 'Signs states' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l app-key -d 'Laravel\'s key' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l worker-token -d 'Shared by gateways and workers, which prove it to each other' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l admin-token -d 'Bearer token for admin requests that change something' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l admin-tokens -d 'More such tokens, with names for the log' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l admin-listen -d 'Where /metrics and /ready are served' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l debug -d 'Tell clients the exception, file and line of a failure' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l upload-url -d 'Web server that takes file uploads and shows previews, the a' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l upload-ca -d 'PEM file of the authority that signed that server\'s certific' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l upload-bytes -d 'Largest body of an upload' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-uploads -d 'Uploads of this gateway at once' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-uploads-per-address -d 'Uploads of one client address' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l upload-timeout -d 'How long an upload or a preview may take in all' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l upload-idle-timeout -d 'How long an upload or a preview may stand still' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l redis-url -d 'redis' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l redis-ca -d 'PEM file of the authority that signed Redis\'s certificate' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l redis-sentinel-password -d 'Password of the Sentinels themselves, if they ask for one' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l redis-prefix -d 'Put before every Redis key and channel' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l redis-timeout -d 'How long one Redis command or connect may take' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l redis-queue -d 'How many broadcasts may wait while Redis is away' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ingress-max -d 'Events of applications that may wait in the list {diffyne}' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l history-age -d 'How old a kept broadcast may be' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l history-bytes -d 'How large all kept broadcasts may be together' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l log-format -d 'text or json' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l log-dir -d 'Directory for daily log files, whose names have the name of ' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l json -d 'Print the summary and all seconds as JSON'
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l yes -d 'The front is on another machine, and it is mine to load'
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -s h -l help -d 'Print help'
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l config -d 'TOML file with settings' -r -F
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l env-file -d 'A .env file, for example the application\'s own' -r -F
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l ws-host -d 'Host to listen on' -r
@@ -592,12 +698,13 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-co
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand settings" -s h -l help -d 'Print help'
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand dev" -s h -l help -d 'Print help'
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor top ready drain check-config settings dev help" -f -a "serve" -d 'Run a gateway'
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor top ready drain check-config settings dev help" -f -a "doctor" -d 'Check a set-up, from its settings to a real call; each line says that a part is ok, or what to do'
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor top ready drain check-config settings dev help" -f -a "top" -d 'Show what a running gateway and its cluster do: the admin page in a terminal'
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor top ready drain check-config settings dev help" -f -a "ready" -d 'Tell whether a running gateway is ready for clients: exit status 0, or 1 and why not (for health checks)'
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor top ready drain check-config settings dev help" -f -a "drain" -d 'Have a running gateway send its clients away and stop, as SIGTERM does, and wait until it has'
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor top ready drain check-config settings dev help" -f -a "check-config" -d 'Check the settings and print each with its origin; secrets are masked'
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor top ready drain check-config settings dev help" -f -a "settings" -d 'Print every setting as a Markdown table'
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor top ready drain check-config settings dev help" -f -a "dev"
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor top ready drain check-config settings dev help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor bench top ready drain check-config settings dev help" -f -a "serve" -d 'Run a gateway'
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor bench top ready drain check-config settings dev help" -f -a "doctor" -d 'Check a set-up, from its settings to a real call; each line says that a part is ok, or what to do'
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor bench top ready drain check-config settings dev help" -f -a "bench" -d 'Put load on a gateway or its front: connections, calls and broadcasts; tells each second, and sums up'
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor bench top ready drain check-config settings dev help" -f -a "top" -d 'Show what a running gateway and its cluster do: the admin page in a terminal'
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor bench top ready drain check-config settings dev help" -f -a "ready" -d 'Tell whether a running gateway is ready for clients: exit status 0, or 1 and why not (for health checks)'
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor bench top ready drain check-config settings dev help" -f -a "drain" -d 'Have a running gateway send its clients away and stop, as SIGTERM does, and wait until it has'
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor bench top ready drain check-config settings dev help" -f -a "check-config" -d 'Check the settings and print each with its origin; secrets are masked'
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor bench top ready drain check-config settings dev help" -f -a "settings" -d 'Print every setting as a Markdown table'
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor bench top ready drain check-config settings dev help" -f -a "dev"
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand help; and not __fish_seen_subcommand_from serve doctor bench top ready drain check-config settings dev help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

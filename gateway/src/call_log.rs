@@ -134,7 +134,7 @@ impl CallLog {
 }
 
 /// Whether an operator wants to know of it: not what a page's user or script got wrong.
-fn is_failure(outcome: Outcome) -> bool {
+pub fn is_failure(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::ServerError | Outcome::Exception | Outcome::Timeout | Outcome::Other)
 }
 

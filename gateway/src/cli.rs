@@ -16,7 +16,7 @@ use diffyne_shared::telemetry::Logs;
 use crate::http::pages::Pages;
 use crate::scripts::ScriptPages;
 use crate::server::{self, Gateway};
-use crate::{doctor, process};
+use crate::{bench, doctor, process};
 
 /// How often a draining gateway is asked for its number of connections.
 const DRAIN_STEP: Duration = Duration::from_millis(200);
@@ -65,7 +65,7 @@ pub fn command() -> Command {
         .version(diffyne_shared::build())
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([serve, doctor::command(), top, ready, drain, check, list, moved_dev()])
+        .subcommands([serve, doctor::command(), bench::command(), top, ready, drain, check, list, moved_dev()])
 }
 
 fn switch(name: &'static str, help: &'static str) -> Arg {
@@ -83,6 +83,7 @@ pub fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches),
         Some(("doctor", matches)) => doctor::run(matches),
+        Some(("bench", matches)) => bench::run(matches),
         Some(("top", matches)) => top(matches),
         Some(("ready", matches)) => ready(matches),
         Some(("drain", matches)) => drain(matches),

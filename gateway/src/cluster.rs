@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use diffyne_shared::bus::{Broadcast, Bus, BusEvent, Publication};
+use diffyne_shared::trace::Tracer;
 use tokio::sync::mpsc;
 
 use crate::auth::grant::Grants;
@@ -16,6 +17,7 @@ use crate::quota::Quota;
 use crate::reaction;
 use crate::shard::command::{Command, ShardHandle, send_to_all};
 use crate::shard::delivery::{Audience, Clock, Delivery, FirstParam};
+use crate::traces::Delivering;
 
 /// The number of broadcasts, delivered while Redis was away, that are remembered until they arrive from Redis.
 const LOCAL_MAX: usize = 100_000;
@@ -38,6 +40,8 @@ pub struct Deliveries {
     pub metrics: Arc<Metrics>,
     /// Voids the grants of users who are disconnected.
     pub grants: Arc<Grants>,
+    /// Records spans, where a collector wants them.
+    pub tracer: Tracer,
     /// `DIFFYNE_REACTION_RATE`.
     pub reactions_per_second: u64,
 }
@@ -67,7 +71,7 @@ impl Deliveries {
             BusEvent::Broadcast(incoming) => {
                 state.returned = self.bus.own_sequence(&incoming.id).unwrap_or(0).max(state.returned);
                 let audience = state.local.take(&incoming.id).map_or(Audience::All, Audience::After);
-                batch.push(incoming, audience);
+                batch.push(&self.tracer, incoming, audience);
             }
             // Redis pushed it back while the publisher took Redis for lost.
             BusEvent::Local(incoming)
@@ -75,7 +79,7 @@ impl Deliveries {
             BusEvent::Local(incoming) => {
                 let moment = self.clock.tick();
                 state.local.insert(incoming.id.clone(), moment);
-                batch.push(incoming, Audience::Before(moment));
+                batch.push(&self.tracer, incoming, Audience::Before(moment));
             }
             other => return Some(other),
         }
@@ -90,6 +94,9 @@ impl Deliveries {
                 self.metrics.broadcast_received(&delivery.name);
             }
             send_to_all(&self.shards, || Command::Deliver(Arc::clone(&deliveries))).await;
+        }
+        for traced in batch.traced.drain(..) {
+            traced.end(&self.tracer);
         }
     }
 
@@ -138,14 +145,17 @@ struct DeliveryBatch {
     deliveries: Vec<Arc<Delivery>>,
     bytes: usize,
     reaction_window_ms: Option<u64>,
+    /// Those of the deliveries whose spans are recorded.
+    traced: Vec<Delivering>,
 }
 
 impl DeliveryBatch {
     fn new(reaction_window_ms: Option<u64>) -> Self {
-        Self { deliveries: Vec::new(), bytes: 0, reaction_window_ms }
+        Self { deliveries: Vec::new(), bytes: 0, reaction_window_ms, traced: Vec::new() }
     }
 
-    fn push(&mut self, incoming: Broadcast, audience: Audience) {
+    fn push(&mut self, tracer: &Tracer, incoming: Broadcast, audience: Audience) {
+        self.traced.extend(Delivering::begin(tracer, incoming.event.trace, &incoming.event.name));
         let delivery = delivery(incoming, audience, self.reaction_window_ms);
         self.bytes += delivery.frame.len();
         self.deliveries.push(Arc::new(delivery));
@@ -218,6 +228,7 @@ mod tests {
                 except: None,
                 depth: 1,
                 user: None,
+                trace: None,
             },
         };
         let delivery = delivery(incoming, Audience::All, None);

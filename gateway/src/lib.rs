@@ -10,11 +10,13 @@
 mod acceptor;
 mod admin;
 pub mod auth;
+mod bench;
 mod call_log;
 pub mod cli;
 mod cluster;
 mod connection;
 mod doctor;
+mod front_client;
 pub mod http;
 mod memory;
 mod metrics;
@@ -32,6 +34,7 @@ pub mod server;
 mod shard;
 pub mod socket;
 mod thread_metrics;
+mod traces;
 
 /// Internals that a test measures from outside: it compares their duration on short and long inputs. They are not an
 /// interface.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use diffyne_shared::bus::{BusCounters, without_channel};
 use diffyne_shared::metrics::{LabelNames, Table, UNKNOWN, made};
+use diffyne_shared::trace;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use crate::auth::admission::Refusal;
@@ -18,6 +19,8 @@ const EVENTS_MAX: usize = 200;
 
 /// The counters and gauges of one gateway process.
 pub struct Metrics {
+    /// Spans, by what became of them.
+    pub spans: IntCounterVec,
     /// The registry of all metrics.
     pub registry: Registry,
     /// Open WebSocket connections.
@@ -291,6 +294,7 @@ impl Metrics {
                 "Ignored because they do not prove the worker token: worker (connections), registration, order, answer (in Redis)",
                 &["what"],
             ),
+            spans: trace::counter(&table),
             registry: table.registry,
         };
         metrics.show_known_labels();

@@ -10,6 +10,7 @@ use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::settings::mask_url;
 use diffyne_shared::token::{SharedTokens, Tokens};
+use diffyne_shared::trace::Tracer;
 use diffyne_shared::{admin, descriptors};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -47,6 +48,8 @@ const WORKERS_EVERY: Duration = Duration::from_millis(200);
 const LATE_HANDSHAKES: Duration = Duration::from_secs(2);
 /// The time limit at a stop for clients to answer the last close frame.
 const LAST_CLOSES: Duration = Duration::from_secs(4);
+/// How long a gateway that stops tries to send its last spans.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 /// How often a stopping gateway checks its progress.
 const STOP_STEP: Duration = Duration::from_millis(20);
 
@@ -69,6 +72,9 @@ pub enum StartError {
     /// A certificate cannot be used.
     #[error("{0}")]
     Tls(String),
+    /// An `OTEL_*` variable is wrong.
+    #[error("{0}")]
+    Traces(String),
     /// A thread cannot be started.
     #[error("cannot start a thread (DIFFYNE_THREADS): {0}")]
     Thread(std::io::Error),
@@ -123,7 +129,7 @@ pub fn check(settings: &GatewaySettings) -> Result<(), StartError> {
     }
     RelaySettings::new(settings, String::new(), Tokens::shared(&[])).map_err(wrong_worker_ca)?;
     ApplicationServer::new(&settings.upload).map_err(wrong_upload_ca)?;
-    Ok(())
+    Tracer::check().map_err(StartError::Traces)
 }
 
 fn wrong_worker_ca(error: String) -> StartError {
@@ -223,6 +229,7 @@ impl Gateway {
             // The task was aborted above. Awaiting it drops what it held.
             let _ = task.await;
         }
+        self.context.tracer.flush(LAST_SPANS).await;
         drop(self.context);
         for thread in self.threads {
             if thread.join().is_err() {
@@ -295,9 +302,11 @@ fn context(
     let relay =
         RelaySettings::new(settings, bus.gateway_id().to_owned(), Arc::clone(&tokens)).map_err(wrong_worker_ca)?;
     let application_server = ApplicationServer::new(&settings.upload).map_err(wrong_upload_ca)?;
+    let metrics = Metrics::new(bus.counters(), if settings.redis.url.is_some() { RedisUse::Yes } else { RedisUse::No });
     Ok(GatewayContext {
         bus: bus.clone(),
-        metrics: Metrics::new(bus.counters(), if settings.redis.url.is_some() { RedisUse::Yes } else { RedisUse::No }),
+        tracer: Tracer::start("diffyne-gateway", &metrics.spans).map_err(StartError::Traces)?,
+        metrics,
         call_log: Arc::new(CallLog::new(settings.slow_call)),
         admission: Arc::new(Admission::new(settings)),
         tokens,
@@ -341,6 +350,7 @@ fn spawn_tasks(
         clock: context.clock.clone(),
         metrics: Arc::clone(metrics),
         grants: Arc::clone(&context.grants),
+        tracer: context.tracer.clone(),
         reactions_per_second: settings.reactions_per_second,
     };
     let memory = memory::watch(shards.to_vec(), Arc::clone(quota), Arc::clone(metrics), settings.memory_max);

@@ -14,6 +14,8 @@
 //! | [`http_server`] | a small HTTP server with limits | `listener` |
 //! | [`admin_tokens`] | who may ask that listener, and what | |
 //! | [`admin`] | the listener for metrics, readiness and an operator's requests | `http_server`, `listener`, `rpc` |
+//! | [`trace_context`] | the place of a hop in its trace, without I/O | |
+//! | [`trace`] | spans of hops, and how they reach a collector | `listener`, `metrics`, `rpc`, `telemetry`, `tls`, `trace_context` |
 //! | [`bus`] | how gateways reach each other and find workers: in memory, or over Redis | all of these but `admin`, `http_server`, `listener`, `metrics` and `tls` |
 //!
 //! Sockets are opened by `listener` (which `admin` uses) and by the bus over Redis; files are read by `settings` and
@@ -37,6 +39,8 @@ pub mod signing;
 pub mod telemetry;
 pub mod tls;
 pub mod token;
+pub mod trace;
+pub mod trace_context;
 
 /// A boxed future, for traits and callbacks: one that can move between threads, and one that stays on its own.
 pub use futures_util::future::{BoxFuture, LocalBoxFuture};

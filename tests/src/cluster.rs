@@ -30,6 +30,8 @@ pub struct Shape {
     pub worker_flags: Vec<String>,
     /// More environment for workers.
     pub worker_environment: Vec<(String, String)>,
+    /// More environment for gateways.
+    pub gateway_environment: Vec<(String, String)>,
     /// Key that states are signed with.
     pub signing_key: String,
     /// Workers with an application are waited for until they can run calls, else until gateways are connected to them.
@@ -52,6 +54,7 @@ impl Shape {
             gateway_flags: Vec::new(),
             worker_flags: Vec::new(),
             worker_environment: Vec::new(),
+            gateway_environment: Vec::new(),
             signing_key: "test".to_owned(),
             wait_for_php: true,
             default_limits: false,
@@ -89,6 +92,13 @@ impl Shape {
     pub fn worker_variable(mut self, name: &str, value: &str) -> Self {
         self.worker_environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// With a variable in the environment of every gateway and worker.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.gateway_environment.push((name.to_owned(), value.to_owned()));
+        self.worker_variable(name, value)
     }
 
     /// With a flag for every worker.
@@ -260,6 +270,7 @@ impl Cluster {
         let process = Process::start(&name, self.directory.path(), &self.program("diffyne-gateway")?, |command| {
             command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
             command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]);
+            command.envs(self.shape.gateway_environment.iter().cloned());
             if self.shape.redis {
                 command.args(["--redis-url", &self.redis_url()]);
             } else if !self.workers.is_empty() && !self.shape.gateway_flags.iter().any(|flag| flag == "--workers") {

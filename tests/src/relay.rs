@@ -206,6 +206,7 @@ pub fn call_frame(payload: &[u8]) -> Frame<'_> {
         pushes: false,
         stream_ms: 0,
         wants_user: false,
+        trace: None,
         payload,
     })
 }

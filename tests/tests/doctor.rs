@@ -4,6 +4,7 @@ use std::process::Command;
 
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::laravel::{Laravel, Runtime};
+use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::program;
 use diffyne_tests::recorded::APP_KEY;
 use diffyne_tests::upload::UploadApplication;
@@ -155,7 +156,7 @@ async fn the_front_is_looked_at_as_a_page_sees_it() -> anyhow::Result<()> {
 
     let (well, text) = look(&url, shop, &key)?;
     assert!(well && text.contains(", 0 to note, 0 problems"), "{text}");
-    for part in ["front", "gateway", "front key", "front origin", "front call", "broadcast"] {
+    for part in ["front", "gateway", "front key", "front origin", "front call", "broadcast", "cookies", "events"] {
         assert!(line(&text, part, "").starts_with("ok "), "{text}");
     }
     // What a page of another site, with another key, or at another address would meet.
@@ -170,6 +171,14 @@ async fn the_front_is_looked_at_as_a_page_sees_it() -> anyhow::Result<()> {
         assert!(!well && line(&text, "front", words).starts_with("BAD "), "{url}: {text}");
         assert!(text.contains("\n1. front: "), "{text}");
     }
+    // A proxy that waits for less than the gateway's pings ends connections that are quiet.
+    let [port] = free_ports()?;
+    let site = cluster.shipped_site("diffyne.conf", port)?.replace("proxy_read_timeout 80s", "proxy_read_timeout 1s");
+    let impatient = cluster.run_nginx(&site, port)?;
+    let (well, text) = look(&format!("ws://127.0.0.1:{port}/"), shop, &["--ws-key", KEY, "--idle", "10"])?;
+    assert!(!well && line(&text, "idle", "DIFFYNE_PING_INTERVAL").starts_with("BAD "), "{text}");
+    drop(impatient);
+
     cluster.gateways[0].process.kill()?;
     let (well, text) = look(&url, shop, &["--ws-key", KEY, "--json"])?;
     // The error follows on the other stream.

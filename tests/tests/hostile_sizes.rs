@@ -162,6 +162,7 @@ async fn a_gateway_that_sends_too_large_a_frame_keeps_its_connection() -> anyhow
             pushes: false,
             stream_ms: 0,
             wants_user: false,
+            trace: None,
             payload: payload.as_bytes(),
         };
         rpc::encode(&Frame::Call(call), &mut out)?;

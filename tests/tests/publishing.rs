@@ -52,7 +52,8 @@ impl Member {
     fn publish(&self, numbers: std::ops::Range<u64>) {
         for number in numbers {
             let params = format!("[{number}]");
-            let event = Publication { name: "news".to_owned(), params, except: None, depth: 0, user: None };
+            let event =
+                Publication { name: "news".to_owned(), params, except: None, depth: 0, user: None, trace: None };
             self.bus.publish(event).unwrap();
         }
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use diffyne_shared::metrics::{LabelNames, Table, UNKNOWN};
+use diffyne_shared::trace;
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
 
 use crate::call::CallResult;
@@ -40,6 +41,8 @@ pub(crate) struct WorkerMetrics {
     pub(crate) connections: IntGauge,
     /// Gateways turned away.
     pub(crate) refused: IntCounter,
+    /// Spans, by what became of them.
+    pub(crate) spans: IntCounterVec,
 }
 
 impl WorkerMetrics {
@@ -66,6 +69,7 @@ impl WorkerMetrics {
             outdated: gauge("old_code_serves", "1 while older code runs calls because the newest does not start"),
             connections: gauge("gateway_connections", "Connections from gateways, one a thread of theirs"),
             refused: counter("gateways_refused_total", "Gateways that were refused: token or protocol version"),
+            spans: trace::counter(&table),
             registry: table.registry,
         })
     }

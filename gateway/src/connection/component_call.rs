@@ -13,6 +13,7 @@ use super::component_queues::{CALL_BYTES, PendingCall, PushResult, Span};
 use crate::protocol;
 use crate::relay::{CallRequest, ComponentKey, PartCount};
 use crate::shard::state::Shard;
+use crate::traces::CallTrace;
 
 /// Calls of a connection that may send parts of their answers, at most. Further ones are answered as a whole.
 const STREAMS_OF_CONNECTION_MAX: usize = 16;
@@ -44,6 +45,7 @@ pub(super) fn receive(
         return shard.hub.send(connection, &protocol::failure(failure, text, head.request_id()));
     }
     let whole: Rc<str> = data.into();
+    let trace = CallTrace::begin(&shard.tracer, connection.caller.headers());
     let pending = PendingCall {
         component: Span::of(data, component),
         background: head.background,
@@ -54,6 +56,7 @@ pub(super) fn receive(
         scripts: shard.page_scripts(&head),
         parts: PartCount::default(),
         user_changes: connection.user.changes(),
+        trace,
         started,
     };
     let running = connection.component_queues.borrow().len();
@@ -70,6 +73,7 @@ pub(super) fn receive(
         } else {
             Duration::ZERO
         },
+        trace: pending.trace.as_deref().map(|trace| Box::new(trace.relay())),
         payload: whole,
         arrived: started,
         deadline: started + shard.settings.call_timeout,

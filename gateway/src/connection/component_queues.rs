@@ -8,6 +8,7 @@ use std::time::Instant;
 use diffyne_shared::rpc::CallKind;
 
 use crate::relay::{CallRequest, PartCount};
+use crate::traces::CallTrace;
 
 /// The memory that a call takes beside its message, in bytes.
 pub const CALL_BYTES: usize = 512;
@@ -62,6 +63,8 @@ pub struct PendingCall {
     pub parts: PartCount,
     /// How often the connection's user had changed when the call came.
     pub user_changes: u32,
+    /// Its spans, if they are recorded.
+    pub trace: Option<Box<CallTrace>>,
     /// The time of the call's arrival.
     pub started: Instant,
 }
@@ -114,6 +117,8 @@ impl ComponentQueue {
 }
 
 /// Whether a call can go to a worker now.
+// It is taken apart where it comes from: a box would cost each call an allocation.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum PushResult {
     /// The call can be sent.
@@ -193,6 +198,7 @@ mod tests {
             takes_pushes: false,
             wants_user: false,
             stream_max: std::time::Duration::ZERO,
+            trace: None,
             payload: "".into(),
             arrived: now,
             deadline: now,
@@ -209,6 +215,7 @@ mod tests {
             scripts: PageScripts::Current,
             parts: PartCount::default(),
             user_changes: 0,
+            trace: None,
             started: now,
         };
         (request, pending)

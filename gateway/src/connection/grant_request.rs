@@ -110,6 +110,7 @@ fn call(shard: &Shard, connection: &Connection, payload: Rc<str>) -> CallRequest
         takes_pushes: false,
         wants_user: true,
         stream_max: Duration::ZERO,
+        trace: None,
         payload,
         arrived: now,
         deadline: now + shard.settings.call_timeout,

@@ -19,8 +19,12 @@ use crate::socket::frame;
 
 /// Handles the result of a call.
 pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, pending: &PendingCall, result: &RelayResult<'_>) {
-    let context =
-        CallContext { client: connection.caller.id(), cause_depth: pending.cause_depth, started: pending.started };
+    let context = CallContext {
+        client: connection.caller.id(),
+        cause_depth: pending.cause_depth,
+        trace: pending.trace.as_deref(),
+        started: pending.started,
+    };
     let ids = completion::complete(shard, &context, result);
     // By the cookies with which the call was made.
     let lost_session = matches!(result, RelayResult::Reply(reply, _) if reply.session == SessionChange::Gone)

@@ -2,136 +2,25 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use diffyne_shared::admin;
-use diffyne_shared::listener::Stream;
-use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::telemetry;
 use diffyne_shared::tls::ClientTls;
 use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{CONNECTION, HOST, LOCATION, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
-use hyper::upgrade::Upgraded;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::workers::NOBODY;
-use super::{Report, Target};
+use super::{Report, Target, front_http};
+use crate::front_client::{Front, Handshake, Pipe, limited, shake};
 
-/// The time limit of one step: longer than a gateway waits for a worker by default (`DIFFYNE_WORKER_WAIT`).
-const STEP_TIMEOUT: Duration = Duration::from_secs(8);
+type Socket = WebSocket<Pipe>;
+
 /// A slower call is reported.
 const SLOW_CALL: Duration = Duration::from_secs(1);
-/// The most of an answer that is read.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// An event that no page subscribes to.
 const EVENT: &str = "diffyne-doctor";
 /// A page that nobody has.
 const STRANGE_ORIGIN: &str = "https://diffyne-doctor.invalid";
-
-type Socket = WebSocket<TokioIo<Upgraded>>;
-
-/// Where pages connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Front {
-    is_secure: bool,
-    host: String,
-    port: u16,
-    path: String,
-}
-
-impl Front {
-    /// Reads `wss://host[:port][/path]`. The error says what is wrong.
-    pub(super) fn parse(url: &str, default_path: &str) -> Result<Self, String> {
-        let wrong = || format!("--url {url}: write it as pages do, for example wss://shop.example/diffyne");
-        let uri: hyper::Uri = url.parse().map_err(|_| wrong())?;
-        let is_secure = match uri.scheme_str() {
-            Some("wss" | "https") => true,
-            Some("ws" | "http") => false,
-            _ => return Err(wrong()),
-        };
-        let host = uri.host().ok_or_else(wrong)?.to_owned();
-        let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
-        let path = uri.path_and_query().map(hyper::http::uri::PathAndQuery::as_str).filter(|path| *path != "/");
-        Ok(Self { is_secure, host, port, path: path.unwrap_or(default_path).to_owned() })
-    }
-
-    /// Whether it speaks TLS.
-    pub(super) fn is_secure(&self) -> bool {
-        self.is_secure
-    }
-
-    /// What a browser sends as `Host`.
-    fn authority(&self) -> String {
-        match (self.is_secure, self.port) {
-            (true, 443) | (false, 80) => self.host.clone(),
-            (_, port) => format!("{}:{port}", self.host),
-        }
-    }
-
-    /// The origin of a page that this host serves.
-    fn origin(&self) -> String {
-        format!("{}://{}", if self.is_secure { "https" } else { "http" }, self.authority())
-    }
-
-    async fn connect(&self, tls: Option<&ClientTls>) -> Result<Stream, String> {
-        let address = Endpoint::tcp(self.host.trim_matches(['[', ']']), self.port);
-        let stream =
-            Stream::connect(&address).await.map_err(|error| format!("nothing answers at {address}: {error}"))?;
-        match tls {
-            Some(tls) => {
-                tls.connect(&self.host, stream).await.map_err(|error| format!("TLS with {}: {error}", self.host))
-            }
-            None => Ok(stream),
-        }
-    }
-}
-
-/// How a handshake went.
-enum Handshake {
-    Open(Box<Socket>),
-    Refused(StatusCode, String),
-}
-
-/// A handshake as a page of this origin makes it, with a key if there is one.
-async fn shake(front: &Front, tls: Option<&ClientTls>, origin: &str, key: Option<&str>) -> Result<Handshake, String> {
-    let stream = front.connect(tls).await?;
-    let words = |error: hyper::Error| format!("the front ended the handshake: {error}");
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(words)?;
-    tokio::spawn(connection.with_upgrades());
-    let sign = if front.path.contains('?') { '&' } else { '?' };
-    let path = key.map_or_else(|| front.path.clone(), |key| format!("{}{sign}key={key}", front.path));
-    let request = Request::get(path)
-        .header(HOST, front.authority())
-        .header(CONNECTION, "Upgrade")
-        .header(UPGRADE, "websocket")
-        .header(SEC_WEBSOCKET_VERSION, "13")
-        .header(SEC_WEBSOCKET_KEY, fastwebsockets::handshake::generate_key())
-        .header(ORIGIN, origin)
-        .body(Full::new(Bytes::new()))
-        .map_err(|error| error.to_string())?;
-    let response = sender.send_request(request).await.map_err(words)?;
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(refused(response).await);
-    }
-    let upgraded = hyper::upgrade::on(response).await.map_err(words)?;
-    let mut socket = WebSocket::after_handshake(TokioIo::new(upgraded), Role::Client);
-    socket.set_auto_pong(true);
-    Ok(Handshake::Open(Box::new(socket)))
-}
-
-async fn refused(response: Response<hyper::body::Incoming>) -> Handshake {
-    let status = response.status();
-    let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let error = serde_json::from_slice::<Value>(&body).ok().and_then(|body| body["error"].as_str().map(str::to_owned));
-    // Where it is sent on to has the key in its query.
-    let location = location.as_deref().and_then(|to| to.split('?').next());
-    let words = error.or(location.map(|to| format!("sent on to {to}"))).unwrap_or_default();
-    Handshake::Refused(status, telemetry::error(&words).to_string())
-}
 
 /// What to do about a handshake that was refused.
 fn remedy(status: StatusCode) -> &'static str {
@@ -160,13 +49,17 @@ pub(super) async fn check(front: &Front, tls: Option<&ClientTls>, target: &Targe
     let key = target.settings.keys.first().map(String::as_str);
     let Some(opened) = limited(shake(front, tls, &origin, key)).await.report("front", report) else { return };
     let mut socket = match opened {
-        Handshake::Open(socket) => *socket,
+        Handshake::Open(pipe) => {
+            let mut socket = WebSocket::after_handshake(*pipe, Role::Client);
+            socket.set_auto_pong(true);
+            socket
+        }
         Handshake::Refused(status, words) => {
             let words = if words.is_empty() { words } else { format!(" ({words})") };
             return report.fail("front", format!("{status} to a page of {origin}{words}: {}", remedy(status)));
         }
     };
-    let secure = if front.is_secure { "with TLS" } else { "without TLS: use wss:// in production" };
+    let secure = if front.is_secure() { "with TLS" } else { "without TLS: use wss:// in production" };
     report.ok("front", format!("{} takes pages of {origin}, {secure}", front.authority()));
     match limited(next(&mut socket, "diffyne.connected", None)).await {
         Ok(_) => report.ok("gateway", "greets through the front"),
@@ -175,6 +68,29 @@ pub(super) async fn check(front: &Front, tls: Option<&ClientTls>, target: &Targe
     strangers(front, tls, target, &origin, report).await;
     call(&mut socket, report).await;
     broadcast(&mut socket, target, report).await;
+    front_http::check(front, tls, target, &origin, report).await;
+    if let Some(idle) = target.idle {
+        stay_idle(&mut socket, idle, report).await;
+    }
+}
+
+/// Whether a connection lasts on which nobody says anything but the gateway, which pings.
+async fn stay_idle(socket: &mut Socket, idle: Duration, report: &mut Report) {
+    let began = Instant::now();
+    match tokio::time::timeout(idle, next(socket, "", Some("nothing"))).await {
+        Err(_elapsed) => report.ok("idle", format!("a connection lasts {} s without a call", idle.as_secs())),
+        Ok(ended) => {
+            let error = ended.err().unwrap_or_default();
+            report.fail(
+                "idle",
+                format!(
+                    "a connection without calls ended after {:.0} s ({error}): have every proxy on the way wait longer than \
+                     DIFFYNE_PING_INTERVAL (25 s); in nginx, proxy_read_timeout 80s",
+                    began.elapsed().as_secs_f64()
+                ),
+            );
+        }
+    }
 }
 
 /// Whether a handshake was refused for who asked, and not for want of room or of a gateway.
@@ -296,10 +212,6 @@ async fn next(socket: &mut Socket, event: &str, request: Option<&str>) -> Result
     }
 }
 
-async fn limited<T>(step: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    tokio::time::timeout(STEP_TIMEOUT, step).await.unwrap_or_else(|_| Err(format!("no answer within {STEP_TIMEOUT:?}")))
-}
-
 trait OrReport<T> {
     fn report(self, part: &'static str, report: &mut Report) -> Option<T>;
 }
@@ -307,22 +219,5 @@ trait OrReport<T> {
 impl<T> OrReport<T> for Result<T, String> {
     fn report(self, part: &'static str, report: &mut Report) -> Option<T> {
         self.map_err(|error| report.fail(part, error)).ok()
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_read_as_pages_write_it() {
-        let read = |url| Front::parse(url, "/diffyne").map(|front| (front.authority(), front.origin(), front.path));
-        let texts = |host: &str, origin: &str, path: &str| Ok((host.to_owned(), origin.to_owned(), path.to_owned()));
-        assert_eq!(read("wss://shop.example"), texts("shop.example", "https://shop.example", "/diffyne"));
-        assert_eq!(read("ws://127.0.0.1:8080/ws?a=b"), texts("127.0.0.1:8080", "http://127.0.0.1:8080", "/ws?a=b"));
-        for wrong in ["shop.example", "ftp://shop.example", "wss://", ""] {
-            assert!(read(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -6,10 +6,11 @@
 //! * [`workers`]: whether workers are reachable, and whether a call gets through
 //! * [`application`]: what the application's own code needs
 //! * [`uploads`]: whether file uploads reach the application
-//! * [`front`]: all of it as a page has it, through the real front (`--url`)
+//! * [`front`], [`front_http`]: all of it as a page has it, through the real front (`--url`)
 
 mod application;
 mod front;
+mod front_http;
 mod page;
 mod redis;
 mod uploads;
@@ -17,16 +18,16 @@ mod workers;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
 use diffyne_shared::settings::{self, SettingsError};
 use diffyne_shared::tls::ClientTls;
 use serde_json::{Value, json};
 
-use front::Front;
-
+use crate::front_client::Front;
 use crate::{process, server};
 
 /// The state of a part of the set-up.
@@ -101,7 +102,46 @@ impl Report {
     fn count(&self, status: Status) -> usize {
         self.findings.iter().filter(|finding| finding.status == status).count()
     }
+
+    /// The problems that have a cause of their own, each with those that follow from it.
+    fn problems(&self) -> Vec<(&Finding, Vec<&Finding>)> {
+        let failed: Vec<&Finding> = self.findings.iter().filter(|finding| finding.status == Status::Fail).collect();
+        let cause_of = |part: &str| {
+            let causes = FOLLOWS.iter().find(|(other, _)| *other == part).map_or(&[][..], |(_, causes)| *causes);
+            causes.iter().copied().find(|cause| failed.iter().any(|finding| finding.part == *cause))
+        };
+        // What follows from a problem that follows from another one: the first cause counts.
+        let root_of = |part: &'static str| {
+            let mut root = part;
+            while let Some(cause) = cause_of(root) {
+                root = cause;
+            }
+            root
+        };
+        let mut problems: Vec<(&Finding, Vec<&Finding>)> = failed
+            .iter()
+            .filter(|finding| root_of(finding.part) == finding.part)
+            .map(|finding| (*finding, Vec::new()))
+            .collect();
+        for finding in failed.iter().filter(|finding| root_of(finding.part) != finding.part) {
+            let root = root_of(finding.part);
+            if let Some((_, follow)) = problems.iter_mut().find(|(cause, _)| cause.part == root) {
+                follow.push(finding);
+            }
+        }
+        problems
+    }
 }
+
+/// Parts that cannot work without others, the first cause first. There is no circle in it.
+const FOLLOWS: [(&str, &[&str]); 6] = [
+    ("workers", &["redis"]),
+    ("worker", &["workers"]),
+    ("call", &["worker", "workers"]),
+    ("front call", &["worker", "workers", "redis"]),
+    ("broadcast", &["redis"]),
+    ("events", &["cookies"]),
+];
 
 /// The set-up that is checked.
 struct Target {
@@ -114,6 +154,8 @@ struct Target {
     directory: Option<PathBuf>,
     /// A component and one of its methods to call.
     call: Option<(String, String)>,
+    /// How long a connection is left alone, to see whether it lasts.
+    idle: Option<Duration>,
 }
 
 impl Target {
@@ -145,6 +187,14 @@ pub fn command() -> Command {
                 .help("The address that pages connect to (wss://shop.example/diffyne): look at it alone, through the real front"),
         )
         .arg(Arg::new("ca").long("ca").value_name("FILE").requires("url").help("PEM file of the authority that signed the front's certificate; default: the system's"))
+        .arg(
+            Arg::new("idle")
+                .long("idle")
+                .value_name("SECONDS")
+                .requires("url")
+                .value_parser(value_parser!(u64).range(1..=3600))
+                .help("Also leave a connection alone for so long, to see whether proxies end it: 90 for example"),
+        )
         .arg(Arg::new("all").long("all").requires("url").action(ArgAction::SetTrue).help("Look at the settings, Redis and the workers as well"))
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print the findings as JSON, at the end"))
         .arg(Arg::new("app").long("app").value_name("DIR").help(
@@ -195,31 +245,34 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     conclude(&report)
 }
 
-/// Prints what was found. The error tells how many checks failed.
+/// Prints what was found. The error tells how many problems there are.
 fn conclude(report: &Report) -> anyhow::Result<()> {
+    let problems = report.problems();
     if report.is_quiet {
         let findings: Vec<Value> = report.findings.iter().map(Finding::json).collect();
-        println!("{:#}", json!({"findings": findings, "problems": report.count(Status::Fail)}));
+        let causes = problems.iter().map(|(cause, follow)| {
+            let follow: Vec<&str> = follow.iter().map(|finding| finding.part).collect();
+            json!({"part": cause.part, "text": cause.text, "followed_by": follow})
+        });
+        let causes: Vec<Value> = causes.collect();
+        println!("{:#}", json!({"findings": findings, "problems": problems.len(), "causes": causes}));
     } else {
-        summarize(report);
+        let (ok, warnings) = (report.count(Status::Ok), report.count(Status::Warn));
+        println!("\n{ok} ok, {warnings} to note, {}", counted(problems.len()));
+        // Numbered at the end, where somebody looks first.
+        for (number, (Finding { part, text, .. }, follow)) in problems.iter().enumerate() {
+            println!("{}. {part}: {text}", number + 1);
+            for Finding { part, text, .. } in follow {
+                println!("   {part} follows from it: {text}");
+            }
+        }
     }
-    let failures = report.count(Status::Fail);
-    anyhow::ensure!(failures == 0, "{} found; see above", problems(failures));
+    anyhow::ensure!(problems.is_empty(), "{} found; see above", counted(problems.len()));
     Ok(())
 }
 
-fn problems(count: usize) -> String {
-    if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") }
-}
-
-/// Numbers the problems at the end, where somebody looks first.
-fn summarize(report: &Report) {
-    let (ok, warnings, failures) = (report.count(Status::Ok), report.count(Status::Warn), report.count(Status::Fail));
-    println!("\n{ok} ok, {warnings} to note, {}", problems(failures));
-    let problems = report.findings.iter().filter(|finding| finding.status == Status::Fail);
-    for (number, Finding { part, text, .. }) in problems.enumerate() {
-        println!("{}. {part}: {text}", number + 1);
-    }
+fn counted(problems: usize) -> String {
+    if problems == 1 { "1 problem".to_owned() } else { format!("{problems} problems") }
 }
 
 /// Looks at the front, from wherever this runs.
@@ -254,7 +307,9 @@ fn target(matches: &ArgMatches) -> anyhow::Result<Target> {
     let named = matches.get_one::<String>("app").map(PathBuf::from);
     let directory = named.or_else(|| beside.find(|folder| folder.join("artisan").is_file()));
     let text = |name: &str| matches.get_one::<String>(name).cloned();
-    Ok(Target { settings, warnings, environment, directory, call: text("component").zip(text("method")) })
+    let call = text("component").zip(text("method"));
+    let idle = matches.get_one::<u64>("idle").copied().map(Duration::from_secs);
+    Ok(Target { settings, warnings, environment, directory, call, idle })
 }
 
 fn read_env(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
@@ -279,5 +334,22 @@ fn port(settings: &GatewaySettings, report: &mut Report) {
             Some(_) => report.ok("port", format!("{address}: its directory is there")),
             None => report.fail("port", format!("{address}: its directory does not exist")),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_that_follow_from_another_one_are_told_with_it() {
+        let mut report = Report { is_quiet: true, ..Report::default() };
+        for part in ["front call", "redis", "workers", "origins", "broadcast"] {
+            report.fail(part, "broken");
+        }
+        let parts = |findings: &[&Finding]| findings.iter().map(|finding| finding.part).collect::<Vec<_>>();
+        let problems: Vec<_> = report.problems().iter().map(|(cause, follow)| (cause.part, parts(follow))).collect();
+        assert_eq!(problems, [("redis", vec!["front call", "workers", "broadcast"]), ("origins", vec![])]);
+        assert!(Report::default().problems().is_empty());
     }
 }

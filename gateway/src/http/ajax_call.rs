@@ -24,6 +24,7 @@ use crate::relay::{CallRequest, Caller, ComponentKey, PartCount, RelayResult};
 use crate::shard::call::{AjaxAnswer, AjaxResponse, CallOrigin, PendingRequest};
 use crate::shard::completion::{self, CallContext};
 use crate::shard::state::Shard;
+use crate::traces::CallTrace;
 
 type Refusal = Box<Response<Full<Bytes>>>;
 
@@ -132,6 +133,8 @@ fn pending_call(
     let started = Instant::now();
     let (response, receiver) = oneshot::channel();
     let caller = Rc::new(caller);
+    let trace = CallTrace::begin(&shard.tracer, caller.headers());
+    let relay_span = trace.as_deref().map(|trace| Box::new(trace.relay()));
     let pending = PendingRequest {
         number: shard.next_request_number(),
         response: RefCell::new(Some(response)),
@@ -141,6 +144,7 @@ fn pending_call(
         caller: Rc::clone(&caller),
         cause_depth: head.cause.as_ref().map(|cause| cause.depth),
         scripts: shard.page_scripts(&head),
+        trace,
         started,
     };
     let request = CallRequest {
@@ -152,6 +156,7 @@ fn pending_call(
         takes_pushes: false,
         wants_user: false,
         stream_max: Duration::ZERO,
+        trace: relay_span,
         payload: text.into(),
         arrived: started,
         deadline: started + shard.settings.call_timeout,
@@ -161,8 +166,12 @@ fn pending_call(
 
 /// Hands the result of a call to its request.
 pub fn complete(shard: &Shard, pending: &PendingRequest, result: &RelayResult<'_>) {
-    let context =
-        CallContext { client: pending.caller.id(), cause_depth: pending.cause_depth, started: pending.started };
+    let context = CallContext {
+        client: pending.caller.id(),
+        cause_depth: pending.cause_depth,
+        trace: pending.trace.as_deref(),
+        started: pending.started,
+    };
     let ids = completion::complete(shard, &context, result);
     let response = match result {
         RelayResult::Reply(reply, _) => {

@@ -26,6 +26,7 @@ use crate::quota::Ticket;
 use crate::relay::Caller;
 use crate::shard::state::Shard;
 use crate::socket::SocketIo;
+use crate::traces;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -75,6 +76,7 @@ impl NewConnection {
             shard.metrics.guests.inc();
         }
         shard.metrics.handshake("accepted");
+        traces::handshake(&shard.tracer, &self.identity.headers);
     }
 
     /// Adds the client's connection to this thread.

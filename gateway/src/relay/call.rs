@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use diffyne_shared::envelope::FailureKind;
 use diffyne_shared::rpc::{CallKind, Cause, Reply, Transport};
+use diffyne_shared::trace_context::TraceContext;
 
 use super::component_key::ComponentKey;
 use crate::auth::cookie_store::CookieStore;
@@ -75,6 +76,8 @@ pub struct CallRequest {
     pub wants_user: bool,
     /// How long the call may take in all while it sends parts of its answer. Zero: the client takes none.
     pub stream_max: Duration,
+    /// The span of the relay, if it is recorded.
+    pub trace: Option<Box<TraceContext>>,
     /// The client's `data`.
     pub payload: Rc<str>,
     /// The time of the call's arrival.

@@ -128,6 +128,7 @@ impl<O> CallTable<O> {
                 pushes: request.takes_pushes,
                 stream_ms: u32::try_from(stream.as_millis()).unwrap_or(u32::MAX),
                 wants_user: request.wants_user,
+                trace: request.trace.as_deref().copied(),
                 payload: request.payload.as_bytes(),
             };
             upstream.send_call(key, &Frame::Call(call))
@@ -346,6 +347,7 @@ mod tests {
             takes_pushes: false,
             wants_user: false,
             stream_max: Duration::ZERO,
+            trace: None,
             payload: "{}".into(),
             arrived: now,
             deadline: now + Duration::from_mins(1),

@@ -15,6 +15,7 @@ use crate::auth::session_identity::SessionIdentity;
 use crate::connection::Connection;
 use crate::connection::component_queues::{PageScripts, PendingCall};
 use crate::relay::{Caller, PartCount};
+use crate::traces::CallTrace;
 
 /// The origin of a call, which gets its result.
 pub enum CallOrigin {
@@ -51,6 +52,8 @@ pub struct PendingRequest {
     pub cause_depth: Option<u32>,
     /// The release of the page's scripts.
     pub scripts: PageScripts,
+    /// Its spans, if they are recorded.
+    pub trace: Option<Box<CallTrace>>,
     /// The time of the call's arrival.
     pub started: Instant,
 }

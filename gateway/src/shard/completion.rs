@@ -6,8 +6,9 @@ use diffyne_shared::bus::{Publication, is_event_name, is_user_id};
 use diffyne_shared::rpc::{Outcome, Reply};
 
 use super::state::Shard;
-use crate::call_log::EndedCall;
+use crate::call_log::{self, EndedCall};
 use crate::relay::RelayResult;
+use crate::traces::{CallTrace, TracedEnd};
 
 /// The context of a call that has ended.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +17,8 @@ pub struct CallContext<'a> {
     pub client: &'a str,
     /// The depth of the push that the call reacts to.
     pub cause_depth: Option<u32>,
+    /// Its spans, if they are recorded.
+    pub trace: Option<&'a CallTrace>,
     /// The time of the call's arrival.
     pub started: Instant,
 }
@@ -33,12 +36,27 @@ pub fn complete(shard: &Shard, context: &CallContext<'_>, result: &RelayResult<'
             shard.metrics.call(reply.component, reply.outcome.label());
             shard.metrics.call_times(reply.component, took, call.waited());
             shard.call_log.ended(&call);
+            if let Some(trace) = context.trace {
+                let end = TracedEnd {
+                    started: context.started,
+                    with_worker: Some(*with_worker),
+                    component: reply.component,
+                    outcome: reply.outcome.label(),
+                    is_failure: call_log::is_failure(reply.outcome),
+                };
+                trace.end(&shard.tracer, &end);
+            }
             broadcast(shard, context, reply)
         }
         RelayResult::Failed(failure, _) => {
             shard.metrics.call(None, failure.label());
             shard.metrics.call_times(None, took, took);
             shard.call_log.failed(*failure);
+            if let Some(trace) = context.trace {
+                let (started, outcome) = (context.started, failure.label());
+                let end = TracedEnd { started, with_worker: None, component: None, outcome, is_failure: true };
+                trace.end(&shard.tracer, &end);
+            }
             EventIds::new()
         }
     }
@@ -52,7 +70,8 @@ fn broadcast(shard: &Shard, context: &CallContext<'_>, reply: &Reply<'_>) -> Eve
     for event in reply.broadcasts.iter().filter(|event| is_broadcast(shard, event.name)) {
         let Some(depth) = allowed_depth(shard, context, event.name) else { continue };
         let except = (!context.client.is_empty()).then(|| context.client.to_owned());
-        let published = publish(shard, event.name, event.params, |event| Publication { except, depth, ..event });
+        let published =
+            publish(shard, context, event.name, event.params, |event| Publication { except, depth, ..event });
         if let Some(id) = published {
             ids.push((event.index, id));
         }
@@ -67,7 +86,7 @@ fn publish_to_users(shard: &Shard, context: &CallContext<'_>, reply: &Reply<'_>)
     for event in reply.user_events.iter().filter(|event| is_event_name(event.name) && is_user_id(event.user)) {
         let Some(depth) = allowed_depth(shard, context, event.name) else { continue };
         let user = Some(event.user.to_owned());
-        if publish(shard, event.name, event.params, |event| Publication { user, depth, ..event }).is_some() {
+        if publish(shard, context, event.name, event.params, |event| Publication { user, depth, ..event }).is_some() {
             shard.metrics.user_events.inc();
         }
     }
@@ -89,12 +108,14 @@ fn allowed_depth(shard: &Shard, context: &CallContext<'_>, name: &str) -> Option
 
 fn publish(
     shard: &Shard,
+    context: &CallContext<'_>,
     name: &str,
     params: &[u8],
     complete: impl FnOnce(Publication) -> Publication,
 ) -> Option<String> {
     let params = std::str::from_utf8(params).ok()?.to_owned();
-    let event = Publication { name: name.to_owned(), params, except: None, depth: 0, user: None };
+    let trace = context.trace.map(|trace| trace.publish(&shard.tracer, name));
+    let event = Publication { name: name.to_owned(), params, except: None, depth: 0, user: None, trace };
     let id = shard.bus.publish(complete(event)).ok();
     match &id {
         Some(_) => shard.metrics.broadcasts_published.inc(),

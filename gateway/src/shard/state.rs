@@ -10,6 +10,7 @@ use diffyne_shared::bus::{Bus, Position};
 use diffyne_shared::envelope::DataHead;
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::token::SharedTokens;
+use diffyne_shared::trace::Tracer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +52,8 @@ pub struct GatewayContext {
     pub metrics: Arc<Metrics>,
     /// What is told of single calls.
     pub call_log: Arc<CallLog>,
+    /// Records spans, where a collector wants them.
+    pub tracer: Tracer,
     /// Decides who may connect; its keys can be replaced.
     pub admission: Arc<Admission>,
     /// The worker tokens, which prove this gateway to workers and other gateways; can be replaced.
@@ -105,6 +108,8 @@ pub struct Shard {
     pub metrics: Rc<ShardMetrics>,
     /// What is told of single calls.
     pub call_log: Arc<CallLog>,
+    /// Records spans, where a collector wants them.
+    pub tracer: Tracer,
     /// Seals cookies for browsers.
     pub sealed_cookies: Arc<SealedCookies>,
     /// Pages beside the WebSocket.
@@ -239,6 +244,7 @@ impl Shard {
                 bus: context.bus.with_own_share(),
                 metrics,
                 call_log: Arc::clone(&context.call_log),
+                tracer: context.tracer.clone(),
                 sealed_cookies: Arc::clone(&context.sealed_cookies),
                 pages: Arc::clone(&context.pages),
                 rates: rates(&settings),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::trace_context::TraceContext;
+
 /// An event to publish.
 #[derive(Debug, Clone)]
 pub struct Publication {
@@ -17,6 +19,8 @@ pub struct Publication {
     pub depth: u32,
     /// The only user who gets it; `None`: everybody.
     pub user: Option<String>,
+    /// The span that published it, where traces are recorded.
+    pub trace: Option<TraceContext>,
 }
 
 /// A place in the history.

@@ -64,7 +64,7 @@ mod tests {
     use crate::bus::{Bus, BusEvent, GatewayIdentity, Position, Publication};
 
     fn event(name: &str) -> Publication {
-        Publication { name: name.to_owned(), params: "[]".to_owned(), except: None, depth: 0, user: None }
+        Publication { name: name.to_owned(), params: "[]".to_owned(), except: None, depth: 0, user: None, trace: None }
     }
 
     #[tokio::test]

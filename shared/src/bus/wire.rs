@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::event::{Broadcast, Position, Publication, is_event_name, is_user_id};
+use crate::trace_context::{self, TraceContext};
 
 #[derive(Deserialize)]
 struct WireEvent<'a> {
@@ -22,6 +23,8 @@ struct WireEvent<'a> {
     /// The name of an event for a user, whose `name` is empty.
     #[serde(default)]
     event: Option<String>,
+    #[serde(default, deserialize_with = "trace_context::lenient")]
+    traceparent: Option<TraceContext>,
 }
 
 /// An event for one user has no `name`: gateways up to 0.2, which know no users, would send it to everybody who has
@@ -37,15 +40,19 @@ struct WireEventRef<'a> {
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<TraceContext>,
 }
 
 /// Encodes an event for the publish script.
 pub(super) fn encode_event(event: &Publication) -> Option<String> {
     let params: &RawValue = serde_json::from_str(&event.params).ok()?;
-    let user = event.user.as_deref();
-    let (name, user_event) = if user.is_some() { ("", Some(event.name.as_str())) } else { (event.name.as_str(), None) };
-    let except = event.except.as_deref();
-    serde_json::to_string(&WireEventRef { name, params, except, depth: event.depth, user, event: user_event }).ok()
+    let Publication { name, except, depth, user, trace, .. } = event;
+    let user = user.as_deref();
+    let (name, user_event) = if user.is_some() { ("", Some(name.as_str())) } else { (name.as_str(), None) };
+    let except = except.as_deref();
+    let wire = WireEventRef { name, params, except, depth: *depth, user, event: user_event, traceparent: *trace };
+    serde_json::to_string(&wire).ok()
 }
 
 /// Decodes an event of the history.
@@ -54,9 +61,10 @@ pub(super) fn decode_event(text: &str) -> Option<Publication> {
 }
 
 fn publication(event: WireEvent<'_>) -> Option<Publication> {
-    let WireEvent { name, params, except, depth, user, event: user_event } = event;
+    let WireEvent { name, params, except, depth, user, event: user_event, traceparent: trace } = event;
     let name = user_event.filter(|_name| user.is_some()).unwrap_or(name);
-    params.get().starts_with('[').then(|| Publication { name, params: params.get().to_owned(), except, depth, user })
+    let params = params.get();
+    params.starts_with('[').then(|| Publication { name, params: params.to_owned(), except, depth, user, trace })
 }
 
 /// Reads an event as applications write it: `{"name", "params": [...], "except"?, "user"?}`.
@@ -79,13 +87,15 @@ pub fn read_event(text: &str) -> Option<Publication> {
         depth: u32,
         #[serde(default)]
         user: Option<UserId>,
+        #[serde(default, deserialize_with = "trace_context::lenient")]
+        traceparent: Option<TraceContext>,
     }
-    let ApplicationEvent { name, params, except, depth, user } = serde_json::from_str(text).ok()?;
+    let ApplicationEvent { name, params, except, depth, user, traceparent } = serde_json::from_str(text).ok()?;
     let user = user.map(|user| match user {
         UserId::Text(text) => text,
         UserId::Number(number) => number.to_string(),
     });
-    let event = publication(WireEvent { name, params, except, depth, user, event: None })?;
+    let event = publication(WireEvent { name, params, except, depth, user, event: None, traceparent })?;
     (is_event_name(&event.name) && event.user.as_deref().is_none_or(is_user_id)).then_some(event)
 }
 
@@ -150,6 +160,7 @@ mod tests {
             except: Some("c".to_owned()),
             depth: 1,
             user: None,
+            trace: None,
         };
         let text = encode_event(&event).unwrap();
         let message = format!(r#"{{"epoch":"e","offset":3,"id":"g-3","prev":"g-2","event":{text}}}"#);

@@ -189,6 +189,7 @@ mod tests {
             pushes: true,
             stream_ms: 0,
             wants_user: false,
+            trace: None,
             payload,
         })
     }

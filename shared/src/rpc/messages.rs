@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 pub use serde_bytes::ByteBuf as Bytes;
 
 use super::version::VersionRange;
+use crate::trace_context::{self, TraceContext};
 
 /// Fields that are rarely set take no bytes when they are not.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -174,6 +175,9 @@ pub struct Call<'a> {
     /// The answer is to tell who the user is. Without it, a worker tells that only where it costs nothing.
     #[serde(default, skip_serializing_if = "is_false")]
     pub wants_user: bool,
+    /// The `traceparent` of the gateway's span, where traces are recorded.
+    #[serde(default, deserialize_with = "trace_context::lenient", skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
     /// The client's `data` object, as it came.
     #[serde(borrow, with = "serde_bytes")]
     pub payload: &'a [u8],

@@ -89,7 +89,7 @@ pub const LAYERS: [(&str, Layers); 1] = [(
         &["acceptor", "admin", "cluster", "memory", "operator", "overview"],
         &["server"],
         &["process"],
-        &["doctor"],
+        &["bench", "doctor"],
         &["cli"],
     ],
 )];

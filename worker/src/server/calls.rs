@@ -8,6 +8,7 @@ use diffyne_shared::rpc::Call;
 use tokio_util::sync::CancellationToken;
 
 use super::state::WorkerState;
+use super::traces::{self, CallTrace};
 use crate::call::{CallError, CallResult, ClientInfo, Job, Parts, cookies};
 
 /// The end of a call.
@@ -21,11 +22,12 @@ pub(super) enum CallEnd {
 }
 
 /// Builds the job for a gateway's call.
-pub(super) fn job(call: &Call<'_>, parts: Parts) -> Job {
+pub(super) fn job(call: &Call<'_>, parts: Parts, trace: Option<CallTrace>) -> Job {
     let mut headers = String::from_utf8_lossy(call.client.headers).into_owned();
     if !call.client.cookies.is_empty() {
         headers = cookies::override_with(&headers, &String::from_utf8_lossy(call.client.cookies));
     }
+    let headers = traces::headers(headers, call, trace);
     let client = ClientInfo {
         id: call.client.id.to_owned(),
         ip: call.client.ip.to_owned(),
@@ -46,7 +48,7 @@ pub(super) fn job(call: &Call<'_>, parts: Parts) -> Job {
 }
 
 /// Runs a call on the backend. It has waited this long for its slot.
-pub(super) async fn run(worker: &WorkerState, job: Job, waited: Duration) -> CallResult {
+pub(super) async fn run(worker: &WorkerState, job: Job, waited: Duration, trace: Option<CallTrace>) -> CallResult {
     let started = Instant::now();
     let (kind, transport, request_id) = (job.kind, job.client.transport, Box::from(job.request_id.as_str()));
     let mut result = worker.backend.run(job).await;
@@ -65,6 +67,9 @@ pub(super) async fn run(worker: &WorkerState, job: Job, waited: Duration) -> Cal
     worker.metrics.observe_duration(&result.class, took);
     result.request_id = request_id;
     result.phases.around(waited, took);
+    if let Some(trace) = trace {
+        trace.end(&worker.tracer, &result, waited, took);
+    }
     result
 }
 
@@ -74,6 +79,7 @@ pub(super) async fn wait_and_run(
     job: Job,
     budget: Duration,
     cancel: CancellationToken,
+    trace: Option<CallTrace>,
 ) -> CallEnd {
     let began = Instant::now();
     let slot = tokio::select! {
@@ -88,7 +94,7 @@ pub(super) async fn wait_and_run(
     worker.queued.fetch_sub(1, Ordering::Relaxed);
     match slot {
         Ok(slot) => {
-            let result = run(&worker, job, began.elapsed()).await;
+            let result = run(&worker, job, began.elapsed(), trace).await;
             drop(slot);
             CallEnd::Ran(result)
         }

@@ -25,6 +25,7 @@ use super::calls::{self, CallEnd};
 use super::follow_ups::FollowUps;
 use super::handshake;
 use super::state::WorkerState;
+use super::traces::CallTrace;
 use crate::call::parts::SentPart;
 use crate::call::{CallPhases, CallResult};
 
@@ -215,12 +216,13 @@ impl GatewayConnection {
         }
         let worker = Arc::clone(&self.worker);
         let id = call.id;
+        let trace = CallTrace::begin(&worker.tracer, call);
         let mut running: LocalBoxFuture<'static, EndedCall> =
             if let Ok(slot) = Arc::clone(&worker.slots).try_acquire_owned() {
-                let job = calls::job(call, self.streams.begin(call));
+                let job = calls::job(call, self.streams.begin(call), trace);
                 worker.load.fetch_add(1, Ordering::Relaxed);
                 Box::pin(async move {
-                    let result = calls::run(&worker, job, Duration::ZERO).await;
+                    let result = calls::run(&worker, job, Duration::ZERO, trace).await;
                     drop(slot);
                     EndedCall { id, end: CallEnd::Ran(result) }
                 })
@@ -232,9 +234,11 @@ impl GatewayConnection {
                 let cancel = CancellationToken::new();
                 self.queued.insert(id, cancel.clone());
                 worker.load.fetch_add(1, Ordering::Relaxed);
-                let job = calls::job(call, self.streams.begin(call));
+                let job = calls::job(call, self.streams.begin(call), trace);
                 let budget = Duration::from_millis(call.budget_ms.into());
-                Box::pin(async move { EndedCall { id, end: calls::wait_and_run(worker, job, budget, cancel).await } })
+                Box::pin(
+                    async move { EndedCall { id, end: calls::wait_and_run(worker, job, budget, cancel, trace).await } },
+                )
             };
         // Most calls end at the first poll and need no wake-up.
         match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

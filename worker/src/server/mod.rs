@@ -6,7 +6,7 @@
 //! * `handshake`: TLS, hellos and proofs; `pending_connections`: limits unfinished handshakes
 //! * `connection`: the frames of one connection; `calls`: a call from its frame to its result;
 //!   `call_streams`: parts of an answer while its call runs; `follow_ups`: what comes after an answer
-//! * `state`: the state that all connections share; `admin`: the admin pages
+//! * `state`: the state that all connections share; `admin`: the admin pages; `traces`: the spans of a call
 
 mod admin;
 mod call_streams;
@@ -17,6 +17,7 @@ mod handshake;
 mod overview;
 mod pending_connections;
 mod state;
+mod traces;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,6 +28,7 @@ use diffyne_shared::listener::{AcceptedStream, Listener};
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::mask_url;
 use diffyne_shared::settings::worker::WorkerSettings;
+use diffyne_shared::trace::Tracer;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, LocalSet};
@@ -34,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::announce;
 use crate::backend::Backend;
+use crate::metrics::WorkerMetrics;
 use admin::WorkerAdmin;
 use state::WorkerState;
 
@@ -43,6 +46,8 @@ const ACCEPTED_MAX: usize = 256;
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a stopping worker checks whether it has drained.
 const DRAIN_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+/// How long a worker that stops tries to send its last spans.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// Why a worker does not start.
 #[derive(Debug, Error)]
@@ -63,6 +68,9 @@ pub enum WorkerStartError {
     /// The certificate cannot be used.
     #[error("{0}")]
     Tls(String),
+    /// An `OTEL_*` variable is wrong.
+    #[error("{0}")]
+    Traces(String),
     /// A setting for Redis is wrong.
     #[error("{0}")]
     Redis(String),
@@ -84,7 +92,7 @@ pub fn check(settings: &WorkerSettings) -> Result<(), WorkerStartError> {
         bus::check_url(url, &settings.redis).map_err(WorkerStartError::Redis)?;
     }
     state::read_tls(settings).map_err(WorkerStartError::Tls)?;
-    Ok(())
+    Tracer::check().map_err(WorkerStartError::Traces)
 }
 
 impl Worker {
@@ -99,7 +107,10 @@ impl Worker {
         let address = listener.address().unwrap_or_else(|_| settings.listen.clone());
         let bind_admin = |address| bind("DIFFYNE_WORKER_ADMIN_LISTEN", address);
         let admin_listener = settings.admin_listen.as_ref().map(bind_admin).transpose()?;
-        let state = Arc::new(WorkerState::new(settings, backend).map_err(WorkerStartError::Tls)?);
+        let metrics = WorkerMetrics::new();
+        let tracer = Tracer::start("diffyne-worker", &metrics.spans).map_err(WorkerStartError::Traces)?;
+        let state = WorkerState::new(settings, backend, metrics, tracer).map_err(WorkerStartError::Tls)?;
+        let state = Arc::new(state);
         let threads = (0..settings.threads)
             .map(|index| spawn_thread(index, Arc::clone(&state)))
             .collect::<std::io::Result<_>>()
@@ -166,6 +177,7 @@ impl Worker {
         for task in self.tasks {
             task.abort();
         }
+        state.tracer.flush(LAST_SPANS).await;
         tracing::info!("stopped");
     }
 }

@@ -11,6 +11,7 @@ use diffyne_shared::rpc::handshake::LegacyToken;
 use diffyne_shared::settings::worker::WorkerSettings;
 use diffyne_shared::tls::ServerTls;
 use diffyne_shared::token::{SharedTokens, Tokens};
+use diffyne_shared::trace::Tracer;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -48,12 +49,18 @@ pub(super) struct WorkerState {
     pub(super) connections: AtomicUsize,
     pub(super) drain: CancellationToken,
     pub(super) metrics: Arc<WorkerMetrics>,
+    /// Records spans, where a collector wants them.
+    pub(super) tracer: Tracer,
     pub(super) started: Instant,
 }
 
 impl WorkerState {
-    pub(super) fn new(settings: &WorkerSettings, backend: Arc<dyn Backend>) -> Result<Self, String> {
-        let metrics = WorkerMetrics::new();
+    pub(super) fn new(
+        settings: &WorkerSettings,
+        backend: Arc<dyn Backend>,
+        metrics: Arc<WorkerMetrics>,
+        tracer: Tracer,
+    ) -> Result<Self, String> {
         backend.register_metrics(&metrics.registry);
         Ok(Self {
             backend,
@@ -74,6 +81,7 @@ impl WorkerState {
             connections: AtomicUsize::new(0),
             drain: CancellationToken::new(),
             metrics,
+            tracer,
             started: Instant::now(),
         })
     }

@@ -159,7 +159,14 @@ pub(super) mod tests {
 
     /// A broadcast with so many bytes.
     pub(in crate::bus::redis) fn item(gateway: &str, sequence: u64, bytes: usize) -> Arc<QueuedBroadcast> {
-        let event = Publication { name: "e".to_owned(), params: "[]".to_owned(), except: None, depth: 0, user: None };
+        let event = Publication {
+            name: "e".to_owned(),
+            params: "[]".to_owned(),
+            except: None,
+            depth: 0,
+            user: None,
+            trace: None,
+        };
         Arc::new(QueuedBroadcast { sequence, id: format!("{gateway}-{sequence}"), event, json: "x".repeat(bytes) })
     }
 

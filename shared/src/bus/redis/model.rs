@@ -178,7 +178,8 @@ impl Gateway {
         if let Some(sequence) = id.strip_prefix(&format!("{own}-")) {
             self.returned = self.returned.max(sequence.parse().unwrap_or(0));
         }
-        let event = Publication { name: String::new(), params: String::new(), except: None, depth: 0, user: None };
+        let event =
+            Publication { name: String::new(), params: String::new(), except: None, depth: 0, user: None, trace: None };
         self.tracker.advance(&Broadcast { id: id.to_owned(), position: Some(position), event });
         if !self.delivered_locally.contains(id) {
             self.client.push(id.to_owned());

@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn event() -> Publication {
-        Publication { name: "e".to_owned(), params: "[]".to_owned(), except: None, depth: 0, user: None }
+        Publication { name: "e".to_owned(), params: "[]".to_owned(), except: None, depth: 0, user: None, trace: None }
     }
 
     /// Publishes as much as is taken.

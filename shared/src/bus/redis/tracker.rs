@@ -130,7 +130,14 @@ mod tests {
     fn tracker() -> Tracker {
         let mut tracker = Tracker::default();
         tracker.start_at(head("e", 5, "a-5"));
-        let event = Publication { name: "x".to_owned(), params: "[]".to_owned(), except: None, depth: 0, user: None };
+        let event = Publication {
+            name: "x".to_owned(),
+            params: "[]".to_owned(),
+            except: None,
+            depth: 0,
+            user: None,
+            trace: None,
+        };
         tracker.advance(&Broadcast { id: "a-6".to_owned(), position: Some(at("e", 6)), event });
         tracker
     }

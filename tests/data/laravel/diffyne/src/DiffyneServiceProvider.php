@@ -34,7 +34,7 @@ class DiffyneServiceProvider extends ServiceProvider
     public function boot(): void
     {
         Blade::directive('diffyneScripts', fn () => "<script>window.diffyneConfig = {transport: '<?= config('diffyne.transport') ?>', "
-            ."wsUrl: 'ws://127.0.0.1:1/', endpoint: '/_diffyne'};</script><script src=\"/vendor/diffyne/diffyne.js\" defer></script>");
+            ."wsUrl: 'ws://127.0.0.1:1/?key=none', endpoint: '/_diffyne'};</script><script src=\"/vendor/diffyne/diffyne.js\" defer></script>");
         // As the package does: the name that the check had until Laravel 12.
         $routes = ['/update' => ['update', 'diffyne.update'], '/update/lazy' => ['loadLazy', 'diffyne.loadLazy']];
         foreach ($routes as $path => [$action, $name]) {

@@ -1,0 +1,183 @@
+//! Traces of calls and broadcasts, as a collector of these tests gets them: it takes OTLP over HTTP and decodes it.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, ensure};
+use diffyne_tests::client::Client;
+use diffyne_tests::cluster::Cluster;
+use diffyne_tests::http::http_post;
+use diffyne_tests::laravel::Laravel;
+use diffyne_tests::laravel_probe::{call_probe, probe_call};
+use diffyne_tests::process::{eventually, program};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+type Received = Arc<Mutex<Vec<(String, Span)>>>;
+
+/// A collector: the services' names and their spans.
+struct Collector {
+    address: SocketAddr,
+    received: Received,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn text(attributes: &[KeyValue], name: &str) -> String {
+    let value = attributes.iter().find(|attribute| attribute.key == name).and_then(|found| found.value.clone());
+    match value {
+        Some(AnyValue { value: Some(Attribute::StringValue(text)) }) => text,
+        _ => String::new(),
+    }
+}
+
+async fn take(request: Request<Incoming>, received: Received) -> anyhow::Result<Response<Full<Bytes>>> {
+    let is_otlp = request.uri().path() == "/v1/traces" && request.headers()["content-type"] == "application/x-protobuf";
+    ensure!(is_otlp, "{request:?}");
+    let body = request.into_body().collect().await?.to_bytes();
+    for resource in ExportTraceServiceRequest::decode(body)?.resource_spans {
+        let service = text(&resource.resource.unwrap_or_default().attributes, "service.name");
+        let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+        received.lock().unwrap().extend(spans.map(|span| (service.clone(), span)));
+    }
+    Ok(Response::new(Full::default()))
+}
+
+impl Collector {
+    async fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (address, received) = (listener.local_addr()?, Received::default());
+        let spans = Arc::clone(&received);
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let spans = Arc::clone(&spans);
+                let serve = service_fn(move |request| take(request, Arc::clone(&spans)));
+                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), serve));
+            }
+        });
+        Ok(Self { address, received, task })
+    }
+
+    /// The spans of a trace, when there are so many of them.
+    fn trace(&self, trace: u128, count: usize) -> anyhow::Result<Vec<(String, Span)>> {
+        let of_trace = || -> Vec<(String, Span)> {
+            let received = self.received.lock().unwrap();
+            received.iter().filter(|(_, span)| span.trace_id == trace.to_be_bytes()).cloned().collect()
+        };
+        eventually("the spans have come", || of_trace().len() >= count)
+            .with_context(|| format!("{:#?}", of_trace().iter().map(|(_, span)| &span.name).collect::<Vec<_>>()))?;
+        Ok(of_trace())
+    }
+}
+
+/// The span of this name, whose service it is, and whose part.
+fn find<'a>(spans: &'a [(String, Span)], name: &str, service: &str, parent: &[u8]) -> anyhow::Result<&'a Span> {
+    let is_it = |(of, span): &&(String, Span)| span.name == name && of == service && span.parent_span_id == parent;
+    let names: Vec<_> = spans.iter().map(|(of, span)| (of, &span.name)).collect();
+    Ok(&spans.iter().find(is_it).with_context(|| format!("no {name} of {service} in {names:?}"))?.1)
+}
+
+const PAGE: u64 = 0xb7ad_6b71_6920_3331;
+
+fn traceparent(trace: u128, flags: &str) -> String {
+    format!("00-{trace:032x}-{PAGE:016x}-{flags}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_of_a_page_goes_on_through_gateway_worker_php_and_the_deliveries_of_an_event() -> anyhow::Result<()> {
+    let collector = Collector::start().await?;
+    let laravel = Laravel::new()?;
+    let shape = laravel.shape(2, 1).with_redis();
+    let shape = shape.variable("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{}", collector.address));
+    let shape = shape.variable("OTEL_BSP_SCHEDULE_DELAY", "20").variable("OTEL_BSP_MAX_QUEUE_SIZE", "16");
+    let cluster = Cluster::start(shape)?;
+    let mut other = Client::connect(&cluster.url(1)).await?;
+    other.subscribe("message-sent").await?;
+
+    let post = |trace: u128, flags: &str| {
+        let body = probe_call("a", "tell", json!(["traced"])).to_string();
+        let header = traceparent(trace, flags);
+        http_post(cluster.gateways[0].port, "/_diffyne/update", &[("traceparent", &header)], &body)
+    };
+    assert_eq!(post(0xa1, "01")?.status, 200);
+    // Call, relay, worker, method, publish, and a delivery in each gateway.
+    let spans = collector.trace(0xa1, 7)?;
+    let (gateway, worker) = ("diffyne-gateway", "diffyne-worker");
+    let call = find(&spans, "call App\\Diffyne\\Probe", gateway, &PAGE.to_be_bytes())?;
+    let relay = find(&spans, "relay", gateway, &call.span_id)?;
+    let run = find(&spans, "worker App\\Diffyne\\Probe", worker, &relay.span_id)?;
+    let method = find(&spans, "App\\Diffyne\\Probe::tell", worker, &run.span_id)?;
+    let phases: Vec<&str> = method.events.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(phases, ["run", "render", "diff"]);
+    assert_eq!(text(&method.attributes, "diffyne.outcome"), "ok");
+    assert!(!text(&method.attributes, "diffyne.request").is_empty(), "the request's id in the logs");
+    for (outer, inner) in [(call, relay), (relay, run), (run, method)] {
+        let is_within = outer.end_time_unix_nano - outer.start_time_unix_nano
+            >= inner.end_time_unix_nano - inner.start_time_unix_nano;
+        assert!(is_within, "{outer:?} {inner:?}");
+    }
+    let publish = find(&spans, "publish message-sent", gateway, &call.span_id)?;
+    let deliveries = spans.iter().filter(|(_, span)| span.name == "deliver message-sent");
+    assert_eq!(deliveries.filter(|(_, span)| span.parent_span_id == publish.span_id).count(), 2);
+    assert_eq!(spans.len(), 7);
+
+    // Over a WebSocket the handshake's trace goes on. A trace that is recorded nowhere else is not recorded here.
+    let mut client = Client::connect_with(&cluster.url(0), &[("traceparent", &traceparent(0xa2, "01"))]).await?;
+    call_probe(&mut client, "tell", json!(["by socket"])).await?;
+    let spans = collector.trace(0xa2, 8)?;
+    find(&spans, "handshake", gateway, &PAGE.to_be_bytes())?;
+    find(&spans, "call App\\Diffyne\\Probe", gateway, &PAGE.to_be_bytes())?;
+    assert_eq!(post(0xa3, "00")?.status, 200);
+    assert_eq!(post(0xa4, "01")?.status, 200);
+    collector.trace(0xa4, 7)?;
+    assert!(collector.trace(0xa3, 0)?.is_empty());
+    // One that begins here has no parent.
+    let body = probe_call("a", "tell", json!(["untold"])).to_string();
+    http_post(cluster.gateways[0].port, "/_diffyne/update", &[], &body)?;
+    eventually("a trace begins here", || {
+        let received = collector.received.lock().unwrap();
+        received.iter().any(|(_, span)| span.name.starts_with("call ") && span.parent_span_id.is_empty())
+    })?;
+
+    // A collector that is gone harms nobody: calls go on, and the loss is counted.
+    collector.task.abort();
+    let failed = || cluster.gateways[0].metric("diffyne_gateway_spans_total{result=\"failed\"}").unwrap_or_default();
+    let dropped = || cluster.gateways[0].metric("diffyne_gateway_spans_total{result=\"dropped\"}").unwrap_or_default();
+    eventually("spans are lost and counted", || {
+        (0..20).all(|_| post(0xa5, "01").is_ok_and(|answer| answer.status == 200)) && failed() > 0.0 && dropped() > 0.0
+    })?;
+    assert!(cluster.gateways[0].metric("diffyne_gateway_spans_total{result=\"exported\"}")? > 10.0);
+    Ok(())
+}
+
+#[test]
+fn a_wrong_variable_for_traces_stops_the_start_and_is_named() -> anyhow::Result<()> {
+    for (name, value, words) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "is no address"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
+        ("OTEL_TRACES_SAMPLER", "sometimes", "always_on"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "none", "a number"),
+    ] {
+        for binary in ["diffyne-gateway", "diffyne-worker"] {
+            let mut command = Command::new(program(binary)?);
+            command.args(["check-config"]).env("OTEL_TRACES_EXPORTER", "otlp").env(name, value);
+            if binary == "diffyne-worker" {
+                command.args(["--demo", "--signing-key", "test"]);
+            }
+            let output = command.output()?;
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success() && text.contains(name) && text.contains(words), "{binary}: {text}");
+        }
+    }
+    Ok(())
+}
