@@ -26,6 +26,7 @@ mod hostile_memory;
 mod hostile_sizes;
 mod hostile_work;
 mod identity;
+mod islands;
 mod isolation;
 mod isolation_servers;
 mod lazy_mounts;
