@@ -16,15 +16,17 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 54] = [
+const SCRIPTS: [(&str, &str); 57] = [
     ("dom.js", include_str!("client/dom.js")),
     ("field.js", include_str!("client/field.js")),
     ("patches.js", include_str!("client/patches.js")),
+    ("islands.js", include_str!("client/islands.js")),
     ("companion-fields.js", include_str!("client/companion-fields.js")),
     ("numbers.js", include_str!("client/numbers.js")),
     ("typing.js", include_str!("client/typing.js")),
     ("refresh.js", include_str!("client/refresh.js")),
     ("page.js", include_str!("client/page.js")),
+    ("query.js", include_str!("client/query.js")),
     ("params.js", include_str!("client/params.js")),
     ("queue.js", include_str!("client/queue.js")),
     ("refusal.js", include_str!("client/refusal.js")),
@@ -60,6 +62,7 @@ const SCRIPTS: [(&str, &str); 54] = [
     ("hooks.js", include_str!("client/hooks.js")),
     ("effects.js", include_str!("client/effects.js")),
     ("directives/dirty.js", include_str!("client/directives/dirty.js")),
+    ("directives/failure.js", include_str!("client/directives/failure.js")),
     ("directives/hook.js", include_str!("client/directives/hook.js")),
     ("directives/init.js", include_str!("client/directives/init.js")),
     ("directives/intersect.js", include_str!("client/directives/intersect.js")),

@@ -1,12 +1,15 @@
-//! Components with a field of each kind on a property of each type, and one with what patches can go wrong with: for
-//! `tests/tests/page_fields`.
+//! Components with a field of each kind on a property of each type, one with what patches can go wrong with, and one of
+//! which a part is rendered alone: for `tests/tests/page_fields`.
 
 use diffyne_worker::component::{Definition, Registry};
 use serde::{Deserialize, Serialize};
 
 /// Their pages, as the gallery's: path, title, class and description.
-pub const PAGES: [(&str, &str, &str, &str); 2] =
-    [("/fields", "Fields", "App\\Tests\\Fields", ""), ("/patched", "Patches", "App\\Tests\\Patched", "")];
+pub const PAGES: [(&str, &str, &str, &str); 3] = [
+    ("/fields", "Fields", "App\\Tests\\Fields", ""),
+    ("/patched", "Patches", "App\\Tests\\Patched", ""),
+    ("/islands", "Islands", "App\\Tests\\Islands", ""),
+];
 
 /// The view of the fields. `turn` makes them all anew.
 const FIELDS: &str = r#"<div>{% set tag = "section" if turn % 2 else "form" %}
@@ -183,8 +186,42 @@ fn patched() -> Definition<Patched> {
     })
 }
 
+/// A view with an island: what of it is rendered shows in both.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default)]
+struct Parts {
+    n: i64,
+    word: String,
+    draft: String,
+}
+
+const PARTS: &str = r#"<main>
+<p id="rest">{{ n }} {{ word }}</p> <input id="draft" diff:model="draft"> <p id="preview">{{ draft }}</p>
+<section id="island" class="n{{ n }}" diff:island="part">{% block part %}<b id="in">{{ n }} {{ word }}</b>
+  <ul>{% for item in range(n) %}<li diff:key="{{ item }}">{{ item }}</li>{% endfor %}</ul>
+  <input id="word" diff:model.live.debounce.1="word"> <button id="step" diff:click="step">in</button>
+  <button id="all" diff:click="step_all">all</button> <button id="up" diff:render="" diff:click="step">up</button>{% endblock %}</section>
+<button id="outside" diff:click="step">outside</button> <button id="named" diff:render="part" diff:click="step">named</button>
+<button id="alone" diff:click="step_alone">alone</button>
+</main>"#;
+
+fn parts() -> Definition<Parts> {
+    Definition::<Parts>::new("App\\Tests\\Islands")
+        .template(PARTS)
+        .method("step", [], |parts, _context, ()| parts.n += 1)
+        .method("step_alone", [], |parts, context, ()| {
+            parts.n += 1;
+            context.render_island("part");
+        })
+        .method("step_all", [], |parts, context, ()| {
+            parts.n += 1;
+            context.render_whole();
+        })
+}
+
 /// Registers them.
 pub fn register(registry: &mut Registry) {
     registry.add(fields());
     registry.add(patched());
+    registry.add(parts());
 }

@@ -27,6 +27,7 @@ mod hostile_memory;
 mod hostile_sizes;
 mod hostile_work;
 mod identity;
+mod islands;
 mod isolation;
 mod isolation_servers;
 mod laravel_broadcasting;

@@ -362,14 +362,21 @@ async fn complete_wizard(tab: &mut Tab) -> anyhow::Result<()> {
         tab.wait_for(&format!("document.querySelector('progress').value === {step}")).await?;
         tab.click("input").await?;
         tab.type_text(text).await?;
+        // What does not arrive here was lost by the browser, and what is lost later by the page.
+        let typed = tab.wait_for(&format!("document.querySelector('input').value === '{text}'")).await;
+        explained(tab, typed, "typed").await?;
         tab.enter().await?;
     }
-    if let Err(error) = tab.wait_for_text("section > p", "Crabs, 4 seats.").await {
-        let seen = "[document.querySelector('input')?.value, document.activeElement.outerHTML, document.querySelector('section').outerHTML]";
-        let seen = tab.eval(seen).await?;
-        return Err(error.context(format!("the page shows {seen}; {:?}", tab.network_errors)));
-    }
-    Ok(())
+    let shown = tab.wait_for_text("section > p", "Crabs, 4 seats.").await;
+    explained(tab, shown, "sent").await
+}
+
+/// An error with what the page shows.
+async fn explained(tab: &mut Tab, waited: anyhow::Result<()>, what: &str) -> anyhow::Result<()> {
+    let Err(error) = waited else { return Ok(()) };
+    let seen = "[document.querySelector('input')?.value, document.activeElement.outerHTML, document.querySelector('section').outerHTML]";
+    let seen = tab.eval(seen).await?;
+    Err(error.context(format!("what was not {what}: the page shows {seen}; {:?}", tab.network_errors)))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -163,6 +163,21 @@ async fn what_a_field_shows_is_not_written_again(runtime: Runtime) -> anyhow::Re
         assert_eq!(answer["c"]["p"], cleared, "the field is cleared: {answer}");
         page.state.insert("draft".into(), "".into());
     }
+    // A script that writes fields by itself: the page shows what the server has sent, known or rendered anew.
+    for is_known in [true, false] {
+        page.state.insert("draft".into(), "typed".into());
+        let mut message = page.message("keep");
+        message["base"] = json!({"draft": ""});
+        message["accepts"] = json!(["base"]);
+        if !is_known {
+            message["fingerprint"] = "b35e951ba958819ccddb9224b2df2a55".into();
+        }
+        renderings(&laravel);
+        let answer = client.call(message).await?;
+        let patches = json!(page.clone().apply(&answer));
+        let shows = json!([{"t": "a", "p": [2], "d": {"s": {"value": "typed"}}}]);
+        assert_eq!((patches, renderings(&laravel)), (shows, if is_known { 1 } else { 2 }), "{is_known}");
+    }
     Ok(())
 }
 

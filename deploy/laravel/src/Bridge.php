@@ -377,7 +377,13 @@ final class Bridge
         $views->restore();
         $render = in_array($head['render'] ?? null, ['new', 'both'], true) ? ComponentHtml::renderer($this->renderer()) : null;
         $began = hrtime(true);
-        $old = $render !== null && $head['render'] === 'both' ? $render($component) : null;
+        $old = null;
+        if ($render !== null && $head['render'] === 'both') {
+            // Where the script writes fields by itself, the page shows the state as it was sent.
+            $isEdited = ($data['base'] ?? []) !== [] && in_array('base', (array) ($data['accepts'] ?? []), true);
+            $sent = $isEdited ? Locks::verifiedState($class, array_intersect_key($base, $this->stateProperties($class)), $base, $trust) : $known;
+            $old = $render($isEdited ? ComponentFactory::hydrate(Services::get(ComponentHydrator::class), $class, $sent, (string) $data['componentId']) : $component);
+        }
         $rendering = hrtime(true) - $began;
         $render !== null || $this->renderer()->snapshotComponent($component);
         if (is_array($data['errors'] ?? null)) {

@@ -1,6 +1,6 @@
 // What a directive says is to be called.
 
-import { attributes } from './dom.js';
+import { attributes, islandOf } from './dom.js';
 
 let parse = null; // what reads parameters, once it is loaded
 const loadParser = async () => { parse ??= (await import('./parameters.js')).parseAction; };
@@ -31,7 +31,7 @@ export async function act({ calls, components, hooks }, { element, value }, even
     const { isConfirmed } = await import('./confirm.js');
     if (!await isConfirmed(hooks, asking, questionOf(asking))) return;
   }
-  calls.call(component, action);
+  calls.call(component, { ...action, island: islandOf(element) });
 }
 
 // diff:confirm, or diff:confirm.prompt.

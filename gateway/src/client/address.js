@@ -1,6 +1,6 @@
 // The page's address: redirects, query strings, and the steps of the history.
 
-import { leaveQuery, setQuery } from './page.js';
+import { leaveQuery } from './page.js';
 
 const withoutHash = () => location.href.split('#')[0];
 
@@ -14,7 +14,9 @@ export class Address {
     window.addEventListener('popstate', ({ state }) => this.#travel(state));
   }
 
-  setQuery(values, type) {
+  // Few components have a property there.
+  async setQuery(values, type) {
+    const { setQuery } = await import('./query.js');
     setQuery(values, type);
     this.#shown = withoutHash();
   }

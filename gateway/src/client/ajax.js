@@ -1,9 +1,13 @@
 // Calls as HTTP requests.
 
-import { csrfToken, parseJson } from './page.js';
+import { queryAll } from './dom.js';
+import { parseJson } from './page.js';
 import { endParts, showPart } from './parts.js';
 
 const LINES = 'application/x-ndjson'; // an answer whose parts come before it
+
+// Laravel's token against forged requests, where the page has one.
+export const csrfToken = () => queryAll(document, 'meta[name="csrf-token"]')[0]?.getAttribute('content');
 
 // Sends a call. The answer and its status, or whether none came in time; parts of an answer give it its time anew.
 /** @returns {Promise<{answer?: any, status?: number, isLate?: boolean}>} */

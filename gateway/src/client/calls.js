@@ -1,6 +1,7 @@
 // Calls of components, one at a time for each, and what their answers do to the page.
 
-import { attribute, own } from './dom.js';
+import { attribute, islandOf, own } from './dom.js';
+import { propertyOf } from './field.js';
 import { print, shown } from './numbers.js';
 import { applyPatches } from './patches.js';
 import { edits, hold, snapshot } from './typing.js';
@@ -30,12 +31,12 @@ export class Calls {
   // Of equal calls with `merge` one waits: reactions to pushes and polls that wait see the same things.
   /**
    * @param {any} component
-   * @param {{method: string, params: any[]}} action
+   * @param {{method: string, params: any[], island?: string}} action
    * @param {{cause?: any, merge?: boolean}} options
    */
-  call(component, { method, params }, { cause, merge = Boolean(cause) } = {}) {
-    const job = { run: () => this.#exchange(component, 'call', { method, params }, cause) };
-    if (merge) Object.assign(job, { merge: 'any', key: `${method} ${print(params)}` });
+  call(component, action, { cause, merge = Boolean(cause) } = {}) {
+    const job = { run: () => this.#exchange(component, 'call', action, cause) };
+    if (merge) Object.assign(job, { merge: 'any', key: `${action.method} ${print(action.params)}` });
     return this.#queues.add(component.id, job);
   }
 
@@ -48,12 +49,13 @@ export class Calls {
     return !job.isOvertaken;
   }
 
-  // Sends what the fields of a property say when the update's turn comes, unless the server knows it by then: a call may
+  // Sends what the fields of this one's property say when the update's turn comes, unless the server knows it by then: a call may
   // have taken it along.
-  updateField(component, property) {
+  updateField(component, field) {
+    const property = propertyOf(field);
     const run = async () => {
       const said = edits(component.root, component.state);
-      if (Object.hasOwn(said, property)) await this.#exchange(component, 'update', { property, value: said[property] });
+      if (Object.hasOwn(said, property)) await this.#exchange(component, 'update', { property, value: said[property], island: islandOf(field) });
     };
     return this.#queues.add(component.id, { run, merge: 'last', key: property });
   }
@@ -133,11 +135,13 @@ export class Calls {
   }
 
   /** @param {any} component @param {any} answer @param {{type: string, sent: Map<any, any>, updated?: string}} message */
-  async #morph(component, { p, st, f, sig, s, e, q }, { type, sent, updated }) {
+  async #morph(component, { p, islands, st, f, sig, s, e, q }, { type, sent, updated }) {
     const { root } = component;
-    this.#hooks.emit('morph', { component, patches: p });
+    const parts = islands && await import('./islands.js');
+    this.#hooks.emit('morph', { component, patches: p, islands });
     const fields = hold(root, { sent, updated, state: shown(st) });
     const faults = applyPatches(root, p, fields.isKept);
+    if (parts) faults.push(...parts.applyIslands(root, islands, fields.isKept));
     Object.assign(component, { state: st, fingerprint: f, signature: sig });
     fields.release();
     // For copies of the page, as Turbo and htmx make: they begin with what this one has come to.
@@ -146,7 +150,7 @@ export class Calls {
     root.setAttribute('diff:signature', sig ?? '');
     this.#hooks.emit('morphed', { component });
     showErrors(root, e ?? {});
-    if (q) this.#address.setQuery(shown(q), type);
+    if (q) await this.#address.setQuery(shown(q), type);
     if (faults.length) this.#hooks.emit('broken', { component, faults });
     if (s) await import('./streams.js').then(({ applyStreams }) => applyStreams(root, s));
   }

@@ -15,7 +15,8 @@ import { applyStreams } from './streams.js';
 import { edits, hold, meet, snapshot, touchedOf, unheardIn, whenChanged } from './typing.js';
 import { keep, kept, print, shown } from './numbers.js';
 import { keepParams } from './params.js';
-import { leaveQuery, namesIn, parseJson, refresh, scriptTag, setQuery, socketUrl, usesAjax, watchListeners } from './page.js';
+import { leaveQuery, namesIn, parseJson, refresh, scriptTag, socketUrl, usesAjax, watchListeners } from './page.js';
+import { setQuery } from './query.js';
 
 const DEFAULT_MAX_MESSAGE_SIZE = 1_048_576;
 

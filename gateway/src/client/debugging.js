@@ -13,7 +13,10 @@ export function startDebugging(hooks) {
     removed: ({ id }) => console.debug('diffyne: gone', id),
     call: (call) => { begun.set(call, performance.now()); console.debug('diffyne: →', ...words(call)); },
     settled: (call) => console.debug('diffyne: ←', ...words(call), `${Math.round(performance.now() - begun.get(call))} ms`),
-    morph: ({ component, patches }) => console.debug(`diffyne: ${patches.length} patches for`, component.className, patches),
+    morph: ({ component, patches, islands }) => {
+      const all = [...patches, ...Object.values(islands ?? {}).flat()];
+      console.debug(`diffyne: ${all.length} patches for`, component.className, ...Object.keys(islands ?? {}), all);
+    },
     error: ({ component, error }) => console.debug('diffyne: failed', component.className, error),
     navigated: ({ url }) => console.debug('diffyne: page', url),
   };

@@ -19,6 +19,7 @@ import { anyEvent } from './directives/events.js';
 import { model } from './directives/model.js';
 
 const MAX_MESSAGE_SIZE = 1_048_576;
+const ACCEPTS = ['streams', 'push', 'parts', 'islands', 'base'];
 
 const tag = scriptTag(import.meta.url);
 const ajaxNames = namesIn(tag?.dataset.ajax);
@@ -30,7 +31,7 @@ let developer = null;
 const developed = () => { developer ??= import('./debugging.js').then(({ develop }) => develop(hooks)); return developer; };
 async function send(root, type, data, original) {
   if (developer) await (await developer).slow();
-  return transport.send(type, data, { ajax: usesAjax(root, ajaxNames), original });
+  return transport.send(type, { ...data, accepts: ACCEPTS }, { ajax: usesAjax(root, ajaxNames), original });
 }
 const components = new Components(hooks, (root, data) => send(root, 'mount', data));
 const address = new Address(hooks);
@@ -53,7 +54,7 @@ const directives = new Directives(anyEvent(client));
 model(client);
 error(client);
 // What pages load when they have it.
-for (const name of ['dirty', 'hook', 'init', 'intersect', 'loading', 'navigate', 'offline', 'on', 'poll', 'show']) {
+for (const name of ['dirty', 'error', 'hook', 'init', 'intersect', 'loading', 'navigate', 'offline', 'on', 'poll', 'show']) {
   directives.addRare(name, async () => (await import('./rare.js')).load(name, client));
 }
 

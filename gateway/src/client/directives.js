@@ -6,8 +6,8 @@ const PREFIX = 'diff:';
 const HOOK = 'data-diffyne-hook';
 // Attributes of a component's wrapper, and directives that are read where they are needed.
 const OTHERS = [
-  'id', 'class', 'name', 'state', 'fingerprint', 'listeners', 'signature', 'params', 'key', 'model', 'error', 'progress', 'confirm', 'target',
-  'ignore', 'on', 'stream',
+  'id', 'class', 'name', 'state', 'fingerprint', 'listeners', 'signature', 'params', 'key', 'model', 'progress', 'confirm', 'target',
+  'ignore', 'on', 'stream', 'slot', 'island', 'render',
 ];
 
 const isDirective = (name) => name.startsWith(PREFIX) || name === HOOK;
@@ -102,10 +102,4 @@ export class Directives {
     attached.set(attribute, { value });
     attached.get(attribute).detach = attach({ element, attribute, name, modifiers, value });
   }
-}
-
-// `.debounce.250`, `.debounce.250ms`, `.poll.5s`: the time behind a modifier, in ms.
-export function timeIn(text, otherwise) {
-  const [, number, unit] = /^(\d+)(ms|s)?$/.exec(text ?? '') ?? [];
-  return number ? Number(number) * (unit === 's' ? 1_000 : 1) : otherwise;
 }

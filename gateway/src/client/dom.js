@@ -66,6 +66,12 @@ export const queryAll = (root, selector) => [...(nodeType(root) === 9 ? queryDoc
 /** The wrapper of the nearest component around a node. @returns {any} */
 export const wrapperOf = (node) => (nodeType(node) === 1 ? closest(node, WRAPPER) : null);
 
+/** The part of its component that a call from an element is to render: the island that it is in, or that `diff:render` names. */
+export function islandOf(element) {
+  const found = closest(element, `[diff\\:render],[diff\\:island],${WRAPPER}`);
+  return found && (attribute(found, 'diff:render') ?? attribute(found, 'diff:island'));
+}
+
 /** What a selector finds in a component, without what belongs to components within it. @returns {any[]} */
 export function own(root, selector) {
   const found = queryAll(root, selector);

@@ -1,6 +1,7 @@
 // Exchanges the page for another one without loading it: title, head and body, scripts once, history and scroll.
 
-import { csrfToken, leaveQuery } from './page.js';
+import { csrfToken } from './ajax.js';
+import { leaveQuery } from './page.js';
 
 const KEPT_MAX = 10; // pages that Back finds as they were
 const PREFETCHED_MAX = 10;

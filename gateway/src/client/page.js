@@ -26,20 +26,7 @@ export function isFollowed(url) {
   }
 }
 
-// Puts values into the page's query string. A click is a step that one can go back; typing changes the step that one is
-// at, and what is there already is no step.
-export function setQuery(values, type) {
-  const url = new URL(location.href);
-  for (const [name, value] of Object.entries(values)) {
-    if (value === null || value === '') url.searchParams.delete(name);
-    else url.searchParams.set(name, value);
-  }
-  if (isLeaving || url.href === location.href) return;
-  if (type === 'update') history.replaceState({ ...history.state, diffyne: true }, '', url);
-  else history.pushState({ diffyne: true }, '', url);
-}
-
-let isLeaving = false;
+export let isLeaving = false;
 
 // The history has gone to another step, and the page is about to be loaded anew: answers that are still under way belong
 // to the step before, and leave the address alone.
@@ -64,9 +51,6 @@ export function stored(name, value) {
     return null;
   }
 }
-
-// Laravel's token against forged requests, where the page has one.
-export const csrfToken = () => queryAll(document, 'meta[name="csrf-token"]')[0]?.getAttribute('content');
 
 // The script tag that loaded a module.
 export const scriptTag = (url) => queryAll(document, 'script').find(({ src }) => src === url);

@@ -48,13 +48,13 @@ function byRemoval({ p: a }, { p: b }) {
  * be applied. `isKept(field)` says which fields go on showing what they show.
  * @returns {Error[]}
  */
-export function applyPatches(wrapper, patches, isKept = /** @type {(field: any) => boolean} */ (() => false)) {
+export function applyPatches(wrapper, patches, isKept = /** @type {(field: any) => boolean} */ (() => false), root = firstElement(wrapper)) {
   // A list in which PHP left gaps is an object.
   const list = Object.values(patches ?? []).map(({ t, type, p, path, d, data }) => {
     const name = t ?? type;
     return { t: SHORT[name] ?? name, p: p ?? path ?? [], d: d ?? data ?? {} };
   });
-  const page = new PatchedPage(wrapper, isKept);
+  const page = new PatchedPage(wrapper, isKept, root);
   if (list.length === 1 && list[0].t === 'c' && !list[0].p.length) {
     page.attempt(list[0], () => page.replaceRoot(list[0].d));
   } else {
@@ -74,9 +74,9 @@ class PatchedPage {
   #children = new Map(); // by parent: its meaningful children, so that a step of a path costs a look
   #shown = []; // what is to be done to fields at the end
 
-  constructor(wrapper, isKept) {
+  constructor(wrapper, isKept, root) {
     this.#wrapper = wrapper;
-    this.#root = firstElement(wrapper);
+    this.#root = root;
     this.#isKept = isKept;
   }
 
@@ -269,9 +269,14 @@ function setNamed(element, name, value) {
   }
 }
 
-// Not recursive: a tree may be deeper than the stack allows.
 function build(data, parent) {
   const root = make(data, parent);
+  if (data.c) fillWith(root, data);
+  return root;
+}
+
+/** Makes the children of an element. Not recursive: a tree may be deeper than the stack allows. */
+export function fillWith(root, data) {
   const steps = [{ element: root, data }];
   for (let step = steps.pop(); step; step = steps.pop()) {
     for (const child of step.data.c ?? []) {
@@ -280,7 +285,6 @@ function build(data, parent) {
       if (nodeType(node) === 1) steps.push({ element: node, data: child });
     }
   }
-  return root;
 }
 
 function make({ t, a = {}, x, m }, parent) {

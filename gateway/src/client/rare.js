@@ -2,6 +2,7 @@
 
 const MODULES = {
   dirty: () => import('./directives/dirty.js'),
+  error: () => import('./directives/failure.js'),
   hook: () => import('./directives/hook.js'),
   init: () => import('./directives/init.js'),
   intersect: () => import('./directives/intersect.js'),

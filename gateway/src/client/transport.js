@@ -84,7 +84,7 @@ export class Transport {
    */
   async send(kind, message, { ajax = false, original } = {}) {
     const release = this.#release.of(message.componentId);
-    const data = { ...message, ...signed(message, original), exact: true, moves: true, release, accepts: ACCEPTS };
+    const data = { accepts: ACCEPTS, ...message, ...signed(message, original), exact: true, moves: true, release };
     const state = kept(original);
     const node = new Map([['state', state], ['base', state], ['params', kept(message.params)], ['value', kept(message.value)]]);
     const event = `diffyne.${kind}`;

@@ -1,8 +1,8 @@
 // Files that a user chooses in a field with diff:model: they go to the server by HTTP, as they are, and the property
 // gets the identifiers that the server gives them.
 
+import { csrfToken } from './ajax.js';
 import { announce, own, queryAll, wrapperOf } from './dom.js';
-import { csrfToken } from './page.js';
 import { showErrors } from './directives/error.js';
 
 const EMPTY = 'The file is empty.';

@@ -115,8 +115,8 @@ impl Signer {
         format!("{signature}.{}", self.lock(class, component_id, &values))
     }
 
-    /// `LOCK.NAMES` over these values.
-    fn lock(&self, class: &str, component_id: &str, values: &Map<String, Value>) -> String {
+    /// `LOCK.NAMES` over these values, as [`Self::locked_names`] reads it.
+    pub fn lock(&self, class: &str, component_id: &str, values: &Map<String, Value>) -> String {
         let lock = to_hex(&mac(&self.keys[0], class, component_id, values).finalize().into_bytes());
         let names: Value = values.keys().map(String::as_str).collect();
         format!("{lock}.{}", URL_SAFE_NO_PAD.encode(names.to_string()))

@@ -71,6 +71,12 @@ impl Drop for NoteDrop {
     }
 }
 
+/// A part of it is rendered alone, in the protocol's page.
+#[derive(Default, Serialize, Deserialize)]
+struct Shop {
+    sold: i64,
+}
+
 /// The example of the protocol's page.
 #[derive(Default, Serialize, Deserialize)]
 struct Orders {
@@ -142,6 +148,13 @@ fn register(registry: &mut Registry) {
             .may_hear(|context, _event, fields| {
                 context.client.cookie("session") == Some("ada") && fields.get("room") == Some(&json!(7))
             }),
+    );
+    registry.add(
+        Definition::<Shop>::new("App\\Diffyne\\Shop")
+            .template(
+                r#"<main><p>{{ sold }}</p><p diff:island="sales">{% block sales %}{{ sold }} sold{% endblock %}</p></main>"#,
+            )
+            .method("sell", [], |shop, _context, ()| shop.sold += 1),
     );
     registry.add(
         Definition::<Orders>::new("App\\Diffyne\\Orders")

@@ -288,3 +288,71 @@ async fn patches_do_what_the_server_has_rendered() -> anyhow::Result<()> {
     assert!(ms.as_object().unwrap().values().all(|ms| ms.as_f64().unwrap() < PATCHES_MS_MAX), "{ms}");
     Ok(())
 }
+
+/// What the rest of the view shows, and what the island shows.
+const SHOWN: &str = "['rest', 'in'].map((id) => document.getElementById(id).textContent.trim())";
+
+/// Clicks, and waits for what the rest and the island show then.
+async fn steps(tab: &mut Tab, id: &str, shown: [&str; 2]) -> anyhow::Result<()> {
+    tab.eval(&format!("document.getElementById('{id}').click()")).await?;
+    let waited = tab.wait_for(&format!("String({SHOWN}) === '{}'", shown.join(","))).await;
+    let seen = tab.eval(SHOWN).await?;
+    assert!(waited.is_ok(), "{id}: {seen}, not {shown:?}; {:?} {:?}", tab.errors, tab.network_errors);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_island_is_rendered_alone_and_a_script_that_knows_none_gets_the_whole() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(1, 1))?;
+    let browser = Browser::start()?;
+    for script in all_scripts() {
+        let application = Application::start(&cluster, &script, "/diffyne", "").await?;
+        let mut tab = browser.open(&application.url("/islands")).await?;
+        tab.wait_for(OPEN).await?;
+        if !matches!(script, Script::Client) {
+            for (id, n) in [("step", "1"), ("alone", "2"), ("outside", "3"), ("named", "4"), ("all", "5")] {
+                steps(&mut tab, id, [n, n]).await?;
+            }
+            assert_eq!(tab.errors, Vec::<String>::new());
+            continue;
+        }
+        // Nothing of the rest is touched.
+        tab.eval(
+            "window.touched = []; new MutationObserver((changes) => touched.push(...changes.map(({ target }) => target))) \
+             .observe(island.parentNode, { attributes: true, characterData: true, childList: true, subtree: true })",
+        )
+        .await?;
+        steps(&mut tab, "step", ["0", "1"]).await?;
+        steps(&mut tab, "named", ["0", "2"]).await?;
+        steps(&mut tab, "alone", ["0", "3"]).await?;
+        tab.click("#word").await?;
+        tab.type_text("w").await?;
+        tab.wait_for(&format!("String({SHOWN}) === '0,3 w'")).await?;
+        let outside = "touched.filter((node) => node.isConnected && (!island.contains(node) || node === island)) \
+                       .map((node) => node.outerHTML ?? node.data)";
+        assert_eq!(tab.eval(outside).await?, json!([]));
+        assert_eq!(tab.eval("document.querySelectorAll('#island li').length").await?, 3);
+        assert_eq!(tab.eval("document.activeElement.id").await?, "word");
+        // The whole view catches up, from wherever it is rendered.
+        steps(&mut tab, "outside", ["4 w", "4 w"]).await?;
+        assert_eq!(tab.eval("island.className").await?, "n4");
+        steps(&mut tab, "step", ["4 w", "5 w"]).await?;
+        steps(&mut tab, "all", ["6 w", "6 w"]).await?;
+        steps(&mut tab, "step", ["6 w", "7 w"]).await?;
+        steps(&mut tab, "up", ["8 w", "8 w"]).await?;
+        // A page that is cloned in between knows what it shows.
+        steps(&mut tab, "step", ["8 w", "9 w"]).await?;
+        tab.eval("document.body.replaceWith(document.body.cloneNode(true))").await?;
+        steps(&mut tab, "outside", ["10 w", "10 w"]).await?;
+        // What a field says shows elsewhere with the next answer, whatever that is about.
+        tab.click("#draft").await?;
+        tab.type_text("note").await?;
+        steps(&mut tab, "step", ["10 w", "11 w"]).await?;
+        assert_eq!(tab.text("#preview").await?, "");
+        steps(&mut tab, "outside", ["12 w", "12 w"]).await?;
+        assert_eq!(tab.text("#preview").await?, "note");
+        assert_eq!(tab.eval("document.getElementById('draft').value").await?, "note");
+        assert_eq!((tab.errors, tab.network_errors), (Vec::new(), Vec::new()));
+    }
+    Ok(())
+}

@@ -59,6 +59,9 @@ pub(crate) struct CallMessage<'a> {
     /// What the page's script can do.
     #[serde(borrow, default)]
     accepts: Option<&'a RawValue>,
+    /// The part of the view that the call is to render alone.
+    #[serde(borrow, default)]
+    pub(crate) island: MessageField<'a>,
 }
 
 /// The same, with the values that may nest deeply unread.
@@ -98,6 +101,8 @@ struct DeepMessage<'a> {
     /// What the page's script can do.
     #[serde(borrow, default)]
     accepts: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    island: MessageField<'a>,
 }
 
 impl<'a> DeepMessage<'a> {
@@ -121,6 +126,7 @@ impl<'a> DeepMessage<'a> {
             moves: value(self.moves)?,
             release: self.release,
             accepts: self.accepts,
+            island: self.island,
         })
     }
 }
@@ -321,8 +327,8 @@ pub(crate) struct VerifiedCall<'a> {
     pub(crate) coverage: LockCoverage,
     /// The fingerprint of the last answer that the client has applied.
     pub(crate) fingerprint: Cow<'a, str>,
-    /// Whether the state is the one of that answer: no field holds an unsent edit.
-    pub(crate) is_unedited: bool,
+    /// Whether patches may start from the HTML of that answer.
+    pub(crate) shows_answer: bool,
     /// Whether the page's script returns integers as it got them.
     pub(crate) is_exact: bool,
     /// Whether the page's script shows parts of the answer while the call runs.
@@ -377,8 +383,10 @@ impl<'a> VerifiedCall<'a> {
         let state_check = StateCheck::new(message, signer);
         let coverage = verified_coverage(message, purpose, signer, locked, &state_check)?;
         let fingerprint = message.fingerprint.get().unwrap_or_default();
-        // Only a fingerprint of a worker's answer tells what the client shows.
-        let is_unedited = fingerprint.contains('.') && message.base.is_null() && state_check.is_covered();
+        // Only a fingerprint of a worker's answer tells what the client shows. Fields that the user has edited show
+        // something else; the scripts that write them by themselves need no patches for that.
+        let is_unedited = || message.base.is_null() && state_check.is_covered();
+        let shows_answer = fingerprint.contains('.') && (message.accepts().base || is_unedited());
         Ok(Self {
             id: id.into(),
             class: class.into(),
@@ -386,7 +394,7 @@ impl<'a> VerifiedCall<'a> {
             method: method.into(),
             coverage,
             fingerprint: fingerprint.into(),
-            is_unedited,
+            shows_answer,
             is_exact: message.is_exact(),
             takes_parts: message.accepts().parts,
         })
@@ -401,7 +409,7 @@ impl<'a> VerifiedCall<'a> {
             method: "grant".into(),
             coverage: LockCoverage::Nothing,
             fingerprint: "".into(),
-            is_unedited: false,
+            shows_answer: false,
             is_exact: false,
             takes_parts: false,
         }
@@ -416,7 +424,7 @@ impl<'a> VerifiedCall<'a> {
             method: owned(self.method),
             coverage: self.coverage,
             fingerprint: owned(self.fingerprint),
-            is_unedited: self.is_unedited,
+            shows_answer: self.shows_answer,
             is_exact: self.is_exact,
             takes_parts: self.takes_parts,
         }

@@ -14,13 +14,18 @@ pub(crate) struct Accepted {
     pub(crate) push: bool,
     /// Parts of the answer while the call runs.
     pub(crate) parts: bool,
+    /// Fields show the state by themselves, so that patches need not start from what the user has edited.
+    pub(crate) base: bool,
+    /// Answers of islands alone.
+    pub(crate) islands: bool,
 }
 
 impl Accepted {
     pub(super) fn read(raw: &RawValue) -> Self {
         let words: Vec<Cow<'_, str>> = serde_json::from_str(raw.get()).unwrap_or_default();
         let has = |name| words.iter().any(|word| word == name);
-        Self { streams: has("streams"), push: has("push"), parts: has("parts") }
+        let [streams, push, parts, base, islands] = ["streams", "push", "parts", "base", "islands"].map(has);
+        Self { streams, push, parts, base, islands }
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::async_value::PendingValues;
+use super::shown::Shown;
 use super::streams::{Stream, StreamChanges};
 use super::validation::{self, Rules};
 use crate::call::page_script::Accepted;
@@ -63,6 +64,12 @@ pub struct Context {
     pub(super) pending: PendingValues,
     /// What the client's script can do.
     pub(super) accepts: Accepted,
+    /// What the page shows, where that is not the state of the call.
+    pub(super) shown: Shown,
+    /// The island that the call asks for.
+    pub(super) island: String,
+    /// The islands that the method has named; `None`: the whole view is rendered.
+    pub(super) islands: Option<Vec<String>>,
     /// How long its HTML was rendered.
     pub(super) rendered: Duration,
     /// Where parts of the answer go.
@@ -88,10 +95,20 @@ impl Context {
             streams: StreamChanges::default(),
             pending: PendingValues::default(),
             accepts: Accepted::default(),
+            shown: Shown::default(),
+            island: String::new(),
+            islands: Some(Vec::new()),
             rendered: Duration::ZERO,
             parts: Parts::default(),
             app,
         }
+    }
+
+    /// A context for rendering what a page shows: what is done to it counts for nothing.
+    pub(super) fn for_rendering(&self) -> Self {
+        let mut context = Self::new(self.component_id.clone(), self.client.clone(), App::clone(&self.app));
+        (context.rules, context.uploads) = (Arc::clone(&self.rules), self.uploads.clone());
+        context
     }
 
     /// The application's shared state. Fails when it was registered with another type.
@@ -163,6 +180,40 @@ impl Context {
             PartError::ClientLeft => CallError::ClientLeft,
             PartError::Invalid(text) => CallError::Exception(text),
         })
+    }
+
+    /// Renders an island alone: the answer changes nothing else of the component on the page, and nothing else is
+    /// rendered. Named several times, or in a call from within an island, all of these are rendered.
+    ///
+    /// The call fails where the view has no such island. Clients that know nothing of islands get the whole view.
+    ///
+    /// ```
+    /// # use diffyne_worker::component::Definition;
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Default, Serialize, Deserialize)]
+    /// struct Shop {
+    ///     sold: u32,
+    /// }
+    ///
+    /// let definition = Definition::<Shop>::new("App\\Shop")
+    ///     .template(
+    ///         r#"<main>
+    ///             <p diff:island="sales">{% block sales %}{{ sold }} sold{% endblock %}</p>
+    ///             <button diff:click="sell">Sell</button>
+    ///         </main>"#,
+    ///     )
+    ///     .method("sell", [], |shop, context, ()| {
+    ///         shop.sold += 1;
+    ///         context.render_island("sales");
+    ///     });
+    /// ```
+    pub fn render_island(&mut self, name: &str) {
+        self.islands.get_or_insert_default().push(name.to_owned());
+    }
+
+    /// Renders the whole component, also in a call from within an island.
+    pub fn render_whole(&mut self) {
+        self.islands = None;
     }
 
     /// Gives a property of the type [`Async`](super::Async) its value later: the answer has a placeholder, and the page

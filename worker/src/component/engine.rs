@@ -1,5 +1,6 @@
 //! Runs calls of Rust components: reads and verifies the message, runs the component, and responds.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,14 +16,16 @@ use tokio::sync::Semaphore;
 use super::async_value::{self, HandedValue, MadeValue, OpenCall, made_of};
 use super::context::{App, ComponentEvent, Context};
 use super::lifecycle::{Action, Component, Transition};
+use super::rendering::Trees;
 use super::response::{CallResponse, ComponentUpdate};
+use super::shown::{REST, Shown};
 use super::streams::RenderedChange;
 use super::{Registry, grant, locked_state, streams};
 use crate::call::message::{CallMessage, LockCoverage, LockedProperties, VerifiedCall, invalid, object};
 use crate::call::page_values;
 use crate::call::{BroadcastEvent, CallError, CallPhases, CallResult, ClientInfo, Parts, redirect};
 use crate::upload::UploadStore;
-use crate::vdom::{Difference, Moves, Node, Patch, Path, SLOT, STREAM, diff_streams, parse};
+use crate::vdom::{Moves, Node, Patch, Path, SLOT, STREAM, diff_streams, parse};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -147,7 +150,7 @@ impl Engine {
         labels.class = class.to_owned();
         let locked = LockedProperties::Known(component.locked());
         let verified = VerifiedCall::of(&message, kind, client.transport, &self.signer.load(), locked)?;
-        let VerifiedCall { id, member, method, coverage, .. } = verified;
+        let VerifiedCall { id, member, method, coverage, fingerprint, .. } = verified;
         if kind != CallKind::Call || component.has_method(&method) {
             labels.method = method.into_owned();
         }
@@ -167,6 +170,14 @@ impl Engine {
         };
         let mut context = self.context(id.clone().into_owned(), client);
         self.accept(&mut context, &message, until);
+        context.shown = Shown::of(
+            &message,
+            &fingerprint,
+            (class, &id),
+            (&state, &|name| component.is_protected(name)),
+            &self.signer.load(),
+        );
+        message.island.get().unwrap_or_default().clone_into(&mut context.island);
         if context.accepts.parts {
             context.parts = parts;
         }
@@ -241,26 +252,36 @@ impl Engine {
             redirect::check(&redirect.url)?;
         }
         let began = Instant::now();
-        let trees = match (&transition.before, &transition.after) {
-            (Some(before), Some(after)) if before != after || !transition.streams.is_empty() => {
-                let mut after = parse(after)?;
-                // Those that a patch makes come with their items.
-                streams::fill(&mut after, STREAM, &|name| items_of(component, &transition.streams, name))?;
-                Some((parse(before)?, after))
-            }
-            _ => None,
-        };
         let is_stream = |name: &str| component.has_stream(name);
-        let Difference { mut patches, streams: kept } =
-            trees.as_ref().map(|(before, after)| diff_streams(before, after, moves, &is_stream)).unwrap_or_default();
+        let trees: Vec<_> = transition
+            .regions
+            .iter()
+            .map(|region| region.trees(&is_stream, &transition.streams))
+            .collect::<Result<_, _>>()?;
+        let (mut patches, mut islands, mut kept) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for Trees { name, before, after } in trees.iter().flatten() {
+            let Some(before) = before else {
+                patches.push(Patch::Create(Path::new(), after));
+                continue;
+            };
+            let difference = diff_streams(before, after, moves, &is_stream);
+            if *name == REST {
+                (patches, kept) = (difference.patches, difference.streams);
+            } else if !difference.patches.is_empty() {
+                islands.insert(*name, difference.patches);
+            }
+        }
         let knows_streams = context.accepts.streams;
         let inserts = if knows_streams { Vec::new() } else { inserts(&transition.streams, &kept)? };
         patches.extend(inserts.iter().map(|(path, item)| Patch::Create(path.clone(), item)));
+        let note = &transition.note;
+        let fingerprint = || fingerprint(&transition.state) + &note.signed(component.class(), id, &self.signer.load());
         let update = || ComponentUpdate {
             id,
             patches: &patches,
+            islands: &islands,
             state: &transition.state,
-            fingerprint: fingerprint(&transition.state),
+            fingerprint: fingerprint(),
             signature: self.sign(component, id, &transition.state),
             streams: if knows_streams { &transition.streams } else { &[] },
             errors: &context.errors,
@@ -384,11 +405,13 @@ impl Engine {
         context: &mut Context,
         slots: &[(&str, &str)],
     ) -> Result<MountedComponent, CallError> {
-        let Transition { state, after, streams, .. } = component.mount(query, context).await?;
+        let Transition { state, regions, streams, .. } = component.mount(query, context).await?;
         // A page's script is not known yet. One that keeps no integers is told at its first call.
         page_values::check_state(component.class(), &state, true)?;
-        let mut tree = parse(after.as_deref().unwrap_or_default())?;
-        streams::fill(&mut tree, STREAM, &|name| items_of(component, &streams, name))?;
+        let mut tree = parse(regions.first().map_or("", |region| &region.after))?;
+        streams::fill(&mut tree, STREAM, &|name| {
+            streams::items_of(&|name| component.has_stream(name), &streams, name)
+        })?;
         let slot = |name: &str| slots.iter().find(|(slot, _)| *slot == name).map(|(_, html)| parse(html));
         streams::fill(&mut tree, SLOT, &|name| Ok(Some(slot(name).transpose()?.into_iter().collect())))?;
         Ok(MountedComponent {
@@ -401,11 +424,6 @@ impl Engine {
             state,
         })
     }
-}
-
-/// The items of a list; `None` where the component has none of this name, and its view says what the element shows.
-fn items_of<'a>(component: &dyn Component, changes: &'a [RenderedChange], name: &str) -> streams::Content<'a> {
-    if component.has_stream(name) { streams::items(changes, name).map(Some) } else { Ok(None) }
 }
 
 /// The inserts of streams as patches, for the elements of this page that hold them.

@@ -11,8 +11,10 @@ use serde_json::{Map, Value};
 use super::async_value::MadeValue;
 use super::context::Context;
 use super::definition::Definition;
+use super::rendering::{Previous, Region};
+use super::shown::{Note, REST};
 use super::streams::RenderedChange;
-use super::{async_value, state, validation};
+use super::{async_value, state, validation, view};
 use crate::call::{BoxFuture, CallError};
 
 /// What a call does to a component.
@@ -43,10 +45,10 @@ pub enum Action<'a> {
 pub struct Transition {
     /// The state after the call.
     pub state: Value,
-    /// HTML before the call; `None` at a mount.
-    pub before: Option<String>,
-    /// HTML after the call; `None` when a redirect ended it.
-    pub after: Option<String>,
+    /// What was rendered; nothing when a redirect ended the call.
+    pub(super) regions: Vec<Region>,
+    /// What the page shows of the rest.
+    pub(super) note: Note,
     /// The page's query string.
     pub query: BTreeMap<&'static str, Value>,
     /// The changes of streams.
@@ -99,9 +101,14 @@ impl<T> Definition<T>
 where
     T: Default + Serialize + DeserializeOwned + Send + 'static,
 {
-    fn html(&self, component: &T, context: &mut Context) -> Result<String, CallError> {
+    /// Renders the whole view, or an island of it.
+    pub(super) fn html(&self, region: &str, component: &T, context: &mut Context) -> Result<String, CallError> {
         let began = Instant::now();
-        let html = self.view.html(component, &self.computed, context);
+        let islands = self.view.islands();
+        let html = match islands.get(region) {
+            Some(island) => view::island_html(islands, island, (component, &self.computed), context),
+            None => self.view.html(component, &self.computed, context),
+        };
         context.rendered += began.elapsed();
         html
     }
@@ -130,8 +137,7 @@ where
     async fn finish(
         &self,
         mut component: T,
-        before: Option<String>,
-        old: &Map<String, Value>,
+        previous: Option<Previous<'_>>,
         context: &mut Context,
     ) -> Result<Transition, CallError> {
         if context.redirect.is_some() {
@@ -145,13 +151,23 @@ where
         if let Some(hook) = &self.dehydrate {
             hook.run(&mut component, context, ()).await?;
         }
-        let after = if context.redirect.is_some() { None } else { Some(self.html(&component, context)?) };
         let mut state = validation::values(&component)?;
         self.properties.hide(&mut state);
         let state = Value::Object(state);
-        let query = self.properties.query_string(old, &state);
+        let old = previous.as_ref().map(|previous| previous.state);
+        let query = self.properties.query_string(old.unwrap_or(&Map::new()), &state);
+        let (regions, note) = match previous {
+            _ if context.redirect.is_some() => Default::default(),
+            Some(previous) => {
+                let (rendered, note) = self.answer(&component, &state, &previous, context)?;
+                // The rest may wait, and the component need not be shared between threads.
+                drop(component);
+                (self.with_before(rendered, &previous, context).await?, note)
+            }
+            None => (vec![Region::of_page(self.html(REST, &component, context)?)], Note::default()),
+        };
         let streams = self.streams.render(&mut context.streams)?;
-        Ok(Transition { state, before, after, query, streams })
+        Ok(Transition { state, regions, note, query, streams })
     }
 }
 
@@ -243,7 +259,9 @@ where
             if let Some(hook) = &self.hydrate {
                 hook.run(&mut component, context, ()).await?;
             }
-            let before = Some(self.html(&component, context)?);
+            let (shown, asked) = (std::mem::take(&mut context.shown), self.asked_region(context));
+            let is_at_hand = !shown.is_unknown && shown.state(&asked, state).is_none();
+            let html = is_at_hand.then(|| self.html(&asked, &component, context)).transpose()?;
             match action {
                 Action::Call { method, params } => match self.methods.get(method) {
                     Some(hook) => hook.run(&mut component, context, params).await?,
@@ -255,7 +273,7 @@ where
                 }
                 Action::GiveUp => change(&mut component, async_value::give_up)?,
             }
-            self.finish(component, before, state, context).await
+            self.finish(component, Some(Previous { state, shown, asked: (asked, html) }), context).await
         })
     }
 
@@ -272,7 +290,7 @@ where
             if let Some(hook) = &self.mount {
                 hook.run(&mut component, context, ()).await?;
             }
-            self.finish(component, None, &Map::new(), context).await
+            self.finish(component, None, context).await
         })
     }
 }

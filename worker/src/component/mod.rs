@@ -44,6 +44,8 @@
 //! * `grant`: which events a user may hear
 //! * `async_value`, `follow_up`: values that come after the answer, and how they come
 //! * `streams`: lists whose items are on the page alone
+//! * `islands`: parts of a view that are rendered alone; `shown`: the states that a page shows after that; `rendering`:
+//!   what an answer renders
 //! * `properties`, `state`, `view`, `hook`: parts of a definition
 
 mod async_value;
@@ -53,12 +55,15 @@ pub mod engine;
 pub(crate) mod follow_up;
 mod grant;
 mod hook;
+mod islands;
 mod lifecycle;
 mod locked_state;
 mod params;
 mod properties;
 mod property_type;
+mod rendering;
 mod response;
+mod shown;
 mod state;
 mod streams;
 mod validation;

@@ -34,6 +34,9 @@ pub(super) struct ComponentUpdate<'a> {
     pub(super) id: &'a str,
     #[serde(rename = "p")]
     pub(super) patches: &'a [Patch<'a>],
+    /// Patches of islands that were rendered alone.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) islands: &'a BTreeMap<&'a str, Vec<Patch<'a>>>,
     #[serde(rename = "st")]
     pub(super) state: &'a Value,
     #[serde(rename = "f")]

@@ -239,6 +239,11 @@ pub(super) fn items<'a>(changes: &'a [RenderedChange], stream: &str) -> Result<V
     items.into_iter().map(|(_, html)| Ok(parse_item(html)?)).collect()
 }
 
+/// The items of a list; `None` where the component has none of this name, and its view says what the element shows.
+pub(super) fn items_of<'a>(is_stream: &dyn Fn(&str) -> bool, changes: &'a [RenderedChange], name: &str) -> Content<'a> {
+    if is_stream(name) { items(changes, name).map(Some) } else { Ok(None) }
+}
+
 /// The inserts of a stream for a client that knows patches alone: the index and the item of each. Such a client cannot
 /// find an item by its key, nor count the items that it has.
 pub(super) fn inserts<'a>(

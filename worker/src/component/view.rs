@@ -1,6 +1,7 @@
 //! Renders components.
 
 use std::hash::{Hash as _, Hasher};
+use std::sync::LazyLock;
 
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment};
@@ -8,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::context::Context;
+use super::islands::{Island, Islands};
 use crate::call::CallError;
 
 type RenderFunction<T> = dyn Fn(&T) -> Result<String, CallError> + Send + Sync;
@@ -30,11 +32,19 @@ pub(super) enum TemplateVariables {
 /// A component's view.
 pub(super) enum View<T> {
     Empty,
-    Template { environment: Box<Environment<'static>>, variables: TemplateVariables, source: &'static str },
+    Template {
+        environment: Box<Environment<'static>>,
+        variables: TemplateVariables,
+        source: &'static str,
+        islands: Box<Islands>,
+        uses_errors: bool,
+    },
     Function(Box<RenderFunction<T>>),
 }
 
 const TEMPLATE_NAME: &str = "view";
+/// The islands of a view that has none.
+static NO_ISLANDS: LazyLock<Islands> = LazyLock::new(Islands::default);
 
 impl<T: Serialize> View<T> {
     pub(super) fn template(class: &str, source: &'static str) -> Self {
@@ -50,7 +60,19 @@ impl<T: Serialize> View<T> {
         } else {
             TemplateVariables::Properties
         };
-        Self::Template { environment: Box::new(environment), variables, source }
+        let islands = Box::new(Islands::of(class, source, &names));
+        let uses_errors = names.contains("errors");
+        Self::Template { environment: Box::new(environment), variables, source, islands, uses_errors }
+    }
+
+    /// The parts that can be rendered alone.
+    pub(super) fn islands(&self) -> &Islands {
+        if let Self::Template { islands, .. } = self { islands } else { &NO_ISLANDS }
+    }
+
+    /// Whether it shows the errors of fields by itself.
+    pub(super) fn uses_errors(&self) -> bool {
+        matches!(self, Self::Template { uses_errors: true, .. })
     }
 
     /// Adds the template to a hash. The code of a function is not known.
@@ -69,7 +91,7 @@ impl<T: Serialize> View<T> {
                 let rendered = if *variables == TemplateVariables::Properties && computed.is_empty() {
                     view.render(Serde(component))
                 } else {
-                    view.render(Serde(all_variables(component, computed, context)?))
+                    view.render(Serde(all_variables(component, computed.iter(), context)?))
                 };
                 rendered.map_err(|error| CallError::Exception(format!("{error:#}")))
             }
@@ -77,16 +99,32 @@ impl<T: Serialize> View<T> {
     }
 }
 
+/// Renders an island. Of the computed values, those are computed that it uses.
+pub(super) fn island_html<T: Serialize>(
+    islands: &Islands,
+    island: &Island,
+    (component, computed): (&T, &[Computed<T>]),
+    context: &Context,
+) -> Result<String, CallError> {
+    let mut used = computed.iter().filter(|computed| island.uses(computed.name)).peekable();
+    let variables = if used.peek().is_none() && !island.uses("errors") && !island.uses("id") {
+        Serde(component).into()
+    } else {
+        Serde(all_variables(component, used, context)?).into()
+    };
+    islands.html(island, variables).map_err(|error| CallError::Exception(format!("{error:#}")))
+}
+
 /// The id, the errors, the properties and the computed values; a later one replaces an earlier one of its name.
-fn all_variables<T: Serialize>(
+fn all_variables<'a, T: Serialize + 'a>(
     component: &T,
-    computed: &[Computed<T>],
+    computed: impl Iterator<Item = &'a Computed<T>>,
     context: &Context,
 ) -> Result<Map<String, Value>, CallError> {
     let mut values = Map::new();
     values.insert("id".to_owned(), context.component_id.clone().into());
     values.insert("errors".to_owned(), Value::Object(context.errors().clone()));
     values.extend(super::validation::values(component)?);
-    values.extend(computed.iter().map(|computed| (computed.name.to_owned(), (computed.compute)(component))));
+    values.extend(computed.map(|computed| (computed.name.to_owned(), (computed.compute)(component))));
     Ok(values)
 }

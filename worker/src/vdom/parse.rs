@@ -85,6 +85,9 @@ fn parents_of_item(html: &str) -> &'static [&'static str] {
         "tbody" | "thead" | "tfoot" | "caption" | "colgroup" => &["table"],
         "col" => &["table", "colgroup"],
         "option" | "optgroup" => &["select"],
+        "circle" | "clippath" | "defs" | "ellipse" | "filter" | "g" | "line" | "lineargradient" | "marker" | "mask"
+        | "path" | "pattern" | "polygon" | "polyline" | "radialgradient" | "rect" | "stop" | "symbol" | "text"
+        | "tspan" | "use" => &["svg"],
         _ => &[],
     }
 }

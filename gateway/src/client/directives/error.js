@@ -1,11 +1,8 @@
-// diff:error="field" shows what is wrong with a field. diff:error without a field shows why a call has failed otherwise,
-// in its component, or anywhere on the page; so does the event diffyne:error, and a listener that prevents its default
-// shows it itself.
+// diff:error="field" shows what is wrong with a field. Why a call has failed otherwise is told by the event diffyne:error,
+// and shown by failure.js; a listener that prevents its default shows it itself.
 
-import { announce, attribute, own, queryAll, wrapperOf } from '../dom.js';
+import { announce, attribute, own } from '../dom.js';
 import { modelAttribute, propertyOf } from '../field.js';
-
-const GENERAL = '[diff\\:error=""]';
 
 export function error({ hooks }) {
   hooks.on('error', ({ component, error: { message, type, details } }) => {
@@ -15,18 +12,11 @@ export function error({ hooks }) {
     }
     if (!announce('diffyne:error', { message, type, componentClass: component.className })) return;
     console.warn(`diffyne: ${component.className}: ${message} (${type})`);
-    for (const place of generalPlaces(component.root)) showText(place, message);
+    hooks.emit('failed', { component, message });
   });
-  hooks.on('morphed', ({ component }) => { for (const place of generalPlaces(component.root)) showText(place, ''); });
 }
 
-// Those of the component, if it has any, else those of the page.
-function generalPlaces(root) {
-  const places = own(root, GENERAL);
-  return places.length ? places : queryAll(document, GENERAL).filter((place) => !wrapperOf(place));
-}
-
-function showText(place, text) {
+export function showText(place, text) {
   place.textContent = text;
   place.hidden = !text;
 }

@@ -1,7 +1,7 @@
 // diff:model binds a field to a property: `.live` calls while one types, `.lazy` when one leaves the field.
 
 import { listen } from '../dom.js';
-import { isChoice, isField, modelOf, propertyOf } from '../field.js';
+import { isChoice, isField, modelOf } from '../field.js';
 import { shown } from '../numbers.js';
 import { meet, unheardIn, whenChanged } from '../typing.js';
 
@@ -11,7 +11,7 @@ export function model(client) {
   const { calls, components, hooks } = client;
 
   const review = (component) => {
-    for (const field of unheardIn(component.root)) calls.updateField(component, propertyOf(field));
+    for (const field of unheardIn(component.root)) calls.updateField(component, field);
   };
   hooks.on('init', ({ component, isBack }) => {
     if (!isBack) meet(component.root, shown(component.state));
@@ -22,11 +22,11 @@ export function model(client) {
   listen('input', ({ target }) => {
     const component = isField(target) && !isChoice(target) && components.ownerOf(target);
     if (!component) return;
-    const { property, live, debounceMs } = modelOf(target);
+    const { live, debounceMs } = modelOf(target);
     if (!live) return;
     clearTimeout(waiting.get(target));
     // The field may have been made anew by then.
-    waiting.set(target, setTimeout(() => calls.updateField(component, property), debounceMs));
+    waiting.set(target, setTimeout(() => calls.updateField(component, target), debounceMs));
   });
 
   listen('change', ({ target }) => {
@@ -35,6 +35,6 @@ export function model(client) {
     if (!component || (target.type === 'radio' && !target.checked)) return;
     // Most pages have no use for it.
     if (target.type === 'file') import('../upload.js').then(({ takeFiles }) => takeFiles(client, component, target, found.property));
-    else if (isField(target) && (isChoice(target) || (found.lazy && !found.live))) calls.updateField(component, found.property);
+    else if (isField(target) && (isChoice(target) || (found.lazy && !found.live))) calls.updateField(component, target);
   });
 }

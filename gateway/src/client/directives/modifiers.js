@@ -2,7 +2,6 @@
 
 import { act } from '../action.js';
 import { contains } from '../dom.js';
-import { timeIn } from '../directives.js';
 
 const PAUSE_MS = 250;
 const KEYS = {
@@ -54,4 +53,10 @@ function paced(modifiers, work) {
   };
   run.end = () => clearTimeout(timer);
   return run;
+}
+
+// `.debounce.250`, `.debounce.250ms`, `.poll.5s`: the time behind a modifier, in ms.
+export function timeIn(text, otherwise) {
+  const [, number, unit] = /^(\d+)(ms|s)?$/.exec(text ?? '') ?? [];
+  return number ? Number(number) * (unit === 's' ? 1_000 : 1) : otherwise;
 }

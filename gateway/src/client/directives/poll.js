@@ -2,8 +2,9 @@
 // waits while the page is hidden (not with .keep-alive), while the element is not in view (.visible), and while other
 // calls of the component are under way.
 
+import { islandOf } from '../dom.js';
 import { parseAction } from '../parameters.js';
-import { timeIn } from '../directives.js';
+import { timeIn } from './modifiers.js';
 
 const POLL_MS = 2_000;
 const AGAIN_MS = 200; // a poll whose answer came too late is repeated after this
@@ -27,7 +28,7 @@ function start({ components, calls }, { element, modifiers, value }) {
     const said = element.getAttribute('diff:poll.action') || (isNumber ? '' : value) || 'refresh';
     const action = component && !(modifiers.includes('visible') && !isInView(element)) && parseAction(said);
     const ending = timer;
-    const isDone = !action || await calls.poll(component, action);
+    const isDone = !action || await calls.poll(component, { ...action, island: islandOf(element) });
     // Ended while it waited.
     if (timer === ending) again(isDone ? every : Math.min(AGAIN_MS, every));
   }

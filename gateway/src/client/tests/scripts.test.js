@@ -7,6 +7,7 @@ import { Directives } from '../directives.js';
 import { Hooks } from '../hooks.js';
 import { startDebugging } from '../debugging.js';
 import { error } from '../directives/error.js';
+import { error as failure } from '../directives/failure.js';
 import { hook } from '../directives/hook.js';
 import { init } from '../directives/init.js';
 
@@ -53,7 +54,7 @@ test('why a call failed is shown in its component, or else on the page, until th
   const button = '<button diff:click="go">x</button>';
   page(`<p id="page" diff:error hidden></p>${component('a', `<p>${button}<i diff:error hidden></i></p>`)}${component('b', `<p>${button}</p>`)}`);
   let isFailing = true;
-  start({ error }, () => {
+  start({ error, failure }, () => {
     if (isFailing) throw Object.assign(new Error('no network'), { type: 'network_error' });
     return answer([]);
   });

@@ -1,4 +1,5 @@
-//! Polls by itself while it is visible. It shows the load of the machine.
+//! Polls by itself while it is visible. It shows the load of the machine. The figures are an island: a poll renders them
+//! and nothing else.
 
 use diffyne_worker::component::Definition;
 use serde::{Deserialize, Serialize};
@@ -13,12 +14,14 @@ pub struct Dashboard {
     polls: u64,
 }
 
-const VIEW: &str = r#"<section diff:poll="500" diff:poll.action="look">
+const VIEW: &str = r#"<section>
+  <div diff:island="figures" diff:poll="500" diff:poll.action="look">{% block figures %}
   <dl class="row"><dt>Load</dt><dd>{{ load }} %</dd><dt>Polls</dt><dd class="polls">{{ polls }}</dd></dl>
   <svg viewBox="0 0 240 60" role="img" aria-label="load over time" preserveAspectRatio="none">
     {% for height in heights %}<rect x="{{ loop.index0 * 10 }}" y="{{ 60 - height }}" width="8" height="{{ height }}"></rect>{% endfor %}
   </svg>
   <p class="quiet">In percent of one core; the top of the chart is {{ top }} %.</p>
+  {% endblock %}</div>
 </section>"#;
 
 fn load() -> u32 {

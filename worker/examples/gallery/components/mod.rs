@@ -26,7 +26,7 @@ pub const SHOWN: [(&str, &str, &str, &str); 11] = [
     ),
     ("/signup", "Sign-up form", signup::CLASS, "Laravel's validation rules, field by field while it is filled in."),
     ("/search", "Search", search::CLASS, "A live field whose value is in the page's address."),
-    ("/dashboard", "Dashboard", dashboard::CLASS, "Polls, and computes what it shows."),
+    ("/dashboard", "Dashboard", dashboard::CLASS, "Polls, and renders anew the part that shows the figures."),
     ("/report", "Report", report::CLASS, "Lazy: the page is there at once, the slow part comes later."),
     ("/wizard", "Wizard", wizard::CLASS, "Several steps, and a redirect at the end."),
     ("/timeline", "Timeline", timeline::CLASS, "A list that grows in both directions, and a value that comes later."),

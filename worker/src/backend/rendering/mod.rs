@@ -116,7 +116,7 @@ impl Rendering {
             return (RenderRequest::Response, None);
         }
         // What edited fields show is known to PHP alone.
-        let tag = if call.is_unedited { TreeTag::of_fingerprint(&call.fingerprint) } else { None };
+        let tag = if call.shows_answer { TreeTag::of_fingerprint(&call.fingerprint) } else { None };
         match self.trees.get(tag) {
             Some(shown) => (RenderRequest::New, Some(shown)),
             None => (RenderRequest::Both, None),
@@ -305,9 +305,9 @@ mod tests {
         let body = b"<p>2</p>{}}}";
         let data = rendering.response(&parts(None, "<p>2</p>", "{}"), body, component(None), &signer()).unwrap();
         let response: Value = serde_json::from_slice(&data).unwrap();
-        let call = |fingerprint: &str, is_unedited: bool| VerifiedCall {
+        let call = |fingerprint: &str, shows_answer: bool| VerifiedCall {
             fingerprint: fingerprint.to_owned().into(),
-            is_unedited,
+            shows_answer,
             ..VerifiedCall::grant()
         };
         let fingerprint = response["c"]["f"].as_str().unwrap();
