@@ -289,6 +289,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l drain-rate -d 'Clients a second that a stopping gateway sends away, so that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l subscribe -d 'Who may subscribe to broadcasts' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l identify -d 'When a gateway learns who the user of a WebSocket is, with D' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l grant-life -d 'How long a grant to subscribe is valid' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l broadcast-events -d 'Events that are broadcast to the whole cluster' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l broadcast-rate -d 'Broadcasts of one event name by this gateway' -r
