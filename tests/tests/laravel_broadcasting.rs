@@ -224,7 +224,7 @@ async fn no_way_leads_to_the_private_channel_of_another_user() -> anyhow::Result
     http_get(site, "/pay/7/1")?;
     assert_eq!(*ada.receive().await?.params(), json!([{"order": 7, "user": 1}]));
     for client in [&mut guest, &mut bob] {
-        let push = client.receive().await?;
+        let push = client.receive_event("diffyne.event").await?;
         assert_eq!(
             (&push["events"][0]["name"], push["events"].as_array().map(Vec::len)),
             (&json!("channel:orders:OrderPaid"), Some(1))

@@ -167,14 +167,13 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: Pending
 
 /// Renews what a client shows when it comes back, since it has another user.
 pub(super) fn renew(shard: &Rc<Shard>, connection: &Rc<Connection>, change: UserChange) {
-    let is_granted_something = !connection.granted.borrow().is_empty();
     match shard.settings.subscribe {
         // What was granted to the former user is another question for this one.
-        _ if is_granted_something && !change.is_first => {
+        _ if !change.is_first && !connection.granted.borrow().is_empty() => {
             send(shard, connection, Wanted::open(Vec::new()), None, false, None);
         }
-        Subscribe::Open if !is_granted_something => identification::send_grant(shard, connection),
-        Subscribe::Open | Subscribe::Granted => {}
+        Subscribe::Open => identification::send_grant(shard, connection),
+        Subscribe::Granted => {}
     }
 }
 

@@ -74,7 +74,9 @@ pub(super) fn take(
 /// one.
 pub(super) fn send_grant(shard: &Shard, connection: &Rc<Connection>) {
     let is_news = connection.user.id().is_some() || connection.user.changes() > 1;
+    // Who was granted private channels has a grant that names the user as well.
     if is_news
+        && connection.granted.borrow().is_empty()
         && !connection.subscriptions.borrow().is_empty()
         && let Some(grant) = user_grant(shard, connection)
     {
