@@ -104,7 +104,8 @@ impl Tab {
     fn note(&mut self, event: &Value) {
         let params = &event["params"];
         let text = params["entry"]["text"].as_str().unwrap_or_default();
-        let of_network = params["entry"]["source"] == "network" || text.starts_with("WebSocket connection to");
+        let of_network = params["entry"]["source"] == "network"
+            || ["WebSocket connection to", "Access to fetch at"].iter().any(|start| text.starts_with(start));
         let is_error = match event["method"].as_str() {
             Some("Runtime.exceptionThrown") => true,
             Some("Runtime.consoleAPICalled") => params["type"] == "error",

@@ -4,15 +4,16 @@
 import { announce, attribute, own } from '../dom.js';
 import { modelAttribute, propertyOf } from '../field.js';
 
-export function error({ hooks }) {
-  hooks.on('error', ({ component, error: { message, type, details } }) => {
+export function error(client) {
+  client.hooks.on('error', ({ component, error: { message, type, details } }) => {
     if (type === 'validation_error' && details?.errors) {
       showErrors(component.root, details.errors);
       return;
     }
     if (!announce('diffyne:error', { message, type, componentClass: component.className })) return;
     console.warn(`diffyne: ${component.className}: ${message} (${type})`);
-    hooks.emit('failed', { component, message });
+    client.failed = { component, message };
+    client.hooks.emit('failed', client.failed);
   });
 }
 

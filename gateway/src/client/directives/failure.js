@@ -6,10 +6,12 @@ import { showText } from './error.js';
 const GENERAL = '[diff\\:error=""]';
 
 /** @type {(client: any) => () => void} */
-export function error({ hooks }) {
+export function error({ failed, hooks }) {
   const show = (root, text) => { for (const place of generalPlaces(root)) showText(place, text); };
   hooks.on('failed', ({ component, message }) => show(component.root, message));
   hooks.on('morphed', ({ component }) => show(component.root, ''));
+  // A call may fail before this is loaded.
+  if (failed) show(failed.component.root, failed.message);
   return () => {};
 }
 
