@@ -116,6 +116,7 @@ impl ComponentQueue {
 
 /// Whether a call can go to a worker now.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would cost each call an allocation")]
 pub enum PushResult {
     /// The call can be sent.
     Ready(CallRequest, PendingCall),
