@@ -120,6 +120,7 @@ impl ComponentQueue {
 // It is taken apart where it comes from: a box would cost each call an allocation.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would cost each call an allocation")]
 pub enum PushResult {
     /// The call can be sent.
     Ready(CallRequest, PendingCall),
