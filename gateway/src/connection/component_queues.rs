@@ -117,8 +117,6 @@ impl ComponentQueue {
 }
 
 /// Whether a call can go to a worker now.
-// It is taken apart where it comes from: a box would cost each call an allocation.
-#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would cost each call an allocation")]
 pub enum PushResult {
