@@ -97,7 +97,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__bench)
-            opts="-h --url --ca --connections --ramp --duration --calls --broadcasts --component --method --params --state --plot --json --yes --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --url --ca --connections --ramp --duration --calls --broadcasts --component --method --params --state --plot --json --yes --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -218,6 +218,10 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --ws-max-message-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --compression)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -541,7 +545,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__check__subcmd__config)
-            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -642,6 +646,10 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --ws-max-message-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --compression)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -951,7 +959,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__doctor)
-            opts="-h --url --ca --idle --all --json --app --component --method --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --url --ca --idle --all --json --app --component --method --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1076,6 +1084,10 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --ws-max-message-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --compression)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1371,7 +1383,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__drain)
-            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1444,6 +1456,10 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --ws-max-message-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --compression)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1921,7 +1937,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__ready)
-            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1994,6 +2010,10 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --ws-max-message-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --compression)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2317,7 +2337,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__serve)
-            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2418,6 +2438,10 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --ws-max-message-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --compression)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2727,7 +2751,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__top)
-            opts="-h --once --json --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --once --json --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2800,6 +2824,10 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --ws-max-message-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --compression)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -55,6 +55,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l ws-cors-headers -d 'Headers that preflight requests of other origins are told' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l route-prefix -d 'Where AJAX calls and the client scripts are served' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l ws-max-message-size -d 'Largest message from a browser in bytes' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l compression -d 'Compression of WebSocket messages from 1 KiB on' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l max-request-size -d 'Largest body of an AJAX call, never less than DIFFYNE_WS_MAX' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l release -d 'Name of this release, the same for everything that is deploy' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l gateway-name -d 'Name of this gateway in the cluster' -r
@@ -152,6 +153,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l ws-cors-headers -d 'Headers that preflight requests of other origins are told' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l route-prefix -d 'Where AJAX calls and the client scripts are served' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l ws-max-message-size -d 'Largest message from a browser in bytes' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l compression -d 'Compression of WebSocket messages from 1 KiB on' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l max-request-size -d 'Largest body of an AJAX call, never less than DIFFYNE_WS_MAX' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l release -d 'Name of this release, the same for everything that is deploy' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l gateway-name -d 'Name of this gateway in the cluster' -r
@@ -250,6 +252,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ws-cors-headers -d 'Headers that preflight requests of other origins are told' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l route-prefix -d 'Where AJAX calls and the client scripts are served' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ws-max-message-size -d 'Largest message from a browser in bytes' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l compression -d 'Compression of WebSocket messages from 1 KiB on' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-request-size -d 'Largest body of an AJAX call, never less than DIFFYNE_WS_MAX' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l release -d 'Name of this release, the same for everything that is deploy' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l gateway-name -d 'Name of this gateway in the cluster' -r
@@ -343,6 +346,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l ws-cors-headers -d 'Headers that preflight requests of other origins are told' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l route-prefix -d 'Where AJAX calls and the client scripts are served' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l ws-max-message-size -d 'Largest message from a browser in bytes' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l compression -d 'Compression of WebSocket messages from 1 KiB on' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l max-request-size -d 'Largest body of an AJAX call, never less than DIFFYNE_WS_MAX' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l release -d 'Name of this release, the same for everything that is deploy' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l gateway-name -d 'Name of this gateway in the cluster' -r
@@ -436,6 +440,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l ws-cors-headers -d 'Headers that preflight requests of other origins are told' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l route-prefix -d 'Where AJAX calls and the client scripts are served' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l ws-max-message-size -d 'Largest message from a browser in bytes' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l compression -d 'Compression of WebSocket messages from 1 KiB on' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l max-request-size -d 'Largest body of an AJAX call, never less than DIFFYNE_WS_MAX' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l release -d 'Name of this release, the same for everything that is deploy' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l gateway-name -d 'Name of this gateway in the cluster' -r
@@ -527,6 +532,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l ws-cors-headers -d 'Headers that preflight requests of other origins are told' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l route-prefix -d 'Where AJAX calls and the client scripts are served' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l ws-max-message-size -d 'Largest message from a browser in bytes' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l compression -d 'Compression of WebSocket messages from 1 KiB on' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l max-request-size -d 'Largest body of an AJAX call, never less than DIFFYNE_WS_MAX' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l release -d 'Name of this release, the same for everything that is deploy' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l gateway-name -d 'Name of this gateway in the cluster' -r
@@ -625,6 +631,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-co
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l ws-cors-headers -d 'Headers that preflight requests of other origins are told' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l route-prefix -d 'Where AJAX calls and the client scripts are served' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l ws-max-message-size -d 'Largest message from a browser in bytes' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l compression -d 'Compression of WebSocket messages from 1 KiB on' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l max-request-size -d 'Largest body of an AJAX call, never less than DIFFYNE_WS_MAX' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l release -d 'Name of this release, the same for everything that is deploy' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l gateway-name -d 'Name of this gateway in the cluster' -r

@@ -16,7 +16,7 @@ use crate::protocol;
 use crate::quota::Quota;
 use crate::reaction;
 use crate::shard::command::{Command, ShardHandle, send_to_all};
-use crate::shard::delivery::{Audience, Clock, Delivery, FirstParam};
+use crate::shard::delivery::{Audience, Clock, CompressedFrame, Delivery, FirstParam};
 use crate::traces::Delivering;
 
 /// The number of broadcasts, delivered while Redis was away, that are remembered until they arrive from Redis.
@@ -171,7 +171,8 @@ fn delivery(incoming: Broadcast, audience: Audience, reaction_window_ms: Option<
     let (frame, params) = protocol::event(&incoming, reaction_window_ms);
     let Broadcast { position, event, .. } = incoming;
     let Publication { name, except, user, .. } = event;
-    Delivery { name, frame, first: FirstParam::within(params), except, user, audience, position }
+    let (first, compressed) = (FirstParam::within(params), CompressedFrame::default());
+    Delivery { name, frame, compressed, first, except, user, audience, position }
 }
 
 /// The moments of local deliveries that Redis has not repeated yet. Their number is bounded; the oldest are forgotten

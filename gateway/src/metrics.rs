@@ -84,6 +84,12 @@ pub struct Metrics {
     pub parts: IntCounter,
     /// Pushes to connections.
     pub deliveries: IntCounter,
+    /// Messages that were sent compressed.
+    pub compressed: IntCounter,
+    /// Bytes that were not sent because of it.
+    pub compression_saved: IntCounter,
+    /// Bytes of messages that arrived compressed, inflated.
+    pub inflated: IntCounter,
     /// Time to deliver one broadcast to all connections of one thread.
     pub fan_out: Histogram,
     /// Connections whose user is known.
@@ -244,6 +250,9 @@ impl Metrics {
             events: LabelNames::new(EVENTS_MAX),
             parts: counter("parts_total", "Parts of answers sent on while their calls ran"),
             deliveries: counter("deliveries_total", "Broadcasts handed to connections"),
+            compressed: counter("compressed_messages_total", "Messages sent compressed"),
+            compression_saved: counter("compression_saved_bytes_total", "Bytes not sent because of compression"),
+            inflated: counter("inflated_bytes_total", "Bytes of messages that arrived compressed, inflated"),
             fan_out: seconds("fan_out_seconds", "One broadcast to all connections of one thread"),
             user_connections: gauge("user_connections", "Open connections whose user a worker has told"),
             user_events: counter("user_events_total", "Events for one user that left from calls of this gateway"),

@@ -31,6 +31,12 @@ pub struct ShardMetrics {
     pub parts: LocalIntCounter,
     /// Pushes to connections.
     pub deliveries: LocalIntCounter,
+    /// Messages that were sent compressed.
+    compressed: LocalIntCounter,
+    /// Bytes that were not sent because of it.
+    compression_saved: LocalIntCounter,
+    /// Bytes of messages that arrived compressed, inflated.
+    pub inflated: LocalIntCounter,
     in_flight: Cell<i64>,
     calls: ByName<HashMap<&'static str, LocalIntCounter>>,
     times: ByName<ComponentTimes>,
@@ -97,6 +103,9 @@ impl ShardMetrics {
             sent_to_other: shared.sent_to_other.local(),
             parts: shared.parts.local(),
             deliveries: shared.deliveries.local(),
+            compressed: shared.compressed.local(),
+            compression_saved: shared.compression_saved.local(),
+            inflated: shared.inflated.local(),
             in_flight: Cell::new(0),
             calls: ByName::default(),
             times: ByName::default(),
@@ -109,7 +118,8 @@ impl ShardMetrics {
     pub fn flush(&self) {
         let messages = [&self.messages_in, &self.messages_out, &self.bytes_in, &self.bytes_out];
         let calls = [&self.sent_to_preferred, &self.sent_to_other, &self.deliveries, &self.parts];
-        for counter in messages.into_iter().chain(calls) {
+        let compression = [&self.compressed, &self.compression_saved, &self.inflated];
+        for counter in messages.into_iter().chain(calls).chain(compression) {
             counter.flush();
         }
         self.shared.calls_in_flight.add(self.in_flight.take());
@@ -119,6 +129,12 @@ impl ShardMetrics {
             times.queue_wait.flush();
         });
         self.event_bytes.for_each(LocalIntCounter::flush);
+    }
+
+    /// Counts a message that is sent compressed.
+    pub fn count_compressed(&self, before: usize, after: usize) {
+        self.compressed.inc();
+        self.compression_saved.inc_by((before - after) as u64);
     }
 
     /// Adds to the number of calls in flight.

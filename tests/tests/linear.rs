@@ -130,7 +130,7 @@ fn readers() -> Vec<(&'static str, Read)> {
             frames.extend_from_slice(&[[0x02, 0x89, 0x80][index % 3], 0x80 | part.len() as u8, 0, 0, 0, 0]);
             frames.extend_from_slice(part);
         }
-        let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 64 << 20, binary: true });
+        let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 64 << 20, binary: true, inflates: false });
         for part in frames.chunks(chunk) {
             let (mut part, mut used) = (part.to_vec(), 0);
             while let Ok(Some(event)) = decoder.next(&mut part, &mut used) {
@@ -166,7 +166,8 @@ fn readers() -> Vec<(&'static str, Read)> {
             for byte in text.bytes() {
                 frames.extend_from_slice(&[0x00, 0x81, 0, 0, 0, 0, byte]);
             }
-            let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 64 << 20, binary: true });
+            let mut decoder =
+                Decoder::new(DecoderLimits { message_bytes_max: 64 << 20, binary: true, inflates: false });
             let mut used = 0;
             while let Ok(Some(event)) = decoder.next(&mut frames, &mut used) {
                 black_box(&event);

@@ -11,6 +11,7 @@ mod bench;
 mod broadcast;
 mod browser;
 mod command_lines;
+mod compression;
 mod configuration;
 mod directives;
 mod docs;

@@ -63,12 +63,13 @@ fn every_row_of_the_handshake_has_its_status_and_body() -> anyhow::Result<()> {
 async fn accepted_handshakes_say_what_upstream_says() -> anyhow::Result<()> {
     let cluster = gateway(&[("--ws-key", "secret,next"), ("--ws-cors-origins", "https://a.test/,https://*.b.test")])?;
     let port = cluster.gateways[0].port;
-    let accepted: [(&str, &[(&str, &str)]); 5] = [
+    let accepted: [(&str, &[(&str, &str)]); 6] = [
         ("/?key=secret", &[]),
         ("/diffyne?x=1&key=next", &[]),
         ("/?key=secret", &[("Origin", "https://a.test")]),
         ("/?key=secret", &[("Origin", "https://shop.b.test")]),
         ("/", &[("Authorization", "Bearer next")]),
+        ("/?key=secret", &[("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits, no list")]),
     ];
     for (path, headers) in accepted {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
@@ -88,7 +89,7 @@ async fn accepted_handshakes_say_what_upstream_says() -> anyhow::Result<()> {
         let allowed = origin.map(|origin| format!("access-control-allow-origin: {origin}"));
         assert_eq!(head.contains("access-control-allow-origin"), allowed.is_some());
         assert!(allowed.is_none_or(|line| head.contains(&line)), "{head}");
-        assert!(!head.contains("sec-websocket-extensions"), "no compression");
+        assert!(!head.contains("sec-websocket-extensions"), "no compression, unless it is on");
         let message = &text[text.find("{\"event\"").unwrap()..];
         let hello = ServerMessage::parse(message)?;
         assert_eq!(hello["message"], "Connected to Diffyne WebSocket server");

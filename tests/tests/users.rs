@@ -11,7 +11,7 @@ use diffyne_tests::http::{http, http_post};
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::members::{MEMBER, ORDER};
 use diffyne_tests::message::ServerMessage;
-use diffyne_tests::process::{PATIENCE, eventually};
+use diffyne_tests::process::{PATIENCE, eventually, eventually_async};
 use diffyne_tests::recorded::APP_KEY;
 use diffyne_tests::redis;
 use serde_json::{Value, json};
@@ -184,6 +184,12 @@ async fn a_client_that_resumes_gets_what_was_for_its_user(
         publish(cluster, &json!(user), n)?;
     }
     mark(cluster, 9)?;
+    let mut probe = Client::connect(&cluster.url(0)).await?;
+    eventually_async("the other gateway has them too", async || {
+        let pong = probe.request("diffyne.ping", json!({})).await?;
+        Ok(pong["offset"].as_u64() >= place["offset"].as_u64().map(|offset| offset + 4))
+    })
+    .await?;
     let resume =
         json!({"epoch": place["epoch"], "offset": place["offset"], "events": [{"name": ORDER}], "grant": grant});
     for (user, expected) in [("ada", vec![6, 8, 9]), ("eve", vec![9]), ("", vec![9])] {

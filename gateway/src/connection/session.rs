@@ -20,6 +20,9 @@ use crate::socket::{Close, Decoder, Event, frame};
 const LINGER_STEP: Duration = Duration::from_millis(20);
 /// Bytes of one connection that are handled before other connections get their turn.
 const TURN_BYTES: usize = 128 * 1024;
+/// The most bytes of one read from a client that compresses. A byte becomes a thousand at most, so this bounds what is
+/// inflated before other connections get their turn.
+const COMPRESSED_READ_BYTES: usize = 4 * 1024;
 /// How often a connection is checked that is not being read.
 const PAUSE_STEP: Duration = Duration::from_millis(100);
 
@@ -29,7 +32,7 @@ pub fn start(shard: Rc<Shard>, connection: Rc<Connection>, early: &[u8]) {
     let mut unfinished = None;
     let mut progress = Progress::Open(Duration::ZERO);
     if !early.is_empty() {
-        progress = handle(&shard, &connection, &mut unfinished, &mut early.to_vec());
+        (progress, _) = handle(&shard, &connection, &mut unfinished, &mut early.to_vec());
     }
     go_on(Reader { shard, connection, unfinished }, progress);
 }
@@ -148,51 +151,58 @@ impl Reader {
         }
     }
 
-    /// Reads once into the thread's buffer and handles the data. Returns what follows, and the number of bytes.
+    /// Reads once into the thread's buffer and handles the data. Returns what follows, and the number of bytes, inflated.
     fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Progress, usize)>> {
         let Self { shard, connection, unfinished } = self;
         // Nothing else runs on this thread between the read and the handling, so the buffer is ours until the end.
         let mut scratch = shard.scratch.borrow_mut();
-        let length = ready!(connection.poll_read(cx, &mut scratch))?;
-        let progress = match length {
-            0 => Progress::Over,
+        let most = if connection.transport.deflate().is_some() { COMPRESSED_READ_BYTES } else { scratch.len() };
+        let length = ready!(connection.poll_read(cx, &mut scratch[..most]))?;
+        Poll::Ready(Ok(match length {
+            0 => (Progress::Over, 0),
             // Nothing is expected: the client has said with its request what it wants.
             _ if connection.transport.is_one_way() => {
-                Progress::Open(connection.account.charge(&shard.rates, length as u64, Instant::now()))
+                (Progress::Open(connection.account.charge(&shard.rates, length as u64, Instant::now())), length)
             }
             _ => handle(shard, connection, unfinished, &mut scratch[..length]),
-        };
-        Poll::Ready(Ok((progress, length)))
+        }))
     }
 }
 
-/// Handles received bytes, and writes what they have caused. Only a decoder in the middle of a message is kept.
+/// Handles received bytes, and writes what they have caused. Only a decoder in the middle of a message is kept. Returns
+/// what follows, and the number of bytes, inflated.
 fn handle(
     shard: &Rc<Shard>,
     connection: &Rc<Connection>,
     unfinished: &mut Option<Box<Decoder>>,
     bytes: &mut [u8],
-) -> Progress {
+) -> (Progress, usize) {
     let arrived = Instant::now();
-    let open = if let Some(decoder) = unfinished {
+    let (open, inflated) = if let Some(decoder) = unfinished {
         let open = receive(shard, connection, decoder, bytes, arrived);
+        let inflated = decoder.take_inflated();
         if decoder.is_unused() {
             *unfinished = None;
         }
-        open
+        (open, inflated)
     } else {
-        let mut decoder = Decoder::new(shard.decoder_limits());
+        let mut decoder = Decoder::new(shard.decoder_limits(connection));
         let open = receive(shard, connection, &mut decoder, bytes, arrived);
+        let inflated = decoder.take_inflated();
         if !decoder.is_unused() {
             *unfinished = Some(Box::new(decoder));
         }
-        open
+        (open, inflated)
     };
     shard.hub.flush();
-    if !open {
-        return Progress::Over;
+    if inflated > 0 {
+        shard.metrics.inflated.inc_by(inflated as u64);
     }
-    Progress::Open(connection.account.charge(&shard.rates, bytes.len() as u64, arrived))
+    let length = bytes.len() + inflated;
+    if !open {
+        return (Progress::Over, length);
+    }
+    (Progress::Open(connection.account.charge(&shard.rates, length as u64, arrived)), length)
 }
 
 /// Stops reading from a client that has caused too much work or holds too much memory. Back-pressure then reaches its

@@ -5,13 +5,13 @@ use std::fmt::{self, Display};
 use bytes::Bytes;
 use diffyne_shared::bus::Position;
 
-use crate::socket::event_stream;
+use crate::socket::{Deflate, event_stream};
 
 /// How messages travel to a client. Everything else about a connection is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientTransport {
-    /// A WebSocket. The client sends messages, too.
-    WebSocket,
+    /// A WebSocket, with the terms of its compression if it has any. The client sends messages, too.
+    WebSocket(Option<Deflate>),
     /// Server-sent events, in a response that has no end. The client has said with its request what it wants to hear.
     Events,
     /// Server-sent events, in a response that ends with the first news, or after so many seconds.
@@ -41,7 +41,7 @@ impl ClientTransport {
     /// Returns the label in metrics.
     pub fn label(self) -> &'static str {
         match self {
-            Self::WebSocket => Self::LABELS[0],
+            Self::WebSocket(_) => Self::LABELS[0],
             Self::Events => Self::LABELS[1],
             Self::Poll(_) => Self::LABELS[2],
         }
@@ -49,10 +49,15 @@ impl ClientTransport {
 
     /// Whether the client only hears.
     pub fn is_one_way(self) -> bool {
-        self != Self::WebSocket
+        !matches!(self, Self::WebSocket(_))
     }
 
-    /// Encodes a frame. `place` is where in the history a client is that has got it.
+    /// Returns the terms on which messages are compressed.
+    pub fn deflate(self) -> Option<Deflate> {
+        if let Self::WebSocket(deflate) = self { deflate } else { None }
+    }
+
+    /// Encodes a frame, without compression. `place` is where in the history a client is that has got it.
     pub fn encode(self, frame: Bytes, place: Option<&Position>) -> Bytes {
         if !self.is_one_way() {
             return frame;

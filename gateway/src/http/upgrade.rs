@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use diffyne_shared::bus::random_bits;
+use diffyne_shared::settings::value::CompressionMode;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -25,7 +26,7 @@ use crate::connection::{Connection, session};
 use crate::quota::Ticket;
 use crate::relay::Caller;
 use crate::shard::state::Shard;
-use crate::socket::SocketIo;
+use crate::socket::{Deflate, SocketIo, extensions};
 use crate::traces;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -104,23 +105,41 @@ pub(super) fn upgrade(shard: &Rc<Shard>, request: Request<Incoming>, peer: Optio
         Ok(ticket) => ticket,
         Err(refusal) => return refuse(shard, refusal),
     };
+    let Ok(deflate) = negotiate(shard, &parts) else { return refuse(shard, Refusal::Invalid) };
+    let (deflate, extensions) = deflate.unzip();
     let mut request = Request::from_parts(parts, body);
     let Ok((response, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else {
         return refuse(shard, Refusal::Invalid);
     };
     let connection = NewConnection { identity, ticket, client_id: None };
     connection.count(shard);
-    tokio::task::spawn_local(start_session(Rc::clone(shard), upgraded, connection));
+    tokio::task::spawn_local(start_session(Rc::clone(shard), upgraded, connection, deflate));
 
     let (mut head, _empty) = response.into_parts();
     if let Some(origin) = origin {
         head.headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
+    if let Some(extensions) = extensions {
+        head.headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
+    }
     Response::from_parts(head, Full::default())
 }
 
+/// Negotiates compression, unless it is off: then what a client offers is not even read.
+fn negotiate(shard: &Shard, request: &Parts) -> Result<Option<(Deflate, HeaderValue)>, extensions::Malformed> {
+    match shard.settings.compression {
+        CompressionMode::Off => Ok(None),
+        CompressionMode::Auto => extensions::negotiate(&request.headers),
+    }
+}
+
 /// Takes the stream back from hyper, with the bytes that hyper has already read, and starts the session.
-async fn start_session(shard: Rc<Shard>, upgraded: fastwebsockets::upgrade::UpgradeFut, connection: NewConnection) {
+async fn start_session(
+    shard: Rc<Shard>,
+    upgraded: fastwebsockets::upgrade::UpgradeFut,
+    connection: NewConnection,
+    deflate: Option<Deflate>,
+) {
     let socket = upgraded.await.ok().and_then(|socket| {
         let upgraded = socket.into_inner().into_inner();
         match upgraded.downcast::<TokioIo<HttpStream<TcpStream>>>() {
@@ -132,6 +151,6 @@ async fn start_session(shard: Rc<Shard>, upgraded: fastwebsockets::upgrade::Upgr
         }
     });
     let Some((io, early)) = socket else { return };
-    let connection = connection.open(&shard, io, ClientTransport::WebSocket);
+    let connection = connection.open(&shard, io, ClientTransport::WebSocket(deflate));
     session::start(shard, connection, &early);
 }

@@ -10,6 +10,8 @@ use diffyne_shared::bus::{DISCONNECT_EVENT, Position};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::socket::{Deflate, deflate};
+
 /// The filter of a subscription: `None` matches every event; otherwise these fields of the first parameter have to be
 /// equal.
 pub type Filter = Option<Map<String, Value>>;
@@ -45,6 +47,8 @@ pub struct Delivery {
     pub name: String,
     /// The complete WebSocket frame.
     pub frame: Bytes,
+    /// The compressed frame.
+    pub compressed: CompressedFrame,
     /// The event's first parameter, which filters compare.
     pub first: FirstParam,
     /// The id of the client that does not get the broadcast, because the response to its call already carried the
@@ -64,11 +68,39 @@ impl Delivery {
         self.user.is_some() && self.name == DISCONNECT_EVENT
     }
 
+    /// Returns the frame for a client with these terms of compression. It is compressed once, by the first thread that needs
+    /// it.
+    pub fn frame_for(&self, deflate: Option<Deflate>) -> &Bytes {
+        match deflate {
+            Some(terms) if terms.allows(self.frame.len()) => {
+                let compressed = self.compressed.0.get_or_init(|| deflate::compress(&self.frame));
+                compressed.as_ref().unwrap_or(&self.frame)
+            }
+            _ => &self.frame,
+        }
+    }
+
+    /// Returns the frame for a client that comes back: compressed only if that has been done already.
+    pub fn known_frame_for(&self, deflate: Option<Deflate>) -> &Bytes {
+        let is_known = self.compressed.0.get().is_some();
+        self.frame_for(deflate.filter(|_| is_known))
+    }
+
+    /// Returns the bytes of the frame, and of its compressed copy if there is one.
+    pub fn held_bytes(&self) -> usize {
+        self.frame.len() + self.compressed.0.get().and_then(Option::as_ref).map_or(0, Bytes::len)
+    }
+
     /// Returns the event's first parameter, if it has one.
     pub fn first(&self) -> Option<&Value> {
         self.first.read.get_or_init(|| first_param(self.frame.get(self.first.params.clone())?)).as_ref()
     }
 }
+
+/// The frame as clients get it that compress; made when the first of them needs it. It is nothing if it would not be
+/// smaller.
+#[derive(Debug, Default)]
+pub struct CompressedFrame(OnceLock<Option<Bytes>>);
 
 /// An event's first parameter. It is read from the frame when a filter is compared with it.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use super::delivery::Delivery;
 pub struct HistoryLimits {
     /// The number of broadcasts.
     pub length: usize,
-    /// The bytes of their frames; all threads share the frames.
+    /// The bytes of their frames, compressed copies included; all threads share the frames.
     pub bytes: usize,
     /// The time since their delivery.
     pub age: Duration,
@@ -22,6 +22,8 @@ pub struct HistoryLimits {
 
 struct HistoryEntry {
     since: Instant,
+    /// The bytes that are counted for the delivery.
+    bytes: usize,
     delivery: Arc<Delivery>,
 }
 
@@ -69,10 +71,20 @@ impl History {
             self.entries.clear();
             self.bytes = 0;
         }
-        self.bytes += delivery.frame.len();
-        self.entries.push_back(HistoryEntry { since: Instant::now(), delivery: Arc::clone(delivery) });
+        let bytes = delivery.held_bytes();
+        self.bytes += bytes;
+        self.entries.push_back(HistoryEntry { since: Instant::now(), bytes, delivery: Arc::clone(delivery) });
         self.position = Some(position.clone());
         self.forget_old();
+    }
+
+    /// Counts the bytes of the newest delivery anew: it may have been compressed since it was added.
+    pub fn recount(&mut self, delivery: &Arc<Delivery>) {
+        if let Some(newest) = self.entries.back_mut().filter(|entry| Arc::ptr_eq(&entry.delivery, delivery)) {
+            let bytes = delivery.held_bytes();
+            self.bytes = self.bytes - newest.bytes + bytes;
+            newest.bytes = bytes;
+        }
     }
 
     fn forget_old(&mut self) {
@@ -82,7 +94,7 @@ impl History {
             if !too_many && now.duration_since(oldest.since) <= self.limits.age {
                 return;
             }
-            self.bytes -= oldest.delivery.frame.len();
+            self.bytes -= oldest.bytes;
             self.entries.pop_front();
         }
     }
@@ -106,7 +118,7 @@ impl History {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::shard::delivery::Audience;
+    use crate::shard::delivery::{Audience, CompressedFrame};
     use bytes::Bytes;
 
     fn place(epoch: &str, offset: u64) -> Position {
@@ -117,6 +129,7 @@ mod tests {
         Arc::new(Delivery {
             name: "e".to_owned(),
             frame: Bytes::from_static(b"0123456789"),
+            compressed: CompressedFrame::default(),
             first: None.into(),
             except: None,
             user: None,

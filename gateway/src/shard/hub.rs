@@ -18,7 +18,7 @@ use super::user_index::{UserIndex, may_get};
 use crate::connection::Connection;
 use crate::connection::account::HeldKind;
 use crate::connection::transport::ClientTransport;
-use crate::socket::frame;
+use crate::socket::{deflate, frame};
 use crate::thread_metrics::ShardMetrics;
 
 /// The number of connections that are served in a row before other tasks get their turn.
@@ -221,7 +221,18 @@ impl Hub {
 
     /// Queues a frame that tells a client its place in the history.
     pub fn push_at(&self, connection: &Rc<Connection>, frame: Bytes, place: Option<&Position>) {
-        self.push_encoded(connection, connection.transport.encode(frame, place));
+        self.push_encoded(connection, self.encode(connection, frame, place));
+    }
+
+    /// Encodes a frame that only this client gets.
+    fn encode(&self, connection: &Connection, frame: Bytes, place: Option<&Position>) -> Bytes {
+        if connection.transport.deflate().is_some_and(|terms| terms.allows(frame.len()))
+            && let Some(compressed) = deflate::compress(&frame)
+        {
+            self.metrics.count_compressed(frame.len(), compressed.len());
+            return compressed;
+        }
+        connection.transport.encode(frame, place)
     }
 
     /// Queues what is encoded for the connection's transport already.
@@ -234,7 +245,7 @@ impl Hub {
 
     /// Queues a text message that is no news: a client that polls waits on.
     pub fn send_quietly(&self, connection: &Rc<Connection>, text: &str, place: Option<&Position>) {
-        if connection.push(connection.transport.encode(frame::text(text), place), &self.metrics) {
+        if connection.push(self.encode(connection, frame::text(text), place), &self.metrics) {
             self.dirty.borrow_mut().push(Rc::clone(connection));
         }
     }
@@ -307,7 +318,8 @@ impl Hub {
                 let (wanted, filters) = index.missed(connection.key.get(), delivery);
                 batch.filters += filters;
                 if wanted && may_get(connection, delivery) {
-                    let frame = connection.transport.encode(delivery.frame.clone(), delivery.position.as_ref());
+                    let frame = delivery.known_frame_for(connection.transport.deflate()).clone();
+                    let frame = connection.transport.encode(frame, delivery.position.as_ref());
                     bytes += frame.len();
                     batch.frames.push(frame);
                 }
@@ -331,7 +343,7 @@ impl Hub {
             self.history.borrow_mut().push(delivery);
             let moment = self.clock.tick();
             let keys = self.wanting(delivery, moment);
-            let (mut delivered, mut others_had_their_turn) = (0, false);
+            let (mut delivered, mut bytes, mut others_had_their_turn) = (0, 0, false);
             for key in keys {
                 if turn.pushes == FAN_OUT_TURN {
                     self.end_turn(&mut turn).await;
@@ -351,12 +363,20 @@ impl Hub {
                     continue;
                 }
                 let encoded = match connection.transport {
-                    ClientTransport::WebSocket => delivery.frame.clone(),
+                    ClientTransport::WebSocket(None) => delivery.frame.clone(),
+                    ClientTransport::WebSocket(deflate) => {
+                        let frame = delivery.frame_for(deflate);
+                        if frame.len() < delivery.frame.len() {
+                            self.metrics.count_compressed(delivery.frame.len(), frame.len());
+                        }
+                        frame.clone()
+                    }
                     one_way => Bytes::clone(
                         block.get_or_insert_with(|| one_way.encode(delivery.frame.clone(), delivery.position.as_ref())),
                     ),
                 };
                 turn.bytes += encoded.len();
+                bytes += encoded.len() as u64;
                 self.push_encoded(&connection, encoded);
                 turn.pushes += 1;
                 if turn.bytes >= FAN_OUT_BYTES {
@@ -365,8 +385,9 @@ impl Hub {
                 }
                 delivered += 1;
             }
+            self.history.borrow_mut().recount(delivery);
             self.metrics.deliveries.inc_by(delivered);
-            self.metrics.event_bytes(&delivery.name, delivered * delivery.frame.len() as u64);
+            self.metrics.event_bytes(&delivery.name, bytes);
             self.metrics.fan_out.observe(started.elapsed().as_secs_f64());
         }
         self.fans_out.set(false);

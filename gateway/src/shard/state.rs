@@ -287,9 +287,13 @@ impl Shard {
         }
     }
 
-    /// Returns the limits of incoming messages.
-    pub fn decoder_limits(&self) -> DecoderLimits {
-        DecoderLimits { message_bytes_max: self.settings.message_bytes_max, binary: false }
+    /// Returns the limits of a connection's incoming messages.
+    pub fn decoder_limits(&self, connection: &Connection) -> DecoderLimits {
+        DecoderLimits {
+            message_bytes_max: self.settings.message_bytes_max,
+            binary: false,
+            inflates: connection.transport.deflate().is_some(),
+        }
     }
 
     /// Whether the server stops.

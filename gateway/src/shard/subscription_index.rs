@@ -291,6 +291,7 @@ fn drop_from(index: &mut HashMap<u64, Vec<usize>>, key: u64, at: usize) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::shard::delivery::CompressedFrame;
     use bytes::Bytes;
     use proptest::prelude::*;
     use serde_json::{Map, json};
@@ -303,6 +304,7 @@ mod tests {
         Delivery {
             name: String::new(),
             frame: Bytes::new(),
+            compressed: CompressedFrame::default(),
             first: first.into(),
             except: None,
             user: None,

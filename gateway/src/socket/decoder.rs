@@ -2,16 +2,16 @@
 //!
 //! An unfragmented message that is completely in the read buffer is unmasked in place and borrowed: no copy, no
 //! allocation. Only incomplete data is kept, in a buffer that is freed with its message. The length that a frame
-//! declares reserves no memory. UTF-8 is checked as it arrives.
+//! declares reserves no memory. UTF-8 is checked as it arrives; of a compressed message once it is complete.
 
 use std::borrow::Cow;
 
 use super::close::{Close, is_allowed};
-use super::frame::CONTROL_MAX;
+use super::deflate;
+use super::frame::{COMPRESSED, CONTROL_MAX};
+use super::partial::Partial;
 
 const HEAD_MAX: usize = 14;
-/// The initial capacity of a message buffer, in bytes.
-const FIRST_BYTES: usize = 1024;
 
 /// The limits of incoming messages.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +20,8 @@ pub struct DecoderLimits {
     pub message_bytes_max: usize,
     /// Whether binary messages are accepted.
     pub binary: bool,
+    /// Whether messages may be compressed.
+    pub inflates: bool,
 }
 
 /// A decoded event.
@@ -56,19 +58,13 @@ impl Kind {
 #[derive(Debug, Clone, Copy)]
 struct FrameState {
     kind: Kind,
+    /// The frame belongs to a compressed message.
+    compressed: bool,
     fin: bool,
     remaining: usize,
     mask: [u8; 4],
     /// Bytes of this frame that have been unmasked, modulo 4.
     phase: usize,
-}
-
-/// A message that is not complete yet.
-#[derive(Debug, Default)]
-struct Partial {
-    bytes: Vec<u8>,
-    /// The length of the prefix that is known to be valid UTF-8 (text only).
-    valid: usize,
 }
 
 /// Decodes one connection's frames.
@@ -80,10 +76,14 @@ pub struct Decoder {
     frame: Option<FrameState>,
     /// The kind of the fragmented message that has begun.
     message: Option<Kind>,
+    /// That message is compressed.
+    compressed: bool,
     partial: Partial,
     control: Vec<u8>,
     /// The number of frames that began since the last `take_frames`.
     frames: u32,
+    /// The bytes of messages that were compressed, since the last `take_inflated`.
+    inflated: usize,
 }
 
 impl Decoder {
@@ -95,10 +95,17 @@ impl Decoder {
             head_length: 0,
             frame: None,
             message: None,
+            compressed: false,
             partial: Partial::default(),
             control: Vec::new(),
             frames: 0,
+            inflated: 0,
         }
+    }
+
+    /// Returns the bytes of messages that were inflated since the last call.
+    pub fn take_inflated(&mut self) -> usize {
+        std::mem::take(&mut self.inflated)
     }
 
     /// Returns the number of frames, of every kind, that began since the last call.
@@ -156,6 +163,9 @@ impl Decoder {
 
             if whole && frame.fin && self.message.is_none() && self.partial.bytes.is_empty() {
                 let payload = &input[range];
+                if frame.compressed {
+                    return self.inflate(payload, frame.kind).map(Some);
+                }
                 return match frame.kind {
                     Kind::Text => match std::str::from_utf8(payload) {
                         Ok(text) => Ok(Some(Event::Text(Cow::Borrowed(text)))),
@@ -165,17 +175,28 @@ impl Decoder {
                 };
             }
 
-            self.partial.append(&input[range], frame.kind, self.limits.message_bytes_max)?;
+            let checks_utf8 = frame.kind == Kind::Text && !frame.compressed;
+            self.partial.append(&input[range], checks_utf8, self.limits.message_bytes_max)?;
             if !whole {
                 return Ok(None);
             }
             if frame.fin {
                 self.message = None;
                 let complete = std::mem::take(&mut self.partial);
-                return complete.into_event(frame.kind).map(Some);
+                if frame.compressed {
+                    return self.inflate(&complete.bytes, frame.kind).map(Some);
+                }
+                return into_event(complete.bytes, frame.kind).map(Some);
             }
             self.message = Some(frame.kind);
+            self.compressed = frame.compressed;
         }
+    }
+
+    fn inflate<'a>(&mut self, payload: &[u8], kind: Kind) -> Result<Event<'a>, Close> {
+        let bytes = deflate::inflate(payload, self.limits.message_bytes_max)?;
+        self.inflated = self.inflated.saturating_add(bytes.len());
+        into_event(bytes, kind)
     }
 
     /// Whether the peer is in the middle of a message.
@@ -214,7 +235,8 @@ impl Decoder {
 
     fn parse_head(&self, head: &[u8]) -> Result<FrameState, Close> {
         let fin = head[0] & 0x80 != 0;
-        if head[0] & 0x70 != 0 {
+        let compressed = self.limits.inflates && matches!(head[0] & 0x0f, 1 | 2) && head[0] & COMPRESSED != 0;
+        if head[0] & 0x70 != if compressed { COMPRESSED } else { 0 } {
             return Err(Close::protocol("Reserved bits are set"));
         }
         if head[1] & 0x80 == 0 {
@@ -256,7 +278,8 @@ impl Decoder {
             return Err(Close::TOO_BIG);
         }
         let mask = head.last_chunk::<4>().copied().unwrap_or_default();
-        Ok(FrameState { kind, fin, remaining: length, mask, phase: 0 })
+        let compressed = compressed || self.message == Some(kind) && self.compressed;
+        Ok(FrameState { kind, compressed, fin, remaining: length, mask, phase: 0 })
     }
 }
 
@@ -302,30 +325,11 @@ fn close_event(payload: &[u8]) -> Result<Option<u16>, Close> {
     }
 }
 
-impl Partial {
-    fn append(&mut self, part: &[u8], kind: Kind, bytes_max: usize) -> Result<(), Close> {
-        if self.bytes.capacity() - self.bytes.len() < part.len() {
-            // Grow by the received bytes, at least doubling, but never beyond the largest message.
-            let wanted = (self.bytes.len() + part.len()).max(self.bytes.capacity() * 2).max(FIRST_BYTES);
-            self.bytes.reserve_exact(wanted.min(bytes_max.max(part.len())).saturating_sub(self.bytes.len()));
-        }
-        self.bytes.extend_from_slice(part);
-        if kind == Kind::Text {
-            match std::str::from_utf8(&self.bytes[self.valid..]) {
-                Ok(_) => self.valid = self.bytes.len(),
-                Err(error) if error.error_len().is_none() => self.valid += error.valid_up_to(),
-                Err(_) => return Err(Close::BAD_UTF8),
-            }
-        }
-        Ok(())
-    }
-
-    fn into_event<'a>(self, kind: Kind) -> Result<Event<'a>, Close> {
-        if kind == Kind::Text {
-            String::from_utf8(self.bytes).map(|text| Event::Text(Cow::Owned(text))).map_err(|_| Close::BAD_UTF8)
-        } else {
-            Ok(Event::Binary(Cow::Owned(self.bytes)))
-        }
+fn into_event<'a>(bytes: Vec<u8>, kind: Kind) -> Result<Event<'a>, Close> {
+    if kind == Kind::Text {
+        String::from_utf8(bytes).map(|text| Event::Text(Cow::Owned(text))).map_err(|_| Close::BAD_UTF8)
+    } else {
+        Ok(Event::Binary(Cow::Owned(bytes)))
     }
 }
 
@@ -334,7 +338,7 @@ impl Partial {
 mod tests {
     use super::*;
 
-    const LIMITS: DecoderLimits = DecoderLimits { message_bytes_max: 1000, binary: false };
+    const LIMITS: DecoderLimits = DecoderLimits { message_bytes_max: 1000, binary: false, inflates: false };
 
     /// Builds a masked client frame.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -444,10 +448,10 @@ mod tests {
         head.extend_from_slice(&(60u64 << 20).to_be_bytes());
         head.extend_from_slice(&[0; 4]);
         assert_eq!(run(LIMITS, &head, 1).1, Some(1009));
-        let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 64 << 20, binary: false });
+        let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 64 << 20, ..LIMITS });
         let mut used = 0;
         assert_eq!(decoder.next(&mut head, &mut used), Ok(None));
-        assert!(decoder.partial.bytes.capacity() <= FIRST_BYTES);
+        assert!(decoder.partial.bytes.capacity() <= 1024);
     }
 
     #[test]

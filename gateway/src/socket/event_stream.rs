@@ -7,10 +7,8 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 
-/// The opcodes of a frame's first byte (RFC 6455, section 5.2).
-const TEXT: u8 = 1;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
+use super::frame::{OPCODE_CLOSE, OPCODE_PING, OPCODE_TEXT, parse};
+
 /// The bytes that a block has beside its text and its id.
 const BLOCK_BYTES: usize = 32;
 
@@ -20,15 +18,15 @@ pub fn block(frame: &[u8], id: Option<&dyn Display>) -> Bytes {
     let (opcode, payload) = parse(frame);
     let mut out = Vec::with_capacity(payload.len() + BLOCK_BYTES + id.map_or(0, |_| BLOCK_BYTES));
     match opcode {
-        TEXT => {
+        OPCODE_TEXT => {
             add_id(&mut out, id);
             add_data(&mut out, payload);
         }
-        PING => {
+        OPCODE_PING => {
             out.extend_from_slice(b":\n");
             add_id(&mut out, id);
         }
-        CLOSE if payload.len() > 2 => {
+        OPCODE_CLOSE if payload.len() > 2 => {
             let code = u16::from_be_bytes([payload[0], payload[1]]);
             out.extend_from_slice(format!(": closed, {code} ").as_bytes());
             out.extend_from_slice(&payload[2..]);
@@ -53,17 +51,6 @@ fn add_data(out: &mut Vec<u8>, text: &[u8]) {
         out.extend_from_slice(line);
         out.push(b'\n');
     }
-}
-
-/// Returns the opcode and the payload of a server frame, which is whole and not masked.
-fn parse(frame: &[u8]) -> (u8, &[u8]) {
-    let [first, second, ..] = *frame else { return (0, &[]) };
-    let head = match second {
-        126 => 4,
-        127 => 10,
-        _ => 2,
-    };
-    (first & 0x0f, frame.get(head..).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -10,6 +10,15 @@ const HEAD_MAX: usize = 16;
 /// The longest payload of a control frame, in bytes.
 pub(super) const CONTROL_MAX: usize = 125;
 
+/// The opcodes of a frame's first byte (RFC 6455, section 5.2).
+pub(super) const OPCODE_TEXT: u8 = 1;
+pub(super) const OPCODE_CLOSE: u8 = 8;
+pub(super) const OPCODE_PING: u8 = 9;
+/// The first byte of a whole text message.
+const TEXT: u8 = 0x80 | OPCODE_TEXT;
+/// The bit of the first byte that says that the message is compressed (RFC 7692, section 6).
+pub(super) const COMPRESSED: u8 = 0x40;
+
 fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(HEAD_MAX + payload.len());
     let mut head = [0; HEAD_MAX];
@@ -61,6 +70,26 @@ pub fn close_empty() -> Bytes {
 
 /// Builds a text message from parts, without joining them first.
 pub fn text_from_parts(parts: &[&[u8]]) -> Bytes {
+    from_parts(TEXT, parts)
+}
+
+/// Builds a text message whose payload is compressed.
+pub(super) fn compressed_text(payload: &[u8]) -> Bytes {
+    from_parts(TEXT | COMPRESSED, &[payload])
+}
+
+/// Returns the opcode and the payload of a server frame, which is whole and not masked.
+pub(super) fn parse(frame: &[u8]) -> (u8, &[u8]) {
+    let [first, second, ..] = *frame else { return (0, &[]) };
+    let head = match second {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    (first & 0x0f, frame.get(head..).unwrap_or_default())
+}
+
+fn from_parts(first: u8, parts: &[&[u8]]) -> Bytes {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let head = if length <= CONTROL_MAX {
         2
@@ -72,7 +101,7 @@ pub fn text_from_parts(parts: &[&[u8]]) -> Bytes {
     // Exactly as large as the frame, so that it becomes shared bytes as it is.
     let mut out = Vec::with_capacity(head + length);
     // The head of a server frame depends only on the length (RFC 6455, section 5.2).
-    out.push(0x81);
+    out.push(first);
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short), _) if short <= 125 => out.push(short),
         (_, Ok(medium)) => {

@@ -19,7 +19,7 @@ use super::layers::Layers;
 use super::origins::origins;
 use super::spec::Spec;
 use super::upload::UploadSettings;
-use super::value::{ByteRate, Identify, Subscribe, TrustedProxies};
+use super::value::{ByteRate, CompressionMode, Identify, Subscribe, TrustedProxies};
 use crate::admin_tokens::AdminTokens;
 use crate::rate::Rate;
 use crate::rpc::Endpoint;
@@ -54,6 +54,8 @@ settings! {
             DIFFYNE_ROUTE_PREFIX = "/_diffyne" => route_prefix: String, route_prefix;
             /// Largest message.
             DIFFYNE_WS_MAX_MESSAGE_SIZE => message_bytes_max: usize, message_bytes;
+            /// Compression of WebSocket messages from 1 KiB on: off, or auto (for clients that offer it, as browsers do). true and false, as the package spells them, mean auto and off. docs/performance.md says what it saves and costs, docs/security.md what it may give away
+            DIFFYNE_COMPRESSION = "off" => compression: CompressionMode;
             /// Largest body of an AJAX call.
             DIFFYNE_MAX_REQUEST_SIZE => request_bytes_max: usize, request_bytes;
             /// Name of this release; `None`: the hash of the scripts.

@@ -279,6 +279,18 @@ pub enum Identify {
 }
 words!(Identify { "call" => Call, "subscribe" => Subscribe });
 
+/// Whether messages are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompressionMode {
+    /// They are not.
+    Off,
+    /// Large ones are, where the client offers it.
+    Auto,
+}
+// The package reads a boolean of the same name, which an application's .env may have.
+words!(CompressionMode { "off" => Off, "auto" => Auto }
+    also "true" => Auto also "1" => Auto also "on" => Auto also "false" => Off also "0" => Off);
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use diffyne_gateway::socket::{Decoder, DecoderLimits};
+use diffyne_gateway::socket::{Decoder, DecoderLimits, Event};
 use diffyne_shared::envelope::{self, DataHead};
 use diffyne_shared::rpc::handshake::{GatewayHandshake, GatewayStep, LegacyToken, WorkerHandshake, WorkerStep};
 use diffyne_shared::rpc::{self, CallKind, FrameReader, Transport};
@@ -156,10 +156,14 @@ fn feed_envelope(input: &[u8]) {
 }
 
 fn feed_socket(input: &[u8]) {
-    let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 4096, binary: false });
-    let (mut bytes, mut used) = (input.to_vec(), 0);
-    while let Ok(Some(_)) = decoder.next(&mut bytes, &mut used) {}
-    assert!(used <= input.len());
+    for inflates in [false, true] {
+        let mut decoder = Decoder::new(DecoderLimits { message_bytes_max: 4096, binary: false, inflates });
+        let (mut bytes, mut used) = (input.to_vec(), 0);
+        while let Ok(Some(event)) = decoder.next(&mut bytes, &mut used) {
+            assert!(!matches!(event, Event::Text(text) if text.len() > 4096), "larger than the limit");
+        }
+        assert!(used <= input.len());
+    }
 }
 
 /// Feeds a worker and a gateway that share a token which the sender does not know.

@@ -23,7 +23,11 @@ pub fn of(target: Target) -> anyhow::Result<Vec<Vec<u8>>> {
             seeds.extend(parts(lines, "/request")?);
             seeds.push(deepest_call());
         }
-        Target::Socket => seeds.push(vec![0x81, 0x82, 1, 2, 3, 4, b'{' ^ 1, b'}' ^ 2, 0x89, 0x80, 0, 0, 0, 0]),
+        Target::Socket => {
+            seeds.push(vec![0x81, 0x82, 1, 2, 3, 4, b'{' ^ 1, b'}' ^ 2, 0x89, 0x80, 0, 0, 0, 0]);
+            // "Hello", compressed: in RFC 7692, section 7.2.3.1.
+            seeds.push(vec![0xc1, 0x87, 0, 0, 0, 0, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]);
+        }
         Target::Relay => seeds.extend(relay_frames()?),
         Target::Page => seeds.push(b"<ul><li diff:key=a>1</li><li>2</li></ul>\0<ul><li>2</li><p>x</ul>".to_vec()),
         // Its pages are files.

@@ -83,8 +83,13 @@ impl Measurement {
 
 /// A client frame around a text.
 pub fn client_frame(text: &str) -> Vec<u8> {
-    let mut frame = vec![0x81];
-    match text.len() {
+    client_frame_with(0x81, text.as_bytes())
+}
+
+/// A client frame with this first byte.
+pub fn client_frame_with(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
         short @ 0..=125 => frame.push(0x80 | short as u8),
         medium @ 126..=65_535 => {
             frame.push(0x80 | 126);
@@ -96,7 +101,7 @@ pub fn client_frame(text: &str) -> Vec<u8> {
         }
     }
     frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(text.as_bytes());
+    frame.extend_from_slice(payload);
     frame
 }
 

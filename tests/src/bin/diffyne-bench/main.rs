@@ -5,6 +5,7 @@ mod avalanche;
 mod browsers;
 mod calls;
 mod chaos;
+mod compression;
 mod crowd;
 mod deployment;
 mod echo;
@@ -32,10 +33,11 @@ use clap::{ArgMatches, Command};
 /// A subcommand: its arguments, and what it does.
 type Tool = (fn() -> Command, fn(&ArgMatches) -> anyhow::Result<()>);
 
-const TOOLS: [Tool; 20] = [
+const TOOLS: [Tool; 21] = [
     (suite::command, suite::run),
     (calls::command, calls::run),
     (fanout::command, fanout::run),
+    (compression::command, compression::run),
     (publish::command, publish::run),
     (idle::command, idle::run),
     (peers::command, peers::run),
