@@ -53,6 +53,7 @@ async fn a_browser_and_a_plain_client_hear_the_same_and_only_large_messages_are_
     narrow.begin(1, Some(SUBSCRIBE)).await?;
     let browser = Browser::start()?;
     let mut tab = browser.open(&format!("http://127.0.0.1:{}/health", node.port)).await?;
+    tab.wait_for("location.pathname === '/health' && document.readyState === 'complete'").await?;
     tab.eval(&format!(
         "seen = []; socket = new WebSocket('{}'); socket.onmessage = message => seen.push(JSON.parse(message.data))",
         cluster.url(0)

@@ -42,9 +42,8 @@ mod tests {
     use super::*;
 
     /// What the package reads of its own.
-    const OF_THE_PACKAGE: [&str; 10] = [
+    const OF_THE_PACKAGE: [&str; 9] = [
         "DIFFYNE_CACHE_VIEWS",
-        "DIFFYNE_COMPRESSION",
         "DIFFYNE_FILE_CLEANUP_HOURS",
         "DIFFYNE_FILE_DISK",
         "DIFFYNE_FILE_MAX_SIZE",

@@ -446,12 +446,12 @@ fn write_loops(laravel: &Laravel) -> anyhow::Result<()> {
     let part = |file: &str| read(&format!("worker/src/backend/php/{file}"));
     let main = part("loop.php")?;
     let end = main.find("    (static function (): void {").context("loop.php has no last statement")?;
-    let parts = [
-        part("sandbox.php")?,
-        part("fast_path.php")?,
-        format!("{}}}\n", &main[..end]),
-        read("tests/data/loops/loops.php")?,
-    ];
+    // As the worker sends them to its processes (`script.rs`).
+    let files =
+        "properties closures snapshot shutdown loading catalogue redis connections sandbox fast_path fork release";
+    let mut parts =
+        files.split(' ').map(|name| part(&format!("{name}.php"))).collect::<Result<Vec<String>, std::io::Error>>()?;
+    parts.extend([format!("{}}}\n", &main[..end]), read("tests/data/loops/loops.php")?]);
     let mut script = "<?php\n".to_owned();
     for file in std::fs::read_dir(project().join("deploy/laravel/src"))? {
         let file = file?.path();
