@@ -102,7 +102,7 @@ impl Deliveries {
 
     /// Voids the grants of users who are disconnected.
     fn revoke(&self, deliveries: &[Arc<Delivery>]) {
-        for delivery in deliveries.iter().filter(|delivery| delivery.is_disconnection()) {
+        for delivery in deliveries.iter().filter(|delivery| delivery.disconnects()) {
             self.grants.revoke(delivery.user.as_deref().unwrap_or_default());
         }
     }

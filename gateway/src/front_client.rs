@@ -36,7 +36,9 @@ pub struct Front {
 impl Front {
     /// Reads `wss://host[:port][/path]`. The error says what is wrong.
     pub fn parse(url: &str, default_path: &str) -> Result<Self, String> {
-        let wrong = || format!("--url {url}: write it as pages do, for example wss://shop.example/diffyne");
+        // Without the key that a query may have.
+        let shown = url.split('?').next().unwrap_or_default();
+        let wrong = || format!("--url {shown}: write it as pages do, for example wss://shop.example/diffyne");
         let uri: hyper::Uri = url.parse().map_err(|_| wrong())?;
         let is_secure = match uri.scheme_str() {
             Some("wss" | "https") => true,
@@ -47,6 +49,12 @@ impl Front {
         let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
         let path = uri.path_and_query().map(hyper::http::uri::PathAndQuery::as_str).filter(|path| *path != "/");
         Ok(Self { is_secure, host, port, path: path.unwrap_or(default_path).to_owned() })
+    }
+
+    /// Returns the URL for people: without its query, which may have a key.
+    pub fn shown(&self) -> String {
+        let scheme = if self.is_secure { "wss" } else { "ws" };
+        format!("{scheme}://{}{}", self.authority(), self.path.split('?').next().unwrap_or_default())
     }
 
     /// Whether it speaks TLS.

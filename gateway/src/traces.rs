@@ -44,8 +44,18 @@ impl CallTrace {
         Some(Box::new(Self { parent, call, relay: call.child() }))
     }
 
+    /// What a worker is told of the trace of a call of a client with these headers. An application records nothing either of
+    /// a trace that is left out here, whatever the client asks for.
+    pub fn relayed(trace: Option<&Self>, tracer: &Tracer, headers: &[u8]) -> Option<Box<TraceContext>> {
+        match trace {
+            Some(trace) => Some(Box::new(trace.relay())),
+            None if !tracer.is_on() => None,
+            None => parent_in(headers).map(|parent| Box::new(TraceContext { is_sampled: false, ..parent.child() })),
+        }
+    }
+
     /// The span that the worker's is a part of.
-    pub fn relay(&self) -> TraceContext {
+    fn relay(&self) -> TraceContext {
         self.relay
     }
 
@@ -131,7 +141,7 @@ pub struct Delivering {
 impl Delivering {
     /// A broadcast that this span has published; `None` if it is not recorded.
     pub fn begin(tracer: &Tracer, parent: Option<TraceContext>, event: &str) -> Option<Self> {
-        let context = parent.filter(|parent| parent.is_sampled && tracer.is_on())?;
+        let context = parent.filter(|parent| tracer.goes_on(*parent))?;
         Some(Self { context, event: event.to_owned(), start: SystemTime::now() })
     }
 

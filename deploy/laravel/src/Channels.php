@@ -21,7 +21,7 @@ final class Channels
 
     private const NAME = '/^(channel|private|presence):([^:]+):(.+)$/D';
 
-    private const GUARDED = '/^(private|presence)-(.+)$/D';
+    private const GUARDED = '/^(private|presence)-(.*)$/D';
 
     /** Where Laravel puts events; pages leave it out. */
     private const EVENTS = 'App.Events.';
@@ -38,7 +38,7 @@ final class Channels
         }
         [$kind, $bare] = preg_match(self::GUARDED, $channel, $found) === 1 ? [$found[1], $found[2]] : ['channel', $channel];
         $name = "{$kind}:{$bare}:".self::shortName($event);
-        if (str_contains($bare, ':') || strlen($name) > self::NAME_BYTES || preg_match('/^[!-~]+$/D', $name) !== 1) {
+        if ($bare === '' || str_contains($bare, ':') || strlen($name) > self::NAME_BYTES || preg_match('/^[!-~]+$/D', $name) !== 1) {
             $rule = 'needs a name of ASCII characters without spaces, without a colon in the channel, of at most '.self::NAME_BYTES.' bytes';
             throw new InvalidArgumentException("An event of a channel {$rule}: ".mb_strcut($name, 0, 2 * self::NAME_BYTES));
         }

@@ -11,7 +11,8 @@ use Throwable;
 /** Publishes events that no worker publishes: those of AJAX calls that reach the application, and of channels. */
 final class Publisher
 {
-    private const TIMEOUT_SECONDS = 2;
+    /** Longer than a gateway waits for room (`DIFFYNE_PUBLISH_WAIT`, 2 s): what it takes in the end was published. */
+    private const TIMEOUT_SECONDS = 5;
 
     /** The most events in a request to a gateway. */
     private const EVENTS_MAX = 1000;

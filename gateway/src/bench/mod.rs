@@ -110,8 +110,9 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let url = matches.get_one::<String>("url").cloned().unwrap_or_default();
     let get = |name: &str| matches.get_one::<u64>(name).copied().unwrap_or_default();
     let front = Front::parse(&url, &settings.path).map_err(anyhow::Error::msg)?;
+    let url = front.shown();
     if !matches.get_flag("yes") {
-        refuse_strangers(&front)?;
+        refuse_strangers("--url", front.host())?;
     }
     let publisher = match get("broadcasts") {
         0 => None,
@@ -121,6 +122,11 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
             interval: SECOND / u32::try_from(rate).unwrap_or(1),
         }),
     };
+    if let Some(Publisher { admin: Endpoint::Tcp { host, .. }, .. }) = &publisher
+        && !matches.get_flag("yes")
+    {
+        refuse_strangers("--admin-listen", host)?;
+    }
     let connections = get("connections");
     let interval = match get("calls") {
         0 => None,
@@ -170,12 +176,11 @@ fn tls(front: &Front, authority: Option<&String>) -> anyhow::Result<Option<Clien
 }
 
 /// Load on somebody else's machine is an attack.
-fn refuse_strangers(front: &Front) -> anyhow::Result<()> {
-    let host = front.host();
+fn refuse_strangers(option: &str, host: &str) -> anyhow::Result<()> {
     let addresses = std::net::ToSocketAddrs::to_socket_addrs(&(host, 0));
-    let mut addresses = addresses.with_context(|| format!("--url: {host} has no address"))?;
+    let addresses: Vec<_> = addresses.with_context(|| format!("{option}: {host} has no address"))?.collect();
     ensure!(
-        addresses.all(|address| address.ip().is_loopback()),
+        !addresses.is_empty() && addresses.iter().all(|address| address.ip().is_loopback()),
         "{host} is not this machine: this would put load on it. Add --yes if it is yours"
     );
     Ok(())

@@ -10,6 +10,10 @@ import { Queues } from './queue.js';
 
 const HAND_OVER = '$async'; // the method that takes a value which came for an older state
 
+// What applies the islands of an answer, if it has any. Where that cannot be loaded, the page fetches the component.
+/** @type {(response: any) => any} */
+const partsOf = ({ c }) => c?.islands && import('./islands.js').catch((error) => ({ applyIslands: () => [error] }));
+
 export class Calls {
   #components;
   #hooks;
@@ -72,7 +76,8 @@ export class Calls {
     if (!component) return;
     const params = lost ? [] : [property, number, response.c.st, response.c.sig];
     const run = async () => {
-      if (!lost && component.fingerprint === base) await this.#apply(component, response, { type: 'call', sent: new Map() });
+      const parts = await partsOf(response);
+      if (!lost && component.fingerprint === base) await this.#apply(component, response, { type: 'call', sent: new Map(), parts });
       else await this.#exchange(component, 'call', { method: HAND_OVER, params });
     };
     this.#queues.add(componentId, { run });
@@ -105,8 +110,10 @@ export class Calls {
     this.#hooks.emit('call', call);
     try {
       const response = await this.#send(root, type, data, component.state);
+      // Before it is known whether the answer still counts: a call may begin meanwhile.
+      const parts = await partsOf(response);
       if (poll?.isOvertaken) delete response.c;
-      await this.#apply(component, response, { type, sent, updated: what.property, cause });
+      await this.#apply(component, response, { type, sent, updated: what.property, cause, parts });
     } catch (error) {
       this.#hooks.emit('error', { component, error });
     } finally {
@@ -115,7 +122,7 @@ export class Calls {
     }
   }
 
-  /** @param {any} component @param {any} response @param {{type: string, sent: Map<any, any>, updated?: string, cause?: any}} message */
+  /** @param {any} component @param {any} response @param {{type: string, sent: Map<any, any>, updated?: string, cause?: any, parts?: any}} message */
   async #apply(component, response, message) {
     if (response.redirect) {
       this.#address.go(response.redirect);
@@ -134,10 +141,9 @@ export class Calls {
     }
   }
 
-  /** @param {any} component @param {any} answer @param {{type: string, sent: Map<any, any>, updated?: string}} message */
-  async #morph(component, { p, islands, st, f, sig, s, e, q }, { type, sent, updated }) {
+  /** @param {any} component @param {any} answer @param {{type: string, sent: Map<any, any>, updated?: string, parts?: any}} message */
+  async #morph(component, { p, islands, st, f, sig, s, e, q }, { type, sent, updated, parts }) {
     const { root } = component;
-    const parts = islands && await import('./islands.js');
     this.#hooks.emit('morph', { component, patches: p, islands });
     const fields = hold(root, { sent, updated, state: shown(st) });
     const faults = applyPatches(root, p, fields.isKept);

@@ -66,14 +66,14 @@ pub(super) fn receive(
         kind,
         component: ComponentKey::of(&head),
         cause: head.cause,
-        wants_user: !connection.user.is_known(),
+        wants_user: connection.user.ask(),
         takes_pushes: shard.hub.open_calls.has_room(connection),
         stream_max: if running < streams_max(shard.settings.outbox_bytes_max) {
             shard.settings.stream_timeout
         } else {
             Duration::ZERO
         },
-        trace: pending.trace.as_deref().map(|trace| Box::new(trace.relay())),
+        trace: CallTrace::relayed(pending.trace.as_deref(), &shard.tracer, connection.caller.headers()),
         payload: whole,
         arrived: started,
         deadline: started + shard.settings.call_timeout,

@@ -18,6 +18,7 @@ use super::subscription::{self, begin, fail, resume, set_granted};
 use crate::auth::grant::EventSubscription;
 use crate::relay::{CallRequest, ComponentKey, RelayResult};
 use crate::shard::call::{CallOrigin, GrantQuestion, PendingGrant};
+use crate::shard::departures::ReconnectPolicy;
 use crate::shard::state::Shard;
 
 /// The events of a client's message.
@@ -85,7 +86,8 @@ fn submit(
 ) {
     if !connection.requests.begin_wait() {
         let text = "Too many subscriptions of this connection wait for a worker";
-        return fail(shard, connection, FailureKind::Overloaded, text, request_id);
+        fail(shard, connection, FailureKind::Overloaded, text, request_id);
+        return end_outdated(shard, connection);
     }
     let Wanted { guarded: events, open } = wanted;
     let held = payload.len() * 2 + open.iter().map(subscription::bytes).sum::<usize>();
@@ -161,12 +163,30 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: Pending
             count(shard, "failed");
             fail(shard, connection, failure, text, request.request_id.as_deref());
             subscribe(shard, connection, request.open, request.position, None, None);
+            end_outdated(shard, connection);
         }
     }
 }
 
+/// Ends a connection that hears what was granted to another user, when no worker can say what its user may hear. The client
+/// comes back, and a worker is asked again.
+fn end_outdated(shard: &Shard, connection: &Rc<Connection>) {
+    if connection.granted.borrow().is_empty() || !connection.user.has_grants_of_another() {
+        return;
+    }
+    for event in &connection.granted.take() {
+        shard.hub.unsubscribe(connection, &event.name, &event.filter);
+    }
+    set_granted(connection, Vec::new());
+    shard.hub.send_disconnect(connection, "the user has changed", ReconnectPolicy::AfterMs(0));
+    connection.drain();
+}
+
 /// Renews what a client shows when it comes back, since it has another user.
 pub(super) fn renew(shard: &Rc<Shard>, connection: &Rc<Connection>, change: UserChange) {
+    if change.is_first {
+        connection.user.set_granted();
+    }
     match shard.settings.subscribe {
         // What was granted to the former user is another question for this one.
         _ if !change.is_first && !connection.granted.borrow().is_empty() => {
@@ -227,6 +247,7 @@ fn apply(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant, 
         fail(shard, connection, FailureKind::Subscribe, &format!("Not granted: {}", describe(&no)), answered_id);
     }
     set_granted(connection, yes.clone());
+    connection.user.set_granted();
     if yes.is_empty() {
         return subscribe(shard, connection, request.open, request.position, None, request_id);
     }
@@ -254,6 +275,7 @@ fn describe(events: &[EventSubscription]) -> String {
 fn keep(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant) {
     count(shard, "not_renewed");
     set_granted(connection, request.events.clone());
+    connection.user.set_granted();
     let events = [request.events, request.open].concat();
     subscribe(shard, connection, events, request.position, None, request.request_id.as_deref());
 }

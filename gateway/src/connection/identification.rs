@@ -30,15 +30,21 @@ pub(super) fn told(
 ) -> Option<UserChange> {
     let change = UserChange { is_first: connection.user.changes() == 0 };
     match (reply.session, told_user(reply)) {
-        // Another tab has logged in or out.
-        (SessionChange::Gone, _) | (SessionChange::Changed, None) => {
+        // Another tab has logged in or out. The connection will end.
+        (SessionChange::Gone, _) => {
             shard.hub.set_user(connection, None);
             None
+        }
+        // What was granted may be for somebody else.
+        (SessionChange::Changed, None) => {
+            shard.hub.set_user(connection, None);
+            Some(UserChange { is_first: false })
         }
         (_, None) => None,
         (session, Some(user)) => {
             let begins_session = session == SessionChange::Changed;
-            take(shard, connection, user, changes_at_call, begins_session).then_some(change)
+            let is_news = take(shard, connection, user, changes_at_call, begins_session);
+            (is_news || !connection.user.is_known()).then_some(change)
         }
     }
 }

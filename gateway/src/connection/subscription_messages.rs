@@ -141,6 +141,7 @@ fn resume_with_grant(
                 set_shown_user(shard, connection, &user);
             }
             set_granted(connection, wanted.guarded.clone());
+            connection.user.set_granted();
             let events = [wanted.guarded, wanted.open].concat();
             subscription::resume(shard, connection, events, position, None, request_id);
         }

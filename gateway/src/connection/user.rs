@@ -3,6 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+/// How many calls ask who the user is before one of them has told it. A call that fails, or that many pages share, tells
+/// nobody's; an application without users never does.
+const QUESTIONS_MAX: u8 = 3;
+
 /// What is known about the user of one connection.
 #[derive(Debug, Default)]
 pub struct ConnectionUser {
@@ -12,6 +16,10 @@ pub struct ConnectionUser {
     changes: Cell<u32>,
     /// How often it had changed when the connection's session began.
     session_began: Cell<u32>,
+    /// How often it had changed when a worker decided what the connection may hear.
+    granted: Cell<u32>,
+    /// How many calls have asked since it became unknown.
+    questions: Cell<u8>,
 }
 
 /// What to do about an answer of a worker that names a user.
@@ -47,6 +55,25 @@ impl ConnectionUser {
         self.id.borrow().is_some()
     }
 
+    /// Whether a call that begins now has to ask. Counts the call.
+    pub fn ask(&self) -> bool {
+        let asks = !self.is_known() && self.questions.get() < QUESTIONS_MAX;
+        if asks {
+            self.questions.set(self.questions.get() + 1);
+        }
+        asks
+    }
+
+    /// Notes that what the connection may hear was decided for the user whom it has now.
+    pub fn set_granted(&self) {
+        self.granted.set(self.changes.get());
+    }
+
+    /// Whether what the connection may hear was decided for a user whom it had before.
+    pub fn has_grants_of_another(&self) -> bool {
+        self.granted.get() != self.changes.get()
+    }
+
     /// Returns how often the user has changed.
     pub fn changes(&self) -> u32 {
         self.changes.get()
@@ -75,6 +102,7 @@ impl ConnectionUser {
     /// Sets the user. Returns the one before.
     pub fn replace(&self, id: Option<Rc<str>>) -> Option<Rc<str>> {
         self.changes.set(self.changes.get().wrapping_add(1));
+        self.questions.set(0);
         self.id.replace(id)
     }
 
@@ -87,6 +115,17 @@ impl ConnectionUser {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_application_that_tells_no_user_is_not_asked_by_every_call() {
+        let user = ConnectionUser::default();
+        let asked = (0..100).filter(|_| user.ask()).count();
+        assert_eq!(asked, usize::from(QUESTIONS_MAX));
+        user.replace(Some("ada".into()));
+        assert!(!user.ask());
+        user.replace(None);
+        assert!(user.ask(), "somebody has logged in or out");
+    }
 
     #[test]
     fn an_answer_from_before_a_login_or_logout_does_not_bring_the_former_user_back() {

@@ -134,7 +134,7 @@ fn pending_call(
     let (response, receiver) = oneshot::channel();
     let caller = Rc::new(caller);
     let trace = CallTrace::begin(&shard.tracer, caller.headers());
-    let relay_span = trace.as_deref().map(|trace| Box::new(trace.relay()));
+    let relay_span = CallTrace::relayed(trace.as_deref(), &shard.tracer, caller.headers());
     let pending = PendingRequest {
         number: shard.next_request_number(),
         response: RefCell::new(Some(response)),

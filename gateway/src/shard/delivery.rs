@@ -68,6 +68,11 @@ impl Delivery {
         self.user.is_some() && self.name == DISCONNECT_EVENT
     }
 
+    /// Whether it disconnects its user now: it has not done so already, while Redis was away.
+    pub fn disconnects(&self) -> bool {
+        self.is_disconnection() && !matches!(self.audience, Audience::After(_))
+    }
+
     /// Returns the frame for a client with these terms of compression. It is compressed once, by the first thread that needs
     /// it.
     pub fn frame_for(&self, deflate: Option<Deflate>) -> &Bytes {

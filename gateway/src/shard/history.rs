@@ -84,6 +84,7 @@ impl History {
             let bytes = delivery.held_bytes();
             self.bytes = self.bytes - newest.bytes + bytes;
             newest.bytes = bytes;
+            self.forget_old();
         }
     }
 

@@ -135,7 +135,7 @@ async fn execute(shard: &Rc<Shard>, command: Command) {
     match command {
         Command::Deliver(deliveries) => {
             shard.hub.fan_out(&deliveries).await;
-            for delivery in deliveries.iter().filter(|delivery| delivery.is_disconnection()) {
+            for delivery in deliveries.iter().filter(|delivery| delivery.disconnects()) {
                 let reconnect = delivery.first().and_then(|first| first.get("reconnect")?.as_bool()) == Some(true);
                 disconnect(shard, &ConnectionSelector::user(delivery.user.as_deref().unwrap_or_default(), reconnect));
             }

@@ -41,6 +41,7 @@ impl UserIndex {
 /// between two polls.
 pub(super) fn may_get(connection: &Connection, delivery: &Delivery) -> bool {
     delivery.user.as_deref().is_none_or(|user| connection.user.is(user))
+        && !delivery.is_disconnection()
         && delivery.except.as_deref() != Some(connection.caller.id())
 }
 

@@ -14,6 +14,8 @@ impl Hub {
     pub fn set_user(&self, connection: &Connection, user: Option<&str>) {
         let mut users = self.users.borrow_mut();
         let key = connection.key.get();
+        // Who has gone has no place in the index, though its last call may be answered only now.
+        let user = user.filter(|_| key != usize::MAX);
         let id = user.map(|user| if user.is_empty() { Rc::from("") } else { users.add(user, key) });
         let bytes = id.as_ref().filter(|id| !id.is_empty()).map_or(0, |id| USER_BYTES + id.len());
         connection.account.set(HeldKind::User, bytes);

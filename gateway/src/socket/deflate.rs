@@ -17,6 +17,8 @@ pub const COMPRESSED_BYTES_MIN: usize = 1024;
 const LEVEL: u32 = 1;
 /// The end of what a flush writes. It is not sent (RFC 7692, section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+/// An empty block that ends a stream.
+const LAST_BLOCK: [u8; 5] = [1, 0, 0, 0xff, 0xff];
 /// The first capacity of an inflated message, as a multiple of its compressed size.
 const FIRST_RATIO: usize = 4;
 /// The most deflate streams in one message. A peer may end its stream after each part of a message, and each end costs
@@ -87,7 +89,11 @@ pub(super) fn inflate(compressed: &[u8], bytes_max: usize) -> Result<Vec<u8>, Cl
         for part in [compressed, &TAIL] {
             message.add(inflater, part)?;
         }
-        Ok(message.out)
+        // A message ends where a block does, so all that can follow is another block.
+        let before = inflater.total_out();
+        let end = inflater.decompress(&LAST_BLOCK, &mut [0], FlushDecompress::None);
+        let is_whole = matches!(end, Ok(Status::StreamEnd)) && inflater.total_out() == before;
+        if is_whole { Ok(message.out) } else { Err(INVALID) }
     })
 }
 
@@ -193,6 +199,16 @@ mod tests {
         }
         assert!(!decoder.is_mid_message() && decoder.held() == 0, "nothing is kept");
         Ok(seen)
+    }
+
+    #[test]
+    fn a_message_that_ends_within_a_block_is_none() {
+        let whole = one("a text that is long enough to be cut, and cut".repeat(20).as_bytes());
+        assert!(inflate(&whole, 10_000).is_ok());
+        assert_eq!(inflate(&[0], 10_000).unwrap(), b"", "the empty message");
+        for length in 0..whole.len() {
+            assert!(inflate(&whole[..length], 10_000).is_err(), "{length} of {}", whole.len());
+        }
     }
 
     #[test]

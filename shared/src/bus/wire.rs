@@ -85,10 +85,14 @@ pub fn read_event(text: &str) -> Option<Publication> {
         except: Option<String>,
         #[serde(default)]
         depth: u32,
-        #[serde(default)]
+        /// A user that is `null` is a mistake, and not everybody.
+        #[serde(default, deserialize_with = "present")]
         user: Option<UserId>,
         #[serde(default, deserialize_with = "trace_context::lenient")]
         traceparent: Option<TraceContext>,
+    }
+    fn present<'de, D: serde::Deserializer<'de>>(user: D) -> Result<Option<UserId>, D::Error> {
+        UserId::deserialize(user).map(Some)
     }
     let ApplicationEvent { name, params, except, depth, user, traceparent } = serde_json::from_str(text).ok()?;
     let user = user.map(|user| match user {
@@ -200,7 +204,7 @@ mod tests {
         let plain = r#"{"name":"a" , "params":[], "event":"b"}"#;
         assert_eq!(history_event(plain).unwrap(), plain);
         assert_eq!(decode_event(plain).unwrap().name, "a", "only an event for a user has another name");
-        for wrong in ["\"\"", "\"a\\n\"", "[7]", "7.5", "true", &format!("\"{}\"", "x".repeat(256))] {
+        for wrong in ["null", "\"\"", "\"a\\n\"", "[7]", "7.5", "true", &format!("\"{}\"", "x".repeat(256))] {
             assert!(read_event(&format!(r#"{{"name":"a","params":[],"user":{wrong}}}"#)).is_none(), "{wrong}");
         }
     }

@@ -50,10 +50,16 @@ fn endpoint() -> Result<String, String> {
         let base = variable("OTEL_EXPORTER_OTLP_ENDPOINT").unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{}/v1/traces", base.trim_end_matches('/')))
     };
-    let is_address = text
-        .parse::<hyper::Uri>()
-        .is_ok_and(|uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")));
-    if is_address { Ok(text) } else { Err(format!("{name}: {text} is no address such as http://127.0.0.1:4318")) }
+    let uri = text.parse::<hyper::Uri>().ok();
+    let is_address = |uri: &hyper::Uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https"));
+    let Some(uri) = uri.filter(is_address) else {
+        // It may have a secret, which belongs into no log.
+        return Err(format!("{name} is no address such as http://127.0.0.1:4318"));
+    };
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(format!("{name} has a user or a password: say it in OTEL_EXPORTER_OTLP_HEADERS"));
+    }
+    Ok(text)
 }
 
 /// Who sends: the variables' words count before ours.
@@ -95,7 +101,9 @@ impl Exporter {
 
     /// Starts to export what is sent to it.
     pub(super) fn start(self) -> mpsc::Sender<Item> {
-        tracing::info!(collector = %telemetry::name(&self.endpoint), "traces are sent");
+        // Without a query, which may have a key.
+        let address = self.endpoint.split('?').next().unwrap_or_default();
+        tracing::info!(collector = %telemetry::name(address), "traces are sent");
         let (sender, queue) = mpsc::channel(self.limits.queue);
         tokio::spawn(self.run(queue));
         sender

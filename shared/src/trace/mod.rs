@@ -163,11 +163,16 @@ impl Tracer {
         self.0.is_some()
     }
 
+    /// Whether a hop of a trace that another program records is recorded here.
+    pub fn goes_on(&self, parent: TraceContext) -> bool {
+        parent.is_sampled && self.0.as_ref().is_some_and(|active| !active.sampler.is_off())
+    }
+
     /// A span for a request that came with this context or without one; `None` if it is not recorded.
     pub fn enter(&self, parent: Option<TraceContext>) -> Option<TraceContext> {
         let active = self.0.as_ref()?;
         let context = parent.map_or_else(TraceContext::root, TraceContext::child);
-        active.sampler.takes(context, parent).then_some(TraceContext { is_sampled: true, ..context })
+        active.sampler.takes(parent).then_some(TraceContext { is_sampled: true, ..context })
     }
 
     /// Records a span. It never waits: with a full queue the span is dropped, and counted.

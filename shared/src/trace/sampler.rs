@@ -37,12 +37,17 @@ impl Sampler {
         Ok(Self { follows_parent, ratio })
     }
 
-    /// Whether a span of this context is recorded.
-    pub(super) fn takes(&self, context: TraceContext, parent: Option<TraceContext>) -> bool {
+    /// Whether nothing is ever recorded.
+    pub(super) fn is_off(&self) -> bool {
+        !self.follows_parent && self.ratio <= 0.0
+    }
+
+    /// Whether a request that came with this context, or without one, is recorded.
+    pub(super) fn takes(&self, parent: Option<TraceContext>) -> bool {
         match parent {
             Some(parent) if self.follows_parent => parent.is_sampled,
-            // By the lower half of the trace's id, which is random, so that all hops agree.
-            _ => ((context.trace & u128::from(u64::MAX)) as f64) < self.ratio * u64::MAX as f64 || self.ratio >= 1.0,
+            // Not by the trace's id: clients choose theirs. The hops after this one go by what was decided here.
+            _ => self.ratio >= 1.0 || fastrand::f64() < self.ratio,
         }
     }
 }
@@ -63,7 +68,7 @@ mod tests {
         let takes = |_: &usize| {
             let root = TraceContext::root();
             let parent = parent.map(|is_sampled| TraceContext { is_sampled, ..root });
-            sampler.takes(root, parent)
+            sampler.takes(parent)
         };
         (0..1000).filter(takes).count()
     }

@@ -25,7 +25,7 @@ pub(super) struct CallTrace {
 impl CallTrace {
     /// The spans of a call; `None` if they are not recorded.
     pub(super) fn begin(tracer: &Tracer, call: &Call<'_>) -> Option<Self> {
-        let parent = call.trace.filter(|parent| parent.is_sampled && tracer.is_on())?;
+        let parent = call.trace.filter(|parent| tracer.goes_on(*parent))?;
         let child = parent.child();
         Some(Self { parent, call: child, method: child.child() })
     }

@@ -33,10 +33,11 @@ final class ClusterCommand extends Command
             ]),
             'gateway' => Programs::process('diffyne-gateway', ['serve', '--listen', (string) $this->option('listen'), '--workers', $worker]),
         ];
-        // Without the extension, Ctrl-C ends this at once, and the programs by themselves.
+        // Without the extension, Ctrl-C ends this at once, and the programs by themselves. A terminal that is closed
+        // would leave them: they take its signal as a wish to reload.
         if (function_exists('pcntl_async_signals')) {
             pcntl_async_signals(true);
-            foreach ([SIGINT, SIGTERM] as $signal) {
+            foreach ([SIGINT, SIGTERM, SIGHUP] as $signal) {
                 pcntl_signal($signal, function (): void {
                     $this->isOver = true;
                 });
