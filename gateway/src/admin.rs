@@ -100,13 +100,16 @@ impl GatewayAdmin {
     /// Closes connections. Who is disconnected as a user is so for gateways that do not answer now as well, or start
     /// later: they find it in the history.
     async fn disconnect(&self, selector: &Value) -> ApiResponse {
-        let command = self.run_everywhere(selector, ClusterCommand::Disconnect);
-        let Some(ConnectionSelector::User(user)) = ConnectionSelector::read(selector) else { return command.await };
-        let params = json!([{"reconnect": user.reconnect}]);
-        let event = json!({"name": DISCONNECT_EVENT, "params": params, "user": user.id}).to_string();
-        // At once: who comes back after the one must not meet the other.
-        let (answer, (status, published)) = tokio::join!(command, self.publish.handle(&event));
-        if status == StatusCode::ACCEPTED { answer } else { (status, published) }
+        let answer = self.run_everywhere(selector, ClusterCommand::Disconnect).await;
+        if let Some(ConnectionSelector::User(user)) = ConnectionSelector::read(selector) {
+            let params = json!([{"reconnect": user.reconnect}]);
+            let event = json!({"name": DISCONNECT_EVENT, "params": params, "user": user.id});
+            let (status, published) = self.publish.handle(&event.to_string()).await;
+            if status != StatusCode::ACCEPTED {
+                return (status, published);
+            }
+        }
+        answer
     }
 
     /// The connections that a query selects, or else a page of all.

@@ -82,8 +82,11 @@ impl Page {
 }
 
 fn publish(cluster: &Cluster, user: &Value, n: i64) -> anyhow::Result<()> {
-    let event = json!({"name": ORDER, "params": [{"n": n}], "user": user}).to_string();
-    let answer = http_post(cluster.gateways[1].admin, "/api/broadcast", &[TOKEN], &event)?;
+    let mut event = json!({"name": ORDER, "params": [{"n": n}]});
+    if !user.is_null() {
+        event["user"] = user.clone();
+    }
+    let answer = http_post(cluster.gateways[1].admin, "/api/broadcast", &[TOKEN], &event.to_string())?;
     anyhow::ensure!(answer.status == 202, "{}", answer.body);
     Ok(())
 }
