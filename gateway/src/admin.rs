@@ -79,8 +79,8 @@ impl GatewayAdmin {
         })
     }
 
-    /// Publishes events with keys. Goes on when the application has hung up: a key that nobody settles would be taken, and
-    /// its event published again by whoever repeats it later.
+    /// Publishes what has to be published whole. Goes on when the application has hung up: a key that nobody settles, say,
+    /// would be taken, and its event published again by whoever repeats it later.
     async fn publish_to_the_end(&self, body: &str) -> ApiResponse {
         let (publish, body) = (Arc::clone(&self.publish), body.to_owned());
         let published = tokio::spawn(async move { publish.handle(&body).await }).await;
@@ -97,19 +97,20 @@ impl GatewayAdmin {
         (StatusCode::OK, operator::run_everywhere(&self.bus, &self.shards, &command(selector)).await)
     }
 
-    /// Closes connections. Who is disconnected as a user is so for gateways that do not answer now as well, or start
-    /// later: they find it in the history.
+    /// Closes connections. A user's are counted, and closed by an event: gateways that do not answer now, or start later,
+    /// find it in the history.
     async fn disconnect(&self, selector: &Value) -> ApiResponse {
-        let answer = self.run_everywhere(selector, ClusterCommand::Disconnect).await;
-        if let Some(ConnectionSelector::User(user)) = ConnectionSelector::read(selector) {
-            let params = json!([{"reconnect": user.reconnect}]);
-            let event = json!({"name": DISCONNECT_EVENT, "params": params, "user": user.id});
-            let (status, published) = self.publish.handle(&event.to_string()).await;
-            if status != StatusCode::ACCEPTED {
-                return (status, published);
-            }
+        let Some(ConnectionSelector::User(user)) = ConnectionSelector::read(selector) else {
+            return self.run_everywhere(selector, ClusterCommand::Disconnect).await;
+        };
+        let (_, found) = self.run_everywhere(selector, ClusterCommand::Find).await;
+        let params = json!([{"reconnect": user.reconnect}]);
+        let event = json!({"name": DISCONNECT_EVENT, "params": params, "user": user.id});
+        let (status, published) = self.publish_to_the_end(&event.to_string()).await;
+        if status != StatusCode::ACCEPTED {
+            return (status, published);
         }
-        answer
+        (StatusCode::OK, json!({"disconnected": found["total"], "silent": found["silent"]}))
     }
 
     /// The connections that a query selects, or else a page of all.

@@ -82,7 +82,7 @@ impl Front {
 
     /// Connects, with TLS if there is one.
     pub async fn connect(&self, tls: Option<&ClientTls>) -> Result<Stream, String> {
-        let address = Endpoint::tcp(self.host.trim_matches(['[', ']']), self.port);
+        let address = Endpoint::tcp(self.host(), self.port);
         let stream =
             Stream::connect(&address).await.map_err(|error| format!("nothing answers at {address}: {error}"))?;
         match tls {

@@ -91,22 +91,25 @@ impl CallTrace {
         });
     }
 
-    /// Records that the call publishes an event; the span that its deliveries are parts of.
-    pub fn publish(&self, tracer: &Tracer, event: &str) -> TraceContext {
-        let context = self.call.child();
+    /// The span of an event that the call publishes: deliveries are parts of it.
+    pub fn event(&self) -> TraceContext {
+        self.call.child()
+    }
+
+    /// Records what became of an event that the call publishes.
+    pub fn published(&self, tracer: &Tracer, event: TraceContext, name: &str, is_published: bool) {
         let now = SystemTime::now();
         tracer.record(Span {
-            context,
+            context: event,
             parent: Some((self.call.span, IsRemote::No)),
             kind: SpanKind::Producer,
-            name: format!("publish {event}"),
+            name: format!("publish {name}"),
             start: now,
             end: now,
-            attributes: vec![("messaging.destination.name", event.to_owned())],
+            attributes: vec![("messaging.destination.name", name.to_owned())],
             events: Vec::new(),
-            error: None,
+            error: (!is_published).then_some("queue_full"),
         });
-        context
     }
 }
 

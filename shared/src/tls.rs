@@ -62,27 +62,31 @@ impl std::fmt::Debug for ClientTls {
 }
 
 impl ClientTls {
+    /// Trusts the authorities of this PEM file, or those that the system trusts.
+    pub fn trusting(authority: Option<&Path>) -> Result<Self, String> {
+        authority.map_or_else(Self::system, Self::read)
+    }
+
     /// Reads the authorities that are trusted, PEM.
     pub fn read(authority: &Path) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         for certificate in certificates(authority)? {
             roots.add(certificate).map_err(|error| wrong(authority, error))?;
         }
-        Self::trusting(roots).map_err(|error| wrong(authority, error))
+        Self::with_roots(roots).map_err(|error| wrong(authority, error))
     }
 
-    /// Trusts the authorities that the system trusts.
-    pub fn system() -> Result<Self, String> {
+    fn system() -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
             return Err(format!("the system has no authorities for certificates: {:?}", found.errors));
         }
-        Self::trusting(roots).map_err(|error| error.to_string())
+        Self::with_roots(roots).map_err(|error| error.to_string())
     }
 
-    fn trusting(roots: RootCertStore) -> Result<Self, rustls::Error> {
+    fn with_roots(roots: RootCertStore) -> Result<Self, rustls::Error> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
@@ -90,10 +94,19 @@ impl ClientTls {
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 
+    /// Asks the server for this protocol (ALPN).
+    #[must_use]
+    pub fn speaking(&self, protocol: &[u8]) -> Self {
+        let mut config = ClientConfig::clone(self.0.config());
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Self(TlsConnector::from(Arc::new(config)))
+    }
+
     /// Starts TLS on a TCP connection to `host`; one on a Unix socket or within the process stays as it is.
     pub async fn connect(&self, host: &str, stream: Stream) -> io::Result<Stream> {
         let Stream::Tcp(tcp) = stream else { return Ok(stream) };
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        // An IPv6 address comes from a URL in brackets.
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
         Ok(Stream::Tls(Box::new(TlsStream::Client(self.0.connect(name, tcp).await?))))
     }
 }

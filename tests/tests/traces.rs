@@ -1,7 +1,11 @@
-//! Traces of calls and broadcasts, as a collector of these tests gets them: it takes OTLP over HTTP and decodes it.
+//! Traces of calls and broadcasts, as a collector of these tests gets them: it takes OTLP over HTTP and gRPC, and decodes it
+//! with OpenTelemetry's own messages.
 
+use std::convert::Infallible;
+use std::future::Ready;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, ensure};
@@ -11,11 +15,13 @@ use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::laravel_probe::{call_probe, probe_call};
 use diffyne_tests::process::{eventually, program};
+use http_body_util::combinators::WithTrailers;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -28,9 +34,10 @@ type Received = Arc<Mutex<Vec<(String, Span)>>>;
 
 /// A collector: the services' names and their spans.
 struct Collector {
-    address: SocketAddr,
+    http: SocketAddr,
+    grpc: SocketAddr,
     received: Received,
-    task: tokio::task::JoinHandle<()>,
+    tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
 fn text(attributes: &[KeyValue], name: &str) -> String {
@@ -41,31 +48,70 @@ fn text(attributes: &[KeyValue], name: &str) -> String {
     }
 }
 
-async fn take(request: Request<Incoming>, received: Received) -> anyhow::Result<Response<Full<Bytes>>> {
-    let is_otlp = request.uri().path() == "/v1/traces" && request.headers()["content-type"] == "application/x-protobuf";
-    ensure!(is_otlp, "{request:?}");
+/// gRPC's state comes after the message.
+type Answer = Response<WithTrailers<Full<Bytes>, Ready<Option<Result<HeaderMap, Infallible>>>>>;
+
+async fn take(request: Request<Incoming>, received: Received, tries: Arc<AtomicUsize>) -> anyhow::Result<Answer> {
+    let is_grpc = request.version() == Version::HTTP_2;
+    let (path, content_type) = if is_grpc {
+        ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", "application/grpc")
+    } else {
+        ("/v1/traces", "application/x-protobuf")
+    };
+    let is_otlp = request.uri().path() == path && request.headers()["content-type"] == content_type;
+    ensure!(is_otlp && request.headers()["authorization"] == "Bearer a b", "{request:?}");
     let body = request.into_body().collect().await?.to_bytes();
-    for resource in ExportTraceServiceRequest::decode(body)?.resource_spans {
+    // It is busy at first: that batch comes again.
+    let is_busy = tries.fetch_add(1, Ordering::Relaxed) < 2;
+    let (empty, state) = if is_grpc { (&b"\0\0\0\0\0"[..], if is_busy { "14" } else { "0" }) } else { (&b""[..], "0") };
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static(state))]);
+    let answer = Full::new(Bytes::from_static(empty)).with_trailers(std::future::ready(is_grpc.then_some(Ok(trailers))));
+    let mut answer = Response::new(answer);
+    if is_busy {
+        if !is_grpc {
+            *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        return Ok(answer);
+    }
+    let message = if is_grpc {
+        ensure!(body.len() >= 5 && body[..5] == [&[0][..], &u32::try_from(body.len() - 5)?.to_be_bytes()].concat());
+        body.slice(5..)
+    } else {
+        body
+    };
+    for resource in ExportTraceServiceRequest::decode(message)?.resource_spans {
         let service = text(&resource.resource.unwrap_or_default().attributes, "service.name");
         let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
         received.lock().unwrap().extend(spans.map(|span| (service.clone(), span)));
     }
-    Ok(Response::new(Full::default()))
+    Ok(answer)
+}
+
+async fn serve(is_grpc: bool, received: &Received) -> anyhow::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let (address, spans, tries) = (listener.local_addr()?, Arc::clone(received), Arc::new(AtomicUsize::new(0)));
+    let task = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (spans, tries) = (Arc::clone(&spans), Arc::clone(&tries));
+            let service = service_fn(move |request| take(request, Arc::clone(&spans), Arc::clone(&tries)));
+            if is_grpc {
+                let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+            } else {
+                let server = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+            }
+        }
+    });
+    Ok((address, task))
 }
 
 impl Collector {
     async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (address, received) = (listener.local_addr()?, Received::default());
-        let spans = Arc::clone(&received);
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let spans = Arc::clone(&spans);
-                let serve = service_fn(move |request| take(request, Arc::clone(&spans)));
-                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), serve));
-            }
-        });
-        Ok(Self { address, received, task })
+        let received = Received::default();
+        let (http, http_task) = serve(false, &received).await?;
+        let (grpc, grpc_task) = serve(true, &received).await?;
+        Ok(Self { http, grpc, received, tasks: [http_task, grpc_task] })
     }
 
     /// The spans of a trace, when there are so many of them.
@@ -98,8 +144,12 @@ async fn a_trace_of_a_page_goes_on_through_gateway_worker_php_and_the_deliveries
     let collector = Collector::start().await?;
     let laravel = Laravel::new()?;
     let shape = laravel.shape(2, 1).with_redis();
-    let shape = shape.variable("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{}", collector.address));
+    let shape = shape.variable("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{}", collector.http));
+    let shape = shape.worker_variable("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    let shape = shape.worker_variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("http://{}", collector.grpc));
+    let shape = shape.variable("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20a%20b");
     let shape = shape.variable("OTEL_BSP_SCHEDULE_DELAY", "20").variable("OTEL_BSP_MAX_QUEUE_SIZE", "16");
+    let shape = shape.variable("OTEL_BSP_EXPORT_TIMEOUT", "2000");
     let cluster = Cluster::start(shape)?;
     let mut other = Client::connect(&cluster.url(1)).await?;
     other.subscribe("message-sent").await?;
@@ -150,7 +200,7 @@ async fn a_trace_of_a_page_goes_on_through_gateway_worker_php_and_the_deliveries
     })?;
 
     // A collector that is gone harms nobody: calls go on, and the loss is counted.
-    collector.task.abort();
+    collector.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     let failed = || cluster.gateways[0].metric("diffyne_gateway_spans_total{result=\"failed\"}").unwrap_or_default();
     let dropped = || cluster.gateways[0].metric("diffyne_gateway_spans_total{result=\"dropped\"}").unwrap_or_default();
     eventually("spans are lost and counted", || {
@@ -164,7 +214,12 @@ async fn a_trace_of_a_page_goes_on_through_gateway_worker_php_and_the_deliveries
 fn a_wrong_variable_for_traces_stops_the_start_and_is_named() -> anyhow::Result<()> {
     for (name, value, words) in [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "is no address"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "grpc"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip", "without compression"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "a number"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret", "is no list"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team", "a list"),
         ("OTEL_TRACES_SAMPLER", "sometimes", "always_on"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "none", "a number"),
     ] {

@@ -4,6 +4,8 @@ use anyhow::Context as _;
 use clap::ArgMatches;
 use serde_json::{Value, json};
 
+use super::CALL_ID;
+
 /// A component that nobody has: its call goes to a worker and back, and runs nothing.
 const NOBODY: &str = "Diffyne\\Bench\\Nobody";
 
@@ -28,7 +30,7 @@ impl BenchCall {
         let (component, method) = (class.unwrap_or(NOBODY), text("method").unwrap_or("increment"));
         let data = json!({
             "type": "call", "componentId": "diffyne-bench", "componentClass": component, "method": method,
-            "params": json("params")?, "state": json("state")?, "requestId": "bench",
+            "params": json("params")?, "state": json("state")?, "requestId": CALL_ID,
         });
         Ok(Self {
             frame: json!({"event": "diffyne.call", "data": data}).to_string(),

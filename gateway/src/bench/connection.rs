@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Bench, EVENT};
+use super::{Bench, CALL_ID, EVENT};
 use crate::front_client::{Handshake, shake};
 
 /// The time limit of a handshake.
@@ -92,6 +92,9 @@ fn take(bench: &Bench, text: &[u8], turn: &Turn) {
     if is_of("diffyne.response") || is_of("diffyne.error") {
         let message: Value = serde_json::from_slice(text).unwrap_or_default();
         // Others answer the subscription.
+        if message["data"]["requestId"] != CALL_ID {
+            return;
+        }
         let Some(due) = turn.due.take() else { return };
         bench.tally.under_way.set(bench.tally.under_way.get() - 1);
         match bench.call.failure(&message["data"]) {

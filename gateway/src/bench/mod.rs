@@ -35,8 +35,12 @@ use tally::{Tally, count};
 /// The event that is broadcast.
 const EVENT: &str = "diffyne-bench";
 const SECOND: Duration = Duration::from_secs(1);
-/// How long answers are waited for at the end.
+/// The request ids of calls and of subscriptions.
+const CALL_ID: &str = "bench";
+const SUBSCRIPTION_ID: &str = "bench-s";
+/// How long answers are waited for at the end, and how often that is looked at.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
+const LAST_ANSWERS_STEP: Duration = Duration::from_millis(10);
 
 /// Where the clients connect to, and as whom.
 struct Target {
@@ -143,7 +147,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         connections,
         interval,
         hears: publisher.is_some(),
-        subscription: json!({"event": "diffyne.subscribe", "data": {"events": [{"name": EVENT}], "requestId": "s"}})
+        subscription: json!({"event": "diffyne.subscribe", "data": {"events": [{"name": EVENT}], "requestId": SUBSCRIPTION_ID}})
             .to_string(),
         tally: Tally::default(),
         began: Instant::now(),
@@ -168,11 +172,8 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 }
 
 fn tls(front: &Front, authority: Option<&String>) -> anyhow::Result<Option<ClientTls>> {
-    if !front.is_secure() {
-        return Ok(None);
-    }
-    let tls = authority.map_or_else(ClientTls::system, |file| ClientTls::read(Path::new(file)));
-    tls.map(Some).map_err(anyhow::Error::msg)
+    let tls = front.is_secure().then(|| ClientTls::trusting(authority.map(Path::new)));
+    tls.transpose().map_err(anyhow::Error::msg)
 }
 
 /// Load on somebody else's machine is an attack.
@@ -224,8 +225,9 @@ async fn measure(
     }
     let seconds = measured_from.elapsed().as_secs_f64();
     let generator_cores = (cpu_seconds() - cpu) / seconds.max(0.001);
-    if bench.tally.under_way.get() > 0 {
-        tokio::time::sleep(LAST_ANSWERS).await;
+    let until = Instant::now() + LAST_ANSWERS;
+    while bench.tally.under_way.get() > 0 && Instant::now() < until {
+        tokio::time::sleep(LAST_ANSWERS_STEP).await;
     }
     let run = Run {
         url,

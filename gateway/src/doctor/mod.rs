@@ -281,11 +281,7 @@ async fn look_at_front(url: &str, authority: Option<&str>, target: &Target, repo
         Ok(front) => front,
         Err(error) => return report.fail("front", error),
     };
-    let tls = match authority {
-        Some(file) => ClientTls::read(Path::new(file)),
-        None => ClientTls::system(),
-    };
-    match tls {
+    match ClientTls::trusting(authority.map(Path::new)) {
         Ok(tls) => front::check(&front, front.is_secure().then_some(&tls), target, report).await,
         Err(error) => report.fail("front", error),
     }

@@ -11,6 +11,9 @@ use super::call::CallRequest;
 use super::component_key::ComponentKey;
 use super::upstream::{SendResult, Upstream};
 
+/// A call that is with a worker has this much more: the worker's own time-out comes first, and is counted and logged there.
+const LAST_WORD: Duration = Duration::from_millis(200);
+
 /// The state of a call.
 #[derive(Debug, Clone)]
 pub(super) enum CallState {
@@ -264,7 +267,11 @@ impl<O> CallTable<O> {
     }
 
     pub(super) fn late(&self, now: Instant) -> Vec<(u64, CallState)> {
-        let late = self.entries.iter().filter(|(_, entry)| entry.request.deadline <= now);
+        let is_late = |entry: &CallEntry<O>| match entry.state {
+            CallState::Sent(_) => entry.request.deadline + LAST_WORD <= now,
+            CallState::New | CallState::Waiting => entry.request.deadline <= now,
+        };
+        let late = self.entries.iter().filter(|(_, entry)| is_late(entry));
         late.map(|(slot, entry)| (self.key(slot), entry.state.clone())).collect()
     }
 

@@ -114,9 +114,12 @@ fn publish(
     complete: impl FnOnce(Publication) -> Publication,
 ) -> Option<String> {
     let params = std::str::from_utf8(params).ok()?.to_owned();
-    let trace = context.trace.map(|trace| trace.publish(&shard.tracer, name));
+    let trace = context.trace.map(CallTrace::event);
     let event = Publication { name: name.to_owned(), params, except: None, depth: 0, user: None, trace };
     let id = shard.bus.publish(complete(event)).ok();
+    if let Some((call, event)) = context.trace.zip(trace) {
+        call.published(&shard.tracer, event, name, id.is_some());
+    }
     match &id {
         Some(_) => shard.metrics.broadcasts_published.inc(),
         None => shard.metrics.broadcasts_held.with_label_values(&["queue_full"]).inc(),

@@ -208,16 +208,13 @@ fn list(shard: &Shard, page: &ConnectionPage) -> Vec<Value> {
     describe(shard, &connections)
 }
 
-/// Closes the connections that an operator or the application selects, and returns their number. The grants of a user
-/// become void.
+/// Closes the connections that an operator or the application selects, and returns their number. A user's grants are void
+/// by then.
 fn disconnect(shard: &Shard, selector: &ConnectionSelector) -> usize {
-    let mut policy = ReconnectPolicy::Never;
-    if let ConnectionSelector::User(user) = selector {
-        shard.grants.revoke(&user.id);
-        if user.reconnect {
-            policy = ReconnectPolicy::AfterMs(0);
-        }
-    }
+    let policy = match selector {
+        ConnectionSelector::User(user) if user.reconnect => ReconnectPolicy::AfterMs(0),
+        _ => ReconnectPolicy::Never,
+    };
     let found = selected(shard, selector);
     for connection in &found {
         shard.hub.send_disconnect(connection, "disconnected", policy);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::event::{Broadcast, Position, Publication, is_event_name, is_user_id};
@@ -18,13 +18,27 @@ struct WireEvent<'a> {
     except: Option<String>,
     #[serde(default)]
     depth: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "user_id")]
     user: Option<String>,
     /// The name of an event for a user, whose `name` is empty.
     #[serde(default)]
     event: Option<String>,
     #[serde(default, deserialize_with = "trace_context::lenient")]
     traceparent: Option<TraceContext>,
+}
+
+/// Reads a user's id: a text, or a number as applications have it. A user that is `null` is a mistake, and not everybody.
+fn user_id<'de, D: Deserializer<'de>>(user: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum UserId {
+        Text(String),
+        Number(i64),
+    }
+    UserId::deserialize(user).map(|user| match user {
+        UserId::Text(text) => Some(text),
+        UserId::Number(number) => Some(number.to_string()),
+    })
 }
 
 /// An event for one user has no `name`: gateways up to 0.2, which know no users, would send it to everybody who has
@@ -69,38 +83,7 @@ fn publication(event: WireEvent<'_>) -> Option<Publication> {
 
 /// Reads an event as applications write it: `{"name", "params": [...], "except"?, "user"?}`.
 pub fn read_event(text: &str) -> Option<Publication> {
-    /// Applications write numbers, too.
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum UserId {
-        Text(String),
-        Number(i64),
-    }
-    #[derive(Deserialize)]
-    struct ApplicationEvent<'a> {
-        name: String,
-        #[serde(borrow)]
-        params: &'a RawValue,
-        #[serde(default)]
-        except: Option<String>,
-        #[serde(default)]
-        depth: u32,
-        /// A user that is `null` is a mistake, and not everybody.
-        #[serde(default, deserialize_with = "present")]
-        user: Option<UserId>,
-        #[serde(default, deserialize_with = "trace_context::lenient")]
-        traceparent: Option<TraceContext>,
-    }
-    fn present<'de, D: serde::Deserializer<'de>>(user: D) -> Result<Option<UserId>, D::Error> {
-        UserId::deserialize(user).map(Some)
-    }
-    let ApplicationEvent { name, params, except, depth, user, traceparent } = serde_json::from_str(text).ok()?;
-    let user = user.map(|user| match user {
-        UserId::Text(text) => text,
-        UserId::Number(number) => number.to_string(),
-    });
-    let event = publication(WireEvent { name, params, except, depth, user, event: None, traceparent })?;
-    (is_event_name(&event.name) && event.user.as_deref().is_none_or(is_user_id)).then_some(event)
+    decode_event(text).filter(|event| is_event_name(&event.name) && event.user.as_deref().is_none_or(is_user_id))
 }
 
 /// The event of an application as the history has it: as the application has written it, unless that would reach others

@@ -1,47 +1,96 @@
-//! The HTTP client of the exporter, on the hyper and the TLS that this program has anyway.
+//! Sends a batch to the collector, by HTTP/1.1 or gRPC, on the hyper and the TLS that this program has anyway.
 
 use std::error::Error;
-use std::fmt;
+use std::path::Path;
+use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{CONNECTION, HOST};
-use hyper::{Request, Response, Uri};
-use hyper_util::rt::TokioIo;
-use opentelemetry_http::{HttpClient, HttpError};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, TE};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
 
+use super::collector::{Collector, Protocol};
+use super::message;
 use crate::listener::Stream;
 use crate::rpc::Endpoint;
 use crate::tls::ClientTls;
 
 /// The most of an answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// The method of gRPC.
+const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+/// The bytes before a message of gRPC: whether it is compressed, and its length.
+const GRPC_PREFIX: usize = 5;
+/// The states of gRPC that are worth another try: cancelled, deadline exceeded, aborted, out of range, unavailable, data loss.
+const GRPC_RETRIED: [&str; 6] = ["1", "4", "10", "11", "14", "15"];
+
+/// Why a batch was not taken.
+pub(super) struct Refusal {
+    pub(super) reason: String,
+    /// Whether another try may help.
+    pub(super) is_retried: bool,
+    /// When, if the collector has said it.
+    pub(super) after: Option<Duration>,
+}
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self { reason: error.into().to_string(), is_retried: true, after: None }
+    }
+}
 
 /// Makes a connection for each batch.
 pub(super) struct Client {
+    collector: Collector,
     tls: Option<ClientTls>,
 }
 
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Client")
-    }
-}
-
 impl Client {
-    /// A client for this address. With `https`, the system's authorities count, or those of this file.
-    pub(super) fn new(endpoint: &str, authority: Option<&str>) -> Result<Self, String> {
-        let is_secure = endpoint.starts_with("https://");
-        let tls = match authority {
-            _ if !is_secure => None,
-            Some(file) => Some(ClientTls::read(std::path::Path::new(file))?),
-            None => Some(ClientTls::system()?),
-        };
-        Ok(Self { tls })
+    pub(super) fn new(collector: Collector) -> Result<Self, String> {
+        let is_secure = collector.endpoint.scheme_str() == Some("https");
+        let tls = is_secure.then(|| ClientTls::trusting(collector.authority.as_deref().map(Path::new))).transpose()?;
+        let tls = tls.map(|tls| if collector.protocol == Protocol::Grpc { tls.speaking(b"h2") } else { tls });
+        Ok(Self { collector, tls })
     }
 
-    async fn connect(&self, uri: &Uri) -> Result<Stream, Box<dyn Error + Send + Sync>> {
+    pub(super) fn timeout(&self) -> Duration {
+        self.collector.timeout
+    }
+
+    /// The collector's address, without a query, which may have a key.
+    pub(super) fn address(&self) -> String {
+        let uri = &self.collector.endpoint;
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        format!("{}://{authority}{}", uri.scheme_str().unwrap_or_default(), uri.path())
+    }
+
+    /// Sends a batch. The answer says what the collector did not take of it.
+    pub(super) async fn send(&self, batch: Bytes) -> Result<message::Response, Refusal> {
+        let stream = TokioIo::new(self.connect().await?);
+        match self.collector.protocol {
+            Protocol::Http => {
+                let (mut sender, connection) = http1::handshake(stream).await?;
+                let connection = AbortOnDrop(tokio::spawn(async { drop(connection.await) }));
+                let answer = http_answer(sender.send_request(self.http_request(batch)?).await?).await;
+                drop(connection);
+                answer
+            }
+            Protocol::Grpc => {
+                let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+                let connection = AbortOnDrop(tokio::spawn(async { drop(connection.await) }));
+                let answer = grpc_answer(sender.send_request(self.grpc_request(&batch)?).await?).await;
+                drop(connection);
+                answer
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Stream, Box<dyn Error + Send + Sync>> {
+        let uri = &self.collector.endpoint;
         let host = uri.host().unwrap_or_default();
         let port = uri.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
         let stream = Stream::connect(&Endpoint::tcp(host.trim_matches(['[', ']']), port)).await?;
@@ -50,23 +99,85 @@ impl Client {
             None => Ok(stream),
         }
     }
+
+    fn request(&self, uri: Uri, content_type: &'static str, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::post(uri).body(Full::new(body)).unwrap_or_default();
+        let headers = request.headers_mut();
+        headers.clone_from(&self.collector.headers);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        request
+    }
+
+    fn http_request(&self, batch: Bytes) -> Result<Request<Full<Bytes>>, Refusal> {
+        let uri = &self.collector.endpoint;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).parse()?;
+        let mut request = self.request(path, "application/x-protobuf", batch);
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        request.headers_mut().insert(HOST, HeaderValue::from_str(authority)?);
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        Ok(request)
+    }
+
+    fn grpc_request(&self, batch: &[u8]) -> Result<Request<Full<Bytes>>, Refusal> {
+        let mut uri = self.collector.endpoint.clone().into_parts();
+        uri.path_and_query = Some(GRPC_PATH.parse()?);
+        let mut body = BytesMut::with_capacity(GRPC_PREFIX + batch.len());
+        body.put_u8(0);
+        body.put_u32(u32::try_from(batch.len())?);
+        body.put_slice(batch);
+        let mut request = self.request(Uri::from_parts(uri)?, "application/grpc", body.freeze());
+        request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+        Ok(request)
+    }
 }
 
-#[async_trait]
-impl HttpClient for Client {
-    async fn send_bytes(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let uri = request.uri().clone();
-        let stream = self.connect(&uri).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
-        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
-        request.headers_mut().insert(HOST, authority.parse()?);
-        request.headers_mut().insert(CONNECTION, "close".parse()?);
-        *request.uri_mut() = uri.path_and_query().map_or("/", |path| path.as_str()).parse()?;
-        let response = sender.send_request(request.map(Full::new)).await?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
-        connection.abort();
-        Ok(Response::from_parts(head, body))
+/// Ends a connection's task with the batch, however that ends.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
+}
+
+async fn collect(body: Incoming) -> Result<Collected<Bytes>, Box<dyn Error + Send + Sync>> {
+    Limited::new(body, ANSWER_BYTES_MAX).collect().await
+}
+
+async fn http_answer(answer: hyper::Response<Incoming>) -> Result<message::Response, Refusal> {
+    let status = answer.status();
+    if !status.is_success() {
+        let is_retried = matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT
+        );
+        let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        return Err(Refusal { reason: format!("status {status}"), is_retried, after: after.map(Duration::from_secs) });
+    }
+    let body = collect(answer.into_body()).await?.to_bytes();
+    // Some collectors answer JSON, and a batch that was taken is taken.
+    Ok(message::Response::decode(body).unwrap_or_default())
+}
+
+async fn grpc_answer(answer: hyper::Response<Incoming>) -> Result<message::Response, Refusal> {
+    let (head, body) = answer.into_parts();
+    if !head.status.is_success() {
+        return Err(format!("status {}: is it gRPC?", head.status).into());
+    }
+    let body = collect(body).await?;
+    // An answer without a message has its state in the headers.
+    let trailers = body.trailers().unwrap_or(&head.headers);
+    let text = |headers: &HeaderMap, name: &str| {
+        headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    };
+    let state = text(trailers, "grpc-status");
+    if state != "0" {
+        let reason = format!("grpc-status {state}: {}", text(trailers, "grpc-message"));
+        return Err(Refusal { reason, is_retried: GRPC_RETRIED.contains(&state.as_str()), after: None });
+    }
+    let body = body.to_bytes();
+    Ok(body.get(GRPC_PREFIX..).and_then(|message| message::Response::decode(message).ok()).unwrap_or_default())
 }

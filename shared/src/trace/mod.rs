@@ -1,14 +1,15 @@
 //! Traces: a span for each hop of a call and of a broadcast, sent to a collector by OTLP.
 //!
 //! * `sampler`: which traces are recorded
-//! * `export` and `client` (feature `otlp`): batches of spans, and how they reach the collector
+//! * `collector`: what is known of the collector
+//! * `export`, `client` and `message`: batches of spans, how they reach the collector, and as what
 //!
 //! Off unless `OTEL_*` variables name a collector. Then a call costs the comparison that finds out.
 
-#[cfg(feature = "otlp")]
 mod client;
-#[cfg(feature = "otlp")]
+mod collector;
 mod export;
+mod message;
 mod sampler;
 
 use std::sync::Arc;
@@ -76,7 +77,6 @@ pub fn time_of(moment: Instant) -> SystemTime {
 }
 
 /// What is sent to the task that exports.
-#[cfg_attr(not(feature = "otlp"), allow(dead_code))]
 enum Item {
     Span(Box<Span>),
     /// Everything before it is to be exported.
@@ -87,7 +87,6 @@ enum Item {
 #[derive(Clone, Default)]
 pub struct Tracer(Option<Arc<Active>>);
 
-#[cfg_attr(not(feature = "otlp"), allow(dead_code))]
 struct Active {
     queue: mpsc::Sender<Item>,
     sampler: Sampler,
@@ -104,7 +103,6 @@ pub fn counter(table: &Table) -> IntCounterVec {
 }
 
 /// A metric that nobody reads.
-#[cfg(feature = "otlp")]
 fn unregistered() -> IntCounterVec {
     counter(&Table::new("unused"))
 }
@@ -112,6 +110,13 @@ fn unregistered() -> IntCounterVec {
 /// Reads a variable of the process's environment; an empty one is as good as none.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// A variable that is a number.
+fn number(name: &str, default: usize) -> Result<usize, String> {
+    let Some(text) = variable(name) else { return Ok(default) };
+    let wrong = || format!("{name}={text}: it has to be a number from 1 to 1000000");
+    text.parse().ok().filter(|number| (1..=1_000_000).contains(number)).ok_or_else(wrong)
 }
 
 /// Whether `OTEL_*` variables ask for traces.
@@ -128,7 +133,6 @@ fn is_wanted() -> bool {
 impl Tracer {
     /// Starts what the `OTEL_*` variables ask for, on the current runtime. The service is called so, unless they name it.
     /// The error names the variable.
-    #[cfg(feature = "otlp")]
     pub fn start(service: &'static str, spans: &IntCounterVec) -> Result<Self, String> {
         if !is_wanted() {
             return Ok(Self::default());
@@ -138,22 +142,11 @@ impl Tracer {
         Ok(Self(Some(Arc::new(Active { queue, sampler, spans: spans.clone() }))))
     }
 
-    /// This build sends no traces.
-    #[cfg(not(feature = "otlp"))]
-    pub fn start(_service: &'static str, _spans: &IntCounterVec) -> Result<Self, String> {
-        if is_wanted() {
-            Sampler::read()?;
-            tracing::warn!("this build has no traces (feature otlp): OTEL_* variables are ignored");
-        }
-        Ok(Self::default())
-    }
-
     /// Checks the `OTEL_*` variables as a start does.
     pub fn check() -> Result<(), String> {
         if !is_wanted() {
             return Ok(());
         }
-        #[cfg(feature = "otlp")]
         export::Exporter::read("", unregistered())?;
         Sampler::read().map(|_| ())
     }

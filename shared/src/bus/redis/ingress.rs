@@ -89,9 +89,9 @@ impl Ingress {
             let id = format!("{}-i{taken}", self.context.shared.identity.id);
             let event = event_of(item);
             let id = if event.is_some() { id } else { String::new() };
-            call.arg(item)
-                .arg(id)
-                .arg(event.filter(|event| event.as_bytes() != item.as_slice()).unwrap_or_default().as_ref());
+            // Empty: the item as it is.
+            let changed = if let Some(Cow::Owned(event)) = event { event } else { String::new() };
+            call.arg(item).arg(id).arg(changed);
         }
         let (waiting, dropped, next): (u64, u64, Vec<Vec<u8>>) = call.invoke_async(connection).await?;
         let counters = &self.context.shared.counters;
