@@ -32,6 +32,7 @@ pub mod http_server;
 pub mod listener;
 pub mod memory;
 pub mod metrics;
+mod process_metrics;
 pub mod rate;
 pub mod rpc;
 pub mod settings;

@@ -3,21 +3,17 @@
 use std::collections::HashSet;
 use std::sync::{PoisonError, RwLock};
 
-use nix::unistd::{SysconfVar, sysconf};
-use prometheus::core::{Collector, Desc};
-use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::MetricFamily;
+use prometheus::core::Collector;
 use prometheus::{
-    Counter, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
+
+use crate::process_metrics::ProcessMetrics;
 
 /// The label of what has no name of its own: nothing has confirmed one, or others have taken all places.
 pub const UNKNOWN: &str = "unknown";
 /// The longest name that becomes a label, in bytes.
 const NAME_BYTES_MAX: usize = 255;
-
-/// The metric of the process's CPU time.
-const CPU_SECONDS: &str = "process_cpu_seconds_total";
 
 /// Upper bounds of the buckets of every time, in seconds: from a tenth of a millisecond up to more than a call may take
 /// (`DIFFYNE_CALL_TIMEOUT`). The same bounds everywhere, so that times of different programs can be compared and added.
@@ -84,8 +80,7 @@ impl Table {
     /// A registry with the metrics of the process itself.
     pub fn new(prefix: &'static str) -> Self {
         let registry = Registry::new();
-        // Without /proc the metrics of the process are missing, and nothing else is wrong.
-        let _ = registry.register(Box::new(OwnProcess::new()));
+        register_all(&registry, [Box::new(made(ProcessMetrics::new())) as Box<dyn Collector>]);
         Self { prefix, registry }
     }
 
@@ -147,44 +142,6 @@ pub fn seconds_opts(opts: Opts) -> HistogramOpts {
     HistogramOpts::from(opts).buckets(SECONDS.to_vec())
 }
 
-/// The metrics of this process: those of the library, whose CPU time has whole seconds only, with a finer one.
-struct OwnProcess {
-    others: ProcessCollector,
-    cpu: Counter,
-}
-
-impl OwnProcess {
-    fn new() -> Self {
-        let opts = Opts::new(CPU_SECONDS, "Total user and system CPU time spent in seconds.");
-        Self { others: ProcessCollector::for_self(), cpu: made(Counter::with_opts(opts)) }
-    }
-}
-
-/// The CPU time of this process in seconds, as exact as the system counts it: hundredths, as a rule.
-fn cpu_seconds() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name of the program, in brackets, may have spaces; user and system time are the 14th and 15th field.
-    let (_, fields) = text.rsplit_once(')')?;
-    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten()?;
-    Some(ticks as f64 / per_second as f64)
-}
-
-impl Collector for OwnProcess {
-    fn desc(&self) -> Vec<&Desc> {
-        self.others.desc()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let seconds = cpu_seconds().unwrap_or_default();
-        self.cpu.inc_by((seconds - self.cpu.get()).max(0.0));
-        let mut families = self.others.collect();
-        families.retain(|family| family.name() != CPU_SECONDS);
-        families.extend(self.cpu.collect());
-        families
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,20 +152,5 @@ mod tests {
         assert_eq!(["a", "b", "c", "a"].map(|name| names.label(name)), ["a", "b", UNKNOWN, "a"]);
         assert_eq!(names.label(""), UNKNOWN);
         assert_eq!(LabelNames::new(2).label(&"x".repeat(NAME_BYTES_MAX + 1)), UNKNOWN);
-    }
-
-    #[test]
-    fn cpu_time_has_fractions_of_a_second() {
-        let registry = Table::new("t").registry;
-        let cpu = || {
-            let families = registry.gather();
-            let found = families.iter().find(|family| family.name() == CPU_SECONDS);
-            found.map_or(-1.0, |family| family.get_metric()[0].get_counter().get_value())
-        };
-        let before = cpu();
-        while cpu() <= before {
-            std::hint::spin_loop();
-        }
-        assert!(before >= 0.0 && cpu() - before < 1.0, "{before} {}", cpu());
     }
 }

@@ -65,7 +65,8 @@ async fn take(request: Request<Incoming>, received: Received, tries: Arc<AtomicU
     let is_busy = tries.fetch_add(1, Ordering::Relaxed) < 2;
     let (empty, state) = if is_grpc { (&b"\0\0\0\0\0"[..], if is_busy { "14" } else { "0" }) } else { (&b""[..], "0") };
     let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static(state))]);
-    let answer = Full::new(Bytes::from_static(empty)).with_trailers(std::future::ready(is_grpc.then_some(Ok(trailers))));
+    let answer =
+        Full::new(Bytes::from_static(empty)).with_trailers(std::future::ready(is_grpc.then_some(Ok(trailers))));
     let mut answer = Response::new(answer);
     if is_busy {
         if !is_grpc {
