@@ -69,13 +69,6 @@ const SCHEMA: &str = "create table messages (id integer primary key, content tex
     create table users (id integer primary key, name text, password text, remember_token text); \
     insert into users (name, password) values (\"ada\", \"x\"), (\"bob\", \"x\");";
 
-/// Has PHP read the framework's compiled code, which `laravel-chroot.sh` has made. With the JIT on it adds nothing to it.
-const READS_COMPILED: [&str; 6] =
-    ["-d", "opcache.enable_cli=1", "-d", "opcache.jit=tracing", "-d", "opcache.jit_buffer_size=8M"];
-/// Has PHP compile all code by itself, as it does where nobody has set `opcache.file_cache`: the JIT then looks at the
-/// framework as well.
-const COMPILES_ALL: &str = "-d opcache.file_cache=";
-
 /// An application of its own for one test.
 #[derive(Debug)]
 pub struct Laravel {
@@ -184,9 +177,7 @@ impl Laravel {
 
     /// Runs PHP to its end.
     pub fn php(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let mut command = Command::new("chroot");
-        command.arg(&self.root).arg("php8.4").args(READS_COMPILED);
-        let output = command.args(arguments).output()?;
+        let output = Command::new("chroot").arg(&self.root).arg("php8.4").args(arguments).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
         Ok(text)
@@ -297,8 +288,7 @@ impl Laravel {
         let own = Shape { signing_key: APP_KEY.to_owned(), ..Shape::new(gateways, 1) };
         let mut processes = Vec::new();
         let shape = match runtime {
-            // This runtime's tests have PHP as users have it.
-            Runtime::FastPath => self.shape_with(&format!("{} {COMPILES_ALL}", self.command()), gateways, 2),
+            Runtime::FastPath => self.shape(gateways, 2),
             Runtime::Kernel => self.shape(gateways, 2).worker("--bridge-kernel", "always"),
             Runtime::Http | Runtime::HttpWithoutBridge => {
                 let (fpm, socket) = self.serve_fpm(3)?;
@@ -381,14 +371,10 @@ impl Laravel {
 
     /// A cluster whose workers run this application.
     pub fn shape(&self, gateways: usize, processes: usize) -> Shape {
-        self.shape_with(&self.command(), gateways, processes)
-    }
-
-    fn shape_with(&self, php: &str, gateways: usize, processes: usize) -> Shape {
         let shape = Shape { signing_key: APP_KEY.to_owned(), ..Shape::new(gateways, 1) };
         shape
             .worker("--app", &self.directory)
-            .worker("--php-command", php)
+            .worker("--php-command", &self.command())
             .worker("--php-processes", &processes.to_string())
     }
 }
