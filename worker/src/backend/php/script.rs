@@ -6,14 +6,17 @@
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 /// Classes of `Diffyne\Cluster` that calls need.
-const BRIDGE: [&str; 20] = [
+const BRIDGE: [&str; 23] = [
     include_str!("../../../../deploy/laravel/src/Bridge.php"),
+    include_str!("../../../../deploy/laravel/src/BridgeReply.php"),
     include_str!("../../../../deploy/laravel/src/CallRejection.php"),
+    include_str!("../../../../deploy/laravel/src/CallSession.php"),
     include_str!("../../../../deploy/laravel/src/Channels.php"),
     include_str!("../../../../deploy/laravel/src/ClientLeft.php"),
     include_str!("../../../../deploy/laravel/src/ComponentFactory.php"),
     include_str!("../../../../deploy/laravel/src/ComponentHtml.php"),
     include_str!("../../../../deploy/laravel/src/EndpointRequest.php"),
+    include_str!("../../../../deploy/laravel/src/Gateway.php"),
     include_str!("../../../../deploy/laravel/src/InteractsWithWebSocket.php"),
     include_str!("../../../../deploy/laravel/src/Locks.php"),
     include_str!("../../../../deploy/laravel/src/PackageRenderer.php"),
