@@ -24,6 +24,7 @@ use Illuminate\Validation\ValidationException;
 use ReflectionClass;
 use ReflectionMethod;
 use ReflectionProperty;
+use RuntimeException;
 use Throwable;
 use TypeError;
 
@@ -88,6 +89,7 @@ final class Bridge
             'publish_url' => env('DIFFYNE_PUBLISH_URL'),
             'admin_token' => env('DIFFYNE_ADMIN_TOKEN'),
             'health_url' => env('DIFFYNE_HEALTH_URL'),
+            'webhook_secret' => env('DIFFYNE_WEBHOOK_SECRET'),
             'locked' => env('DIFFYNE_LOCKED', 'signed'),
         ], (array) $app['config']->get('diffyne.cluster', [])));
         // Pages get the second signature with their first state. The package's own endpoint does not accept it.
@@ -235,7 +237,8 @@ final class Bridge
     {
         $this->names = [];
         $this->isShared = false;
-        Users::begin();
+        // A gateway publishes the events of components, and takes none of a listener, which publishes them itself.
+        $head['kind'] === 'lifecycle' || Users::begin();
         $reply = $this->tryRun($head, $payload);
         $events = Users::end();
         if ($events !== [] && $reply['head']['outcome'] === 'ok') {
@@ -257,6 +260,7 @@ final class Bridge
                 'call', 'update' => $this->exchange($head, $data),
                 'mount' => $this->mount($head, $data),
                 'grant' => $this->grant($data),
+                'lifecycle' => self::tellListener($data),
                 default => throw new CallRejection('invalid', 'This worker does not do that.'),
             };
         } catch (CallRejection $rejection) {
@@ -374,6 +378,18 @@ final class Bridge
         }
 
         return BridgeReply::make(['outcome' => 'ok'], ['granted' => $granted]);
+    }
+
+    /** Hands events of connections to the class that the gateways' settings name. */
+    private static function tellListener(array $data): array
+    {
+        $class = (string) ($data['listener'] ?? '');
+        if (! is_subclass_of($class, LifecycleListener::class)) {
+            throw new RuntimeException("DIFFYNE_LIFECYCLE_LISTENER: {$class} is no class that implements ".LifecycleListener::class);
+        }
+        app($class)->handle($data['events'] ?? []);
+
+        return BridgeReply::make(['outcome' => 'ok'], ['heard' => true]);
     }
 
     /** The class's name in its own spelling, whatever the client's is. */

@@ -398,7 +398,8 @@ impl Bench {
             let output = child.wait_with_output()?;
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             ensure!(output.status.success(), "the loop {which} {method} failed: {text}");
-            rate += loop_rate(&text).with_context(|| format!("the loop {which} {method} gave no rate: {}", self.laravel.log()))?;
+            rate += loop_rate(&text)
+                .with_context(|| format!("the loop {which} {method} gave no rate: {}", self.laravel.log()))?;
         }
         Ok(rate)
     }
