@@ -116,6 +116,16 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l max-uploads-per-address -d 'Uploads of one client address' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l upload-timeout -d 'How long an upload or a preview may take in all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l upload-idle-timeout -d 'How long an upload or a preview may stand still' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l webhook-url -d 'Address to which this gateway posts what happens to connecti' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l webhook-secret -d 'Secret that these requests are signed with, required with DI' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l webhook-ca -d 'PEM file of the authority that signed that server\'s certific' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l webhook-timeout -d 'How long such a request may take' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l lifecycle-listener -d 'PHP class that gets the events instead, in a worker\'s PHP pr' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l webhook-events -d 'Events that are told, by webhook or to the listener' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l webhook-rooms -d 'Event names whose subscriptions are told of' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l webhook-queue -d 'Memory for events that have not been delivered yet' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l webhook-retry -d 'How long the delivery of the same events is tried' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l vacated-after -d 'How long nobody may subscribe to a room before it is told as' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l redis-ca -d 'PEM file of the authority that signed Redis\'s certificate' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l redis-sentinel-password -d 'Password of the Sentinels themselves, if they ask for one' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l redis-prefix -d 'Put before every Redis key and channel' -r
@@ -214,6 +224,16 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l max-uploads-per-address -d 'Uploads of one client address' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l upload-timeout -d 'How long an upload or a preview may take in all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l upload-idle-timeout -d 'How long an upload or a preview may stand still' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l webhook-url -d 'Address to which this gateway posts what happens to connecti' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l webhook-secret -d 'Secret that these requests are signed with, required with DI' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l webhook-ca -d 'PEM file of the authority that signed that server\'s certific' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l webhook-timeout -d 'How long such a request may take' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l lifecycle-listener -d 'PHP class that gets the events instead, in a worker\'s PHP pr' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l webhook-events -d 'Events that are told, by webhook or to the listener' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l webhook-rooms -d 'Event names whose subscriptions are told of' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l webhook-queue -d 'Memory for events that have not been delivered yet' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l webhook-retry -d 'How long the delivery of the same events is tried' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l vacated-after -d 'How long nobody may subscribe to a room before it is told as' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l redis-ca -d 'PEM file of the authority that signed Redis\'s certificate' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l redis-sentinel-password -d 'Password of the Sentinels themselves, if they ask for one' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l redis-prefix -d 'Put before every Redis key and channel' -r
@@ -318,6 +338,16 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l max-uploads-per-address -d 'Uploads of one client address' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l upload-timeout -d 'How long an upload or a preview may take in all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l upload-idle-timeout -d 'How long an upload or a preview may stand still' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l webhook-url -d 'Address to which this gateway posts what happens to connecti' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l webhook-secret -d 'Secret that these requests are signed with, required with DI' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l webhook-ca -d 'PEM file of the authority that signed that server\'s certific' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l webhook-timeout -d 'How long such a request may take' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l lifecycle-listener -d 'PHP class that gets the events instead, in a worker\'s PHP pr' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l webhook-events -d 'Events that are told, by webhook or to the listener' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l webhook-rooms -d 'Event names whose subscriptions are told of' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l webhook-queue -d 'Memory for events that have not been delivered yet' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l webhook-retry -d 'How long the delivery of the same events is tried' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l vacated-after -d 'How long nobody may subscribe to a room before it is told as' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l redis-url -d 'redis' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l redis-ca -d 'PEM file of the authority that signed Redis\'s certificate' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l redis-sentinel-password -d 'Password of the Sentinels themselves, if they ask for one' -r
@@ -412,6 +442,16 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l max-uploads-per-address -d 'Uploads of one client address' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l upload-timeout -d 'How long an upload or a preview may take in all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l upload-idle-timeout -d 'How long an upload or a preview may stand still' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l webhook-url -d 'Address to which this gateway posts what happens to connecti' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l webhook-secret -d 'Secret that these requests are signed with, required with DI' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l webhook-ca -d 'PEM file of the authority that signed that server\'s certific' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l webhook-timeout -d 'How long such a request may take' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l lifecycle-listener -d 'PHP class that gets the events instead, in a worker\'s PHP pr' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l webhook-events -d 'Events that are told, by webhook or to the listener' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l webhook-rooms -d 'Event names whose subscriptions are told of' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l webhook-queue -d 'Memory for events that have not been delivered yet' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l webhook-retry -d 'How long the delivery of the same events is tried' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l vacated-after -d 'How long nobody may subscribe to a room before it is told as' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l redis-url -d 'redis' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l redis-ca -d 'PEM file of the authority that signed Redis\'s certificate' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l redis-sentinel-password -d 'Password of the Sentinels themselves, if they ask for one' -r
@@ -506,6 +546,16 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l max-uploads-per-address -d 'Uploads of one client address' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l upload-timeout -d 'How long an upload or a preview may take in all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l upload-idle-timeout -d 'How long an upload or a preview may stand still' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l webhook-url -d 'Address to which this gateway posts what happens to connecti' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l webhook-secret -d 'Secret that these requests are signed with, required with DI' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l webhook-ca -d 'PEM file of the authority that signed that server\'s certific' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l webhook-timeout -d 'How long such a request may take' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l lifecycle-listener -d 'PHP class that gets the events instead, in a worker\'s PHP pr' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l webhook-events -d 'Events that are told, by webhook or to the listener' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l webhook-rooms -d 'Event names whose subscriptions are told of' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l webhook-queue -d 'Memory for events that have not been delivered yet' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l webhook-retry -d 'How long the delivery of the same events is tried' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l vacated-after -d 'How long nobody may subscribe to a room before it is told as' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l redis-url -d 'redis' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l redis-ca -d 'PEM file of the authority that signed Redis\'s certificate' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l redis-sentinel-password -d 'Password of the Sentinels themselves, if they ask for one' -r
@@ -598,6 +648,16 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l max-uploads-per-address -d 'Uploads of one client address' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l upload-timeout -d 'How long an upload or a preview may take in all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l upload-idle-timeout -d 'How long an upload or a preview may stand still' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l webhook-url -d 'Address to which this gateway posts what happens to connecti' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l webhook-secret -d 'Secret that these requests are signed with, required with DI' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l webhook-ca -d 'PEM file of the authority that signed that server\'s certific' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l webhook-timeout -d 'How long such a request may take' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l lifecycle-listener -d 'PHP class that gets the events instead, in a worker\'s PHP pr' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l webhook-events -d 'Events that are told, by webhook or to the listener' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l webhook-rooms -d 'Event names whose subscriptions are told of' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l webhook-queue -d 'Memory for events that have not been delivered yet' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l webhook-retry -d 'How long the delivery of the same events is tried' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l vacated-after -d 'How long nobody may subscribe to a room before it is told as' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l redis-url -d 'redis' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l redis-ca -d 'PEM file of the authority that signed Redis\'s certificate' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l redis-sentinel-password -d 'Password of the Sentinels themselves, if they ask for one' -r
@@ -692,6 +752,16 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-co
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l max-uploads-per-address -d 'Uploads of one client address' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l upload-timeout -d 'How long an upload or a preview may take in all' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l upload-idle-timeout -d 'How long an upload or a preview may stand still' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l webhook-url -d 'Address to which this gateway posts what happens to connecti' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l webhook-secret -d 'Secret that these requests are signed with, required with DI' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l webhook-ca -d 'PEM file of the authority that signed that server\'s certific' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l webhook-timeout -d 'How long such a request may take' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l lifecycle-listener -d 'PHP class that gets the events instead, in a worker\'s PHP pr' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l webhook-events -d 'Events that are told, by webhook or to the listener' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l webhook-rooms -d 'Event names whose subscriptions are told of' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l webhook-queue -d 'Memory for events that have not been delivered yet' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l webhook-retry -d 'How long the delivery of the same events is tried' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l vacated-after -d 'How long nobody may subscribe to a room before it is told as' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l redis-ca -d 'PEM file of the authority that signed Redis\'s certificate' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l redis-sentinel-password -d 'Password of the Sentinels themselves, if they ask for one' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l redis-prefix -d 'Put before every Redis key and channel' -r

@@ -18,6 +18,8 @@ mod connection;
 mod doctor;
 mod front_client;
 pub mod http;
+mod lifecycle;
+mod lifecycle_listener;
 mod memory;
 mod metrics;
 mod operator;

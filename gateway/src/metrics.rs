@@ -96,6 +96,12 @@ pub struct Metrics {
     pub user_connections: IntGauge,
     /// Events for one user that left from here.
     pub user_events: IntCounter,
+    /// Events of connections for the application, by what became of them.
+    pub lifecycle_events: IntCounterVec,
+    /// Those that wait to be delivered.
+    pub lifecycle_waiting: IntGauge,
+    /// Deliveries of such events by result.
+    pub lifecycle_requests: IntCounterVec,
     /// Grants by result.
     pub grants: IntCounterVec,
     /// Messages and calls that exceeded a connection's rate.
@@ -256,6 +262,17 @@ impl Metrics {
             fan_out: seconds("fan_out_seconds", "One broadcast to all connections of one thread"),
             user_connections: gauge("user_connections", "Open connections whose user a worker has told"),
             user_events: counter("user_events_total", "Events for one user that left from calls of this gateway"),
+            lifecycle_events: counters(
+                "lifecycle_events_total",
+                "Events of connections for the application: delivered, dropped (the queue was full), abandoned (tried for DIFFYNE_WEBHOOK_RETRY), left_out (a room too many, or with too long a match)",
+                &["result"],
+            ),
+            lifecycle_waiting: gauge("lifecycle_waiting", "Events of connections that wait to be delivered"),
+            lifecycle_requests: counters(
+                "lifecycle_requests_total",
+                "Webhooks sent, or calls of the listener, by result: taken, failed",
+                &["result"],
+            ),
             grants: counters(
                 "grants_total",
                 "Grants to subscribe: given, shown (by a client that came back), refused, expired, other_session (a worker was asked), revoked (its user was disconnected), forged, failed, not_renewed",
@@ -317,7 +334,7 @@ impl Metrics {
         for label in ClientTransport::LABELS {
             self.transport(label, 0);
         }
-        let known: [(&IntCounterVec, &[&str]); 11] = [
+        let known: [(&IntCounterVec, &[&str]); 13] = [
             (&self.transports_opened, &ClientTransport::LABELS),
             (&self.broadcasts_received, &[UNKNOWN]),
             (&self.broadcast_bytes, &[UNKNOWN]),
@@ -329,6 +346,8 @@ impl Metrics {
             (&self.requests, &["accepted", "origin", "full", "memory", "address", "too_large"]),
             (&self.broadcasts_held, &["depth", "rate", "queue_full"]),
             (&self.gaps, &["closed", "told"]),
+            (&self.lifecycle_events, &["delivered", "dropped", "abandoned", "left_out"]),
+            (&self.lifecycle_requests, &["taken", "failed"]),
         ];
         for (counters, labels) in known {
             for label in labels {

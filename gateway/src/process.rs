@@ -62,6 +62,6 @@ pub async fn wait_for_stop(
 fn reload(gateway: &Gateway, logs: &Logs, matches: &ArgMatches, specs: &[&'static Spec]) -> anyhow::Result<()> {
     let settings = GatewaySettings::read(&layers(matches, specs)?)?;
     logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg)?;
-    gateway.set_secrets(settings.keys, &settings.worker_tokens);
+    gateway.set_secrets(settings.keys, &settings.worker_tokens, settings.lifecycle.secrets);
     Ok(())
 }

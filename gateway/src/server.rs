@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use diffyne_shared::bus::{self, Bus, BusEvent, GatewayIdentity};
 use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::Endpoint;
@@ -27,6 +28,10 @@ use crate::cluster;
 use crate::http::application_server::ApplicationServer;
 use crate::http::health::{HealthSource, WorkerCounts};
 use crate::http::pages::Pages;
+use crate::lifecycle::delivery::Receiver;
+use crate::lifecycle::tasks::{Lifecycle, LifecycleTasks};
+use crate::lifecycle::webhook::{SharedSecrets, Webhook};
+use crate::lifecycle_listener::LifecycleListener;
 use crate::memory;
 use crate::metrics::{Metrics, RedisUse};
 use crate::operator;
@@ -97,6 +102,9 @@ pub struct Gateway {
     acceptor: JoinHandle<()>,
     drain: Arc<DrainState>,
     tasks: Vec<JoinHandle<()>>,
+    /// Tells the application what happens to connections.
+    lifecycle: Option<LifecycleTasks>,
+    webhook_secrets: SharedSecrets,
 }
 
 /// The listeners of a gateway, bound before anything else starts.
@@ -129,11 +137,16 @@ pub fn check(settings: &GatewaySettings) -> Result<(), StartError> {
     }
     RelaySettings::new(settings, String::new(), Tokens::shared(&[])).map_err(wrong_worker_ca)?;
     ApplicationServer::new(&settings.upload).map_err(wrong_upload_ca)?;
+    Webhook::new(&settings.lifecycle, SharedSecrets::default()).map_err(wrong_webhook_ca)?;
     Tracer::check().map_err(StartError::Traces)
 }
 
 fn wrong_worker_ca(error: String) -> StartError {
     StartError::Tls(format!("DIFFYNE_WORKER_TLS_CA: {error}"))
+}
+
+fn wrong_webhook_ca(error: String) -> StartError {
+    StartError::Tls(format!("DIFFYNE_WEBHOOK_CA: {error}"))
 }
 
 fn wrong_upload_ca(error: String) -> StartError {
@@ -155,6 +168,8 @@ impl Gateway {
         let context = Arc::new(context(&settings, &bus, tokens, quota, pages, workers)?);
         let (shards, threads) = spawn_shards(&context)?;
         let drain = Arc::new(DrainState::default());
+        let webhook_secrets = SharedSecrets::new(ArcSwap::from_pointee(settings.lifecycle.secrets.clone()));
+        let lifecycle = start_lifecycle(&context, &shards, &webhook_secrets)?;
 
         let mut tasks = spawn_tasks(&context, &shards, &health, events, worker_list);
         if let Some(listener) = listeners.admin {
@@ -177,6 +192,8 @@ impl Gateway {
             acceptor,
             drain,
             tasks,
+            lifecycle,
+            webhook_secrets,
         })
     }
 
@@ -190,10 +207,11 @@ impl Gateway {
         self.health.workers().reachable > 0
     }
 
-    /// Replaces the WebSocket keys and the worker tokens. The tokens apply to new connections and new messages in
+    /// Replaces the WebSocket keys, the worker tokens, and the secrets that sign webhooks. The tokens apply to new connections and new messages in
     /// Redis.
-    pub fn set_secrets(&self, keys: Vec<String>, worker_tokens: &[String]) {
+    pub fn set_secrets(&self, keys: Vec<String>, worker_tokens: &[String], webhook: Vec<String>) {
         self.context.admission.set_keys(keys);
+        self.webhook_secrets.store(Arc::new(webhook));
         self.context.tokens.store(Arc::new(Tokens::new(worker_tokens)));
     }
 
@@ -220,6 +238,9 @@ impl Gateway {
         wait_until(LATE_HANDSHAKES, || self.context.metrics.handshakes_waiting.get() == 0).await;
         self.context.stopping.cancel();
         drain_connections(&self.context, &self.shards).await;
+        if let Some(lifecycle) = self.lifecycle {
+            lifecycle.stop().await;
+        }
         for task in &self.tasks {
             task.abort();
         }
@@ -306,6 +327,7 @@ fn context(
     Ok(GatewayContext {
         bus: bus.clone(),
         tracer: Tracer::start("diffyne-gateway", &metrics.spans).map_err(StartError::Traces)?,
+        lifecycle: Lifecycle::new(&settings.lifecycle, bus, &metrics),
         metrics,
         call_log: Arc::new(CallLog::new(settings.slow_call)),
         admission: Arc::new(Admission::new(settings)),
@@ -325,6 +347,26 @@ fn context(
         workers,
         settings: Arc::clone(settings),
     })
+}
+
+/// Starts what delivers the events of connections, where somebody gets them.
+fn start_lifecycle(
+    context: &GatewayContext,
+    shards: &[ShardHandle],
+    secrets: &SharedSecrets,
+) -> Result<Option<LifecycleTasks>, StartError> {
+    let Some(lifecycle) = &context.lifecycle else { return Ok(None) };
+    let settings = &context.settings;
+    let webhook = Webhook::new(&settings.lifecycle, Arc::clone(secrets)).map_err(wrong_webhook_ca)?;
+    let receiver: Box<dyn Receiver> = match (webhook, &settings.lifecycle.listener, shards.first()) {
+        (Some(webhook), ..) => Box::new(webhook),
+        (None, Some(class), Some(shard)) => {
+            Box::new(LifecycleListener { class: class.clone(), shard: shard.clone(), timeout: settings.call_timeout })
+        }
+        (None, ..) => return Ok(None),
+    };
+    let (message_bytes_max, bus) = (settings.message_bytes_max, &context.bus);
+    Ok(Some(LifecycleTasks::start(lifecycle, &settings.lifecycle, receiver, message_bytes_max, bus, &context.metrics)))
 }
 
 type Shards = (Vec<ShardHandle>, Vec<std::thread::JoinHandle<()>>);
@@ -395,6 +437,11 @@ async fn drain_connections(context: &GatewayContext, shards: &[ShardHandle]) {
         tracing::warn!(connections = connections(), "some calls did not finish in time");
         send_to_all(shards, || Command::Close).await;
         wait_until(LAST_CLOSES, || connections() == 0).await;
+    }
+    if connections() > 0 && context.lifecycle.is_some() {
+        send_to_all(shards, || Command::Abandon).await;
+        // Another command is executed when that one has been.
+        operator::workers(shards).await;
     }
 }
 

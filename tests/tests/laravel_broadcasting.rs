@@ -189,6 +189,8 @@ async fn no_way_leads_to_the_private_channel_of_another_user() -> anyhow::Result
             json!({"name": "presence:warehouse:order.shipped"}),
             json!({"name": "private:broken:OrderPaid"}),
             json!({"name": "private:nobody-knows-it:OrderPaid"}),
+            json!({"name": "private:encrypted-orders.1:OrderPaid"}),
+            json!({"name": "private::OrderPaid", "componentClass": "App\\Diffyne\\Orders"}),
         ] {
             let answer = ask(client, "diffyne.subscribe", json!({"events": [event]})).await?;
             assert_eq!(
@@ -275,16 +277,22 @@ async fn broadcasts_go_through_redis_as_well_and_what_cannot_be_published_fails(
     laravel.tinker(&redis, &code)?;
     assert_eq!(*client.receive().await?.params(), json!([{"order": 2, "user": 1}]));
     assert_eq!(caller.barrier().await?, []);
+    let on_channel = |channel: &str| {
+        format!(
+            "broadcast(new class implements Illuminate\\Contracts\\Broadcasting\\ShouldBroadcastNow {{ \
+             public function broadcastOn() {{ return new Illuminate\\Broadcasting\\{channel}; }} \
+             public function broadcastAs() {{ return 'x'; }} }});"
+        )
+    };
+    let [spaced, encrypted, empty] =
+        ["Channel('with space')", "EncryptedPrivateChannel('orders.1')", "PrivateChannel('')"].map(on_channel);
+    let debug = ("APP_DEBUG", "false");
     for (environment, code, error) in [
         (("DIFFYNE_PUBLISH_URL", "http://127.0.0.1:1/api/broadcast"), broadcast, "cannot be reached"),
         (("DIFFYNE_ADMIN_TOKEN", "not-this-one"), broadcast, "401"),
-        (
-            ("APP_DEBUG", "false"),
-            "broadcast(new class implements Illuminate\\Contracts\\Broadcasting\\ShouldBroadcastNow { \
-             public function broadcastOn() { return new Illuminate\\Broadcasting\\Channel('with space'); } \
-             public function broadcastAs() { return 'x'; } });",
-            "without spaces",
-        ),
+        (debug, spaced.as_str(), "without spaces"),
+        (debug, encrypted.as_str(), "Encrypted channels are not supported"),
+        (debug, empty.as_str(), "needs a name"),
     ] {
         let code = format!(
             "try {{ {code} }} catch (Illuminate\\Broadcasting\\BroadcastException $e) {{ echo $e->getMessage(); }}"

@@ -11,6 +11,9 @@ use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::{Process, Signal, eventually, program};
 use serde_json::json;
 
+/// A line of the method that clients call.
+const SAYS: &str = "$this->text = $text;";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn composer_installs_the_package_and_laravel_finds_it() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
@@ -57,30 +60,52 @@ async fn one_artisan_command_starts_a_cluster_that_others_check_and_restart() ->
     );
     let environment = std::fs::read_to_string(laravel.path(".env"))?;
     std::fs::write(laravel.path(".env"), environment + &settings)?;
-    let mut command = Process::start_parent("artisan", &laravel.path(""), &PathBuf::from("chroot"), |command| {
-        let (listen, at) = (format!("--listen=127.0.0.1:{gateway}"), format!("--worker=127.0.0.1:{worker}"));
-        command.arg(laravel.root()).args(["php8.4", &format!("{}/artisan", laravel.directory), "diffyne:cluster"]);
-        command.args([listen.as_str(), at.as_str(), "--processes=1"]);
-    })?;
-    let is_ready = || http_get(admin, "/ready").is_ok_and(|answer| answer.status == 200);
-    eventually("the gateway has a worker", is_ready).map_err(|error| error.context(command.output()))?;
-    eventually("PHP is ready", || http_get(worker_admin, "/ready").is_ok_and(|answer| answer.status == 200))?;
+    let start = || {
+        Process::start_parent("artisan", &laravel.path(""), &PathBuf::from("chroot"), |command| {
+            let (listen, at) = (format!("--listen=127.0.0.1:{gateway}"), format!("--worker=127.0.0.1:{worker}"));
+            command.arg(laravel.root()).args(["php8.4", &format!("{}/artisan", laravel.directory), "diffyne:cluster"]);
+            command.args([listen.as_str(), at.as_str(), "--processes=1", "--watch=routes"]);
+        })
+    };
+    let is_ready = |port: u16| move || http_get(port, "/ready").is_ok_and(|answer| answer.status == 200);
+    let mut command = start()?;
+    eventually("the gateway has a worker", is_ready(admin)).map_err(|error| error.context(command.output()))?;
+    eventually("PHP is ready", is_ready(worker_admin))?;
     let mut client = Client::connect(&format!("ws://127.0.0.1:{gateway}/")).await?;
     assert_eq!(call_for_text(&mut client, "say", json!(["hello"])).await?, "hello");
     let run = |name: &str, option: String| laravel.php(&[&format!("{}/artisan", laravel.directory), name, &option]);
+    // Changed code that nobody watches counts from the restart on.
+    laravel.change("app/Diffyne/Plain.php", SAYS, &SAYS.replace("$text", "\"new: $text\""))?;
+    assert_eq!(call_for_text(&mut client, "say", json!(["hello"])).await?, "hello");
     run("diffyne:restart", format!("--admin=127.0.0.1:{worker_admin}"))?;
-    let checked = run("diffyne:doctor", format!("--workers=127.0.0.1:{worker}")).map_err(|error| error.to_string());
-    let checked = checked.unwrap_or_else(|found| found);
+    assert_eq!(call_for_text(&mut client, "say", json!(["hello"])).await?, "new: hello");
+    let check = || {
+        let checked = run("diffyne:doctor", format!("--workers=127.0.0.1:{worker}")).map_err(|error| error.to_string());
+        checked.unwrap_or_else(|found| found)
+    };
+    let checked = check();
     for line in ["ok    publishing", "note  broadcasting", "ok    worker       127.0.0.1:"] {
         assert!(checked.contains(line), "{line}: {checked}");
     }
-    // What it shows says which program has said it, and Ctrl-C ends both.
+    // Nobody listens there.
+    laravel.change(".env", &format!("127.0.0.1:{admin}/api"), "127.0.0.1:1/api")?;
+    let checked = check();
+    let line =
+        "BAD   publishing   http://127.0.0.1:1/api/broadcast: http://127.0.0.1:1/api/broadcast cannot be reached";
+    assert!(checked.contains(line), "{checked}");
+    // What it shows says which program has said it. Ctrl-C ends both, and so does a terminal that is closed.
     let shown = command.output();
     assert!(shown.contains("gateway | ") && shown.contains("worker  | "), "{shown}");
-    command.signal(Signal::Int)?;
-    assert!(command.wait()?.success(), "{}", command.output());
-    for port in [gateway, worker] {
-        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "{port}: {}", command.output());
+    for signal in [Signal::Int, Signal::Hup] {
+        command.signal(signal)?;
+        assert!(command.wait()?.success(), "{}", command.output());
+        for port in [gateway, worker] {
+            assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "{port}: {}", command.output());
+        }
+        if signal == Signal::Int {
+            command = start()?;
+            eventually("the gateway has a worker", is_ready(admin)).map_err(|error| error.context(command.output()))?;
+        }
     }
     Ok(())
 }

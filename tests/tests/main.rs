@@ -80,4 +80,5 @@ mod untrusted_names;
 mod upload_pages;
 mod uploads;
 mod users;
+mod webhooks;
 mod workers;

@@ -171,6 +171,9 @@ async fn an_event_for_a_user_reaches_that_user_alone_over_all_gateways_transport
         history.contains(r#""name":"","params":[{"n":3}]"#),
         "older gateways find no name that they know: {history}"
     );
+    // Webhooks are off, so nothing of this is noted for them.
+    assert_eq!(redis::cli(cluster.redis_port, &["KEYS", "{diffyne}:occupancy:*"])?, "");
+    assert!(cluster.gateways[0].metric("diffyne_gateway_lifecycle_waiting")? < 0.5);
 
     a_client_that_resumes_gets_what_was_for_its_user(&cluster, second, &grants[1]).await?;
     a_login_on_the_same_connection_changes_who_hears(&cluster, ada, eve).await

@@ -45,6 +45,18 @@ return [
 
     /*
     |--------------------------------------------------------------------------
+    | Webhooks
+    |--------------------------------------------------------------------------
+    |
+    | The secret by which Diffyne\Cluster\Webhook::verify() knows what gateways
+    | post to DIFFYNE_WEBHOOK_URL. A comma list accepts each of several.
+    |
+    */
+
+    'webhook_secret' => env('DIFFYNE_WEBHOOK_SECRET'),
+
+    /*
+    |--------------------------------------------------------------------------
     | Locked properties
     |--------------------------------------------------------------------------
     |

@@ -2,18 +2,15 @@
 
 namespace Diffyne\Cluster;
 
-use BadMethodCallException;
 use Closure;
 use Composer\Autoload\ClassLoader;
 use Diffyne\Attributes\Invokable;
 use Diffyne\Attributes\Lazy;
 use Diffyne\Attributes\On;
 use Diffyne\Component;
-use Diffyne\Exceptions\RedirectException;
 use Diffyne\State\ComponentHydrator;
 use Diffyne\VirtualDOM\PatchSerializer;
 use Diffyne\VirtualDOM\Renderer;
-use Illuminate\Contracts\Debug\ExceptionHandler;
 use Illuminate\Contracts\Foundation\Application;
 use Illuminate\Foundation\Bootstrap\BootProviders;
 use Illuminate\Foundation\Http\Events\RequestHandled;
@@ -23,13 +20,11 @@ use Illuminate\Http\Request;
 use Illuminate\Http\Response;
 use Illuminate\Routing\Events\RouteMatched;
 use Illuminate\Routing\Route;
-use Illuminate\Session\NullSessionHandler;
 use Illuminate\Validation\ValidationException;
-use InvalidArgumentException;
-use JsonException;
 use ReflectionClass;
 use ReflectionMethod;
 use ReflectionProperty;
+use RuntimeException;
 use Throwable;
 use TypeError;
 
@@ -50,8 +45,6 @@ final class Bridge
     private const NAME_LENGTH = 255;
 
     private const CLASS_NAME = '/^\\\\?[a-z_\x80-\xff][\w\x80-\xff]*(?:\\\\[a-z_\x80-\xff][\w\x80-\xff]*)*$/iD';
-
-    private const JSON = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR;
 
     /** The reply to the last call: its head, and the client's JSON. */
     public ?array $reply = null;
@@ -96,6 +89,7 @@ final class Bridge
             'publish_url' => env('DIFFYNE_PUBLISH_URL'),
             'admin_token' => env('DIFFYNE_ADMIN_TOKEN'),
             'health_url' => env('DIFFYNE_HEALTH_URL'),
+            'webhook_secret' => env('DIFFYNE_WEBHOOK_SECRET'),
             'locked' => env('DIFFYNE_LOCKED', 'signed'),
         ], (array) $app['config']->get('diffyne.cluster', [])));
         // Pages get the second signature with their first state. The package's own endpoint does not accept it.
@@ -151,7 +145,7 @@ final class Bridge
         }
         $request->attributes->set('diffyne.call', true);
         $this->endpoint->replace($request, $call['head']['kind'], $call['payload']);
-        $this->reply = $this->runInSession($request, $call['head'], $call['payload']);
+        $this->reply = CallSession::run($request, $call['head'], fn (): array => $this->run($call['head'], $call['payload']));
 
         return new Response('', 204);
     }
@@ -174,7 +168,7 @@ final class Bridge
         $levels = ob_get_level();
         ob_start();
         Parts::begin(($head['parts'] ?? false) === true ? Parts::lines() : null);
-        $reply = $this->runInSession($request, $head, $payload);
+        $reply = CallSession::run($request, $head, fn (): array => $this->run($head, $payload));
         Parts::end();
         $printed = '';
         while (ob_get_level() > $levels) {
@@ -182,7 +176,7 @@ final class Bridge
         }
         $printed === '' || error_log(strlen($printed).' bytes of output in a Diffyne call went nowhere: '.substr($printed, 0, 300));
         // An exception's message may be no UTF-8.
-        $head = json_encode($reply['head'] + ['length' => strlen($reply['body'])], self::JSON | JSON_INVALID_UTF8_SUBSTITUTE);
+        $head = json_encode($reply['head'] + ['length' => strlen($reply['body'])], BridgeReply::JSON | JSON_INVALID_UTF8_SUBSTITUTE);
 
         return new Response($head."\n".$reply['body'], 200, ['Content-Type' => 'application/x-diffyne']);
     }
@@ -199,90 +193,8 @@ final class Bridge
         $head = json_decode($head, true);
         if ($cookies !== [] && is_array($head)) {
             $head['set_cookie'] = $cookies;
-            $response->setContent(json_encode($head, self::JSON | JSON_INVALID_UTF8_SUBSTITUTE)."\n".$body);
+            $response->setContent(json_encode($head, BridgeReply::JSON | JSON_INVALID_UTF8_SUBSTITUTE)."\n".$body);
         }
-    }
-
-    /** Runs a call and adds to its reply what happened to the user's session. */
-    private function runInSession(Request $request, array $head, string $payload): array
-    {
-        $session = $request->hasSession() ? $request->session() : null;
-        if ($session === null) {
-            $reply = $this->run($head, $payload);
-            $reply['head'] += Users::told($head, null, false);
-
-            return $reply;
-        }
-        $before = $session->getId();
-        $brought = self::bringsSession($request, $session);
-        $known = $session->has('_flash');
-        if ($brought && ! $known && self::requiresSession($head)) {
-            self::discard($session);
-
-            return self::sessionEndedReply();
-        }
-        $reply = $this->run($head, $payload);
-        $changed = $session->getId() !== $before;
-        $gone = $brought && ! $known && ! $changed;
-        // Another request has ended the session while this one ran: it must not be written again. A pool's
-        // sessions check that by themselves.
-        if (
-            $known && $brought && ! $changed && ! property_exists($session, 'endedElsewhere')
-            && in_array($session->getHandler()->read($before), ['', false, null], true)
-        ) {
-            self::discard($session);
-            $gone = true;
-        }
-        $reply['head']['session'] = $changed ? 'changed' : ($gone ? 'gone' : 'same');
-        $reply['head'] += Users::told($head, $session, $changed);
-
-        return $reply;
-    }
-
-    /** Whether a request has the cookie of a session. A driver that stores nothing cannot lose one. */
-    private static function bringsSession(Request $request, object $session): bool
-    {
-        $isStored = ! in_array(config('session.driver'), ['array', 'null', null], true);
-
-        return $isStored && $request->cookies->has($session->getName());
-    }
-
-    /**
-     * Whether a call must not run without the session that its connection has brought.
-     *
-     * When another tab logs in, the session of an open WebSocket ends. Its next call would be a guest's.
-     */
-    private static function requiresSession(array $head): bool
-    {
-        return ($head['session'] ?? '') === 'required' && $head['kind'] !== 'grant';
-    }
-
-    /** Stops a call of the fast path that opens a session which has ended. */
-    public static function checkSession(object $session, Request $request): void
-    {
-        if (self::hasLostSession($session, $request)) {
-            throw new CallRejection('session_ended', '');
-        }
-    }
-
-    /** Whether such a call has opened a session that has ended. */
-    public static function hasLostSession(object $session, Request $request): bool
-    {
-        $call = $request->attributes->get('diffyne.call');
-
-        return is_array($call) && self::requiresSession($call) && ! $session->existed && self::bringsSession($request, $session);
-    }
-
-    public static function sessionEndedReply(): array
-    {
-        return self::reply(['outcome' => 'session_ended', 'session' => 'gone'], null);
-    }
-
-    /** Keeps a session that has ended from being written again. */
-    private static function discard(object $session): void
-    {
-        $session->flush();
-        $session->setHandler(new NullSessionHandler());
     }
 
     /** Sets the browser's address, scheme and host, which a worker with the right secret knows better than proxies. */
@@ -325,7 +237,8 @@ final class Bridge
     {
         $this->names = [];
         $this->isShared = false;
-        Users::begin();
+        // A gateway publishes the events of components, and takes none of a listener, which publishes them itself.
+        $head['kind'] === 'lifecycle' || Users::begin();
         $reply = $this->tryRun($head, $payload);
         $events = Users::end();
         if ($events !== [] && $reply['head']['outcome'] === 'ok') {
@@ -347,18 +260,19 @@ final class Bridge
                 'call', 'update' => $this->exchange($head, $data),
                 'mount' => $this->mount($head, $data),
                 'grant' => $this->grant($data),
+                'lifecycle' => self::tellListener($data),
                 default => throw new CallRejection('invalid', 'This worker does not do that.'),
             };
         } catch (CallRejection $rejection) {
-            return self::failureReply($rejection->outcome, $rejection->getMessage(), ['name' => $rejection->name]);
+            return BridgeReply::failure($rejection->outcome, $rejection->getMessage(), ['name' => $rejection->name]);
         } catch (ClientLeft) {
-            return self::failureReply('client_left', '');
+            return BridgeReply::failure('client_left', '');
         } catch (ValidationException $invalid) {
-            return self::failureReply('validation', 'Validation failed', ['errors' => $invalid->errors()]);
+            return BridgeReply::failure('validation', 'Validation failed', ['errors' => $invalid->errors()]);
         } catch (Throwable $error) {
             $isExchange = in_array($head['kind'], ['call', 'update'], true);
 
-            return ($isExchange ? self::endpointReply($error) : null) ?? $this->exceptionReply($error);
+            return ($isExchange ? BridgeReply::forEndpoint($error) : null) ?? BridgeReply::forException($error);
         } finally {
             $this->renderer()->clearAllSnapshots();
         }
@@ -399,7 +313,7 @@ final class Bridge
             $began = hrtime(true);
             $html = $render($component);
             $rendering += hrtime(true) - $began;
-            $reply = self::viewReply($component, $old, $html, ($data['exact'] ?? false) === true);
+            $reply = BridgeReply::view($component, $old, $html, ($data['exact'] ?? false) === true);
             $reply['head']['render_us'] = intdiv($rendering, 1000);
             $this->isShared = $head['kind'] === 'call' && Shared::marks($class, $this->names['method']);
 
@@ -413,7 +327,7 @@ final class Bridge
         $signature = PageState::signature($component, $response['c']['st'], $response['c']['sig'], ($data['exact'] ?? false) === true);
         $response['c']['sig'] = Locks::signature($component, $response['c']['st'], $signature, $trust);
 
-        return PageState::encodable($component, $response['c']['st'], static fn () => self::successReply($response));
+        return PageState::encodable($component, $response['c']['st'], static fn () => BridgeReply::success($response));
     }
 
     private function mount(array $head, array $data): array
@@ -432,7 +346,7 @@ final class Bridge
         $rendered = $this->renderer()->renderInitial($component);
         $signature = PageState::signature($component, $rendered['state'], $rendered['signature'], ($data['exact'] ?? false) === true);
 
-        return PageState::encodable($component, $rendered['state'], static fn () => self::reply(['outcome' => 'ok'], [
+        return PageState::encodable($component, $rendered['state'], static fn () => BridgeReply::make(['outcome' => 'ok'], [
             'success' => true,
             'id' => $rendered['id'],
             'html' => $rendered['html'],
@@ -463,7 +377,19 @@ final class Bridge
             $granted[] = $listens && (! method_exists($component, 'mayHear') || $component->mayHear($name, $match) === true);
         }
 
-        return self::reply(['outcome' => 'ok'], ['granted' => $granted]);
+        return BridgeReply::make(['outcome' => 'ok'], ['granted' => $granted]);
+    }
+
+    /** Hands events of connections to the class that the gateways' settings name. */
+    private static function tellListener(array $data): array
+    {
+        $class = (string) ($data['listener'] ?? '');
+        if (! is_subclass_of($class, LifecycleListener::class)) {
+            throw new RuntimeException("DIFFYNE_LIFECYCLE_LISTENER: {$class} is no class that implements ".LifecycleListener::class);
+        }
+        app($class)->handle($data['events'] ?? []);
+
+        return BridgeReply::make(['outcome' => 'ok'], ['heard' => true]);
     }
 
     /** The class's name in its own spelling, whatever the client's is. */
@@ -597,92 +523,5 @@ final class Bridge
     private function renderer(): Renderer
     {
         return Services::get(Renderer::class);
-    }
-
-    private static function successReply(array $response): array
-    {
-        return self::reply(['outcome' => 'ok'] + self::eventsOf($response), $response);
-    }
-
-    /** What a worker is told of a response's events: those that may go to the whole cluster, and how many there are. */
-    private static function eventsOf(array $response): array
-    {
-        $events = [];
-        foreach ($response['events'] ?? [] as $index => $event) {
-            if ($event['to'] === null) {
-                $params = json_encode(array_values($event['params']), self::JSON);
-                $events[] = ['index' => $index, 'name' => $event['name'], 'params' => $params];
-            }
-        }
-
-        return ['events' => $events, 'event_count' => count($response['events'] ?? [])];
-    }
-
-    /**
-     * The parts of a response whose patches, fingerprint and signature the worker makes: both HTMLs, the state, and the
-     * rest of the JSON from behind the signature on.
-     */
-    private static function viewReply(Component $component, ?string $old, string $html, bool $isExact): array
-    {
-        $state = $component->getState();
-        $errors = $component->getErrorBag();
-        $more = array_filter(['e' => $errors->isNotEmpty() ? $errors->toArray() : [], 'q' => $component->getQueryString()]);
-        $response = array_filter(['events' => $component->getDispatchedEvents(), 'browserEvents' => $component->getBrowserEvents()]);
-        $members = static fn (array $values): string => $values === [] ? '}' : ','.substr(json_encode($values, self::JSON), 1);
-        [$json, $rest] = PageState::encodable($component, $state, static function () use ($component, $state, $isExact, $more, $response, $members): array {
-            try {
-                return [json_encode($state, self::JSON), $members($more).$members($response)];
-            } catch (JsonException $error) {
-                // It names the property where it knows the reason.
-                PageState::signature($component, $state, '', $isExact);
-                throw $error;
-            }
-        });
-        $locked = array_keys(array_intersect_key($state, Locks::of($component::class)['locked']));
-        $view = ['html' => strlen($html), 'state' => strlen($json), 'locked' => $locked] + ($old === null ? [] : ['old' => strlen($old)]);
-
-        return [
-            'head' => ['outcome' => 'ok', 'view' => $view, 'memory' => memory_get_usage(true)] + self::eventsOf($response),
-            'body' => $old.$html.$json.$rest,
-        ];
-    }
-
-    private static function failureReply(string $outcome, string $error, array $more = []): array
-    {
-        return self::reply(['outcome' => $outcome, 'error' => $error] + $more, null);
-    }
-
-    private static function reply(array $head, ?array $response): array
-    {
-        $head['memory'] = memory_get_usage(true);
-
-        return ['head' => $head, 'body' => $response === null ? '' : json_encode($response, self::JSON)];
-    }
-
-    /** The reply to exceptions that the package's own endpoint answers with their own words, or follows. */
-    private static function endpointReply(Throwable $error): ?array
-    {
-        return match (true) {
-            $error instanceof RedirectException => self::successReply(['s' => true, 'redirect' => $error->getRedirectData()['redirect']]),
-            $error instanceof BadMethodCallException => self::failureReply('method', $error->getMessage()),
-            $error instanceof InvalidArgumentException => self::failureReply('property', $error->getMessage()),
-            default => null,
-        };
-    }
-
-    /** An error of the application: reported there, and shown to clients in debug mode only. */
-    private function exceptionReply(Throwable $error): array
-    {
-        try {
-            app(ExceptionHandler::class)->report($error);
-        } catch (Throwable) {
-            // A failing handler must not hide the error.
-        }
-
-        return self::failureReply('exception', $error->getMessage(), [
-            'exception' => $error::class,
-            'file' => str_replace(base_path().'/', '', $error->getFile()),
-            'line' => $error->getLine(),
-        ]);
     }
 }

@@ -11,14 +11,10 @@ use Throwable;
 /** Publishes events that no worker publishes: those of AJAX calls that reach the application, and of channels. */
 final class Publisher
 {
-    /** Longer than a gateway waits for room (`DIFFYNE_PUBLISH_WAIT`, 2 s): what it takes in the end was published. */
-    private const TIMEOUT_SECONDS = 5;
+    private const PATH = '/api/broadcast';
 
     /** The most events in a request to a gateway. */
     private const EVENTS_MAX = 1000;
-
-    /** How much of a gateway's answer is read. */
-    private const ANSWER_BYTES = 65536;
 
     /** The list in Redis from which gateways take events. */
     private const INGRESS = '{diffyne}:ingress';
@@ -84,14 +80,13 @@ final class Publisher
      */
     public static function send(array $items): void
     {
-        $url = config('diffyne.cluster.publish_url');
-        if (! is_string($url) || $url === '') {
+        if (! Gateway::isKnown()) {
             $items === [] || app('redis')->connection()->rpush(self::INGRESS, ...$items);
 
             return;
         }
         foreach (array_chunk($items, self::EVENTS_MAX) as $batch) {
-            self::post($url, count($batch) === 1 ? $batch[0] : '['.implode(',', $batch).']');
+            Gateway::ask('POST', self::PATH, count($batch) === 1 ? $batch[0] : '['.implode(',', $batch).']');
         }
     }
 
@@ -102,23 +97,6 @@ final class Publisher
      */
     public static function check(): void
     {
-        $url = config('diffyne.cluster.publish_url');
-        is_string($url) && $url !== '' ? self::post($url, '[]') : app('redis')->connection()->llen(self::INGRESS);
-    }
-
-    private static function post(string $url, string $body): void
-    {
-        $headers = ['Content-Type: application/json', 'Authorization: Bearer '.config('diffyne.cluster.admin_token')];
-        $http = ['method' => 'POST', 'header' => $headers, 'content' => $body, 'timeout' => self::TIMEOUT_SECONDS, 'ignore_errors' => true];
-        $stream = @fopen($url, 'r', false, stream_context_create(['http' => $http]));
-        if ($stream === false) {
-            throw new RuntimeException("{$url} cannot be reached");
-        }
-        $status = stream_get_meta_data($stream)['wrapper_data'][0] ?? '';
-        $answer = (string) stream_get_contents($stream, self::ANSWER_BYTES);
-        fclose($stream);
-        if (preg_match('#^HTTP/\S+ 2#', $status) !== 1) {
-            throw new RuntimeException("{$url} answered {$status}: {$answer}");
-        }
+        Gateway::isKnown() ? Gateway::ask('POST', self::PATH, '[]') : app('redis')->connection()->llen(self::INGRESS);
     }
 }

@@ -92,7 +92,7 @@ fn check_fields<'a>(kind: CallKind, head: &DataHead<'a>) -> Result<&'a str, Stri
         CallKind::Call => ("method", &head.method),
         CallKind::Update => ("property", &head.property),
         // These need no further field.
-        CallKind::Mount | CallKind::Grant => ("componentId", &head.component_id),
+        CallKind::Mount | CallKind::Grant | CallKind::Lifecycle => ("componentId", &head.component_id),
     };
     let fields = [("componentId", &head.component_id), ("componentClass", &head.component_class), member];
     let request_id = head.request_id();

@@ -103,7 +103,9 @@ impl<O> CallTable<O> {
     }
 
     pub(super) fn was_refused(&self, key: u64, upstream: &Rc<Upstream>) -> bool {
-        self.get(key).is_some_and(|entry| entry.refused_by.iter().any(|other| Rc::ptr_eq(other, upstream)))
+        self.get(key).is_some_and(|entry| {
+            !upstream.runs(entry.request.kind) || entry.refused_by.iter().any(|other| Rc::ptr_eq(other, upstream))
+        })
     }
 
     /// Writes the call into the worker's buffer. A call that is too large for the worker keeps its state.

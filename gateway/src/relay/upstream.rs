@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
-use diffyne_shared::rpc::{self, Endpoint, Frame, Hello, Ping};
+use diffyne_shared::rpc::{self, CallKind, Endpoint, Frame, Hello, Ping};
 use tokio::sync::Notify;
 
 use super::breaker::{Breaker, Change};
@@ -50,6 +50,8 @@ pub(super) struct Upstream {
     faulty: Cell<bool>,
     /// The worker runs calls with older code than the newest, which does not start.
     outdated: Cell<bool>,
+    /// The worker's application can be told what happens to connections.
+    runs_lifecycle: Cell<bool>,
     capacity: Cell<u32>,
     /// The longest frame that the worker accepts, in bytes.
     frame_bytes_max: Cell<usize>,
@@ -85,6 +87,7 @@ impl Upstream {
             silent: Cell::new(false),
             faulty: Cell::new(false),
             outdated: Cell::new(false),
+            runs_lifecycle: Cell::new(false),
             capacity: Cell::new(1),
             frame_bytes_max: Cell::new(usize::MAX),
             room: Cell::new(None),
@@ -112,6 +115,7 @@ impl Upstream {
         self.state.set(if hello.draining { LinkState::Draining } else { LinkState::Ready });
         self.faulty.set(hello.faulty);
         self.outdated.set(hello.outdated);
+        self.runs_lifecycle.set(hello.features.iter().any(|feature| feature == rpc::LIFECYCLE_FEATURE));
         self.set_release(hello.release.as_deref());
         self.busy.set(false);
         self.silent.set(false);
@@ -125,6 +129,11 @@ impl Upstream {
     /// Whether the worker is connected, answers, and is not about to leave.
     pub(super) fn is_connected(&self) -> bool {
         self.state.get() == LinkState::Ready && !self.silent.get()
+    }
+
+    /// Whether the worker knows calls of a kind. An older one would end the connection.
+    pub(super) fn runs(&self, kind: CallKind) -> bool {
+        kind != CallKind::Lifecycle || self.runs_lifecycle.get()
     }
 
     /// Returns the worker's health.
@@ -303,5 +312,24 @@ impl Upstream {
 
     pub(super) fn is_finished(&self) -> bool {
         self.state.get() == LinkState::Draining && self.in_flight.get() == 0 && self.out.borrow().is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_does_not_know_lifecycle_calls_gets_none() {
+        let upstream = Upstream::new(Endpoint::tcp("127.0.0.1", 1));
+        let mut hello = Hello::worker("w", 1);
+        for (features, runs) in
+            [(vec!["bridge"], false), (vec!["bridge", rpc::LIFECYCLE_FEATURE], true), (vec![], false)]
+        {
+            hello.features = features.into_iter().map(str::to_owned).collect();
+            upstream.connected(&hello, 1000);
+            assert_eq!(upstream.runs(CallKind::Lifecycle), runs, "{:?}", hello.features);
+            assert!(upstream.runs(CallKind::Call) && upstream.runs(CallKind::Grant));
+        }
     }
 }

@@ -25,6 +25,8 @@ pub enum CallOrigin {
     Ajax(PendingRequest),
     /// A connection's request to subscribe, which a worker has to grant.
     Grant(Rc<Connection>, Box<PendingGrant>),
+    /// Events of connections for the application; gets why they were not taken.
+    Lifecycle(oneshot::Sender<Result<(), String>>),
 }
 
 impl CallOrigin {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use diffyne_shared::bus::Position;
 use diffyne_shared::listener::AcceptedStream;
@@ -32,6 +33,10 @@ pub enum Command {
     Drain(f64),
     /// Close all remaining connections.
     Close,
+    /// Forget those that are still there.
+    Abandon,
+    /// Have a worker call the class that is told of connections, and return why it was not.
+    Lifecycle(LifecycleCall, oneshot::Sender<Result<(), String>>),
     /// List the connections that hold the most memory.
     Largest(oneshot::Sender<Vec<LargeConnection>>),
     /// End these connections.
@@ -50,6 +55,15 @@ pub enum Command {
     Events(oneshot::Sender<Vec<(String, usize)>>),
     /// Return the health of the workers, as this shard sees it.
     Workers(oneshot::Sender<Vec<(Endpoint, Health)>>),
+}
+
+/// A call of the class that is told of connections.
+#[derive(Debug, Clone)]
+pub struct LifecycleCall {
+    /// The class and the events, as JSON.
+    pub payload: Arc<str>,
+    /// The time after which nobody waits for the result.
+    pub deadline: Instant,
 }
 
 /// A connection that a shard is to serve.

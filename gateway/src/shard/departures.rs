@@ -167,6 +167,13 @@ impl Hub {
         }
     }
 
+    /// Removes what is left of connections whose clients did not answer the close frame of a gateway that stops.
+    pub fn abandon(&self) {
+        for connection in self.all() {
+            self.remove(&connection);
+        }
+    }
+
     /// Closes a draining connection that has no running call.
     pub fn close_if_drained(&self, connection: &Rc<Connection>) {
         if !connection.component_queues.borrow().is_empty() || self.open_calls.count(connection) > 0 {

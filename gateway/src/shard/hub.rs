@@ -8,10 +8,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use diffyne_shared::bus::Position;
+use serde_json::{Map, Value};
 use slab::Slab;
 
 use super::delivery::{Clock, Delivery, Filter};
 use super::history::{History, HistoryLimits};
+use super::lifecycle_events::LifecycleEvents;
 use super::pushes::OpenCalls;
 use super::subscription_index::{Insertion, SubscriptionIndex, filter_bytes};
 use super::user_index::{UserIndex, may_get};
@@ -88,12 +90,21 @@ pub struct Hub {
     pub(super) second: Cell<u32>,
     pub(super) ping_seconds: u32,
     pub(super) metrics: Rc<ShardMetrics>,
+    /// Where the application is told what happens here.
+    pub(super) lifecycle: Option<LifecycleEvents>,
 }
 
 impl Hub {
     /// Creates an empty hub.
-    pub fn new(clock: Clock, limits: HistoryLimits, ping_seconds: u32, metrics: Rc<ShardMetrics>) -> Self {
+    pub fn new(
+        clock: Clock,
+        limits: HistoryLimits,
+        ping_seconds: u32,
+        metrics: Rc<ShardMetrics>,
+        lifecycle: Option<LifecycleEvents>,
+    ) -> Self {
         Self {
+            lifecycle,
             history: RefCell::new(History::new(limits)),
             open_calls: OpenCalls::default(),
             connections: RefCell::default(),
@@ -118,11 +129,15 @@ impl Hub {
         let key = self.connections.borrow_mut().insert(Rc::clone(connection));
         connection.key.set(key);
         self.metrics.transport(connection.transport.label(), 1);
+        if let Some(lifecycle) = &self.lifecycle {
+            lifecycle.connected(connection);
+        }
     }
 
     /// Removes a connection and its subscriptions.
     pub fn remove(&self, connection: &Rc<Connection>) {
         connection.gone();
+        let user = connection.user.id();
         self.set_user(connection, None);
         let key = connection.key.replace(usize::MAX);
         let mut connections = self.connections.borrow_mut();
@@ -133,16 +148,28 @@ impl Hub {
                 *connections = Slab::new();
             }
             for name in connection.subscriptions.take() {
-                self.remove_filters(&name, key, None);
+                self.remove_filters(&name, key, None, |lifecycle, filters| lifecycle.left(&name, filters));
+            }
+            if let Some(lifecycle) = &self.lifecycle {
+                lifecycle.disconnected(connection, user.as_deref(), self.now());
             }
         }
     }
 
     /// Removes one filter of a connection's subscription to an event, or all filters. Returns the bytes that they took,
-    /// and whether no filter is left.
-    fn remove_filters(&self, name: &str, key: usize, filter: Option<&Filter>) -> (usize, bool) {
+    /// and whether no filter is left. `report` gets the filters where the application is told of them.
+    fn remove_filters(
+        &self,
+        name: &str,
+        key: usize,
+        filter: Option<&Filter>,
+        report: impl FnOnce(&LifecycleEvents, &[Map<String, Value>]),
+    ) -> (usize, bool) {
         let mut indexes = self.indexes.borrow_mut();
         let Some(index) = indexes.get_mut(name) else { return (0, false) };
+        if let Some(lifecycle) = &self.lifecycle {
+            report(lifecycle, &index.filters(key, filter));
+        }
         let gone = index.remove(key, filter);
         if index.is_empty() {
             indexes.remove(name);
@@ -182,6 +209,9 @@ impl Hub {
             Insertion::New => {}
         }
         connection.account.hold(HeldKind::Subscriptions, bytes);
+        if let Some(lifecycle) = &self.lifecycle {
+            lifecycle.subscribed(connection, &name, filter);
+        }
         if is_new {
             // Most connections have one subscription, and keep it long.
             if names.is_empty() {
@@ -194,7 +224,8 @@ impl Hub {
 
     /// Ends a connection's subscription; without a filter, all filters of that event.
     pub fn unsubscribe(&self, connection: &Connection, name: &str, filter: &Filter) {
-        let (bytes, was_last) = self.remove_filters(name, connection.key.get(), Some(filter));
+        let report = |lifecycle: &LifecycleEvents, filters: &[_]| lifecycle.unsubscribed(connection, name, filters);
+        let (bytes, was_last) = self.remove_filters(name, connection.key.get(), Some(filter), report);
         connection.account.release(HeldKind::Subscriptions, bytes);
         if was_last {
             connection.account.release(HeldKind::Subscriptions, SUBSCRIPTION_BYTES + name.len());

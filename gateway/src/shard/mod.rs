@@ -6,6 +6,7 @@
 //! * [`state`]: the state of a shard
 //! * [`call`]: the origin of a call; [`completion`]: the steps that complete every call
 //! * [`hub`]: the shard's connections; [`users`]: those of each user, in an index (`user_index`); [`departures`]: their end; [`subscription_index`]: the subscriptions to an event
+//! * [`lifecycle_events`]: reports what happens to them
 //! * [`pushes`]: calls whose client gets more after the answer; [`parts`]: those whose client gets parts of it before,
 //!   over HTTP as [`response_lines`]
 //! * [`delivery`]: a broadcast; [`history`]: the most recent ones
@@ -17,6 +18,8 @@ pub mod delivery;
 pub mod departures;
 pub mod history;
 pub mod hub;
+mod lifecycle_call;
+pub mod lifecycle_events;
 pub mod parts;
 pub mod pushes;
 pub mod response_lines;
@@ -75,6 +78,7 @@ fn complete(shard: &Rc<Shard>, origin: CallOrigin, result: &RelayResult<'_>) {
         CallOrigin::Socket(connection, pending) => reply::complete(shard, &connection, &pending, result),
         CallOrigin::Ajax(pending) => ajax_call::complete(shard, &pending, result),
         CallOrigin::Grant(connection, request) => grant_request::complete(shard, &connection, *request, result),
+        CallOrigin::Lifecycle(reply) => lifecycle_call::complete(reply, result),
     }
 }
 
@@ -155,6 +159,8 @@ async fn execute(shard: &Rc<Shard>, command: Command) {
             tokio::task::spawn_local(async move { shard.hub.drain(per_second).await });
         }
         Command::Close => close_all(shard),
+        Command::Abandon => shard.hub.abandon(),
+        Command::Lifecycle(call, reply) => lifecycle_call::submit(shard, call, reply),
         Command::Largest(reply) => drop(reply.send(shard.hub.largest())),
         Command::Shed(chosen) => shard.hub.shed(&chosen),
         Command::Find(selector, reply) => {

@@ -18,6 +18,7 @@ use super::call::CallOrigin;
 use super::delivery::Clock;
 use super::history::HistoryLimits;
 use super::hub::Hub;
+use super::lifecycle_events::LifecycleEvents;
 use super::parts::Parts;
 use crate::auth::admission::Admission;
 use crate::auth::ended_sessions::EndedSessions;
@@ -31,6 +32,7 @@ use crate::http::application_server::ApplicationServer;
 use crate::http::idle::IdleConnections;
 use crate::http::pace::HandshakePace;
 use crate::http::pages::Pages;
+use crate::lifecycle::tasks::Lifecycle;
 use crate::metrics::Metrics;
 use crate::protocol::{self, Release};
 use crate::quota::{Quota, Ticket};
@@ -58,6 +60,8 @@ pub struct GatewayContext {
     pub admission: Arc<Admission>,
     /// The worker tokens, which prove this gateway to workers and other gateways; can be replaced.
     pub tokens: SharedTokens,
+    /// Where the shards report what happens to connections, if anybody is told.
+    pub lifecycle: Option<Lifecycle>,
     /// Seals cookies for browsers.
     pub sealed_cookies: Arc<SealedCookies>,
     /// Pages beside the WebSocket.
@@ -232,7 +236,9 @@ impl Shard {
         let settings = Arc::clone(&context.settings);
         let metrics = Rc::new(ShardMetrics::new(Arc::clone(&context.metrics)));
         let ping_seconds = u32::try_from(settings.ping_interval.as_secs()).unwrap_or(25);
-        let hub = Hub::new(context.clock.clone(), history_limits(&settings), ping_seconds, Rc::clone(&metrics));
+        let lifecycle = context.lifecycle.as_ref().map(LifecycleEvents::new);
+        let clock = context.clock.clone();
+        let hub = Hub::new(clock, history_limits(&settings), ping_seconds, Rc::clone(&metrics), lifecycle);
         Rc::new_cyclic(|shard| {
             let handler = Rc::new(Completions { shard: Weak::clone(shard), complete });
             let observer = Rc::new(RelayMetrics(Rc::clone(&metrics)));

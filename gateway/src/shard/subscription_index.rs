@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
 
 use diffyne_shared::bus::Position;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use slab::Slab;
 
 use super::delivery::{Audience, Delivery, Filter};
@@ -203,6 +203,17 @@ impl SubscriptionIndex {
         (bytes, is_over)
     }
 
+    /// Returns the filters that [`SubscriptionIndex::remove`] would remove.
+    pub fn filters(&self, connection: usize, filter: Option<&Filter>) -> Vec<Map<String, Value>> {
+        let wanted = filter.filter(|filter| filter.is_some()).map(Matcher::new);
+        let groups = self.by_connection.get(&connection).into_iter().flat_map(|subscription| &subscription.groups);
+        let matchers = groups.map(|at| &self.groups[*at].matcher);
+        let removed = matchers.filter(|matcher| wanted.as_ref().is_none_or(|wanted| *matcher == wanted));
+        removed
+            .map(|matcher| matcher.fields.iter().map(|(name, value)| (name.to_string(), value.clone())).collect())
+            .collect()
+    }
+
     fn leave(&mut self, at: usize, connection: usize) {
         self.groups[at].connections.remove(&connection);
         if !self.groups[at].connections.is_empty() {
@@ -294,7 +305,7 @@ mod tests {
     use crate::shard::delivery::CompressedFrame;
     use bytes::Bytes;
     use proptest::prelude::*;
-    use serde_json::{Map, json};
+    use serde_json::json;
 
     fn filter(value: Value) -> Filter {
         value.as_object().cloned()

@@ -25,6 +25,9 @@ impl Hub {
         if let Some(before) = was_user.as_ref().filter(|before| is_user.as_ref() != Some(before)) {
             users.remove(before, key);
         }
+        if let Some(lifecycle) = &self.lifecycle {
+            lifecycle.identified(connection, was_user.as_deref(), is_user.as_deref());
+        }
         self.metrics.user_connections.add(i64::from(is_user.is_some()) - i64::from(was_user.is_some()));
     }
 

@@ -8,8 +8,10 @@ mod channel;
 mod event;
 mod idempotency;
 mod memory;
+mod occupancy;
 mod once;
 mod redis;
+mod room_changes;
 mod state;
 mod wire;
 
@@ -26,9 +28,11 @@ use crate::token::SharedTokens;
 pub use channel::{ChannelEvent, is_guarded, without_channel};
 pub use event::{Broadcast, BusEvent, DISCONNECT_EVENT, Position, Publication, QueueFull, is_event_name, is_user_id};
 pub use idempotency::KeyClaim;
+pub use occupancy::Occupancy;
 pub use redis::claim::{CLAIMS, Claim, RejectedWorker, TrustError, WorkerEntry, WorkerList};
 pub use redis::inspect::Inspection;
 pub use redis::registry::WorkerRegistry;
+pub use room_changes::{OccupancyChanges, RoomNews, RoomState};
 pub use state::{BusCounters, GatewayIdentity, Presence, RedisState, random_bits};
 pub use wire::read_event;
 
@@ -218,6 +222,14 @@ impl Bus {
     pub fn ingress(&self) -> (u64, u64) {
         let counters = self.counters();
         (counters.ingress_waiting.load(Relaxed), counters.ingress_dropped.load(Relaxed))
+    }
+
+    /// The rooms of the cluster, for one task to change.
+    pub fn occupancy(&self) -> Occupancy {
+        Occupancy(match &self.variant {
+            Variant::Memory(_) => occupancy::Variant::Memory(occupancy::MemoryOccupancy::default()),
+            Variant::Redis(bus) => occupancy::Variant::Redis(Box::new(bus.occupancy())),
+        })
     }
 
     /// Takes this gateway out of the presence, at the end of a graceful stop.

@@ -20,6 +20,9 @@ fn is_zero(number: &u32) -> bool {
 /// The [`backend`](Hello::backend) of a worker that runs the demo's components instead of an application's.
 pub const DEMO_BACKEND: &str = "demo";
 
+/// A [feature](Hello::features) of workers: they run [`CallKind::Lifecycle`].
+pub const LIFECYCLE_FEATURE: &str = "lifecycle";
+
 /// The first frame of a gateway, and a worker's when it takes calls.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Hello {
@@ -120,6 +123,9 @@ pub enum CallKind {
     Mount,
     /// May this user hear these events?
     Grant,
+    /// Tell the application what happened to connections. Only for workers with [`LIFECYCLE_FEATURE`]: others do not know
+    /// this kind, and end the connection.
+    Lifecycle,
 }
 
 /// The client that calls.

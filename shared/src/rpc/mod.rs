@@ -14,8 +14,8 @@ pub use codec::{CallRef, CodecError, FrameReader, OversizedFrame, encode, encode
 pub use endpoint::{Endpoint, EndpointError};
 pub use frame::{FRAME_OVERHEAD_MAX, Frame};
 pub use messages::{
-    Bytes, Call, CallDetails, CallId, CallKind, Cause, Challenge, Client, DEMO_BACKEND, Empty, Hello, Outcome,
-    PARTS_AHEAD_BYTES_MAX, Part, PartsSent, Ping, Pong, Proof, Push, Refuse, Reply, ResponseEvent, SESSION_HEADER,
-    SESSION_REQUIRED, SessionChange, Transport, UserEvent,
+    Bytes, Call, CallDetails, CallId, CallKind, Cause, Challenge, Client, DEMO_BACKEND, Empty, Hello,
+    LIFECYCLE_FEATURE, Outcome, PARTS_AHEAD_BYTES_MAX, Part, PartsSent, Ping, Pong, Proof, Push, Refuse, Reply,
+    ResponseEvent, SESSION_HEADER, SESSION_REQUIRED, SessionChange, Transport, UserEvent,
 };
 pub use version::{VERSIONS, VersionRange};

@@ -16,6 +16,7 @@ use super::common::{
 use super::declare::settings;
 use super::error::SettingsError;
 use super::layers::Layers;
+use super::lifecycle::LifecycleSettings;
 use super::origins::origins;
 use super::spec::Spec;
 use super::upload::UploadSettings;
@@ -27,7 +28,8 @@ use crate::signing::SigningKey;
 
 /// Every setting of a gateway, in the order of `--help`.
 pub fn specs() -> Vec<&'static Spec> {
-    [GatewaySettings::SPECS, UploadSettings::SPECS, RedisSettings::SPECS, LogSettings::SPECS].concat()
+    [GatewaySettings::SPECS, UploadSettings::SPECS, LifecycleSettings::SPECS, RedisSettings::SPECS, LogSettings::SPECS]
+        .concat()
 }
 
 settings! {
@@ -203,6 +205,8 @@ settings! {
         signing_keys: Vec<Vec<u8>> = signing_keys;
         /// File uploads.
         upload: UploadSettings = UploadSettings::read;
+        /// Whom the gateway tells of its connections.
+        lifecycle: LifecycleSettings = LifecycleSettings::read;
         /// Redis.
         redis: RedisSettings = RedisSettings::read;
         /// Logs.
@@ -244,6 +248,7 @@ impl GatewaySettings {
                 "APP_URL = `{url}` is not the address of a page: write it with its scheme, as in https://{url}"
             ));
         }
+        warnings.extend(self.lifecycle.warning());
         warnings
     }
 

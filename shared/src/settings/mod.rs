@@ -2,7 +2,7 @@
 //!
 //! A setting has one name (`DIFFYNE_WS_PORT`), from which its TOML key (`ws_port`) and its flag (`--ws-port`) follow.
 //! It is declared once, with its default, help and type, in the `settings!` block of the struct that gets its value:
-//! [`gateway`], [`upload`], [`worker`], [`php`], [`application`], [`rendering`] and [`common`]. `--help`, `check-config`,
+//! [`gateway`], [`upload`], [`lifecycle`], [`worker`], [`php`], [`application`], [`rendering`] and [`common`]. `--help`, `check-config`,
 //! `docs/settings.md` and `deploy/diffyne.env.example` are made from these declarations.
 //!
 //! [`Layers`] knows where each value came from, so that an error names the setting, its source and what is allowed.
@@ -17,6 +17,7 @@ mod files;
 mod flags;
 pub mod gateway;
 mod layers;
+pub mod lifecycle;
 mod origins;
 pub mod php;
 pub mod rendering;

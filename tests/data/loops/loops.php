@@ -32,6 +32,7 @@ namespace Diffyne\Cluster\Loop {
             'params' => [], 'state' => ['count' => 1], 'fingerprint' => '', 'signature' => '']);
         // A user who has been here before.
         $session = $app['session']->driver();
+        $session->setId(null);
         $session->start();
         $session->put('uid', 'ada');
         $session->save();
@@ -51,7 +52,7 @@ namespace Diffyne\Cluster\Loop {
             'R', 'S' => static function () use ($application, $head, $payload): void {
                 $application->run($head, $payload, static function (array $answer): void {
                     $answer['head']['outcome'] === 'ok' || throw new \RuntimeException(json_encode($answer));
-                });
+                }, static fn (array $part): bool => true);
             },
             'D' => static function () use ($payload): void {
                 $data = json_decode($payload, true);

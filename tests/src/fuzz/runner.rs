@@ -111,7 +111,7 @@ impl Runner {
     }
 
     fn feed_call(&self, input: &[u8]) {
-        for kind in [CallKind::Call, CallKind::Update, CallKind::Mount, CallKind::Grant] {
+        for kind in [CallKind::Call, CallKind::Update, CallKind::Mount, CallKind::Grant, CallKind::Lifecycle] {
             let finished = self.runtime.block_on(self.engine.run(kind, client(), input));
             assert!(serde_json::from_slice::<IgnoredAny>(&finished.data).is_ok(), "no JSON");
         }

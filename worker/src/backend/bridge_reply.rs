@@ -314,8 +314,8 @@ impl BridgeReply {
 
     /// The class and method in the application's spelling, where they are known to exist.
     fn names(&self, call: &CallInfo<'_>) -> CallNames {
-        if call.kind == CallKind::Grant {
-            // A grant request is about several classes.
+        if matches!(call.kind, CallKind::Grant | CallKind::Lifecycle) {
+            // A grant request is about several classes, and the other about none.
             return CallNames { class: String::new(), method: call.method.to_owned() };
         }
         let class = names::valid_or_empty(&self.component);

@@ -105,6 +105,7 @@ pub(super) fn head<'a>(
             CallKind::Update => "update",
             CallKind::Mount => "mount",
             CallKind::Grant => "grant",
+            CallKind::Lifecycle => "lifecycle",
         },
         transport: if is_socket { "ws" } else { "ajax" },
         ip: &client.ip,

@@ -64,7 +64,7 @@ pub(super) fn check(verified: &VerifiedCall<'_>, kind: CallKind) -> Result<(), C
     let (class, member) = (&*verified.class, &*verified.member);
     let is_facade = class.trim_start_matches('\\').to_ascii_lowercase().starts_with(REAL_TIME_FACADES);
     match kind {
-        CallKind::Grant => Ok(()),
+        CallKind::Grant | CallKind::Lifecycle => Ok(()),
         _ if !is_class(class) || is_facade => Err(CallError::UnknownComponent(class.to_owned())),
         CallKind::Call if !is_word(member) => Err(CallError::UnknownMethod(member.to_owned())),
         CallKind::Update if !is_word(member) => Err(CallError::UnknownProperty(member.to_owned())),

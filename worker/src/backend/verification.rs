@@ -10,8 +10,8 @@ use crate::call::{CallResult, Job};
 /// Checks a call's message and, where it needs one, its signature. The error is the result of the refused call.
 pub(super) fn verify(job: &Job, signer: &Signer) -> Result<VerifiedCall<'static>, Box<CallResult>> {
     let transport = job.client.transport;
-    if job.kind == CallKind::Grant {
-        return Ok(VerifiedCall::grant());
+    if matches!(job.kind, CallKind::Grant | CallKind::Lifecycle) {
+        return Ok(VerifiedCall::without_component(job.kind));
     }
     CallMessage::read(&job.payload)
         .and_then(|message| {

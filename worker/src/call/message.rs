@@ -369,7 +369,7 @@ impl<'a> VerifiedCall<'a> {
                     ..VerifiedCall::grant()
                 });
             }
-            CallKind::Grant => return Ok(VerifiedCall::grant()),
+            CallKind::Grant | CallKind::Lifecycle => return Ok(VerifiedCall::without_component(kind)),
         };
         if object(&message.state).is_none() {
             return Err(match transport {
@@ -413,6 +413,12 @@ impl<'a> VerifiedCall<'a> {
             is_exact: false,
             takes_parts: false,
         }
+    }
+
+    /// A call that is for no component.
+    pub(crate) fn without_component(kind: CallKind) -> VerifiedCall<'static> {
+        let name = if kind == CallKind::Lifecycle { "lifecycle" } else { "grant" };
+        VerifiedCall { member: name.into(), method: name.into(), ..VerifiedCall::grant() }
     }
 
     pub(crate) fn into_owned(self) -> VerifiedCall<'static> {

@@ -141,6 +141,10 @@ impl Engine {
             labels.method = "grant".to_owned();
             return grant::decide(&self.registry, &self.app, &client, payload).await;
         }
+        if kind == CallKind::Lifecycle {
+            // Gateways ask workers with an application in PHP.
+            return Err(CallError::Invalid("A lifecycle listener is a PHP class".to_owned()));
+        }
         let message = CallMessage::read(payload)?;
         let class = message.component_class.get().unwrap_or_default();
         labels.release = message.release().filter(|page| !self.is_current(class, page)).map(|_page| self.release());

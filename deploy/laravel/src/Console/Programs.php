@@ -2,6 +2,7 @@
 
 namespace Diffyne\Cluster\Console;
 
+use Diffyne\Cluster\Gateway;
 use Symfony\Component\Process\PhpExecutableFinder;
 use Symfony\Component\Process\Process;
 
@@ -12,15 +13,14 @@ final class Programs
      * A program in the application's directory. It gets the application's .env, and what Laravel has read of it.
      *
      * @param list<string> $arguments
-     * @param array<string, string> $environment
      */
-    public static function process(string $program, array $arguments, array $environment = []): Process
+    public static function process(string $program, array $arguments): Process
     {
         $folder = rtrim((string) config('diffyne.cluster.programs'), '/');
         $file = app()->environmentFilePath();
         $arguments = is_file($file) ? [...$arguments, '--env-file', $file] : $arguments;
-        $token = (string) config('diffyne.cluster.admin_token');
-        $environment += $token === '' ? [] : ['DIFFYNE_ADMIN_TOKEN' => $token];
+        $token = Gateway::token();
+        $environment = $token === '' ? [] : ['DIFFYNE_ADMIN_TOKEN' => $token];
 
         return new Process([$folder === '' ? $program : "{$folder}/{$program}", ...$arguments], base_path(), $environment, null, null);
     }

@@ -57,4 +57,9 @@ impl RedisKeys {
     pub(super) fn workers(&self) -> [String; 2] {
         [self.named("workers"), self.named("workers:until")]
     }
+    /// Who occupies which room: the leases of the gateways, the number of gateways in each room, the last version; and the
+    /// beginning of the names of what single gateways have.
+    pub(super) fn occupancy(&self) -> [String; 4] {
+        ["until", "rooms", "version", ""].map(|name| self.named(&format!("occupancy:{name}")))
+    }
 }

@@ -15,6 +15,7 @@ pub(super) mod inspect;
 mod keys;
 #[cfg(test)]
 mod model;
+pub(super) mod occupancy;
 mod publisher;
 mod queue;
 pub(super) mod registry;
@@ -45,6 +46,7 @@ use health::RedisHealth;
 use heartbeat::Heartbeat;
 use ingress::Ingress;
 use keys::RedisKeys;
+use occupancy::RedisOccupancy;
 use publisher::Publisher;
 use queue::PublishQueue;
 use registry::WorkerRegistry;
@@ -136,6 +138,10 @@ impl RedisBus {
 
     pub(super) fn workers(&self) -> WorkerRegistry {
         self.registry.clone()
+    }
+
+    pub(super) fn occupancy(&self) -> RedisOccupancy {
+        RedisOccupancy::new(self.context.clone())
     }
 
     pub(super) fn rejected(&self, claim: Claim) -> u64 {

@@ -398,12 +398,18 @@ impl Bench {
             let output = child.wait_with_output()?;
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             ensure!(output.status.success(), "the loop {which} {method} failed: {text}");
-            let mut numbers = text.split_whitespace().filter_map(|number| number.parse::<f64>().ok());
-            let (calls, seconds) = (numbers.next().context("no calls")?, numbers.next().context("no time")?);
-            rate += calls / seconds;
+            rate += loop_rate(&text)
+                .with_context(|| format!("the loop {which} {method} gave no rate: {}", self.laravel.log()))?;
         }
         Ok(rate)
     }
+}
+
+/// Calls a second, of the last line that a loop prints. PHP's own warnings may come before.
+fn loop_rate(printed: &str) -> Option<f64> {
+    let (calls, seconds) = printed.lines().last()?.split_once(' ')?;
+    let (calls, seconds): (u64, f64) = (calls.parse().ok()?, seconds.parse().ok()?);
+    (calls > 0 && seconds > 0.0).then(|| calls as f64 / seconds)
 }
 
 /// CPU time so far of all processes that run in the application's directory.

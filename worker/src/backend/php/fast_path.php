@@ -9,6 +9,8 @@ namespace Diffyne\Cluster\Loop {
 
     use Closure;
     use Diffyne\Cluster\Bridge;
+    use Diffyne\Cluster\BridgeReply;
+    use Diffyne\Cluster\CallSession;
     use Diffyne\Cluster\Services;
     use Diffyne\Cluster\Users;
     use Illuminate\Auth\AuthManager;
@@ -260,8 +262,8 @@ namespace Diffyne\Cluster\Loop {
             $brought = $this->storesSessions() && $request->cookies->has($session->getName());
             $gone = $brought && ! $session->existed && ! $changed;
             // Even if the component has caught the exception.
-            if (Bridge::hasLostSession($session, $request)) {
-                $reply = Bridge::sessionEndedReply();
+            if (CallSession::isLost($session, $request)) {
+                $reply = BridgeReply::sessionEnded();
 
                 return;
             }

@@ -11,6 +11,7 @@ namespace Diffyne\Cluster\Loop {
 
     use Closure;
     use Diffyne\Cluster\Bridge;
+    use Diffyne\Cluster\BridgeReply;
     use Diffyne\Cluster\CallRejection;
     use Diffyne\Cluster\Parts;
     use Illuminate\Contracts\Http\Kernel;
@@ -287,7 +288,7 @@ namespace Diffyne\Cluster\Loop {
                     [$result, $response] = $this->throughKernel($request);
                 }
             } catch (CallRejection $rejection) {
-                $result = Bridge::sessionEndedReply();
+                $result = BridgeReply::sessionEnded();
             } catch (Throwable $error) {
                 $result = self::exceptionReply($error);
             }

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use diffyne_shared::rpc::LIFECYCLE_FEATURE;
 use diffyne_shared::settings::php::PhpSettings;
 use diffyne_shared::settings::rendering::RenderingSettings;
 use diffyne_shared::signing::Signer;
@@ -223,7 +224,11 @@ impl Backend for PhpBackend {
     }
 
     fn features(&self) -> Vec<String> {
-        std::iter::once("bridge".to_owned()).chain(locked_feature(&self.signer.load())).collect()
+        ["bridge", LIFECYCLE_FEATURE]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(locked_feature(&self.signer.load()))
+            .collect()
     }
 
     fn release(&self) -> Option<Arc<str>> {

@@ -183,7 +183,7 @@ namespace Diffyne\Cluster\Loop {
             $store->setId($request->cookies->get($store->getName()));
             $store->setRequestOnHandler($request);
             $store->start();
-            \Diffyne\Cluster\Bridge::checkSession($store, $request);
+            \Diffyne\Cluster\CallSession::check($store, $request);
         }
 
         /** Whether the application has made a service. */

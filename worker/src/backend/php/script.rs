@@ -6,15 +6,19 @@
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 /// Classes of `Diffyne\Cluster` that calls need.
-const BRIDGE: [&str; 20] = [
+const BRIDGE: [&str; 25] = [
     include_str!("../../../../deploy/laravel/src/Bridge.php"),
+    include_str!("../../../../deploy/laravel/src/BridgeReply.php"),
     include_str!("../../../../deploy/laravel/src/CallRejection.php"),
+    include_str!("../../../../deploy/laravel/src/CallSession.php"),
     include_str!("../../../../deploy/laravel/src/Channels.php"),
     include_str!("../../../../deploy/laravel/src/ClientLeft.php"),
     include_str!("../../../../deploy/laravel/src/ComponentFactory.php"),
     include_str!("../../../../deploy/laravel/src/ComponentHtml.php"),
     include_str!("../../../../deploy/laravel/src/EndpointRequest.php"),
+    include_str!("../../../../deploy/laravel/src/Gateway.php"),
     include_str!("../../../../deploy/laravel/src/InteractsWithWebSocket.php"),
+    include_str!("../../../../deploy/laravel/src/LifecycleListener.php"),
     include_str!("../../../../deploy/laravel/src/Locks.php"),
     include_str!("../../../../deploy/laravel/src/PackageRenderer.php"),
     include_str!("../../../../deploy/laravel/src/PageState.php"),
@@ -27,6 +31,7 @@ const BRIDGE: [&str; 20] = [
     include_str!("../../../../deploy/laravel/src/Streaming.php"),
     include_str!("../../../../deploy/laravel/src/Users.php"),
     include_str!("../../../../deploy/laravel/src/WebSocketHealthChecker.php"),
+    include_str!("../../../../deploy/laravel/src/Webhook.php"),
 ];
 /// The loop and what puts back what calls have changed, each in `namespace Diffyne\Cluster\Loop { .. }`.
 const LOOP: [&str; 13] = [

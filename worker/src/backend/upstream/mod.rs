@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use diffyne_shared::rpc::CallKind;
+use diffyne_shared::rpc::{CallKind, LIFECYCLE_FEATURE};
 use diffyne_shared::settings::application::{ApplicationSettings, ServerSettings};
 use diffyne_shared::settings::rendering::RenderingSettings;
 use diffyne_shared::signing::Signer;
@@ -201,8 +201,8 @@ impl UpstreamBackend {
         let (first_deadline, parts, began) = (job.deadline, job.parts.clone(), Instant::now());
         let result = match (self.route(), job.kind) {
             (CallRoute::Bridge, _) => self.call_bridge(&job, &verified, render).await,
-            (_, CallKind::Grant) => {
-                tracing::warn!("grants need the bridge, which the application has not loaded");
+            (_, CallKind::Grant | CallKind::Lifecycle) => {
+                tracing::warn!("grants and lifecycle listeners need the bridge, which the application has not loaded");
                 Ok((BridgeReply::broken("the application has not loaded the bridge".to_owned()), Vec::new()))
             }
             _ => self.call_endpoint(job, &verified).await,
@@ -352,7 +352,8 @@ impl Backend for UpstreamBackend {
             CallRoute::Bridge => Some("bridge".to_owned()),
             CallRoute::Endpoint => Some("endpoint".to_owned()),
         };
-        route.into_iter().chain(locked_feature(&self.signer.load())).collect()
+        let lifecycle = (self.route() != CallRoute::Endpoint).then(|| LIFECYCLE_FEATURE.to_owned());
+        route.into_iter().chain(lifecycle).chain(locked_feature(&self.signer.load())).collect()
     }
 
     fn release(&self) -> Option<Arc<str>> {

@@ -1,0 +1,111 @@
+<?php
+
+namespace Diffyne\Cluster;
+
+use BadMethodCallException;
+use Diffyne\Component;
+use Diffyne\Exceptions\RedirectException;
+use Illuminate\Contracts\Debug\ExceptionHandler;
+use InvalidArgumentException;
+use JsonException;
+use Throwable;
+
+/** What a worker gets for a call: a head for itself, and the JSON for the client. */
+final class BridgeReply
+{
+    public const JSON = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR;
+
+    /** The reply to a call that has made this response. */
+    public static function success(array $response): array
+    {
+        return self::make(['outcome' => 'ok'] + self::eventsOf($response), $response);
+    }
+
+    /** What a worker is told of a response's events: those that may go to the whole cluster, and how many there are. */
+    private static function eventsOf(array $response): array
+    {
+        $events = [];
+        foreach ($response['events'] ?? [] as $index => $event) {
+            if ($event['to'] === null) {
+                $params = json_encode(array_values($event['params']), self::JSON);
+                $events[] = ['index' => $index, 'name' => $event['name'], 'params' => $params];
+            }
+        }
+
+        return ['events' => $events, 'event_count' => count($response['events'] ?? [])];
+    }
+
+    /**
+     * The parts of a response whose patches, fingerprint and signature the worker makes: both HTMLs, the state, and the
+     * rest of the JSON from behind the signature on.
+     */
+    public static function view(Component $component, ?string $old, string $html, bool $isExact): array
+    {
+        $state = $component->getState();
+        $errors = $component->getErrorBag();
+        $more = array_filter(['e' => $errors->isNotEmpty() ? $errors->toArray() : [], 'q' => $component->getQueryString()]);
+        $response = array_filter(['events' => $component->getDispatchedEvents(), 'browserEvents' => $component->getBrowserEvents()]);
+        $members = static fn (array $values): string => $values === [] ? '}' : ','.substr(json_encode($values, self::JSON), 1);
+        [$json, $rest] = PageState::encodable($component, $state, static function () use ($component, $state, $isExact, $more, $response, $members): array {
+            try {
+                return [json_encode($state, self::JSON), $members($more).$members($response)];
+            } catch (JsonException $error) {
+                // It names the property where it knows the reason.
+                PageState::signature($component, $state, '', $isExact);
+                throw $error;
+            }
+        });
+        $locked = array_keys(array_intersect_key($state, Locks::of($component::class)['locked']));
+        $view = ['html' => strlen($html), 'state' => strlen($json), 'locked' => $locked] + ($old === null ? [] : ['old' => strlen($old)]);
+
+        return [
+            'head' => ['outcome' => 'ok', 'view' => $view, 'memory' => memory_get_usage(true)] + self::eventsOf($response),
+            'body' => $old.$html.$json.$rest,
+        ];
+    }
+
+    public static function failure(string $outcome, string $error, array $more = []): array
+    {
+        return self::make(['outcome' => $outcome, 'error' => $error] + $more, null);
+    }
+
+    public static function make(array $head, ?array $response): array
+    {
+        $head['memory'] = memory_get_usage(true);
+
+        return ['head' => $head, 'body' => $response === null ? '' : json_encode($response, self::JSON)];
+    }
+
+    /** The reply to exceptions that the package's own endpoint answers with their own words, or follows. */
+    public static function forEndpoint(Throwable $error): ?array
+    {
+        return match (true) {
+            $error instanceof RedirectException => self::success(['s' => true, 'redirect' => $error->getRedirectData()['redirect']]),
+            $error instanceof BadMethodCallException => self::failure('method', $error->getMessage()),
+            $error instanceof InvalidArgumentException => self::failure('property', $error->getMessage()),
+            default => null,
+        };
+    }
+
+    /** The reply to a call that did not run, since the session of its connection has ended. */
+    public static function sessionEnded(): array
+    {
+        return self::make(['outcome' => 'session_ended', 'session' => 'gone'], null);
+    }
+
+    /** An error of the application: reported there, and shown to clients in debug mode only. */
+    public static function forException(Throwable $error): array
+    {
+        try {
+            app(ExceptionHandler::class)->report($error);
+        } catch (Throwable) {
+            // A failing handler must not hide the error.
+        }
+
+        return self::failure('exception', $error->getMessage(), [
+            'exception' => $error::class,
+            'file' => str_replace(base_path().'/', '', $error->getFile()),
+            'line' => $error->getLine(),
+        ]);
+    }
+}

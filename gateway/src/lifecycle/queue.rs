@@ -1,0 +1,263 @@
+//! The events that wait to be delivered, in order. Shards add to them and never wait; when there is no room, an event is
+//! dropped and counted, and its number is left out.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use diffyne_shared::clock;
+use diffyne_shared::settings::lifecycle::{LifecycleKind, LifecycleKinds};
+use diffyne_shared::telemetry::LogThrottle;
+use tokio::sync::Notify;
+
+use super::event::{self, EventFields};
+use crate::metrics::Metrics;
+
+/// What an event takes beside its JSON, in bytes.
+const ENTRY_BYTES: usize = 64;
+
+/// A version of a room that was told, once the event is delivered.
+pub type ToldRoom = (Arc<str>, u64);
+
+/// An event.
+#[derive(Debug)]
+pub struct QueuedEvent {
+    /// Its JSON.
+    pub json: Box<str>,
+    /// What it tells of a room.
+    pub room: Option<ToldRoom>,
+}
+
+impl QueuedEvent {
+    fn bytes(&self) -> usize {
+        ENTRY_BYTES + self.json.len() + self.room.as_ref().map_or(0, |(room, _)| room.len())
+    }
+}
+
+#[derive(Default)]
+struct Waiting {
+    events: VecDeque<QueuedEvent>,
+    bytes: usize,
+    /// The number of the last event.
+    last: u64,
+    is_closed: bool,
+}
+
+/// The queue of a gateway.
+pub struct EventQueue {
+    gateway: String,
+    kinds: LifecycleKinds,
+    bytes_max: usize,
+    waiting: Mutex<Waiting>,
+    /// An event has come, or the queue was closed.
+    changed: Notify,
+    /// Events were taken.
+    taken: Notify,
+    metrics: Arc<Metrics>,
+    full: LogThrottle,
+}
+
+impl EventQueue {
+    /// Creates the queue of a gateway, for events of these kinds.
+    pub fn new(gateway: &str, kinds: LifecycleKinds, bytes_max: usize, metrics: Arc<Metrics>) -> Self {
+        let full = LogThrottle::default();
+        let (changed, taken, waiting) = Default::default();
+        Self { gateway: gateway.to_owned(), kinds, bytes_max, waiting, changed, taken, metrics, full }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether events of a kind are told.
+    pub fn tells(&self, kind: LifecycleKind) -> bool {
+        self.kinds.has(kind)
+    }
+
+    /// Adds an event, if there is room for it. Never waits.
+    pub fn push(&self, kind: LifecycleKind, fields: &EventFields<'_>) {
+        if !self.kinds.has(kind) {
+            return;
+        }
+        // Clients subscribe as often as they like, and connect as often as the gateway lets them: what one does of the
+        // former must not take the place of all others' coming and going.
+        let is_free = !matches!(kind, LifecycleKind::Subscribed | LifecycleKind::Unsubscribed);
+        if self.try_push(kind, fields, None, if is_free { self.bytes_max } else { self.bytes_max / 2 }) {
+            return;
+        }
+        self.metrics.lifecycle_events.with_label_values(&["dropped"]).inc();
+        if let Some(unsaid) = self.full.allow() {
+            tracing::warn!(
+                unsaid,
+                "events of connections are dropped: more wait to be delivered than DIFFYNE_WEBHOOK_QUEUE allows"
+            );
+        }
+    }
+
+    /// Adds what is told of a room, and waits for room in the queue. Returns at once when the queue is closed.
+    pub async fn push_room(&self, kind: LifecycleKind, fields: &EventFields<'_>, room: ToldRoom) {
+        loop {
+            let taken = self.taken.notified();
+            if self.try_push(kind, fields, Some(&room), self.bytes_max) || self.lock().is_closed {
+                return;
+            }
+            taken.await;
+        }
+    }
+
+    fn try_push(
+        &self,
+        kind: LifecycleKind,
+        fields: &EventFields<'_>,
+        room: Option<&ToldRoom>,
+        bytes_max: usize,
+    ) -> bool {
+        let mut waiting = self.lock();
+        if waiting.bytes >= bytes_max {
+            // Its receiver sees the gap. A room's event is added later.
+            waiting.last += u64::from(room.is_none());
+            return false;
+        }
+        waiting.last += 1;
+        let id = format!("{}-{}", self.gateway, waiting.last);
+        let json = event::json(kind, &id, clock::unix_millis(), &self.gateway, fields);
+        let event = QueuedEvent { json, room: room.cloned() };
+        waiting.bytes += event.bytes();
+        waiting.events.push_back(event);
+        self.metrics.lifecycle_waiting.inc();
+        drop(waiting);
+        self.changed.notify_one();
+        true
+    }
+
+    /// Takes no more events. Those that wait are still delivered.
+    pub fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_one();
+        self.taken.notify_waiters();
+    }
+
+    /// Whether the gateway stops.
+    pub fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// Waits for an event. False: there are none, and none will come.
+    pub async fn wait(&self) -> bool {
+        loop {
+            {
+                let waiting = self.lock();
+                if !waiting.events.is_empty() {
+                    return true;
+                }
+                if waiting.is_closed {
+                    return false;
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// Returns when the queue is closed.
+    pub async fn closed(&self) {
+        loop {
+            let taken = self.taken.notified();
+            if self.is_closed() {
+                return;
+            }
+            taken.await;
+        }
+    }
+
+    /// Takes the events that come first: so many at most, and of so many bytes at most unless the first has more.
+    pub fn take(&self, events_max: usize, bytes_max: usize) -> Vec<QueuedEvent> {
+        let mut waiting = self.lock();
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while let Some(event) = waiting.events.front() {
+            bytes += event.json.len();
+            if taken.len() == events_max || (bytes > bytes_max && !taken.is_empty()) {
+                break;
+            }
+            taken.extend(waiting.events.pop_front());
+        }
+        waiting.bytes -= taken.iter().map(QueuedEvent::bytes).sum::<usize>();
+        drop(waiting);
+        self.metrics.lifecycle_waiting.sub(i64::try_from(taken.len()).unwrap_or(i64::MAX));
+        self.taken.notify_waiters();
+        taken
+    }
+
+    /// The number of events that wait.
+    pub fn len(&self) -> usize {
+        self.lock().events.len()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::metrics::RedisUse;
+    use diffyne_shared::bus::{Bus, GatewayIdentity};
+    use diffyne_shared::settings::lifecycle::LifecycleKind::{Connected, Occupied, Subscribed, Vacated};
+    use serde_json::Value;
+
+    fn queue(bytes_max: usize) -> EventQueue {
+        let (bus, _events) = Bus::memory(GatewayIdentity::new("g"));
+        EventQueue::new("g.1", LifecycleKinds::ALL, bytes_max, Metrics::new(bus.counters(), RedisUse::No))
+    }
+
+    fn ids(events: &[QueuedEvent]) -> Vec<String> {
+        events
+            .iter()
+            .map(|event| serde_json::from_str::<Value>(&event.json).unwrap()["id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn what_finds_no_room_is_dropped_and_its_number_is_missing() {
+        let queue = queue(1000);
+        let fields = EventFields { connection: Some("c"), ..EventFields::default() };
+        for _ in 0..20 {
+            queue.push(Subscribed, &fields);
+        }
+        let subscribed = queue.len();
+        assert!((2..8).contains(&subscribed), "subscriptions take a half at most: {subscribed}");
+        for _ in 0..20 {
+            queue.push(Connected, &fields);
+        }
+        let first = queue.take(1, 1);
+        assert_eq!(ids(&first), ["g.1-1"]);
+        let rest = queue.take(100, 100_000);
+        let last = ids(&rest).last().unwrap().clone();
+        assert!(last != "g.1-40" && queue.metrics.lifecycle_waiting.get() == 0);
+        queue.push(Connected, &fields);
+        assert_eq!(ids(&queue.take(9, 9)), ["g.1-41"], "the receiver sees that some are missing");
+        let dropped = queue.metrics.lifecycle_events.with_label_values(&["dropped"]).get();
+        assert_eq!(dropped as usize, 40 - 1 - rest.len());
+        assert!(queue.lock().bytes == 0 && queue.take(9, 9).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_told_of_a_room_waits_for_its_place_and_the_end_comes_after_the_last_event() {
+        let queue = Arc::new(queue(200));
+        let fields = EventFields { event: Some("e"), ..EventFields::default() };
+        while queue.lock().bytes < 200 {
+            queue.push_room(Occupied, &fields, ("r".into(), 1)).await;
+        }
+        let waiting = {
+            let queue = Arc::clone(&queue);
+            tokio::spawn(async move {
+                queue.push_room(Vacated, &EventFields::default(), ("r".into(), 2)).await;
+            })
+        };
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        let count = queue.take(100, 10_000).len();
+        waiting.await.unwrap();
+        queue.close();
+        assert!(queue.wait().await);
+        let last = queue.take(100, 10_000);
+        assert_eq!((ids(&last), &last[0].room), (vec![format!("g.1-{}", count + 1)], &Some(("r".into(), 2))));
+        assert!(!queue.wait().await);
+    }
+}

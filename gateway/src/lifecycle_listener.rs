@@ -1,0 +1,49 @@
+//! Tells a PHP class of the application what happens to connections, by calls of workers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::lifecycle::delivery::{DeliveryFuture, Receiver};
+use crate::shard::command::{Command, LifecycleCall, ShardHandle};
+
+/// How much longer than the call this waits for its result, which comes from another thread.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// The class.
+pub struct LifecycleListener {
+    /// Its name.
+    pub class: String,
+    /// The thread whose connections to workers are used.
+    pub shard: ShardHandle,
+    /// How long a call may take.
+    pub timeout: Duration,
+}
+
+impl LifecycleListener {
+    async fn call(&self, body: Bytes) -> Result<(), String> {
+        let events = std::str::from_utf8(&body).ok().and_then(|body| body.strip_prefix('{')).unwrap_or_default();
+        // The name of a class has nothing to escape but its backslashes.
+        let payload = format!(r#"{{"listener":"{}",{events}"#, self.class.replace('\\', r"\\"));
+        let call = LifecycleCall { payload: Arc::from(payload), deadline: Instant::now() + self.timeout };
+        let (reply, result) = oneshot::channel();
+        self.shard.send(Command::Lifecycle(call, reply)).await;
+        match tokio::time::timeout(self.timeout + LAST_WORD, result).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_dropped)) => Err("the gateway stops".to_owned()),
+            Err(_elapsed) => Err("no worker has answered".to_owned()),
+        }
+    }
+}
+
+impl Receiver for LifecycleListener {
+    fn deliver(&self, body: Bytes) -> DeliveryFuture<'_> {
+        Box::pin(async move { Ok(self.call(body).await?) })
+    }
+
+    fn name(&self) -> String {
+        self.class.clone()
+    }
+}
