@@ -147,8 +147,9 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         connections,
         interval,
         hears: publisher.is_some(),
-        subscription: json!({"event": "diffyne.subscribe", "data": {"events": [{"name": EVENT}], "requestId": SUBSCRIPTION_ID}})
-            .to_string(),
+        subscription:
+            json!({"event": "diffyne.subscribe", "data": {"events": [{"name": EVENT}], "requestId": SUBSCRIPTION_ID}})
+                .to_string(),
         tally: Tally::default(),
         began: Instant::now(),
         stop: CancellationToken::new(),
