@@ -55,5 +55,6 @@ pub mod relay;
 pub mod report;
 pub mod stage;
 pub mod task;
+pub mod terminal;
 pub mod upload;
 pub mod verification;
