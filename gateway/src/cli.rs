@@ -1,5 +1,8 @@
 //! The command line of `diffyne-gateway`.
 
+#[cfg(feature = "top")]
+use std::io::IsTerminal as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +10,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use diffyne_shared::admin;
-use diffyne_shared::admin::overview::OVERVIEW_PATH;
-use diffyne_shared::admin::terminal::{self, Mode};
+use diffyne_shared::admin::overview::{OVERVIEW_PATH, Overview};
+use diffyne_shared::admin::terminal;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
 use diffyne_shared::settings::{self, Layers};
 use diffyne_shared::telemetry::Logs;
@@ -47,6 +50,9 @@ pub fn command() -> Command {
         .after_help(
             "Give it the settings of that gateway, or --admin-listen with the address of any. On the gateway's own host no \
              token is needed, elsewhere DIFFYNE_ADMIN_TOKEN.\n\n\
+             Keys: tab and the arrows go from panel to panel, up and down show other rows, enter enlarges a panel, s sorts it \
+             by its next column, r turns the order round, space keeps everything as it is, q ends. NO_COLOR=1 leaves colours \
+             out.\n\n\
              Examples: diffyne-gateway top --admin-listen 127.0.0.1:16001\n          \
              diffyne-gateway top --json | jq '.tables[] | select(.id == \"components\").rows'",
         )
@@ -108,13 +114,22 @@ fn top(matches: &ArgMatches) -> anyhow::Result<()> {
     let settings = GatewaySettings::read(&process::layers(matches, &gateway::specs())?)?;
     let address = settings.admin_listen.context("the gateway has no admin address: set DIFFYNE_ADMIN_LISTEN")?;
     let token = settings.admin_token.unwrap_or_default();
-    let mode = match (matches.get_flag("json"), matches.get_flag("once")) {
-        (true, _) => Mode::Json,
-        (false, true) => Mode::Once,
-        (false, false) => Mode::Watch,
-    };
+    let runtime = process::control_runtime()?;
     let look = async || admin::look(&address, &token, OVERVIEW_PATH).await;
-    process::control_runtime()?.block_on(terminal::show(mode, look)).map_err(anyhow::Error::msg)
+    let look_well = async || -> Result<Overview, String> {
+        serde_json::from_value(look().await?).map_err(|error| format!("the program answers something else: {error}"))
+    };
+    let mut output = std::io::stdout();
+    if matches.get_flag("json") {
+        let found = runtime.block_on(look()).map_err(anyhow::Error::msg)?;
+        return Ok(writeln!(output, "{found:#}")?);
+    }
+    #[cfg(feature = "top")]
+    if !matches.get_flag("once") && output.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb") {
+        return runtime.block_on(crate::top::watch(&address.to_string(), look_well)).map_err(anyhow::Error::msg);
+    }
+    let found = runtime.block_on(look_well()).map_err(anyhow::Error::msg)?;
+    Ok(writeln!(output, "{}", terminal::text(&found))?)
 }
 
 /// Asks a running gateway whether it is ready.

@@ -36,6 +36,8 @@ pub mod server;
 mod shard;
 pub mod socket;
 mod thread_metrics;
+#[cfg(feature = "top")]
+mod top;
 mod traces;
 
 /// Internals that a test measures from outside: it compares their duration on short and long inputs. They are not an

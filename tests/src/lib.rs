@@ -55,6 +55,7 @@ pub mod relay;
 pub mod report;
 pub mod stage;
 pub mod task;
+pub mod terminal;
 pub mod upload;
 pub mod verification;
 pub mod webhook_receiver;

@@ -30,6 +30,7 @@ pub fn register(registry: &mut Registry, hold: fn(String) -> BoxFuture<'static, 
             .listen(ORDER, "hear")
             .may_hear(|context, _event, fields| {
                 tell_by_cookie(context);
+                assert_ne!(context.client.cookie("session"), Some("nobody-knows"), "on purpose");
                 fields.get("closed").is_none() || context.client.cookie("session") == Some("ada")
             })
             .method("touch", [], |_member, context, ()| tell_by_cookie(context))

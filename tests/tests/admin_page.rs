@@ -6,6 +6,7 @@ use diffyne_tests::client::{Client, call, chat};
 use diffyne_tests::cluster::{Cluster, Node, Shape};
 use diffyne_tests::http::{HttpResponse, http};
 use diffyne_tests::process::{eventually, program};
+use diffyne_tests::terminal::Terminal;
 use serde_json::{Value, json};
 
 use crate::looks::{axe, violations};
@@ -99,6 +100,64 @@ async fn operators_see_the_cluster_in_a_browser_and_in_a_terminal_and_act_after_
     let tables = overview["tables"].as_array().context("no tables")?;
     let components = tables.iter().find(|table| table["id"] == "components").context("no components")?;
     assert!(components["rows"][0]["p99_ms"].is_number(), "{components}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn top_has_panels_on_a_terminal_of_any_size_and_gives_it_back() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(Shape::new(1, 1))?;
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    assert!(client.call(chat("hello", "c")).await?.is_ok());
+    let connections = || cluster.gateways[0].metric("diffyne_gateway_connections");
+    eventually("the client is counted", || connections().is_ok_and(|count| count > 0.5))?;
+    let (program, admin) = (program("diffyne-gateway")?, cluster.gateways[0].admin);
+    let line = format!("{} top --admin-listen 127.0.0.1:{admin}", program.display());
+    let back = |terminal: &Terminal| {
+        terminal.wait_for(0, &["ended with 0", "eol = "])?;
+        let shown = terminal.since(0);
+        // The screen of before, its cursor, and lines that are edited and echoed.
+        let (_, after) = shown.rsplit_once("\x1b[?1049l").context("no screen of before")?;
+        assert!(shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l"), "{shown:?}");
+        assert!(after.contains(" icanon") && after.contains(" echo "), "{after:?}");
+        anyhow::Ok(())
+    };
+
+    let mut terminal = Terminal::run(&line, 180, 45)?;
+    terminal.wait_for(
+        0,
+        &["Connections: 1", "ago", "Components", "App\\Diffyne\\Chat", "Limits that are reached", "\x1b[38;5;"],
+    )?;
+    let small = terminal.resize(80, 24)?;
+    terminal.wait_for(small, &["Gateways", "q quit"])?;
+    let shown = terminal.since(small);
+    assert!(!shown.contains("ago") && !shown.contains("Limits that are reached"), "{shown:?}");
+    let moved = terminal.press("\x1b[D")?;
+    terminal.wait_for(moved, &["Limits that are reached"])?;
+    cluster.gateways[0].process.kill()?;
+    terminal.wait_for(moved, &["what is shown is old"])?;
+    terminal.press("q")?;
+    back(&terminal)?;
+
+    // Ctrl-C and a signal end it as well.
+    cluster.restart_gateway(0)?;
+    for (is_signal, environment) in [(false, "NO_COLOR=1"), (true, "NO_COLOR=")] {
+        let mut terminal = Terminal::run(&format!("sh -c 'echo process $$; {environment} exec {line}'"), 180, 45)?;
+        terminal.wait_for(0, &["Components", "q quit"])?;
+        let shown = terminal.since(0);
+        assert_eq!(shown.contains("\x1b[38;5;"), is_signal, "{environment}");
+        if is_signal {
+            let process = shown.split("process ").nth(1).and_then(|rest| rest.split_whitespace().next());
+            let killed = std::process::Command::new("kill").args(["-TERM", process.context("no process")?]).status()?;
+            anyhow::ensure!(killed.success(), "{killed}");
+        } else {
+            terminal.press("\x03")?;
+        }
+        back(&terminal)?;
+    }
+    // One that can do nothing but write gets the text.
+    let terminal = Terminal::run(&format!("TERM=dumb {line}"), 80, 24)?;
+    terminal.wait_for(0, &["COMPONENTS", "ended with 0"])?;
+    assert!(!terminal.since(0).contains('\x1b'), "{:?}", terminal.since(0));
     Ok(())
 }
 

@@ -60,11 +60,15 @@ fn a_bench_tells_what_it_does_and_what_it_found_also_when_it_is_interrupted() ->
         "{text}"
     );
 
-    // Who may not connect is told why.
-    let refused =
-        bench(&["--url", &url, "--ws-key", "another", "--ramp", "0", "--duration", "1", "--connections", "2"])?;
-    let text = String::from_utf8_lossy(&refused.stdout).into_owned();
-    assert!(!refused.status.success() && text.contains("2   handshake refused: 401"), "{text}{}", stderr(&refused));
+    // Who may not connect is told why; and what keys a page's address has is nobody's business.
+    let keyed = format!("{url}?key=of-the-page");
+    for (url, key) in [(&url, &["--ws-key", "another"][..]), (&keyed, &[])] {
+        let short = ["--url", url, "--ramp", "0", "--duration", "1", "--connections", "2", "--json"];
+        let refused = bench(&[&short[..], key].concat())?;
+        let text = format!("{}{}", String::from_utf8_lossy(&refused.stdout), stderr(&refused));
+        assert!(!refused.status.success() && text.contains("\"handshake refused: 401"), "{text}");
+        assert!(text.contains("/diffyne") && !text.contains("of-the-page") && !text.contains("another"), "{text}");
+    }
     Ok(())
 }
 
@@ -79,6 +83,13 @@ fn a_bench_of_another_machine_has_to_be_meant() -> anyhow::Result<()> {
             stderr(&output)
         );
     }
+    let admin = ["--admin-listen", "192.0.2.1:16001", "--admin-token", "let-me"];
+    let output = bench(&[&["--url", "ws://127.0.0.1:1/diffyne", "--broadcasts", "1"], &admin[..]].concat())?;
+    let text = stderr(&output);
+    assert!(
+        !output.status.success() && text.contains("192.0.2.1") && text.contains("Add --yes if it is yours"),
+        "{text}"
+    );
     let output = bench(&["--url", "ws://127.0.0.1:1/diffyne", "--broadcasts", "1"])?;
     assert!(
         stderr(&output).contains("--admin-listen") || stderr(&output).contains("DIFFYNE_ADMIN_TOKEN"),

@@ -2,7 +2,7 @@
 
 use diffyne_tests::attack::address_of;
 use diffyne_tests::browser::Browser;
-use diffyne_tests::client::Client;
+use diffyne_tests::client::{Client, call};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::http::{handshake, http, http_post};
 use diffyne_tests::load::{Socket, client_frame_with};
@@ -94,6 +94,21 @@ async fn a_browser_and_a_plain_client_hear_the_same_and_only_large_messages_are_
         String::from_utf8_lossy(compressing.receive().await?).contains("Missing required field"),
         "a compressed message is read"
     );
+
+    // A long answer is compressed, a short one is not.
+    for (rows, is_compressed) in [(1000, true), (1, false)] {
+        let view = (0..rows).map(|row| format!("<i>row {row}</i>")).collect::<String>();
+        let state = json!({"view": "", "n": 0, "said": "", "text": "", "open": false});
+        let data = call("App\\Tests\\Stage", "s", "stage", json!([view]), state, "r");
+        let message = json!({"event": "diffyne.call", "data": data}).to_string();
+        compressing.send(&client_frame_with(0x81, message.as_bytes())).await?;
+        let payload = compressing.receive().await?;
+        let text = if is_compressed { inflated(payload) } else { String::from_utf8(payload.to_vec())? };
+        assert!(
+            text.starts_with("{\"event\":\"diffyne.response\"") && text.contains(&format!("row {}<", rows - 1)),
+            "{text}"
+        );
+    }
 
     // Two of the four were sent the long broadcast compressed.
     eventually("all is counted", || {

@@ -3,6 +3,8 @@
 
 use diffyne_tests::browser::{Browser, Tab};
 use diffyne_tests::cluster::{Cluster, Shape};
+use diffyne_tests::http::http_post;
+use diffyne_tests::process::eventually_async;
 use diffyne_tests::stage::StagePages;
 use serde_json::json;
 
@@ -25,7 +27,7 @@ fn component(id: &str, view: &str) -> String {
 }
 
 fn cluster() -> anyhow::Result<Cluster> {
-    Cluster::start(Shape::new(1, 1))
+    Cluster::start(Shape::new(1, 1).gateway("--admin-token", "let-me"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,6 +43,7 @@ async fn each_directive_does_what_its_row_says() -> anyhow::Result<()> {
     tab.wait_for("window.faults").await?;
     assert_eq!(tab.eval("window.faults").await?, json!({}));
     sleeps_while_hidden(&browser, &pages, &mut tab).await?;
+    hears_channels(&cluster, &mut tab).await?;
     assert_eq!(tab.errors, Vec::<String>::new());
     Ok(())
 }
@@ -62,6 +65,39 @@ async fn sleeps_while_hidden(browser: &Browser, pages: &StagePages, tab: &mut Ta
     tab.bring_to_front().await?;
     tab.wait_for("!document.hidden && count('add') > asleep[0] + 2").await?;
     tab.eval("polled.remove()").await?;
+    Ok(())
+}
+
+/// Elements hear channels of Laravel, however many there are, each as long as it is there.
+async fn hears_channels(cluster: &Cluster, tab: &mut Tab) -> anyhow::Result<()> {
+    let publish = |name: &str, n: i64| {
+        let event = json!({"name": name, "params": [n]}).to_string();
+        let admin = cluster.gateways[0].admin;
+        let answer = http_post(admin, "/api/broadcast", &[("Authorization", "Bearer let-me")], &event)?;
+        anyhow::ensure!(answer.status == 202, "{}", answer.body);
+        anyhow::Ok(())
+    };
+    tab.eval(
+        "window.orders = Array.from({ length: 90 }, (_, n) => `diff:on.channel:orders.${n}:paid=\"add\"`).join(' '); \
+         window.hearing = stage('hearing', `<i ${orders}></i><output>{n}</output>`); \
+         window.other = stage('other', '<b diff:on.channel:orders.7:paid=\"add\"></b><output>{n}</output>'); \
+         window.shown = (root) => Number(root.querySelector('output').textContent); 0",
+    )
+    .await?;
+    // The last is heard once the page has subscribed to all of them.
+    eventually_async("the page hears the last channel", async || {
+        publish("channel:orders.89:paid", 1)?;
+        Ok(tab.eval("shown(hearing) > 0").await? == true)
+    })
+    .await?;
+    publish("channel:orders.7:paid", 1_000_000)?;
+    tab.wait_for("shown(hearing) > 1_000_000 && shown(other) === 1_000_000").await?;
+    // The other element hears it still.
+    tab.eval("hearing.querySelector('i').remove()").await?;
+    publish("channel:orders.7:paid", 10_000_000)?;
+    tab.wait_for("shown(other) === 11_000_000").await?;
+    assert_eq!(tab.eval("shown(hearing) < 10_000_000").await?, true);
+    tab.eval("hearing.remove(); other.remove()").await?;
     Ok(())
 }
 

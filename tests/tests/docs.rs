@@ -137,6 +137,11 @@ fn every_link_leads_to_a_file_and_every_anchor_to_a_heading() -> anyhow::Result<
             }
         }
     }
+    for page in pages.keys().filter_map(|path| path.strip_prefix("docs").ok()).filter(|page| *page != "README.md") {
+        let page = page.display().to_string();
+        let is_listed = links(&pages[Path::new("docs/README.md")]).contains(&&*page);
+        broken.extend((!is_listed).then(|| format!("docs/README.md does not name {page}")));
+    }
     assert!(seen > 50, "only {seen} links were found");
     assert!(broken.is_empty(), "broken links:\n{}", broken.join("\n"));
     Ok(())

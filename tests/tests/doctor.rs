@@ -142,6 +142,22 @@ async fn uploads_are_tried_where_they_would_go() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Pages without a WebSocket hear nothing in time, and all act as nobody.
+fn a_front_that_holds_events_back_and_hides_the_host(app: &str, key: &str) -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::new(1, 1).gateway("--ws-key", key))?;
+    let [port] = free_ports()?;
+    let site = cluster.shipped_site("diffyne.conf", port)?;
+    // No header of the gateway turns these buffers off.
+    let site = site.replace("proxy_buffering off;", "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;");
+    let _nginx = cluster.run_nginx(&site.replace("Host               $http_host;", "Host gateways.internal;"), port)?;
+    let (well, text) = doctor(&["--url", &format!("ws://127.0.0.1:{port}/"), "--app-url", app, "--ws-key", key])?;
+    assert!(!well && line(&text, "events", "proxy_buffering off").starts_with("BAD "), "{text}");
+    assert!(line(&text, "cookies", "as guests").starts_with("BAD "), "{text}");
+    assert!(line(&text, "cookies", "proxy_set_header Host").contains(app), "{text}");
+    assert!(line(&text, "front call", "to a worker and back").starts_with("ok "), "{text}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_front_is_looked_at_as_a_page_sees_it() -> anyhow::Result<()> {
     const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -178,6 +194,7 @@ async fn the_front_is_looked_at_as_a_page_sees_it() -> anyhow::Result<()> {
     let (well, text) = look(&format!("ws://127.0.0.1:{port}/"), shop, &["--ws-key", KEY, "--idle", "10"])?;
     assert!(!well && line(&text, "idle", "DIFFYNE_PING_INTERVAL").starts_with("BAD "), "{text}");
     drop(impatient);
+    a_front_that_holds_events_back_and_hides_the_host(shop, KEY)?;
 
     cluster.gateways[0].process.kill()?;
     let (well, text) = look(&url, shop, &["--ws-key", KEY, "--json"])?;

@@ -151,7 +151,7 @@ async fn a_trace_of_a_page_goes_on_through_gateway_worker_php_and_the_deliveries
     let shape = shape.variable("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20a%20b");
     let shape = shape.variable("OTEL_BSP_SCHEDULE_DELAY", "20").variable("OTEL_BSP_MAX_QUEUE_SIZE", "16");
     let shape = shape.variable("OTEL_BSP_EXPORT_TIMEOUT", "2000");
-    let cluster = Cluster::start(shape)?;
+    let cluster = Cluster::start(shape.gateway("--admin-token", "let-me"))?;
     let mut other = Client::connect(&cluster.url(1)).await?;
     other.subscribe("message-sent").await?;
 
@@ -181,6 +181,32 @@ async fn a_trace_of_a_page_goes_on_through_gateway_worker_php_and_the_deliveries
     let deliveries = spans.iter().filter(|(_, span)| span.name == "deliver message-sent");
     assert_eq!(deliveries.filter(|(_, span)| span.parent_span_id == publish.span_id).count(), 2);
     assert_eq!(spans.len(), 7);
+
+    // PHP goes on from the method's span; a call that fails is an error in each of its spans.
+    for (trace, method, params, error) in [(0xb1_u128, "headers", json!([]), 0), (0xb2, "end", json!(["throw"]), 2)] {
+        let body = probe_call("a", method, params).to_string();
+        let header = traceparent(trace, "01");
+        let answer = http_post(cluster.gateways[0].port, "/_diffyne/update", &[("traceparent", &header)], &body)?;
+        let spans = collector.trace(trace, 4)?;
+        let call = find(&spans, "call App\\Diffyne\\Probe", gateway, &PAGE.to_be_bytes())?;
+        let relay = find(&spans, "relay", gateway, &call.span_id)?;
+        let run = find(&spans, "worker App\\Diffyne\\Probe", worker, &relay.span_id)?;
+        let method = find(&spans, &format!("App\\Diffyne\\Probe::{method}"), worker, &run.span_id)?;
+        for span in [call, run, method] {
+            assert_eq!(span.status.as_ref().map_or(0, |status| status.code), error, "{span:?}");
+        }
+        if error == 0 {
+            let own = format!("00-{trace:032x}-{:016x}-01", u64::from_be_bytes(method.span_id[..].try_into()?));
+            assert_eq!(answer.message()?.state()["seen"]["traceparent"], own);
+        }
+    }
+    // An event that the application publishes brings its trace along.
+    let event = json!({"name": "message-sent", "params": [1], "traceparent": traceparent(0xb3, "01")}).to_string();
+    let bearer = [("Authorization", "Bearer let-me")];
+    assert_eq!(http_post(cluster.gateways[1].admin, "/api/broadcast", &bearer, &event)?.status, 202);
+    let spans = collector.trace(0xb3, 2)?;
+    let names: Vec<_> = spans.iter().map(|(_, span)| (span.name.as_str(), &span.parent_span_id[..])).collect();
+    assert_eq!(names, [("deliver message-sent", &PAGE.to_be_bytes()[..]); 2]);
 
     // Over a WebSocket the handshake's trace goes on. A trace that is recorded nowhere else is not recorded here.
     let mut client = Client::connect_with(&cluster.url(0), &[("traceparent", &traceparent(0xa2, "01"))]).await?;

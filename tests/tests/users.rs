@@ -162,6 +162,7 @@ async fn an_event_for_a_user_reaches_that_user_alone_over_all_gateways_transport
         }
     }
     assert_eq!(heard.len(), 4);
+    long_polls_hear_what_is_for_their_user(&cluster, &wish).await?;
     mark(&cluster, 5)?;
     for page in [&mut ada, &mut second, &mut eve, &mut guest] {
         assert_eq!(page.next().await?, 5, "nobody else has heard of them");
@@ -177,6 +178,22 @@ async fn an_event_for_a_user_reaches_that_user_alone_over_all_gateways_transport
 
     a_client_that_resumes_gets_what_was_for_its_user(&cluster, second, &grants[1]).await?;
     a_login_on_the_same_connection_changes_who_hears(&cluster, ada, eve).await
+}
+
+async fn long_polls_hear_what_is_for_their_user(cluster: &Cluster, wish: &Value) -> anyhow::Result<()> {
+    let (port, headers) = (cluster.gateways[0].port, [("Cookie", "known=zoe"), ("Origin", "http://127.0.0.1")]);
+    let first = EventsClient::post(port, "poll=25", &headers, wish).await?.rest().await?;
+    let subscribed = first.iter().find(|message| message.event() == "diffyne.subscribed").context("no place")?;
+    let mut place = wish.clone();
+    for name in ["epoch", "offset", "grant"] {
+        place[name] = subscribed[name].clone();
+    }
+    publish(cluster, &json!("yan"), -2)?;
+    publish(cluster, &json!("zoe"), -1)?;
+    let news = in_time(async { EventsClient::post(port, "poll=25", &headers, &place).await?.rest().await }).await?;
+    let heard: Vec<_> = news.iter().filter(|message| message.event() == "diffyne.event").collect();
+    assert_eq!(heard.iter().map(|push| push.params()[0]["n"].clone()).collect::<Vec<_>>(), [-1], "{news:?}");
+    Ok(())
 }
 
 async fn a_client_that_resumes_gets_what_was_for_its_user(
@@ -409,5 +426,30 @@ async fn a_grant_names_the_user_and_is_asked_for_anew_when_the_user_changes() ->
     again.0.receive_event("diffyne.resumed").await?;
     let revoked = cluster.gateways[1].metric("diffyne_gateway_grants_total{result=\"revoked\"}")?;
     assert!((revoked - 1.0).abs() < 0.5, "{revoked}");
+    // A new user of whom no worker can say what that user may hear: the former one's events end.
+    again.call("enter", json!(["nobody-knows"])).await?;
+    let told = in_time(again.0.receive_event("diffyne.disconnect")).await?;
+    assert_eq!((&told["reconnect"], &told["reason"]), (&json!(true), &json!("the user has changed")));
+    let mut eve = Page::open(&cluster, 1, "eve").await?;
+    eve.0.request("diffyne.subscribe", json!({"events": [events[1]]})).await?;
+    publish(&cluster, &json!("ada"), 4)?;
+    mark(&cluster, 5)?;
+    assert_eq!(eve.next().await?, 5);
+    assert_eq!(again.orders().await?, Vec::<i64>::new());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_makes_no_call_is_known_where_workers_are_asked_when_it_subscribes() -> anyhow::Result<()> {
+    for (identify, known) in [("call", 0), ("subscribe", 1)] {
+        let cluster = Cluster::start(shape().gateway("--identify", identify))?;
+        let headers = [("Cookie", "known=ada"), ("Origin", "http://127.0.0.1")];
+        let mut ada = Page(Client::connect_with(&cluster.url(0), &headers).await?, VecDeque::new());
+        ada.0.subscribe(ORDER).await?;
+        assert_eq!(connections(&cluster, "ada")?["total"], known, "{identify}");
+        publish(&cluster, &json!("ada"), 1)?;
+        mark(&cluster, 2)?;
+        assert_eq!(ada.next().await?, if known == 1 { 1 } else { 2 }, "{identify}");
+    }
     Ok(())
 }

@@ -16,9 +16,17 @@ const NOTIFICATION = 'Illuminate.Notifications.Events.BroadcastNotificationCreat
 const shared = (Transport.channels ??= {
   callbacks: new Map(), // by the event's name as it is broadcast: those that hear it
   held: new Map(), // by the event's name: how many elements with diff:on. call a method then
-  renew: () => {}, // tells the transport what to subscribe to
+  tell: () => {}, // tells the transport what to subscribe to
+  isDue: false, // whether it is about to be told
 });
 const { callbacks, held } = shared;
+
+// Pages open many channels in one go: the transport is told once.
+function renew() {
+  if (shared.isDue) return;
+  shared.isDue = true;
+  queueMicrotask(() => { shared.isDue = false; shared.tell(); });
+}
 
 // `App\Events\Shop\OrderPaid`, `Shop.OrderPaid` and `.Shop.OrderPaid` are one event.
 const shortName = (event) => event.replaceAll('\\', '.').replace(/^\.+/, '').replace(/^App\.Events\./, '');
@@ -39,10 +47,10 @@ function attach() {
     const { listen } = transport;
     let listened = transport.wish()?.events ?? [];
     const names = () => [...new Set([...callbacks.keys(), ...held.keys()])];
-    shared.renew = () => listen.call(transport, [...listened, ...names().map((name) => ({ name }))]);
-    transport.listen = (events) => { listened = events; shared.renew(); };
+    shared.tell = () => listen.call(transport, [...listened, ...names().map((name) => ({ name }))]);
+    transport.listen = (events) => { listened = events; renew(); };
     transport.heard = hear;
-    shared.renew();
+    renew();
   }
   Object.assign(window.diffyne ?? {}, { channel, private: privateChannel, join, socketId });
   announce('diffyne:channels', {});
@@ -54,7 +62,7 @@ const open = (kind) => (name) => {
   const set = (key, list) => {
     if (list.length) callbacks.set(key, list);
     else callbacks.delete(key);
-    shared.renew();
+    renew();
     return opened;
   };
   const of = (event) => prefix + shortName(event);
@@ -81,7 +89,7 @@ export function hold(name) {
     const number = (held.get(name) ?? 0) + change;
     if (number) held.set(name, number);
     else held.delete(name);
-    shared.renew();
+    renew();
   };
   count(1);
   return () => count(-1);

@@ -18,7 +18,6 @@ import { keepParams } from './params.js';
 import { leaveQuery, namesIn, parseJson, refresh, scriptTag, socketUrl, usesAjax, watchListeners } from './page.js';
 import { setQuery } from './query.js';
 
-const DEFAULT_MAX_MESSAGE_SIZE = 1_048_576;
 
 // What a browser shows in a file field. diffyne.js takes it for typed text, and would lose the files of a list.
 const isFileName = (value) => typeof value === 'string' && value.startsWith('C:\\fakepath\\');
@@ -54,7 +53,7 @@ function attach(diffyne) {
   const options = {
     url: socketUrl(address),
     endpoint: tag?.dataset.endpoint ?? config.endpoint ?? '/_diffyne',
-    maxMessageSize: config.maxMessageSize || DEFAULT_MAX_MESSAGE_SIZE,
+    maxMessageSize: config.maxMessageSize || undefined,
   };
   const transport = new Transport(options, {
     pushed: (events, from) => {

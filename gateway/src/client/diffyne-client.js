@@ -10,7 +10,7 @@ import { Address } from './address.js';
 import { Calls } from './calls.js';
 import { Components } from './components.js';
 import { Directives } from './directives.js';
-import { documentElement } from './dom.js';
+import { announce, documentElement } from './dom.js';
 import { Hooks } from './hooks.js';
 import { Transport } from './transport.js';
 import { namesIn, refresh, scriptTag, socketUrl, stored, usesAjax, watchListeners } from './page.js';
@@ -18,7 +18,6 @@ import { error } from './directives/error.js';
 import { anyEvent } from './directives/events.js';
 import { model } from './directives/model.js';
 
-const MAX_MESSAGE_SIZE = 1_048_576;
 const ACCEPTS = ['streams', 'push', 'parts', 'islands', 'base'];
 
 const tag = scriptTag(import.meta.url);
@@ -28,7 +27,7 @@ const endpoint = tag?.dataset.endpoint ?? '/_diffyne';
 const hooks = new Hooks();
 // What developers ask for is loaded when they do, and kept until the tab is closed.
 let developer = null;
-const developed = () => { developer ??= import('./debugging.js').then(({ develop }) => develop(hooks)); return developer; };
+const developed = () => (developer ??= import('./debugging.js').then(({ develop }) => develop(hooks)));
 async function send(root, type, data, original) {
   if (developer) await (await developer).slow();
   return transport.send(type, { ...data, accepts: ACCEPTS }, { ajax: usesAjax(root, ajaxNames), original });
@@ -38,7 +37,7 @@ const address = new Address(hooks);
 const calls = new Calls({ components, hooks, address, send, isNew: (id) => transport.isNew(id) });
 const refreshPage = () => refresh((old, fresh) => components.replace(old, fresh));
 const transport = new Transport(
-  { url: socketUrl(tag?.dataset.url), endpoint, maxMessageSize: MAX_MESSAGE_SIZE },
+  { url: socketUrl(tag?.dataset.url), endpoint },
   { pushed: (pushed, cause) => calls.dispatch(pushed, cause), missed: refreshPage, valued: (push) => calls.value(push) },
 );
 
@@ -69,7 +68,7 @@ window.diffyneClient = {
   latency: async (ms) => (await developed()).latency(ms),
 };
 window.diffyne ??= window.diffyneClient;
-document.dispatchEvent(new CustomEvent('diffyne:ready'));
+announce('diffyne:ready', {});
 if (stored('diffyne:developer')) developed();
 
 // ---- start ----

@@ -36,7 +36,7 @@ export const leaveQuery = (isGone = true) => { isLeaving = isGone; };
 export function socketUrl(address) {
   if (!address) return null;
   const url = new URL(address, location.href);
-  if (url.protocol.startsWith('http')) url.protocol = url.protocol.replace('http', 'ws');
+  url.protocol = url.protocol.replace('http', 'ws');
   if (location.protocol === 'https:') url.protocol = 'wss:';
   return url.href;
 }

@@ -34,7 +34,7 @@ const VALUE_IN_ATTRIBUTE = ['checkbox', 'radio', 'hidden', 'button', 'submit', '
 const SHORT = { create: 'c', remove: 'r', replace: 'R', update_text: 't', update_attrs: 'a', reorder: 'o' };
 
 const isBlank = (node) => nodeType(node) === 3 && node.data.trim() === '';
-const isMeaningful = (node) => nodeType(node) === 1 || nodeType(node) === 8 || (nodeType(node) === 3 && node.data.trim() !== '');
+const isMeaningful = (node) => [1, 8].includes(nodeType(node)) || (nodeType(node) === 3 && !isBlank(node));
 // What a template holds is no child of it for a browser.
 const contentOf = (node) => (nodeType(node) === 1 && localName(node) === 'template' && namespaceURI(node) === HTML ? node.content : node);
 

@@ -1,4 +1,4 @@
-// Why there is no connection, and what is wrong with an answer that is no success.
+// Why there is no connection, what is wrong with an answer that is no success, and what follows a refused subscription.
 
 const KEY_REFUSED =
   'diffyne: the gateway refuses the key of this page, so its calls go by AJAX and it hears no broadcasts. '
@@ -23,4 +23,17 @@ export function failureOf(answer, status) {
 
 function typeOf(status) {
   return { 400: 'validation_error', 403: 'security_error', 404: 'exception', 413: 'message_too_large', 429: 'rate_limited' }[status] ?? 'server_error';
+}
+
+const UNDECIDED = ['overloaded', 'worker_lost', 'timeout', 'server_error']; // a subscription may be granted later
+const AGAIN_MS = 1_000; // at least, until then
+let again; // what has been planned
+
+// An error that is of no call. Subscriptions that nobody has had the time to decide about are asked for again by `subscribe`,
+// once for all of them; thousands of pages may have been refused, so they do not all come back in the same moment.
+export function refused({ type, error, message }, subscribe) {
+  console.warn(`diffyne: ${message ?? error}`);
+  if (!UNDECIDED.includes(type)) return;
+  clearTimeout(again);
+  again = setTimeout(subscribe, AGAIN_MS * (1 + Math.random()));
 }

@@ -1,10 +1,12 @@
 // A WebSocket that comes back: opened at once, tried again with backoff when it fails, pinged when it is silent.
+//
+// It is open once the server has greeted the page: what the greeting says, as the largest message, holds for the first one.
 
 import { Backoff } from './backoff.js';
 import { read } from './numbers.js';
 
 const SOON_MS = 2_000; // calls wait this long for a first connection
-const OPEN_MS = 10_000; // a handshake may take this long
+const OPEN_MS = 10_000; // a handshake and the greeting may take this long
 const SILENCE_MS = 25_000; // then the server is asked whether it is there
 const ANSWER_MS = 10_000; // and may take this long to say so
 const LOOK_MS = 5_000; // between looks at the silence
@@ -26,7 +28,7 @@ export class Socket {
   #hasOpened = false;
   #failures = 0; // since one has lasted
 
-  // handlers: opened(), received(message), broken(wasOpen), isBusy(): whether answers are to come, failed(wasOpen): it
+  // handlers: opened(), received(message), broken(), isBusy(): whether answers are to come, failed(wasOpen): it
   // does not open, or again and again does not last
   constructor(url, handlers, rests) {
     this.#url = url;
@@ -50,9 +52,8 @@ export class Socket {
     this.#over = false;
   }
 
-
   get isOpen() {
-    return this.#ws?.readyState === WebSocket.OPEN && !this.#leaving;
+    return this.#heardAt > 0 && this.#ws?.readyState === WebSocket.OPEN && !this.#leaving;
   }
 
   // Settles when the socket is open, has failed, or keeps a call waiting too long.
@@ -106,24 +107,26 @@ export class Socket {
       console.error(error); // it names the address
       this.#over = true;
       this.#soon.done();
-      this.#handlers.broken(false);
+      this.#handlers.broken();
       return;
     }
     this.#ws = ws;
-    ws.onopen = () => {
-      this.#clearTimers();
-      this.#hasOpened = true;
-      this.#after(HEALTHY_MS, () => { this.#failures = 0; this.#backoff.reset(); });
-      this.#heard();
-      this.#handlers.opened();
-      this.#soon.done();
-    };
     ws.onmessage = ({ data }) => {
+      const isGreeting = !this.#heardAt;
       this.#heard();
+      if (isGreeting) this.#greeted();
       this.#handlers.received(read(data));
     };
     ws.onclose = () => this.#broken(ws);
     this.#after(OPEN_MS, () => this.#broken(ws));
+  }
+
+  #greeted() {
+    this.#clearTimers();
+    this.#hasOpened = true;
+    this.#after(HEALTHY_MS, () => { this.#failures = 0; this.#backoff.reset(); });
+    this.#handlers.opened();
+    this.#soon.done();
   }
 
   #heard() {
@@ -135,7 +138,7 @@ export class Socket {
   #broken(ws) {
     if (ws !== this.#ws) return;
     const wasOpen = this.#heardAt > 0;
-    if (ws) ws.onopen = ws.onmessage = ws.onclose = null;
+    if (ws) ws.onmessage = ws.onclose = null;
     ws?.close();
     this.#ws = null;
     this.#heardAt = 0;
@@ -143,7 +146,7 @@ export class Socket {
     // Whoever waits for the next connection goes on waiting for it.
     if (this.#leaving) this.#leaving = false;
     else this.#soon.done();
-    this.#handlers.broken(wasOpen);
+    this.#handlers.broken();
     if (this.#over) return;
     const told = this.#comeBackAt === null ? null : Math.max(0, this.#comeBackAt - Date.now());
     this.#after(told ?? this.#backoff.next(), () => this.#connect());

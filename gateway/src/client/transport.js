@@ -41,15 +41,15 @@ export class Transport {
   #position = null; // {epoch, offset}: where in the stream of broadcasts this page is
   #release = new Release(() => this.#calls.size + this.#awaited.size > 0);
   #awaited = new Map(); // by component id: how many values are to come
-  #isMissing = false; // the page will be fetched again
+  #missing; // until the page is fetched again
   #fallback = null; // once the WebSocket has failed
   /** @type {?(events: any[]) => void} */
   heard = null; // what channels.js hears by
   #grant = null; // {text, wanted}: what shows any gateway that this page may hear that, where it is asked for
 
-  // options: url (none: AJAX only), endpoint, maxMessageSize
+  // options: url (none: AJAX only), endpoint, maxMessageSize (of a server that does not tell its own)
   // handlers: pushed(events, cause), missed(), valued(push)
-  constructor({ url, endpoint, maxMessageSize }, handlers) {
+  constructor({ url, endpoint, maxMessageSize = 1_048_576 }, handlers) {
     this.#endpoint = endpoint;
     this.#maxMessageSize = maxMessageSize;
     this.#handlers = handlers;
@@ -87,12 +87,11 @@ export class Transport {
     const data = { accepts: ACCEPTS, ...message, ...signed(message, original), exact: true, moves: true, release };
     const state = kept(original);
     const node = new Map([['state', state], ['base', state], ['params', kept(message.params)], ['value', kept(message.value)]]);
-    const event = `diffyne.${kind}`;
     const requestId = `req-${++this.#requests}`;
     if (!ajax && this.#socket) {
       await this.#socket.soon();
-      const text = print({ event, data: { ...data, requestId } }, new Map([['data', node]]));
-      const fits = new TextEncoder().encode(text).length <= this.#maxMessageSize;
+      const text = print({ event: `diffyne.${kind}`, data: { ...data, requestId } }, new Map([['data', node]]));
+      const fits = new Blob([text]).size <= this.#maxMessageSize;
       if (fits && this.#socket.isOpen) return this.#bySocket(requestId, text, release);
     }
     return this.#byAjax(kind, print(data, node), release);
@@ -156,22 +155,22 @@ export class Transport {
 
   // The grant, if it covers what the page wants now; without it a worker is asked anew.
   #shown() {
-    const covered = this.#grant && [...this.#wanted.keys()].every((key) => this.#grant.wanted.has(key));
-    return covered ? { grant: this.#grant.text } : {};
+    const grant = this.#grant;
+    return grant && [...this.#wanted.keys()].every((key) => grant.wanted.has(key)) ? { grant: grant.text } : {};
   }
 
   #keepGrant({ grant, events }) {
     if (!grant) return;
-    const wanted = events ? new Set(events.map((event) => JSON.stringify(event))) : new Set(this.#wanted.keys());
-    this.#grant = { text: grant, wanted };
+    this.#grant = { text: grant, wanted: new Set(events?.map((event) => JSON.stringify(event)) ?? this.#wanted.keys()) };
   }
 
-  // The page's subscriptions were refused: with an old grant they are asked for anew, once.
-  #refused({ type, error }) {
-    const again = this.#grant !== null;
-    this.#grant = null;
-    if (again && type === 'grant_expired') this.#subscribe();
-    else console.warn(`diffyne: ${error}`);
+  // An error that is of no call: mostly the page's subscriptions were refused. With an old grant they are asked for anew,
+  // once, and where nobody has decided about them.
+  #refused(data) {
+    const shown = this.#grant;
+    if (data.type === 'grant_expired' || data.type === 'subscribe_error') this.#grant = null;
+    if (shown && data.type === 'grant_expired') this.#subscribe();
+    else import('./refusal.js').then(({ refused }) => refused(data, () => this.#subscribe())).catch(console.warn);
   }
 
   receive({ event, data }) {
@@ -190,18 +189,13 @@ export class Transport {
       this.#position = this.#place(data);
       this.#keepGrant(data);
       if (event === 'diffyne.gap' || !data.recovered) this.#miss(data);
-    } else if (data.type === 'grant_expired' || data.type === 'subscribe_error') this.#refused(data);
-    else if (event === 'error' || event === 'diffyne.error') console.warn(`diffyne: ${data.message ?? data.error}`);
+    } else if (event === 'error' || event === 'diffyne.error') this.#refused(data);
   }
 
   // Thousands of pages may have missed the same; they are not all fetched in the same moment.
   #miss({ spread = 0 }) {
-    if (this.#isMissing) return;
-    this.#isMissing = true;
-    setTimeout(() => {
-      this.#isMissing = false;
-      this.#handlers.missed();
-    }, Math.random() * spread);
+    clearTimeout(this.#missing);
+    this.#missing = setTimeout(() => this.#handlers.missed(), Math.random() * spread);
   }
 
   #greet({ clientId, maxMessageSize, release }) {
@@ -282,13 +276,11 @@ export class Transport {
   }
 
   #giveUpValues() {
-    const ids = [...this.#awaited.keys()];
-    this.#awaited.clear();
-    for (const componentId of ids) this.#handlers.valued({ componentId, lost: true });
+    for (const componentId of this.#awaited.keys()) this.#value({ componentId, lost: true });
   }
 
   #breakCalls() {
-    for (const requestId of [...this.#calls.keys()]) {
+    for (const requestId of this.#calls.keys()) {
       this.#take(requestId).reject(new CallError('The connection broke. The call may or may not have run.', 'connection_lost'));
     }
   }

@@ -14,6 +14,10 @@ use serde_json::json;
 use super::{Report, Target};
 use crate::front_client::{Front, limited};
 
+/// What is wrong when events do not arrive.
+const HELD_BACK: &str = "the front holds responses back, so pages without a WebSocket hear late: in nginx, proxy_buffering \
+                         off for /_diffyne/events";
+
 /// Runs the checks, for a page of this origin.
 pub(super) async fn check(front: &Front, tls: Option<&ClientTls>, target: &Target, origin: &str, report: &mut Report) {
     cookies(front, tls, target, origin, report).await;
@@ -80,16 +84,14 @@ async fn events(front: &Front, tls: Option<&ClientTls>, target: &Target, origin:
                 format!("{} from {path}: pages whose WebSocket does not get through hear nothing", response.status()),
             );
         }
-        Err(error) => return report.warn("events", format!("{error}: the front may hold responses back")),
+        // Everything else has been answered by this front.
+        Err(error) => return report.fail("events", format!("{error}: {HELD_BACK}")),
     };
     let mut body = response.into_body();
     let first = async { body.frame().await.ok_or_else(|| "it ended".to_owned()) };
     match limited(first).await {
         Ok(Ok(_)) => report.ok("events", "server-sent events arrive at once"),
         Ok(Err(error)) => report.warn("events", format!("server-sent events broke off: {error}")),
-        Err(_) => report.fail(
-            "events",
-            "the front holds responses back, so pages without a WebSocket hear late: in nginx, proxy_buffering off for /_diffyne/events",
-        ),
+        Err(_) => report.fail("events", HELD_BACK),
     }
 }

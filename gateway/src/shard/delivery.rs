@@ -132,3 +132,63 @@ fn first_param(params: &[u8]) -> Option<Value> {
     let params: Vec<&RawValue> = serde_json::from_slice(params).ok()?;
     serde_json::from_str(params.first()?.get()).ok()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use hyper::HeaderMap;
+    use hyper::header::{HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
+
+    use super::*;
+    use crate::socket::{extensions, frame};
+
+    fn delivery(text: &str, audience: Audience) -> Delivery {
+        Delivery {
+            name: DISCONNECT_EVENT.to_owned(),
+            frame: frame::text(text),
+            compressed: CompressedFrame::default(),
+            first: None.into(),
+            except: None,
+            user: Some("ada".to_owned()),
+            audience,
+            position: None,
+        }
+    }
+
+    fn terms(offer: &'static str) -> Deflate {
+        let headers = HeaderMap::from_iter([(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(offer))]);
+        extensions::negotiate(&headers).unwrap().unwrap().0
+    }
+
+    #[test]
+    fn a_user_is_disconnected_once_also_where_the_event_comes_again_through_redis() {
+        for (audience, disconnects) in [(Audience::All, true), (Audience::Before(7), true), (Audience::After(7), false)]
+        {
+            let delivery = delivery("{}", audience);
+            assert_eq!((delivery.is_disconnection(), delivery.disconnects()), (true, disconnects), "{audience:?}");
+        }
+        let others = [
+            Delivery { user: None, ..delivery("{}", Audience::All) },
+            Delivery { name: "order-paid".to_owned(), ..delivery("{}", Audience::All) },
+        ];
+        assert!(others.iter().all(|delivery| !delivery.is_disconnection() && !delivery.disconnects()));
+    }
+
+    #[test]
+    fn a_broadcast_is_compressed_once_for_all_that_take_it() {
+        let delivery = delivery(&"row, ".repeat(1000), Audience::All);
+        let whole = delivery.held_bytes();
+        let wide = Some(terms("permessage-deflate"));
+        let narrow = Some(terms("permessage-deflate; server_max_window_bits=10"));
+        assert!(delivery.known_frame_for(wide).as_ptr() == delivery.frame.as_ptr(), "nobody has needed it yet");
+        let first = delivery.frame_for(wide);
+        assert!(first.len() < delivery.frame.len() / 10);
+        for again in [delivery.frame_for(wide), delivery.known_frame_for(wide)] {
+            assert_eq!(again.as_ptr(), first.as_ptr());
+        }
+        for plain in [delivery.frame_for(None), delivery.frame_for(narrow)] {
+            assert_eq!(plain.as_ptr(), delivery.frame.as_ptr());
+        }
+        assert_eq!(delivery.held_bytes(), whole + first.len());
+    }
+}

@@ -12,7 +12,7 @@ use super::overview::{Figure, Unit};
 /// Time between two samples.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Samples that are kept: an hour.
-const SAMPLES_MAX: usize = 360;
+pub const SAMPLES_MAX: usize = 360;
 /// Readings of all metrics that are kept. Rates and percentiles are those since the oldest: a minute.
 const READINGS_MAX: usize = 7;
 

@@ -5,7 +5,7 @@
 //! * `api`: requests with a token, and the log of changes; `client` asks such a listener
 //! * [`overview`]: what operators see; [`history`]: the hour behind it
 //! * [`processes`]: its table of PHP processes
-//! * [`terminal`]: the same as text
+//! * [`terminal`]: the same as text, whole or in parts
 //! * `page`: the same as HTML; `session`: who may see it; `web`: its requests
 
 mod api;

@@ -1,14 +1,9 @@
-//! What operators see of a program, in a terminal: once, or again every second.
+//! What operators see of a program, as text.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::time::Duration;
+use serde_json::{Map, Value, json};
 
-use serde_json::{Value, json};
+use super::overview::{Column, Figure, Overview, Table, Unit};
 
-use super::overview::{Figure, Overview, Table, Unit};
-
-/// Time between two looks.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// Columns where the terminal does not say how many it has.
 const DEFAULT_WIDTH: usize = 100;
 /// The steps of a line in text.
@@ -18,51 +13,30 @@ const SPARK_CHARS: usize = 20;
 /// Columns of a figure.
 const FIGURE_CHARS: usize = 48;
 
-/// How it is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Once, as text.
-    Once,
-    /// Once, as JSON.
-    Json,
-    /// Again every second, until the program is ended; once where the output is no terminal.
-    Watch,
+/// Returns all of it as text, as wide as the terminal.
+pub fn text(of: &Overview) -> String {
+    lines(of, width()).join("\n")
 }
 
-/// Shows what `look` finds.
-pub async fn show(mode: Mode, look: impl AsyncFn() -> Result<Value, String>) -> Result<(), String> {
-    let mut output = std::io::stdout();
-    let failed = |error: std::io::Error| format!("cannot write: {error}");
-    if mode == Mode::Json {
-        return writeln!(output, "{:#}", look().await?).map_err(failed);
-    }
-    if mode == Mode::Once || !output.is_terminal() {
-        let text = lines(&read(look().await?)?, width()).join("\n");
-        return writeln!(output, "{text}").map_err(failed);
-    }
-    loop {
-        let (width, height) = size();
-        let of = read(look().await?)?;
-        // To the top left; each line and the rest of the screen are cleared as they are written, so nothing flickers.
-        let shown: String =
-            lines(&of, width).iter().take(height.saturating_sub(1)).map(|line| format!("{line}\x1b[K\n")).collect();
-        write!(output, "\x1b[H{shown}\x1b[J").and_then(|()| output.flush()).map_err(failed)?;
-        tokio::time::sleep(REFRESH_INTERVAL).await;
-    }
-}
-
-fn read(answer: Value) -> Result<Overview, String> {
-    serde_json::from_value(answer).map_err(|error| format!("the program answers something else: {error}"))
-}
-
+/// Columns of the terminal.
 fn width() -> usize {
-    size().0
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+    size.filter(|size| size.ws_col > 0).map_or(DEFAULT_WIDTH, |size| size.ws_col.into())
 }
 
-/// Columns and lines of the terminal.
-fn size() -> (usize, usize) {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
-    size.map_or((DEFAULT_WIDTH, usize::MAX), |size| (size.ws_col.into(), size.ws_row.into()))
+/// Returns a text without what would move the cursor: clients have named some of it.
+pub fn letters(text: &str) -> String {
+    crate::telemetry::name(text).to_string()
+}
+
+/// Returns what a figure is now.
+pub fn value(figure: &Figure) -> String {
+    figure.value.map_or_else(|| "–".to_owned(), |value| figure.unit.show(&json!(value)))
+}
+
+/// Returns what a row has in a column.
+pub fn cell(column: &Column, row: &Map<String, Value>) -> String {
+    letters(&column.unit.show(row.get(&column.key).unwrap_or(&Value::Null)))
 }
 
 /// All of it, as lines that are no wider than this.
@@ -84,15 +58,14 @@ fn lines(of: &Overview, width: usize) -> Vec<String> {
 }
 
 fn figure(figure: &Figure) -> String {
-    let value = figure.value.map_or_else(|| "–".to_owned(), |value| figure.unit.show(&json!(value)));
-    format!("{:<16} {value:>10} {}", figure.title, spark(figure))
+    format!("{:<16} {:>10} {}", figure.title, value(figure), spark(figure, SPARK_CHARS))
 }
 
-/// The last hour in a few letters: the largest value of each part of it.
-fn spark(figure: &Figure) -> String {
+/// Returns the last hour in so many letters: the largest value of each part of it.
+pub fn spark(figure: &Figure, chars: usize) -> String {
     let values: Vec<f64> = figure.history.iter().copied().chain(figure.value).collect();
     let most = values.iter().copied().fold(0.0, f64::max);
-    let part = values.len().div_ceil(SPARK_CHARS).max(1);
+    let part = values.len().div_ceil(chars).max(1);
     let step = |values: &[f64]| {
         let value = values.iter().copied().fold(0.0, f64::max);
         let step = if most > 0.0 { value / most * (STEPS.len() - 1) as f64 } else { 0.0 };
@@ -106,14 +79,9 @@ fn table(lines: &mut Vec<String>, table: &Table) {
     if table.rows.is_empty() {
         return lines.push(format!("  {}", table.empty));
     }
-    let show = |row: &serde_json::Map<String, Value>| -> Vec<(String, bool)> {
-        let cells = table.columns.iter().map(|column| {
-            let value = row.get(&column.key).unwrap_or(&Value::Null);
-            // What clients have named cannot move the cursor.
-            let text = crate::telemetry::name(&column.unit.show(value)).to_string();
-            (text, value.is_number())
-        });
-        cells.collect()
+    let show = |row: &Map<String, Value>| -> Vec<(String, bool)> {
+        let is_number = |column: &Column| row.get(&column.key).is_some_and(Value::is_number);
+        table.columns.iter().map(|column| (cell(column, row), is_number(column))).collect()
     };
     let rows: Vec<Vec<(String, bool)>> = table.rows.iter().map(show).collect();
     let width = |at: usize| {

@@ -81,6 +81,10 @@ mod tests {
         assert_eq!(taken("parentbased_always_off", None, Some(true)), 1000);
         assert_eq!(taken("parentbased_always_on", None, None), 1000);
         assert!((100..400).contains(&taken("parentbased_traceidratio", Some("0.25"), None)));
+        // Without its first word it decides alone, whatever the client says.
+        for parent in [None, Some(true), Some(false)] {
+            assert!((100..400).contains(&taken("traceidratio", Some("0.25"), parent)), "{parent:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use diffyne_shared::rpc::{CallKind, SESSION_HEADER, Transport};
+use diffyne_shared::trace_context::TraceContext;
 use serde::Serialize;
 
 use super::rendering::RenderRequest;
@@ -13,19 +14,11 @@ use crate::call::{ClientInfo, Job, Parts, cookies};
 /// Headers that reach the application unchanged. None of them claims who or where the client is.
 const FORWARDED: [&str; 6] = ["user-agent", "accept-language", "authorization", "origin", "referer", "tracestate"];
 
-/// W3C trace context: the caller's trace or a new one, with a new span.
+/// W3C trace context: the span that the application is called from (the method's where the worker records traces, else the
+/// caller's), or a new one that nobody records.
 fn trace_parent(client: &ClientInfo) -> String {
-    let part = |text: &str, length: usize| {
-        let is_hex = text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_hex && text.bytes().any(|byte| byte != b'0')
-    };
-    let known = client.header("traceparent").and_then(|header| {
-        let mut parts = header.split('-').skip(1);
-        let (trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?);
-        (part(trace, 32) && part(span, 16) && flags.len() == 2).then(|| (trace.to_owned(), flags.to_owned()))
-    });
-    let (trace, flags) = known.unwrap_or_else(|| (format!("{:032x}", fastrand::u128(1..)), "00".to_owned()));
-    format!("00-{trace}-{:016x}-{flags}", fastrand::u64(1..))
+    let known = client.header("traceparent").and_then(TraceContext::parse);
+    known.unwrap_or_else(|| TraceContext { is_sampled: false, ..TraceContext::root() }).to_string()
 }
 
 /// What precedes a call's payload.
@@ -126,13 +119,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_continues_in_a_new_span() {
+    fn a_trace_goes_on_from_the_span_that_is_told() {
         let client = |headers: &str| ClientInfo { headers: headers.to_owned(), ..ClientInfo::default() };
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let theirs = client(&format!("traceparent: 00-{trace}-00f067aa0ba902b7-01\n"));
-        let ours = trace_parent(&theirs);
-        assert!(ours.starts_with(&format!("00-{trace}-")) && ours.ends_with("-01"), "{ours}");
-        assert!(!ours.contains("00f067aa0ba902b7"), "a span of its own: {ours}");
+        for flags in ["00", "01"] {
+            let theirs = format!("00-{trace}-00f067aa0ba902b7-{flags}");
+            assert_eq!(trace_parent(&client(&format!("traceparent: {theirs}\n"))), theirs);
+        }
         for nonsense in ["", "traceparent: 00-x-y-z\n", "traceparent: 00-00000000000000000000000000000000-1-01\n"] {
             let made = trace_parent(&client(nonsense));
             assert_eq!((made.len(), &made[52..]), (55, "-00"), "{made}");

@@ -7,6 +7,7 @@ import { applyIslands } from '../islands.js';
 import { islandOf } from '../dom.js';
 import { model } from '../directives/model.js';
 import { init } from '../directives/init.js';
+import { poll } from '../directives/poll.js';
 
 const HTML = `<main><p>rest</p><button id="out" diff:click="go">x</button><button id="named" diff:render="part" diff:click="go">x</button>
   <section diff:island="part"><b>1</b><button id="in" diff:click="go(1)">x</button><input diff:model.live.debounce.1="word">
@@ -24,6 +25,20 @@ test('a call says which part of its component it is to render', async () => {
   await settled(20);
   const asked = client.sent.map(({ componentId, type, method, island }) => [componentId, method ?? type, island || null].join(' '));
   assert.deepEqual(asked.sort(), ['a begin part', 'a go ', 'a go ', 'a go inner', 'a go part', 'a go part', 'a update part', 'b go ']);
+});
+
+test('a poll within an island renders the island alone', async () => {
+  const html = `<main><i diff:poll="10" diff:poll.action="all"></i><b>1</b>
+    <section diff:island="part"><i diff:poll="10" diff:poll.action="tick"></i><u>1</u></section></main>`;
+  page(component('a', html));
+  const change = { t: 't', p: [1, 0], d: { x: '2' } };
+  const client = await started({ poll }, (type, { method }) =>
+    method === 'tick' ? { s: true, c: { p: [], islands: { part: [change] }, st: {}, f: 'f', sig: 's' } } : { s: true });
+  while (find('u').textContent !== '2') await settled(5);
+  const asked = new Set(client.sent.map(({ method, island, background }) => [method, island || null, background].join(' ')));
+  assert.deepEqual([...asked].sort(), ['all  true', 'tick part true']);
+  assert.equal(find('b').textContent, '1');
+  page();
 });
 
 test('patches lead from the element of an island, and leave the rest alone', () => {
