@@ -57,3 +57,4 @@ pub mod stage;
 pub mod task;
 pub mod upload;
 pub mod verification;
+pub mod visitor;

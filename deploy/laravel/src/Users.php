@@ -14,8 +14,6 @@ final class Users
 {
     private const ID_BYTES = 255;
 
-    private const TIMEOUT_SECONDS = 5;
-
     /** An event of this name is a command to the gateways. */
     private const DISCONNECT = 'diffyne.disconnect';
 
@@ -63,15 +61,8 @@ final class Users
 
     private static function find(string|int $id): array
     {
-        $url = (string) config('diffyne.cluster.publish_url');
-        if (! str_ends_with($url, '/api/broadcast')) {
-            throw new RuntimeException('DIFFYNE_PUBLISH_URL has to name POST /api/broadcast of a gateway.');
-        }
-        $query = http_build_query(['user' => self::checked($id)]);
-        $http = ['header' => 'Authorization: Bearer '.config('diffyne.cluster.admin_token'), 'timeout' => self::TIMEOUT_SECONDS];
-        $answer = @file_get_contents(substr($url, 0, -strlen('broadcast'))."connections?$query", false, stream_context_create(['http' => $http]));
-        $found = json_decode((string) $answer, true);
-        if (! is_array($found) || ! is_array($found['connections'] ?? null) || ! is_int($found['total'] ?? null)) {
+        $found = AdminApi::get('connections', ['user' => self::checked($id)]);
+        if (! is_array($found['connections'] ?? null) || ! is_int($found['total'] ?? null)) {
             throw new RuntimeException('The gateway at DIFFYNE_PUBLISH_URL does not tell its connections.');
         }
 

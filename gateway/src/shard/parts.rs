@@ -64,7 +64,7 @@ impl Parts {
                 }
                 (&pending.parts, PartClient::Response(waiting))
             }
-            CallOrigin::Grant(..) => return,
+            CallOrigin::Grant(..) | CallOrigin::Rooms(..) => return,
         };
         if let Some(bytes) = count.add(data.len()) {
             self.0.borrow_mut().push(UnsentParts { call, bytes, client });

@@ -18,6 +18,7 @@ mod model;
 mod publisher;
 mod queue;
 pub(super) mod registry;
+mod rooms;
 mod subscriber;
 mod topology;
 mod tracker;
@@ -48,6 +49,7 @@ use keys::RedisKeys;
 use publisher::Publisher;
 use queue::PublishQueue;
 use registry::WorkerRegistry;
+use rooms::RedisRooms;
 use subscriber::Subscriber;
 use trust::Trust;
 
@@ -67,6 +69,7 @@ pub(super) struct RedisBus {
     connections: Arc<AtomicU64>,
     heartbeat: Arc<Heartbeat>,
     registry: WorkerRegistry,
+    rooms: RedisRooms,
     trust: Arc<Trust>,
     tasks: Vec<AbortHandle>,
 }
@@ -110,7 +113,8 @@ impl RedisBus {
         ];
         let (connector, keys) = (context.connector.clone(), context.keys.clone());
         let registry = WorkerRegistry::new(connector, keys, Arc::clone(&trust), workers_changed);
-        Ok(Self { context, queue, connections, heartbeat, registry, trust, tasks })
+        let rooms = RedisRooms::new(context.clone());
+        Ok(Self { context, queue, connections, heartbeat, registry, rooms, trust, tasks })
     }
 
     pub(super) fn publish(&self, share: &QueueShare, event: Publication) -> Result<String, QueueFull> {
@@ -136,6 +140,11 @@ impl RedisBus {
 
     pub(super) fn workers(&self) -> WorkerRegistry {
         self.registry.clone()
+    }
+
+    /// The rooms, as all gateways report them.
+    pub(super) fn rooms(&self) -> &RedisRooms {
+        &self.rooms
     }
 
     pub(super) fn rejected(&self, claim: Claim) -> u64 {
@@ -249,6 +258,9 @@ impl RedisBus {
     pub(super) async fn leave(&self) {
         for task in &self.tasks {
             task.abort();
+        }
+        if let Err(error) = self.rooms.leave().await {
+            tracing::warn!(%error, "could not leave the rooms; their members here leave by themselves");
         }
         self.heartbeat.leave().await;
     }

@@ -6,7 +6,8 @@
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 /// Classes of `Diffyne\Cluster` that calls need.
-const BRIDGE: [&str; 20] = [
+const BRIDGE: [&str; 22] = [
+    include_str!("../../../../deploy/laravel/src/AdminApi.php"),
     include_str!("../../../../deploy/laravel/src/Bridge.php"),
     include_str!("../../../../deploy/laravel/src/CallRejection.php"),
     include_str!("../../../../deploy/laravel/src/Channels.php"),
@@ -19,6 +20,7 @@ const BRIDGE: [&str; 20] = [
     include_str!("../../../../deploy/laravel/src/PackageRenderer.php"),
     include_str!("../../../../deploy/laravel/src/PageState.php"),
     include_str!("../../../../deploy/laravel/src/Parts.php"),
+    include_str!("../../../../deploy/laravel/src/Presence.php"),
     include_str!("../../../../deploy/laravel/src/Publisher.php"),
     include_str!("../../../../deploy/laravel/src/RenderState.php"),
     include_str!("../../../../deploy/laravel/src/SendsToUsers.php"),
