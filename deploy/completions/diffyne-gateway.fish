@@ -101,6 +101,12 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l publish-wait -d 'How long POST /api/broadcast waits for room when the queue o' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l broadcast-depth -d 'How many broadcasts may cause one another in a chain' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l reaction-rate -d 'Calls a second with which pages should react to one broadcas' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l presence-max-rooms -d 'Rooms that one connection may be in' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l presence-max-members -d 'Users in one room, each counted once' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l presence-max-bytes -d 'Bytes of all ids and infos in one room, which every page in ' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l presence-grace -d 'How long a user whose connection has ended stays in its room' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l whisper-rate -d 'Whispers of one connection' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l whisper-bytes -d 'Bytes of the data of a whisper' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l trusted-proxies -d 'Addresses whose X-Forwarded-For, X-Forwarded-Proto and X-For' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l status-key -d 'The whole Redis key of cache' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l status-db -d 'Redis database of Laravel\'s cache connection' -r
@@ -209,6 +215,12 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l publish-wait -d 'How long POST /api/broadcast waits for room when the queue o' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l broadcast-depth -d 'How many broadcasts may cause one another in a chain' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l reaction-rate -d 'Calls a second with which pages should react to one broadcas' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l presence-max-rooms -d 'Rooms that one connection may be in' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l presence-max-members -d 'Users in one room, each counted once' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l presence-max-bytes -d 'Bytes of all ids and infos in one room, which every page in ' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l presence-grace -d 'How long a user whose connection has ended stays in its room' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l whisper-rate -d 'Whispers of one connection' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l whisper-bytes -d 'Bytes of the data of a whisper' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l trusted-proxies -d 'Addresses whose X-Forwarded-For, X-Forwarded-Proto and X-For' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l status-key -d 'The whole Redis key of cache' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l status-db -d 'Redis database of Laravel\'s cache connection' -r
@@ -319,6 +331,12 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l publish-wait -d 'How long POST /api/broadcast waits for room when the queue o' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l broadcast-depth -d 'How many broadcasts may cause one another in a chain' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l reaction-rate -d 'Calls a second with which pages should react to one broadcas' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l presence-max-rooms -d 'Rooms that one connection may be in' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l presence-max-members -d 'Users in one room, each counted once' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l presence-max-bytes -d 'Bytes of all ids and infos in one room, which every page in ' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l presence-grace -d 'How long a user whose connection has ended stays in its room' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l whisper-rate -d 'Whispers of one connection' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l whisper-bytes -d 'Bytes of the data of a whisper' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l trusted-proxies -d 'Addresses whose X-Forwarded-For, X-Forwarded-Proto and X-For' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l app-url -d 'The application\'s address, with scheme and port' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l status-key -d 'The whole Redis key of cache' -r
@@ -423,6 +441,12 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l publish-wait -d 'How long POST /api/broadcast waits for room when the queue o' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l broadcast-depth -d 'How many broadcasts may cause one another in a chain' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l reaction-rate -d 'Calls a second with which pages should react to one broadcas' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l presence-max-rooms -d 'Rooms that one connection may be in' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l presence-max-members -d 'Users in one room, each counted once' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l presence-max-bytes -d 'Bytes of all ids and infos in one room, which every page in ' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l presence-grace -d 'How long a user whose connection has ended stays in its room' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l whisper-rate -d 'Whispers of one connection' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l whisper-bytes -d 'Bytes of the data of a whisper' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l trusted-proxies -d 'Addresses whose X-Forwarded-For, X-Forwarded-Proto and X-For' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l app-url -d 'The application\'s address, with scheme and port' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l status-key -d 'The whole Redis key of cache' -r
@@ -527,6 +551,12 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l publish-wait -d 'How long POST /api/broadcast waits for room when the queue o' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l broadcast-depth -d 'How many broadcasts may cause one another in a chain' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l reaction-rate -d 'Calls a second with which pages should react to one broadcas' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l presence-max-rooms -d 'Rooms that one connection may be in' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l presence-max-members -d 'Users in one room, each counted once' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l presence-max-bytes -d 'Bytes of all ids and infos in one room, which every page in ' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l presence-grace -d 'How long a user whose connection has ended stays in its room' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l whisper-rate -d 'Whispers of one connection' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l whisper-bytes -d 'Bytes of the data of a whisper' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l trusted-proxies -d 'Addresses whose X-Forwarded-For, X-Forwarded-Proto and X-For' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l app-url -d 'The application\'s address, with scheme and port' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l status-key -d 'The whole Redis key of cache' -r
@@ -629,6 +659,12 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l publish-wait -d 'How long POST /api/broadcast waits for room when the queue o' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l broadcast-depth -d 'How many broadcasts may cause one another in a chain' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l reaction-rate -d 'Calls a second with which pages should react to one broadcas' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l presence-max-rooms -d 'Rooms that one connection may be in' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l presence-max-members -d 'Users in one room, each counted once' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l presence-max-bytes -d 'Bytes of all ids and infos in one room, which every page in ' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l presence-grace -d 'How long a user whose connection has ended stays in its room' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l whisper-rate -d 'Whispers of one connection' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l whisper-bytes -d 'Bytes of the data of a whisper' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l trusted-proxies -d 'Addresses whose X-Forwarded-For, X-Forwarded-Proto and X-For' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l app-url -d 'The application\'s address, with scheme and port' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l status-key -d 'The whole Redis key of cache' -r
@@ -737,6 +773,12 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-co
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l publish-wait -d 'How long POST /api/broadcast waits for room when the queue o' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l broadcast-depth -d 'How many broadcasts may cause one another in a chain' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l reaction-rate -d 'Calls a second with which pages should react to one broadcas' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l presence-max-rooms -d 'Rooms that one connection may be in' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l presence-max-members -d 'Users in one room, each counted once' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l presence-max-bytes -d 'Bytes of all ids and infos in one room, which every page in ' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l presence-grace -d 'How long a user whose connection has ended stays in its room' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l whisper-rate -d 'Whispers of one connection' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l whisper-bytes -d 'Bytes of the data of a whisper' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l trusted-proxies -d 'Addresses whose X-Forwarded-For, X-Forwarded-Proto and X-For' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l status-key -d 'The whole Redis key of cache' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l status-db -d 'Redis database of Laravel\'s cache connection' -r

@@ -20,6 +20,8 @@ use crate::http::health::HealthSource;
 use crate::metrics::{Metrics, advance};
 use crate::operator::{self, ClusterCommand};
 use crate::overview;
+use crate::presence::registry::RoomRegistry;
+use crate::presence_api;
 use crate::publish_api::{ApiResponse, KEY_FIELD, PublishApi};
 use crate::quota::Quota;
 use crate::shard::command::ShardHandle;
@@ -42,6 +44,8 @@ pub struct GatewayAdmin {
     pub metrics: Arc<Metrics>,
     /// The bus.
     pub bus: Bus,
+    /// Who is in which room.
+    pub presence: Arc<RoomRegistry>,
     /// Publishes for applications.
     pub publish: Arc<PublishApi>,
     /// Knows calls that have failed.
@@ -73,7 +77,10 @@ impl GatewayAdmin {
             (&Method::GET, "/api/events") => {
                 (StatusCode::OK, operator::run_everywhere(&self.bus, &self.shards, &ClusterCommand::Events).await)
             }
-            (&Method::GET, "/api/presence") => self.presence(),
+            (&Method::GET, "/api/presence") => match query_object(request.query).get("room") {
+                Some(room) => presence_api::members(&self.bus, &self.presence, room).await,
+                None => self.connections_by_gateway(),
+            },
             (&Method::POST, "/api/drain") => self.request_drain(),
             _ => return None,
         })
@@ -128,7 +135,7 @@ impl GatewayAdmin {
         }
     }
 
-    fn presence(&self) -> ApiResponse {
+    fn connections_by_gateway(&self) -> ApiResponse {
         let presence = self.bus.presence();
         let total: u64 = presence.values().sum();
         (StatusCode::OK, json!({"connections": total, "gateways": *presence}))

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::auth::grant::Grants;
 use crate::metrics::Metrics;
 use crate::operator;
+use crate::presence::registry::RoomRegistry;
 use crate::protocol;
 use crate::quota::Quota;
 use crate::reaction;
@@ -40,6 +41,8 @@ pub struct Deliveries {
     pub metrics: Arc<Metrics>,
     /// Voids the grants of users who are disconnected.
     pub grants: Arc<Grants>,
+    /// Who is in which room.
+    pub presence: Arc<RoomRegistry>,
     /// Records spans, where a collector wants them.
     pub tracer: Tracer,
     /// `DIFFYNE_REACTION_RATE`.
@@ -81,6 +84,19 @@ impl Deliveries {
                 state.local.insert(incoming.id.clone(), moment);
                 batch.push(&self.tracer, incoming, Audience::Before(moment));
             }
+            // Of no broadcast's order.
+            BusEvent::Rooms(report) => {
+                if !self.presence.apply_report(report) {
+                    self.metrics.presence_resyncs.inc();
+                }
+            }
+            BusEvent::Whispers(whispers) => {
+                for whisper in whispers {
+                    if !self.presence.whisper(whisper, None) {
+                        self.metrics.whispers.with_label_values(&["dropped"]).inc();
+                    }
+                }
+            }
             other => return Some(other),
         }
         None
@@ -117,7 +133,7 @@ impl Deliveries {
             }
             BusEvent::Query { id, query } => self.spawn_command(id, query),
             BusEvent::Gap(position) => send_to_all(&self.shards, || Command::Gap(position.clone())).await,
-            BusEvent::Broadcast(_) | BusEvent::Local(_) => {}
+            BusEvent::Broadcast(_) | BusEvent::Local(_) | BusEvent::Rooms(_) | BusEvent::Whispers(_) => {}
         }
     }
 

@@ -24,6 +24,8 @@ mod memory;
 mod metrics;
 mod operator;
 mod overview;
+mod presence;
+mod presence_api;
 pub mod process;
 mod protocol;
 mod publish_api;

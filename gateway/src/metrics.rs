@@ -102,6 +102,18 @@ pub struct Metrics {
     pub lifecycle_waiting: IntGauge,
     /// Deliveries of such events by result.
     pub lifecycle_requests: IntCounterVec,
+    /// Rooms that clients of this gateway are in.
+    pub presence_rooms: IntGauge,
+    /// Entries of this gateway's users in rooms.
+    pub presence_members: IntGauge,
+    /// Entries that connections were told of, by whether they have come or left.
+    pub presence_changes: IntCounterVec,
+    /// Attempts to enter a room, by result.
+    pub presence_entries: IntCounterVec,
+    /// Times that rooms were read, or reported, anew.
+    pub presence_resyncs: IntCounter,
+    /// Whispers by result.
+    pub whispers: IntCounterVec,
     /// Grants by result.
     pub grants: IntCounterVec,
     /// Messages and calls that exceeded a connection's rate.
@@ -273,6 +285,27 @@ impl Metrics {
                 "Webhooks sent, or calls of the listener, by result: taken, failed",
                 &["result"],
             ),
+            presence_rooms: gauge("presence_rooms", "Rooms that clients of this gateway are in"),
+            presence_members: gauge("presence_members", "Users of this gateway in rooms, each once a room"),
+            presence_changes: counters(
+                "presence_changes_total",
+                "Users who came or left in rooms of this gateway: join (or another info), leave",
+                &["change"],
+            ),
+            presence_entries: counters(
+                "presence_entries_total",
+                "Connections that wanted to enter a room: granted, shown (with a grant that a client came back with), refused, full, failed (no worker decided)",
+                &["result"],
+            ),
+            presence_resyncs: counter(
+                "presence_resyncs_total",
+                "Times that rooms were read or reported anew, because something was lost on the way",
+            ),
+            whispers: counters(
+                "whispers_total",
+                "Whispers of clients: sent, limited (over the rate), refused (not in the room, or not a whisper), dropped (the queue was full, or Redis away)",
+                &["result"],
+            ),
             grants: counters(
                 "grants_total",
                 "Grants to subscribe: given, shown (by a client that came back), refused, expired, other_session (a worker was asked), revoked (its user was disconnected), forged, failed, not_renewed",
@@ -334,7 +367,10 @@ impl Metrics {
         for label in ClientTransport::LABELS {
             self.transport(label, 0);
         }
-        let known: [(&IntCounterVec, &[&str]); 13] = [
+        let known: [(&IntCounterVec, &[&str]); 16] = [
+            (&self.presence_changes, &["join", "leave"]),
+            (&self.presence_entries, &["granted", "shown", "refused", "full", "failed"]),
+            (&self.whispers, &["sent", "limited", "refused", "dropped"]),
             (&self.transports_opened, &ClientTransport::LABELS),
             (&self.broadcasts_received, &[UNKNOWN]),
             (&self.broadcast_bytes, &[UNKNOWN]),

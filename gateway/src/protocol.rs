@@ -5,13 +5,15 @@
 
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use diffyne_shared::bus::{Broadcast, Position};
+use diffyne_shared::bus::{Broadcast, Position, RoomMember, Whisper};
 use diffyne_shared::clock::unix_seconds;
 use diffyne_shared::envelope::{FailureKind, json_string};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use crate::auth::grant::EventSubscription;
 use crate::socket::frame;
 
 /// The error that replaces a worker's answer that is not a JSON object.
@@ -149,6 +151,87 @@ pub fn user_grant(grant: &str) -> String {
 /// Builds `diffyne.unsubscribed`, with the events as JSON.
 pub fn unsubscribed(events: &str, confirmation: &Confirmation<'_>) -> String {
     confirmed(format!(r#"{{"event":"diffyne.unsubscribed","data":{{"events":{events}"#), confirmation)
+}
+
+/// A room that a client has entered, as `diffyne.joined` names it.
+#[derive(Debug, Serialize)]
+pub struct EnteredRoom<'a> {
+    /// The room's name, by which messages about it name it.
+    pub room: &'a str,
+    /// The event and the fields that make it.
+    #[serde(flatten)]
+    pub event: &'a EventSubscription,
+    /// The id under which the client's user is there.
+    pub id: &'a str,
+    /// With this the client enters again on any gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+}
+
+/// Builds `diffyne.joined`: the client is in these rooms.
+pub fn joined(rooms: &[EnteredRoom<'_>], request_id: Option<&str>) -> String {
+    let rooms = serde_json::to_string(rooms).unwrap_or_default();
+    confirmed(
+        format!(r#"{{"event":"diffyne.joined","data":{{"rooms":{rooms}"#),
+        &Confirmation { request_id, ..Confirmation::default() },
+    )
+}
+
+/// Builds the `diffyne.error` about rooms that a client cannot enter.
+pub fn rooms_error<R: AsRef<str>>(kind: &str, text: &str, rooms: &[R], request_id: Option<&str>) -> String {
+    let rooms: Vec<String> = rooms.iter().map(|room| json_string(room.as_ref())).collect();
+    let (text, kind, rooms) = (json_string(text), json_string(kind), rooms.join(","));
+    confirmed(
+        format!(r#"{{"event":"diffyne.error","data":{{"error":{text},"type":{kind},"rooms":[{rooms}]"#),
+        &Confirmation { request_id, ..Confirmation::default() },
+    )
+}
+
+/// Builds `diffyne.left`: the client is in these rooms no more.
+pub fn left<R: AsRef<str>>(rooms: &[R], reason: Option<&str>, request_id: Option<&str>) -> String {
+    let rooms: Vec<String> = rooms.iter().map(|room| json_string(room.as_ref())).collect();
+    let reason = reason.map(|reason| format!(r#","reason":"{reason}""#)).unwrap_or_default();
+    confirmed(
+        format!(r#"{{"event":"diffyne.left","data":{{"rooms":[{}]{reason}"#, rooms.join(",")),
+        &Confirmation { request_id, ..Confirmation::default() },
+    )
+}
+
+fn push_members(out: &mut String, members: &[RoomMember]) {
+    for (at, RoomMember { id, info, .. }) in members.iter().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        // Writing into a `String` cannot fail.
+        let _ = write!(out, r#"{comma}{{"id":{},"info":{info}}}"#, json_string(id));
+    }
+}
+
+/// Builds `diffyne.presence` with all members of a room.
+pub fn room_list(room: &str, members: &[RoomMember]) -> Bytes {
+    let bytes = members.iter().map(RoomMember::bytes).sum::<usize>() + 24 * members.len();
+    let mut out = String::with_capacity(bytes + room.len() + 64);
+    let _ = write!(out, r#"{{"event":"diffyne.presence","data":{{"room":{},"here":["#, json_string(room));
+    push_members(&mut out, members);
+    out.push_str("]}}");
+    frame::text(&out)
+}
+
+/// Builds `diffyne.presence` with the changes among the members of a room.
+pub fn room_change(room: &str, joins: &[RoomMember], leaves: &[Arc<str>]) -> Bytes {
+    let mut out = format!(r#"{{"event":"diffyne.presence","data":{{"room":{},"joins":["#, json_string(room));
+    push_members(&mut out, joins);
+    let leaves: Vec<String> = leaves.iter().map(|id| json_string(id)).collect();
+    let _ = write!(out, r#"],"leaves":[{}]}}}}"#, leaves.join(","));
+    frame::text(&out)
+}
+
+/// Builds `diffyne.whisper`: what a member says to the others in a room.
+pub fn whisper(Whisper { room, name, from, data }: &Whisper) -> Bytes {
+    frame::text(&format!(
+        r#"{{"event":"diffyne.whisper","data":{{"room":{},"name":{},"from":{},"data":{data}}}}}"#,
+        json_string(room),
+        json_string(name),
+        json_string(from),
+    ))
 }
 
 /// Builds `diffyne.resumed`, which tells whether all missed broadcasts have been sent. If not, pages fetch themselves

@@ -16,7 +16,7 @@ use crate::http::pages::{CachePolicy, Page, PageFuture, Pages};
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The scripts by path. Each imports only scripts before it.
-const SCRIPTS: [(&str, &str); 57] = [
+const SCRIPTS: [(&str, &str); 58] = [
     ("dom.js", include_str!("client/dom.js")),
     ("field.js", include_str!("client/field.js")),
     ("patches.js", include_str!("client/patches.js")),
@@ -42,6 +42,7 @@ const SCRIPTS: [(&str, &str); 57] = [
     ("fallback.js", include_str!("client/fallback.js")),
     ("socket.js", include_str!("client/socket.js")),
     ("transport.js", include_str!("client/transport.js")),
+    ("rooms.js", include_str!("client/rooms.js")),
     ("channels.js", include_str!("client/channels.js")),
     ("companion.js", include_str!("client/companion.js")),
     ("navigation.js", include_str!("client/navigation.js")),

@@ -35,6 +35,9 @@ use crate::lifecycle_listener::LifecycleListener;
 use crate::memory;
 use crate::metrics::{Metrics, RedisUse};
 use crate::operator;
+use crate::presence::registry::RoomRegistry;
+use crate::presence::rooms::RoomLimits;
+use crate::presence::{feed, sync};
 use crate::publish_api::PublishApi;
 use crate::quota::Quota;
 use crate::relay::discovery::{self, Workers};
@@ -338,6 +341,7 @@ fn context(
         clock: Clock::default(),
         quota,
         grants: Arc::new(Grants::new(&settings.signing_keys, &settings.cookie_keys, settings.grant_life)),
+        presence: RoomRegistry::new(bus.gateway_id(), bus.has_others(), room_limits(settings)),
         ended_sessions: Arc::default(),
         handshakes: Arc::new(AtomicUsize::new(0)),
         requests: Arc::new(AtomicUsize::new(0)),
@@ -369,6 +373,14 @@ fn start_lifecycle(
     Ok(Some(LifecycleTasks::start(lifecycle, &settings.lifecycle, receiver, message_bytes_max, bus, &context.metrics)))
 }
 
+fn room_limits(settings: &GatewaySettings) -> RoomLimits {
+    RoomLimits {
+        members_max: settings.presence_members_max,
+        bytes_max: settings.presence_bytes_max,
+        grace: settings.presence_grace,
+    }
+}
+
 type Shards = (Vec<ShardHandle>, Vec<std::thread::JoinHandle<()>>);
 
 fn spawn_shards(context: &Arc<GatewayContext>) -> Result<Shards, StartError> {
@@ -392,11 +404,16 @@ fn spawn_tasks(
         clock: context.clock.clone(),
         metrics: Arc::clone(metrics),
         grants: Arc::clone(&context.grants),
+        presence: Arc::clone(&context.presence),
         tracer: context.tracer.clone(),
         reactions_per_second: settings.reactions_per_second,
     };
     let memory = memory::watch(shards.to_vec(), Arc::clone(quota), Arc::clone(metrics), settings.memory_max);
+    let presence = || Arc::clone(&context.presence);
     vec![
+        tokio::spawn(feed::tell_changes(presence(), shards.to_vec(), Arc::clone(metrics))),
+        tokio::spawn(feed::deliver_whispers(presence(), shards.to_vec(), bus.clone(), Arc::clone(metrics))),
+        tokio::spawn(sync::run(presence(), bus.clone(), Arc::clone(metrics))),
         tokio::spawn(deliveries.run(events)),
         tokio::spawn(cluster::count_connections(bus.clone(), Arc::clone(quota))),
         tokio::spawn(memory),
@@ -414,6 +431,7 @@ fn admin_source(
     GatewayAdmin {
         metrics: Arc::clone(&context.metrics),
         bus: context.bus.clone(),
+        presence: Arc::clone(&context.presence),
         call_log: Arc::clone(&context.call_log),
         publish: Arc::new(PublishApi::new(&context.bus, Arc::clone(&context.metrics), context.settings.publish_wait)),
         health: Arc::clone(health),

@@ -58,4 +58,5 @@ pub mod task;
 pub mod terminal;
 pub mod upload;
 pub mod verification;
+pub mod visitor;
 pub mod webhook_receiver;

@@ -1,7 +1,7 @@
 //! A component whose users gateways know: by the cookie `known` with whatever call comes first, by the cookie `session` with
 //! a call of `touch`, and by a login.
 
-use diffyne_worker::component::{BoxFuture, CallError, Context, Definition, Registry};
+use diffyne_worker::component::{self, BoxFuture, CallError, Context, Definition, Registry};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -32,6 +32,13 @@ pub fn register(registry: &mut Registry, hold: fn(String) -> BoxFuture<'static, 
                 tell_by_cookie(context);
                 assert_ne!(context.client.cookie("session"), Some("nobody-knows"), "on purpose");
                 fields.get("closed").is_none() || context.client.cookie("session") == Some("ada")
+            })
+            .here(|context, event, fields| {
+                tell_by_cookie(context);
+                let user = context.client.cookie("session")?;
+                let is_refused = fields.get("closed").is_some() && user != "ada";
+                let name = context.client.cookie("name").unwrap_or(user);
+                (event == ORDER && !is_refused).then(|| component::Member::new(user, json!({"name": name})))
             })
             .method("touch", [], |_member, context, ()| tell_by_cookie(context))
             .method("say_nothing", [], |member, _context, ()| member.calls += 1)

@@ -1,6 +1,6 @@
 //! The fault suite, short: each test is named after what a user would report. `make chaos` runs the same in full.
 
-use diffyne_tests::faults::{Report, Scale, crowds, deploys, drops, hostile, redis, soak, workers};
+use diffyne_tests::faults::{Report, Scale, crowds, deploys, drops, hostile, presence, redis, soak, workers};
 
 const SEED: u64 = 2026;
 
@@ -41,6 +41,11 @@ async fn thousands_of_networks_dropped_and_no_message_was_missing() -> anyhow::R
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_failed_that_day_and_every_page_had_or_knew_what_was_missing() -> anyhow::Result<()> {
     none_lost(&crowds::fifty_thousand_drop(Scale::Short, SEED).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_crashed_and_nobody_saw_a_ghost() -> anyhow::Result<()> {
+    all_delivered(&presence::gateways_die_while_users_come_and_go(Scale::Short, SEED).await?)
 }
 
 #[tokio::test(flavor = "multi_thread")]

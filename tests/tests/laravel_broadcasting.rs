@@ -96,6 +96,7 @@ async fn pages_hear_public_channels_and_private_ones_of_their_own_user_alone() -
     let mut bob = log_in(&bob_browser, &pages, 2).await?;
     let expected = json!({
         "channel:orders:OrderPaid": 2,
+        "order-seen": 2,
         PRIVATE: 1,
         "private:orders.1:Illuminate.Notifications.Events.BroadcastNotificationCreated": 1,
         "private:orders.2:OrderPaid": 1,
@@ -143,6 +144,7 @@ async fn pages_hear_public_channels_and_private_ones_of_their_own_user_alone() -
     let expected = json!({
         // The component still wants it.
         "channel:orders:OrderPaid": 2,
+        "order-seen": 2,
         "private:orders.1:Illuminate.Notifications.Events.BroadcastNotificationCreated": 1,
         "private:orders.2:OrderPaid": 1,
         "presence:warehouse:order.shipped": 1,
@@ -151,6 +153,61 @@ async fn pages_hear_public_channels_and_private_ones_of_their_own_user_alone() -
     get("/pay/11/1")?;
     ada.wait_for_text("output", "paid 11").await?;
     wait_to_hear(&mut ada, &json!([public(10, 3)])).await?;
+    Ok(())
+}
+
+/// What a page's script shows of who is here.
+const PRESENT: &str = r"<script type='module'>
+    import { join, room } from '/_diffyne/channels.js';
+    const names = (users) => users.map(({ name }) => name).sort();
+    window.log = [];
+    window.lobby = join('room.1')
+      .here((users) => { window.here = names(users); })
+      .joining(({ name }) => { window.here = [...window.here, name].sort(); window.log.push(`+${name}`); })
+      .leaving(({ name }) => { window.here = window.here.filter((other) => other !== name); window.log.push(`-${name}`); })
+      .listenForWhisper('typing', ({ text }, from) => window.log.push(`${from}: ${text}`));
+    window.order = room('order-seen', { order: 7 }, 'App\\Diffyne\\Orders').here((users) => { window.seen = names(users); });
+    join('room.2').here(() => window.log.push('in room 2')).error((error) => { window.refused = error; });
+</script>
+<script type='module' src='/_diffyne/channels.js'></script>";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_users_in_two_browsers_see_each_other_come_type_and_go() -> anyhow::Result<()> {
+    let (laravel, cluster) = start()?;
+    let stand_in = Script::Companion(project().join("tests/data/stand-in.js"));
+    let pages = LaravelPages::start(&cluster, &laravel, &stand_in, "")?;
+    let companion = std::fs::read_to_string(laravel.path("tags.html"))?;
+    let (ada_browser, bob_browser) = (Browser::start()?, Browser::start()?);
+    std::fs::write(laravel.path("tags.html"), format!("{CLIENT}{PRESENT}"))?;
+    let mut ada = log_in(&ada_browser, &pages, 1).await?;
+    ada.wait_for("String(window.here) === 'user 1' && String(window.seen) === 'user 1'").await?;
+    ada.wait_for("window.refused === 'Not granted: presence:room.2'").await?;
+    // With the companion beside diffyne.js it is the same.
+    std::fs::write(laravel.path("tags.html"), format!("{companion}{PRESENT}"))?;
+    let mut bob = log_in(&bob_browser, &pages, 2).await?;
+    for tab in [&mut bob, &mut ada] {
+        tab.wait_for("String(window.here) === 'user 1,user 2'").await?;
+    }
+    bob.wait_for("String(window.seen) === 'user 1,user 2'").await?;
+    bob.eval("diffyne.join('room.1').whisper('typing', { text: 'hello' }) && null").await?;
+    ada.wait_for("String(window.log) === '+user 2,2: hello'").await?;
+
+    let settings = [("DIFFYNE_ADMIN_TOKEN", TOKEN)];
+    let code = "echo json_encode([Diffyne\\Cluster\\Presence::in('presence-room.1'), \
+                Diffyne\\Cluster\\Presence::has('order-seen', 2, ['order' => 7]), Diffyne\\Cluster\\Presence::in('presence-room.2')]);";
+    let printed = laravel.tinker(&settings, code)?;
+    let one = |id: u32| json!({"id": id.to_string(), "info": {"id": id, "name": format!("user {id}")}});
+    let expected = json!([[one(1), one(2)], true, []]);
+    assert!(printed.contains(&expected.to_string()), "{printed} instead of {expected}");
+
+    // A reload is nobody's departure; a closed page is, and so is one that leaves.
+    bob.eval("location.reload()").await?;
+    bob.wait_for("String(window.here) === 'user 1,user 2'").await?;
+    bob.eval("window.order.leave() || null").await?;
+    drop(bob);
+    drop(bob_browser);
+    ada.wait_for("String(window.here) === 'user 1'").await?;
+    assert_eq!(ada.eval("String(window.log)").await?, "+user 2,2: hello,-user 2");
     Ok(())
 }
 

@@ -56,6 +56,7 @@ mod php_patches;
 mod php_processes;
 mod php_views;
 mod preferred_worker;
+mod presence;
 mod protocol;
 mod protocol_docs;
 mod publishing;

@@ -6,6 +6,7 @@ use diffyne_tests::client::{Client, increment, probe};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::process::eventually;
 use diffyne_tests::redis::{Certificates, RedisCluster, Sentinels, with_tls};
+use diffyne_tests::visitor::Visitor;
 use serde_json::json;
 
 /// A cluster whose gateways and workers find each other in this Redis.
@@ -42,8 +43,20 @@ async fn check_that_broadcasts_cross(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn check_that_rooms_cross(cluster: &Cluster) -> anyhow::Result<()> {
+    let room = json!({"name": "message-sent", "match": {"room_id": 1}, "componentClass": "App\\Diffyne\\ChatRoom"});
+    let mut pages = [Visitor::connect(&cluster.url(0), "").await?, Visitor::connect(&cluster.url(1), "").await?];
+    for page in &mut pages {
+        page.ask(json!([room])).await?;
+    }
+    for page in &mut pages {
+        page.wait_until("each sees both", |page| page.members.values().any(|here| here.len() == 2)).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_cluster_carries_broadcasts_registry_status_and_ingress() -> anyhow::Result<()> {
+async fn a_redis_cluster_carries_broadcasts_registry_status_ingress_and_rooms() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let redis = RedisCluster::start(directory.path())?;
     assert_eq!(redis.count(), 3);
@@ -61,7 +74,7 @@ async fn a_redis_cluster_carries_broadcasts_registry_status_and_ingress() -> any
     assert_eq!(listener.receive().await?.number(), Some(99));
     let status = || String::from_utf8_lossy(&cli(&["get", "app:status"]).unwrap().stdout).trim().to_owned();
     eventually("Laravel's key is in its own slot", || status() == r#"s:9:"connected";"#)?;
-    Ok(())
+    check_that_rooms_cross(&cluster).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -371,13 +371,44 @@ final class Bridge
                 continue;
             }
             $class = $this->componentClass($event['componentClass'] ?? null);
-            $component = app($class);
-            $listens = array_key_exists($name, $component->getEventListeners());
-            $match = is_array($event['match'] ?? null) ? $event['match'] : [];
-            $granted[] = $listens && (! method_exists($component, 'mayHear') || $component->mayHear($name, $match) === true);
+            $granted[] = self::hears(app($class), $name, is_array($event['match'] ?? null) ? $event['match'] : []);
         }
 
-        return BridgeReply::make(['outcome' => 'ok'], ['granted' => $granted]);
+        $here = array_map(fn (mixed $room) => $this->here((array) $room), $data['rooms'] ?? []);
+
+        return BridgeReply::make(['outcome' => 'ok'], ['granted' => $granted] + ($here === [] ? [] : ['here' => $here]));
+    }
+
+    private static function hears(Component $component, string $name, array $match): bool
+    {
+        $listens = array_key_exists($name, $component->getEventListeners());
+
+        return $listens && (! method_exists($component, 'mayHear') || $component->mayHear($name, $match) === true);
+    }
+
+    /**
+     * Decides whether the user may enter a room, and what the others there may know of the user. routes/channels.php decides
+     * about those of presence channels, and the method here() of a component's class about that of an event
+     * which the class listens to and the user may hear.
+     *
+     * @return ?array{id: string, info: mixed}
+     */
+    private function here(array $room): ?array
+    {
+        $name = (string) ($room['name'] ?? '');
+        try {
+            if (str_starts_with($name, Presence::CHANNEL)) {
+                return Presence::member(Channels::member('presence-'.substr($name, strlen(Presence::CHANNEL)), Services::get('request')));
+            }
+            $class = $this->componentClass($room['componentClass'] ?? null);
+            $component = app($class);
+            $match = is_array($room['match'] ?? null) ? $room['match'] : [];
+
+            return self::hears($component, $name, $match) && method_exists($component, 'here') ? Presence::member($component->here($name, $match)) : null;
+        } catch (CallRejection) {
+            // A class that does not exist must not keep the page out of other rooms.
+            return null;
+        }
     }
 
     /** Hands events of connections to the class that the gateways' settings name. */

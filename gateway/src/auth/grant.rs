@@ -44,9 +44,22 @@ pub struct EventSubscription {
     pub component_class: Option<String>,
 }
 
+/// A room that a client may enter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantedRoom {
+    /// The event and the fields that make the room, and the class that has decided.
+    pub event: EventSubscription,
+    /// The id under which the user is there.
+    pub id: String,
+    /// What others may know of the user.
+    pub info: Value,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Content {
     events: Vec<EventSubscription>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    room: Option<GrantedRoom>,
     exp: u64,
     #[serde(default)]
     ses: String,
@@ -137,10 +150,25 @@ impl Grants {
         session: &SessionIdentity,
         user: Option<&str>,
     ) -> Option<String> {
+        self.sign_content(events, None, session, user)
+    }
+
+    /// Signs a grant to enter a room in this session.
+    pub fn sign_room(&self, room: GrantedRoom, session: &SessionIdentity, user: Option<&str>) -> Option<String> {
+        self.sign_content(Vec::new(), Some(room), session, user)
+    }
+
+    fn sign_content(
+        &self,
+        events: Vec<EventSubscription>,
+        room: Option<GrantedRoom>,
+        session: &SessionIdentity,
+        user: Option<&str>,
+    ) -> Option<String> {
         let keys = self.keys.first()?;
         let iat = unix_seconds();
         let exp = iat + self.life.as_secs().max(1);
-        let content = Content { events, exp, ses: keys.session(session), iat, usr: user.map(str::to_owned) };
+        let content = Content { events, room, exp, ses: keys.session(session), iat, usr: user.map(str::to_owned) };
         let content = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&content).ok()?);
         let mut mac = keys.signature.clone();
         mac.update(content.as_bytes());
@@ -155,6 +183,28 @@ impl Grants {
         events: &[EventSubscription],
         session: &SessionIdentity,
     ) -> Result<ValidGrant, GrantError> {
+        self.check(grant, session, |content| events.iter().all(|event| content.events.contains(event)))
+            .map(|(valid, _)| valid)
+    }
+
+    /// Checks that a grant is for this room in this session. Returns what the worker has said of the user.
+    pub fn verify_room(
+        &self,
+        grant: &str,
+        event: &EventSubscription,
+        session: &SessionIdentity,
+    ) -> Result<(ValidGrant, GrantedRoom), GrantError> {
+        let (valid, content) =
+            self.check(grant, session, |content| content.room.as_ref().is_some_and(|room| room.event == *event))?;
+        content.room.map(|room| (valid, room)).ok_or(GrantError::Invalid)
+    }
+
+    fn check(
+        &self,
+        grant: &str,
+        session: &SessionIdentity,
+        covers: impl Fn(&Content) -> bool,
+    ) -> Result<(ValidGrant, Content), GrantError> {
         let (keys, content) = self.open(grant).ok_or(GrantError::Invalid)?;
         let now = unix_seconds();
         if content.exp <= now {
@@ -164,13 +214,14 @@ impl Grants {
         if !fits {
             return Err(GrantError::OtherSession);
         }
-        if !events.iter().all(|event| content.events.contains(event)) {
+        if !covers(&content) {
             return Err(GrantError::Invalid);
         }
         if content.usr.as_deref().is_some_and(|user| self.revocations.cover(user, content.iat)) {
             return Err(GrantError::Revoked);
         }
-        Ok(ValidGrant { needs_renewal: content.exp - now <= self.life.as_secs() / 2, user: content.usr })
+        let needs_renewal = content.exp - now <= self.life.as_secs() / 2;
+        Ok((ValidGrant { needs_renewal, user: content.usr.clone() }, content))
     }
 
     /// Returns the content of a grant and the keys that signed it.
@@ -292,6 +343,26 @@ mod tests {
             None,
             "nobody signs without a key"
         );
+    }
+
+    #[test]
+    fn a_grant_for_a_room_is_good_for_that_room_and_no_event() {
+        let grants = Grants::new(&[b"key".to_vec()], &[], Duration::from_hours(1));
+        let room = GrantedRoom { event: event("a", Some(1)), id: "7".to_owned(), info: serde_json::json!({"n": 1.0}) };
+        let given = grants.sign_room(room.clone(), &ada(), Some("7")).unwrap();
+        let (valid, shown) = grants.verify_room(&given, &event("a", Some(1)), &ada()).unwrap();
+        assert_eq!((shown, valid.user.as_deref()), (room, Some("7")));
+        let other_class = EventSubscription { component_class: Some("App\\Other".to_owned()), ..event("a", Some(1)) };
+        for other in [event("a", Some(2)), event("a", None), event("b", Some(1)), other_class] {
+            assert_eq!(grants.verify_room(&given, &other, &ada()), Err(GrantError::Invalid), "{other:?}");
+        }
+        assert_eq!(grants.verify(&given, &[event("a", Some(1))], &ada()), Err(GrantError::Invalid));
+        let hears = grants.sign(vec![event("a", Some(1))], &ada(), Some("7")).unwrap();
+        assert_eq!(grants.verify_room(&hears, &event("a", Some(1)), &ada()), Err(GrantError::Invalid));
+        let eve = grants.verify_room(&given, &event("a", Some(1)), &session("session=eve"));
+        assert_eq!(eve, Err(GrantError::OtherSession));
+        grants.revoke("7");
+        assert_eq!(grants.verify_room(&given, &event("a", Some(1)), &ada()), Err(GrantError::Revoked));
     }
 
     #[test]

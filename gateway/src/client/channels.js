@@ -5,9 +5,11 @@
 //     privateChannel('orders.7').listen('OrderPaid', ({ order }) => show(order));
 //   </script>
 //
-// With a script tag for this module, `diffyne.channel`, `diffyne.private`, `diffyne.join` and `diffyne.socketId` are there.
+// With a script tag for this module, `diffyne.channel`, `diffyne.private`, `diffyne.join`, `diffyne.room` and
+// `diffyne.socketId` are there.
 
 import { announce } from './dom.js';
+import { enter, room } from './rooms.js';
 import { Transport } from './transport.js';
 
 const NOTIFICATION = 'Illuminate.Notifications.Events.BroadcastNotificationCreated';
@@ -52,7 +54,8 @@ function attach() {
     transport.heard = hear;
     renew();
   }
-  Object.assign(window.diffyne ?? {}, { channel, private: privateChannel, join, socketId });
+  Object.assign(window.diffyne ?? {}, { channel, private: privateChannel, join, room, socketId });
+  Transport.rooms.opened();
   announce('diffyne:channels', {});
 }
 
@@ -78,7 +81,9 @@ const open = (kind) => (name) => {
 
 export const channel = open('channel');
 export const privateChannel = open('private');
-export const join = open('presence');
+// Whoever joins is there for the others: here(), joining(), leaving(), whisper() and listenForWhisper() are in rooms.js.
+export const join = (name) => enter({ name: `presence:${name}` }, open('presence')(name));
+export { room };
 
 // What the page's own requests say in X-Socket-ID, so that toOthers() leaves this page out.
 export const socketId = () => Transport.current?.clientId ?? null;

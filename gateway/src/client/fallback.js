@@ -53,6 +53,7 @@ export class Fallback {
     this.#key = new URL(url).searchParams.get('key') ?? undefined;
     this.#socket = socket;
     this.#page = page;
+    page.constructor.fallback = this; // for rooms.js
     window.addEventListener('online', () => this.#hurry());
     document.addEventListener('visibilitychange', () => this.#look());
   }
@@ -88,7 +89,7 @@ export class Fallback {
   renew(anew = false) {
     clearTimeout(this.#timers.renew);
     this.#timers.renew = setTimeout(() => {
-      if (anew || JSON.stringify(this.#page.wish()?.events) !== this.#wished) this.#stream?.end('renewed');
+      if (anew || this.#asked() !== this.#wished) this.#stream?.end('renewed');
     }, RENEW_MS);
   }
 
@@ -174,11 +175,22 @@ export class Fallback {
       received: (message) => this.#receive(message),
     });
     this.#stream = stream;
-    const wish = this.#page.wish();
-    this.#wished = JSON.stringify(wish?.events);
+    // A poll is over too soon to be in a room.
+    const wish = isPoll ? this.#page.wish() : this.#wish();
+    this.#wished = this.#asked();
     const ended = await stream.run({ ...wish, key: this.#key });
     this.#stream = null;
     return ended;
+  }
+
+  // What the page wants to hear, and where it wants to be.
+  #wish() {
+    return { ...this.#page.wish(), ...this.#page.constructor.rooms?.wish() };
+  }
+
+  #asked() {
+    const { events, rooms } = this.#wish();
+    return JSON.stringify([events, rooms?.map(({ name, match }) => [name, match])]);
   }
 
   #receive(message) {

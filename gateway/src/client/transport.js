@@ -28,6 +28,8 @@ export class Transport {
   static current = null; // the page's
   /** @type {any} */
   static channels = null; // what channels.js keeps
+  /** @type {any} */
+  static rooms = null; // what rooms.js keeps
   #endpoint;
   #maxMessageSize;
   #handlers;
@@ -59,7 +61,7 @@ export class Transport {
     if (url) {
       const fallen = stored('diffyne:transport'); // on the page before this one
       this.#socket = new Socket(url, {
-        opened: () => { this.#fallback?.stop(); this.show('open'); this.#subscribe(); },
+        opened: () => { this.#fallback?.stop(); this.show('open'); this.#subscribe(); Transport.rooms?.opened(); },
         received: (message) => this.receive(message),
         broken: () => { this.show('closed'); this.#breakCalls(); this.#giveUpValues(); },
         isBusy: () => this.#calls.size + this.#awaited.size > 0,
@@ -110,8 +112,8 @@ export class Transport {
     // Another component may want the same event still.
     const names = new Set(events.map(({ name }) => name));
     const gone = removed.filter(({ name }) => !names.has(name));
-    if (gone.length) this.#tell('diffyne.unsubscribe', { events: gone });
-    if (added.length) this.#tell('diffyne.subscribe', { events: added });
+    if (gone.length) this.tell('diffyne.unsubscribe', { events: gone });
+    if (added.length) this.tell('diffyne.subscribe', { events: added });
   }
 
   // Whether a broadcast is new to this page.
@@ -129,14 +131,16 @@ export class Transport {
     announce('diffyne:connection', { state });
   }
 
-  #tell(event, data) {
-    this.#socket.send(JSON.stringify({ event, data }));
+  // Whether it was sent.
+  tell(event, data) {
+    if (this.isOpen) this.#socket.send(JSON.stringify({ event, data }));
+    return this.isOpen;
   }
 
   #subscribe() {
     const wish = this.wish();
     if (!this.isOpen) this.#fallback?.renew(true);
-    else if (wish) this.#tell(this.#position ? 'diffyne.resume' : 'diffyne.subscribe', wish);
+    else if (wish) this.tell(this.#position ? 'diffyne.resume' : 'diffyne.subscribe', wish);
   }
 
   // What the page wants to hear, and from where on.
@@ -174,6 +178,7 @@ export class Transport {
   }
 
   receive({ event, data }) {
+    if (Transport.rooms?.received(event, data)) return;
     if (event === 'diffyne.response' || (event === 'diffyne.error' && data.requestId)) this.#settle(data);
     else if (event === 'diffyne.connected') this.#greet(data);
     else if (event === 'diffyne.event') this.#push(data);

@@ -25,7 +25,7 @@ pub enum HeldKind {
     Headers,
     /// Cookies set since the handshake.
     Cookies,
-    /// Event names and filters.
+    /// Event names and filters, and the rooms that the connection is in.
     Subscriptions,
     /// The events that were granted.
     Grants,

@@ -96,11 +96,12 @@ fn submit(
     let user_changes = connection.user.changes();
     let request_id = request_id.map(str::to_owned);
     let grant = PendingGrant { events, open, position, question, session, user_changes, request_id, held };
-    let call = call(shard, connection, payload.into());
+    let call = permission_call(shard, connection, payload.into());
     shard.relay.submit(call, CallOrigin::Grant(Rc::clone(connection), Box::new(grant)));
 }
 
-fn call(shard: &Shard, connection: &Connection, payload: Rc<str>) -> CallRequest {
+/// Makes the call by which a worker is asked what a connection may.
+pub(super) fn permission_call(shard: &Shard, connection: &Connection, payload: Rc<str>) -> CallRequest {
     let now = Instant::now();
     CallRequest {
         caller: Rc::clone(&connection.caller),

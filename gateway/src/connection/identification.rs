@@ -24,7 +24,7 @@ pub(super) struct UserChange {
 /// Takes what the answer to a call says about the user. The call was made after so many changes of the user.
 pub(super) fn told(
     shard: &Shard,
-    connection: &Connection,
+    connection: &Rc<Connection>,
     reply: &Reply<'_>,
     changes_at_call: u32,
 ) -> Option<UserChange> {
@@ -57,7 +57,7 @@ pub(super) fn told_user<'a>(reply: &Reply<'a>) -> Option<&'a str> {
 /// Sets the user whom an answer names. Returns `false` if that is no news, or if it is unknown whether it is right.
 pub(super) fn take(
     shard: &Shard,
-    connection: &Connection,
+    connection: &Rc<Connection>,
     user: &str,
     changes_at_call: u32,
     begins_session: bool,
@@ -74,6 +74,13 @@ pub(super) fn take(
         connection.user.begin_session();
     }
     true
+}
+
+/// Sets the user whom a valid grant of this session names. A worker that has told it already knows better.
+pub(super) fn set_shown_user(shard: &Shard, connection: &Rc<Connection>, user: &str) {
+    if !connection.user.is_known() {
+        shard.hub.set_user(connection, Some(user));
+    }
 }
 
 /// Sends a subscribed client the grant that names its user, in `open` mode. A guest gets one only in the place of another

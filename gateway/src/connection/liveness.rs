@@ -88,8 +88,9 @@ impl Connection {
         LivenessAction::Ping
     }
 
-    /// Whether the connection has neither calls nor subscriptions.
+    /// Whether the connection has neither calls nor subscriptions, and is in no room.
     fn is_idle(&self) -> bool {
-        self.subscriptions.borrow().is_empty() && self.component_queues.borrow().is_empty() && self.requests.is_empty()
+        let hears = !self.subscriptions.borrow().is_empty() || !self.rooms.is_empty();
+        !hears && self.component_queues.borrow().is_empty() && self.requests.is_empty()
     }
 }

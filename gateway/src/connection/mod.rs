@@ -5,6 +5,8 @@
 //!   [`reply`]: the results of calls
 //! * [`subscription_messages`]: subscribe, unsubscribe, resume; [`subscription`], [`grant_request`] and [`replay`]:
 //!   what these messages cause; [`subscription_requests`]: those that have no answer yet
+//! * [`room_messages`]: enter and leave rooms, whisper; [`room_request`]: asks a worker for it; [`room_membership`]: the rooms
+//!   that a connection is in
 //! * [`slow_consumer`]: writes the outbox, and ends clients that do not read; [`liveness`]: the heartbeat's decisions
 //! * [`account`]: the cost of a client, in memory and in work
 //! * [`user`]: who the user is; [`identification`]: what follows when a worker tells it
@@ -19,6 +21,9 @@ mod identification;
 mod liveness;
 mod replay;
 pub mod reply;
+pub mod room_membership;
+mod room_messages;
+pub mod room_request;
 pub mod selector;
 pub mod session;
 mod slow_consumer;
@@ -47,6 +52,7 @@ use account::{Account, HeldKind};
 pub use liveness::LivenessAction;
 
 use component_queues::ComponentQueues;
+use room_membership::ConnectionRooms;
 use subscription_requests::SubscriptionRequests;
 use transport::ClientTransport;
 use user::ConnectionUser;
@@ -108,6 +114,8 @@ pub struct Connection {
     pub subscriptions: RefCell<Vec<Rc<str>>>,
     /// The granted events, if grants are required.
     pub granted: RefCell<Box<[EventSubscription]>>,
+    /// The rooms that the connection is in.
+    pub rooms: ConnectionRooms,
     /// The client's subscribe and resume messages that have no answer yet.
     pub requests: SubscriptionRequests,
     /// The cost of the client.
@@ -163,6 +171,7 @@ impl Connection {
             key: Cell::new(usize::MAX),
             subscriptions: RefCell::default(),
             granted: RefCell::default(),
+            rooms: ConnectionRooms::default(),
             requests: SubscriptionRequests::default(),
             account,
             unfinished_since: Cell::new(None),
@@ -231,6 +240,7 @@ impl Connection {
             "bytes_in": self.received.get(),
             "bytes_out": self.sent.get(),
             "events": events,
+            "rooms": self.rooms.len(),
             "calls": self.component_queues.borrow().len(),
             "waiting_bytes": self.waiting_bytes(),
         })
@@ -345,7 +355,7 @@ mod tests {
     /// What an idle connection takes here, beside tokio's parts and its headers. `diffyne-bench idle 200000` measures all.
     #[test]
     fn an_idle_connection_takes_little_memory() {
-        assert!(size_of::<Connection>() <= 416, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 424, "{}", size_of::<Connection>());
         assert!(size_of::<Caller>() <= 72, "{}", size_of::<Caller>());
         assert_eq!(size_of::<session::Reader>(), 3 * size_of::<usize>());
     }

@@ -11,7 +11,8 @@ use diffyne_shared::rpc::CallKind;
 use serde_json::{Map, Value};
 
 use super::account::SUBSCRIBE_COST;
-use super::{Connection, Phase, component_call, subscription_messages};
+use super::transport::ClientTransport;
+use super::{Connection, Phase, component_call, room_messages, subscription_messages};
 use crate::protocol::{self, Release};
 use crate::shard::state::Shard;
 use crate::socket::{Close, Decoder, Event, frame};
@@ -45,10 +46,15 @@ pub fn start_listening(shard: Rc<Shard>, connection: Rc<Connection>, subscriptio
     if !subscription.is_empty() {
         let data = Value::from(subscription.clone()).to_string();
         let _ = connection.account.charge(&shard.rates, data.len() as u64 * SUBSCRIBE_COST, Instant::now());
+        let has_rooms = subscription.contains_key("rooms");
         if subscription.contains_key("epoch") {
             subscription_messages::resume(&shard, &connection, &data);
-        } else {
+        } else if subscription.contains_key("events") || !has_rooms {
             subscription_messages::subscribe(&shard, &connection, &data);
+        }
+        // A poll is over too soon to be anywhere.
+        if has_rooms && matches!(connection.transport, ClientTransport::Events) {
+            room_messages::enter(&shard, &connection, &data);
         }
     }
     go_on(Reader { shard, connection, unfinished: None }, Progress::Open(Duration::ZERO));
@@ -366,6 +372,15 @@ fn handle_event(shard: &Rc<Shard>, connection: &Rc<Connection>, message: &Messag
             charge();
             subscription_messages::unsubscribe(shard, connection, data);
         }
+        "diffyne.presence" => {
+            charge();
+            room_messages::enter(shard, connection, data);
+        }
+        "diffyne.leave" => {
+            charge();
+            room_messages::leave(shard, connection, data);
+        }
+        "diffyne.whisper" => room_messages::whisper(shard, connection, data, now),
         other => {
             let text = format!("Event '{}' does not exist", envelope::shortened(other));
             shard.hub.send(connection, &protocol::error(&text));

@@ -105,19 +105,12 @@ fn resume_as_user(
     let valid = grant.and_then(|grant| shard.grants.verify(grant, &[], &shard.grants.session(&connection.caller)).ok());
     let needs_renewal = valid.as_ref().is_some_and(|grant| grant.needs_renewal);
     if let Some(user) = valid.and_then(|grant| grant.user) {
-        set_shown_user(shard, connection, &user);
+        identification::set_shown_user(shard, connection, &user);
     }
     if needs_renewal || identification::is_needed(shard, connection) {
         return grant_request::identify(shard, connection, events, Some(position), request_id);
     }
     subscription::resume(shard, connection, events, position, None, request_id);
-}
-
-/// Sets the user whom a valid grant of this session names. A worker that has told it already knows better.
-fn set_shown_user(shard: &Shard, connection: &Connection, user: &str) {
-    if !connection.user.is_known() {
-        shard.hub.set_user(connection, Some(user));
-    }
 }
 
 fn resume_with_grant(
@@ -131,14 +124,14 @@ fn resume_with_grant(
     match shard.grants.verify(grant, &wanted.guarded, &shard.grants.session(&connection.caller)) {
         Ok(grant) if grant.needs_renewal => {
             if let Some(user) = grant.user {
-                set_shown_user(shard, connection, &user);
+                identification::set_shown_user(shard, connection, &user);
             }
             grant_request::send(shard, connection, wanted, Some(position), true, request_id);
         }
         Ok(grant) => {
             count(shard, "shown");
             if let Some(user) = grant.user {
-                set_shown_user(shard, connection, &user);
+                identification::set_shown_user(shard, connection, &user);
             }
             set_granted(connection, wanted.guarded.clone());
             connection.user.set_granted();

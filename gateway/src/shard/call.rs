@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use hyper::StatusCode;
 use tokio::sync::oneshot;
 
 use super::response_lines::{ReceivedLines, ResponseLines, WaitingBytes};
-use crate::auth::grant::EventSubscription;
+use crate::auth::grant::{EventSubscription, GrantedRoom};
 use crate::auth::session_identity::SessionIdentity;
 use crate::connection::Connection;
 use crate::connection::component_queues::{PageScripts, PendingCall};
@@ -27,12 +28,15 @@ pub enum CallOrigin {
     Grant(Rc<Connection>, Box<PendingGrant>),
     /// Events of connections for the application; gets why they were not taken.
     Lifecycle(oneshot::Sender<Result<(), String>>),
+    /// A connection's request to enter rooms, which a worker has to grant.
+    Rooms(Rc<Connection>, Box<PendingRooms>),
 }
 
 impl CallOrigin {
     /// Whether this connection made the call.
     pub fn is_of(&self, connection: &Rc<Connection>) -> bool {
-        matches!(self, Self::Socket(caller, _) | Self::Grant(caller, _) if Rc::ptr_eq(caller, connection))
+        let (Self::Socket(caller, _) | Self::Grant(caller, _) | Self::Rooms(caller, _)) = self else { return false };
+        Rc::ptr_eq(caller, connection)
     }
 }
 
@@ -125,6 +129,31 @@ pub struct PendingGrant {
     pub position: Option<Position>,
     /// What the worker is asked.
     pub question: GrantQuestion,
+    /// The session in which the worker decides.
+    pub session: SessionIdentity,
+    /// How often the connection's user had changed when the worker was asked.
+    pub user_changes: u32,
+    /// The request id, as JSON.
+    pub request_id: Option<String>,
+    /// Bytes on the connection's account.
+    pub held: usize,
+}
+
+/// A room that a client wants to enter.
+#[derive(Debug, Clone)]
+pub struct WantedRoom {
+    /// The room's name.
+    pub name: Arc<str>,
+    /// The event and the fields that make the room, and the class that decides.
+    pub event: EventSubscription,
+    /// What the client shows is still valid, so it counts if no worker answers.
+    pub shown: Option<GrantedRoom>,
+}
+
+/// A request to a worker to decide whether a user may enter these rooms.
+pub struct PendingRooms {
+    /// The rooms.
+    pub rooms: Vec<WantedRoom>,
     /// The session in which the worker decides.
     pub session: SessionIdentity,
     /// How often the connection's user had changed when the worker was asked.

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::delivery::Delivery;
 use super::departures::LargeConnection;
 use crate::connection::selector::{ConnectionPage, ConnectionSelector};
+use crate::presence::news::PresenceNews;
 use crate::quota::HttpTicket;
 use crate::relay::Health;
 
@@ -25,6 +26,8 @@ const COMMANDS_MAX: usize = 256;
 pub enum Command {
     /// Deliver these broadcasts, in this order.
     Deliver(Arc<[Arc<Delivery>]>),
+    /// Tell connections what there is of their rooms, in this order.
+    Rooms(Arc<[PresenceNews]>),
     /// Start the history at this position, with the broadcasts before it.
     StartHistory(Position, Arc<[Arc<Delivery>]>),
     /// Tell subscribed clients that broadcasts up to this position are missing.

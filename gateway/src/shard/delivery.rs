@@ -76,13 +76,7 @@ impl Delivery {
     /// Returns the frame for a client with these terms of compression. It is compressed once, by the first thread that needs
     /// it.
     pub fn frame_for(&self, deflate: Option<Deflate>) -> &Bytes {
-        match deflate {
-            Some(terms) if terms.allows(self.frame.len()) => {
-                let compressed = self.compressed.0.get_or_init(|| deflate::compress(&self.frame));
-                compressed.as_ref().unwrap_or(&self.frame)
-            }
-            _ => &self.frame,
-        }
+        self.compressed.of(&self.frame, deflate)
     }
 
     /// Returns the frame for a client that comes back: compressed only if that has been done already.
@@ -106,6 +100,46 @@ impl Delivery {
 /// smaller.
 #[derive(Debug, Default)]
 pub struct CompressedFrame(OnceLock<Option<Bytes>>);
+
+impl CompressedFrame {
+    fn of<'a>(&'a self, frame: &'a Bytes, deflate: Option<Deflate>) -> &'a Bytes {
+        match deflate {
+            Some(terms) if terms.allows(frame.len()) => {
+                self.0.get_or_init(|| deflate::compress(frame)).as_ref().unwrap_or(frame)
+            }
+            _ => frame,
+        }
+    }
+}
+
+/// A message for several connections that is no broadcast.
+#[derive(Debug)]
+pub struct SharedFrame {
+    frame: Bytes,
+    compressed: CompressedFrame,
+}
+
+impl SharedFrame {
+    /// Shares a WebSocket frame.
+    pub fn new(frame: Bytes) -> Self {
+        Self { frame, compressed: CompressedFrame::default() }
+    }
+
+    /// Returns the bytes of the frame.
+    pub fn len(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// Returns the frame as it is.
+    pub fn plain(&self) -> &Bytes {
+        &self.frame
+    }
+
+    /// Returns the frame for a client with these terms of compression.
+    pub fn frame_for(&self, deflate: Option<Deflate>) -> &Bytes {
+        self.compressed.of(&self.frame, deflate)
+    }
+}
 
 /// An event's first parameter. It is read from the frame when a filter is compared with it.
 #[derive(Debug)]

@@ -15,11 +15,13 @@ use super::delivery::{Clock, Delivery, Filter};
 use super::history::{History, HistoryLimits};
 use super::lifecycle_events::LifecycleEvents;
 use super::pushes::OpenCalls;
+use super::room_index::ShardRooms;
 use super::subscription_index::{Insertion, SubscriptionIndex, filter_bytes};
 use super::user_index::{UserIndex, may_get};
 use crate::connection::Connection;
 use crate::connection::account::HeldKind;
 use crate::connection::transport::ClientTransport;
+use crate::presence::rooms::Departure;
 use crate::socket::{deflate, frame};
 use crate::thread_metrics::ShardMetrics;
 
@@ -27,7 +29,7 @@ use crate::thread_metrics::ShardMetrics;
 pub(super) const FAN_OUT_TURN: usize = 32;
 /// The number of bytes that are queued for connections before they are written. A connection's outbox is bounded, so
 /// that its frames must not pile up only because several broadcasts are delivered together.
-const FAN_OUT_BYTES: usize = 32 * 1024;
+pub(super) const FAN_OUT_BYTES: usize = 32 * 1024;
 /// The memory that a subscription takes beside its filters, in bytes.
 const SUBSCRIPTION_BYTES: usize = 256;
 /// The number of broadcasts that one batch of a replay examines.
@@ -70,9 +72,9 @@ pub struct ReplayBatch {
 
 /// What a fan-out has done since other tasks had their turn.
 #[derive(Debug, Default)]
-struct Turn {
-    pushes: usize,
-    bytes: usize,
+pub(super) struct Turn {
+    pub(super) pushes: usize,
+    pub(super) bytes: usize,
 }
 
 /// The connections of one thread.
@@ -80,6 +82,7 @@ pub struct Hub {
     pub(super) connections: RefCell<Slab<Rc<Connection>>>,
     indexes: RefCell<HashMap<Rc<str>, SubscriptionIndex>>,
     pub(super) users: RefCell<UserIndex>,
+    pub(super) rooms: ShardRooms,
     dirty: RefCell<Vec<Rc<Connection>>>,
     history: RefCell<History>,
     /// Calls whose client gets more.
@@ -100,6 +103,7 @@ impl Hub {
         clock: Clock,
         limits: HistoryLimits,
         ping_seconds: u32,
+        rooms: ShardRooms,
         metrics: Rc<ShardMetrics>,
         lifecycle: Option<LifecycleEvents>,
     ) -> Self {
@@ -110,6 +114,7 @@ impl Hub {
             connections: RefCell::default(),
             indexes: RefCell::default(),
             users: RefCell::default(),
+            rooms,
             dirty: RefCell::default(),
             clock,
             fans_out: Cell::new(false),
@@ -137,6 +142,7 @@ impl Hub {
     /// Removes a connection and its subscriptions.
     pub fn remove(&self, connection: &Rc<Connection>) {
         connection.gone();
+        self.leave_all_rooms(connection, Departure::AfterGrace);
         let user = connection.user.id();
         self.set_user(connection, None);
         let key = connection.key.replace(usize::MAX);
@@ -443,7 +449,7 @@ impl Hub {
     }
 
     /// Writes what a fan-out has queued, and lets other tasks have their turn.
-    async fn end_turn(&self, turn: &mut Turn) {
+    pub(super) async fn end_turn(&self, turn: &mut Turn) {
         self.flush();
         *turn = Turn::default();
         tokio::task::yield_now().await;

@@ -9,6 +9,7 @@
 //! * [`lifecycle_events`]: reports what happens to them
 //! * [`pushes`]: calls whose client gets more after the answer; [`parts`]: those whose client gets parts of it before,
 //!   over HTTP as [`response_lines`]
+//! * [`rooms`]: the connections in each room, in an index (`room_index`)
 //! * [`delivery`]: a broadcast; [`history`]: the most recent ones
 
 pub mod call;
@@ -23,6 +24,8 @@ pub mod lifecycle_events;
 pub mod parts;
 pub mod pushes;
 pub mod response_lines;
+mod room_index;
+pub mod rooms;
 pub mod state;
 pub mod subscription_index;
 mod user_index;
@@ -38,7 +41,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
 
 use crate::connection::selector::{ConnectionPage, ConnectionSelector};
-use crate::connection::{Connection, grant_request, reply};
+use crate::connection::{Connection, grant_request, reply, room_request};
 use crate::http::{self, ajax_call};
 use crate::protocol;
 use crate::reaction;
@@ -65,7 +68,7 @@ pub fn spawn(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name(format!("gateway-{index}")).spawn(move || {
         let local = LocalSet::new();
-        let shard = Shard::new(&context, complete);
+        let shard = Shard::new(index, &context, complete);
         local.block_on(&runtime, run(&shard, inbox, context.workers.clone()));
         // The remaining tasks (a slow flush, a retrying connection to a worker) end with the runtime.
     })?;
@@ -79,6 +82,7 @@ fn complete(shard: &Rc<Shard>, origin: CallOrigin, result: &RelayResult<'_>) {
         CallOrigin::Ajax(pending) => ajax_call::complete(shard, &pending, result),
         CallOrigin::Grant(connection, request) => grant_request::complete(shard, &connection, *request, result),
         CallOrigin::Lifecycle(reply) => lifecycle_call::complete(reply, result),
+        CallOrigin::Rooms(connection, request) => room_request::complete(shard, &connection, *request, result),
     }
 }
 
@@ -144,6 +148,7 @@ async fn execute(shard: &Rc<Shard>, command: Command) {
                 disconnect(shard, &ConnectionSelector::user(delivery.user.as_deref().unwrap_or_default(), reconnect));
             }
         }
+        Command::Rooms(news) => shard.hub.tell_rooms(&shard.rates, &news).await,
         Command::StartHistory(position, before) => {
             shard.hub.start_history(position.clone(), &before);
             // Who has subscribed by now waited for the position in vain, and got nothing of what was broadcast before it.

@@ -64,7 +64,7 @@ impl Parts {
                 }
                 (&pending.parts, PartClient::Response(waiting))
             }
-            CallOrigin::Grant(..) | CallOrigin::Lifecycle(_) => return,
+            CallOrigin::Grant(..) | CallOrigin::Rooms(..) | CallOrigin::Lifecycle(_) => return,
         };
         if let Some(bytes) = count.add(data.len()) {
             self.0.borrow_mut().push(UnsentParts { call, bytes, client });

@@ -20,6 +20,7 @@ use super::history::HistoryLimits;
 use super::hub::Hub;
 use super::lifecycle_events::LifecycleEvents;
 use super::parts::Parts;
+use super::room_index::ShardRooms;
 use crate::auth::admission::Admission;
 use crate::auth::ended_sessions::EndedSessions;
 use crate::auth::grant::Grants;
@@ -34,6 +35,7 @@ use crate::http::pace::HandshakePace;
 use crate::http::pages::Pages;
 use crate::lifecycle::tasks::Lifecycle;
 use crate::metrics::Metrics;
+use crate::presence::registry::RoomRegistry;
 use crate::protocol::{self, Release};
 use crate::quota::{Quota, Ticket};
 use crate::relay::discovery::Workers;
@@ -72,6 +74,8 @@ pub struct GatewayContext {
     pub quota: Arc<Quota>,
     /// Signs and verifies grants.
     pub grants: Arc<Grants>,
+    /// Who is in which room.
+    pub presence: Arc<RoomRegistry>,
     /// Sessions that have ended under a connection.
     pub ended_sessions: Arc<EndedSessions>,
     /// The number of connections that are not a WebSocket yet, those included that wait for their thread.
@@ -232,13 +236,14 @@ impl CallHandler<CallOrigin> for Completions {
 }
 
 impl Shard {
-    pub(super) fn new(context: &GatewayContext, complete: CompleteCall) -> Rc<Self> {
+    pub(super) fn new(index: usize, context: &GatewayContext, complete: CompleteCall) -> Rc<Self> {
         let settings = Arc::clone(&context.settings);
         let metrics = Rc::new(ShardMetrics::new(Arc::clone(&context.metrics)));
         let ping_seconds = u32::try_from(settings.ping_interval.as_secs()).unwrap_or(25);
         let lifecycle = context.lifecycle.as_ref().map(LifecycleEvents::new);
-        let clock = context.clock.clone();
-        let hub = Hub::new(clock, history_limits(&settings), ping_seconds, Rc::clone(&metrics), lifecycle);
+        let rooms = ShardRooms::new(index, Arc::clone(&context.presence));
+        let limits = history_limits(&settings);
+        let hub = Hub::new(context.clock.clone(), limits, ping_seconds, rooms, Rc::clone(&metrics), lifecycle);
         Rc::new_cyclic(|shard| {
             let handler = Rc::new(Completions { shard: Weak::clone(shard), complete });
             let observer = Rc::new(RelayMetrics(Rc::clone(&metrics)));

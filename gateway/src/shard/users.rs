@@ -11,7 +11,12 @@ const USER_BYTES: usize = 192;
 
 impl Hub {
     /// Sets the user of a connection: empty for a guest, `None` if it is unknown.
-    pub fn set_user(&self, connection: &Connection, user: Option<&str>) {
+    ///
+    /// What the connection has entered as another user, it leaves.
+    pub fn set_user(&self, connection: &Rc<Connection>, user: Option<&str>) {
+        if connection.user.known().is_some_and(|before| user != Some(&*before)) {
+            self.leave_rooms_of_another(connection);
+        }
         let mut users = self.users.borrow_mut();
         let key = connection.key.get();
         // Who has gone has no place in the index, though its last call may be answered only now.

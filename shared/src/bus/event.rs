@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::rooms::{RoomReport, Whisper};
 use crate::trace_context::TraceContext;
 
 /// An event to publish.
@@ -66,6 +67,10 @@ pub enum BusEvent {
         /// The query.
         query: String,
     },
+    /// Another gateway's members have changed.
+    Rooms(RoomReport),
+    /// What members at another gateway whisper.
+    Whispers(Vec<Whisper>),
 }
 
 /// The bus did not take a broadcast.
@@ -75,19 +80,3 @@ pub struct QueueFull;
 
 /// An event for a user of this name is a command: gateways disconnect the user, and no client hears of it.
 pub const DISCONNECT_EVENT: &str = "diffyne.disconnect";
-
-/// The longest id of a user, in bytes.
-const USER_BYTES_MAX: usize = 255;
-
-/// Whether this can be the id of a user: not empty, not too long, and without control characters.
-pub fn is_user_id(id: &str) -> bool {
-    (1..=USER_BYTES_MAX).contains(&id.len()) && !id.chars().any(char::is_control)
-}
-
-/// Characters of an event name.
-const EVENT_NAME_MAX: usize = 128;
-
-/// Whether this can be the name of an event: printable, and not too long.
-pub fn is_event_name(name: &str) -> bool {
-    (1..=EVENT_NAME_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
-}

@@ -8,10 +8,12 @@ mod channel;
 mod event;
 mod idempotency;
 mod memory;
+mod names;
 mod occupancy;
 mod once;
 mod redis;
 mod room_changes;
+mod rooms;
 mod state;
 mod wire;
 
@@ -26,13 +28,18 @@ use crate::settings::gateway::StatusKey;
 use crate::token::SharedTokens;
 
 pub use channel::{ChannelEvent, is_guarded, without_channel};
-pub use event::{Broadcast, BusEvent, DISCONNECT_EVENT, Position, Publication, QueueFull, is_event_name, is_user_id};
+pub use event::{Broadcast, BusEvent, DISCONNECT_EVENT, Position, Publication, QueueFull};
 pub use idempotency::KeyClaim;
+pub use names::{is_event_name, is_user_id};
 pub use occupancy::Occupancy;
 pub use redis::claim::{CLAIMS, Claim, RejectedWorker, TrustError, WorkerEntry, WorkerList};
 pub use redis::inspect::Inspection;
 pub use redis::registry::WorkerRegistry;
 pub use room_changes::{OccupancyChanges, RoomNews, RoomState};
+pub use rooms::{
+    ROOM_BYTES_MAX, ReportKind, Reported, RoomChange, RoomMember, RoomReport, RoomsBeat, RoomsPeer, RoomsRead, Whisper,
+    read_room_name, room_name,
+};
 pub use state::{BusCounters, GatewayIdentity, Presence, RedisState, random_bits};
 pub use wire::read_event;
 
@@ -215,6 +222,52 @@ impl Bus {
             && let Err(error) = bus.settle_key(key, answer).await
         {
             tracing::debug!(%error, "an idempotency key is known to this gateway alone");
+        }
+    }
+
+    /// Whether there may be other gateways, with which rooms are shared.
+    pub fn has_others(&self) -> bool {
+        matches!(self.variant, Variant::Redis(_))
+    }
+
+    /// Keeps the members of this gateway's rooms alive. `number` is that of its last report; `None` at its first beat.
+    pub async fn beat_rooms(&self, number: Option<u64>) -> Result<RoomsBeat, String> {
+        match &self.variant {
+            Variant::Memory(_) => Ok(RoomsBeat { is_lost: false, peers: Vec::new() }),
+            Variant::Redis(bus) => bus.rooms().beat(number).await.map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Clears what this gateway has reported of its rooms, before it reports everything anew as parts after `number`.
+    /// Returns whether nothing is left.
+    pub async fn clear_rooms(&self, number: u64) -> Result<bool, String> {
+        match &self.variant {
+            Variant::Memory(_) => Ok(true),
+            Variant::Redis(bus) => bus.rooms().clear(number).await.map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Reports changes among the members of this gateway's rooms. A report that may have arrived can be repeated.
+    pub async fn report_rooms(&self, report: &RoomReport, kind: ReportKind) -> Result<Reported, String> {
+        match &self.variant {
+            Variant::Memory(_) => Ok(Reported::Taken),
+            Variant::Redis(bus) => bus.rooms().report(report, kind).await.map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Reads rooms as all gateways have reported them.
+    pub async fn read_rooms(&self, names: &[Arc<str>]) -> Result<RoomsRead, String> {
+        match &self.variant {
+            Variant::Memory(_) => Ok(RoomsRead { peers: Vec::new(), rooms: vec![Vec::new(); names.len()] }),
+            Variant::Redis(bus) => bus.rooms().read(names).await.map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Tells the other gateways what members here whisper.
+    pub async fn whisper(&self, whispers: &[Whisper]) -> Result<(), String> {
+        match &self.variant {
+            Variant::Memory(_) => Ok(()),
+            Variant::Redis(bus) => bus.rooms().whisper(whispers).await.map_err(|error| error.to_string()),
         }
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::event::{Broadcast, Position, Publication, is_event_name, is_user_id};
+use super::event::{Broadcast, Position, Publication};
+use super::names::{is_event_name, is_user_id};
 use crate::trace_context::{self, TraceContext};
 
 #[derive(Deserialize)]

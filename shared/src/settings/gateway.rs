@@ -161,6 +161,20 @@ settings! {
             /// Calls a second with which pages should react to one broadcast, over the whole cluster: with more connections they spread over some seconds; 0: at once
             DIFFYNE_REACTION_RATE = "2000" => reactions_per_second: u64;
         }
+        "Rooms" {
+            /// Rooms that one connection may be in
+            DIFFYNE_PRESENCE_MAX_ROOMS = "20" => presence_rooms_max: usize, at_least_one;
+            /// Users in one room, each counted once; more are refused
+            DIFFYNE_PRESENCE_MAX_MEMBERS = "1000" => presence_members_max: usize, at_least_one;
+            /// Bytes of all ids and infos in one room, which every page in it gets; more are refused
+            DIFFYNE_PRESENCE_MAX_BYTES = "256KiB" => presence_bytes_max: usize, bytes;
+            /// How long a user whose connection has ended stays in its rooms: longer than a page takes to come back after a reload or a deploy; 0s: not at all
+            DIFFYNE_PRESENCE_GRACE = "2s" => presence_grace: Duration;
+            /// Whispers of one connection; more are answered with rate_limited; off: no limit
+            DIFFYNE_WHISPER_RATE = "10/s:20" => whisper_rate: Rate;
+            /// Bytes of the data of a whisper; a larger one is refused
+            DIFFYNE_WHISPER_BYTES = "4KiB" => whisper_bytes_max: usize, bytes;
+        }
         "Proxies and application" {
             /// Addresses whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host count; they have to overwrite what clients send of these; none: nobody's
             DIFFYNE_TRUSTED_PROXIES = "127.0.0.1,::1" => trusted_proxies: Vec<IpNet>, proxies;

@@ -3,6 +3,7 @@
 //!
 //! * [`fleet`]: many clients that listen, lose their connection, come back and resume
 //! * [`drops`]: networks and gateways that go away; [`crowds`]: the same with tens of thousands of clients
+//! * [`presence`]: users who come and go while gateways die
 //! * [`redis`]: Redis that is emptied, paused, voted out
 //! * [`deploys`]: everything replaced while it is used; a reconnect storm
 //! * [`hostile`]: clients that do not read, and garbage of all kinds
@@ -14,6 +15,7 @@ pub mod deploys;
 pub mod drops;
 pub mod fleet;
 pub mod hostile;
+pub mod presence;
 pub mod redis;
 pub mod soak;
 pub mod workers;

@@ -8,8 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::context::Context;
-use super::grant::EventPolicy;
+use super::grant::{EventPolicy, RoomPolicy};
 use super::hook::{Hook, IntoHtml, IntoResult};
+use super::member::Member;
 use super::params::FromParams;
 use super::properties::{Properties, QueryProperty};
 use super::property_type::property_types;
@@ -34,6 +35,7 @@ pub struct Definition<T> {
     pub(super) methods: HashMap<&'static str, Hook<T, Vec<Value>>>,
     pub(super) listeners: BTreeMap<&'static str, Vec<&'static str>>,
     pub(super) may_hear: Option<EventPolicy>,
+    pub(super) here: Option<RoomPolicy>,
     pub(super) rules: Arc<Rules>,
     pub(super) placeholder: Option<String>,
     pub(super) mount: Option<Hook<T, ()>>,
@@ -68,6 +70,7 @@ where
             methods: HashMap::new(),
             listeners: BTreeMap::new(),
             may_hear: None,
+            here: None,
             rules: Arc::default(),
             placeholder: None,
             mount: None,
@@ -224,7 +227,7 @@ where
     /// Decides whether the context's user may hear an event, by its name and the fields of its first parameter that the
     /// page subscribes to.
     ///
-    /// Called only where subscriptions need grants (`DIFFYNE_SUBSCRIBE=granted`).
+    /// Called where subscriptions need grants (`DIFFYNE_SUBSCRIBE=granted`), and for rooms.
     #[must_use]
     pub fn may_hear(
         mut self,
@@ -246,6 +249,47 @@ where
         + 'static,
     ) -> Self {
         self.may_hear = Some(Box::new(decide));
+        self
+    }
+
+    /// Lets users into the room of an event, by its name and the fields that make the room, and says what the others there
+    /// may know of them. `None`: the user may not enter. Without it, the class has no rooms.
+    ///
+    /// ```
+    /// use diffyne_worker::component::{Definition, Member};
+    /// use serde_json::json;
+    ///
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)] struct Chat {}
+    /// Definition::<Chat>::new("App\\Diffyne\\Chat").here(|context, _event, fields| {
+    ///     let user = context.client.cookie("user")?;
+    ///     (fields.get("room") == Some(&json!(7))).then(|| Member::new(user, json!({"name": user})))
+    /// });
+    /// ```
+    #[must_use]
+    pub fn here(
+        mut self,
+        decide: impl Fn(&mut Context, &str, &Map<String, Value>) -> Option<Member> + Send + Sync + 'static,
+    ) -> Self {
+        self.here = Some(Box::new(move |context, event, fields| {
+            Box::pin(std::future::ready(Ok(decide(context, &event, &fields))))
+        }));
+        self
+    }
+
+    /// As [`Self::here`], asynchronous.
+    #[must_use]
+    pub fn async_here(
+        mut self,
+        decide: impl for<'a> Fn(
+            &'a mut Context,
+            String,
+            Map<String, Value>,
+        ) -> BoxFuture<'a, Result<Option<Member>, CallError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.here = Some(Box::new(decide));
         self
     }
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::async_value::MadeValue;
 use super::context::Context;
 use super::definition::Definition;
+use super::member::Member;
 use super::rendering::{Previous, Region};
 use super::shown::{Note, REST};
 use super::streams::RenderedChange;
@@ -74,6 +75,13 @@ pub trait Component: Send + Sync {
         fields: Map<String, Value>,
         context: &'a mut Context,
     ) -> BoxFuture<'a, Result<bool, CallError>>;
+    /// What others in an event's room may know of this user; `None`: the user may not enter.
+    fn here<'a>(
+        &'a self,
+        event: String,
+        fields: Map<String, Value>,
+        context: &'a mut Context,
+    ) -> BoxFuture<'a, Result<Option<Member>, CallError>>;
     /// The placeholder of a lazy component; `None`: it is not lazy.
     fn placeholder(&self) -> Option<&str>;
     /// Properties that clients see and may not change.
@@ -228,6 +236,18 @@ where
         match &self.may_hear {
             Some(may_hear) => may_hear(context, event, fields),
             None => Box::pin(std::future::ready(Ok(true))),
+        }
+    }
+
+    fn here<'a>(
+        &'a self,
+        event: String,
+        fields: Map<String, Value>,
+        context: &'a mut Context,
+    ) -> BoxFuture<'a, Result<Option<Member>, CallError>> {
+        match &self.here {
+            Some(here) => here(context, event, fields),
+            None => Box::pin(std::future::ready(Ok(None))),
         }
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::store::{ChatMessage, Store};
-use crate::component::{CallError, Context, Definition, Rules};
+use crate::component::{CallError, Context, Definition, Member, Rules};
 
 /// The state.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,4 +69,9 @@ pub(super) fn definition() -> Definition<ChatRoom> {
             Box::pin(async move { room.handle_new_message(context, &data).await })
         })
         .listen("message-sent", "handleNewMessage")
+        // The demo knows no users: each page is one.
+        .here(|context, event, fields| {
+            let is_room = event == "message-sent" && fields.get("room_id") == Some(&json!(1));
+            is_room.then(|| Member::new(&context.client.id, json!({"name": "Guest"})))
+        })
 }

@@ -62,4 +62,20 @@ impl RedisKeys {
     pub(super) fn occupancy(&self) -> [String; 4] {
         ["until", "rooms", "version", ""].map(|name| self.named(&format!("occupancy:{name}")))
     }
+    /// States and deadlines of the gateways that have rooms.
+    pub(super) fn room_gateways(&self) -> [String; 2] {
+        [self.named("rooms:gateways"), self.named("rooms:until")]
+    }
+    /// The list of a gateway's rooms.
+    pub(super) fn rooms_of(&self, gateway: &str) -> String {
+        self.named(&format!("rooms:of:{gateway}"))
+    }
+    /// The members of a room at one gateway, as `GATEWAY:ROOM`.
+    pub(super) fn room(&self, room: &str) -> String {
+        self.named(&format!("room:{room}"))
+    }
+    /// Channel of changes in rooms, and of what members whisper.
+    pub(super) fn rooms_channel(&self) -> String {
+        self.named("rooms")
+    }
 }

@@ -19,6 +19,7 @@ pub(super) mod occupancy;
 mod publisher;
 mod queue;
 pub(super) mod registry;
+mod rooms;
 mod subscriber;
 mod topology;
 mod tracker;
@@ -50,6 +51,7 @@ use occupancy::RedisOccupancy;
 use publisher::Publisher;
 use queue::PublishQueue;
 use registry::WorkerRegistry;
+use rooms::RedisRooms;
 use subscriber::Subscriber;
 use trust::Trust;
 
@@ -69,6 +71,7 @@ pub(super) struct RedisBus {
     connections: Arc<AtomicU64>,
     heartbeat: Arc<Heartbeat>,
     registry: WorkerRegistry,
+    rooms: RedisRooms,
     trust: Arc<Trust>,
     tasks: Vec<AbortHandle>,
 }
@@ -112,7 +115,8 @@ impl RedisBus {
         ];
         let (connector, keys) = (context.connector.clone(), context.keys.clone());
         let registry = WorkerRegistry::new(connector, keys, Arc::clone(&trust), workers_changed);
-        Ok(Self { context, queue, connections, heartbeat, registry, trust, tasks })
+        let rooms = RedisRooms::new(context.clone());
+        Ok(Self { context, queue, connections, heartbeat, registry, rooms, trust, tasks })
     }
 
     pub(super) fn publish(&self, share: &QueueShare, event: Publication) -> Result<String, QueueFull> {
@@ -142,6 +146,11 @@ impl RedisBus {
 
     pub(super) fn occupancy(&self) -> RedisOccupancy {
         RedisOccupancy::new(self.context.clone())
+    }
+
+    /// The rooms, as all gateways report them.
+    pub(super) fn rooms(&self) -> &RedisRooms {
+        &self.rooms
     }
 
     pub(super) fn rejected(&self, claim: Claim) -> u64 {
@@ -255,6 +264,9 @@ impl RedisBus {
     pub(super) async fn leave(&self) {
         for task in &self.tasks {
             task.abort();
+        }
+        if let Err(error) = self.rooms.leave().await {
+            tracing::warn!(%error, "could not leave the rooms; their members here leave by themselves");
         }
         self.heartbeat.leave().await;
     }

@@ -17,6 +17,7 @@ use super::tracker::{Continuity, Head, Tracker};
 use super::trust::{SignedCommand, Trust};
 use crate::backoff::Backoff;
 use crate::bus::event::{Broadcast, BusEvent, Position};
+use crate::bus::rooms::{self, RoomsMessage};
 use crate::bus::state::{Presence, random_bits};
 use crate::bus::wire::{self, EventsMessage};
 
@@ -70,6 +71,7 @@ impl Subscriber {
         let mut pubsub = self.context.connector.pubsub().await?;
         self.context.connector.limited(pubsub.subscribe(self.context.keys.events())).await?;
         self.context.connector.limited(pubsub.subscribe(self.context.keys.status())).await?;
+        self.context.connector.limited(pubsub.subscribe(self.context.keys.rooms_channel())).await?;
         let mut commands = self.context.connector.dedicated().await?;
         // From now on broadcasts arrive; the earlier ones are in the stream.
         self.catch_up(&mut commands, tracker).await?;
@@ -124,6 +126,10 @@ impl Subscriber {
     ) -> Result<(), RedisError> {
         if message.get_channel_name() == self.context.keys.status() {
             self.status(message.get_payload_bytes()).await;
+            return Ok(());
+        }
+        if message.get_channel_name() == self.context.keys.rooms_channel() {
+            self.rooms(message.get_payload_bytes()).await;
             return Ok(());
         }
         let (broadcasts, mut prev) = match wire::decode_message(message.get_payload_bytes()) {
@@ -347,6 +353,17 @@ impl Subscriber {
     /// Lets others see how far the history has been delivered.
     fn show_position(&self, tracker: &Tracker) {
         self.context.shared.position.store(Arc::new(tracker.head().map(Head::position)));
+    }
+
+    async fn rooms(&self, payload: &[u8]) {
+        let own = &self.context.shared.identity.id;
+        let event = match rooms::decode_message(payload) {
+            Some(RoomsMessage::Report(report)) if *report.gateway != **own => BusEvent::Rooms(report),
+            Some(RoomsMessage::Whispers { gateway, whispers }) if gateway != *own => BusEvent::Whispers(whispers),
+            _ => return,
+        };
+        // The gateway stops: nobody is left to tell.
+        let _ = self.events.send(event).await;
     }
 
     async fn status(&self, payload: &[u8]) {

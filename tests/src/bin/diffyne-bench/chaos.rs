@@ -3,16 +3,19 @@
 use std::time::Instant;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use diffyne_tests::faults::{Report, Scale, TABLE_HEAD, crowds, deploys, drops, hostile, redis, soak, workers};
+use diffyne_tests::faults::{
+    Report, Scale, TABLE_HEAD, crowds, deploys, drops, hostile, presence, redis, soak, workers,
+};
 
 use crate::arguments::{get_all, get_seed, seed};
 
-const FAULTS: [&str; 18] = [
+const FAULTS: [&str; 19] = [
     "drops",
     "streams",
     "crashes",
     "drops-10000",
     "drops-50000",
+    "presence",
     "empty",
     "paused",
     "failover",
@@ -77,6 +80,7 @@ async fn run_fault(name: &str, scale: Scale, seed: u64) -> anyhow::Result<Report
         "drops" => drops::networks_drop(scale, seed).await,
         "streams" => drops::streams_drop(scale, seed).await,
         "crashes" => drops::networks_drop_and_gateways_die(scale, seed).await,
+        "presence" => presence::gateways_die_while_users_come_and_go(scale, seed).await,
         "drops-10000" => crowds::ten_thousand_drop(scale, seed).await,
         "drops-50000" => crowds::fifty_thousand_drop(scale, seed).await,
         "empty" => redis::redis_comes_back_empty(scale, seed).await,

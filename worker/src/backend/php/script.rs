@@ -6,7 +6,7 @@
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 /// Classes of `Diffyne\Cluster` that calls need.
-const BRIDGE: [&str; 25] = [
+const BRIDGE: [&str; 26] = [
     include_str!("../../../../deploy/laravel/src/Bridge.php"),
     include_str!("../../../../deploy/laravel/src/BridgeReply.php"),
     include_str!("../../../../deploy/laravel/src/CallRejection.php"),
@@ -23,6 +23,7 @@ const BRIDGE: [&str; 25] = [
     include_str!("../../../../deploy/laravel/src/PackageRenderer.php"),
     include_str!("../../../../deploy/laravel/src/PageState.php"),
     include_str!("../../../../deploy/laravel/src/Parts.php"),
+    include_str!("../../../../deploy/laravel/src/Presence.php"),
     include_str!("../../../../deploy/laravel/src/Publisher.php"),
     include_str!("../../../../deploy/laravel/src/RenderState.php"),
     include_str!("../../../../deploy/laravel/src/SendsToUsers.php"),

@@ -7,7 +7,7 @@ use diffyne_shared::signing::{SigningKey, VerifyState};
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::component::{Definition, Rules};
+use crate::component::{Definition, Member, Rules};
 
 #[derive(Serialize, Deserialize)]
 struct Order {
@@ -282,6 +282,12 @@ fn recorder() -> Definition<Recorder> {
                 Ok(event == "news" && fields.get("room") == Some(&json!(1)) && context.client.is_websocket())
             })
         })
+        .async_here(|_context, _event, _fields| {
+            Box::pin(async move {
+                tokio::task::yield_now().await;
+                Ok(Some(Member::new(7, json!({"name": "Ada"}))))
+            })
+        })
 }
 
 #[tokio::test]
@@ -305,6 +311,12 @@ async fn hooks_and_policies_may_wait() {
     let events = json!({"events": [event("news", 1), event("news", 2), event("other", 1)]});
     let (_, response) = run(&engine, CallKind::Grant, events).await;
     assert_eq!(response, json!({"granted": [true, false, false]}));
+    // Whoever may not hear the event is not in its room, nor where the class does not exist.
+    let nobody = json!({"name": "news", "match": {"room": 1}, "componentClass": "Nobody"});
+    let rooms = json!({"events": [], "rooms": [event("news", 1), event("news", 2), nobody, event("other", 1)]});
+    let (_, response) = run(&engine, CallKind::Grant, rooms).await;
+    let member = json!({"id": "7", "info": {"name": "Ada"}});
+    assert_eq!(response, json!({"granted": [], "here": [member, null, null, null]}));
 }
 
 /// A list below a part that comes and goes, and in an element that changes.

@@ -24,6 +24,17 @@ class Orders extends Component
         $this->text = "paying $order";
     }
 
+    #[On('order-seen')]
+    public function seen(): void
+    {
+    }
+
+    /** Who may enter the room of an order, and what the others there see of them. */
+    public function here(string $event, array $match): ?array
+    {
+        return auth()->check() && $match === ['order' => 7] ? ['name' => 'user '.auth()->id()] : null;
+    }
+
     public function render(): string
     {
         return '<p><output>'.e($this->text).'</output><button diff:click="pay(30)">pay</button></p>';

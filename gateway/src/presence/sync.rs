@@ -1,0 +1,145 @@
+//! Keeps the rooms of this gateway and those of the others the same, through the bus.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use diffyne_shared::bus::{Bus, ReportKind, Reported, RoomReport};
+use tokio::time::MissedTickBehavior;
+
+use super::registry::RoomRegistry;
+use crate::metrics::Metrics;
+
+/// How often changes are reported.
+const STEP: Duration = Duration::from_millis(100);
+/// How often a gateway says that it is there. Redis drops the members of one that has not for four seconds.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// Rooms that are read at once.
+const READ_MAX: usize = 16;
+
+/// Reports this gateway's members and reads those of the others, until the program ends.
+pub async fn run(presence: Arc<RoomRegistry>, bus: Bus, metrics: Arc<Metrics>) {
+    if !bus.has_others() {
+        return;
+    }
+    let mut sync = Sync { presence, bus, metrics, beat_due: Instant::now(), began: false, unsent: None, whole: None };
+    let mut tick = tokio::time::interval(STEP);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_up = true;
+    loop {
+        tick.tick().await;
+        let done = sync.step().await;
+        match &done {
+            Err(error) if was_up => tracing::warn!(%error, "rooms are not shared with the other gateways for now"),
+            Ok(()) if !was_up => tracing::info!("rooms are shared with the other gateways again"),
+            _ => {}
+        }
+        was_up = done.is_ok();
+        if !was_up {
+            let unread = sync.presence.lock().unread(usize::MAX);
+            sync.presence.lock().give_up_reading(&unread);
+            tokio::time::sleep(BEAT_EVERY).await;
+        }
+    }
+}
+
+struct Sync {
+    presence: Arc<RoomRegistry>,
+    bus: Bus,
+    metrics: Arc<Metrics>,
+    beat_due: Instant,
+    /// A heartbeat has arrived.
+    began: bool,
+    /// The report under way. It is repeated as it is until it is known what became of it.
+    unsent: Option<RoomReport>,
+    /// Everything has to be reported anew, these rooms as well.
+    whole: Option<Vec<Arc<str>>>,
+}
+
+impl Sync {
+    async fn step(&mut self) -> Result<(), String> {
+        if self.whole.is_some() {
+            self.report_all().await?;
+        }
+        self.report().await?;
+        if self.beat_due <= Instant::now() && self.whole.is_none() {
+            self.beat().await?;
+            self.beat_due = Instant::now() + BEAT_EVERY;
+        }
+        self.read().await
+    }
+
+    async fn beat(&mut self) -> Result<(), String> {
+        let number = self.began.then(|| self.presence.lock().number());
+        let beat = self.bus.beat_rooms(number).await?;
+        self.began = true;
+        if beat.is_lost {
+            tracing::info!("redis does not have this gateway's rooms any more; they are reported anew");
+            self.whole.get_or_insert_default();
+        }
+        if !self.presence.lock().apply_beat(&beat, Instant::now()) {
+            self.metrics.presence_resyncs.inc();
+        }
+        Ok(())
+    }
+
+    /// Reports what has changed.
+    async fn report(&mut self) -> Result<(), String> {
+        while self.began && self.whole.is_none() {
+            let next = self.unsent.take().or_else(|| self.presence.lock().take_report());
+            let Some(report) = next else { break };
+            match self.bus.report_rooms(&report, ReportKind::Change).await {
+                Ok(Reported::Taken) => {}
+                Ok(Reported::Lost) => {
+                    let lost = report.changes.into_iter().map(|change| change.room);
+                    self.whole.get_or_insert_default().extend(lost);
+                }
+                Err(error) => {
+                    self.unsent = Some(report);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports everything anew.
+    async fn report_all(&mut self) -> Result<(), String> {
+        self.metrics.presence_resyncs.inc();
+        let lost = self.whole.take().unwrap_or_default();
+        let mut names = self.presence.lock().all_names(&lost);
+        // If this fails, all of them are reported again.
+        let all = names.clone();
+        let done = self.report_parts(&mut names).await;
+        if done != Ok(true) {
+            self.whole = Some(all);
+        }
+        done.map(drop)
+    }
+
+    /// Returns whether all parts were taken.
+    async fn report_parts(&mut self, names: &mut Vec<Arc<str>>) -> Result<bool, String> {
+        let number = self.presence.lock().number();
+        while !self.bus.clear_rooms(number).await? {}
+        loop {
+            let part = self.presence.lock().take_part(names);
+            let kind = if names.is_empty() { ReportKind::LastPart } else { ReportKind::Part };
+            if self.bus.report_rooms(&part, kind).await? == Reported::Lost {
+                return Ok(false);
+            }
+            if names.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Reads rooms of which something is missing.
+    async fn read(&mut self) -> Result<(), String> {
+        let names = self.presence.lock().unread(READ_MAX);
+        if names.is_empty() {
+            return Ok(());
+        }
+        let read = self.bus.read_rooms(&names).await?;
+        self.presence.lock().apply_read(&names, read, Instant::now());
+        Ok(())
+    }
+}
