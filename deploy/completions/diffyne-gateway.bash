@@ -97,7 +97,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__bench)
-            opts="-h --url --ca --connections --ramp --duration --calls --broadcasts --component --method --params --state --plot --json --yes --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --url --ca --connections --ramp --duration --calls --broadcasts --component --method --params --state --plot --json --yes --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --presence-max-rooms --presence-max-members --presence-max-bytes --presence-grace --whisper-rate --whisper-bytes --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -409,6 +409,30 @@ _diffyne__gateway() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --presence-max-rooms)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-members)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --trusted-proxies)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -585,7 +609,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__check__subcmd__config)
-            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --presence-max-rooms --presence-max-members --presence-max-bytes --presence-grace --whisper-rate --whisper-bytes --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -873,6 +897,30 @@ _diffyne__gateway() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --presence-max-rooms)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-members)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --trusted-proxies)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1039,7 +1087,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__doctor)
-            opts="-h --url --ca --idle --all --json --app --component --method --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --url --ca --idle --all --json --app --component --method --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --presence-max-rooms --presence-max-members --presence-max-bytes --presence-grace --whisper-rate --whisper-bytes --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1351,6 +1399,30 @@ _diffyne__gateway() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --presence-max-rooms)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-members)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --trusted-proxies)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1503,7 +1575,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__drain)
-            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --presence-max-rooms --presence-max-members --presence-max-bytes --presence-grace --whisper-rate --whisper-bytes --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1764,6 +1836,30 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --reaction-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-rooms)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-members)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-bytes)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2097,7 +2193,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__ready)
-            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --presence-max-rooms --presence-max-members --presence-max-bytes --presence-grace --whisper-rate --whisper-bytes --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2358,6 +2454,30 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --reaction-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-rooms)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-members)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-bytes)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2537,7 +2657,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__serve)
-            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --config --env-file --listen --ws-key --ws-cors-origins --app-url --redis-url --workers --worker-token --admin-listen --admin-token --log --ws-host --ws-port --ws-path --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --presence-max-rooms --presence-max-members --presence-max-bytes --presence-grace --whisper-rate --whisper-bytes --trusted-proxies --status-key --status-db --status-ttl --signing-key --app-key --admin-tokens --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2825,6 +2945,30 @@ _diffyne__gateway() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --presence-max-rooms)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-members)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --trusted-proxies)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2991,7 +3135,7 @@ _diffyne__gateway() {
             return 0
             ;;
         diffyne__gateway__subcmd__top)
-            opts="-h --once --json --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --once --json --config --env-file --ws-host --ws-port --listen --ws-path --ws-key --ws-cors-origins --ws-cors-methods --ws-cors-headers --route-prefix --ws-max-message-size --compression --max-request-size --release --gateway-name --threads --max-connections --max-connections-per-address --max-connections-per-key --handshake-rate --handshake-queue --message-rate --call-rate --frame-rate --connection-rate --connection-bytes --message-timeout --idle-timeout --max-connection-age --outbox-timeout --memory-max --max-requests --max-requests-per-address --max-http-connections-per-address --header-timeout --ping-interval --outbox-bytes --max-calls-per-connection --max-subscriptions --call-timeout --slow-call --stream-timeout --call-queue --worker-wait --worker-health --workers --worker-tls-ca --shutdown-delay --drain-timeout --drain-rate --subscribe --identify --grant-life --broadcast-events --broadcast-rate --publish-wait --broadcast-depth --reaction-rate --presence-max-rooms --presence-max-members --presence-max-bytes --presence-grace --whisper-rate --whisper-bytes --trusted-proxies --app-url --status-key --status-db --status-ttl --signing-key --app-key --worker-token --admin-token --admin-tokens --admin-listen --debug --upload-url --upload-ca --upload-bytes --max-uploads --max-uploads-per-address --upload-timeout --upload-idle-timeout --webhook-url --webhook-secret --webhook-ca --webhook-timeout --lifecycle-listener --webhook-events --webhook-rooms --webhook-queue --webhook-retry --vacated-after --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -3252,6 +3396,30 @@ _diffyne__gateway() {
                     return 0
                     ;;
                 --reaction-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-rooms)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-members)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-max-bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --presence-grace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --whisper-bytes)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
