@@ -11,15 +11,15 @@ prometheus prometheus          promtool prometheus      curl curl               
 setpriv util-linux             python3 python3          bc bc                    openssl openssl
 systemd-analyze systemd        shellcheck shellcheck    php php-cli              phpcs php-codesniffer
 supervisord supervisor         pip3 python3-pip         mariadbd mariadb-server
-jsonschema python3-jsonschema  chromium-headless-shell chromium-headless-shell
+chromium-headless-shell chromium-headless-shell
 node nodejs                    npm npm'
 
 debian() {
-  local command package missing=() sudo=
+  local command package module missing=() sudo=
   while read -r command package; do
     command -v "$command" >/dev/null || missing+=("$package")
   done < <(xargs -n 2 <<<"$packages")
-  /usr/bin/python3 -c 'import yaml' 2>/dev/null || missing+=(python3-yaml)
+  for module in yaml jsonschema; do /usr/bin/python3 -c "import $module" 2>/dev/null || missing+=("python3-$module"); done
   [ ${#missing[@]} -gt 0 ] || return 0
   echo "tools: installing from Debian: ${missing[*]}"
   [ "$(id -u)" = 0 ] || sudo=sudo
