@@ -1,7 +1,9 @@
 //! The gateway's part of the admin listener: metrics, readiness, and the API for operators and applications.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use diffyne_shared::BoxFuture;
 use diffyne_shared::admin::history::{History, Series};
@@ -25,6 +27,10 @@ use crate::presence_api;
 use crate::publish_api::{ApiResponse, KEY_FIELD, PublishApi};
 use crate::quota::Quota;
 use crate::shard::command::ShardHandle;
+
+/// How long a request waits until a user's connections are closed, and how often it looks.
+const DISCONNECT_TIME: Duration = Duration::from_secs(2);
+const DISCONNECT_STEP: Duration = Duration::from_millis(20);
 
 /// Where applications publish.
 const PUBLISH_PATH: &str = "/api/broadcast";
@@ -117,7 +123,19 @@ impl GatewayAdmin {
         if status != StatusCode::ACCEPTED {
             return (status, published);
         }
+        self.wait_for_end(selector, &clients(&found)).await;
         (StatusCode::OK, json!({"disconnected": found["total"], "silent": found["silent"]}))
+    }
+
+    /// Waits until connections that were found are closed, for a while. Those who have come back since are others.
+    async fn wait_for_end(&self, selector: &Value, closing: &HashSet<String>) {
+        let until = Instant::now() + DISCONNECT_TIME;
+        let mut is_closed = closing.is_empty();
+        while !is_closed && Instant::now() < until {
+            tokio::time::sleep(DISCONNECT_STEP).await;
+            let (_, left) = self.run_everywhere(selector, ClusterCommand::Find).await;
+            is_closed = clients(&left).is_disjoint(closing);
+        }
     }
 
     /// The connections that a query selects, or else a page of all.
@@ -163,6 +181,12 @@ impl GatewayAdmin {
             advance(&self.metrics.unproved.with_label_values(&[claim.label()]), self.bus.rejected(claim));
         }
     }
+}
+
+/// Returns the ids of the connections that gateways have found.
+fn clients(found: &Value) -> HashSet<String> {
+    let connections = found["connections"].as_array().into_iter().flatten();
+    connections.filter_map(|connection| connection["client"].as_str()).map(str::to_owned).collect()
 }
 
 /// Returns the parameters of a query as a JSON object.

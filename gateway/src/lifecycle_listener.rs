@@ -29,8 +29,11 @@ impl LifecycleListener {
         let payload = format!(r#"{{"listener":"{}",{events}"#, self.class.replace('\\', r"\\"));
         let call = LifecycleCall { payload: Arc::from(payload), deadline: Instant::now() + self.timeout };
         let (reply, result) = oneshot::channel();
-        self.shard.send(Command::Lifecycle(call, reply)).await;
-        match tokio::time::timeout(self.timeout + LAST_WORD, result).await {
+        let answered = async {
+            self.shard.send(Command::Lifecycle(call, reply)).await;
+            result.await
+        };
+        match tokio::time::timeout(self.timeout + LAST_WORD, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_dropped)) => Err("the gateway stops".to_owned()),
             Err(_elapsed) => Err("no worker has answered".to_owned()),

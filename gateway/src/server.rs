@@ -458,8 +458,8 @@ async fn drain_connections(context: &GatewayContext, shards: &[ShardHandle]) {
     }
     if connections() > 0 && context.lifecycle.is_some() {
         send_to_all(shards, || Command::Abandon).await;
-        // Another command is executed when that one has been.
-        operator::workers(shards).await;
+        // Another command is executed when that one has been. A thread that does not get there holds up no stop.
+        let _ = tokio::time::timeout(LAST_CLOSES, operator::workers(shards)).await;
     }
 }
 

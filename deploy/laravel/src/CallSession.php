@@ -23,6 +23,10 @@ final class CallSession
 
             return $reply;
         }
+        // Calls of gateways are nobody's: they leave no session behind. A pool's are written only when a call uses them.
+        if ($head['kind'] === 'lifecycle' && ! property_exists($session, 'endedElsewhere')) {
+            self::discard($session);
+        }
         $before = $session->getId();
         $brought = self::isBrought($request, $session);
         $known = $session->has('_flash');

@@ -53,6 +53,9 @@ pub struct GrantedRoom {
     pub id: String,
     /// What others may know of the user.
     pub info: Value,
+    /// When the worker has said so, in milliseconds of Unix time.
+    #[serde(default)]
+    pub at: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -348,7 +351,8 @@ mod tests {
     #[test]
     fn a_grant_for_a_room_is_good_for_that_room_and_no_event() {
         let grants = Grants::new(&[b"key".to_vec()], &[], Duration::from_hours(1));
-        let room = GrantedRoom { event: event("a", Some(1)), id: "7".to_owned(), info: serde_json::json!({"n": 1.0}) };
+        let room =
+            GrantedRoom { event: event("a", Some(1)), id: "7".to_owned(), info: serde_json::json!({"n": 1.0}), at: 7 };
         let given = grants.sign_room(room.clone(), &ada(), Some("7")).unwrap();
         let (valid, shown) = grants.verify_room(&given, &event("a", Some(1)), &ada()).unwrap();
         assert_eq!((shown, valid.user.as_deref()), (room, Some("7")));

@@ -22,6 +22,8 @@ use crate::shard::state::Shard;
 
 /// The limit of a message's `rooms`, in bytes of JSON: with grants, whose infos a worker has made.
 const ROOMS_BYTES_MAX: usize = 256 * 1024;
+/// The bytes of a whisper beside what it says.
+const WHISPER_BYTES: usize = 64;
 /// How the names of rooms of presence channels begin.
 const CHANNEL: &str = "presence:";
 
@@ -161,7 +163,8 @@ pub(super) fn whisper(shard: &Shard, connection: &Rc<Connection>, data: &str, no
     }
     let whisper = Whisper { room, name, from, data: data.get().to_owned() };
     // Each member gets it: the next read waits until this is paid.
-    let cost = whisper.data.len() as u64 * shard.hub.members_in(&whisper.room) as u64;
+    let frame = WHISPER_BYTES + whisper.room.len() + whisper.name.len() + whisper.from.len() + whisper.data.len();
+    let cost = (frame * shard.hub.audience(&whisper.room)) as u64;
     let _ = connection.account.charge(&shard.rates, cost, now);
     let result = if shard.hub.whisper(connection, whisper) { "sent" } else { "dropped" };
     shard.metrics.whispers.with_label_values(&[result]).inc();

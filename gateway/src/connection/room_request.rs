@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use diffyne_shared::bus::{RoomMember, is_user_id};
 use diffyne_shared::clock::unix_millis;
@@ -96,13 +97,19 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: Pending
         let rooms = request.rooms.into_iter().map(|room| WantedRoom { shown: None, ..room }).collect();
         return send(shard, connection, rooms, request.request_id.as_deref());
     }
+    // A grant that was shown for the user before counts no more, whether a worker has answered or not.
+    let is_other_user = request.user_changes != connection.user.changes();
     if let Some(user) = user {
         identification::take(shard, connection, user, request.user_changes, false);
     }
     let request_id = request.request_id.as_deref();
     match decisions(result, request.rooms.len()) {
         Ok(here) => apply(shard, connection, request.rooms, here, request_id),
-        Err((failure, text)) => keep(shard, connection, request.rooms, failure, text, request_id),
+        Err((failure, text)) => {
+            let shown = |room: WantedRoom| WantedRoom { shown: room.shown.filter(|_| !is_other_user), ..room };
+            let rooms = request.rooms.into_iter().map(shown).collect();
+            keep(shard, connection, rooms, failure, text, request_id);
+        }
     }
 }
 
@@ -118,7 +125,11 @@ fn apply(
     for (WantedRoom { name, event, .. }, member) in rooms.into_iter().zip(here) {
         match member.filter(|member| is_user_id(&member.id)) {
             Some(WorkerMember { id, info }) => {
-                admitted.push(Admitted { name, room: GrantedRoom { event, id, info }, is_new: true });
+                admitted.push(Admitted {
+                    name,
+                    room: GrantedRoom { event, id, info, at: unix_millis() },
+                    is_new: true,
+                });
             }
             None => refused.push(name),
         }
@@ -189,7 +200,7 @@ pub(super) fn admit(shard: &Rc<Shard>, connection: &Rc<Connection>, rooms: Vec<A
 /// Has a connection enter a room. The error is the text for the client.
 fn enter(shard: &Shard, connection: &Connection, Admitted { name, room, is_new }: &Admitted) -> Result<(), String> {
     let info = room.info.to_string();
-    let (id, at) = (room.id.as_str().into(), unix_millis());
+    let (id, at) = (room.id.as_str().into(), room.at);
     if info.len() > INFO_BYTES_MAX {
         count(shard, "full", 1);
         tracing::warn!(
@@ -204,7 +215,8 @@ fn enter(shard: &Shard, connection: &Connection, Admitted { name, room, is_new }
         return Err(format!("A connection may be in at most {most} rooms"));
     }
     let member = RoomMember { id, info: info.into(), at };
-    if !connection.has_room_for(member.bytes() + name.len()) {
+    let bytes = member.bytes();
+    if !connection.has_room_for(bytes + name.len()) {
         count(shard, "full", 1);
         return Err("Too much is held for this connection already".to_owned());
     }
@@ -212,6 +224,9 @@ fn enter(shard: &Shard, connection: &Connection, Admitted { name, room, is_new }
         count(shard, "full", 1);
         return Err(format!("The room is full: {name}"));
     }
+    // All are told of it, and this connection of all.
+    let cost = (bytes * shard.hub.audience(name)) as u64;
+    let _ = connection.account.charge(&shard.rates, cost, Instant::now());
     count(shard, if *is_new { "granted" } else { "shown" }, 1);
     Ok(())
 }

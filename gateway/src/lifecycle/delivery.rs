@@ -171,7 +171,7 @@ mod tests {
         let queue = Arc::new(EventQueue::new("g.1", LifecycleKinds::ALL, 10_000, Arc::clone(&metrics)));
         let rooms = Arc::new(Rooms::new(&[], Duration::ZERO, Arc::clone(&metrics)));
         let handed = Arc::default();
-        queue.push_room(LifecycleKind::Occupied, &EventFields::default(), ("room".into(), 7)).await;
+        assert!(queue.push_room(LifecycleKind::Occupied, &EventFields::default(), ("room".into(), 7)));
         queue.push(LifecycleKind::Connected, &EventFields::default());
         queue.close();
         let task = DeliveryTask {

@@ -21,7 +21,7 @@ const ROOMS_MAX: usize = 200_000;
 /// The longest room, as JSON, in bytes. A longer one is not told of.
 const ROOM_BYTES_MAX: usize = 1024;
 /// Changes that are reported at a time.
-const CHANGES_MAX: usize = 500;
+pub const CHANGES_MAX: usize = 500;
 
 /// An event with a `match`.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl RoomName {
 }
 
 /// A room's key: the same for equal filters, whatever the order of their fields is.
-fn key(event: &str, filter: &Map<String, Value>) -> Option<String> {
+pub fn key(event: &str, filter: &Map<String, Value>) -> Option<String> {
     let name = RoomName { event: event.to_owned(), filter: sorted_fields(filter) };
     serde_json::to_string(&name).ok().filter(|key| key.len() <= ROOM_BYTES_MAX)
 }
@@ -203,10 +203,17 @@ impl Rooms {
         self.changed.notify_one();
     }
 
-    /// Has all rooms reported again.
-    pub fn forget_reports(&self) {
+    /// Whether a room has subscribers.
+    pub fn is_occupied(&self, room: &str) -> bool {
+        self.lock().rooms.get(room).is_some_and(|room| room.subscribers > 0)
+    }
+
+    /// Has all rooms reported again. Returns those that were reported and are empty now.
+    pub fn forget_reports(&self) -> Vec<Arc<str>> {
         let mut table = self.lock();
         let table = &mut *table;
+        let is_emptied = |room: &Room| room.is_reported && room.subscribers == 0;
+        let emptied = table.rooms.iter().filter(|(_, room)| is_emptied(room)).map(|(key, _)| Arc::clone(key)).collect();
         table.new.clear();
         table.empty.clear();
         table.told.clear();
@@ -216,6 +223,7 @@ impl Rooms {
             table.new.push_back(Arc::clone(key));
         }
         self.changed.notify_one();
+        emptied
     }
 }
 
@@ -317,7 +325,7 @@ mod tests {
         rooms.leave("room:1", &none);
         assert_eq!(names(&rooms.take_changes(false).left), ["room:1"]);
         // All again, when Redis has forgotten them; and the end of all.
-        rooms.forget_reports();
+        assert!(rooms.forget_reports().is_empty());
         assert_eq!(names(&rooms.take_changes(false).entered), ["chat"]);
         assert_eq!(names(&rooms.take_changes(true).left), ["chat"]);
         assert!(rooms.lock().rooms.is_empty());
@@ -334,10 +342,13 @@ mod tests {
         assert!(changes.left.is_empty() && changes.entered.is_empty());
         rooms.leave("chat", &none);
         assert!(rooms.take_changes(false).left.is_empty());
+        // Whoever has forgotten that it was occupied is told of its end all the same.
+        assert_eq!(rooms.forget_reports().len(), 1);
+        assert!(!rooms.is_occupied(&key("chat", &none).unwrap()));
         // Somebody who was never reported leaves nothing behind.
         rooms.enter("other", &none);
         rooms.leave("other", &none);
         assert!(rooms.take_changes(false).entered.is_empty());
-        assert_eq!(rooms.take_changes(true).left.len(), 1);
+        assert!(rooms.take_changes(true).left.is_empty() && rooms.lock().rooms.is_empty());
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::bus::{Bus, Whisper};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::news::PresenceNews;
-use super::registry::{QueuedWhisper, RoomRegistry};
+use super::registry::{QueuedWhisper, RoomRegistry, WHISPERS_MAX};
 use super::room::RoomNews;
 use crate::metrics::Metrics;
 use crate::protocol;
@@ -60,31 +61,45 @@ fn frames(news: RoomNews, metrics: &Metrics) -> Vec<PresenceNews> {
 /// come from here.
 pub async fn deliver_whispers(presence: Arc<RoomRegistry>, shards: Vec<ShardHandle>, bus: Bus, metrics: Arc<Metrics>) {
     let Some(mut queue) = presence.take_queue() else { return };
-    let mut queued = Vec::with_capacity(WHISPERS_TURN);
-    while queue.recv_many(&mut queued, WHISPERS_TURN).await > 0 {
-        let mut leaving: Vec<Whisper> = Vec::new();
-        let mut news = Vec::new();
-        {
-            let rooms = presence.lock();
-            for QueuedWhisper { whisper, sender } in queued.drain(..) {
-                if rooms.members_in(&whisper.room) > 0 {
-                    let frame = SharedFrame::new(protocol::whisper(&whisper));
-                    news.push(PresenceNews::Whisper { room: Arc::clone(&whisper.room), frame, except: sender });
-                }
-                if sender.is_some() && rooms.has_members_elsewhere(&whisper.room) {
-                    leaving.push(whisper);
+    // Redis may be slow: nobody here waits for it.
+    let (others, leaving) = mpsc::channel(WHISPERS_MAX);
+    let dropped = |count: usize| metrics.whispers.with_label_values(&["dropped"]).inc_by(count as u64);
+    let deliver = async {
+        let mut queued = Vec::with_capacity(WHISPERS_TURN);
+        while queue.recv_many(&mut queued, WHISPERS_TURN).await > 0 {
+            let mut news = Vec::new();
+            {
+                let rooms = presence.lock();
+                for QueuedWhisper { whisper, sender } in queued.drain(..) {
+                    if rooms.members_in(&whisper.room) > 0 {
+                        let frame = SharedFrame::new(protocol::whisper(&whisper));
+                        news.push(PresenceNews::Whisper { room: Arc::clone(&whisper.room), frame, except: sender });
+                    }
+                    if sender.is_some()
+                        && rooms.has_members_elsewhere(&whisper.room)
+                        && others.try_send(whisper).is_err()
+                    {
+                        dropped(1);
+                    }
                 }
             }
+            let news: Arc<[PresenceNews]> = news.into();
+            if !news.is_empty() {
+                send_to_all(&shards, || Command::Rooms(Arc::clone(&news))).await;
+            }
         }
-        let news: Arc<[PresenceNews]> = news.into();
-        if !news.is_empty() {
-            send_to_all(&shards, || Command::Rooms(Arc::clone(&news))).await;
-        }
-        if !leaving.is_empty()
-            && let Err(error) = bus.whisper(&leaving).await
-        {
-            metrics.whispers.with_label_values(&["dropped"]).inc_by(leaving.len() as u64);
+    };
+    tokio::join!(deliver, send_to_others(leaving, &bus, &dropped));
+}
+
+/// Sends whispers to the other gateways.
+async fn send_to_others(mut leaving: mpsc::Receiver<Whisper>, bus: &Bus, dropped: &impl Fn(usize)) {
+    let mut turn = Vec::with_capacity(WHISPERS_TURN);
+    while leaving.recv_many(&mut turn, WHISPERS_TURN).await > 0 {
+        if let Err(error) = bus.whisper(&turn).await {
+            dropped(turn.len());
             tracing::debug!(%error, "whispers did not reach the other gateways");
         }
+        turn.clear();
     }
 }

@@ -10,7 +10,7 @@ use super::room::Watcher;
 use super::rooms::{Departure, RoomFull, RoomLimits, Rooms};
 
 /// The whispers that wait to be delivered; more are dropped.
-const WHISPERS_MAX: usize = 4096;
+pub(super) const WHISPERS_MAX: usize = 4096;
 
 /// A whisper on its way.
 #[derive(Debug)]
@@ -56,9 +56,9 @@ impl RoomRegistry {
         self.lock().leave(room, watcher, id, departure, Instant::now());
     }
 
-    /// Returns how many members a room has.
-    pub fn members_in(&self, room: &str) -> usize {
-        self.lock().members_in(room)
+    /// Returns to how many a message to a room goes.
+    pub fn audience(&self, room: &str) -> usize {
+        self.lock().audience(room)
     }
 
     /// Returns the members of a room that clients of this gateway are in.

@@ -60,6 +60,8 @@ pub(super) struct Room {
     pub(super) members: BTreeMap<Arc<str>, RoomMember>,
     /// The bytes of all members.
     pub(super) bytes: usize,
+    /// The connections of own members.
+    pub(super) connections: usize,
     /// Members that have changed since connections were told, as they were then.
     pub(super) untold: HashMap<Arc<str>, Option<RoomMember>>,
     /// Own members that have changed since the others were told.
@@ -79,6 +81,7 @@ impl Room {
             peers: HashMap::new(),
             members: BTreeMap::new(),
             bytes: 0,
+            connections: 0,
             untold: HashMap::new(),
             unreported: HashSet::new(),
             waiting: HashSet::new(),
@@ -107,7 +110,7 @@ impl Room {
     /// Whether there is something to tell, now that its time has come.
     pub(super) fn has_news(&self, now: Instant) -> bool {
         let list = self.is_read && !self.waiting.is_empty();
-        list || (!self.untold.is_empty() && self.due <= now)
+        self.due <= now && (list || !self.untold.is_empty())
     }
 
     pub(super) fn take_news(&mut self, name: &Arc<str>, now: Instant) -> RoomNews {

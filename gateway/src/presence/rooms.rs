@@ -4,11 +4,13 @@
 //! Who is a member anywhere is one entry. What has changed is collected and told at once, so that somebody who leaves and
 //! comes back meanwhile has not left.
 
+mod peers;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diffyne_shared::bus::{RoomChange, RoomMember, RoomReport, RoomsBeat, RoomsPeer, RoomsRead};
+use diffyne_shared::bus::{RoomChange, RoomMember, RoomReport};
 
 use super::room::{OwnMember, Room, RoomNews, Watcher};
 
@@ -18,6 +20,9 @@ const PEER_LIFE: Duration = Duration::from_secs(4);
 const DEAF_AFTER: Duration = Duration::from_secs(3);
 /// The bytes of one report, unless a single room has more.
 const REPORT_BYTES_MAX: usize = 128 * 1024;
+/// Rooms with changes of which the others were not told yet.
+const UNREPORTED_MAX: usize = 20_000;
+
 /// The limits of a room.
 #[derive(Debug, Clone, Copy)]
 pub struct RoomLimits {
@@ -73,6 +78,8 @@ pub struct Rooms {
     number: u64,
     beat_at: Option<Instant>,
     own_members: usize,
+    /// Rooms were forgotten before the others knew that they are empty.
+    has_forgotten: bool,
 }
 
 impl Rooms {
@@ -91,6 +98,7 @@ impl Rooms {
             number: 0,
             beat_at: None,
             own_members: 0,
+            has_forgotten: false,
         }
     }
 
@@ -102,6 +110,12 @@ impl Rooms {
     /// Returns how many entries members at this gateway have.
     pub fn own_members(&self) -> usize {
         self.own_members
+    }
+
+    /// Returns to how many a message to a room goes: its members, or more connections here, of which several may be one
+    /// member's.
+    pub fn audience(&self, room: &str) -> usize {
+        self.by_name.get(room).map_or(0, |room| room.members.len().max(room.connections))
     }
 
     /// Returns how many members a room has, as far as this gateway knows; 0 for a room that no client here is in.
@@ -152,8 +166,10 @@ impl Rooms {
         });
         own.connections += 1;
         own.leaves_at = None;
-        // What is told last counts, also if another gateway was told something else meanwhile.
-        if own.member.at == 0 || own.member.info != member.info || shown.is_some_and(|shown| shown != member.info) {
+        room.connections += 1;
+        // What a worker has told last counts, also if another gateway was told something else meanwhile.
+        let is_other = own.member.info != member.info || shown.is_some_and(|shown| shown != member.info);
+        if own.member.at == 0 || (is_other && member.at >= own.member.at) {
             own.member = member;
             self.note_own_change(name, &id);
         }
@@ -166,6 +182,7 @@ impl Rooms {
         room.waiting.remove(&watcher);
         let Some(own) = room.own.get_mut(id) else { return };
         own.connections = own.connections.saturating_sub(1);
+        room.connections = room.connections.saturating_sub(1);
         if own.connections > 0 {
             return;
         }
@@ -199,7 +216,28 @@ impl Rooms {
             self.own_members -= 1;
             self.note_own_change(name, id);
         }
+        self.forget_if_too_many(name);
         self.drop_if_empty(name);
+    }
+
+    /// While the others cannot be told, rooms that are empty by now are kept for that; but not as many as clients make.
+    fn forget_if_too_many(&mut self, name: &Arc<str>) {
+        if self.unreported.len() <= UNREPORTED_MAX {
+            return;
+        }
+        if let Some(room) = self.by_name.get_mut(name).filter(|room| room.own.is_empty()) {
+            room.unreported.clear();
+            self.unreported.remove(name);
+            self.has_forgotten = true;
+        }
+    }
+
+    /// Whether there is something that the others were not told and that is forgotten here: then everything has to be
+    /// reported anew. The others see that a number is missing, and read what is left.
+    pub fn take_forgotten(&mut self) -> bool {
+        let has_forgotten = std::mem::take(&mut self.has_forgotten);
+        self.number += u64::from(has_forgotten);
+        has_forgotten
     }
 
     fn note_own_change(&mut self, name: &Arc<str>, id: &Arc<str>) {
@@ -303,176 +341,6 @@ impl Rooms {
             changes.push(change);
         }
         self.report(changes)
-    }
-
-    // ---- from other gateways ----
-
-    /// Takes the report of another gateway. Returns `false` if something is missing before it.
-    pub fn apply_report(&mut self, report: RoomReport, now: Instant) -> bool {
-        let RoomReport { gateway, number, changes } = report;
-        let until = now + PEER_LIFE;
-        let peer = self.peers.entry(Arc::clone(&gateway)).or_insert(Peer { seen: 0, ahead: None, until });
-        if number <= peer.seen {
-            return true;
-        }
-        let is_next = number == peer.seen + 1;
-        peer.seen = number;
-        peer.until = peer.until.max(until);
-        if !is_next {
-            self.read_all_again();
-        }
-        for change in changes {
-            self.apply_change(&gateway, number, change);
-        }
-        is_next
-    }
-
-    fn apply_change(&mut self, gateway: &Arc<str>, number: u64, change: RoomChange) {
-        let RoomChange { room: name, joins, leaves, is_whole } = change;
-        let Some(room) = self.by_name.get_mut(&name) else { return };
-        let known = room.peers.entry(Arc::clone(gateway)).or_default();
-        if number <= known.as_of {
-            return;
-        }
-        let mut changed: Vec<Arc<str>> = leaves;
-        if is_whole {
-            changed.extend(known.members.drain().map(|(id, _)| id));
-        }
-        for id in &changed {
-            known.members.remove(id);
-        }
-        for member in joins {
-            changed.push(Arc::clone(&member.id));
-            known.members.insert(Arc::clone(&member.id), member);
-        }
-        for id in &changed {
-            room.update(&self.own, id);
-        }
-        self.untold.insert(name);
-    }
-
-    fn read_all_again(&mut self) {
-        self.unread.extend(self.by_name.keys().cloned());
-    }
-
-    /// Takes the answer to a heartbeat. Returns `false` if something of other gateways is missing here.
-    pub fn apply_beat(&mut self, beat: &RoomsBeat, now: Instant) -> bool {
-        let was_deaf = self.beat_at.is_none_or(|at| now.duration_since(at) > DEAF_AFTER);
-        self.beat_at = Some(now);
-        let mut is_missing = false;
-        for peer in &beat.peers {
-            is_missing |= self.apply_peer(peer, now);
-        }
-        if was_deaf || beat.is_lost {
-            // The others have to find out as well; until then, they are as they were.
-            for peer in self.peers.values_mut() {
-                peer.until = peer.until.max(now + PEER_LIFE);
-            }
-        }
-        self.drop_gone_peers(now);
-        if is_missing {
-            self.read_all_again();
-        }
-        !is_missing
-    }
-
-    /// Notes what Redis knows of another gateway. Returns whether something of it is missing here.
-    fn apply_peer(&mut self, there: &RoomsPeer, now: Instant) -> bool {
-        let until = now + there.life;
-        let Some(peer) = self.peers.get_mut(&there.gateway) else {
-            let peer = Peer { seen: there.number, ahead: None, until };
-            self.peers.insert(Arc::clone(&there.gateway), peer);
-            return there.number > 0;
-        };
-        peer.until = until;
-        // Its last report may be on its way; what was there a beat ago has come by now.
-        let is_behind = peer.ahead.is_some_and(|ahead| peer.seen < ahead);
-        if is_behind {
-            peer.seen = there.number;
-        }
-        peer.ahead = (there.number > peer.seen).then_some(there.number);
-        is_behind
-    }
-
-    fn drop_gone_peers(&mut self, now: Instant) {
-        let gone = self.peers.iter().filter(|(_, peer)| peer.until <= now).map(|(gateway, _)| Arc::clone(gateway));
-        for gateway in gone.collect::<Vec<_>>() {
-            self.drop_peer(&gateway);
-        }
-    }
-
-    /// Forgets the members at a gateway that is gone.
-    fn drop_peer(&mut self, gateway: &Arc<str>) {
-        self.peers.remove(gateway);
-        for (name, room) in &mut self.by_name {
-            let Some(gone) = room.peers.remove(gateway) else { continue };
-            for id in gone.members.keys() {
-                room.update(&self.own, id);
-            }
-            self.untold.insert(Arc::clone(name));
-        }
-    }
-
-    /// Returns rooms that are to be read.
-    pub fn unread(&self, most: usize) -> Vec<Arc<str>> {
-        self.unread.iter().take(most).cloned().collect()
-    }
-
-    /// Takes rooms as Redis has them. Those of a gateway that reports everything anew are to be read again.
-    pub fn apply_read(&mut self, names: &[Arc<str>], read: RoomsRead, now: Instant) {
-        let RoomsRead { peers, rooms } = read;
-        let peers: Vec<RoomsPeer> = peers.into_iter().filter(|peer| peer.gateway != self.own).collect();
-        for there in &peers {
-            if !self.peers.contains_key(&there.gateway) {
-                let until = now + there.life;
-                self.peers.insert(Arc::clone(&there.gateway), Peer { seen: there.number, ahead: None, until });
-                // Rooms that were read before lack what it has reported since.
-                if there.number > 0 {
-                    self.read_all_again();
-                }
-            }
-        }
-        for (name, stored) in names.iter().zip(rooms) {
-            self.unread.remove(name);
-            let mut stored: HashMap<Arc<str>, Vec<RoomMember>> = stored.into_iter().collect();
-            for there in &peers {
-                let seen = self.peers.get(&there.gateway).map_or(0, |peer| peer.seen);
-                let members = stored.remove(&there.gateway).unwrap_or_default();
-                if !there.is_complete {
-                    self.unread.insert(Arc::clone(name));
-                } else if there.number >= seen {
-                    self.replace(name, there, members);
-                }
-            }
-            if let Some(room) = self.by_name.get_mut(name) {
-                room.is_read = true;
-                self.untold.insert(Arc::clone(name));
-            } else {
-                self.unread.remove(name);
-            }
-        }
-    }
-
-    fn replace(&mut self, name: &Arc<str>, there: &RoomsPeer, members: Vec<RoomMember>) {
-        let Some(room) = self.by_name.get_mut(name) else { return };
-        let known = room.peers.entry(Arc::clone(&there.gateway)).or_default();
-        known.as_of = there.number;
-        let mut changed: Vec<Arc<str>> = known.members.drain().map(|(id, _)| id).collect();
-        changed.extend(members.iter().map(|member| Arc::clone(&member.id)));
-        known.members.extend(members.into_iter().map(|member| (Arc::clone(&member.id), member)));
-        for id in &changed {
-            room.update(&self.own, id);
-        }
-    }
-
-    /// Notes that Redis does not answer. Who waits for a list gets what is known here, and what is missing when Redis is
-    /// back.
-    pub fn give_up_reading(&mut self, names: &[Arc<str>]) {
-        for name in names {
-            if let Some(room) = self.by_name.get_mut(name) {
-                room.is_read = true;
-            }
-        }
     }
 }
 

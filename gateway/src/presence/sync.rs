@@ -13,8 +13,11 @@ use crate::metrics::Metrics;
 const STEP: Duration = Duration::from_millis(100);
 /// How often a gateway says that it is there. Redis drops the members of one that has not for four seconds.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
-/// Rooms that are read at once.
+/// Reports in one step. The rest waits for the next one: heartbeats and lists must come in time.
+const REPORTS_MAX: usize = 8;
+/// Rooms that are read at once, and how long a step begins to read more.
 const READ_MAX: usize = 16;
+const READ_TIME: Duration = Duration::from_millis(50);
 
 /// Reports this gateway's members and reads those of the others, until the program ends.
 pub async fn run(presence: Arc<RoomRegistry>, bus: Bus, metrics: Arc<Metrics>) {
@@ -57,6 +60,10 @@ struct Sync {
 
 impl Sync {
     async fn step(&mut self) -> Result<(), String> {
+        if self.presence.lock().take_forgotten() {
+            let unsent = self.unsent.take().into_iter().flat_map(|report| report.changes);
+            self.whole.get_or_insert_default().extend(unsent.map(|change| change.room));
+        }
         if self.whole.is_some() {
             self.report_all().await?;
         }
@@ -84,7 +91,10 @@ impl Sync {
 
     /// Reports what has changed.
     async fn report(&mut self) -> Result<(), String> {
-        while self.began && self.whole.is_none() {
+        for _ in 0..REPORTS_MAX {
+            if !self.began || self.whole.is_some() {
+                break;
+            }
             let next = self.unsent.take().or_else(|| self.presence.lock().take_report());
             let Some(report) = next else { break };
             match self.bus.report_rooms(&report, ReportKind::Change).await {
@@ -134,12 +144,18 @@ impl Sync {
 
     /// Reads rooms of which something is missing.
     async fn read(&mut self) -> Result<(), String> {
-        let names = self.presence.lock().unread(READ_MAX);
-        if names.is_empty() {
-            return Ok(());
+        let until = Instant::now() + READ_TIME;
+        loop {
+            let names = self.presence.lock().unread(READ_MAX);
+            if names.is_empty() {
+                return Ok(());
+            }
+            let read = self.bus.read_rooms(&names).await?;
+            let now = Instant::now();
+            self.presence.lock().apply_read(&names, read, now);
+            if now >= until {
+                return Ok(());
+            }
         }
-        let read = self.bus.read_rooms(&names).await?;
-        self.presence.lock().apply_read(&names, read, Instant::now());
-        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use super::delivery::Filter;
 use crate::connection::transport::ClientTransport;
 use crate::connection::{Connection, Phase};
 use crate::lifecycle::event::{EventFields, UserId};
+use crate::lifecycle::rooms;
 use crate::lifecycle::tasks::Lifecycle;
 
 /// The events of one thread.
@@ -74,7 +75,8 @@ impl LifecycleEvents {
     }
 
     fn subscription(&self, kind: LifecycleKind, connection: &Connection, name: &str, fields: &Map<String, Value>) {
-        if !self.0.tells_of(name) {
+        // What is too long for a room is none of a subscription either: clients choose it.
+        if !self.0.tells_of(name) || rooms::key(name, fields).is_none() {
             return;
         }
         let filter = Some(fields).filter(|fields| !fields.is_empty());

@@ -69,9 +69,9 @@ impl Hub {
         self.rooms.presence.whisper(whisper, Some(self.rooms.watcher(connection.key.get())))
     }
 
-    /// Returns how many members a room has.
-    pub fn members_in(&self, room: &str) -> usize {
-        self.rooms.presence.members_in(room)
+    /// Returns to how many a message to a room goes.
+    pub fn audience(&self, room: &str) -> usize {
+        self.rooms.presence.audience(room)
     }
 
     /// Tells connections what there is of their rooms, in turns with everything else on this thread.

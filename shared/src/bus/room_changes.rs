@@ -18,6 +18,8 @@ pub struct OccupancyChanges {
     pub is_first: bool,
     /// The gateway stops.
     pub leaves: bool,
+    /// The gateway has no room for news, and says no more than that it lives.
+    pub only_lives: bool,
 }
 
 impl OccupancyChanges {

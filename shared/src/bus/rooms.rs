@@ -28,6 +28,10 @@ pub fn room_name(event: &str, fields: Option<&Map<String, Value>>) -> Option<Arc
 
 /// Reads the name of a room as people write it, with its fields in any order.
 pub fn read_room_name(text: &str) -> Option<Arc<str>> {
+    // What it may take with spaces and escapes. Reading more costs more than it is worth.
+    if text.len() > 2 * ROOM_BYTES_MAX {
+        return None;
+    }
     let Some(at) = text.find('{') else { return room_name(text, None) };
     let fields: Map<String, Value> = serde_json::from_str(&text[at..]).ok()?;
     room_name(&text[..at], Some(&fields))

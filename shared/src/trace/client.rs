@@ -147,25 +147,31 @@ async fn collect(body: Incoming) -> Result<Collected<Bytes>, Box<dyn Error + Sen
 async fn http_answer(answer: hyper::Response<Incoming>) -> Result<message::Response, Refusal> {
     let status = answer.status();
     if !status.is_success() {
-        let is_retried = matches!(
-            status,
-            StatusCode::TOO_MANY_REQUESTS
-                | StatusCode::BAD_GATEWAY
-                | StatusCode::SERVICE_UNAVAILABLE
-                | StatusCode::GATEWAY_TIMEOUT
-        );
         let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        return Err(Refusal { reason: format!("status {status}"), is_retried, after: after.map(Duration::from_secs) });
+        let (reason, after) = (format!("status {status}"), after.map(Duration::from_secs));
+        return Err(Refusal { reason, is_retried: may_pass(status), after });
     }
-    let body = collect(answer.into_body()).await?.to_bytes();
-    // Some collectors answer JSON, and a batch that was taken is taken.
+    // A batch that was taken is taken, whatever becomes of the answer; some collectors answer JSON.
+    let body = collect(answer.into_body()).await.map(Collected::to_bytes).unwrap_or_default();
     Ok(message::Response::decode(body).unwrap_or_default())
+}
+
+/// Whether another try may have another status.
+fn may_pass(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 async fn grpc_answer(answer: hyper::Response<Incoming>) -> Result<message::Response, Refusal> {
     let (head, body) = answer.into_parts();
     if !head.status.is_success() {
-        return Err(format!("status {}: is it gRPC?", head.status).into());
+        let reason = format!("status {}: does it speak gRPC?", head.status);
+        return Err(Refusal { reason, is_retried: may_pass(head.status), after: None });
     }
     let body = collect(body).await?;
     // An answer without a message has its state in the headers.

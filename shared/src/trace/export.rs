@@ -1,6 +1,6 @@
 //! Collects spans into batches and sends them; `OTEL_BSP_*` say how many at a time, and how long a batch is tried.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus::IntCounterVec;
@@ -89,10 +89,9 @@ impl Exporter {
         }
         let count = batch.len() as u64;
         let message = Request::new(&self.resource, batch).encode_to_vec().into();
-        let (refused, reason) = match tokio::time::timeout(self.limits.timeout, self.send(message)).await {
-            Ok(Ok(answer)) => answer.refused().unwrap_or_default(),
-            Ok(Err(refusal)) => (count, refusal.reason),
-            Err(_elapsed) => (count, format!("not taken within {:?}", self.limits.timeout)),
+        let (refused, reason) = match self.send(message).await {
+            Ok(answer) => answer.refused().unwrap_or_default(),
+            Err(refusal) => (count, refusal.reason),
         };
         let refused = refused.min(count);
         self.spans.with_label_values(&["exported"]).inc_by(count - refused);
@@ -102,21 +101,23 @@ impl Exporter {
         }
     }
 
-    /// Sends a batch, again and again while that may help.
+    /// Sends a batch, again and again while that may help and there is time.
     async fn send(&self, message: Bytes) -> Result<Response, Refusal> {
-        let mut wait = FIRST_WAIT;
+        let (until, mut wait) = (Instant::now() + self.limits.timeout, FIRST_WAIT);
         loop {
-            let refusal = match tokio::time::timeout(self.client.timeout(), self.client.send(message.clone())).await {
+            let limit = self.client.timeout().min(until.saturating_duration_since(Instant::now()));
+            let refusal = match tokio::time::timeout(limit, self.client.send(message.clone())).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(refusal)) => refusal,
-                Err(_elapsed) => Refusal::from(format!("no answer within {:?}", self.client.timeout())),
+                Err(_elapsed) => Refusal::from(format!("no answer within {limit:?}")),
             };
-            if !refusal.is_retried {
+            // Not all programs at the same moment.
+            let pause = refusal.after.unwrap_or_else(|| wait.mul_f64(0.5 + fastrand::f64() / 2.0));
+            if !refusal.is_retried || until.saturating_duration_since(Instant::now()) <= pause {
                 return Err(refusal);
             }
             self.warn(&refusal.reason, 0);
-            // Not all programs at the same moment.
-            tokio::time::sleep(refusal.after.unwrap_or_else(|| wait.mul_f64(0.5 + fastrand::f64() / 2.0))).await;
+            tokio::time::sleep(pause).await;
             wait = (wait * 2).min(WAIT_MAX);
         }
     }

@@ -40,7 +40,7 @@ impl RedisOccupancy {
         match applied {
             Ok((known, found)) => {
                 self.is_known = known == 1;
-                self.has_lost_news &= !self.is_known;
+                self.has_lost_news &= !self.is_known || changes.only_lives;
                 self.well_since.get_or_insert_with(Instant::now);
                 let news =
                     |(room, version, is_occupied): (String, u64, u8)| RoomNews::new(room, version, is_occupied == 1);
@@ -55,10 +55,11 @@ impl RedisOccupancy {
     }
 
     async fn call(&self, changes: &OccupancyChanges) -> Result<(u8, Vec<(String, u64, u8)>), RedisError> {
-        // Whoever leaves takes over nothing.
-        let may_sweep = !changes.leaves && self.well_since.is_some_and(|since| since.elapsed() > LIFE);
+        // Whoever leaves takes over nothing, and neither does who cannot tell it.
+        let takes_news = !changes.only_lives;
+        let may_sweep = takes_news && !changes.leaves && self.well_since.is_some_and(|since| since.elapsed() > LIFE);
         let flags: String =
-            [('f', changes.is_first), ('s', may_sweep), ('r', self.has_lost_news), ('l', changes.leaves)]
+            [('f', changes.is_first), ('s', may_sweep), ('r', takes_news && self.has_lost_news), ('l', changes.leaves)]
                 .into_iter()
                 .filter_map(|(flag, is_set)| is_set.then_some(flag))
                 .collect();
