@@ -16,6 +16,7 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use hyper_util::rt::TokioIo;
 use sha2::Sha256;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::delivery::{DeliveryError, DeliveryFuture, Receiver};
 
@@ -48,7 +49,7 @@ impl Webhook {
             _ => stream,
         };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let connection = AbortOnDrop(tokio::spawn(async { drop(connection.await) }));
+        let connection = AbortOnDropHandle::new(tokio::spawn(async { drop(connection.await) }));
         let signature = signature(&self.secrets.load(), clock::unix_seconds(), &body);
         let request = Request::post(self.url.path.as_str())
             .header(HOST, self.url.authority.as_str())
@@ -78,15 +79,6 @@ impl Receiver for Webhook {
 
     fn name(&self) -> String {
         self.url.shown()
-    }
-}
-
-/// Ends a connection's task with the request, however that ends.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

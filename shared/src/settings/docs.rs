@@ -71,6 +71,9 @@ empty value counts as not set. One file may serve gateways and workers. `diffyne
 * Lists are separated by commas; in TOML they may be arrays.
 * Addresses are written as `host:port` or `unix:PATH`.
 * ⟳ marks a setting that SIGHUP applies without a restart.
+* Traces have the `OTEL_*` variables of OpenTelemetry instead, from the environment alone:
+  [operations.md](operations.md#traces). What an application with the Composer package sets is in
+  [laravel.md](laravel.md#the-composer-package).
 ";
 
     const EXAMPLE_HEAD: &str = "\

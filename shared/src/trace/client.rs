@@ -12,6 +12,7 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETR
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::collector::{Collector, Protocol};
 use super::message;
@@ -74,14 +75,14 @@ impl Client {
         match self.collector.protocol {
             Protocol::Http => {
                 let (mut sender, connection) = http1::handshake(stream).await?;
-                let connection = AbortOnDrop(tokio::spawn(async { drop(connection.await) }));
+                let connection = AbortOnDropHandle::new(tokio::spawn(async { drop(connection.await) }));
                 let answer = http_answer(sender.send_request(self.http_request(batch)?).await?).await;
                 drop(connection);
                 answer
             }
             Protocol::Grpc => {
                 let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
-                let connection = AbortOnDrop(tokio::spawn(async { drop(connection.await) }));
+                let connection = AbortOnDropHandle::new(tokio::spawn(async { drop(connection.await) }));
                 let answer = grpc_answer(sender.send_request(self.grpc_request(&batch)?).await?).await;
                 drop(connection);
                 answer
@@ -128,15 +129,6 @@ impl Client {
         let mut request = self.request(Uri::from_parts(uri)?, "application/grpc", body.freeze());
         request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
         Ok(request)
-    }
-}
-
-/// Ends a connection's task with the batch, however that ends.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
