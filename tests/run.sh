@@ -9,7 +9,7 @@ export RUSTC_WORKSPACE_WRAPPER=$PWD/tests/rustc.sh CLIPPY_ARGS=-Dwarnings__CLIPP
 log=target/test.log
 mkdir -p target
 
-parts=() seconds=() counts=() current='' began=$SECONDS passed=0 scripts=''
+parts=() seconds=() counts=() current='' began=$SECONDS passed=0 beside=''
 
 # Runs one part of the suite. It leaves in `counted` how many tests passed, if it has any.
 part() { # NAME WHAT-IT-IS COMMAND...
@@ -33,7 +33,7 @@ table() {
 
 finish() {
   local status=$?
-  [ -z "$scripts" ] || kill "$scripts" 2>/dev/null || true
+  [ -z "$beside" ] || kill -- "-$beside" 2>/dev/null || true
   [ -z "$current" ] || printf '\n%s failed with status %s; the parts before it:\n' "$current" "$status"
   table
   # The last line has to count, and a run that failed has no count of all.
@@ -50,7 +50,7 @@ count() { # COMMAND...
 
 # Always the whole workspace: a part of it would have other features, and build its dependencies again.
 build() {
-  cargo build --workspace --bins --examples --bench engine
+  cargo build --workspace --bins --examples
   cargo nextest run --workspace --no-run
 }
 
@@ -58,25 +58,32 @@ nextest() { # FILTER
   count cargo nextest run --workspace --no-fail-fast -E "$1"
 }
 
-# The page's scripts on a DOM. Node takes one file after the other on two cores, so files are checked meanwhile.
-begin_scripts() {
-  npm --prefix gateway/src/client test --silent >target/scripts.log 2>&1 &
-  scripts=$!
+# What leaves a core idle begins while another part runs, in a process group of its own. One at a time.
+begin() { # NAME COMMAND...
+  local name=$1
+  shift
+  setsid "$@" >"target/$name.log" 2>&1 &
+  beside=$!
 }
 
-# Node's summary counts, in its own words.
-end_scripts() {
+# Waits for it and shows what it said.
+end() { # NAME
   local status=0
-  wait "$scripts" || status=$?
-  scripts=''
-  cat target/scripts.log
-  counted=$(awk '$1 == "ℹ" && $2 == "pass" { sum += $3 } END { print sum + 0 }' target/scripts.log)
-  [ "$counted" -gt 0 ] || { echo "no test of the scripts ran" >&2; return 1; }
+  wait "$beside" || status=$?
+  beside=''
+  cat "target/$1.log"
   return "$status"
 }
 
+# Node's summary counts, in its own words.
+scripts() {
+  end scripts
+  counted=$(awk '$1 == "ℹ" && $2 == "pass" { sum += $3 } END { print sum + 0 }' target/scripts.log)
+  [ "$counted" -gt 0 ] || { echo "no test of the scripts ran" >&2; return 1; }
+}
+
 autobahn() {
-  tests/conformance.sh
+  end autobahn
   counted=$(python3 -c '
 import json
 cases = json.load(open("target/autobahn/index.json"))["server"].values()
@@ -89,12 +96,13 @@ end_to_end() {
 }
 
 part tools "what the tests need of this machine" tests/tools.sh
-begin_scripts
+begin scripts npm --prefix gateway/src/client test --silent
 part files "shell, PHP, the page's scripts, nginx, supervisor, containers, dependencies, format" tests/lint.sh shell php js nginx supervisor deploy dependencies format
-part scripts "the page's scripts on a DOM, which have begun beside the files" end_scripts
+part scripts "the page's scripts on a DOM, which have begun beside the files" scripts
 part build "the programs and the tests, from the sources, with the lints of clippy and rustdoc" build
 part structure "circles of files, and ARCHITECTURE.md's invariants" nextest 'binary(structure)'
+begin autobahn tests/conformance.sh
 part unit "what needs no process" nextest 'not package(diffyne-tests)'
 part doctests "the examples in the documentation" count cargo test --doc --workspace --quiet
-part autobahn "the WebSocket conformance suite" autobahn
+part autobahn "the WebSocket conformance suite, which has begun beside the unit tests" autobahn
 part end-to-end "real gateways, workers, Redis, nginx, PHP and a browser" end_to_end

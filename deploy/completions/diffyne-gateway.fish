@@ -47,7 +47,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l worker-token -d 'Shared by gateways and workers, which prove it to each other' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l admin-listen -d 'Where /metrics and /ready are served' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l admin-token -d 'Bearer token for admin requests that change something' -r
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l log -d 'Log level, and levels of parts' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l ws-host -d 'Host to listen on' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l ws-port -d 'Port to listen on' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand serve" -l ws-path -d 'Path of the WebSocket, beside /' -r
@@ -161,7 +161,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l worker-token -d 'Shared by gateways and workers, which prove it to each other' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l admin-listen -d 'Where /metrics and /ready are served' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l admin-token -d 'Bearer token for admin requests that change something' -r
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l log -d 'Log level, and levels of parts' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l ws-host -d 'Host to listen on' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l ws-port -d 'Port to listen on' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" -l ws-path -d 'Path of the WebSocket, beside /' -r
@@ -376,7 +376,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l history-bytes -d 'How large all kept broadcasts may be together' -r
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l log -d 'Log level, and levels of parts' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l log-format -d 'text or json' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l log-dir -d 'Directory for daily log files, whose names have the name of ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l json -d 'Print the summary and all seconds as JSON'
@@ -486,7 +486,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l history-bytes -d 'How large all kept broadcasts may be together' -r
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l log -d 'Log level, and levels of parts' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l log-format -d 'text or json' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l log-dir -d 'Directory for daily log files, whose names have the name of ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand top" -l once -d 'Print it once'
@@ -596,7 +596,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l history-bytes -d 'How large all kept broadcasts may be together' -r
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l log -d 'Log level, and levels of parts' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l log-format -d 'text or json' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -l log-dir -d 'Directory for daily log files, whose names have the name of ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand ready" -s h -l help -d 'Print help'
@@ -704,7 +704,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l history-bytes -d 'How large all kept broadcasts may be together' -r
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l log -d 'Log level, and levels of parts' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l log-format -d 'text or json' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -l log-dir -d 'Directory for daily log files, whose names have the name of ' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand drain" -s h -l help -d 'Print help'
@@ -719,7 +719,7 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-co
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l worker-token -d 'Shared by gateways and workers, which prove it to each other' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l admin-listen -d 'Where /metrics and /ready are served' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l admin-token -d 'Bearer token for admin requests that change something' -r
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l log -d 'Log level, and levels of parts' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l ws-host -d 'Host to listen on' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l ws-port -d 'Port to listen on' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand check-config" -l ws-path -d 'Path of the WebSocket, beside /' -r

@@ -43,7 +43,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l 
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l worker-token -d 'Shared by gateways and workers, which prove it to each other' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l worker-admin-listen -d 'Where /metrics and /ready are served' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l admin-token -d 'Bearer token for admin requests that change something' -r
-complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l log -d 'Log level, and levels of parts' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l demo -d 'Run the demo\'s components, a counter and a chat' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l worker-advertise -d 'Address announced in Redis' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l worker-tls-cert -d 'PEM file of this worker\'s certificate chain, for the address' -r
@@ -178,7 +178,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l in
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l history-bytes -d 'How large all kept broadcasts may be together' -r
-complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l log -d 'Log level, and levels of parts' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l log-format -d 'text or json' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l log-dir -d 'Directory for daily log files, whose names have the name of ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l once -d 'Print it once'
@@ -254,7 +254,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l ing
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l history-bytes -d 'How large all kept broadcasts may be together' -r
-complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l log -d 'Log level, and levels of parts' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l log-format -d 'text or json' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l log-dir -d 'Directory for daily log files, whose names have the name of ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -s w -l watch -d 'Show them again every second'
@@ -330,7 +330,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l 
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l history-bytes -d 'How large all kept broadcasts may be together' -r
-complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l log -d 'Log level, and levels of parts' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l log-format -d 'text or json' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l log-dir -d 'Directory for daily log files, whose names have the name of ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -s h -l help -d 'Print help'
@@ -404,7 +404,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l history-length -d 'How many broadcasts are kept, in Redis and in each gateway, ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l history-age -d 'How old a kept broadcast may be' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l history-bytes -d 'How large all kept broadcasts may be together' -r
-complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l log -d 'Log level, and levels of parts' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l log-format -d 'text or json' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l log-dir -d 'Directory for daily log files, whose names have the name of ' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -s h -l help -d 'Print help'
@@ -417,7 +417,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-conf
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l worker-token -d 'Shared by gateways and workers, which prove it to each other' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l worker-admin-listen -d 'Where /metrics and /ready are served' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l admin-token -d 'Bearer token for admin requests that change something' -r
-complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l log -d 'Log level, or tracing directives such as info,diffyne_gatewa' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l log -d 'Log level, and levels of parts' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l demo -d 'Run the demo\'s components, a counter and a chat' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l worker-advertise -d 'Address announced in Redis' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l worker-tls-cert -d 'PEM file of this worker\'s certificate chain, for the address' -r

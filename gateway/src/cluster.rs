@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use diffyne_shared::bus::{Broadcast, Bus, BusEvent, Publication};
+use diffyne_shared::task;
 use diffyne_shared::trace::Tracer;
 use tokio::sync::mpsc;
 
@@ -140,7 +141,7 @@ impl Deliveries {
     /// Runs another gateway's command concurrently, because deliveries must not wait for it.
     fn spawn_command(&self, id: String, command: String) {
         let (bus, shards) = (self.bus.clone(), self.shards.clone());
-        tokio::spawn(async move {
+        task::spawn(async move {
             if let Some(result) = operator::run_json(&shards, bus.gateway_id(), &command).await {
                 bus.respond(&id, &result).await;
             }

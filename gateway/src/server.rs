@@ -10,6 +10,7 @@ use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::settings::mask_url;
+use diffyne_shared::task;
 use diffyne_shared::token::{SharedTokens, Tokens};
 use diffyne_shared::trace::Tracer;
 use diffyne_shared::{admin, descriptors};
@@ -177,12 +178,12 @@ impl Gateway {
         let mut tasks = spawn_tasks(&context, &shards, &health, events, worker_list);
         if let Some(listener) = listeners.admin {
             let source = admin_source(&context, &shards, &health, &drain);
-            tasks.push(tokio::spawn(admin::serve(listener, Arc::new(source))));
+            tasks.push(task::spawn(admin::serve(listener, Arc::new(source))));
         }
         let stop_accepting = CancellationToken::new();
         let descriptors_max = descriptors::raise_limit();
         let acceptor = Acceptor::new(listeners.public, shards.clone(), Arc::clone(&context), descriptors_max);
-        let acceptor = tokio::spawn(acceptor.run(stop_accepting.clone()));
+        let acceptor = task::spawn(acceptor.run(stop_accepting.clone()));
         log_start(&context, &listeners.address, listeners.admin_address.as_ref(), descriptors_max);
         Ok(Self {
             address: listeners.address,
@@ -411,14 +412,14 @@ fn spawn_tasks(
     let memory = memory::watch(shards.to_vec(), Arc::clone(quota), Arc::clone(metrics), settings.memory_max);
     let presence = || Arc::clone(&context.presence);
     vec![
-        tokio::spawn(feed::tell_changes(presence(), shards.to_vec(), Arc::clone(metrics))),
-        tokio::spawn(feed::deliver_whispers(presence(), shards.to_vec(), bus.clone(), Arc::clone(metrics))),
-        tokio::spawn(sync::run(presence(), bus.clone(), Arc::clone(metrics))),
-        tokio::spawn(deliveries.run(events)),
-        tokio::spawn(cluster::count_connections(bus.clone(), Arc::clone(quota))),
-        tokio::spawn(memory),
-        tokio::spawn(discovery::run(settings.workers.clone(), bus.workers(), worker_list)),
-        tokio::spawn(watch_workers(shards.to_vec(), Arc::clone(health))),
+        task::spawn(feed::tell_changes(presence(), shards.to_vec(), Arc::clone(metrics))),
+        task::spawn(feed::deliver_whispers(presence(), shards.to_vec(), bus.clone(), Arc::clone(metrics))),
+        task::spawn(sync::run(presence(), bus.clone(), Arc::clone(metrics))),
+        task::spawn(deliveries.run(events)),
+        task::spawn(cluster::count_connections(bus.clone(), Arc::clone(quota))),
+        task::spawn(memory),
+        task::spawn(discovery::run(settings.workers.clone(), bus.workers(), worker_list)),
+        task::spawn(watch_workers(shards.to_vec(), Arc::clone(health))),
     ]
 }
 

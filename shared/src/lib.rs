@@ -5,7 +5,7 @@
 //! | [`rate`] | rate limits, without I/O | |
 //! | [`token`] | the worker token: MACs by purpose | |
 //! | [`signing`] | the state signature, byte for byte PHP's | |
-//! | [`metrics`], [`backoff`], [`clock`], [`memory`], [`descriptors`] | making metrics; waiting between attempts; the time of day; the system's page size; its limit of descriptors | |
+//! | [`metrics`], [`backoff`], [`clock`], [`memory`], [`descriptors`], [`task`] | making metrics; waiting between attempts; the time of day; the system's page size; its limit of descriptors; starting tasks | |
 //! | [`rpc`] | the protocol between a gateway and a worker: frames, handshake, endpoints | `token` |
 //! | [`envelope`] | the messages that a browser sends | `rpc` |
 //! | [`settings`] | typed settings from defaults, a TOML file, `.env`, the environment and flags | `rate`, `rpc`, `signing`, `token` |
@@ -37,6 +37,7 @@ pub mod rate;
 pub mod rpc;
 pub mod settings;
 pub mod signing;
+pub mod task;
 pub mod telemetry;
 pub mod tls;
 pub mod token;

@@ -9,20 +9,20 @@ use std::time::Instant;
 use serde_json::json;
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{Layer, Registry};
 
 use crate::rate::{Bucket, Rate};
 use crate::settings::common::LogSettings;
+use crate::settings::log_filter;
 use crate::settings::value::LogFormat;
 
-/// The crate that parses HTML.
-const HTML_PARSER: &str = "html5ever";
 /// Daily files that are kept.
 const LOG_FILES_MAX: usize = 14;
 
@@ -98,7 +98,7 @@ impl Default for LogThrottle {
 
 /// Keeps the log writing; dropping it flushes what is left.
 pub struct Logs {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     _writer: Option<WorkerGuard>,
 }
 
@@ -174,17 +174,11 @@ where
 }
 
 /// The filter of a setting.
-fn filter_of(setting: &str) -> Result<EnvFilter, String> {
-    let filter = EnvFilter::try_new(setting).map_err(|error| error.to_string())?;
-    if setting.contains(HTML_PARSER) {
-        return Ok(filter);
-    }
-    // It warns of what it does not do at each table with something else in it, which any page may have.
-    let quiet = format!("{HTML_PARSER}=error").parse().map_err(|error| format!("{error}"))?;
-    Ok(filter.add_directive(quiet))
+fn filter_of(setting: &str) -> Result<Targets, String> {
+    log_filter::parse(setting).ok_or_else(|| format!("`{setting}` is not {}", log_filter::EXPECTED))
 }
 
-type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+type Filtered = tracing_subscriber::layer::Layered<reload::Layer<Targets, Registry>, Registry>;
 
 fn layer<W>(format: LogFormat, instance: &str, ansi: bool, writer: W) -> Box<dyn Layer<Filtered> + Send + Sync>
 where
@@ -214,14 +208,6 @@ mod tests {
         let long = name(&"ü".repeat(400_000)).to_string();
         assert_eq!((long.chars().count(), long.chars().last()), (NAME_CHARS_MAX + 1, Some('…')));
         assert_eq!(name(&"x".repeat(NAME_CHARS_MAX)).to_string().len(), NAME_CHARS_MAX);
-    }
-
-    #[test]
-    fn the_html_parser_does_not_warn_unless_it_is_asked_to() {
-        let filter = |setting| filter_of(setting).map(|filter| filter.to_string());
-        assert!(filter("info").is_ok_and(|text| text.contains("html5ever=error") && text.contains("info")));
-        assert!(filter("info,html5ever=warn").is_ok_and(|text| !text.contains("error")));
-        assert!(filter("loud=very=much").is_err());
     }
 
     #[test]

@@ -65,6 +65,9 @@ pub struct Deployment {
 }
 
 /// The tables of the test application.
+/// Where servers of PHP keep what they have compiled: Laravel is compiled by the first of them, and read by the others.
+/// Never for the pool's processes: PHP 8.4 crashes with such a cache and the JIT.
+const COMPILED: [&str; 4] = ["-d", "opcache.file_cache=/srv/compiled", "-d", "opcache.jit=disable"];
 const SCHEMA: &str = "create table messages (id integer primary key, content text, room_id integer); \
     create table users (id integer primary key, name text, password text, remember_token text); \
     insert into users (name, password) values (\"ada\", \"x\"), (\"bob\", \"x\");";
@@ -81,6 +84,7 @@ impl Drop for Laravel {
     fn drop(&mut self) {
         // What is left is told by the test that checks for it.
         let _ = std::fs::remove_dir_all(self.path(""));
+        self.forget_compiled();
     }
 }
 
@@ -105,7 +109,9 @@ impl Laravel {
         let laravel = Self { root, directory: format!("/srv/{name}") };
         // One of a killed test process of the same number may lie there.
         let _ = std::fs::remove_dir_all(laravel.path(""));
+        laravel.forget_compiled();
         std::fs::create_dir_all(laravel.path(""))?;
+        std::fs::create_dir_all(laravel.root.join("srv/compiled"))?;
         copy(&project().join("tests/data/laravel"), &laravel.path(""))?;
         // A root of another suite has an older Laravel, whose application looks different.
         if laravel.laravel_version()?.starts_with("10.") {
@@ -129,6 +135,13 @@ impl Laravel {
         std::fs::copy(laravel.path(".env.example"), laravel.path(".env"))?;
         laravel.make_database()?;
         Ok(laravel)
+    }
+
+    /// Removes what servers have compiled of this application. Each build of PHP has a folder of its own.
+    fn forget_compiled(&self) {
+        for builds in std::fs::read_dir(self.root.join("srv/compiled")).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir_all(builds.path().join(self.directory.trim_start_matches('/')));
+        }
     }
 
     /// Copies the database that the first test has made: starting PHP costs more than all the rest of an application.
@@ -221,14 +234,10 @@ impl Laravel {
     pub fn serve(&self) -> anyhow::Result<(Process, u16)> {
         let [port] = free_ports()?;
         let process = Process::start_parent("php-server", &self.path(""), &PathBuf::from("chroot"), |command| {
-            command.arg(&self.root).args([
-                "env",
-                "PHP_CLI_SERVER_WORKERS=3",
-                "php8.4",
+            command.arg(&self.root).args(["env", "PHP_CLI_SERVER_WORKERS=3", "php8.4"]);
+            command.args(COMPILED).args([
                 "-S",
                 &format!("127.0.0.1:{port}"),
-            ]);
-            command.args([
                 "-t",
                 &format!("{}/public", self.directory),
                 &format!("{}/public/index.php", self.directory),
@@ -250,7 +259,8 @@ impl Laravel {
         );
         std::fs::write(self.path("fpm.conf"), configuration)?;
         let process = Process::start_parent("php-fpm", &self.path(""), &PathBuf::from("chroot"), |command| {
-            command.arg(&self.root).args(["php-fpm8.4", "-F", "-R", "-O", "-y", &format!("{directory}/fpm.conf")]);
+            command.arg(&self.root).args(["php-fpm8.4", "-F", "-R", "-O"]).args(COMPILED);
+            command.args(["-y", &format!("{directory}/fpm.conf")]);
         })?;
         let socket = self.path("fpm.sock");
         eventually("php-fpm listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok())?;

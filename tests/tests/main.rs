@@ -23,6 +23,7 @@ mod fuzz;
 mod gallery;
 mod grafana;
 mod granted;
+mod harness;
 mod headers;
 mod hostile_memory;
 mod hostile_sizes;

@@ -14,6 +14,7 @@ use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::worker::{self, Components, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{self, Layers};
+use diffyne_shared::task;
 use diffyne_shared::telemetry::Logs;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
@@ -290,8 +291,8 @@ fn serve_uploads(settings: &WorkerSettings, store: &Arc<UploadStore>) -> anyhow:
     let listener =
         Listener::bind(address).with_context(|| format!("DIFFYNE_UPLOAD_LISTEN: cannot listen on {address}"))?;
     tracing::info!(%address, "taking uploads");
-    tokio::spawn(upload::serve(listener, Arc::clone(store)));
-    tokio::spawn(Arc::clone(store).keep_clean());
+    task::spawn(upload::serve(listener, Arc::clone(store)));
+    task::spawn(Arc::clone(store).keep_clean());
     Ok(())
 }
 

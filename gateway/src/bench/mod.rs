@@ -20,6 +20,7 @@ use diffyne_shared::admin;
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
+use diffyne_shared::task;
 use diffyne_shared::tls::ClientTls;
 use nix::time::{ClockId, clock_gettime};
 use serde_json::json;
@@ -201,9 +202,9 @@ async fn measure(
     duration: Duration,
 ) -> Summary {
     let began = Instant::now();
-    tokio::task::spawn_local(connect(Rc::clone(&bench), ramp));
+    task::spawn_local(connect(Rc::clone(&bench), ramp));
     if let Some(publisher) = publisher {
-        tokio::task::spawn_local(publish(Rc::clone(&bench), publisher));
+        task::spawn_local(publish(Rc::clone(&bench), publisher));
     }
     let (mut timeline, mut measured_from, mut cpu) = (Vec::new(), began, cpu_seconds());
     let interrupted = tokio::signal::ctrl_c();
@@ -249,7 +250,7 @@ async fn connect(bench: Rc<Bench>, ramp: Duration) {
     let began = Instant::now();
     for number in 0..bench.connections {
         tokio::time::sleep_until(began + ramp.mul_f64(number as f64 / bench.connections as f64)).await;
-        tokio::task::spawn_local(connection::run(Rc::clone(&bench), number));
+        task::spawn_local(connection::run(Rc::clone(&bench), number));
     }
 }
 

@@ -12,6 +12,7 @@ use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::{
     self, CallId, CallRef, CodecError, Frame, FrameReader, OversizedFrame, Part, Ping, Push, Reply,
 };
+use diffyne_shared::task;
 use diffyne_shared::telemetry;
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::watch;
@@ -62,7 +63,7 @@ impl<O: 'static> Relay<O> {
         for address in workers.iter() {
             if !upstreams.iter().any(|upstream| upstream.address == *address) {
                 let upstream = Upstream::new(address.clone());
-                tokio::task::spawn_local(keep_connected(Rc::clone(self), Rc::clone(&upstream)));
+                task::spawn_local(keep_connected(Rc::clone(self), Rc::clone(&upstream)));
                 upstreams.push(upstream);
             }
         }

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diffyne_shared::bus::Position;
+use diffyne_shared::task;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
@@ -88,7 +89,7 @@ fn complete(shard: &Rc<Shard>, origin: CallOrigin, result: &RelayResult<'_>) {
 
 async fn run(shard: &Rc<Shard>, mut inbox: Inbox, workers: watch::Receiver<Workers>) {
     let background = [
-        tokio::task::spawn_local(Rc::clone(&shard.relay).run(workers)),
+        task::spawn_local(Rc::clone(&shard.relay).run(workers)),
         spawn_heartbeat(shard),
         spawn_metrics_flush(shard),
         spawn_http(shard, inbox.accepted),
@@ -104,7 +105,7 @@ async fn run(shard: &Rc<Shard>, mut inbox: Inbox, workers: watch::Receiver<Worke
 
 fn spawn_heartbeat(shard: &Rc<Shard>) -> JoinHandle<()> {
     let shard = Rc::clone(shard);
-    tokio::task::spawn_local(async move {
+    task::spawn_local(async move {
         let mut tick = tokio::time::interval(HEARTBEAT_EVERY);
         loop {
             tick.tick().await;
@@ -115,7 +116,7 @@ fn spawn_heartbeat(shard: &Rc<Shard>) -> JoinHandle<()> {
 
 fn spawn_metrics_flush(shard: &Rc<Shard>) -> JoinHandle<()> {
     let metrics = Rc::clone(&shard.metrics);
-    tokio::task::spawn_local(async move {
+    task::spawn_local(async move {
         let mut tick = tokio::time::interval(FLUSH_METRICS_EVERY);
         loop {
             tick.tick().await;
@@ -126,7 +127,7 @@ fn spawn_metrics_flush(shard: &Rc<Shard>) -> JoinHandle<()> {
 
 fn spawn_http(shard: &Rc<Shard>, mut accepted: mpsc::Receiver<AcceptedConnection>) -> JoinHandle<()> {
     let shard = Rc::clone(shard);
-    tokio::task::spawn_local(async move {
+    task::spawn_local(async move {
         while let Some(connection) = accepted.recv().await {
             http::serve(&shard, connection).await;
         }
@@ -135,7 +136,7 @@ fn spawn_http(shard: &Rc<Shard>, mut accepted: mpsc::Receiver<AcceptedConnection
 
 fn spawn_pace(shard: &Rc<Shard>) -> JoinHandle<()> {
     let shard = Rc::clone(shard);
-    tokio::task::spawn_local(async move { shard.pace.run().await })
+    task::spawn_local(async move { shard.pace.run().await })
 }
 
 async fn execute(shard: &Rc<Shard>, command: Command) {
@@ -161,7 +162,7 @@ async fn execute(shard: &Rc<Shard>, command: Command) {
         Command::Drain(per_second) => {
             shard.set_draining();
             let shard = Rc::clone(shard);
-            tokio::task::spawn_local(async move { shard.hub.drain(per_second).await });
+            task::spawn_local(async move { shard.hub.drain(per_second).await });
         }
         Command::Close => close_all(shard),
         Command::Abandon => shard.hub.abandon(),

@@ -7,6 +7,7 @@ use super::checks::{MESSAGE_BYTES, at_least_one, bytes, message_bytes, optional_
 use super::declare::settings;
 use super::error::SettingsError;
 use super::layers::Layers;
+use super::log_filter;
 use super::spec::Spec;
 use super::value::LogFormat;
 use crate::admin_tokens::AdminTokens;
@@ -176,8 +177,8 @@ settings! {
     /// Where log lines go.
     pub struct LogSettings {
         "Logs" {
-            /// Log level, or tracing directives such as info,diffyne_gateway=debug
-            DIFFYNE_LOG = "info", reload => filter: String, log_filter;
+            /// Log level, and levels of parts: info,diffyne_gateway=debug
+            DIFFYNE_LOG = "info", reload => filter: String, filter;
             /// text or json
             DIFFYNE_LOG_FORMAT = "text" => format: LogFormat;
             /// Directory for daily log files, whose names have the name of the gateway or worker; not set: standard error
@@ -192,12 +193,12 @@ impl LogSettings {
     }
 }
 
-fn log_filter(layers: &Layers, spec: &'static Spec) -> Result<String, SettingsError> {
-    let filter: String = layers.get(spec)?;
-    if tracing_subscriber::EnvFilter::try_new(&filter).is_err() {
-        return Err(layers.invalid(spec, "a level (error, warn, info, debug, trace) or tracing directives"));
+fn filter(layers: &Layers, spec: &'static Spec) -> Result<String, SettingsError> {
+    let text: String = layers.get(spec)?;
+    if log_filter::parse(&text).is_none() {
+        return Err(layers.invalid(spec, log_filter::EXPECTED));
     }
-    Ok(filter)
+    Ok(text)
 }
 
 #[cfg(test)]

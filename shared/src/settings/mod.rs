@@ -18,6 +18,7 @@ mod flags;
 pub mod gateway;
 mod layers;
 pub mod lifecycle;
+pub(crate) mod log_filter;
 mod origins;
 pub mod php;
 pub mod rendering;

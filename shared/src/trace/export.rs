@@ -11,6 +11,7 @@ use super::client::{Client, Refusal};
 use super::collector::{self, Collector};
 use super::message::{Request, Resource, Response};
 use super::{Item, Span, number};
+use crate::task;
 use crate::telemetry::{self, LogThrottle};
 
 /// The wait before the second try of a batch; each next one is twice as long.
@@ -59,7 +60,7 @@ impl Exporter {
     pub(super) fn start(self) -> mpsc::Sender<Item> {
         tracing::info!(collector = %telemetry::name(&self.client.address()), "traces are sent");
         let (sender, queue) = mpsc::channel(self.limits.queue);
-        tokio::spawn(self.run(queue));
+        task::spawn(self.run(queue));
         sender
     }
 

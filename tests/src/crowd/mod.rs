@@ -84,7 +84,8 @@ pub struct Status {
 
 impl Status {
     /// Adds another process's.
-    fn add(self, other: Self) -> Self {
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
         Self {
             connected: self.connected + other.connected,
             listening: self.listening + other.listening,
@@ -150,7 +151,8 @@ impl Milliseconds {
         self.0[at] += 1;
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds those of another one.
+    pub fn merge(&mut self, other: &Self) {
         if self.0.len() < other.0.len() {
             self.0.resize(other.0.len(), 0);
         }
@@ -182,31 +184,4 @@ impl Milliseconds {
 pub fn now_us() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_crowd_is_complete_when_all_of_its_processes_are() {
-        let at = |complete_at_us| Status { complete_at_us, ..Status::default() };
-        assert_eq!(at(Some(7)).add(at(None)).complete_at_us, None);
-        assert_eq!(at(None).add(at(Some(7))).complete_at_us, None);
-        assert_eq!(at(Some(9)).add(at(Some(7))).complete_at_us, Some(9));
-    }
-
-    #[test]
-    fn quantiles_of_counted_milliseconds() {
-        let (mut first, mut second) = (Milliseconds::default(), Milliseconds::default());
-        for ms in 0..50 {
-            first.add(Duration::from_millis(ms));
-            second.add(Duration::from_millis(50 + ms));
-        }
-        first.merge(&second);
-        assert_eq!((first.count(), first.quantile(0.5)), (100, Duration::from_millis(51)));
-        assert_eq!(first.quantile(0.99), Duration::from_millis(100));
-        assert_eq!(first.quantile(1.0), Duration::from_millis(100));
-        assert_eq!(Milliseconds::default().quantile(0.99), Duration::ZERO);
-    }
 }

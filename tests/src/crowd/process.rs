@@ -112,7 +112,7 @@ impl Crowd {
         let mut all: Option<Status> = None;
         for member in &mut self.members {
             let one = member.answer().await?;
-            all = Some(all.map_or(one, |others| others.add(one)));
+            all = Some(all.map_or(one, |others| others.and(one)));
         }
         all.context("a crowd without a process")
     }

@@ -51,22 +51,3 @@ impl Record {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_missing_is_lost_unless_it_was_told_and_what_comes_again_is_doubled() {
-        let mut record = Record::default();
-        for number in [0, 1, 3] {
-            record.hear(number);
-        }
-        record.inform();
-        for number in [6, 6, 4, 7] {
-            record.hear(number);
-        }
-        let found = record.figures(10);
-        assert_eq!((found.delivered, found.lost, found.reported, found.doubled), (5, 1 + 2, 2, 2));
-    }
-}

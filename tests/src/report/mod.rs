@@ -1,7 +1,7 @@
 //! The figures of a benchmark's run: as JSON, and as plots.
 
 mod chart;
-mod plot;
+pub mod plot;
 
 use std::path::Path;
 use std::process::Command;
@@ -90,30 +90,5 @@ impl Report {
             std::fs::write(directory.join(&chart.name).with_extension("svg"), plot::draw(chart, &note))?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_saved_report_can_be_read_and_drawn_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut report = Report::begin().unwrap();
-        let chart = ("rate", "Calls", "calls/s, more is better");
-        report.add(chart, "bare echo", 10.0, false);
-        report.add(chart, "gateway", 20.0, true);
-        report.save(directory.path(), "all").unwrap();
-        let read = |file: &str| std::fs::read_to_string(directory.path().join(file)).unwrap();
-        let again: Report = serde_json::from_str(&read("all.json")).unwrap();
-        assert_eq!(again, report);
-        assert_eq!((again.charts.len(), again.charts[0].bars.len()), (1, 2));
-        let drawn = read("rate.svg");
-        std::fs::remove_file(directory.path().join("rate.svg")).unwrap();
-        again.draw(directory.path()).unwrap();
-        assert_eq!(read("rate.svg"), drawn);
-        assert!(drawn.contains(&report.date) && drawn.contains(&report.commit));
     }
 }

@@ -9,7 +9,8 @@ const WIDTH: f64 = 760.0;
 /// The column of labels, and that of figures.
 const LABEL_WIDTH: f64 = 240.0;
 const FIGURE_WIDTH: f64 = 90.0;
-const BARS_WIDTH: f64 = WIDTH - LABEL_WIDTH - FIGURE_WIDTH;
+/// How long the longest bar is.
+pub const BARS_WIDTH: f64 = WIDTH - LABEL_WIDTH - FIGURE_WIDTH;
 const HEAD_HEIGHT: f64 = 56.0;
 const BAR_HEIGHT: f64 = 20.0;
 const ROW_HEIGHT: f64 = 28.0;
@@ -33,7 +34,7 @@ text { font: 14px system-ui, sans-serif; fill: #1f2328 }
 ";
 
 /// The chart as SVG, with a note below it.
-pub(super) fn draw(chart: &Chart, note: &str) -> String {
+pub fn draw(chart: &Chart, note: &str) -> String {
     let height = HEAD_HEIGHT + ROW_HEIGHT * chart.bars.len() as f64 + NOTE_HEIGHT;
     let most = chart.bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
     let document = Document::new()
@@ -73,7 +74,7 @@ fn text(content: &str, x: f64, y: f64, class: &str) -> Text {
 }
 
 /// Three digits that count, and thousands apart.
-fn figure(value: f64) -> String {
+pub fn figure(value: f64) -> String {
     let digits = if value >= 100.0 { 0 } else { usize::from(value < 10.0) + 1 };
     let plain = format!("{value:.digits$}");
     let (whole, rest) = plain.split_once('.').map_or((plain.as_str(), None), |(whole, rest)| (whole, Some(rest)));
@@ -85,38 +86,4 @@ fn figure(value: f64) -> String {
         grouped.push(digit);
     }
     rest.map_or(grouped.clone(), |rest| format!("{grouped}.{rest}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bar(label: &str, value: f64, is_ours: bool) -> Bar {
-        Bar { label: label.to_owned(), value, is_ours }
-    }
-
-    #[test]
-    fn bars_are_in_proportion_and_texts_are_escaped() {
-        let chart = Chart {
-            name: "x".to_owned(),
-            title: "Calls & <answers>".to_owned(),
-            unit: "calls/s".to_owned(),
-            bars: vec![bar("bare \"echo\"", 50_000.0, false), bar("ours", 25_000.0, true), bar("none", 0.0, false)],
-        };
-        let svg = draw(&chart, "a note");
-        for width in [BARS_WIDTH, BARS_WIDTH / 2.0, 1.0] {
-            assert!(svg.contains(&format!("width=\"{width}\"")), "{width}: {svg}");
-        }
-        assert!(svg.contains("Calls &amp; &lt;answers&gt;") && !svg.contains("<answers>"), "{svg}");
-        assert!(svg.contains("50\u{202f}000") && svg.contains("prefers-color-scheme: dark"), "{svg}");
-    }
-
-    #[test]
-    fn figures_have_three_digits_that_count() {
-        for (value, text) in
-            [(1_234_567.0, "1\u{202f}234\u{202f}567"), (123.4, "123"), (12.34, "12.3"), (1.234, "1.23")]
-        {
-            assert_eq!(figure(value), text);
-        }
-    }
 }

@@ -28,6 +28,7 @@ use diffyne_shared::listener::{AcceptedStream, Listener};
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::mask_url;
 use diffyne_shared::settings::worker::WorkerSettings;
+use diffyne_shared::task;
 use diffyne_shared::trace::Tracer;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -119,10 +120,10 @@ impl Worker {
         let mut worker = Self { state, threads, tasks: Vec::new(), announcement: None, drain_timeout };
         if let Some(listener) = admin_listener {
             let source = Arc::new(WorkerAdmin(Arc::clone(&worker.state)));
-            worker.tasks.push(tokio::spawn(diffyne_shared::admin::serve(listener, source)));
+            worker.tasks.push(task::spawn(diffyne_shared::admin::serve(listener, source)));
         }
         worker.announce(settings, &address)?;
-        worker.tasks.push(tokio::spawn(accept(listener, worker.threads.clone(), worker.state.drain.clone())));
+        worker.tasks.push(task::spawn(accept(listener, worker.threads.clone(), worker.state.drain.clone())));
         let admin = settings.admin_listen.as_ref().map_or("none".to_owned(), ToString::to_string);
         let redis = settings.redis.url.as_deref().map_or("none".to_owned(), mask_url);
         tracing::info!(
@@ -149,7 +150,7 @@ impl Worker {
         let advertised = settings.advertise.as_ref().unwrap_or(address).to_string();
         let entry = WorkerEntry { id: self.state.id.clone(), address: advertised, draining: false };
         let drain = self.state.drain.clone();
-        self.announcement = Some(tokio::spawn(announce::run(Arc::new(registry), entry, drain)));
+        self.announcement = Some(task::spawn(announce::run(Arc::new(registry), entry, drain)));
         Ok(())
     }
 
@@ -220,7 +221,7 @@ fn spawn_thread(index: usize, state: Arc<WorkerState>) -> std::io::Result<mpsc::
             while let Some(connection) = incoming.recv().await {
                 match connection.into_stream() {
                     Ok(stream) => {
-                        tokio::task::spawn_local(connection::serve(Arc::clone(&state), stream));
+                        task::spawn_local(connection::serve(Arc::clone(&state), stream));
                     }
                     Err(error) => tracing::warn!(%error, "a gateway's connection cannot be used"),
                 }

@@ -39,6 +39,7 @@ use super::idempotency::{ANSWER_LIFE, KeyClaim};
 use super::state::{BusState, QueueShare, RedisState, random_bits};
 use crate::settings::common::RedisSettings;
 use crate::settings::gateway::StatusKey;
+use crate::task;
 use crate::token::SharedTokens;
 use claim::Claim;
 use connector::Connector;
@@ -108,10 +109,10 @@ impl RedisBus {
         let heartbeat =
             Arc::new(Heartbeat { context: context.clone(), connections: Arc::clone(&connections), status_key });
         let tasks = vec![
-            tokio::spawn(publisher.run(queued)).abort_handle(),
-            tokio::spawn(subscriber.run()).abort_handle(),
-            tokio::spawn(ingress.run()).abort_handle(),
-            tokio::spawn(Arc::clone(&heartbeat).run()).abort_handle(),
+            task::spawn(publisher.run(queued)).abort_handle(),
+            task::spawn(subscriber.run()).abort_handle(),
+            task::spawn(ingress.run()).abort_handle(),
+            task::spawn(Arc::clone(&heartbeat).run()).abort_handle(),
         ];
         let (connector, keys) = (context.connector.clone(), context.keys.clone());
         let registry = WorkerRegistry::new(connector, keys, Arc::clone(&trust), workers_changed);

@@ -9,11 +9,11 @@ mod compression;
 mod crowd;
 mod deployment;
 mod echo;
+mod engine;
 mod fanout;
 mod figures;
 mod fuzz;
 mod hostile;
-mod html;
 mod idle;
 mod idle_many;
 mod load;
@@ -43,7 +43,7 @@ const TOOLS: [Tool; 21] = [
     (peers::command, peers::run),
     (avalanche::command, avalanche::run),
     (hostile::command, hostile::run),
-    (html::command, html::run),
+    (engine::command, engine::run),
     (php::command, php::run),
     (stream::command, stream::run),
     (package_server::command, package_server::run),

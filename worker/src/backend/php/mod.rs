@@ -40,6 +40,7 @@ use diffyne_shared::rpc::LIFECYCLE_FEATURE;
 use diffyne_shared::settings::php::PhpSettings;
 use diffyne_shared::settings::rendering::RenderingSettings;
 use diffyne_shared::signing::Signer;
+use diffyne_shared::task;
 use prometheus::Registry;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -195,9 +196,9 @@ async fn supervise(
 ) {
     let supervisor = Supervisor::new(settings, status_ttl, dispatcher);
     let tasks = [
-        tokio::task::spawn_local(Rc::clone(&supervisor).start_processes()),
-        tokio::task::spawn_local(Rc::clone(&supervisor).watch()),
-        tokio::task::spawn_local(Rc::clone(&supervisor).reload_on_change()),
+        task::spawn_local(Rc::clone(&supervisor).start_processes()),
+        task::spawn_local(Rc::clone(&supervisor).watch()),
+        task::spawn_local(Rc::clone(&supervisor).reload_on_change()),
     ];
     while let Some(command) = commands.recv().await {
         match command {

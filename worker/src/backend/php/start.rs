@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use diffyne_shared::settings::php::PhpSettings;
+use diffyne_shared::task;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use thiserror::Error;
 use tokio::io::AsyncReadExt as _;
@@ -140,14 +141,14 @@ fn spawn(settings: &PhpSettings, ended: &CancellationToken) -> io::Result<(Socke
     let mut output = Output::default();
     if let Some(stdout) = child.stdout.take() {
         let log = log_output(id, stdout, Rc::clone(&output.last_words), ended.clone());
-        output.readers.push(tokio::task::spawn_local(log));
+        output.readers.push(task::spawn_local(log));
     }
     if let Some(stderr) = child.stderr.take() {
         let log = log_output(id, stderr, Rc::clone(&output.last_words), ended.clone());
-        output.readers.push(tokio::task::spawn_local(log));
+        output.readers.push(task::spawn_local(log));
     }
     if let Some(stdin) = child.stdin.take() {
-        tokio::task::spawn_local(script::write(stdin));
+        task::spawn_local(script::write(stdin));
     }
     let sockets = Sockets { inherited: UnixStream::from_std(inherited)?, channel: UnixStream::from_std(channel)? };
     Ok((sockets, child, output))

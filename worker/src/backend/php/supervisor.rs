@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use diffyne_shared::backoff::Backoff;
 use diffyne_shared::settings::php::PhpSettings;
+use diffyne_shared::task;
 use diffyne_shared::telemetry;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -136,7 +137,7 @@ impl Supervisor {
                 Ok((process, child)) => {
                     self.backoff.borrow_mut().reset();
                     self.dispatcher.started(process);
-                    tokio::task::spawn_local(Rc::clone(&self).await_exit(child));
+                    task::spawn_local(Rc::clone(&self).await_exit(child));
                 }
                 Err(error) => {
                     let wait = self.backoff.borrow_mut().wait();
@@ -208,7 +209,7 @@ impl Supervisor {
         let status = if connected { "connected" } else { "disconnected" };
         let head = json!({"kind": "status", "status": status, "seconds": self.status_ttl.as_secs().max(1)});
         let (dispatcher, deadline) = (Arc::clone(&self.dispatcher), (now + self.status_ttl).into_std());
-        tokio::task::spawn_local(async move {
+        task::spawn_local(async move {
             let label = CallLabel { class: "", method: "connection status", request_id: "" };
             let (reply, _) = dispatcher.run(&label, &head, deadline).await;
             if let Some(error) = reply.error() {

@@ -19,6 +19,7 @@ use diffyne_shared::rpc::{CallKind, LIFECYCLE_FEATURE};
 use diffyne_shared::settings::application::{ApplicationSettings, ServerSettings};
 use diffyne_shared::settings::rendering::RenderingSettings;
 use diffyne_shared::signing::Signer;
+use diffyne_shared::task;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use prometheus::Registry;
@@ -89,7 +90,7 @@ impl UpstreamBackend {
             ServerSettings::FastCgi(fast_cgi) => Box::new(FastCgiTransport::new(fast_cgi)),
         };
         let rendering = Rendering::new(rendering, &signer);
-        tokio::spawn(Arc::clone(&rendering).sweep());
+        task::spawn(Arc::clone(&rendering).sweep());
         let backend = Arc::new(Self {
             settings,
             transport,
@@ -101,7 +102,7 @@ impl UpstreamBackend {
             release,
         });
         let probed = Arc::downgrade(&backend);
-        tokio::spawn(async move {
+        task::spawn(async move {
             while let Some(backend) = probed.upgrade() {
                 if backend.route() != CallRoute::Bridge {
                     backend.probe().await;

@@ -1,12 +1,22 @@
-//! What a component's HTML costs a worker: reading it before and after a call, and the diff of one changed cell.
+//! What a worker computes for a call, part by part: reading a component's HTML before and after it, the diff of one
+//! changed cell, signatures, and a whole call of a component in Rust.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use clap::{ArgMatches, Command};
+use diffyne_shared::rpc::CallKind;
+use diffyne_shared::signing::{Signer, SigningKey, VerifyState, fingerprint};
+use diffyne_worker::component::engine::{Engine, PushSlots};
+use diffyne_worker::component::{ClientInfo, Registry};
+use diffyne_worker::demo;
 use diffyne_worker::vdom::{diff, parse_as_browser, parse_plain};
+use futures_util::FutureExt as _;
+use serde_json::json;
 
 use crate::figures::median;
 
@@ -19,12 +29,18 @@ const RUN_BYTES: usize = 400_000;
 
 /// Its arguments.
 pub fn command() -> Command {
-    Command::new("html").about("Reads HTML of components and compares it, in microseconds")
+    Command::new("engine").about("What a worker computes for a call, part by part, in microseconds")
 }
 
 /// Runs it.
 pub fn run(_: &ArgMatches) -> anyhow::Result<()> {
     println!("Medians of {RUNS} runs, in us. Reading includes dropping the tree.");
+    html()?;
+    calls()
+}
+
+/// Reading and comparing HTML.
+fn html() -> anyhow::Result<()> {
     println!(
         "{:<12} {:>8} {:>10} {:>10} {:>8} {:>22}",
         "", "bytes", "html5ever", "plain", "diff", "twice plain and diff"
@@ -45,6 +61,41 @@ pub fn run(_: &ArgMatches) -> anyhow::Result<()> {
         let name = if rows == 0 { "a counter".to_owned() } else { format!("{rows} rows") };
         println!("{name:<12} {:>8} {full:>10.2} {plain:>10.2} {compare:>8.2} {together:>22.2}", old.len());
     }
+    Ok(())
+}
+
+/// Signatures, and a component in Rust.
+fn calls() -> anyhow::Result<()> {
+    const TIMES: usize = 500;
+    const ID: &str = "diffyne-0123456789abcdef";
+    let key = SigningKey::parse("a key of thirty-two characters..").context("key")?;
+    let signer = Signer::new(vec![key], VerifyState::PropertyUpdates, true).context("signer")?;
+    let message = |id| json!({"id": id, "content": "some words", "room_id": 1});
+    let state = json!({"roomId": 1, "newMessage": "hi", "messages": (0..50).map(message).collect::<Vec<_>>()});
+    let sign = microseconds(TIMES, || drop(black_box(signer.sign(black_box(&state), ID))));
+    let print = microseconds(TIMES, || drop(black_box(fingerprint(black_box(&state)))));
+
+    let mut registry = Registry::default();
+    demo::register(&mut registry);
+    let engine = Engine {
+        registry,
+        signer: ArcSwap::from_pointee(signer),
+        app: Arc::new(()),
+        debug: false,
+        uploads: None,
+        release: None,
+        push_slots: PushSlots::default(),
+    };
+    let call = json!({"type": "call", "componentId": ID, "componentClass": demo::COUNTER, "method": "increment",
+        "params": [], "state": {"count": 1}, "fingerprint": "", "signature": ""})
+    .to_string();
+    let whole = microseconds(TIMES, || {
+        drop(black_box(engine.run(CallKind::Call, ClientInfo::default(), call.as_bytes()).now_or_never()));
+    });
+    println!();
+    println!("{:<40} {sign:>8.2}", "sign a state of 50 messages");
+    println!("{:<40} {print:>8.2}", "fingerprint a state of 50 messages");
+    println!("{:<40} {whole:>8.2}", "a call of the counter, without a socket");
     Ok(())
 }
 
