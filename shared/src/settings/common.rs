@@ -194,10 +194,20 @@ impl LogSettings {
 
 fn log_filter(layers: &Layers, spec: &'static Spec) -> Result<String, SettingsError> {
     let filter: String = layers.get(spec)?;
-    if tracing_subscriber::EnvFilter::try_new(&filter).is_err() {
-        return Err(layers.invalid(spec, "a level (error, warn, info, debug, trace) or tracing directives"));
+    if tracing_subscriber::EnvFilter::try_new(&filter).is_err() || filter.split(',').any(is_no_level) {
+        let allowed = "a level (error, warn, info, debug, trace, off) or tracing directives such as info,redis=debug";
+        return Err(layers.invalid(spec, allowed));
     }
     Ok(filter)
+}
+
+/// Whether this is a word that somebody has taken for a level: as a directive it would name a target, and nothing else
+/// would be logged.
+fn is_no_level(directive: &str) -> bool {
+    let word = directive.trim();
+    !word.is_empty()
+        && word.chars().all(|c| c.is_ascii_alphabetic())
+        && word.parse::<tracing_subscriber::filter::LevelFilter>().is_err()
 }
 
 #[cfg(test)]
