@@ -263,8 +263,8 @@ complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand doctor" 
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l url -d 'The address that pages connect to, as for doctor' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ca -d 'PEM file of the authority that signed the front\'s certificat' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l connections -d 'Clients' -r
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ramp -d 'Seconds in which they connect, evenly' -r
-complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l duration -d 'Seconds to measure after that' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l ramp -d 'How long they take to connect, evenly' -r
+complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l duration -d 'How long to measure after that' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l calls -d 'Calls a second, of all clients together' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l broadcasts -d 'Broadcasts a second, which every client hears' -r
 complete -c diffyne-gateway -n "__fish_diffyne_gateway_using_subcommand bench" -l component -d 'A component to call, App\\Diffyne\\Counter for example' -r

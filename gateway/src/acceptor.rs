@@ -80,7 +80,7 @@ impl Acceptor {
                 connections_max,
                 descriptors_max,
                 reserved,
-                "DIFFYNE_MAX_CONNECTIONS is more than the descriptor limit of this process allows (LimitNOFILE, ulimit -n)"
+                "DIFFYNE_MAX_CONNECTIONS is more than the descriptor limit of this process allows: connections beyond that are refused; raise the limit (LimitNOFILE, ulimit -n), or lower the setting"
             );
         }
         Self {

@@ -29,8 +29,8 @@ const AFTER: &str = "Try it:       make run (the program diffyne-dev: gateway, w
 In production: diffyne-gateway doctor --env-file /path/to/app/.env --redis-url redis://127.0.0.1
                diffyne-gateway serve --env-file /path/to/app/.env --redis-url redis://127.0.0.1 \\
                --listen 127.0.0.1:6001
-Every setting can be given as a flag, in the environment, in a .env file or in a TOML file; later ones in
-this list lose. Signals: SIGTERM stops gracefully, SIGHUP reloads keys and the log level.";
+Every setting can be given as a flag, in the environment, in a .env file or in a TOML file; later ones
+in this list lose. Signals: SIGTERM stops gracefully, SIGHUP reloads keys and the log level.";
 
 /// The command line: what help, completions and manual pages are made from.
 pub fn command() -> Command {

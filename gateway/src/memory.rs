@@ -63,7 +63,7 @@ pub async fn watch(threads: Vec<ShardHandle>, quota: Arc<Quota>, metrics: Arc<Me
             tracing::warn!(
                 bytes = now,
                 most,
-                "memory is short: new connections are refused, and the largest connections end"
+                "memory is short (DIFFYNE_MEMORY_MAX): new connections are refused, and the largest connections end"
             );
         }
         if quota.shedding.load(Ordering::Relaxed) {

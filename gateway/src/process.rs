@@ -1,11 +1,10 @@
 //! What every command of the program needs: settings from their layers, the control runtime, and signals.
 
-use std::collections::HashMap;
-
 use anyhow::Context as _;
 use clap::ArgMatches;
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::settings::{self, Layers, Spec};
+use diffyne_shared::signals::UserSignals;
 use diffyne_shared::telemetry::Logs;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -15,8 +14,7 @@ use crate::server::Gateway;
 /// Reads the settings in `specs` from the command line, the environment and files.
 pub fn layers(matches: &ArgMatches, specs: &[&'static Spec]) -> anyhow::Result<Layers> {
     let (files, flags) = settings::from_matches(matches, specs);
-    let environment: HashMap<String, String> = std::env::vars().collect();
-    Ok(Layers::read(specs, &files, &environment, &flags)?)
+    Ok(Layers::read(specs, &files, &settings::environment()?, &flags)?)
 }
 
 /// Creates a runtime for everything that is not on the hot path.
@@ -35,6 +33,7 @@ pub async fn wait_for_stop(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
+    let mut user_defined = UserSignals::new()?;
     let mut stop_at: Option<Instant> = None;
     loop {
         tokio::select! {
@@ -48,6 +47,10 @@ pub async fn wait_for_stop(
                     Ok(()) => tracing::info!("keys and log level reloaded"),
                     Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
                 }
+                continue;
+            }
+            name = user_defined.recv() => {
+                UserSignals::refuse(name);
                 continue;
             }
         }

@@ -10,6 +10,7 @@
 //! | [`envelope`] | the messages that a browser sends | `rpc` |
 //! | [`settings`] | typed settings from defaults, a TOML file, `.env`, the environment and flags | `rate`, `rpc`, `signing`, `token` |
 //! | [`telemetry`] | logs, and texts from outside in them | `rate`, `settings` |
+//! | [`signals`] | signals that would end the process and mean nothing | |
 //! | [`listener`], [`tls`] | TCP and Unix sockets; certificates between gateways and workers | `rpc` |
 //! | [`http_server`] | a small HTTP server with limits | `listener` |
 //! | [`admin_tokens`] | who may ask that listener, and what | |
@@ -36,6 +37,7 @@ mod process_metrics;
 pub mod rate;
 pub mod rpc;
 pub mod settings;
+pub mod signals;
 pub mod signing;
 pub mod task;
 pub mod telemetry;

@@ -27,6 +27,8 @@ pub enum Signal {
     Hup,
     /// What Ctrl-C sends.
     Int,
+    /// What has other servers open their logs anew.
+    Usr1,
 }
 
 impl Signal {
@@ -38,6 +40,7 @@ impl Signal {
             Self::Cont => "CONT",
             Self::Hup => "HUP",
             Self::Int => "INT",
+            Self::Usr1 => "USR1",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Settings that are wrong: a program says which, where and what to do, before it serves.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -110,7 +112,12 @@ fn whatever_is_wrong_check_config_says_it_as_serve_does() -> anyhow::Result<()> 
         (gateway, "DIFFYNE_REDIS_URL", &["--redis-url", "redis+sentinel://127.0.0.1"]),
         (gateway, "DIFFYNE_REDIS_URL", &["--redis-url", "redis://127.0.0.1:port"]),
         (gateway, "DIFFYNE_REDIS_CA", &["--redis-url", "rediss://127.0.0.1", "--redis-ca", "/nowhere.pem"]),
+        (gateway, "DIFFYNE_REDIS_CA", &["--redis-url", "rediss://127.0.0.1", "--redis-ca", &file]),
+        // A slash ends the host, and with it the password.
+        (gateway, "%2F", &["--redis-url", "redis://:a/b@127.0.0.1"]),
         (gateway, "DIFFYNE_LOG_DIR", &["--log-dir", &file]),
+        // A word of Laravel's, which as a target would switch all other lines off.
+        (gateway, "DIFFYNE_LOG", &["--log", "warning"]),
         (gateway, "DIFFYNE_LOG", &["--log", "loud=very=much"]),
         (gateway, "DIFFYNE_CALL_TIMEOUT", &["--call-timeout", "0s"]),
         (gateway, "DIFFYNE_STATUS_KEY", &["--status-key", "x"]),
@@ -119,6 +126,7 @@ fn whatever_is_wrong_check_config_says_it_as_serve_does() -> anyhow::Result<()> 
         (worker, "DIFFYNE_WORKER_TLS_CERT", &["--demo", "--worker-tls-cert", &file, "--worker-tls-key", &file]),
         (worker, "DIFFYNE_REDIS_URL", &["--demo", "--redis-url", "redis+cluster://"]),
         (worker, "DIFFYNE_LOG_DIR", &["--demo", "--log-dir", &file]),
+        (worker, "DIFFYNE_PHP_PROCESSES_MAX", &["--app", "/x", "--php-processes", "5", "--php-processes-max", "2"]),
         (worker, "DIFFYNE_WORKER_LISTEN", &["--demo", "--worker-listen", "7001"]),
     ] {
         for command in ["check-config", "serve"] {
@@ -146,6 +154,22 @@ fn whatever_is_wrong_check_config_says_it_as_serve_does() -> anyhow::Result<()> 
     ] {
         let (fine, text) = run(name, &[&["serve"], &common[..], flags].concat(), &[])?;
         assert!(!fine && text.contains(setting), "{name} {flags:?}: {text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn who_only_asks_a_worker_needs_no_key_and_what_is_no_text_in_the_environment_is_in_nobodys_way() -> anyhow::Result<()>
+{
+    for command in ["ps", "top", "ready", "reload"] {
+        let output = Command::new(program("diffyne-worker")?)
+            .args([command, "--worker-admin-listen", "127.0.0.1:1"])
+            .env_clear()
+            .env("LS_COLORS", OsStr::from_bytes(b"\xff"))
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        let told = if command == "ready" { "nothing answers at 127.0.0.1:1" } else { "DIFFYNE_ADMIN_TOKEN is not set" };
+        assert!(output.status.code() == Some(1) && text.contains(told), "{command}: {text}");
     }
     Ok(())
 }

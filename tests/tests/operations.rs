@@ -326,6 +326,9 @@ async fn sighup_exchanges_keys_and_the_log_level_without_a_restart() -> anyhow::
     std::fs::write(&config, "ws_key = \"x\"\ncall_timeout = \"soon\"\n")?;
     cluster.gateways[0].process.signal(Signal::Hup)?;
     eventually("a wrong file changes nothing", || log_text().contains("nothing was reloaded"))?;
+    // Scripts that rotate logs send it.
+    cluster.gateways[0].process.signal(Signal::Usr1)?;
+    eventually("a signal of no meaning ends nothing", || log_text().contains("SIGUSR1 does nothing"))?;
     let _still = Client::connect(&url("new")).await?;
     Ok(())
 }

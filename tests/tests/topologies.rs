@@ -99,7 +99,7 @@ async fn redis_over_tls_requires_the_right_authority_user_and_password() -> anyh
             cluster.gateways[0].health().is_ok_and(|health| health["redis"] == "down" && health["status"] == "degraded")
         })?;
         let log = || cluster.gateways[0].process.output();
-        eventually("it says so in its log", || log().contains("subscription to redis is lost"))?;
+        eventually("it says so in its log", || log().contains("no subscription to Redis"))?;
         assert!(!log().contains("guess"), "{}", log());
     }
     Ok(())

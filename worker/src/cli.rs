@@ -1,6 +1,5 @@
 //! The command line of `diffyne-worker`, and of any worker with components of its own.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::worker::{self, Components, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{self, Layers};
+use diffyne_shared::signals::UserSignals;
 use diffyne_shared::task;
 use diffyne_shared::telemetry::Logs;
 use serde_json::Value;
@@ -37,10 +37,12 @@ const RELOAD_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 const HELP: &str = "A Laravel application: diffyne-worker serve --app /var/www/app --redis-url redis://127.0.0.1
 takes the keys from its .env and runs its Diffyne components in PHP processes that boot it once.
 
-Every setting can be given as a flag, in the environment, in a .env file or in a TOML file; later ones in
-this list lose. Signals: SIGTERM finishes running calls, hands back the others and stops; SIGHUP reloads
-signing keys, worker tokens and the log level, and replaces all PHP processes one by one (after a deploy);
-`diffyne-worker reload` does the last and waits for it. `diffyne-worker top` shows what each PHP process does.";
+Every setting can be given as a flag, in the environment, in a .env file or in a TOML file; later ones
+in this list lose.
+
+Signals: SIGTERM finishes running calls, hands back the others and stops. SIGHUP reloads signing keys,
+worker tokens and the log level, and replaces all PHP processes one by one (after a deploy);
+`diffyne-worker reload` does the last and waits for it.";
 const NO_COMPONENTS: &str = "there are no components to run: name a Laravel application (--app /var/www/app), or one \
 that runs elsewhere (--fastcgi with --fastcgi-script, or --backend-url); --demo runs the demo's components";
 
@@ -135,7 +137,7 @@ fn run<F: Future<Output = anyhow::Result<()>>>(
 fn layers(matches: &ArgMatches) -> anyhow::Result<Layers> {
     let specs = worker::specs();
     let (mut files, flags) = settings::from_matches(matches, &specs);
-    let environment: HashMap<String, String> = std::env::vars().collect();
+    let environment = settings::environment()?;
     let layers = Layers::read(&specs, &files, &environment, &flags)?;
     // The application's own settings, above all its key, where nothing else has them.
     let application = layers.text("DIFFYNE_APP").map(|app| Path::new(app).join(".env"));
@@ -241,7 +243,7 @@ enum Show {
 fn show_processes(matches: &ArgMatches, show: Show) -> anyhow::Result<()> {
     let (address, token) = running_worker(matches)?;
     let token =
-        token.context("DIFFYNE_ADMIN_TOKEN is not set: without it, the worker does not say what its processes do")?;
+        token.context("DIFFYNE_ADMIN_TOKEN is not set: the worker says what its processes do to whom has its token. Set the same one for the worker and here")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match show {
         Show::Watched => runtime.block_on(top::run(matches, &address, &token)),
@@ -251,7 +253,8 @@ fn show_processes(matches: &ArgMatches, show: Show) -> anyhow::Result<()> {
 
 /// The admin address of the worker with these settings, and its token.
 fn running_worker(matches: &ArgMatches) -> anyhow::Result<(Endpoint, Option<String>)> {
-    let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
+    // It takes no key to ask.
+    let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Random)?;
     let address = settings.admin_listen.context("the worker has no admin address: set DIFFYNE_WORKER_ADMIN_LISTEN")?;
     Ok((address, settings.admin_token))
 }
@@ -323,6 +326,7 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
+        let mut user_defined = UserSignals::new()?;
         let mut site = std::pin::pin!(site(Arc::clone(&engine), settings.clone()));
         let mut ended = Ok(());
         loop {
@@ -333,6 +337,7 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
                 }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                name = user_defined.recv() => UserSignals::refuse(name),
                 _ = hang_up.recv() => match reload(matches, &logs, &engine, &*backend, &worker) {
                     Ok(()) => tracing::info!(backend = backend.name(), "keys and log level reloaded"),
                     Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),

@@ -25,6 +25,7 @@ use ReflectionClass;
 use ReflectionMethod;
 use ReflectionProperty;
 use RuntimeException;
+use Symfony\Component\HttpFoundation\Response as SymfonyResponse;
 use Throwable;
 use TypeError;
 
@@ -485,9 +486,13 @@ final class Bridge
         }
         try {
             // Always positional: an object's keys would become named arguments.
-            $component->{$method}(...array_values($params));
+            $returned = $component->{$method}(...array_values($params));
         } catch (TypeError $error) {
             throw self::isAboutParametersOf($error, $class, $method) ? self::wrongParameter($component, $method, $params, $error) : $error;
+        }
+        // A habit from controllers, which would be silent here.
+        if ($returned instanceof SymfonyResponse) {
+            error_log("{$class}::{$method}() returns a response, which nobody gets: \$this->redirect(\$url) sends the page elsewhere");
         }
     }
 

@@ -36,6 +36,8 @@ use tally::{Tally, count};
 /// The event that is broadcast.
 const EVENT: &str = "diffyne-bench";
 const SECOND: Duration = Duration::from_secs(1);
+/// The longest bench.
+const SECONDS_MAX: u64 = 3600;
 /// The request ids of calls and of subscriptions.
 const CALL_ID: &str = "bench";
 const SUBSCRIPTION_ID: &str = "bench-s";
@@ -78,6 +80,22 @@ fn number(name: &'static str, default: &'static str, most: u64, help: &'static s
     Arg::new(name).long(name).value_name("N").default_value(default).value_parser(range).help(help)
 }
 
+fn time(name: &'static str, default: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name("SECONDS").default_value(default).value_parser(seconds).help(help)
+}
+
+/// A time in seconds, as a number or as settings are written: `90`, `90s`, `2m`.
+fn seconds(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    seconds
+        .filter(|seconds| *seconds <= SECONDS_MAX)
+        .ok_or_else(|| format!("it must be a number of seconds, such as 90, 90s or 2m, up to {SECONDS_MAX}"))
+}
+
 fn text(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
 }
@@ -95,8 +113,8 @@ pub fn command() -> Command {
         .arg(text("url", "URL", "The address that pages connect to, as for doctor: ws://127.0.0.1:6001/diffyne").required(true))
         .arg(text("ca", "FILE", "PEM file of the authority that signed the front's certificate; default: the system's"))
         .arg(number("connections", "100", 200_000, "Clients"))
-        .arg(number("ramp", "2", 3600, "Seconds in which they connect, evenly"))
-        .arg(number("duration", "10", 3600, "Seconds to measure after that"))
+        .arg(time("ramp", "2", "How long they take to connect, evenly"))
+        .arg(time("duration", "10", "How long to measure after that"))
         .arg(number("calls", "100", 1_000_000, "Calls a second, of all clients together; each waits for its answer"))
         .arg(number("broadcasts", "0", 1000, "Broadcasts a second, which every client hears"))
         .arg(text("component", "CLASS", "A component to call, App\\Diffyne\\Counter for example"))

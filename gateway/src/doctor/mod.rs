@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use diffyne_shared::rpc::Endpoint;
+use diffyne_shared::settings;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
-use diffyne_shared::settings::{self, SettingsError};
 use diffyne_shared::tls::ClientTls;
 use serde_json::{Value, json};
 
@@ -137,7 +137,7 @@ impl Report {
 const FOLLOWS: [(&str, &[&str]); 6] = [
     ("workers", &["redis"]),
     ("worker", &["workers"]),
-    ("call", &["worker", "workers"]),
+    ("call", &["signing key", "worker", "workers"]),
     ("front call", &["worker", "workers", "redis"]),
     ("broadcast", &["redis"]),
     ("events", &["cookies"]),
@@ -292,9 +292,10 @@ fn target(matches: &ArgMatches) -> anyhow::Result<Target> {
     let settings = GatewaySettings::read(&layers)?;
     let warnings = [layers.warnings(), &settings.warnings()].concat();
     let (files, _) = settings::from_matches(matches, &gateway::specs());
+    let variables = settings::environment()?;
     let mut environment = Vec::new();
     for file in &files.env_files {
-        environment.extend(read_env(file)?);
+        environment.extend(settings::read_env_file(file, &variables)?);
     }
     let mut beside = files.env_files.iter().filter_map(|file| file.parent()).map(|folder| {
         // A plain `.env` is in the current directory.
@@ -306,12 +307,6 @@ fn target(matches: &ArgMatches) -> anyhow::Result<Target> {
     let call = text("component").zip(text("method"));
     let idle = matches.get_one::<u64>("idle").copied().map(Duration::from_secs);
     Ok(Target { settings, warnings, environment, directory, call, idle })
-}
-
-fn read_env(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let wrong =
-        |error: dotenvy::Error| SettingsError::File { path: file.display().to_string(), error: error.to_string() };
-    Ok(dotenvy::from_path_iter(file).map_err(wrong)?.collect::<Result<_, _>>().map_err(wrong)?)
 }
 
 /// Checks whether the gateway can listen on its address. A running gateway of ours on it is fine.

@@ -13,7 +13,7 @@ pub(super) async fn check(target: &Target, report: &mut Report) {
     };
     match Inspection::of(url, redis).await {
         Err(error) => {
-            report.fail("redis", format!("{} does not answer: {error}", mask_url(url)));
+            report.fail("redis", format!("{} does not answer: {error}{}", mask_url(url), remedy(url, &error)));
             return;
         }
         Ok(found) => server(url, &found, report),
@@ -21,7 +21,30 @@ pub(super) async fn check(target: &Target, report: &mut Report) {
     prefix(target, report);
 }
 
+/// What to look at, by the words of an error.
+fn remedy(url: &str, error: &str) -> &'static str {
+    let is_tls = url.starts_with("rediss");
+    if error.contains("certificate") {
+        ". DIFFYNE_REDIS_CA names the authority that signed it, and the host in DIFFYNE_REDIS_URL is one that it is for"
+    } else if error.contains("uthentication") || error.contains("NOAUTH") || error.contains("WRONGPASS") {
+        ". User and password stand in DIFFYNE_REDIS_URL: redis://user:password@host"
+    } else if is_tls {
+        ". Does it speak TLS? Without it, DIFFYNE_REDIS_URL begins with redis://"
+    } else if error.contains("reset") {
+        ". Does it speak TLS? Then DIFFYNE_REDIS_URL begins with rediss://"
+    } else {
+        ". It is what DIFFYNE_REDIS_URL names"
+    }
+}
+
 fn server(url: &str, found: &Inspection, report: &mut Report) {
+    if let Some(error) = &found.forbidden {
+        report.fail(
+            "redis",
+            format!("{} answers, and its user may not do what gateways and workers do: {error}. It needs the keys and channels of DIFFYNE_REDIS_PREFIX: docs/operations.md#redis", mask_url(url)),
+        );
+        return;
+    }
     report.ok("redis", format!("{} answers, version {}", mask_url(url), found.version));
     match found.eviction.as_deref() {
         Some("noeviction") => report.ok("eviction", "noeviction"),
@@ -77,7 +100,20 @@ fn slug(name: &str, separator: char) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::slug;
+    use super::{remedy, slug};
+
+    #[test]
+    fn each_error_of_a_connection_comes_with_what_to_look_at() {
+        for (url, error, part) in [
+            ("rediss://h", "invalid peer certificate: UnknownIssuer", "DIFFYNE_REDIS_CA"),
+            ("redis://:x@h", "Password authentication failed - AuthenticationFailed", "User and password"),
+            ("rediss://h", "timed out", "begins with redis://"),
+            ("redis://h", "Connection reset by peer (os error 104)", "begins with rediss://"),
+            ("redis+sentinel://h/m", "Connection refused", "DIFFYNE_REDIS_URL names"),
+        ] {
+            assert!(remedy(url, error).contains(part), "{url} {error}");
+        }
+    }
 
     #[test]
     fn an_application_name_becomes_the_same_prefix_as_in_laravel() {

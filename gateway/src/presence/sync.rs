@@ -32,7 +32,9 @@ pub async fn run(presence: Arc<RoomRegistry>, bus: Bus, metrics: Arc<Metrics>) {
         tick.tick().await;
         let done = sync.step().await;
         match &done {
-            Err(error) if was_up => tracing::warn!(%error, "rooms are not shared with the other gateways for now"),
+            Err(error) if was_up => {
+                tracing::warn!(%error, "rooms are not shared with the other gateways for now (DIFFYNE_REDIS_URL)");
+            }
             Ok(()) if !was_up => tracing::info!("rooms are shared with the other gateways again"),
             _ => {}
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::handshake::{GatewayHandshake, GatewayStep, HELLO_BYTES_MAX, HandshakeError};
-use diffyne_shared::rpc::{self, Endpoint, Frame, FrameReader, Hello};
+use diffyne_shared::rpc::{self, CodecError, Endpoint, ForeignProtocol, Frame, FrameReader, Hello};
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::token::Tokens;
 use thiserror::Error;
@@ -69,7 +69,9 @@ pub(super) async fn connect(address: &Endpoint, settings: &RelaySettings) -> Res
         match (&settings.tls, address) {
             (Some(tls), Endpoint::Tcp { host, .. }) => {
                 let secured = tls.connect(host, stream).await;
-                stream = secured.map_err(|error| ConnectError::Unreachable(format!("no TLS: {error}")))?;
+                stream = secured.map_err(|error| {
+                    ConnectError::Unreachable(format!("no TLS with it (DIFFYNE_WORKER_TLS_CA): {error}"))
+                })?;
             }
             (None, address) if !address.is_local() => {
                 tracing::warn!(worker = %address, "calls go to another host in the clear: set DIFFYNE_WORKER_TLS_CA");
@@ -80,6 +82,18 @@ pub(super) async fn connect(address: &Endpoint, settings: &RelaySettings) -> Res
     };
     let late = || Err(ConnectError::Unreachable("no answer in time".to_owned()));
     tokio::time::timeout(CONNECT_TIMEOUT, work).await.unwrap_or_else(|_| late())
+}
+
+/// Why what a worker has sent is no frame.
+fn no_frame(error: &CodecError) -> ConnectError {
+    ConnectError::Unreachable(match error.foreign_protocol() {
+        Some(ForeignProtocol::Tls) => "it speaks TLS, and DIFFYNE_WORKER_TLS_CA is not set here".to_owned(),
+        Some(ForeignProtocol::Http) => {
+            "it speaks HTTP, as at a worker's admin address: gateways need the other one (DIFFYNE_WORKER_LISTEN)"
+                .to_owned()
+        }
+        None => error.to_string(),
+    })
 }
 
 /// Exchanges hellos with a worker and hangs up. Returns the worker's hello, or why there is none.
@@ -98,7 +112,7 @@ async fn greet(
     send(&mut stream, &first).await?;
     let mut reader = FrameReader::new(HELLO_BYTES_MAX);
     loop {
-        let Some(frame) = reader.next_frame().map_err(ConnectError::words)? else {
+        let Some(frame) = reader.next_frame().map_err(|error| no_frame(&error))? else {
             if reader.fill(&mut stream).await.map_err(ConnectError::words)? == 0 {
                 return Err(ConnectError::words("the worker hung up during the hello"));
             }

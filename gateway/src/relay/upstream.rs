@@ -152,9 +152,12 @@ impl Upstream {
 
     pub(super) fn set_faulty(&self, faulty: bool) {
         if self.faulty.replace(faulty) != faulty {
-            let state =
-                if faulty { "it cannot run calls now; see its /ready and its log" } else { "it can run calls again" };
-            tracing::warn!(worker = %self.address, state, "a worker's backend changed");
+            let worker = &self.address;
+            if faulty {
+                tracing::warn!(%worker, "a worker cannot run calls now; see its /ready and its log");
+            } else {
+                tracing::info!(%worker, "a worker can run calls now");
+            }
         }
     }
 

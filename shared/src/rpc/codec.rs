@@ -39,6 +39,27 @@ pub enum CodecError {
     Unencodable(#[from] rmp_serde::encode::Error),
 }
 
+/// A protocol that somebody speaks who has come to the wrong address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForeignProtocol {
+    /// TLS, where only one side has it.
+    Tls,
+    /// HTTP, as on an admin address.
+    Http,
+}
+
+impl CodecError {
+    /// What the other side speaks instead: its first four bytes stand where a frame has its length.
+    pub fn foreign_protocol(&self) -> Option<ForeignProtocol> {
+        let Self::TooLarge(length, _) = self else { return None };
+        match u32::try_from(*length).ok()?.to_be_bytes() {
+            // A handshake, or an alert.
+            [0x15 | 0x16, 3, ..] => Some(ForeignProtocol::Tls),
+            first => [*b"GET ", *b"HEAD", *b"POST", *b"HTTP"].contains(&first).then_some(ForeignProtocol::Http),
+        }
+    }
+}
+
 /// A frame that was skipped because it is too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OversizedFrame {
@@ -305,6 +326,18 @@ mod tests {
         for depth in [70, 2000, 9000] {
             assert!(matches!(read_all(&framed(depth), 1000, 10_000).await, Err(CodecError::Malformed(_))), "{depth}");
         }
+    }
+
+    #[test]
+    fn other_protocols_are_told_by_their_first_bytes() {
+        let told =
+            |first: &[u8; 4]| CodecError::TooLarge(u32::from_be_bytes(*first) as usize, 16_384).foreign_protocol();
+        assert_eq!(
+            (told(&[0x16, 3, 1, 0]), told(&[0x15, 3, 3, 0])),
+            (Some(ForeignProtocol::Tls), Some(ForeignProtocol::Tls))
+        );
+        assert_eq!((told(b"GET "), told(b"HTTP")), (Some(ForeignProtocol::Http), Some(ForeignProtocol::Http)));
+        assert_eq!((told(b"SSH-"), told(&[0, 1, 0, 0])), (None, None));
     }
 
     #[test]

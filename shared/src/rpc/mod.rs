@@ -10,7 +10,7 @@ pub mod handshake;
 mod messages;
 mod version;
 
-pub use codec::{CallRef, CodecError, FrameReader, OversizedFrame, encode, encode_within};
+pub use codec::{CallRef, CodecError, ForeignProtocol, FrameReader, OversizedFrame, encode, encode_within};
 pub use endpoint::{Endpoint, EndpointError};
 pub use frame::{FRAME_OVERHEAD_MAX, Frame};
 pub use messages::{

@@ -27,6 +27,12 @@ pub enum SettingsError {
         /// Why it is needed, and how to set it.
         why: String,
     },
+    /// A value in the environment that is no text.
+    #[error("{name} (environment) is not allowed: it must be UTF-8")]
+    NotText {
+        /// The setting.
+        name: &'static str,
+    },
     /// A key in a TOML file that is no setting.
     #[error("{path}: there is no setting `{key}`{hint}")]
     Unknown {

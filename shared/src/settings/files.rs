@@ -1,9 +1,12 @@
 //! Reading the layers: flags, the environment, a `.env` file and a TOML file.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
+use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 
+use super::env_file;
 use super::error::SettingsError;
 use super::layers::{Entry, Layers};
 use super::source::Source;
@@ -32,7 +35,7 @@ impl Layers {
         let env_files: Vec<(Source, HashMap<String, String>)> = files
             .env_files
             .iter()
-            .map(|path| Ok((Source::EnvFile(path.clone()), read_env_file(path)?)))
+            .map(|path| Ok((Source::EnvFile(path.clone()), read_env_file(path, environment)?)))
             .collect::<Result<_, SettingsError>>()?;
         let all = [gateway::specs(), worker::specs()].concat();
         let mut warnings = mistyped(environment, &Source::Environment, &all);
@@ -54,13 +57,46 @@ impl Layers {
     }
 }
 
+/// The variables of the environment. One that is no UTF-8 is an error if it is a setting; others are nobody's business.
+pub fn environment() -> Result<HashMap<String, String>, SettingsError> {
+    variables(std::env::vars_os())
+}
+
+fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Result<HashMap<String, String>, SettingsError> {
+    let specs = [gateway::specs(), worker::specs()].concat();
+    let mut variables = HashMap::new();
+    for (name, value) in all {
+        let Ok(name) = name.into_string() else { continue };
+        if let Ok(value) = value.into_string() {
+            variables.insert(name, value);
+        } else if let Some(spec) = specs.iter().find(|spec| spec.name == name) {
+            return Err(SettingsError::NotText { name: spec.name });
+        }
+    }
+    Ok(variables)
+}
+
+/// The values of a `.env` file, as Laravel reads it.
+pub fn read_env_file<S: BuildHasher>(
+    path: &Path,
+    environment: &HashMap<String, String, S>,
+) -> Result<HashMap<String, String>, SettingsError> {
+    let text = std::fs::read_to_string(path).map_err(|error| file_error(path, &error))?;
+    env_file::parse(&text, environment).map_err(|error| file_error(path, &error))
+}
+
 fn file_error(path: &Path, error: &dyn fmt::Display) -> SettingsError {
     SettingsError::File { path: path.display().to_string(), error: error.to_string() }
 }
 
 fn read_toml(path: &Path, specs: &[&'static Spec]) -> Result<HashMap<String, String>, SettingsError> {
     let text = std::fs::read_to_string(path).map_err(|error| file_error(path, &error))?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| file_error(path, &error))?;
+    // The error's own text has the line in it, and maybe a secret.
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        file_error(path, &format_args!("line {line}: {}", error.message()))
+    })?;
     let mut values = HashMap::new();
     for (key, value) in table {
         // One file may serve both programs: a setting of the other one is no mistake.
@@ -88,13 +124,6 @@ fn toml_text(value: &toml::Value) -> Option<String> {
         toml::Value::Array(items) => Some(items.iter().map(toml_text).collect::<Option<Vec<_>>>()?.join(",")),
         _ => None,
     }
-}
-
-fn read_env_file(path: &Path) -> Result<HashMap<String, String>, SettingsError> {
-    dotenvy::from_path_iter(path)
-        .map_err(|error| file_error(path, &error))?
-        .collect::<Result<_, _>>()
-        .map_err(|error| file_error(path, &error))
 }
 
 #[cfg(test)]
@@ -167,6 +196,28 @@ mod tests {
         let found: Vec<_> = layers.entries.iter().map(|entry| (entry.text.as_deref(), entry.source.clone())).collect();
         assert_eq!(found, [(Some("1"), Source::EnvFile(own)), (Some("theirs"), Source::EnvFile(application))]);
         std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_only_where_it_is_a_setting() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let all = |name: &str| {
+            let value = OsString::from_vec(vec![0xff]);
+            variables([(name.into(), value), ("HOME".into(), "/root".into())].into_iter())
+        };
+        assert_eq!(all("LS_COLORS").unwrap(), map(&[("HOME", "/root")]));
+        let error = all("DIFFYNE_WS_KEY").unwrap_err().to_string();
+        assert_eq!(error, "DIFFYNE_WS_KEY (environment) is not allowed: it must be UTF-8");
+    }
+
+    #[test]
+    fn an_error_in_a_toml_file_shows_no_secret() {
+        let path = std::env::temp_dir().join(format!("diffyne-broken-{}.toml", std::process::id()));
+        std::fs::write(&path, "ws_port = 1\nws_key = \"secret\n").unwrap();
+        let files = Files { toml: Some(path.clone()), env_files: Vec::new() };
+        let error = Layers::read(&[&PORT], &files, &HashMap::new(), &HashMap::new()).unwrap_err().to_string();
+        assert!(error.contains(": line 2: ") && !error.contains("secret"), "{error}");
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

@@ -257,6 +257,12 @@ impl GatewaySettings {
         if self.admin_listen.is_none() {
             warnings.push(checks::no_admin_address(&DIFFYNE_ADMIN_LISTEN, &self.listen));
         }
+        if self.workers.is_empty() && self.redis.url.is_none() {
+            warnings.push(
+                "no worker can be found: name them in DIFFYNE_WORKERS, or give workers and gateways the same DIFFYNE_REDIS_URL"
+                    .to_owned(),
+            );
+        }
         if let Some(url) = self.app_url.as_deref().filter(|url| !url.contains("://")) {
             warnings.push(format!(
                 "APP_URL = `{url}` is not the address of a page: write it with its scheme, as in https://{url}"

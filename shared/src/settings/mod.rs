@@ -12,6 +12,7 @@ mod checks;
 pub mod common;
 mod declare;
 mod docs;
+mod env_file;
 mod error;
 mod files;
 mod flags;
@@ -31,7 +32,7 @@ pub mod worker;
 
 pub use docs::markdown;
 pub use error::SettingsError;
-pub use files::Files;
+pub use files::{Files, environment, read_env_file};
 pub use flags::{arguments, client_arguments, from_matches};
 pub use layers::{Layers, mask_url};
 pub use source::Source;

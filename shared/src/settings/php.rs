@@ -65,7 +65,14 @@ fn processes_min(layers: &Layers, spec: &'static Spec) -> Result<usize, Settings
 
 fn processes_max(layers: &Layers, spec: &'static Spec) -> Result<usize, SettingsError> {
     let least = processes_min(layers, &DIFFYNE_PHP_PROCESSES)?;
-    if layers.is_set(spec) { Ok(at_least_one(layers, spec)?.clamp(least, PROCESSES_MAX)) } else { Ok(least) }
+    if !layers.is_set(spec) {
+        return Ok(least);
+    }
+    let most = at_least_one(layers, spec)?;
+    if most < least && layers.is_set(&DIFFYNE_PHP_PROCESSES) {
+        return Err(layers.invalid(spec, "DIFFYNE_PHP_PROCESSES or more"));
+    }
+    Ok(most.clamp(least, PROCESSES_MAX))
 }
 
 fn memory_max(layers: &Layers, spec: &'static Spec) -> Result<u64, SettingsError> {

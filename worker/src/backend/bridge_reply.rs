@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use diffyne_shared::rpc::{CallKind, Outcome, SessionChange, Transport};
 use diffyne_shared::signing::Signer;
-use diffyne_shared::telemetry::{self, LogThrottle};
+use diffyne_shared::telemetry::{self, Excerpt, LogThrottle};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -264,7 +264,7 @@ impl BridgeReply {
         if *error == CallError::TimedOut {
             log_timeout(&names, call);
         } else {
-            log(error, &names, &place, call.request_id);
+            log(error, &names, &place, call);
         }
         CallResult {
             class: names.class,
@@ -307,9 +307,10 @@ impl BridgeReply {
     fn place(&self, names: &CallNames) -> String {
         let Self { exception, file, line, .. } = self;
         if exception.is_empty() && file.is_empty() {
-            return format!("{}::{}", names.class, names.method);
+            return if names.class.is_empty() { String::new() } else { format!("{}::{}", names.class, names.method) };
         }
-        format!("{exception} in {file}:{line}")
+        // A fatal error has no class.
+        if exception.is_empty() { format!("{file}:{line}") } else { format!("{exception} in {file}:{line}") }
     }
 
     /// The class and method in the application's spelling, where they are known to exist.
@@ -356,32 +357,38 @@ fn body_error(body: &[u8]) -> Option<String> {
     }
 }
 
-/// Logs a call that has run out of time. It may be the first of its component, which then has no name of the
-/// application's yet.
-fn log_timeout(names: &CallNames, call: &CallInfo<'_>) {
-    let Some(left_out) = LINES.allow() else { return };
-    let (class, method) = if names.class.is_empty() {
+/// Class and method for a log line. A call without an answer may be the first of its component, which then has no name of
+/// the application's yet: the client's is better than none.
+fn shown_names<'a>(names: &'a CallNames, call: &CallInfo<'a>) -> (Excerpt<'a>, Excerpt<'a>) {
+    if names.class.is_empty() {
         (telemetry::name(call.class), telemetry::name(call.method))
     } else {
         (telemetry::name(&names.class), telemetry::name(&names.method))
-    };
+    }
+}
+
+/// Logs a call that has run out of time.
+fn log_timeout(names: &CallNames, call: &CallInfo<'_>) {
+    let Some(left_out) = LINES.allow() else { return };
+    let (class, method) = shown_names(names, call);
     let request = telemetry::name(call.request_id);
     tracing::error!(component = %class, %method, %request, left_out, "a call took too long and was ended (DIFFYNE_CALL_TIMEOUT)");
 }
 
 /// Logs errors of the application and refusals of its framework for operators.
-fn log(error: &CallError, CallNames { class, method }: &CallNames, place: &str, request: &str) {
+fn log(error: &CallError, names: &CallNames, place: &str, call: &CallInfo<'_>) {
     if !matches!(error, CallError::Exception(_) | CallError::Unreturnable(_) | CallError::Refused(_)) {
         return;
     }
     let Some(left_out) = LINES.allow() else { return };
+    let ((class, method), request) = (shown_names(names, call), call.request_id);
     if let CallError::Exception(error) | CallError::Unreturnable(error) = error {
         let (error, place) = (telemetry::error(error), telemetry::error(place));
-        tracing::error!(component = class, method, %error, %place, request, left_out, "a component failed");
+        tracing::error!(component = %class, %method, %error, %place, request, left_out, "a component failed");
     } else if let CallError::Refused(status) = error {
         tracing::warn!(
-            component = class,
-            method,
+            component = %class,
+            %method,
             status,
             request,
             left_out,

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::rpc::Call;
+use diffyne_shared::telemetry;
 use tokio_util::sync::CancellationToken;
 
 use super::state::WorkerState;
@@ -58,7 +59,8 @@ pub(super) async fn run(worker: &WorkerState, job: Job, waited: Duration, trace:
     let limit = worker.reply_bytes_max;
     if size > limit {
         // The gateway would refuse the frame and end the connection with all its other calls.
-        tracing::error!(component = result.class, method = result.method, size, limit, "an answer is too large");
+        let (component, method, request) = (&result.class, &result.method, telemetry::name(&request_id));
+        tracing::error!(component, method, size, limit, %request, "an answer is too large (DIFFYNE_WORKER_MAX_ANSWER)");
         let error = CallError::Exception("the answer is too large".to_owned());
         let CallResult { class, method, phases, .. } = result;
         result = CallResult { class, method, phases, ..CallResult::refused(&error, kind, transport) };

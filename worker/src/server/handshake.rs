@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc::handshake::{AdmittedGateway, HELLO_BYTES_MAX, WorkerHandshake, WorkerStep};
-use diffyne_shared::rpc::{self, Frame, FrameReader, Hello};
+use diffyne_shared::rpc::{self, CodecError, ForeignProtocol, Frame, FrameReader, Hello};
 use tokio::io::AsyncWriteExt as _;
 
 use super::state::WorkerState;
@@ -38,7 +38,7 @@ async fn exchange_hellos(
     }
     let mut handshake = WorkerHandshake::new(worker.tokens.load_full(), **worker.legacy_token.load(), hello(worker));
     loop {
-        let Some(frame) = reader.next_frame().map_err(text)? else {
+        let Some(frame) = reader.next_frame().map_err(|error| why_no_frame(&error))? else {
             if reader.fill(stream).await.map_err(text)? == 0 {
                 return Err("it hung up during the hello".to_owned());
             }
@@ -57,6 +57,18 @@ async fn exchange_hellos(
                 return Err(error.to_string());
             }
         }
+    }
+}
+
+/// Why what has come is no frame.
+fn why_no_frame(error: &CodecError) -> String {
+    match error.foreign_protocol() {
+        Some(ForeignProtocol::Tls) => "it speaks TLS, and DIFFYNE_WORKER_TLS_CERT is not set here".to_owned(),
+        Some(ForeignProtocol::Http) => {
+            "it speaks HTTP: this address is for gateways, /ready and /metrics are at DIFFYNE_WORKER_ADMIN_LISTEN"
+                .to_owned()
+        }
+        None => error.to_string(),
     }
 }
 

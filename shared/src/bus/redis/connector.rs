@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use deadpool_redis::redis::aio::{MultiplexedConnection, PubSub};
 use deadpool_redis::redis::{self, AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError};
-use deadpool_redis::{Manager, Pool, Runtime};
+use deadpool_redis::{Manager, Pool, PoolError, Runtime};
 
 use super::topology::Topology;
 use crate::settings::common::RedisSettings;
@@ -33,8 +33,9 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(url: &str, settings: &RedisSettings) -> Result<Self, String> {
-        let topology = Topology::parse(url, settings)
-            .map_err(|error| format!("DIFFYNE_REDIS_URL = `{}`: {error}", crate::settings::mask_url(url)))?;
+        let topology = Topology::parse(url, settings).map_err(|error| {
+            format!("DIFFYNE_REDIS_URL = `{}`: {}", crate::settings::mask_url(url), why_unusable(&error))
+        })?;
         Ok(Self { topology: Arc::new(topology), current: Arc::default(), timeout: settings.timeout })
     }
 
@@ -100,7 +101,10 @@ impl Connector {
             Some(primary) => primary,
             None => self.resolve().await?,
         };
-        primary.pool.get().await.map_err(|error| RedisError::from((ErrorKind::Io, "no connection", error.to_string())))
+        primary.pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => error,
+            error => RedisError::from((ErrorKind::Io, "no connection", error.to_string())),
+        })
     }
 
     /// Runs `work` within the time limit. After a failure the next caller looks for the primary again.
@@ -126,6 +130,18 @@ impl Connector {
             return Ok(());
         }
         Err(RedisError::from((ErrorKind::Io, "this server is no longer the primary", role)))
+    }
+}
+
+/// Why a URL cannot be used. A character of the password is a common reason, which the parser does not see.
+fn why_unusable(error: &str) -> String {
+    let words = error.strip_suffix(" - InvalidClientConfig").unwrap_or(error);
+    match words {
+        "Redis URL did not parse" | "Invalid database number" | "Missing hostname" | "Missing password" => format!(
+            "{words}. It has the form redis://[user:password@]host[:port][/database]; a user or password with / ? # @ : or % \
+             has %2F %3F %23 %40 %3A %25 in their place"
+        ),
+        _ => words.to_owned(),
     }
 }
 

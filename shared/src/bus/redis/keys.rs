@@ -41,6 +41,10 @@ impl RedisKeys {
     pub(super) fn responses(&self, id: &str) -> String {
         self.named(&format!("answers:{id}"))
     }
+    /// Where doctor tries what the user may do: a key that never exists, and a channel that nobody hears.
+    pub(super) fn trial(&self) -> String {
+        self.named("doctor")
+    }
     /// Channel of broadcasts.
     pub(super) fn events(&self) -> String {
         self.named("events")

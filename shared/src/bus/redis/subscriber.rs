@@ -55,7 +55,7 @@ impl Subscriber {
         loop {
             let Err(error) = self.session(&mut tracker, &mut backoff).await;
             if self.context.health.subscriber.swap(false, Relaxed) || was_up {
-                tracing::warn!(%error, "the subscription to redis is lost; trying again");
+                tracing::warn!(%error, "there is no subscription to Redis (DIFFYNE_REDIS_URL); trying again");
                 was_up = false;
             }
             tokio::time::sleep(backoff.wait()).await;
@@ -78,7 +78,7 @@ impl Subscriber {
         backoff.reset();
         if !self.context.health.subscriber.swap(true, Relaxed) {
             self.context.shared.counters.reconnects.fetch_add(1, Relaxed);
-            tracing::info!("subscribed to redis");
+            tracing::info!("subscribed to Redis");
         }
         let (mut sink, mut messages) = pubsub.split();
         let mut check = tokio::time::interval(CHECK_EVERY);

@@ -16,6 +16,8 @@ use crate::settings::common::RedisSettings;
 
 const SENTINEL_PORT: u16 = 26379;
 const CLUSTER_PORT: u16 = 6379;
+/// How a certificate begins in a PEM file.
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 /// Addresses in one URL.
 const HOSTS_MAX: usize = 32;
 
@@ -63,7 +65,13 @@ impl Topology {
     pub(super) fn parse(url: &str, settings: &RedisSettings) -> Result<Self, String> {
         let ca = match &settings.ca {
             Some(path) => {
-                Some(std::fs::read(path).map_err(|error| format!("DIFFYNE_REDIS_CA = `{}`: {error}", path.display()))?)
+                let wrong = |error: &dyn std::fmt::Display| format!("DIFFYNE_REDIS_CA = `{}`: {error}", path.display());
+                let pem = std::fs::read(path).map_err(|error| wrong(&error))?;
+                // The library takes a file without any as nobody whom to trust, and says so at each connection.
+                if !pem.windows(CERTIFICATE.len()).any(|bytes| bytes == CERTIFICATE) {
+                    return Err(wrong(&"no certificate in it"));
+                }
+                Some(pem)
             }
             None => None,
         };

@@ -191,7 +191,7 @@ impl Dispatcher {
                 CallOutcome::RepliedLast(reply) => (reply, ExitReason::LastCall),
                 CallOutcome::Died(how) => {
                     tracing::error!(process = process.id, how, "a PHP process died in a call");
-                    (BridgeReply::broken("the PHP process died".to_owned()), ExitReason::Died)
+                    (BridgeReply::broken(format!("the PHP process died ({how})")), ExitReason::Died)
                 }
                 CallOutcome::TimedOut => {
                     tracing::warn!(

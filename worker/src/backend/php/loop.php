@@ -209,10 +209,11 @@ namespace Diffyne\Cluster\Loop {
 
         public function __construct(string $directory, bool $alwaysKernel, string $classes)
         {
-            chdir($directory);
+            // The error below says more than a warning.
+            @chdir($directory);
             foreach (["$directory/vendor/autoload.php", "$directory/bootstrap/app.php"] as $file) {
                 if (! is_file($file)) {
-                    throw new \RuntimeException("$file is missing: is this a Laravel application with its packages installed?");
+                    throw new \RuntimeException("$file is missing: is DIFFYNE_APP a Laravel application with its packages installed?");
                 }
             }
             require "$directory/vendor/autoload.php";

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use diffyne_shared::telemetry;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// The part of a line that is logged.
 const LINE_BYTES_MAX: usize = 2_000;
 /// Lines of one process that are logged in a second; the others are counted.
 const LINES_PER_SECOND: u32 = 50;
+/// How long the rest of a line may take: programs print lines in pieces.
+const REST_OF_LINE: Duration = Duration::from_millis(100);
 
 /// Words by which PHP begins the error that ends it.
 const FATAL: [&str; 2] = ["Fatal error:", "Parse error:"];
@@ -57,19 +60,33 @@ pub(super) async fn log_output(
     }
 }
 
+/// Reads a line, or the part of one that has come when nothing followed for a while; `false` at the end.
+async fn read_line(reader: &mut BufReader<impl AsyncRead + Unpin>, line: &mut Vec<u8>) -> bool {
+    loop {
+        let pause = if line.is_empty() { Duration::MAX } else { REST_OF_LINE };
+        let available = match timeout(pause, reader.fill_buf()).await {
+            Ok(Ok([]) | Err(_)) => return false,
+            Ok(Ok(bytes)) => bytes,
+            Err(_elapsed) => return true,
+        };
+        let newline = available.iter().position(|byte| *byte == b'\n');
+        let end = newline.map_or(available.len(), |at| at + 1);
+        line.extend_from_slice(&available[..end.min(LINE_BYTES_MAX.saturating_sub(line.len()))]);
+        reader.consume(end);
+        if newline.is_some() || line.len() == LINE_BYTES_MAX {
+            return true;
+        }
+    }
+}
+
 async fn log_lines(process: u32, output: impl AsyncRead + Unpin, last_words: &LastWords) {
     let mut reader = BufReader::new(output);
     let mut line = Vec::new();
     let (mut second, mut lines) = (Instant::now(), 0u32);
-    loop {
+    let mut is_open = true;
+    while is_open {
         line.clear();
-        let available = match reader.fill_buf().await {
-            Ok([]) | Err(_) => return,
-            Ok(bytes) => bytes,
-        };
-        let end = available.iter().position(|byte| *byte == b'\n').map_or(available.len(), |at| at + 1);
-        line.extend_from_slice(&available[..end.min(LINE_BYTES_MAX)]);
-        reader.consume(end);
+        is_open = read_line(&mut reader, &mut line).await;
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
         if text.is_empty() {
@@ -86,5 +103,33 @@ async fn log_lines(process: u32, output: impl AsyncRead + Unpin, last_words: &La
         if lines <= LINES_PER_SECOND {
             tracing::warn!(process, text, "PHP says");
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_that_comes_in_pieces_is_one_and_one_without_an_end_does_not_wait_for_it() {
+        let (mut writer, reader) = tokio::io::duplex(64);
+        let mut reader = BufReader::new(reader);
+        let mut line = Vec::new();
+        writer.write_all(b"PHP Fatal error: ").await.unwrap();
+        let rest = async {
+            tokio::task::yield_now().await;
+            writer.write_all(b"half\nGo on? ").await.unwrap();
+        };
+        assert!(tokio::join!(read_line(&mut reader, &mut line), rest).0);
+        assert_eq!(line, b"PHP Fatal error: half\n");
+        line.clear();
+        assert!(read_line(&mut reader, &mut line).await);
+        assert_eq!(line, b"Go on? ");
+        drop(writer);
+        line.clear();
+        assert!(!read_line(&mut reader, &mut line).await && line.is_empty());
     }
 }

@@ -5,10 +5,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::channel::{Channel, CleanUp, Exchange};
 use super::child::{ChildProcess, ProcessEnd};
@@ -20,12 +21,19 @@ use crate::call::Parts;
 
 /// Calls between two readings of a process's memory from the system.
 const MEMORY_READING_INTERVAL: u32 = 16;
+/// How long the end of a process that has hung up may take to become known.
+const END_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How long a call may take, and the parts of its answer, which give it more time.
 #[derive(Clone, Copy)]
 pub(super) struct CallTime<'a> {
     pub(super) deadline: Instant,
     pub(super) parts: &'a Parts,
+}
+
+/// Whether a process has closed its socket, as it does when it ends.
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 /// How a call on a process ended.
@@ -112,7 +120,13 @@ impl PhpProcess {
     async fn exchange(&mut self, head: &impl Serialize, payload: &[u8], parts: &Parts) -> io::Result<Exchange> {
         let status = tokio::select! {
             biased;
-            exchange = self.channel.exchange(head, payload, parts) => return exchange,
+            exchange = self.channel.exchange(head, payload, parts) => match exchange {
+                // Its end says why: the signal that killed it, for example.
+                Err(error) if is_hang_up(&error) => {
+                    return Err(timeout(END_TIMEOUT, self.end.wait()).await.map_or(error, |how| io::Error::other(how.to_owned())));
+                }
+                exchange => return exchange,
+            },
             // Another process may hold the socket: one that this one has forked.
             status = self.end.wait() => status,
         };

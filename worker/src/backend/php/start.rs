@@ -44,11 +44,11 @@ const RECEIVED: u8 = b'r';
 /// Why a process did not start.
 #[derive(Debug, Error)]
 pub(super) enum ProcessStartError {
-    #[error("cannot run {command}: {error}")]
+    #[error("cannot run {command} (DIFFYNE_PHP_COMMAND): {error}")]
     Spawn { command: String, error: io::Error },
     #[error("{0}")]
     Failed(String),
-    #[error("it ended with {status} before it was ready: {words}")]
+    #[error("it ended with {status} before it was ready: {words} (DIFFYNE_PHP_COMMAND)")]
     Exited { status: String, words: String },
     #[error("it was not ready within {0:?}")]
     TimedOut(Duration),

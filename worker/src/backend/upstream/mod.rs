@@ -141,7 +141,11 @@ impl UpstreamBackend {
             }
             Ok(_) => CallRoute::Endpoint,
             Err(error) => {
-                tracing::warn!(error, application = address, "the application does not answer");
+                tracing::warn!(
+                    error,
+                    application = address,
+                    "the application does not answer (DIFFYNE_FASTCGI or DIFFYNE_BACKEND_URL)"
+                );
                 return;
             }
         };
