@@ -224,6 +224,38 @@ const rows = {
       await until(() => copy.querySelector('output').textContent === '2');
     },
   },
+  'a form whose button is pressed twice is sent once': {
+    view: '<form diff:submit="slow(60, 1)"><button>b</button></form><output>{n}</output>',
+    run: async ({ q, until, id }) => {
+      for (const n of ['1', '2']) {
+        q('button').click();
+        q('button').click();
+        await until(() => q('output').textContent === n);
+      }
+      const count = calls.filter(({ component }) => component.id === id).length;
+      if (count !== 2) throw new Error(`${count} calls`);
+    },
+  },
+  'a dialog that the server closes lets the page be used': {
+    view: `<dialog open>d</dialog><button diff:click="stage('<dialog>d</dialog><i>closed</i>')">b</button>`,
+    run: async ({ q, until }) => {
+      q('dialog').removeAttribute('open');
+      q('dialog').showModal();
+      q('button').click();
+      await until(() => q('i'));
+      if (q('dialog').matches(':modal')) throw new Error('it is modal still');
+    },
+  },
+  'a select keeps what was chosen': {
+    view: `<select><option value="1">a</option><option value="2">b</option></select>
+      <button diff:click="stage('<select><option value=0>z</option><option value=1>a</option><option value=2>b</option></select>')">b</button>`,
+    run: async ({ q, until }) => {
+      q('select').value = '2';
+      q('button').click();
+      await until(() => q('[value="0"]'));
+      if (q('select').value !== '2') throw new Error(q('select').value);
+    },
+  },
   'a form whose fields have the names of methods': {
     view: `<form diff:submit="add(1)"><input name="attributes"><input name="getAttribute"><input name="closest"><input name="isConnected"><input name="querySelectorAll">
       <button diff:click="add(10)" diff:loading.attr.disabled>b</button></form><output>{n}</output>`,

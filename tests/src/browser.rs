@@ -199,6 +199,12 @@ impl Tab {
         Ok(())
     }
 
+    /// Shows no scrollbars, as phones do.
+    pub async fn hide_scrollbars(&mut self) -> anyhow::Result<()> {
+        self.command("Emulation.setScrollbarsHidden", json!({"hidden": true})).await?;
+        Ok(())
+    }
+
     /// Takes the network away, or gives it back.
     pub async fn set_offline(&mut self, offline: bool) -> anyhow::Result<()> {
         self.command("Network.enable", json!({})).await?;

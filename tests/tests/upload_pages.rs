@@ -98,6 +98,10 @@ async fn a_chosen_file_is_uploaded_shown_and_kept_by_every_way() -> anyhow::Resu
             tab.click("button").await?;
             tab.wait_for_text("b", "album/photo.png").await?;
             tab.wait_for_text("i", "no picture").await?;
+            let names = "['photo', 'more'].map((id) => document.getElementById(id).files.length)";
+            if script == "client" {
+                assert_eq!(tab.eval(names).await?, json!([0, 1]), "what was emptied can be chosen again");
+            }
             assert_eq!(std::fs::read(kept(&application)?)?, std::fs::read(&png)?);
             assert_eq!(tab.errors, Vec::<String>::new(), "{way:?} {script}");
         }

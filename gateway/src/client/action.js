@@ -1,6 +1,8 @@
 // What a directive says is to be called.
 
 import { attributes, islandOf } from './dom.js';
+import { print } from './numbers.js';
+import { edits, submitOnce } from './typing.js';
 
 let parse = null; // what reads parameters, once it is loaded
 const loadParser = async () => { parse ??= (await import('./parameters.js')).parseAction; };
@@ -31,7 +33,9 @@ export async function act({ calls, components, hooks }, { element, value }, even
     const { isConfirmed } = await import('./confirm.js');
     if (!await isConfirmed(hooks, asking, questionOf(asking))) return;
   }
-  calls.call(component, { ...action, island: islandOf(element) });
+  const call = () => calls.call(component, { ...action, island: islandOf(element) });
+  if (event?.type === 'submit') submitOnce(event.target, print([action, edits(component.root, component.state)]), call);
+  else call();
 }
 
 // diff:confirm, or diff:confirm.prompt.

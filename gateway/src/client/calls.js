@@ -1,14 +1,12 @@
 // Calls of components, one at a time for each, and what their answers do to the page.
 
-import { attribute, islandOf, own } from './dom.js';
+import { attribute, isConnected, islandOf, own } from './dom.js';
 import { propertyOf } from './field.js';
 import { print, shown } from './numbers.js';
 import { applyPatches } from './patches.js';
 import { edits, hold, snapshot } from './typing.js';
 import { showErrors } from './directives/error.js';
 import { Queues } from './queue.js';
-
-const HAND_OVER = '$async'; // the method that takes a value which came for an older state
 
 // What applies the islands of an answer, if it has any. Where that cannot be loaded, the page fetches the component.
 /** @type {(response: any) => any} */
@@ -55,8 +53,7 @@ export class Calls {
 
   // Sends what the fields of this one's property say when the update's turn comes, unless the server knows it by then: a call may
   // have taken it along.
-  updateField(component, field) {
-    const property = propertyOf(field);
+  updateField(component, field, property = propertyOf(field)) {
     const run = async () => {
       const said = edits(component.root, component.state);
       if (Object.hasOwn(said, property)) await this.#exchange(component, 'update', { property, value: said[property], island: islandOf(field) });
@@ -70,7 +67,8 @@ export class Calls {
     return this.#queues.add(component.id, { run });
   }
 
-  // A value that comes after the answer of its call. A page that has gone on since hands it over with its newest state.
+  // A value that comes after the answer of its call. A page that has gone on since hands it over with its newest state, to
+  // the method `$async`.
   value({ componentId, base, property, number, lost, ...response }) {
     const component = this.#components.get(componentId);
     if (!component) return;
@@ -78,7 +76,7 @@ export class Calls {
     const run = async () => {
       const parts = await partsOf(response);
       if (!lost && component.fingerprint === base) await this.#apply(component, response, { type: 'call', sent: new Map(), parts });
-      else await this.#exchange(component, 'call', { method: HAND_OVER, params });
+      else await this.#exchange(component, 'call', { method: '$async', params });
     };
     this.#queues.add(componentId, { run });
   }
@@ -104,6 +102,7 @@ export class Calls {
     if (cause) data.cause = cause;
     if (poll) data.background = true;
     const sent = snapshot(root, what.property);
+    const page = document.body;
     // Nobody waits for it who looks at the page.
     const call = { component, type, ...what, isQuiet: Boolean(cause || poll) };
     component.running.add(call);
@@ -113,6 +112,8 @@ export class Calls {
       // Before it is known whether the answer still counts: a call may begin meanwhile.
       const parts = await partsOf(response);
       if (poll?.isOvertaken) delete response.c;
+      // Somebody has gone to another page since.
+      if (page !== document.body) delete response.redirect;
       await this.#apply(component, response, { type, sent, updated: what.property, cause, parts });
     } catch (error) {
       this.#hooks.emit('error', { component, error });
@@ -128,7 +129,8 @@ export class Calls {
       this.#address.go(response.redirect);
       return;
     }
-    if (response.c && this.#components.get(component.id) === component) await this.#morph(component, response.c, message);
+    // One that is on a page to which somebody may come back goes on as well.
+    if (response.c && (this.#components.get(component.id) ?? component) === component) await this.#morph(component, response.c, message);
     const ids = response.eventIds ?? [];
     const depth = message.cause ? message.cause.depth + 1 : 0;
     (response.events ?? []).forEach((event, index) => {
@@ -156,8 +158,8 @@ export class Calls {
     root.setAttribute('diff:signature', sig ?? '');
     this.#hooks.emit('morphed', { component });
     showErrors(root, e ?? {});
-    if (q) await this.#address.setQuery(shown(q), type);
+    if (q && isConnected(root)) await this.#address.setQuery(shown(q), type);
     if (faults.length) this.#hooks.emit('broken', { component, faults });
-    if (s) await import('./streams.js').then(({ applyStreams }) => applyStreams(root, s));
+    if (s) await import('./streams.js').then(({ applyStreams }) => applyStreams(root, s, shown(st)));
   }
 }

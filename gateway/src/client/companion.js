@@ -10,9 +10,9 @@ import { Transport } from './transport.js';
 import { Queues } from './queue.js';
 import { isActionWithin, isFieldWithin, keepWithin, takePatches } from './companion-fields.js';
 import { WRAPPER, announce, attribute, closest, own, queryAll } from './dom.js';
-import { isField, propertyOf } from './field.js';
+import { fieldsIn, isField, propertyOf } from './field.js';
 import { applyStreams } from './streams.js';
-import { edits, hold, meet, snapshot, touchedOf, unheardIn, whenChanged } from './typing.js';
+import { edits, hold, meet, snapshot, submitOnce, touchedOf, unheardIn, whenChanged } from './typing.js';
 import { keep, kept, print, shown } from './numbers.js';
 import { keepParams } from './params.js';
 import { leaveQuery, namesIn, parseJson, refresh, scriptTag, socketUrl, usesAjax, watchListeners } from './page.js';
@@ -21,6 +21,10 @@ import { setQuery } from './query.js';
 
 // What a browser shows in a file field. diffyne.js takes it for typed text, and would lose the files of a list.
 const isFileName = (value) => typeof value === 'string' && value.startsWith('C:\\fakepath\\');
+
+// What the server has said of the properties that fields show.
+const known = ({ element, serverState }) =>
+  Object.fromEntries(fieldsIn(element).map(propertyOf).filter((name) => Object.hasOwn(serverState, name)).map((name) => [name, serverState[name]]));
 
 const tag = scriptTag(import.meta.url);
 if (!Object.hasOwn(window, 'diffyneConfig')) window.diffyneConfig = {};
@@ -78,7 +82,8 @@ function attach(diffyne) {
     const data = job?.cause ? { ...payload, cause: job.cause } : { ...payload };
     if (component) {
       keep(component.serverState, stateNode(componentId, component.element));
-      if (payload.type === 'call') data.state = { ...data.state, ...edits(component.element, component.serverState) };
+      // diffyne.js goes on with what was typed in a field that was reset since.
+      if (payload.type === 'call') data.state = { ...data.state, ...known(component), ...edits(component.element, component.serverState) };
     }
     const sent = component && snapshot(component.element, payload.type === 'update' ? payload.property : undefined);
     const how = { ...byAjax(component?.element), original: component?.serverState };
@@ -142,12 +147,16 @@ function attach(diffyne) {
   if (handleAction) {
     diffyne.handleAction = (id, action, event) => {
       if (isActionWithin(id, event)) return undefined;
-      keepTheir = (params) => keepParams(params, action);
-      try {
-        return handleAction.call(diffyne, id, action, event);
-      } finally {
-        keepTheir = () => {};
-      }
+      const call = () => {
+        keepTheir = (params) => keepParams(params, action);
+        try {
+          return handleAction.call(diffyne, id, action, event);
+        } finally {
+          keepTheir = () => {};
+        }
+      };
+      const component = event?.type === 'submit' && diffyne.registry.get(id);
+      return component ? submitOnce(event.target, print([action, edits(component.element, component.serverState)]), call) : call();
     };
   }
 
@@ -160,8 +169,8 @@ function attach(diffyne) {
     if (component && !component.signature) component.signature = lazy.get(id)?.signature;
     await work();
     if (!component || !job.fields) return;
-    if (job.streams) applyStreams(component.element, job.streams);
     job.fields.release();
+    if (job.streams) applyStreams(component.element, job.streams, shown(component.serverState));
     // diffyne.js takes one property of an update's answer. What fields say is part of the state that the next call takes
     // along.
     component.state = { ...structuredClone(component.serverState), ...edits(component.element, component.serverState) };

@@ -38,6 +38,7 @@ export class Components {
   replace(old, fresh) {
     this.#forget(old.getAttribute('diff:id'));
     old.replaceWith(fresh);
+    this.look();
   }
 
   #forget(id) {

@@ -35,16 +35,17 @@ async function send(root, type, data, original) {
 const components = new Components(hooks, (root, data) => send(root, 'mount', data));
 const address = new Address(hooks);
 const calls = new Calls({ components, hooks, address, send, isNew: (id) => transport.isNew(id) });
-const refreshPage = () => refresh((old, fresh) => components.replace(old, fresh));
+/** @type {(broken?: Element) => any} */
+const refreshPage = (broken) => refresh((old, fresh) => components.replace(old, fresh), broken);
 const transport = new Transport(
   { url: socketUrl(tag?.dataset.url), endpoint },
-  { pushed: (pushed, cause) => calls.dispatch(pushed, cause), missed: refreshPage, valued: (push) => calls.value(push) },
+  { pushed: (pushed, cause) => calls.dispatch(pushed, cause), missed: () => refreshPage(), valued: (push) => calls.value(push) },
 );
 
 // What a broken patch has left is replaced by what the server renders.
 hooks.on('broken', ({ component, faults }) => {
   for (const fault of faults) console.error(`diffyne: ${component.className}: ${fault.message}`);
-  refresh((old, fresh) => components.replace(old, fresh), component.root);
+  refreshPage(component.root);
 });
 
 const definitions = new Map(); // of hooks
@@ -53,14 +54,14 @@ const directives = new Directives(anyEvent(client));
 model(client);
 error(client);
 // What pages load when they have it.
-for (const name of ['dirty', 'error', 'hook', 'init', 'intersect', 'loading', 'navigate', 'offline', 'on', 'poll', 'show']) {
+for (const name of 'dirty error hook init intersect loading navigate offline on poll show'.split(' ')) {
   directives.addRare(name, async () => (await import('./rare.js')).load(name, client));
 }
 
 // For scripts of the page.
 window.diffyneClient = {
   call: (id, method, ...params) => components.get(id) && calls.call(components.get(id), { method, params }),
-  refresh: refreshPage,
+  refresh: () => refreshPage(),
   on: (name, listener) => hooks.on(name, listener),
   hook: (name, definition) => { definitions.set(name, definition); hooks.emit('defined', name); },
   navigate: (url) => address.go({ url, spa: true }),

@@ -5,15 +5,12 @@ import { attribute as valueOf, attributes, isConnected, nodeType, queryAll, remo
 const PREFIX = 'diff:';
 const HOOK = 'data-diffyne-hook';
 // Attributes of a component's wrapper, and directives that are read where they are needed.
-const OTHERS = [
-  'id', 'class', 'name', 'state', 'fingerprint', 'listeners', 'signature', 'params', 'key', 'model', 'progress', 'confirm', 'target',
-  'ignore', 'on', 'stream', 'slot', 'island', 'render',
-];
+const OTHERS = 'id class name state fingerprint listeners signature params key model progress confirm target ignore on stream slot island render';
 
 const isDirective = (name) => name.startsWith(PREFIX) || name === HOOK;
 
 export class Directives {
-  #kinds = new Map(OTHERS.map((name) => [name, null]));
+  #kinds = new Map(OTHERS.split(' ').map((name) => [name, null]));
   #attached = new Map(); // by element, then by attribute: {value, detach}
   #loading = new Set(); // promises of `addRare`
   #otherwise;
@@ -56,16 +53,16 @@ export class Directives {
   // Looks at what has changed.
   /** @param {MutationRecord[]} changes */
   update(changes) {
-    let isAnyRemoved = false;
+    let isRemoved = false;
     for (const { type, target, attributeName, addedNodes, removedNodes } of changes) {
       if (type === 'attributes') {
         if (isDirective(attributeName)) this.#look(/** @type {Element} */ (target));
         continue;
       }
-      isAnyRemoved ||= removedNodes.length > 0;
+      isRemoved ||= removedNodes.length > 0;
       for (const node of addedNodes) if (nodeType(node) === 1 && isConnected(node)) this.scan(node);
     }
-    if (!isAnyRemoved) return;
+    if (!isRemoved) return;
     for (const [element, attached] of this.#attached) {
       if (isConnected(element)) continue;
       this.#attached.delete(element);

@@ -7,56 +7,34 @@ export const WRAPPER = '[data-diffyne-component]';
 const method = (prototype, name) => Function.prototype.call.bind(prototype[name]);
 const getter = (prototype, name) => Function.prototype.call.bind(Object.getOwnPropertyDescriptor(prototype, name).get);
 
-export const nodeType = getter(Node.prototype, 'nodeType');
-export const childNodes = getter(Node.prototype, 'childNodes');
-export const lastChild = getter(Node.prototype, 'lastChild');
-export const nextSibling = getter(Node.prototype, 'nextSibling');
-export const previousSibling = getter(Node.prototype, 'previousSibling');
-export const parentNode = getter(Node.prototype, 'parentNode');
-export const isConnected = getter(Node.prototype, 'isConnected');
-export const textOf = getter(Node.prototype, 'textContent');
-export const contains = method(Node.prototype, 'contains');
-export const insertBefore = method(Node.prototype, 'insertBefore');
-export const replaceChild = method(Node.prototype, 'replaceChild');
-export const removeChild = method(Node.prototype, 'removeChild');
+// Those that are named here, each as a function of the node.
+/** @type {(of: (prototype: any, name: string) => any, prototype: any) => any} */
+const all = (of, prototype) => new Proxy({}, { get: (_, name) => of(prototype, /** @type {string} */ (name)) });
 
-export const localName = getter(Element.prototype, 'localName');
-export const namespaceURI = getter(Element.prototype, 'namespaceURI');
-export const firstElement = getter(Element.prototype, 'firstElementChild');
-export const attributes = getter(Element.prototype, 'attributes');
-export const attribute = method(Element.prototype, 'getAttribute');
-export const hasAttribute = method(Element.prototype, 'hasAttribute');
-export const setAttribute = method(Element.prototype, 'setAttribute');
-export const setAttributeNS = method(Element.prototype, 'setAttributeNS');
-export const setAttributeNode = method(Element.prototype, 'setAttributeNode');
-export const removeAttribute = method(Element.prototype, 'removeAttribute');
-export const closest = method(Element.prototype, 'closest');
-const queryElement = method(Element.prototype, 'querySelectorAll');
+export const { nodeType, childNodes, lastChild, nextSibling, previousSibling, parentNode, isConnected, textContent: textOf } = all(getter, Node.prototype);
+export const { contains, insertBefore, replaceChild, removeChild, cloneNode } = all(method, Node.prototype);
+export const { localName, namespaceURI, firstElementChild: firstElement, attributes } = all(getter, Element.prototype);
+export const {
+  getAttribute: attribute, hasAttribute, setAttribute, setAttributeNS, setAttributeNode, removeAttribute, closest,
+} = all(method, Element.prototype);
+export const { reset: resetForm } = all(method, HTMLFormElement.prototype);
+const { querySelector: queryFirst, querySelectorAll: queryElement } = all(method, Element.prototype);
 const queryDocument = method(Document.prototype, 'querySelectorAll');
 
-const made = (name) => {
-  const make = method(Document.prototype, name);
-  return (...values) => make(document, ...values);
-};
-/** @type {(tag: string) => any} */
-export const createElement = made('createElement');
-export const createElementNS = made('createElementNS');
-export const createTextNode = made('createTextNode');
-export const createComment = made('createComment');
+const ofDocument = (prototype, name) => method(prototype, name).bind(null, document);
+export const { createElement, createElementNS, createTextNode, createComment } = all(ofDocument, Document.prototype);
 
-const addListener = method(EventTarget.prototype, 'addEventListener');
+const { addEventListener: addListener, dispatchEvent: dispatch } = all(method, EventTarget.prototype);
 /** Listens to the whole page, before anything in it does. @type {(type: string, listener: (event: any) => void) => void} */
 export const listen = (type, listener) => addListener(document, type, listener, true);
 
-const dispatch = method(EventTarget.prototype, 'dispatchEvent');
 /** Tells the page's own scripts; false when one of them has prevented what would follow. @type {(name: string, detail: object) => boolean} */
 export const announce = (name, detail) => dispatch(document, new CustomEvent(name, { detail, cancelable: true }));
 
-const rootOf = getter(Document.prototype, 'documentElement');
+const { documentElement: rootOf, activeElement: focused } = all(getter, Document.prototype);
 /** The `<html>` of the page. */
 export const documentElement = () => rootOf(document);
 
-const focused = getter(Document.prototype, 'activeElement');
 /** @returns {any} */
 export const activeElement = () => focused(document);
 
@@ -75,11 +53,8 @@ export function islandOf(element) {
 /** What a selector finds in a component, without what belongs to components within it. @returns {any[]} */
 export function own(root, selector) {
   const found = queryAll(root, selector);
-  return hasInner(root) ? found.filter((element) => wrapperOf(element) === root) : found;
+  return queryFirst(root, WRAPPER) ? found.filter((element) => wrapperOf(element) === root) : found;
 }
-
-const queryFirst = method(Element.prototype, 'querySelector');
-const hasInner = (root) => Boolean(queryFirst(root, WRAPPER));
 
 // A moved element keeps its focus, its scroll position and what is loaded in it, where the browser can do that.
 const moveState = /** @type {any} */ (Element.prototype).moveBefore;

@@ -1,7 +1,7 @@
 // How a field of a page is read and written: the table of docs/page-scripts.md, kind by kind. A field has `diff:model`,
 // or a modifier of it; what its property holds decides with its type what it shows and what it says.
 
-import { attribute, attributes, createElement, hasAttribute, localName, nodeType, own, setAttribute, wrapperOf } from './dom.js';
+import { attributes, cloneNode, createElement, hasAttribute, insertBefore, localName, nodeType, own, resetForm, wrapperOf } from './dom.js';
 
 const DEBOUNCE_MS = 150;
 const ON = ['1', 'true', 'on', 'yes'];
@@ -16,8 +16,8 @@ export function modelOf(field) {
   const found = nodeType(field) === 1 ? modelAttribute(field) : null;
   if (!found) return null;
   const [, ...modifiers] = found.name.split('.');
-  const at = modifiers.indexOf('debounce');
-  const debounceMs = at >= 0 ? Number.parseInt(modifiers[at + 1], 10) : DEBOUNCE_MS;
+  const [, number = DEBOUNCE_MS, unit] = /^(\d+)(ms|s)?$/.exec(modifiers[modifiers.indexOf('debounce') + 1]) ?? [];
+  const debounceMs = Number(number) * (unit === 's' ? 1_000 : 1);
   return { property: found.value, live: modifiers.includes('live'), lazy: modifiers.includes('lazy'), debounceMs };
 }
 
@@ -170,20 +170,11 @@ export function says(field, value) {
   return kindOf(field, isList ? [] : value).says(field, value);
 }
 
-/** What a field would show if nobody had touched it: what its attributes and texts say. */
+/** What a field would show if nobody had touched it: what its browser makes of its attributes and texts. */
 export function untouched(field) {
-  if (localName(field) === 'select') {
-    const options = [...field.options];
-    const chosen = options.filter((option) => option.defaultSelected).map((option) => option.value);
-    if (field.multiple) return JSON.stringify(chosen);
-    return chosen.at(-1) ?? options.find((option) => !option.disabled)?.value ?? null;
-  }
-  if (['checkbox', 'radio'].includes(field.type)) return field.defaultChecked;
-  if (localName(field) === 'textarea' || field.value === field.defaultValue) return field.defaultValue;
-  // A browser corrects some values: those of colours and ranges, for example.
-  const fresh = createElement('input');
-  for (const name of ['multiple', 'min', 'max', 'step', 'value', 'type']) {
-    if (hasAttribute(field, name)) setAttribute(fresh, name, attribute(field, name));
-  }
-  return fresh.value;
+  const form = createElement('form');
+  const copy = cloneNode(field, true);
+  insertBefore(form, copy, null);
+  resetForm(form);
+  return rawOf(copy);
 }

@@ -32,14 +32,18 @@ export class Navigation {
     if (!announce('navigate', { url: url.href, isBack: false })) return;
     const page = await this.#load(url);
     if (!page) return;
-    this.#keep(page);
-    this.#mark({ scroll: [window.scrollX, window.scrollY] });
-    this.#key = newKey();
     const reached = new URL(page.url);
     reached.hash ||= url.hash;
-    history.pushState({ diffyne: true, page: this.#key }, '', reached);
+    // As browsers do: the same address once more is no step that one could go back.
+    const isSame = reached.href === location.href;
+    if (!isSame) {
+      this.#keep(page);
+      this.#mark({ scroll: [window.scrollX, window.scrollY] });
+    }
+    this.#key = newKey();
+    history[isSame ? 'replaceState' : 'pushState']({ diffyne: true, page: this.#key }, '', reached);
     await this.#show(page);
-    const place = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const place = placeOf(location.hash.slice(1));
     if (place) place.scrollIntoView();
     else window.scrollTo(0, 0);
     this.#arrived(false);
@@ -106,6 +110,8 @@ export class Navigation {
       const isFresh = ahead && Date.now() - ahead.at < FRESH_MS;
       const page = await (isFresh ? ahead.page : fetchPage(url.href));
       if (visit !== this.#visit) return null;
+      const isOther = [...page.document.scripts].some((script) => isOurs(script) && !this.#scripts.has(script.src));
+      if (isOther) throw new Error('it has another release of this script');
       const before = headNow();
       await mergeHead(page.document.head);
       return visit === this.#visit ? { ...page, ...before } : null;
@@ -169,9 +175,28 @@ export class Navigation {
   }
 }
 
+// The element that the end of an address names, as browsers find it.
+function placeOf(hash) {
+  if (!hash) return null;
+  const name = decodedOf(hash);
+  return document.getElementById(hash) ?? document.getElementById(name) ?? document.querySelector(`a[name="${CSS.escape(name)}"]`);
+}
+
+function decodedOf(hash) {
+  try {
+    return decodeURIComponent(hash);
+  } catch {
+    return hash;
+  }
+}
+
 const headNow = () => ({ head: /** @type {HTMLElement} */ (document.head.cloneNode(true)), title: document.title });
 
 const scriptId = (script) => script.src || script.text;
+
+// Two of the client's scripts on one page would make each call twice.
+const CLIENT = new URL('client.', import.meta.url).pathname;
+const isOurs = ({ src }) => Boolean(src) && new URL(src).pathname.startsWith(CLIENT);
 
 const announce = (name, detail) => document.dispatchEvent(new CustomEvent(`diffyne:${name}`, { detail, cancelable: name === 'navigate' }));
 

@@ -1,7 +1,7 @@
 // What both scripts need to know of the page: its components, their listeners and transport, and how to refresh them.
 
 import { read } from './numbers.js';
-import { WRAPPER, closest, documentElement, queryAll } from './dom.js';
+import { WRAPPER, closest, documentElement, listen, queryAll } from './dom.js';
 
 export const parseJson = (text, otherwise) => {
   try {
@@ -31,6 +31,19 @@ export let isLeaving = false;
 // The history has gone to another step, and the page is about to be loaded anew: answers that are still under way belong
 // to the step before, and leave the address alone.
 export const leaveQuery = (isGone = true) => { isLeaving = isGone; };
+
+const PRESS_MS = 500; // answers wait for no longer
+
+// Settles when the mouse's button is up again and its click was told: what an answer moved away between the two would
+// get no click.
+export let press;
+
+let end;
+listen('pointerdown', () => {
+  press = new Promise((resolve) => { end = resolve; });
+  setTimeout(end, PRESS_MS);
+});
+listen('pointerup', () => setTimeout(end, 0));
 
 // The address of the WebSocket: `ws:` on an https page would be refused by the browser.
 export function socketUrl(address) {

@@ -182,7 +182,11 @@ class PatchedPage {
     const added = inOrder(Object.entries(s ?? set ?? {}));
     for (const [name, value] of added) setNamed(element, name, value);
     const gone = r ?? remove ?? [];
-    for (const name of gone) removeAttribute(element, name);
+    for (const name of gone) {
+      // A dialog without its attribute alone would still keep the rest of the page from being used.
+      if (name === 'open') element.close?.();
+      removeAttribute(element, name);
+    }
     for (const name of gone) this.#setProperty(element, name, '', false);
     for (const [name, value] of added) this.#setProperty(element, name, value, true);
   }

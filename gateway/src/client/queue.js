@@ -20,7 +20,7 @@ export class Queues {
       return same.done;
     }
     if (queue.waiting.length >= WAITING_MAX) {
-      console.warn('diffyne: too many calls are waiting; this one is dropped');
+      console.warn('diffyne: a call too many is dropped');
       return Promise.resolve();
     }
     job.done = new Promise((resolve) => { job.settle = resolve; });

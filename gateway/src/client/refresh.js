@@ -1,8 +1,8 @@
 // Brings a page up to date that has missed something, or whose patches could not be applied.
 
-import { WRAPPER, activeElement, attribute, contains, isConnected, parentNode, queryAll, wrapperOf } from './dom.js';
-import { isField, rawOf } from './field.js';
-import { heirOf, isAhead, showAgain } from './typing.js';
+import { WRAPPER, activeElement, attribute, contains, isConnected, localName, nodeType, parentNode, queryAll, wrapperOf } from './dom.js';
+import { isField, modelAttribute, rawOf, setRaw, untouched } from './field.js';
+import { focusIn, heirOf, isAhead, showAgain } from './typing.js';
 
 let refreshing = null;
 
@@ -39,7 +39,10 @@ function replaceAll(page, replace, only) {
       if (only || !isTyping(element)) {
         const copy = document.importNode(replacement, true);
         carry(element, copy);
+        carryOthers(element, copy);
+        const focusAgain = focusIn(element);
         replace(element, copy);
+        focusAgain(copy);
       } else element.addEventListener('focusout', () => refresh(replace), { once: true });
     });
   }
@@ -69,8 +72,24 @@ function carry(root, fresh) {
   }
 }
 
+// What was typed into fields without diff:model: it goes to those of the same id, name and place.
+function carryOthers(root, fresh) {
+  const heirs = new Map();
+  for (const field of othersIn(fresh)) heirs.set(likeness(field), [...heirs.get(likeness(field)) ?? [], field]);
+  for (const field of othersIn(root)) {
+    const heir = heirs.get(likeness(field))?.shift();
+    if (heir && rawOf(field) !== untouched(field)) setRaw(heir, rawOf(field));
+  }
+}
+
+const FIELDS = ['input', 'textarea', 'select'];
+const isOther = (element) => FIELDS.includes(localName(element)) && element.type !== 'file' && !modelAttribute(element);
+const othersIn = (root) => queryAll(root, FIELDS.join()).filter(isOther);
+const likeness = (field) => [localName(field), field.type, attribute(field, 'id'), attribute(field, 'name')].join(' ');
+
 // Whether somebody is at work on a field of these.
 function isTyping(root) {
   const field = activeElement();
-  return Boolean(field) && contains(root, field) && isField(field) && isAhead(field);
+  if (!field || nodeType(field) !== 1 || !contains(root, field)) return false;
+  return isField(field) ? isAhead(field) : isOther(field) && rawOf(field) !== untouched(field);
 }

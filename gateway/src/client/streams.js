@@ -2,17 +2,21 @@
 // where it is, whatever comes or goes above it.
 
 import { own } from './dom.js';
+import { hold } from './typing.js';
 
 // The element of a component that holds a stream; not one of a component in it.
 const containerOf = (root, name) => own(root, `[diff\\:stream="${CSS.escape(name)}"]`)[0];
 
 // changes: {n: the stream's name} with one of insert: {key, at, html}, delete: key, keepFirst or keepLast: number, reset
-export function applyStreams(root, changes) {
+// What is typed in an item that comes anew stays; fields of new items show the state.
+export function applyStreams(root, changes, state) {
+  const fields = hold(root, { sent: new Map(), state });
   const lists = new Map(); // by name
   for (const { n: name, ...change } of changes) {
     if (!lists.has(name)) lists.set(name, listOf(containerOf(root, name)));
     lists.get(name)?.apply(change);
   }
+  fields.release();
   for (const list of lists.values()) list?.stay();
 }
 

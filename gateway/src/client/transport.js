@@ -7,7 +7,7 @@
 import { announce, documentElement } from './dom.js';
 import { Socket } from './socket.js';
 import { kept, print } from './numbers.js';
-import { isFollowed, stored } from './page.js';
+import { isFollowed, press, stored } from './page.js';
 import { Release } from './release.js';
 import { signed } from './signature.js';
 
@@ -266,7 +266,8 @@ export class Transport {
     const id = data.c?.i ?? data.id;
     if (data.async) this.#awaited.set(id, (this.#awaited.get(id) ?? 0) + data.async);
     if (data.session) await import('./session.js').then(({ takeCookies }) => takeCookies(data.session)).catch(console.warn);
-    if (call.cleared) await call.cleared;
+    await call.cleared;
+    await press;
     if (leadsAstray(data)) call.reject(await failure(data));
     else if (data.s || data.success) call.resolve(data);
     else call.reject(new CallError(data.error, data.type, data));
@@ -294,6 +295,7 @@ export class Transport {
     const url = `${this.#endpoint}/${kind === 'mount' ? 'lazy' : 'update'}`;
     const sent = import('./ajax.js').then(({ post }) => post(url, text, this.clientId, ANSWER_MS));
     const { answer, status, isLate } = /** @type {any} */ (await sent.catch(() => ({})));
+    await press;
     if (!status) throw isLate ? tooLate() : new CallError('The server cannot be reached.', 'network_error');
     this.#release.answered(release, answer?.release);
     if (answer && (answer.s || answer.success) && !leadsAstray(answer)) return answer;

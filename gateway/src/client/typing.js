@@ -15,8 +15,12 @@ const tell = (field, value, raw = rawOf(field)) => told.set(field, { raw, value 
 /** Whether a field shows what the server has not been told. */
 export const isAhead = (field) => told.has(field) && told.get(field).raw !== rawOf(field);
 
-// Half a number, as `-`: a browser shows it and says nothing of it. It is not sent, and stays for the rest to be typed.
-const isHalf = (field) => Boolean(field.validity?.badInput);
+let composed = null; // the field into which an input method types
+let changed = null; // the field of the last change that the browser has told
+
+// Half a number, as `-`: a browser shows it and says nothing of it; and a word that an input method has not finished.
+// They are not sent, and stay for the rest to be typed.
+const isHalf = (field) => field === composed || Boolean(field.validity?.badInput);
 
 const inState = (field, state) => Object.hasOwn(state, propertyOf(field));
 
@@ -36,10 +40,16 @@ export function meet(root, state, touched = touchedOf(fieldsIn(root))) {
 export const unheardIn = (root) =>
   fieldsIn(root).filter((field) => isAhead(field) && (isChoice(field) || modelOf(field).live || modelOf(field).lazy));
 
-/** Calls `review` when fields may have changed without a word: they were reset, or restored for a page that is shown again. */
+/**
+ * Calls `review` when fields may have changed without a word: they were reset, restored for a page that is shown again,
+ * finished by an input method, or left after they were made anew, of which a browser tells no change.
+ */
 export function whenChanged(review) {
-  listen('reset', () => setTimeout(review));
-  window.addEventListener('pageshow', () => setTimeout(review));
+  const soon = () => setTimeout(review);
+  listen('reset', soon);
+  listen('compositionend', ({ target }) => modelOf(target)?.live && soon());
+  listen('focusout', ({ target }) => target !== changed && modelOf(target)?.lazy && soon());
+  window.addEventListener('pageshow', soon);
 }
 
 /** What the fields say that are ahead: {property: value}. */
@@ -54,6 +64,16 @@ export function edits(root, state) {
     else found[property] = value;
   }
   return found;
+}
+
+const submitted = new WeakMap(); // by form: what it has said in the call that is under way
+
+/** Makes the call of a form, unless one that says the same is under way: somebody has pressed its button twice. */
+export async function submitOnce(form, said, call) {
+  if (submitted.get(form) === said) return;
+  submitted.set(form, said);
+  await call();
+  if (submitted.get(form) === said) submitted.delete(form);
 }
 
 /**
@@ -121,8 +141,16 @@ export function settle(field) {
   if (told.has(field) && !isAhead(field)) settleAt(field, told.get(field).value);
 }
 
-listen('focusout', ({ target }) => settle(target));
-listen('change', ({ target }) => isField(target) && choose(target));
+listen('focusout', ({ target }) => {
+  composed = null;
+  settle(target);
+});
+listen('compositionstart', ({ target }) => { composed = target; });
+listen('compositionend', () => { composed = null; });
+listen('change', ({ target }) => {
+  changed = target;
+  if (isField(target)) choose(target);
+});
 
 function settleAt(field, value) {
   show(field, value);
@@ -147,15 +175,15 @@ export function heirOf(root, field, isFree, meaning = meaningOf(field)) {
   return heirs.find(({ id, name }) => id === field.id && name === field.name) ?? heirs[0];
 }
 
-// Gives the focus back to what takes the place of the focused element.
-function focusIn(root) {
+/** Gives the focus back to what takes the place of the focused element, in the component or in another one that replaces it. */
+export function focusIn(root) {
   const element = activeElement();
   if (!element || element === root || !contains(root, element)) return () => {};
   const selection = selectionOf(element);
   const meaning = isField(element) && meaningOf(element);
-  return () => {
+  return (place = root) => {
     if (isConnected(element) && (!meaning || (isField(element) && meaningOf(element) === meaning))) return;
-    const heir = meaning ? heirOf(root, element, () => true, meaning) : namesake(root, element);
+    const heir = meaning ? heirOf(place, element, () => true, meaning) : namesake(place, element);
     if (heir) focusOn(heir, selection);
   };
 }

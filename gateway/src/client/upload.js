@@ -4,13 +4,18 @@
 import { csrfToken } from './ajax.js';
 import { announce, own, queryAll, wrapperOf } from './dom.js';
 import { showErrors } from './directives/error.js';
+import { modelOf } from './field.js';
 
 const EMPTY = 'The file is empty.';
 const underWay = new WeakMap(); // by field: what ends its upload
+const held = new WeakSet(); // fields whose property has their files
+const watched = new WeakSet(); // hooks
 
 // Uploads what was chosen, and gives the property its identifiers.
-export async function takeFiles({ calls, endpoint }, component, field, property) {
+export async function takeFiles({ calls, endpoint, hooks }, component, field, property) {
   if (!field.files.length) return;
+  clearEmptied(hooks);
+  held.delete(field);
   const { id, className } = component;
   const uploaded = await uploadFiles(field, { endpoint, componentId: id, componentClass: className, property });
   if (!uploaded) return;
@@ -18,7 +23,23 @@ export async function takeFiles({ calls, endpoint }, component, field, property)
   // The list as it is when the update's turn comes.
   const value = () => withFiles(component.state[property], identifiers, field.multiple);
   if (identifiers.length) await calls.updateLater(component, property, value);
+  if (hasFiles(component.state[property])) held.add(field);
   if (errors.length) showErrors(component.root, { [property]: errors });
+}
+
+const hasFiles = (value) => Boolean(value) && value.length !== 0;
+
+// A field whose property the server has emptied shows no file any more: a browser tells nothing when the same one is
+// chosen once more.
+function clearEmptied(hooks) {
+  if (watched.has(hooks)) return;
+  watched.add(hooks);
+  hooks.on('morphed', ({ component: { root, state } }) => {
+    for (const field of own(root, 'input').filter((one) => held.has(one) && !hasFiles(state[modelOf(one)?.property]))) {
+      held.delete(field);
+      field.value = '';
+    }
+  });
 }
 
 // Sends the files of a field, one after another. {identifiers, errors}; null if the user has chosen others meanwhile.

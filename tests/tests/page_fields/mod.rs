@@ -74,7 +74,11 @@ async fn walks_the_table(browser: &Browser, application: &Application, tab: &mut
     press(tab, "save").await?;
     check(tab, "reset", "unlike('reset')").await?;
     assert_eq!(tab.eval("document.getElementById('size-s').checked").await?, true, "nothing chosen: the state shows");
-    Ok(())
+    // What was typed and never sent is gone, too.
+    tab.eval("walk.act(); document.getElementById('reset').click()").await?;
+    tab.wait_for("document.getElementById('text').value === ''").await?;
+    press(tab, "save").await?;
+    check(tab, "typed and reset", "unlike('reset')").await
 }
 
 /// What the browser restores is what is sent.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::node::Node;
+use super::node::{Element, Node};
 use super::patch::Moves;
 
 /// Beyond this product of lengths, the middle of two lists is matched without the quadratic table.
@@ -30,11 +30,16 @@ enum NodeIdentity<'a> {
 
 fn identity<'a>(node: &'a Node<'_>) -> NodeIdentity<'a> {
     match node {
-        Node::Element(element) => NodeIdentity::Element(&element.tag, element.key()),
+        Node::Element(element) => NodeIdentity::Element(&element.tag, element.key().or_else(|| option_value(element))),
         Node::Text(_) if !node.is_counted() => NodeIdentity::Space,
         Node::Text(_) => NodeIdentity::Text,
         Node::Comment(_) => NodeIdentity::Comment,
     }
+}
+
+/// What an option stands for. A browser keeps the element that was chosen: it is to go on standing for the same.
+fn option_value<'a>(element: &'a Element<'_>) -> Option<&'a str> {
+    if element.tag == "option" { element.attribute("value") } else { None }
 }
 
 fn identities<'a>(nodes: &[&'a Node<'_>]) -> Vec<NodeIdentity<'a>> {

@@ -29,7 +29,7 @@ export function showErrors(root, errors) {
   }
   for (const element of own(root, 'input, textarea, select').filter(modelAttribute)) {
     const faulty = Object.hasOwn(errors, propertyOf(element));
-    if (faulty !== element.classList.contains('diffyne-error')) element.classList.toggle('diffyne-error', faulty);
+    element.classList.toggle('diffyne-error', faulty);
     if (faulty) element.setAttribute('aria-invalid', 'true');
     else element.removeAttribute('aria-invalid');
   }

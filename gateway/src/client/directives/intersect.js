@@ -11,15 +11,18 @@ export function intersect(client) {
     const threshold = has('full') ? 0.99 : has('half') ? 0.5 : has('threshold') ? Number(after('threshold')) / 100 : 0;
     const rootMargin = has('margin') ? after('margin').replace(/^-?\d+$/, '$&px') : '0px';
     let wasInView = false;
-    const observer = new IntersectionObserver((entries) => {
-      const { isIntersecting, intersectionRatio } = entries.at(-1);
+    let isOver = false;
+    const look = ({ isIntersecting, intersectionRatio }) => {
       const isInView = isIntersecting && intersectionRatio >= threshold;
-      if (has('leave') ? wasInView && !isInView : !wasInView && isInView) {
+      if (!isOver && (has('leave') ? wasInView && !isInView : !wasInView && isInView)) {
         act(client, found);
-        if (has('once')) observer.disconnect();
+        isOver = has('once');
+        if (isOver) observer.disconnect();
       }
       wasInView = isInView;
-    }, { threshold, rootMargin });
+    };
+    // Of a busy page a browser tells several at once: it may have left the view and come back.
+    const observer = new IntersectionObserver((entries) => entries.forEach(look), { threshold, rootMargin });
     observer.observe(element);
     return () => observer.disconnect();
   };

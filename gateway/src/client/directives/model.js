@@ -22,11 +22,11 @@ export function model(client) {
   listen('input', ({ target }) => {
     const component = isField(target) && !isChoice(target) && components.ownerOf(target);
     if (!component) return;
-    const { live, debounceMs } = modelOf(target);
+    const { property, live, debounceMs } = modelOf(target);
     if (!live) return;
     clearTimeout(waiting.get(target));
-    // The field may have been made anew by then.
-    waiting.set(target, setTimeout(() => calls.updateField(component, target), debounceMs));
+    // The field may have been made anew by then, or bound to another property.
+    waiting.set(target, setTimeout(() => calls.updateField(component, target, property), debounceMs));
   });
 
   listen('change', ({ target }) => {
@@ -35,6 +35,6 @@ export function model(client) {
     if (!component || (target.type === 'radio' && !target.checked)) return;
     // Most pages have no use for it.
     if (target.type === 'file') import('../upload.js').then(({ takeFiles }) => takeFiles(client, component, target, found.property));
-    else if (isField(target) && (isChoice(target) || (found.lazy && !found.live))) calls.updateField(component, target);
+    else if (isField(target) && (isChoice(target) || found.lazy)) calls.updateField(component, target);
   });
 }

@@ -3,8 +3,8 @@
 import { JSDOM } from 'jsdom';
 
 const NAMES = [
-  'EventTarget', 'window', 'document', 'location', 'history', 'Node', 'Document', 'Element', 'HTMLElement', 'Event', 'CustomEvent', 'MouseEvent',
-  'KeyboardEvent', 'FormData', 'navigator', 'DOMParser', 'MutationObserver', 'XMLHttpRequest',
+  'EventTarget', 'window', 'document', 'location', 'history', 'Node', 'Document', 'Element', 'HTMLElement', 'HTMLFormElement', 'Event', 'CustomEvent',
+  'MouseEvent', 'KeyboardEvent', 'FormData', 'navigator', 'DOMParser', 'MutationObserver', 'XMLHttpRequest',
 ];
 
 const { window: dom } = new JSDOM('<!DOCTYPE html><html><head></head><body></body></html>', { url: 'http://page.test/', pretendToBeVisual: true });

@@ -3,7 +3,7 @@ import { beforeEach, test } from 'node:test';
 
 import { component, find, fire, page } from './dom.js';
 import { settled, start } from './client.js';
-import { fieldsIn, says, show, rawOf } from '../field.js';
+import { fieldsIn, modelOf, says, show, rawOf, untouched } from '../field.js';
 import { isAhead } from '../typing.js';
 import { error } from '../directives/error.js';
 import { loading } from '../directives/loading.js';
@@ -74,6 +74,36 @@ test('what is chosen has the type of what is there', () => {
   assert.deepEqual([says(two, [2, 9]), says(two, []), says(two, ['9']), says(two, null)], [[9, 1, 3], ['1', '3'], ['9', '1', '3'], ['1', '3']]);
 });
 
+test('the words behind diff:model say when it is told', () => {
+  for (const [words, live, lazy, debounceMs] of /** @type {[string, boolean, boolean, number][]} */ ([
+    ['', false, false, 150], ['.live', true, false, 150], ['.live.debounce.250ms', true, false, 250], ['.live.debounce.1s', true, false, 1_000],
+    ['.live.debounce', true, false, 150], ['.live.debounce.1', true, false, 1], ['.lazy', false, true, 150],
+  ])) {
+    page(`<input diff:model${words}="p">`);
+    assert.deepEqual(modelOf(find('input')), { property: 'p', live, lazy, debounceMs }, words);
+  }
+});
+
+test('a field that nobody has touched is known as such', () => {
+  for (const html of [
+    '<select><option>a</option></select>', '<select><optgroup disabled><option>a</option></optgroup><option>b</option></select>',
+    '<select><option disabled>a</option><option>b</option></select>', '<select size="3"><option>a</option></select>', '<select></select>',
+    '<select multiple><option>a</option><option selected>b</option></select>', '<textarea>\na</textarea>', '<input name="reset">',
+    '<input name="append" value="x">', '<input type="range" value="500">', '<input type="color" value="red">', '<input type="number" value="x">',
+    '<input type="checkbox" checked>', '<input type="radio" name="r" checked>', '<input type="date" value="2026-13-01">',
+    '<input type="email" value=" a@b.c ">',
+  ]) {
+    page(html);
+    const field = find('select, textarea, input');
+    assert.equal(rawOf(field), untouched(field), html);
+    if (field.localName === 'input' && field.type !== 'radio') {
+      if (field.type === 'checkbox') field.click();
+      else field.value = { range: '7', color: '#010203', number: '3', date: '2026-01-01' }[field.type] ?? 'typed';
+      assert.notEqual(rawOf(field), untouched(field), html);
+    }
+  }
+});
+
 /** A client for one component, whose server answers what the test puts into `answers`. */
 function client(html, state, more = {}) {
   document.body.innerHTML = component('a', html, { state, ...more });
@@ -81,6 +111,7 @@ function client(html, state, more = {}) {
   const waiting = [];
   const started = start({ model, error, loading }, (type, data) => {
     const next = answers.shift();
+    if (next?.fails) throw Object.assign(new Error('no'), { type: 'validation_error', details: { errors: {} } });
     const st = next?.state ?? { ...data.state, ...(type === 'update' ? { [data.property]: data.value } : {}) };
     const answer = { s: true, c: { p: next?.patches ?? [], st, f: 'f', sig: 's' } };
     return next?.wait ? new Promise((resolve) => { waiting.push(() => resolve(answer)); }) : answer;
@@ -225,6 +256,70 @@ test('what was typed stays with its property when patches bind the elements to o
   await go();
   assert.deepEqual([c.isConnected, a.value, b.value], [false, '2', 'of c']);
   assert.deepEqual([document.activeElement, b.selectionStart, isAhead(a), isAhead(b)], [b, 1, false, true]);
+});
+
+test('what is left says what no browser tells: a lazy field that was made anew, a live one that is bound to another property', async () => {
+  const fields = '<input diff:model.lazy="p"><input diff:model.live.debounce.5="q">';
+  const { answers, sent, go } = client(`<p>${fields}<u diff:click="go">x</u></p>`, { p: '', q: '', r: '' });
+  const fresh = { t: 'R', p: [0], d: { node: { t: 'input', a: { 'diff:model.lazy': 'p' } } } };
+  const bound = { t: 'a', p: [1], d: { s: { 'diff:model.live.debounce.5': 'r' } } };
+  const other = { t: 'c', p: [2], d: { node: { t: 'input', a: { 'diff:model': 'q' } } } };
+  answers.push({ wait: true, state: { p: '', q: '', r: '' }, patches: [fresh, bound, other] });
+  find('u').click();
+  await settled();
+  find('input').value = 'lazy';
+  find('input').focus();
+  const live = document.querySelectorAll('input')[1];
+  live.value = 'live';
+  fire(live, 'input');
+  await go();
+  await pause(10);
+  assert.deepEqual(sent.slice(1).map(({ property, value }) => [property, value]), [['q', 'live']]);
+  fire(find('input'), 'focusout');
+  await settled();
+  await settled();
+  assert.deepEqual(sent.slice(2).map(({ property, value }) => [property, value]), [['p', 'lazy']]);
+  // Where the browser tells the change, it is said once, also when it fails.
+  answers.push({ fails: true });
+  find('input').value = 'again';
+  fire(find('input'), 'input');
+  fire(find('input'), 'change');
+  fire(find('input'), 'focusout');
+  await pause(5);
+  assert.deepEqual(sent.slice(3).map(({ value }) => value), ['again']);
+});
+
+test('the word of an input method is neither sent nor overwritten before it is finished', async () => {
+  const { answers, sent } = client('<p><input diff:model.live.debounce.1="p"><u diff:click="go">x</u></p>', { p: '' });
+  const field = find('input');
+  fire(field, 'compositionstart');
+  await typeInto(field, 'ni');
+  await pause(5);
+  answers.push({ state: { p: 'other' } });
+  find('u').click();
+  await settled();
+  assert.deepEqual([sent.map(({ type, state }) => [type, state.p]), field.value], [[['call', '']], 'ni']);
+  await typeInto(field, '你');
+  fire(field, 'compositionend');
+  await pause(5);
+  assert.deepEqual([sent.length, sent[1].value, field.value], [2, '你', '你']);
+});
+
+test('a form that is sent twice says the same thing once', async () => {
+  const { answers, sent, go } = client('<form diff:submit="send"><input diff:model="p"></form>', { p: '' });
+  const submit = () => fire(find('form'), 'submit');
+  await typeInto(find('input'), 'order');
+  answers.push({ wait: true }, { state: { p: '' } }, {});
+  submit();
+  submit();
+  await settled();
+  await typeInto(find('input'), 'another');
+  submit();
+  await go();
+  await settled();
+  submit();
+  await settled();
+  assert.deepEqual(sent.map(({ state }) => state.p), ['order', 'another', '']);
 });
 
 test('a box that comes to stand for another value shows that one', async () => {

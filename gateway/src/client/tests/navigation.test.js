@@ -78,6 +78,57 @@ test('the later of two visits wins', async () => {
   assert.deepEqual([location.pathname, find('p').textContent], ['/b', 'b']);
 });
 
+test('a page with another release of the client is loaded, not shown beside the one that runs', async (context) => {
+  const warned = context.mock.method(console, 'warn', () => {});
+  const src = (query) => new URL(`../client.js${query}`, import.meta.url).href;
+  document.body.innerHTML = `<p>first</p><script type="module" src="${src('?v=1')}"></script>`;
+  const navigation = await new Address(new Hooks()).navigation();
+  for (const [version, shown, warnings] of /** @type {[string, string, number][]} */ ([['?v=1', 'second', 0], ['?v=2', 'first', 1]])) {
+    pages['/second'] = `<p>second</p><script type="module" src="${src(version)}"></script>`;
+    document.body.firstElementChild.textContent = 'first';
+    await navigation.visit('/second');
+    assert.deepEqual([find('p').textContent, warned.mock.callCount()], [shown, warnings], version);
+  }
+});
+
+test('a place in a page is found by its name, however it is spelled', async () => {
+  pages['/second'] = '<p id="a b">1</p><p id="100%">2</p><a name="old">3</a>';
+  const seen = [];
+  Element.prototype.scrollIntoView = /** @this {Element} */ function scrollIntoView() { seen.push(this.textContent); };
+  const navigation = await new Address(new Hooks()).navigation();
+  for (const hash of ['a%20b', '100%', 'old', 'nowhere']) await navigation.visit(`/second#${hash}`);
+  assert.deepEqual(seen, ['1', '2', '3']);
+});
+
+test('the page that is shown already is no other step of the history', async () => {
+  pages['/second'] = '<p>second</p>';
+  const navigation = await new Address(new Hooks()).navigation();
+  await navigation.visit('/second');
+  const steps = history.length;
+  pages['/second'] = '<p>new</p>';
+  await navigation.visit('/second');
+  assert.deepEqual([history.length, find('p').textContent], [steps, 'new']);
+});
+
+test('an answer that is late finds its page, and leads nobody away from where they have gone', async () => {
+  document.body.innerHTML = component('a', '<p><button diff:click="add">0</button></p>', { state: { n: 0 } });
+  pages['/second'] = '<p>second</p>';
+  let reply = /** @type {(answer: any) => void} */ (() => {});
+  const client = start({}, () => new Promise((resolve) => { reply = resolve; }));
+  const navigation = await new Address(client.hooks).navigation();
+  find('button').click();
+  await settled();
+  await navigation.visit('/second');
+  await settled();
+  reply({ redirect: { url: '/third' }, c: { p: [{ t: 't', p: [0, 0], d: { x: '1' } }], st: { n: 1 }, f: 'f', sig: 's', q: { n: 1 } } });
+  await settled();
+  assert.deepEqual(client.visits, []);
+  history.back();
+  for (let i = 0; i < 50 && !find('button'); i += 1) await settled(5);
+  await settled();
+  assert.deepEqual([find('button').textContent, client.components.get('a').state], ['1', { n: 1 }]);
+});
+
 test('Back finds the page as it was, with its components in their state', async () => {
   document.body.innerHTML = component('a', '<p><input></p>', { state: { n: 1 } });
   pages['/second'] = '<p>second</p>';

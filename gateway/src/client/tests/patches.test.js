@@ -124,6 +124,14 @@ test('what fields show follows the patches, but for those that are kept', () => 
   assert.deepEqual([area.value, box.checked, box.value, select.value, kept.value], ['b', false, 'on', '2', 'mine']);
 });
 
+test('a dialog that the server closes no longer keeps the rest of the page from being used', () => {
+  const element = wrapper('<div><dialog open>a</dialog><details open>b</details></div>');
+  let closed = 0;
+  element.querySelector('dialog').close = () => { closed += 1; };
+  assert.deepEqual(applyPatches(element, [0, 1].map((index) => ({ t: 'a', p: [index], d: { r: ['open'] } }))), []);
+  assert.deepEqual([closed, element.innerHTML], [1, '<div><dialog>a</dialog><details>b</details></div>']);
+});
+
 test('what elements are called hides none of the methods', () => {
   const clobbering = ['attributes', 'childNodes', 'insertBefore', 'setAttribute', 'removeAttribute', 'removeChild', 'replaceChild', 'parentNode', 'nodeType',
     'localName', 'namespaceURI', 'firstElementChild', 'contains', 'previousSibling', 'lastChild', 'nextSibling', 'closest', 'replaceWith', 'remove'];

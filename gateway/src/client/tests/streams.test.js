@@ -7,7 +7,7 @@ const show = (items, more = '') =>
   page(component('a', `<main><ul diff:stream="posts">${items.map(li).join('')}</ul>${more}</main>`));
 const li = (key) => `<li diff:key="${key}">${key}</li>`;
 const shown = (selector = '[diff\\:stream=posts]') => [...find(selector).children].map((item) => item.textContent).join(' ');
-const apply = (...changes) => applyStreams(find('[diff\\:id=a]'), changes.map((change) => ({ n: 'posts', ...change })));
+const apply = (...changes) => applyStreams(find('[diff\\:id=a]'), changes.map((change) => ({ n: 'posts', ...change })), { p: 's' });
 const insert = (key, at, html = li(key)) => ({ insert: { key, at, html } });
 
 globalThis.getComputedStyle = window.getComputedStyle.bind(window);
@@ -40,4 +40,16 @@ test('rows stay rows, and a stream of a component inside, or of nobody, is left 
   apply(insert('1', -1, '<tr diff:key="1"><td>one</td></tr>'), { n: 'others', ...insert('x', -1) }, { n: 'gone', ...insert('x', -1) });
   assert.equal(find('tbody').innerHTML, '<tr diff:key="1"><td>one</td></tr>');
   assert.equal(shown('[diff\\:stream=others]'), '');
+});
+
+test('what is typed in an item stays when the item comes anew, and fields of new items show the state', () => {
+  show(['1']);
+  const field = (id) => `<li diff:key="${id}"><input id="f${id}" diff:model="p"></li>`;
+  apply({ insert: { key: '2', at: -1, html: field(2) } });
+  assert.equal(find('#f2').value, 's');
+  find('#f2').value = 'typed';
+  find('#f2').focus();
+  find('#f2').setSelectionRange(1, 2);
+  apply({ insert: { key: '2', at: -1, html: field(2) } }, { insert: { key: '3', at: -1, html: field(3) } });
+  assert.deepEqual([find('#f2').value, document.activeElement, find('#f2').selectionStart, find('#f3').value], ['typed', find('#f2'), 1, 's']);
 });

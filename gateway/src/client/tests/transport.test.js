@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { page } from './dom.js';
+import { fire, page } from './dom.js';
 import { Transport } from '../transport.js';
 import '../ajax.js'; // so that they are there at once
 import '../refusal.js';
@@ -72,4 +72,32 @@ test('subscriptions that an overloaded server has refused are asked for again, a
     context.mock.timers.tick(1_001);
     assert.equal(asked(), times, 'once for all that was refused');
   }
+});
+
+test('an answer waits until a press of the mouse is over, and half a second at most', async (context) => {
+  const { transport, server, say } = connect(context);
+  server.ws.readyState = 1;
+  say('diffyne.connected', { clientId: 'c' });
+  const press = (type) => fire(document.body, type);
+  const answered = [];
+  const call = async (name) => {
+    const sent = server.sent.length;
+    transport.send('call', { componentId: 'a' }).then(() => answered.push(name));
+    await flush();
+    say('diffyne.response', { s: true, requestId: server.sent[sent].data.requestId });
+    await flush();
+  };
+  press('pointerdown');
+  await call('first');
+  press('pointerup');
+  await flush();
+  assert.deepEqual(answered, [], 'its click is still to be told');
+  context.mock.timers.tick(1);
+  await flush();
+  assert.deepEqual(answered, ['first']);
+  press('pointerdown');
+  await call('second');
+  context.mock.timers.tick(500);
+  await flush();
+  assert.deepEqual(answered, ['first', 'second']);
 });

@@ -43,8 +43,10 @@ struct Album(PathBuf);
 
 impl Album {
     async fn save(&self, tab: &mut Tab, name: &str) -> anyhow::Result<()> {
+        tab.hide_scrollbars().await?;
         for (kind, scheme, size) in SHOTS {
             tab.emulate(scheme, size).await?;
+            tab.eval("window.scrollTo(0, 0)").await?;
             let picture = base64::engine::general_purpose::STANDARD.decode(tab.screenshot().await?)?;
             let path = self.0.join(format!("{name}-{kind}.png"));
             std::fs::write(&path, picture).with_context(|| format!("cannot write {}", path.display()))?;
@@ -89,10 +91,12 @@ async fn admin(browser: &Browser, album: &Album) -> anyhow::Result<()> {
         client.subscribe("message-sent").await?;
         clients.push(client);
     }
+    // Who listens hears messages between the answers to its own calls; so others call.
+    let mut callers = [Client::connect(&cluster.url(0)).await?, Client::connect(&cluster.url(1)).await?];
     for n in 0..200 {
-        let client = &mut clients[n % 12];
-        client.check_increment(1).await?;
-        client.call(chat("Is anybody there?", &n.to_string())).await?;
+        let caller = &mut callers[n % 2];
+        caller.check_increment(1).await?;
+        caller.call(chat("Is anybody there?", &n.to_string())).await?;
     }
     let mut tab = browser.open(&format!("http://127.0.0.1:{}/", cluster.gateways[0].admin)).await?;
     tab.wait_for("document.querySelectorAll('#components tbody tr').length > 1").await?;
@@ -104,6 +108,7 @@ async fn gallery(browser: &Browser, album: &Album) -> anyhow::Result<()> {
     let application = Application::start(&cluster, &Script::Client, "/diffyne", "").await?;
 
     let mut tab = browser.open(&application.url("/")).await?;
+    tab.wait_for(OPEN).await?;
     album.save(&mut tab, "gallery").await?;
     let mut tab = browser.open(&application.url("/todo+search")).await?;
     tab.wait_for(OPEN).await?;
@@ -120,6 +125,16 @@ async fn gallery(browser: &Browser, album: &Album) -> anyhow::Result<()> {
     let mut tab = browser.open(&application.url("/dashboard+report")).await?;
     tab.wait_for("document.querySelectorAll('rect').length > 12 && document.querySelector('h3')").await?;
     album.save(&mut tab, "dashboard-and-report").await?;
+    let mut tab = browser.open(&application.url("/timeline+speaker")).await?;
+    tab.wait_for(OPEN).await?;
+    tab.click(".timeline .row button").await?;
+    tab.wait_for_text(".timeline [role=status]", "1000 deploys by 5 people").await?;
+    tab.click("[diff\\:key=\"501\"] [aria-label=star]").await?;
+    tab.wait_for("document.querySelector('.timeline .starred')").await?;
+    tab.eval("document.querySelector('.scroll').scrollTop = 40").await?;
+    tab.click("form button").await?;
+    tab.wait_for("document.querySelector('[data-done]')").await?;
+    album.save(&mut tab, "timeline-and-speaker").await?;
     let mut tab = browser.open(&application.url("/chat+counter")).await?;
     tab.wait_for(OPEN).await?;
     for text in ["Hello from the first gateway", "Hello from the second"] {

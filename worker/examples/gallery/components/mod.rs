@@ -29,7 +29,7 @@ pub const SHOWN: [(&str, &str, &str, &str); 11] = [
     ("/dashboard", "Dashboard", dashboard::CLASS, "Polls, and renders anew the part that shows the figures."),
     ("/report", "Report", report::CLASS, "Lazy: the page is there at once, the slow part comes later."),
     ("/wizard", "Wizard", wizard::CLASS, "Several steps, and a redirect at the end."),
-    ("/timeline", "Timeline", timeline::CLASS, "A list that grows in both directions, and a value that comes later."),
+    ("/timeline", "Timeline", timeline::CLASS, "A list that grows while one scrolls, and a value that comes later."),
     ("/speaker", "Speaker", speaker::CLASS, "An answer that is shown word by word while it is made."),
     ("/album", "Album", album::CLASS, "Uploaded pictures, with progress, preview and rules for files."),
 ];

@@ -14,7 +14,7 @@ pub struct Speaker {
 }
 
 const VIEW: &str = r#"<section class="form">
-  <form diff:submit="ask"><label>Question <input diff:model="question" placeholder="Why is the sky blue?"></label>
+  <form diff:submit="ask" class="form"><label>Question <input diff:model="question" placeholder="Why is the sky blue?"></label>
   <button diff:loading.attr.disabled.true>Ask</button></form>
   <p diff:stream="answer" aria-live="polite"{% if answer %} data-done="yes"{% endif %}>{{ answer }}</p>
   {% if not answer %}<p class="quiet">The answer comes word by word.</p>{% endif %}

@@ -49,7 +49,7 @@ const VIEW: &str = r#"<section class="timeline">
   <div class="scroll" tabindex="0" aria-label="Deploys">
     <button class="quiet" diff:click="earlier"{% if first == 0 %} hidden{% endif %}>Earlier</button>
     <ol diff:stream="entries"></ol>
-    <button class="quiet" diff:click="later"{% if end == 1000 %} hidden{% endif %}>Later</button>
+    <button class="quiet" diff:click="later" diff:intersect="later"{% if end == 1000 %} hidden{% endif %}>Later</button>
   </div>
 </section>"#;
 

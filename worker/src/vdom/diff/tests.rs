@@ -245,6 +245,21 @@ fn one_moved_item_is_one_move() {
 }
 
 #[test]
+fn an_option_is_the_one_of_its_value() {
+    let select = |values: &str| {
+        let options: String = values.chars().map(|value| format!("<option value={value}>{value}</option>")).collect();
+        format!("<select>{options}</select>")
+    };
+    let created = r#"[{"t":"c","p":[0],"d":{"node":{"t":"option","a":{"value":"n"},"c":[{"x":"n"}]}}}]"#;
+    assert_eq!(patches(&select("ab"), &select("nab")), created);
+    assert_eq!(patches(&select("abc"), &select("ac")), r#"[{"t":"r","p":[1]}]"#);
+    assert_eq!(
+        patches("<select><option value=1>one</select>", "<select><option value=1>One</select>"),
+        r#"[{"t":"t","p":[0,0],"d":{"x":"One"}}]"#
+    );
+}
+
+#[test]
 fn long_lists_are_matched_without_the_table() {
     let old: Vec<usize> = (0..1000).collect();
     let mut new: Vec<usize> = (1..1000).filter(|key| key % 7 != 3).collect();
