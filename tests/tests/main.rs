@@ -25,6 +25,7 @@ mod grafana;
 mod granted;
 mod headers;
 mod hostile_memory;
+mod hostile_rooms;
 mod hostile_sizes;
 mod hostile_work;
 mod identity;

@@ -140,7 +140,12 @@ async fn over_tls_a_refused_event_a_full_queue_a_lost_answer_and_a_new_secret_lo
     let shape = Shape::new(1, 0).with_redis().gateway("--config", &config.display().to_string());
     let shape = shape.gateway("--webhook-url", receiver.url()).gateway("--vacated-after", "0s");
     let shape = shape.gateway("--webhook-ca", &certificates.authority.display().to_string());
-    let cluster = Cluster::start(shape.gateway("--webhook-timeout", "1s").gateway("--webhook-queue", "64KiB"))?;
+    let cluster = Cluster::start(
+        shape
+            .gateway("--webhook-timeout", "1s")
+            .gateway("--webhook-queue", "64KiB")
+            .gateway("--max-subscriptions", "1000"),
+    )?;
     let metric = |name: &str| cluster.gateways[0].metric(&format!("diffyne_gateway_lifecycle_{name}"));
 
     // What is refused for good holds up its own connection alone, which goes on in order when it is taken.
