@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::lifecycle::delivery::{DeliveryFuture, Receiver};
+use crate::lifecycle::delivery::{DeliveryError, DeliveryFuture, Receiver};
 use crate::shard::command::{Command, LifecycleCall, ShardHandle};
 
 /// How much longer than the call this waits for its result, which comes from another thread.
@@ -23,7 +23,7 @@ pub struct LifecycleListener {
 }
 
 impl LifecycleListener {
-    async fn call(&self, body: Bytes) -> Result<(), String> {
+    async fn call(&self, body: Bytes) -> Result<(), DeliveryError> {
         let events = std::str::from_utf8(&body).ok().and_then(|body| body.strip_prefix('{')).unwrap_or_default();
         // The name of a class has nothing to escape but its backslashes.
         let payload = format!(r#"{{"listener":"{}",{events}"#, self.class.replace('\\', r"\\"));
@@ -35,15 +35,15 @@ impl LifecycleListener {
         };
         match tokio::time::timeout(self.timeout + LAST_WORD, answered).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_dropped)) => Err("the gateway stops".to_owned()),
-            Err(_elapsed) => Err("no worker has answered".to_owned()),
+            Ok(Err(_dropped)) => Err("the gateway stops".into()),
+            Err(_elapsed) => Err("no worker has answered".into()),
         }
     }
 }
 
 impl Receiver for LifecycleListener {
     fn deliver(&self, body: Bytes) -> DeliveryFuture<'_> {
-        Box::pin(async move { Ok(self.call(body).await?) })
+        Box::pin(self.call(body))
     }
 
     fn name(&self) -> String {

@@ -100,6 +100,8 @@ pub struct Metrics {
     pub lifecycle_events: IntCounterVec,
     /// Those that wait to be delivered.
     pub lifecycle_waiting: IntGauge,
+    /// Those that are tried by themselves, since the receiver has refused them.
+    pub lifecycle_set_aside: IntGauge,
     /// Deliveries of such events by result.
     pub lifecycle_requests: IntCounterVec,
     /// Rooms that clients of this gateway are in.
@@ -280,9 +282,13 @@ impl Metrics {
                 &["result"],
             ),
             lifecycle_waiting: gauge("lifecycle_waiting", "Events of connections that wait to be delivered"),
+            lifecycle_set_aside: gauge(
+                "lifecycle_set_aside",
+                "Events of connections that the receiver has refused, and those behind them of the same connection or room",
+            ),
             lifecycle_requests: counters(
                 "lifecycle_requests_total",
-                "Webhooks sent, or calls of the listener, by result: taken, failed",
+                "Webhooks sent, or calls of the listener, by result: taken, failed, refused (a final 4xx)",
                 &["result"],
             ),
             presence_rooms: gauge("presence_rooms", "Rooms that clients of this gateway are in"),
@@ -383,7 +389,7 @@ impl Metrics {
             (&self.broadcasts_held, &["depth", "rate", "queue_full"]),
             (&self.gaps, &["closed", "told"]),
             (&self.lifecycle_events, &["delivered", "dropped", "abandoned", "left_out"]),
-            (&self.lifecycle_requests, &["taken", "failed"]),
+            (&self.lifecycle_requests, &["taken", "failed", "refused"]),
         ];
         for (counters, labels) in known {
             for label in labels {

@@ -13,13 +13,14 @@
 //! | [`signals`] | signals that would end the process and mean nothing | |
 //! | [`listener`], [`tls`] | TCP and Unix sockets; certificates between gateways and workers | `rpc` |
 //! | [`http_server`] | a small HTTP server with limits | `listener` |
+//! | [`http_client`] | a request over a connection of its own | `listener`, `rpc`, `tls` |
 //! | [`admin_tokens`] | who may ask that listener, and what | |
-//! | [`admin`] | the listener for metrics, readiness and an operator's requests | `http_server`, `listener`, `rpc` |
+//! | [`admin`] | the listener for metrics, readiness and an operator's requests | `http_client`, `http_server`, `listener`, `rpc` |
 //! | [`trace_context`] | the place of a hop in its trace, without I/O | |
-//! | [`trace`] | spans of hops, and how they reach a collector | `listener`, `metrics`, `rpc`, `telemetry`, `tls`, `trace_context` |
-//! | [`bus`] | how gateways reach each other and find workers: in memory, or over Redis | all of these but `admin`, `http_server`, `listener`, `metrics` and `tls` |
+//! | [`trace`] | spans of hops, and how they reach a collector | `http_client`, `metrics`, `rpc`, `telemetry`, `tls`, `trace_context` |
+//! | [`bus`] | how gateways reach each other and find workers: in memory, or over Redis | all of these but `admin`, `http_client`, `http_server`, `listener`, `metrics` and `tls` |
 //!
-//! Sockets are opened by `listener` (which `admin` uses) and by the bus over Redis; files are read by `settings` and
+//! Sockets are opened by `listener` (which `admin` and `http_client` use) and by the bus over Redis; files are read by `settings` and
 //! `tls`, and written by `telemetry`. Everything else is without I/O.
 
 pub mod admin;
@@ -29,6 +30,7 @@ pub mod bus;
 pub mod clock;
 pub mod descriptors;
 pub mod envelope;
+pub mod http_client;
 pub mod http_server;
 pub mod listener;
 pub mod memory;

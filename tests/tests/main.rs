@@ -26,6 +26,7 @@ mod granted;
 mod harness;
 mod headers;
 mod hostile_memory;
+mod hostile_rooms;
 mod hostile_sizes;
 mod hostile_work;
 mod identity;

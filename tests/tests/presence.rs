@@ -150,6 +150,31 @@ async fn users_see_each_other_come_and_go_once_each_over_all_gateways() -> anyho
     eventually("the API agrees", || {
         members(&cluster, 1, &room_name(7)).is_ok_and(|members| members == ["ada", "bob", "zoe"])
     })?;
+    // What gateways of other releases say there, and strangers, harms nobody: kinds of messages, fields and states of a newer
+    // one, members that nobody can read, and an older one that has no rooms at all.
+    let foreign = [
+        r#"{"gateway":"new.1","kind":"typing","rooms":{"a":1}}"#,
+        r#"{"gateway":"new.1","number":"7","changes":[{"room":7}]}"#,
+        r#"{"gateway":"new.1","number":1,"changes":[{"room":"nobody-is-here","joins":[],"tags":["x"]}],"zone":"eu"}"#,
+        r#"{"gateway":"new.1","whispers":[{"room":"nobody-is-here","name":"x","from":"y","data":1,"to":["z"]}]}"#,
+        "\u{1}\u{2} no JSON",
+    ];
+    for message in foreign {
+        redis::cli(cluster.redis_port, &["PUBLISH", "{diffyne}:rooms", message])?;
+    }
+    let key = format!("{{diffyne}}:room:new.2:{}", room_name(7));
+    redis::cli(cluster.redis_port, &["HSET", "{diffyne}:rooms:gateways", "new.1", "9 v2", "new.2", "3"])?;
+    redis::cli(
+        cluster.redis_port,
+        &["ZADD", "{diffyne}:rooms:until", "9e15", "new.1", "9e15", "new.2", "9e15", "old.1"],
+    )?;
+    redis::cli(cluster.redis_port, &["HSET", &key, "mallory", "v2:{}", "", "1 {}"])?;
+    let mut tom = Visitor::enter(&cluster.url(2), "tom", 7).await?;
+    tom.sees(7, &["ada", "bob", "tom", "zoe"]).await?;
+    bob.sees(7, &["ada", "bob", "tom", "zoe"]).await?;
+    tom.client.send("diffyne.leave", json!({"rooms": [room_name(7)]})).await?;
+    bob.sees(7, &["ada", "bob", "zoe"]).await?;
+    bob.changes.truncate(1);
     redis::cli(cluster.redis_port, &["FLUSHALL"])?;
     eventually("it is all there again", || {
         members(&cluster, 2, &room_name(7)).is_ok_and(|members| members == ["ada", "bob", "zoe"])
@@ -214,12 +239,21 @@ async fn only_who_is_granted_a_room_is_in_it_hears_it_and_whispers_there() -> an
         let expected = json!({"room": room_name(7), "name": "typing", "from": "ada", "data": {"at": 1.0}});
         assert_eq!(visitor.whispers, [expected]);
     }
+    // While Redis does not answer, whoever is on the same gateway hears all the same.
+    let redis = cluster.redis.as_ref().unwrap();
+    redis.signal(Signal::Stop)?;
+    for at in 0..2_usize {
+        ada.client.send("diffyne.whisper", whisper(&room_name(7), json!({"paused": at}))).await?;
+        second.wait_for(Duration::from_secs(1), "the whisper", |second| second.whispers.len() == 2 + at).await?;
+    }
+    redis.signal(Signal::Cont)?;
     for (room, data, kind) in [
         (closed_name.as_str(), json!(1), "subscribe_error"),
         ("", json!(1), "subscribe_error"),
         (&room_name(7), json!("x".repeat(99)), "too_large"),
     ] {
-        let answer = eve.client.request("diffyne.whisper", whisper(room, data)).await?;
+        eve.client.send("diffyne.whisper", whisper(room, data)).await?;
+        let answer = eve.client.receive_event("diffyne.error").await?;
         assert_eq!((answer.error_type(), answer.request_id()), (kind, &json!("w")), "{room}: {answer}");
     }
     let answer = guest.client.request("diffyne.whisper", whisper(&room_name(7), json!(1))).await?;
@@ -254,6 +288,20 @@ async fn only_who_is_granted_a_room_is_in_it_hears_it_and_whispers_there() -> an
     zoe.ask((1..=4).map(room).collect()).await?;
     let refused = zoe.client.receive_event("diffyne.error").await?;
     assert!(refused.error().contains("at most 4 rooms"), "{refused}");
+
+    // Who has logged out enters with no grant from before: a worker is asked.
+    let mut tom = Visitor::enter(&cluster.url(0), "tom", 9).await?;
+    let mut shown = room(9);
+    shown["grant"] = json!(tom.grants[&room_name(9)]);
+    let call = diffyne_tests::client::call(MEMBER, "m", "leave", json!([]), json!({"calls": 0}), "c");
+    tom.client.send("diffyne.call", call).await?;
+    tom.wait_until("it is in no room", |tom| tom.members.is_empty()).await?;
+    let (granted, by_grant) = (entries(&cluster, "granted"), entries(&cluster, "shown"));
+    tom.ask(json!([shown])).await?;
+    tom.sees(9, &["tom"]).await?;
+    assert!((entries(&cluster, "granted") - granted - 1.0).abs() < 0.5, "a worker has decided");
+    assert!((entries(&cluster, "shown") - by_grant).abs() < 0.5);
+    drop(tom);
 
     // A login leaves what the user before was in.
     zoe.catch_up().await?;

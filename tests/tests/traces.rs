@@ -7,18 +7,22 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use diffyne_shared::listener::Stream;
+use diffyne_shared::tls::ServerTls;
 use diffyne_tests::client::Client;
 use diffyne_tests::cluster::Cluster;
 use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::laravel_probe::{call_probe, probe_call};
 use diffyne_tests::process::{eventually, program};
+use diffyne_tests::redis::Certificates;
 use http_body_util::combinators::WithTrailers;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -32,11 +36,20 @@ use tokio::net::TcpListener;
 
 type Received = Arc<Mutex<Vec<(String, Span)>>>;
 
-/// A collector: the services' names and their spans.
+/// When a batch was not taken, and after which time it came again.
+type Refused = Arc<Mutex<Option<(Bytes, Instant, Option<Duration>)>>>;
+
+/// How long the collector wants to be left alone: longer than clients wait by themselves.
+const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// A collector: the services' names and their spans. It takes HTTP over TLS, and gRPC without.
 struct Collector {
     http: SocketAddr,
     grpc: SocketAddr,
     received: Received,
+    refused: Refused,
+    certificates: Certificates,
+    _directory: tempfile::TempDir,
     tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
@@ -51,7 +64,12 @@ fn text(attributes: &[KeyValue], name: &str) -> String {
 /// gRPC's state comes after the message.
 type Answer = Response<WithTrailers<Full<Bytes>, Ready<Option<Result<HeaderMap, Infallible>>>>>;
 
-async fn take(request: Request<Incoming>, received: Received, tries: Arc<AtomicUsize>) -> anyhow::Result<Answer> {
+async fn take(
+    request: Request<Incoming>,
+    received: Received,
+    tries: Arc<AtomicUsize>,
+    refused: Refused,
+) -> anyhow::Result<Answer> {
     let is_grpc = request.version() == Version::HTTP_2;
     let (path, content_type) = if is_grpc {
         ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", "application/grpc")
@@ -62,7 +80,12 @@ async fn take(request: Request<Incoming>, received: Received, tries: Arc<AtomicU
     ensure!(is_otlp && request.headers()["authorization"] == "Bearer a b", "{request:?}");
     let body = request.into_body().collect().await?.to_bytes();
     // It is busy at first: that batch comes again.
-    let is_busy = tries.fetch_add(1, Ordering::Relaxed) < 2;
+    let is_busy = tries.fetch_add(1, Ordering::Relaxed) < if is_grpc { 2 } else { 1 };
+    if let Some((first, since, after)) = &mut *refused.lock().unwrap()
+        && *first == body
+    {
+        after.get_or_insert(since.elapsed());
+    }
     let (empty, state) = if is_grpc { (&b"\0\0\0\0\0"[..], if is_busy { "14" } else { "0" }) } else { (&b""[..], "0") };
     let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static(state))]);
     let answer =
@@ -71,6 +94,8 @@ async fn take(request: Request<Incoming>, received: Received, tries: Arc<AtomicU
     if is_busy {
         if !is_grpc {
             *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+            *refused.lock().unwrap() = Some((body, Instant::now(), None));
         }
         return Ok(answer);
     }
@@ -88,18 +113,27 @@ async fn take(request: Request<Incoming>, received: Received, tries: Arc<AtomicU
     Ok(answer)
 }
 
-async fn serve(is_grpc: bool, received: &Received) -> anyhow::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
+async fn serve(
+    tls: Option<ServerTls>,
+    received: &Received,
+    refused: &Refused,
+) -> anyhow::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let (address, spans, tries) = (listener.local_addr()?, Arc::clone(received), Arc::new(AtomicUsize::new(0)));
+    let refused = Arc::clone(refused);
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (spans, tries) = (Arc::clone(&spans), Arc::clone(&tries));
-            let service = service_fn(move |request| take(request, Arc::clone(&spans), Arc::clone(&tries)));
-            if is_grpc {
-                let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+            let (spans, tries, refused) = (Arc::clone(&spans), Arc::clone(&tries), Arc::clone(&refused));
+            let service =
+                service_fn(move |request| take(request, Arc::clone(&spans), Arc::clone(&tries), Arc::clone(&refused)));
+            if let Some(tls) = tls.clone() {
+                tokio::spawn(async move {
+                    let stream = tls.accept(Stream::Tcp(stream)).await?;
+                    let server = hyper::server::conn::http1::Builder::new();
+                    anyhow::Ok(server.serve_connection(TokioIo::new(stream), service).await?)
+                });
             } else {
-                let server = hyper::server::conn::http1::Builder::new();
+                let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                 tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
             }
         }
@@ -109,10 +143,13 @@ async fn serve(is_grpc: bool, received: &Received) -> anyhow::Result<(SocketAddr
 
 impl Collector {
     async fn start() -> anyhow::Result<Self> {
-        let received = Received::default();
-        let (http, http_task) = serve(false, &received).await?;
-        let (grpc, grpc_task) = serve(true, &received).await?;
-        Ok(Self { http, grpc, received, tasks: [http_task, grpc_task] })
+        let (received, refused, directory) = (Received::default(), Refused::default(), tempfile::tempdir()?);
+        let certificates = Certificates::make(directory.path())?;
+        let tls = ServerTls::read(&certificates.certificate, &certificates.key).map_err(anyhow::Error::msg)?;
+        let (http, http_task) = serve(Some(tls), &received, &refused).await?;
+        let (grpc, grpc_task) = serve(None, &received, &refused).await?;
+        let tasks = [http_task, grpc_task];
+        Ok(Self { http, grpc, received, refused, certificates, _directory: directory, tasks })
     }
 
     /// The spans of a trace, when there are so many of them.
@@ -145,7 +182,9 @@ async fn a_trace_of_a_page_goes_on_through_gateway_worker_php_and_the_deliveries
     let collector = Collector::start().await?;
     let laravel = Laravel::new()?;
     let shape = laravel.shape(2, 1).with_redis();
-    let shape = shape.variable("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{}", collector.http));
+    let shape = shape.variable("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("https://{}", collector.http));
+    let authority = collector.certificates.authority.display().to_string();
+    let shape = shape.variable("OTEL_EXPORTER_OTLP_CERTIFICATE", &authority);
     let shape = shape.worker_variable("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     let shape = shape.worker_variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("http://{}", collector.grpc));
     let shape = shape.variable("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20a%20b");
@@ -181,6 +220,9 @@ async fn a_trace_of_a_page_goes_on_through_gateway_worker_php_and_the_deliveries
     let deliveries = spans.iter().filter(|(_, span)| span.name == "deliver message-sent");
     assert_eq!(deliveries.filter(|(_, span)| span.parent_span_id == publish.span_id).count(), 2);
     assert_eq!(spans.len(), 7);
+    let again = || collector.refused.lock().unwrap().as_ref().and_then(|(_, _, after)| *after);
+    eventually("what was refused comes again", || again().is_some())?;
+    assert!(again() >= Some(Duration::from_secs(RETRY_AFTER_SECONDS)), "when the collector has said: {:?}", again());
 
     // PHP goes on from the method's span; a call that fails is an error in each of its spans.
     for (trace, method, params, error) in [(0xb1_u128, "headers", json!([]), 0), (0xb2, "end", json!(["throw"]), 2)] {

@@ -7,7 +7,7 @@ use diffyne_tests::http::{HttpResponse, http, http_get};
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::process::{Signal, eventually};
 use diffyne_tests::recorded::APP_KEY;
-use diffyne_tests::redis;
+use diffyne_tests::redis::{self, Certificates};
 use diffyne_tests::webhook_receiver::{Answer, WebhookReceiver};
 use hmac::{Hmac, Mac as _};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ const SECRET: &str = "a long random text";
 /// Gateways of a cluster that tell this receiver.
 fn shape(receiver: &WebhookReceiver, gateways: usize) -> Shape {
     Shape::new(gateways, 1)
-        .gateway("--webhook-url", &receiver.url())
+        .gateway("--webhook-url", receiver.url())
         .gateway("--webhook-secret", &format!("the former one,{SECRET}"))
         .gateway("--webhook-timeout", "300ms")
         .gateway("--vacated-after", "300ms")
@@ -113,11 +113,106 @@ async fn rooms_are_told_right_after_a_gateway_was_killed_and_redis_was_emptied()
     cluster.gateways[1].process.kill()?;
     assert_eq!(receiver.wait_for("gateway_lost", 1)?[0]["lost"], lost);
     assert_eq!(receiver.wait_for("vacated", 1)?[0]["event"], "room-2");
+    let names: Vec<Value> = receiver.events().iter().map(|event| event["name"].clone()).collect();
+    let place = |wanted: &str| names.iter().position(|name| name == wanted);
+    assert!(place("gateway_lost") < place("vacated"), "first who is lost, then what it has left: {names:?}");
     drop(ada);
     assert_eq!(receiver.wait_for("vacated", 2)?[1]["event"], "room-1");
     let keys = || redis::cli(cluster.redis_port, &["keys", "{diffyne}:occupancy:*"]).unwrap();
     eventually("nothing is left but the lease and the version", || keys().lines().count() == 2)
         .map_err(|error| error.context(keys()))?;
+    Ok(())
+}
+
+/// Filters, each of which makes a room.
+fn rooms(numbers: std::ops::Range<usize>) -> Value {
+    numbers.map(|n| json!({"name": "message-sent", "match": {"room_id": n}})).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_a_refused_event_a_full_queue_a_lost_answer_and_a_new_secret_lose_and_double_nothing()
+-> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let certificates = Certificates::make(directory.path())?;
+    let receiver = WebhookReceiver::start_with_tls(Answer::Take, SECRET, &certificates).await?;
+    let config = directory.path().join("d.toml");
+    std::fs::write(&config, format!("webhook_secret = \"{SECRET}\"\n"))?;
+    let shape = Shape::new(1, 0).with_redis().gateway("--config", &config.display().to_string());
+    let shape = shape.gateway("--webhook-url", receiver.url()).gateway("--vacated-after", "0s");
+    let shape = shape.gateway("--webhook-ca", &certificates.authority.display().to_string());
+    let cluster = Cluster::start(
+        shape
+            .gateway("--webhook-timeout", "1s")
+            .gateway("--webhook-queue", "64KiB")
+            .gateway("--max-subscriptions", "1000"),
+    )?;
+    let metric = |name: &str| cluster.gateways[0].metric(&format!("diffyne_gateway_lifecycle_{name}"));
+
+    // What is refused for good holds up its own connection alone, which goes on in order when it is taken.
+    let mut ada = Client::connect(&cluster.url(0)).await?;
+    receiver.wait_for("connected", 1)?;
+    receiver.refuse(Some(&ada.id));
+    subscribe(&mut ada, json!({"name": "order-paid"})).await?;
+    let mut bob = Client::connect(&cluster.url(0)).await?;
+    subscribe(&mut bob, json!({"name": "order-paid"})).await?;
+    let bob_id = bob.id.clone();
+    drop(bob);
+    eventually("bob's are taken", || story(&receiver.events(), &bob_id).len() == 3)?;
+    assert_eq!(story(&receiver.events(), &ada.id), ["connected"]);
+    receiver.wait_for("occupied", 1)?;
+    let ended = json!({"events": [{"name": "order-paid"}], "requestId": "r"});
+    let answer = ada.request("diffyne.unsubscribe", ended).await?;
+    anyhow::ensure!(answer.event() == "diffyne.unsubscribed", "{answer}");
+    receiver.wait_for("vacated", 1)?;
+    eventually("both wait", || metric("set_aside").is_ok_and(|count| (count - 2.0).abs() < 0.5))?;
+    receiver.refuse(None);
+    eventually("ada's are taken", || {
+        story(&receiver.events(), &ada.id) == ["connected", "subscribed", "unsubscribed"]
+    })?;
+    eventually("none waits", || metric("set_aside").is_ok_and(|count| count < 0.5))?;
+    assert!(metric("requests_total{result=\"refused\"}")? >= 1.0);
+
+    // The queue is full for longer than a gateway's lease lasts; nobody takes this gateway for dead, and rooms are told.
+    let (until, before) = ("{diffyne}:occupancy:until", receiver.wait_for("occupied", 1)?.len());
+    receiver.set(Answer::Status(503));
+    for start in (0..600).step_by(50) {
+        let answer =
+            ada.request("diffyne.subscribe", json!({"events": rooms(start..start + 50), "requestId": "r"})).await?;
+        anyhow::ensure!(answer.event() == "diffyne.subscribed", "{answer}");
+    }
+    eventually("subscriptions are dropped", || {
+        metric("events_total{result=\"dropped\"}").is_ok_and(|count| count > 0.0)
+    })?;
+    let lease = || redis::cli(cluster.redis_port, &["zrange", until, "0", "-1", "withscores"]);
+    let deadline = || lease().ok()?.lines().last()?.parse::<f64>().ok();
+    let first = deadline().with_context(|| format!("no lease: {:?}", lease()))?;
+    eventually("the lease is renewed", || deadline().is_some_and(|now| now > first + 4000.0))?;
+
+    // An answer of Redis gets lost: what it has found is told, and what waits is not told again.
+    let server = cluster.redis.as_ref().context("no redis")?;
+    server.signal(Signal::Stop)?;
+    subscribe(&mut ada, json!({"name": "order-paid"})).await?;
+    eventually("the gateway has noticed", || {
+        cluster.gateways[0].process.output().contains("rooms are told of when it is back")
+    })?;
+    server.signal(Signal::Cont)?;
+    receiver.answer(Answer::Take)?;
+    receiver.wait_for("occupied", before + 601)?;
+    let mut ids = std::collections::HashSet::new();
+    let occupied = receiver.taken().into_iter().filter(|event| event["name"] == "occupied");
+    assert!(occupied.map(|event| event["id"].to_string()).all(|id| ids.insert(id)), "each once");
+    assert_eq!(receiver.events().iter().filter(|event| event["name"] == "gateway_lost").count(), 0);
+
+    // Another secret, from SIGHUP on.
+    let refused = metric("requests_total{result=\"refused\"}")?;
+    receiver.set_secret("a new one");
+    let ended = ada.id.clone();
+    drop(ada);
+    eventually("it is refused", || metric("requests_total{result=\"refused\"}").is_ok_and(|count| count > refused))?;
+    std::fs::write(&config, "webhook_secret = \"a new one\"\n")?;
+    cluster.gateways[0].process.signal(Signal::Hup)?;
+    eventually("ada has gone", || story(&receiver.events(), &ended).last().is_some_and(|name| name == "disconnected"))?;
+    receiver.wait_for("vacated", 602)?;
     Ok(())
 }
 
@@ -149,8 +244,13 @@ fn wait_until_noted(laravel: &Laravel, file: &str, name: &str) -> anyhow::Result
     Ok(noted(laravel, file))
 }
 
+/// The application's session files.
+fn sessions(laravel: &Laravel) -> usize {
+    std::fs::read_dir(laravel.path("storage/framework/sessions")).map_or(0, |files| files.flatten().count())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn laravel_hears_of_users_by_signed_webhooks_and_by_a_listener_in_the_pool() -> anyhow::Result<()> {
+async fn laravel_hears_of_users_by_signed_webhooks_and_by_a_listener_in_the_pool_and_in_fpm() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.install_package()?;
     let environment = std::fs::read_to_string(laravel.path(".env"))?;
@@ -177,11 +277,20 @@ async fn laravel_hears_of_users_by_signed_webhooks_and_by_a_listener_in_the_pool
     let by_webhook = laravel.shape(1, 1).gateway("--webhook-url", &format!("http://127.0.0.1:{site}/hooks/diffyne"));
     let by_webhook = by_webhook.gateway("--webhook-secret", SECRET);
     let by_listener = laravel.shape(1, 1).gateway("--lifecycle-listener", "App\\Lifecycle\\Presence");
-    for (file, shape) in [("posted.txt", by_webhook), ("heard.txt", by_listener)] {
+    let (_fpm, socket) = laravel.serve_fpm(3)?;
+    let in_fpm = Shape { signing_key: APP_KEY.to_owned(), ..Shape::new(1, 1) };
+    let in_fpm = in_fpm.worker("--fastcgi", &format!("unix:{}", socket.display()));
+    let in_fpm = in_fpm.worker("--fastcgi-script", &format!("{}/public/index.php", laravel.directory));
+    let by_listener_in_fpm = in_fpm.gateway("--lifecycle-listener", "App\\Lifecycle\\Presence");
+    for (file, shape) in [("posted.txt", by_webhook), ("heard.txt", by_listener), ("heard.txt", by_listener_in_fpm)] {
+        for name in ["heard.txt", "failed"] {
+            let _ = std::fs::remove_file(laravel.path("storage/app").join(name));
+        }
         let shape =
             shape.gateway("--app-key", APP_KEY).gateway("--identify", "subscribe").gateway("--vacated-after", "0s");
         let cluster = Cluster::start(shape)?;
         let cookies = http_get(site, "/enter/2")?.cookies();
+        let sessions_before = sessions(&laravel);
         let mut bob = Client::connect_with(&cluster.url(0), &[("Cookie", &cookies)]).await?;
         bob.subscribe("message-sent").await?;
         let id = bob.id.clone();
@@ -213,6 +322,8 @@ async fn laravel_hears_of_users_by_signed_webhooks_and_by_a_listener_in_the_pool
         let rooms: Vec<&Value> =
             events.iter().filter(|event| event["event"] == "message-sent").map(|event| &event["name"]).collect();
         assert_eq!(rooms, ["subscribed", "occupied", "vacated"]);
+        // Whoever posts to the application's routes is its own business.
+        assert!(file == "posted.txt" || sessions(&laravel) == sessions_before, "a listener has no session");
     }
     Ok(())
 }

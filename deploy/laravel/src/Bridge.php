@@ -160,6 +160,8 @@ final class Bridge
         [$head, $payload] = explode("\n", $request->getContent(), 2) + ['', ''];
         $head = json_decode($head, true) ?? [];
         if (($head['kind'] ?? '') === 'hello') {
+            CallSession::leaveNone($request);
+
             return new Response((string) self::VERSION);
         }
         self::setBrowser($request, $head);

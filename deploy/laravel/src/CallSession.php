@@ -23,9 +23,8 @@ final class CallSession
 
             return $reply;
         }
-        // Calls of gateways are nobody's: they leave no session behind. A pool's are written only when a call uses them.
-        if ($head['kind'] === 'lifecycle' && ! property_exists($session, 'endedElsewhere')) {
-            self::discard($session);
+        if ($head['kind'] === 'lifecycle') {
+            self::leaveNone($request);
         }
         $before = $session->getId();
         $brought = self::isBrought($request, $session);
@@ -85,6 +84,18 @@ final class CallSession
         $call = $request->attributes->get('diffyne.call');
 
         return is_array($call) && self::isRequired($call) && ! $session->existed && self::isBrought($request, $session);
+    }
+
+    /** Keeps a call of a gateway or a request of a worker, which is nobody's, from leaving a session behind. */
+    public static function leaveNone(Request $request): void
+    {
+        $session = $request->hasSession() ? $request->session() : null;
+        // A pool uses the same store again.
+        if ($session !== null && property_exists($session, 'leavesNothing')) {
+            $session->leavesNothing = true;
+        } elseif ($session !== null) {
+            self::discard($session);
+        }
     }
 
     /** Keeps a session that has ended from being written again. */

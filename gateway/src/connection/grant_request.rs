@@ -2,21 +2,20 @@
 //! `DIFFYNE_SUBSCRIBE=granted`), or only who the user is.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use diffyne_shared::bus::{ChannelEvent, Position};
 use diffyne_shared::envelope::FailureKind;
-use diffyne_shared::rpc::{CallKind, Outcome, Transport};
+use diffyne_shared::rpc::Outcome;
 use diffyne_shared::settings::value::Subscribe;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Connection;
-use super::account::HeldKind;
 use super::identification::{self, UserChange};
+use super::permission_call::{self, Standing, Validity};
 use super::subscription::{self, begin, fail, resume, set_granted};
 use crate::auth::grant::EventSubscription;
-use crate::relay::{CallRequest, ComponentKey, RelayResult};
+use crate::relay::RelayResult;
 use crate::shard::call::{CallOrigin, GrantQuestion, PendingGrant};
 use crate::shard::departures::ReconnectPolicy;
 use crate::shard::state::Shard;
@@ -84,40 +83,15 @@ fn submit(
     position: Option<Position>,
     request_id: Option<&str>,
 ) {
-    if !connection.requests.begin_wait() {
+    let open_bytes = wanted.open.iter().map(subscription::bytes).sum();
+    let Some((call, decision)) = permission_call::begin(shard, connection, payload, open_bytes, request_id) else {
         let text = "Too many subscriptions of this connection wait for a worker";
         fail(shard, connection, FailureKind::Overloaded, text, request_id);
         return end_outdated(shard, connection);
-    }
+    };
     let Wanted { guarded: events, open } = wanted;
-    let held = payload.len() * 2 + open.iter().map(subscription::bytes).sum::<usize>();
-    connection.account.hold(HeldKind::Calls, held);
-    let session = shard.grants.session(&connection.caller);
-    let user_changes = connection.user.changes();
-    let request_id = request_id.map(str::to_owned);
-    let grant = PendingGrant { events, open, position, question, session, user_changes, request_id, held };
-    let call = permission_call(shard, connection, payload.into());
+    let grant = PendingGrant { events, open, position, question, decision };
     shard.relay.submit(call, CallOrigin::Grant(Rc::clone(connection), Box::new(grant)));
-}
-
-/// Makes the call by which a worker is asked what a connection may.
-pub(super) fn permission_call(shard: &Shard, connection: &Connection, payload: Rc<str>) -> CallRequest {
-    let now = Instant::now();
-    CallRequest {
-        caller: Rc::clone(&connection.caller),
-        transport: Transport::Ws,
-        kind: CallKind::Grant,
-        // A grant belongs to no component: any worker will do, and not the same one for all clients.
-        component: ComponentKey::new("", connection.caller.id()),
-        cause: None,
-        takes_pushes: false,
-        wants_user: true,
-        stream_max: Duration::ZERO,
-        trace: None,
-        payload,
-        arrived: now,
-        deadline: now + shard.settings.call_timeout,
-    }
 }
 
 #[derive(Deserialize)]
@@ -140,21 +114,10 @@ fn granted(result: &RelayResult<'_>) -> Result<Vec<bool>, (FailureKind, &'static
 
 /// Handles a worker's answer or failure.
 pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant, result: &RelayResult<'_>) {
-    connection.requests.end_wait();
-    connection.account.release(HeldKind::Calls, request.held);
-    if !connection.takes_messages() {
-        return;
-    }
-    let user = match result {
-        RelayResult::Reply(reply, _) => identification::told_user(reply),
-        RelayResult::Failed(..) => None,
-    };
-    if user.is_some_and(|user| connection.user.is_outdated(user, request.user_changes)) {
-        // Somebody has logged in or out since the worker was asked.
-        return ask_again(shard, connection, request);
-    }
-    if let Some(user) = user {
-        identification::take(shard, connection, user, request.user_changes, false);
+    match permission_call::end(shard, connection, &request.decision, result, Validity::SameUser) {
+        Standing::Ended => return,
+        Standing::Outdated => return ask_again(shard, connection, request),
+        Standing::Current { .. } => {}
     }
     match granted(result) {
         _ if request.question == GrantQuestion::User => begin_identified(shard, connection, request),
@@ -162,7 +125,7 @@ pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: Pending
         Err(_) if request.question == (GrantQuestion::Events { renews: true }) => keep(shard, connection, request),
         Err((failure, text)) => {
             count(shard, "failed");
-            fail(shard, connection, failure, text, request.request_id.as_deref());
+            fail(shard, connection, failure, text, request.decision.request_id.as_deref());
             subscribe(shard, connection, request.open, request.position, None, None);
             end_outdated(shard, connection);
         }
@@ -199,8 +162,8 @@ pub(super) fn renew(shard: &Rc<Shard>, connection: &Rc<Connection>, change: User
 }
 
 fn ask_again(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant) {
-    let PendingGrant { events, open, position, question, request_id, .. } = request;
-    let request_id = request_id.as_deref();
+    let PendingGrant { events, open, position, question, decision } = request;
+    let request_id = decision.request_id.as_deref();
     match question {
         GrantQuestion::Events { renews } => {
             let wanted = Wanted { guarded: events, open };
@@ -212,9 +175,9 @@ fn ask_again(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGra
 
 /// Subscribes to events that need no grant, once the user is known or no worker can tell it.
 fn begin_identified(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant) {
-    let PendingGrant { open, position, request_id, .. } = request;
+    let PendingGrant { open, position, decision, .. } = request;
     let grant = position.as_ref().and_then(|_| identification::user_grant(shard, connection));
-    subscribe(shard, connection, open, position, grant, request_id.as_deref());
+    subscribe(shard, connection, open, position, grant, decision.request_id.as_deref());
 }
 
 /// Subscribes to events that the client may hear, after a replay if it resumes.
@@ -240,7 +203,7 @@ fn apply(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant, 
     for event in &no {
         shard.hub.unsubscribe(connection, &event.name, &event.filter);
     }
-    let request_id = request.request_id.as_deref();
+    let request_id = request.decision.request_id.as_deref();
     if !no.is_empty() {
         count(shard, "refused");
         // If anything can be heard, the confirmation answers the request.
@@ -254,9 +217,9 @@ fn apply(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant, 
     }
     count(shard, "given");
     // If the session has changed meanwhile, it is unknown in which session the worker answered.
-    let same_session = request.session == shard.grants.session(&connection.caller);
+    let same_session = request.decision.session == shard.grants.session(&connection.caller);
     let grant = if same_session {
-        shard.grants.sign(yes.clone(), &request.session, connection.user.known().as_deref())
+        shard.grants.sign(yes.clone(), &request.decision.session, connection.user.known().as_deref())
     } else {
         None
     };
@@ -278,7 +241,7 @@ fn keep(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingGrant) {
     set_granted(connection, request.events.clone());
     connection.user.set_granted();
     let events = [request.events, request.open].concat();
-    subscribe(shard, connection, events, request.position, None, request.request_id.as_deref());
+    subscribe(shard, connection, events, request.position, None, request.decision.request_id.as_deref());
 }
 
 /// Counts a grant by its result.

@@ -7,6 +7,7 @@
 //!   what these messages cause; [`subscription_requests`]: those that have no answer yet
 //! * [`room_messages`]: enter and leave rooms, whisper; [`room_request`]: asks a worker for it; [`room_membership`]: the rooms
 //!   that a connection is in
+//! * [`permission_call`]: what both ways to ask a worker share
 //! * [`slow_consumer`]: writes the outbox, and ends clients that do not read; [`liveness`]: the heartbeat's decisions
 //! * [`account`]: the cost of a client, in memory and in work
 //! * [`user`]: who the user is; [`identification`]: what follows when a worker tells it
@@ -19,6 +20,7 @@ pub mod component_queues;
 pub mod grant_request;
 mod identification;
 mod liveness;
+mod permission_call;
 mod replay;
 pub mod reply;
 pub mod room_membership;

@@ -12,9 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Connection;
-use super::account::HeldKind;
-use super::grant_request::permission_call;
-use super::identification;
+use super::permission_call::{self, Standing, Validity};
 use super::subscription::fail;
 use crate::auth::grant::GrantedRoom;
 use crate::presence::rooms::Departure;
@@ -38,19 +36,14 @@ pub(super) struct Admitted {
 
 /// Asks a worker about rooms.
 pub(super) fn send(shard: &Rc<Shard>, connection: &Rc<Connection>, rooms: Vec<WantedRoom>, request_id: Option<&str>) {
-    if !connection.requests.begin_wait() {
-        let text = "Too many requests of this connection wait for a worker";
-        return fail(shard, connection, FailureKind::Overloaded, text, request_id);
-    }
     let wanted: Vec<_> = rooms.iter().map(|room| &room.event).collect();
     let payload = json!({"events": [], "rooms": wanted}).to_string();
-    let held = payload.len() * 2 + rooms.iter().map(|room| room.name.len()).sum::<usize>();
-    connection.account.hold(HeldKind::Calls, held);
-    let session = shard.grants.session(&connection.caller);
-    let user_changes = connection.user.changes();
-    let request_id = request_id.map(str::to_owned);
-    let call = permission_call(shard, connection, payload.into());
-    let pending = PendingRooms { rooms, session, user_changes, request_id, held };
+    let names = rooms.iter().map(|room| room.name.len()).sum();
+    let Some((call, decision)) = permission_call::begin(shard, connection, payload, names, request_id) else {
+        let text = "Too many requests of this connection wait for a worker";
+        return fail(shard, connection, FailureKind::Overloaded, text, request_id);
+    };
+    let pending = PendingRooms { rooms, decision };
     shard.relay.submit(call, CallOrigin::Rooms(Rc::clone(connection), Box::new(pending)));
 }
 
@@ -82,27 +75,17 @@ fn decisions(result: &RelayResult<'_>, rooms: usize) -> Result<Vec<Option<Worker
 
 /// Handles a worker's answer or failure.
 pub fn complete(shard: &Rc<Shard>, connection: &Rc<Connection>, request: PendingRooms, result: &RelayResult<'_>) {
-    connection.requests.end_wait();
-    connection.account.release(HeldKind::Calls, request.held);
-    if !connection.takes_messages() {
-        return;
-    }
-    let user = match result {
-        RelayResult::Reply(reply, _) => identification::told_user(reply),
-        RelayResult::Failed(..) => None,
+    let standing = permission_call::end(shard, connection, &request.decision, result, Validity::SameSession);
+    let request_id = request.decision.request_id.as_deref();
+    let is_other_user = match standing {
+        Standing::Ended => return,
+        Standing::Outdated => {
+            let rooms = request.rooms.into_iter().map(|room| WantedRoom { shown: None, ..room }).collect();
+            return send(shard, connection, rooms, request_id);
+        }
+        // A grant that was shown for the user before counts no more, whether a worker has answered or not.
+        Standing::Current { is_other_user } => is_other_user,
     };
-    let is_other_session = request.session != shard.grants.session(&connection.caller);
-    if is_other_session || user.is_some_and(|user| connection.user.is_outdated(user, request.user_changes)) {
-        // Somebody has logged in or out since the worker was asked.
-        let rooms = request.rooms.into_iter().map(|room| WantedRoom { shown: None, ..room }).collect();
-        return send(shard, connection, rooms, request.request_id.as_deref());
-    }
-    // A grant that was shown for the user before counts no more, whether a worker has answered or not.
-    let is_other_user = request.user_changes != connection.user.changes();
-    if let Some(user) = user {
-        identification::take(shard, connection, user, request.user_changes, false);
-    }
-    let request_id = request.request_id.as_deref();
     match decisions(result, request.rooms.len()) {
         Ok(here) => apply(shard, connection, request.rooms, here, request_id),
         Err((failure, text)) => {

@@ -1,4 +1,5 @@
-//! Delivers events: one batch after the other, so that they arrive in order, each again until it was taken.
+//! Delivers events: one batch after the other, so that they arrive in order, each again until it was taken. What the receiver
+//! refuses is found and set aside, with what follows of the same connection or room.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -9,12 +10,12 @@ use bytes::Bytes;
 use diffyne_shared::backoff::Backoff;
 use diffyne_shared::telemetry::{self, LogThrottle};
 
+use super::batch::{self, Batch};
 use super::queue::{EventQueue, QueuedEvent};
 use super::rooms::Rooms;
+use super::set_aside::SetAside;
 use crate::metrics::Metrics;
 
-/// Events of a batch.
-const BATCH_EVENTS_MAX: usize = 500;
 /// How long events are collected for a batch.
 const COLLECT: Duration = Duration::from_millis(100);
 /// The first pause after a failure.
@@ -25,19 +26,45 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const AFTER_MAX: Duration = Duration::from_mins(5);
 /// Between two attempts of a gateway that stops.
 const STOP_PAUSE: Duration = Duration::from_millis(200);
+/// Between two attempts to find the event that the receiver does not take.
+const SEARCH_PAUSE: Duration = Duration::from_millis(20);
+/// A receiver that fails with the same events for so long fails because of them, as far as anybody can tell.
+const FAILS_FOR: Duration = Duration::from_secs(15);
+
+/// What it means that a batch was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The receiver is not there or has no time: it takes the same later.
+    Unavailable,
+    /// It has failed, maybe because of what was handed over.
+    Failed,
+    /// It does not want what was handed over.
+    Refused,
+}
+
+impl Verdict {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unavailable | Self::Failed => "failed",
+        }
+    }
+}
 
 /// Why a batch was not taken.
 #[derive(Debug)]
 pub struct DeliveryError {
     /// In words.
     pub reason: String,
+    /// What it means.
+    pub verdict: Verdict,
     /// When the receiver wants to be asked again.
     pub after: Option<Duration>,
 }
 
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for DeliveryError {
     fn from(error: E) -> Self {
-        Self { reason: error.into().to_string(), after: None }
+        Self { reason: error.into().to_string(), verdict: Verdict::Unavailable, after: None }
     }
 }
 
@@ -71,134 +98,222 @@ pub struct DeliveryTask {
 impl DeliveryTask {
     /// Delivers until the queue is closed and empty.
     pub async fn run(self) {
-        let failures = LogThrottle::default();
-        while self.queue.wait().await {
-            if !self.queue.is_closed() {
-                tokio::time::sleep(COLLECT).await;
-            }
-            let batch = self.queue.take(BATCH_EVENTS_MAX, self.batch_bytes_max);
-            let result = if self.deliver(body(&batch), &failures).await { "delivered" } else { "abandoned" };
-            self.metrics.lifecycle_events.with_label_values(&[result]).inc_by(batch.len() as u64);
-            if let Some(rooms) = &self.rooms {
-                batch.into_iter().filter_map(|event| event.room).for_each(|room| rooms.told(room));
-            }
-        }
-    }
-
-    /// Delivers a batch. Returns whether it was taken in the end.
-    async fn deliver(&self, body: Bytes, failures: &LogThrottle) -> bool {
-        let (began, mut backoff) = (Instant::now(), Backoff::new(PAUSE_FIRST, PAUSE_MAX));
-        loop {
-            let Err(error) = self.receiver.deliver(body.clone()).await else {
-                self.metrics.lifecycle_requests.with_label_values(&["taken"]).inc();
-                return true;
-            };
-            self.metrics.lifecycle_requests.with_label_values(&["failed"]).inc();
-            let (receiver, waiting) = (self.receiver.name(), self.queue.len());
-            let reason = telemetry::error(&error.reason);
-            if began.elapsed() >= self.retry {
-                tracing::error!(%receiver, %reason, waiting, "events of connections are given up: they were tried for DIFFYNE_WEBHOOK_RETRY");
-                return false;
-            }
-            if let Some(unsaid) = failures.allow() {
-                tracing::warn!(%receiver, %reason, waiting, unsaid, "events of connections were not taken; they are sent again");
-            }
-            self.pause(backoff.wait().max(error.after.unwrap_or_default().min(AFTER_MAX))).await;
-        }
-    }
-
-    /// Pauses, unless the gateway stops: then there is little time left.
-    async fn pause(&self, time: Duration) {
-        if self.queue.is_closed() {
-            return tokio::time::sleep(STOP_PAUSE).await;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(time) => {}
-            () = self.queue.closed() => {}
-        }
+        let delivery = Delivery {
+            task: self,
+            batch: Batch::default(),
+            aside: SetAside::default(),
+            delivered: 0,
+            backoff: Backoff::new(PAUSE_FIRST, PAUSE_MAX),
+            resume_at: Instant::now(),
+            failures: LogThrottle::default(),
+            refusals: LogThrottle::default(),
+        };
+        delivery.run().await;
     }
 }
 
-fn body(batch: &[QueuedEvent]) -> Bytes {
-    let bytes: usize = batch.iter().map(|event| event.json.len() + 1).sum();
-    let mut body = String::with_capacity(bytes + 16);
-    body.push_str(r#"{"events":["#);
-    for (index, event) in batch.iter().enumerate() {
-        if index > 0 {
-            body.push(',');
+/// A delivery, with what has been taken from the queue.
+struct Delivery {
+    task: DeliveryTask,
+    /// What is handed over in order.
+    batch: Batch,
+    aside: SetAside,
+    /// How often the receiver has taken something.
+    delivered: u64,
+    /// Grows with each failure, until something is taken.
+    backoff: Backoff,
+    /// Nothing is handed over before.
+    resume_at: Instant,
+    failures: LogThrottle,
+    refusals: LogThrottle,
+}
+
+impl Delivery {
+    async fn run(mut self) {
+        loop {
+            self.pause().await;
+            if self.aside.due().is_some_and(|due| due <= Instant::now()) {
+                self.hand_over_aside().await;
+            } else if !self.batch.is_empty() {
+                self.hand_over().await;
+            } else if !self.fill().await {
+                break;
+            }
+            self.count_aside();
         }
-        body.push_str(&event.json);
+        self.finish().await;
     }
-    body.push_str("]}");
-    body.into()
+
+    fn count_aside(&self) {
+        self.task.metrics.lifecycle_set_aside.set(i64::try_from(self.aside.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Waits until something may be handed over. A gateway that stops has little time left.
+    async fn pause(&self) {
+        let time = self.resume_at.saturating_duration_since(Instant::now());
+        if time.is_zero() {
+            return;
+        }
+        if self.task.queue.is_closed() {
+            return tokio::time::sleep(time.min(STOP_PAUSE)).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.task.queue.closed() => {}
+        }
+    }
+
+    /// Takes the next events from the queue, or waits until something that was set aside is due. Returns `false` at the end.
+    async fn fill(&mut self) -> bool {
+        let queue = &self.task.queue;
+        let due = self.aside.due();
+        tokio::select! {
+            has_events = queue.wait() => if !has_events {
+                return false;
+            },
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => return true,
+        }
+        if !queue.is_closed() {
+            tokio::time::sleep(COLLECT).await;
+        }
+        for event in queue.take(batch::EVENTS_MAX, self.task.batch_bytes_max) {
+            if let Some(event) = self.aside.follow(event) {
+                self.batch.push(event);
+            }
+        }
+        while let Some(events) = self.aside.take_overfull() {
+            self.give_up(events.into_events(), "too many events of one connection or room follow one that was refused");
+        }
+        true
+    }
+
+    /// Hands over the next events of the batch.
+    async fn hand_over(&mut self) {
+        let (body, count) = self.batch.next(self.task.batch_bytes_max);
+        let Err(error) = self.deliver(body).await else {
+            self.batch.widen();
+            let taken = self.batch.remove(count);
+            return self.settle(taken, "delivered");
+        };
+        if self.batch.tried_for() >= self.task.retry {
+            let given_up = self.batch.remove(count);
+            return self.give_up(given_up, &error.reason);
+        }
+        let is_because_of_them = match error.verdict {
+            Verdict::Refused => true,
+            Verdict::Failed => self.batch.tried_for() >= FAILS_FOR,
+            Verdict::Unavailable => false,
+        };
+        if is_because_of_them && self.search(count, &error) {
+            return;
+        }
+        self.warn(&error);
+        self.back_off(&error);
+    }
+
+    /// Looks for the event that the receiver does not take among the first ones, and sets it aside. Returns `false` if there
+    /// is no place for it.
+    fn search(&mut self, count: usize, error: &DeliveryError) -> bool {
+        self.resume_at = Instant::now() + error.after.unwrap_or_default().clamp(SEARCH_PAUSE, AFTER_MAX);
+        if self.batch.split(count) {
+            return true;
+        }
+        let Some(given_up) = self.aside.make_place(self.delivered) else { return false };
+        self.give_up(given_up.into_events(), "too many others were refused");
+        let Some(event) = self.batch.remove(1).pop() else { return true };
+        let about = telemetry::name(self.aside.add(event, self.delivered)).to_string();
+        self.batch.hand_on(|event| self.aside.follow(event));
+        if let Some(unsaid) = self.refusals.allow() {
+            let (receiver, reason) = (self.task.receiver.name(), telemetry::error(&error.reason));
+            tracing::warn!(%receiver, %reason, about, unsaid, "an event of a connection was refused; it is tried by itself with what follows of the same connection or room, and all others go on");
+        }
+        true
+    }
+
+    /// Tries what was set aside and is due first.
+    async fn hand_over_aside(&mut self) {
+        let bytes_max = self.task.batch_bytes_max;
+        let Some((body, count)) = self.aside.first().map(|events| events.next(bytes_max)) else { return };
+        let result = self.deliver(body).await;
+        let Some(events) = self.aside.first() else { return };
+        match result {
+            Ok(()) => {
+                events.widen();
+                let taken = events.remove(count);
+                self.aside.proceed();
+                self.settle(taken, "delivered");
+            }
+            Err(error) if events.tried_for() >= self.task.retry => {
+                let given_up = self.aside.remove_first();
+                self.give_up(given_up.into_events(), &error.reason);
+            }
+            Err(error) if error.verdict == Verdict::Unavailable => {
+                self.warn(&error);
+                self.back_off(&error);
+            }
+            Err(_) => {
+                events.split(count);
+                self.aside.postpone();
+            }
+        }
+    }
+
+    /// Tries once more what was set aside. What the receiver still does not take of rooms, another gateway tells.
+    async fn finish(mut self) {
+        self.aside.hurry();
+        while !self.aside.is_empty() {
+            let waiting = self.aside.len();
+            self.hand_over_aside().await;
+            if self.aside.len() == waiting {
+                let dropped = self.aside.remove_first().len();
+                self.task.metrics.lifecycle_events.with_label_values(&["abandoned"]).inc_by(dropped as u64);
+            }
+        }
+        self.count_aside();
+    }
+
+    async fn deliver(&mut self, body: Bytes) -> Result<(), DeliveryError> {
+        let result = self.task.receiver.deliver(body).await;
+        let label = result.as_ref().map_or_else(|error| error.verdict.label(), |()| "taken");
+        self.task.metrics.lifecycle_requests.with_label_values(&[label]).inc();
+        if result.is_ok() {
+            self.backoff.reset();
+            self.delivered += 1;
+        }
+        result
+    }
+
+    fn back_off(&mut self, error: &DeliveryError) {
+        self.resume_at = Instant::now() + self.backoff.wait().max(error.after.unwrap_or_default().min(AFTER_MAX));
+    }
+
+    fn warn(&self, error: &DeliveryError) {
+        if let Some(unsaid) = self.failures.allow() {
+            let (receiver, waiting) = (self.task.receiver.name(), self.task.queue.len());
+            let reason = telemetry::error(&error.reason);
+            tracing::warn!(%receiver, %reason, waiting, unsaid, "events of connections were not taken; they are sent again");
+        }
+    }
+
+    fn give_up(&self, events: Vec<QueuedEvent>, reason: &str) {
+        if events.is_empty() {
+            return;
+        }
+        let (receiver, count) = (self.task.receiver.name(), events.len());
+        let reason = telemetry::error(reason);
+        tracing::error!(%receiver, %reason, count, "events of connections are given up");
+        self.settle(events, "abandoned");
+    }
+
+    /// Counts events, and notes that what they tell of rooms was told or never will be.
+    fn settle(&self, events: Vec<QueuedEvent>, result: &str) {
+        self.task.metrics.lifecycle_events.with_label_values(&[result]).inc_by(events.len() as u64);
+        if let Some(rooms) = &self.task.rooms {
+            events.into_iter().filter_map(|event| event.room).for_each(|room| rooms.told(room));
+        }
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::lifecycle::event::EventFields;
-    use crate::metrics::RedisUse;
-    use diffyne_shared::bus::{Bus, GatewayIdentity};
-    use diffyne_shared::settings::lifecycle::{LifecycleKind, LifecycleKinds};
-
-    /// Refuses so many batches, and keeps what it is handed.
-    struct Refusing {
-        refusals: usize,
-        handed: Arc<Mutex<Vec<Bytes>>>,
-    }
-
-    impl Receiver for Refusing {
-        fn deliver(&self, body: Bytes) -> DeliveryFuture<'_> {
-            let mut handed = self.handed.lock().unwrap();
-            handed.push(body);
-            let result = if handed.len() <= self.refusals { Err("not now".into()) } else { Ok(()) };
-            Box::pin(std::future::ready(result))
-        }
-
-        fn name(&self) -> String {
-            "a test".to_owned()
-        }
-    }
-
-    /// Delivers an event of a room and one of a connection, each in a batch of its own. Returns what the receiver was handed,
-    /// and how many events were delivered and abandoned.
-    async fn run(refusals: usize, retry: Duration) -> (Vec<Bytes>, [u64; 2], usize) {
-        let (bus, _events) = Bus::memory(GatewayIdentity::new("g"));
-        let metrics = Metrics::new(bus.counters(), RedisUse::No);
-        let queue = Arc::new(EventQueue::new("g.1", LifecycleKinds::ALL, 10_000, Arc::clone(&metrics)));
-        let rooms = Arc::new(Rooms::new(&[], Duration::ZERO, Arc::clone(&metrics)));
-        let handed = Arc::default();
-        assert!(queue.push_room(LifecycleKind::Occupied, &EventFields::default(), ("room".into(), 7)));
-        queue.push(LifecycleKind::Connected, &EventFields::default());
-        queue.close();
-        let task = DeliveryTask {
-            queue,
-            receiver: Box::new(Refusing { refusals, handed: Arc::clone(&handed) }),
-            rooms: Some(Arc::clone(&rooms)),
-            batch_bytes_max: 1,
-            retry,
-            metrics: Arc::clone(&metrics),
-        };
-        task.run().await;
-        let count = |result| metrics.lifecycle_events.with_label_values(&[result]).get();
-        let handed = handed.lock().unwrap().clone();
-        (handed, ["delivered", "abandoned"].map(count), rooms.take_changes(false).told.len())
-    }
-
-    #[tokio::test]
-    async fn a_refused_batch_comes_again_before_the_next_and_not_for_ever() {
-        let (handed, counts, told) = run(1, Duration::from_mins(1)).await;
-        assert_eq!((handed.len(), counts, told), (3, [2, 0], 1));
-        assert!(handed[0] == handed[1] && handed[1] != handed[2]);
-        let text = String::from_utf8(handed[0].to_vec()).unwrap();
-        assert!(
-            text.starts_with(r#"{"events":[{"id":"g.1-1","name":"occupied","at":"#) && text.ends_with("}]}"),
-            "{text}"
-        );
-        let (handed, counts, told) = run(1, Duration::ZERO).await;
-        assert_eq!((handed.len(), counts, told), (2, [1, 1], 1), "what is given up keeps nothing from being told");
-    }
-}
+mod tests;

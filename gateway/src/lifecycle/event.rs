@@ -3,6 +3,10 @@
 use diffyne_shared::settings::lifecycle::LifecycleKind;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+/// The bytes of a room's hash that its ids have.
+const ROOM_DIGEST_BYTES: usize = 8;
 
 /// A user's id; null for guests, and while it is not known.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -61,6 +65,12 @@ pub fn json(kind: LifecycleKind, id: &str, at: u64, gateway: &str, fields: &Even
     serde_json::to_string(&event).unwrap_or_default().into()
 }
 
+/// The id of what is told of a room: it is the same if the same is told again, also by another gateway.
+pub fn room_id(kind: LifecycleKind, room: &str, version: u64) -> String {
+    let digest = Sha256::digest(room.as_bytes());
+    format!("{}-{version}-{}", kind.name(), hex::encode(&digest[..ROOM_DIGEST_BYTES]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +84,15 @@ mod tests {
             &*text,
             r#"{"id":"g.1-7","name":"disconnected","at":5,"gateway":"g.1","connection":"c","user":null,"seconds":3}"#
         );
+    }
+
+    #[test]
+    fn what_is_told_of_a_room_has_an_id_of_room_kind_and_version() {
+        let id = room_id(LifecycleKind::Occupied, "a", 7);
+        // printf a | sha256sum
+        assert_eq!(id, "occupied-7-ca978112ca1bbdca");
+        let others =
+            [(LifecycleKind::Vacated, "a", 7), (LifecycleKind::Occupied, "b", 7), (LifecycleKind::Occupied, "a", 8)];
+        assert!(others.iter().all(|(kind, room, version)| room_id(*kind, room, *version) != id));
     }
 }

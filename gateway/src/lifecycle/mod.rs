@@ -3,13 +3,16 @@
 //!
 //! * [`queue`]: the events that wait to be delivered; [`event`]: their JSON
 //! * [`rooms`]: who subscribes to what on this gateway; [`occupancy`]: which rooms that opens and closes in the cluster
-//! * [`delivery`]: sends batches in order, again and again; [`webhook`]: over HTTP
+//! * [`delivery`]: sends each [`batch`] in order, again and again, but for what the receiver refuses ([`set_aside`]);
+//!   [`webhook`]: over HTTP
 //! * [`tasks`]: starts and stops them
 
+mod batch;
 pub mod delivery;
 pub mod event;
 mod occupancy;
 pub mod queue;
 pub mod rooms;
+mod set_aside;
 pub mod tasks;
 pub mod webhook;

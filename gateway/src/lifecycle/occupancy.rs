@@ -1,7 +1,7 @@
 //! Reports this gateway's rooms to the cluster, and queues what that finds: the first subscriber of a room, the last one
 //! gone, a gateway that has ended without leaving.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,9 @@ pub struct OccupancyTask {
     pending: Option<OccupancyChanges>,
     /// News for which the queue had no room yet. Meanwhile this gateway reports nothing but that it lives.
     untold: VecDeque<RoomNews>,
-    /// Rooms that were empty when Redis came back so. It does not know that they were ever occupied.
+    /// The versions of what was queued, until Redis knows that it was told: it may be found again meanwhile.
+    queued: HashMap<Arc<str>, u64>,
+    /// Rooms that were reported as empty when Redis came back so. It does not know that they were ever occupied.
     emptied: VecDeque<Arc<str>>,
     reported_at: Option<Instant>,
     away: LogThrottle,
@@ -39,8 +41,8 @@ pub struct OccupancyTask {
 impl OccupancyTask {
     /// Creates the task for the rooms of a gateway.
     pub fn new(occupancy: Occupancy, rooms: Arc<Rooms>, queue: Arc<EventQueue>) -> Self {
-        let (pending, untold, emptied, reported_at, away) = Default::default();
-        Self { occupancy, rooms, queue, pending, untold, emptied, reported_at, away }
+        let (pending, untold, queued, emptied, reported_at, away) = Default::default();
+        Self { occupancy, rooms, queue, pending, untold, queued, emptied, reported_at, away }
     }
 
     /// Reports until the gateway stops, and then that it has no rooms any more.
@@ -50,6 +52,7 @@ impl OccupancyTask {
             let pause = match is_well {
                 true if !self.untold.is_empty() => RETRY_EVERY,
                 true if self.rooms.has_changes() || !self.emptied.is_empty() => continue,
+                true if self.occupancy.has_more() => COLLECT,
                 true => self.rooms.due_in().map_or(BEAT_EVERY, |due| due.clamp(COLLECT, BEAT_EVERY)),
                 false => RETRY_EVERY,
             };
@@ -81,13 +84,19 @@ impl OccupancyTask {
             None if !self.untold.is_empty() => OccupancyChanges { only_lives: true, ..OccupancyChanges::default() },
             None => self.take_changes(leaves),
         };
-        let is_due = leaves || self.reported_at.is_none_or(|at| at.elapsed() >= BEAT_EVERY);
+        let is_due =
+            leaves || self.occupancy.has_more() || self.reported_at.is_none_or(|at| at.elapsed() >= BEAT_EVERY);
         if changes.is_empty() && !is_due {
             return true;
         }
         match self.occupancy.apply(&changes).await {
             Ok(Some(news)) => {
                 self.reported_at = Some(Instant::now());
+                for (room, version) in &changes.told {
+                    if self.queued.get(room) == Some(version) {
+                        self.queued.remove(room);
+                    }
+                }
                 self.untold.extend(news);
                 self.tell();
                 true
@@ -110,7 +119,7 @@ impl OccupancyTask {
 
     /// The first report, after which all rooms follow.
     fn begin(&mut self, leaves: bool) -> OccupancyChanges {
-        self.emptied.extend(self.rooms.forget_reports());
+        self.rooms.forget_reports();
         OccupancyChanges { is_first: true, ..self.rooms.take_changes(leaves) }
     }
 
@@ -136,13 +145,16 @@ impl OccupancyTask {
     }
 
     /// Returns whether there was room.
-    fn queue_news(&self, news: &RoomNews) -> bool {
+    fn queue_news(&mut self, news: &RoomNews) -> bool {
         let kind = match news.state {
             RoomState::Occupied => LifecycleKind::Occupied,
             RoomState::Vacated => LifecycleKind::Vacated,
             RoomState::LostGateway => LifecycleKind::GatewayLost,
         };
         let told = (Arc::clone(&news.room), news.version);
+        if self.queued.get(&news.room).is_some_and(|queued| *queued >= news.version) {
+            return true;
+        }
         if !self.queue.tells(kind) {
             self.rooms.told(told);
             return true;
@@ -151,6 +163,7 @@ impl OccupancyTask {
             let fields = EventFields { lost: Some(news.lost_gateway()), ..EventFields::default() };
             let has_room = self.queue.push_room(kind, &fields, told);
             if has_room {
+                self.queued.insert(Arc::clone(&news.room), news.version);
                 tracing::warn!(gateway = news.lost_gateway(), "a gateway has ended without leaving");
             }
             return has_room;
@@ -165,6 +178,10 @@ impl OccupancyTask {
             version: Some(news.version),
             ..EventFields::default()
         };
-        self.queue.push_room(kind, &fields, told)
+        let has_room = self.queue.push_room(kind, &fields, told);
+        if has_room {
+            self.queued.insert(Arc::clone(&news.room), news.version);
+        }
+        has_room
     }
 }

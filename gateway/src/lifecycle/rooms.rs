@@ -3,11 +3,12 @@
 //! Shards count here, and [`super::occupancy`] takes what has changed. That is a state and no list of events: however long
 //! Redis is away, it is no larger than the number of rooms.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use diffyne_shared::bus::OccupancyChanges;
+use diffyne_shared::bus::{OccupancyChanges, sorted_fields};
 use diffyne_shared::telemetry::LogThrottle;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -46,27 +47,12 @@ pub fn key(event: &str, filter: &Map<String, Value>) -> Option<String> {
     serde_json::to_string(&name).ok().filter(|key| key.len() <= ROOM_BYTES_MAX)
 }
 
-fn sorted_fields(fields: &Map<String, Value>) -> Map<String, Value> {
-    let mut names: Vec<&String> = fields.keys().collect();
-    names.sort_unstable();
-    names.into_iter().map(|name| (name.clone(), sorted(&fields[name]))).collect()
-}
-
-/// Filters are compared like JSON objects, which have no order. They nest no deeper than messages may.
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => Value::Object(sorted_fields(fields)),
-        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
-        other => other.clone(),
-    }
-}
-
 /// One room on this gateway.
 #[derive(Default)]
 struct Room {
     subscribers: usize,
-    /// The cluster knows that it is occupied here.
-    is_reported: bool,
+    /// The count of [`RoomTable::reports`] when it was reported as occupied; 0: never.
+    reported: u64,
     /// It is listed as new.
     is_listed: bool,
     /// Since when it has no subscribers.
@@ -75,15 +61,25 @@ struct Room {
     is_listed_empty: bool,
 }
 
-#[derive(Default)]
 struct RoomTable {
-    rooms: HashMap<Arc<str>, Room>,
+    rooms: BTreeMap<Arc<str>, Room>,
+    /// How often everything was reported from the beginning.
+    reports: u64,
+    /// The room after which the search for rooms goes on that have to be reported again; `None`: there is no such search.
+    again_after: Option<Arc<str>>,
     /// Rooms that may have to be reported as occupied.
     new: VecDeque<Arc<str>>,
     /// Rooms that had no subscribers at that time.
     empty: VecDeque<(Instant, Arc<str>)>,
     /// What was told of rooms and is not reported yet.
     told: VecDeque<ToldRoom>,
+}
+
+impl Default for RoomTable {
+    fn default() -> Self {
+        let (rooms, again_after, new, empty, told) = Default::default();
+        Self { rooms, reports: 1, again_after, new, empty, told }
+    }
 }
 
 /// The rooms of a gateway.
@@ -121,7 +117,7 @@ impl Rooms {
         if let Some(room) = table.rooms.get_mut(key.as_str()) {
             room.subscribers += 1;
             room.empty_since = None;
-            if room.is_reported || std::mem::replace(&mut room.is_listed, true) {
+            if room.reported == table.reports || std::mem::replace(&mut room.is_listed, true) {
                 return;
             }
             let known = table.rooms.get_key_value(key.as_str()).map(|(known, _)| Arc::clone(known));
@@ -171,6 +167,7 @@ impl Rooms {
         let mut table = self.lock();
         let mut changes = OccupancyChanges { leaves, ..OccupancyChanges::default() };
         table.take_new(&mut changes);
+        table.take_again(&mut changes);
         table.take_empty(&mut changes, if leaves { Duration::ZERO } else { self.grace });
         if leaves {
             table.take_rest(&mut changes);
@@ -183,7 +180,7 @@ impl Rooms {
     /// Whether there is more to take at once.
     pub fn has_changes(&self) -> bool {
         let table = self.lock();
-        !table.new.is_empty() || table.told.len() >= CHANGES_MAX
+        !table.new.is_empty() || table.again_after.is_some() || table.told.len() >= CHANGES_MAX
     }
 
     /// Whether there is any room, or anything that was told and not reported.
@@ -208,22 +205,14 @@ impl Rooms {
         self.lock().rooms.get(room).is_some_and(|room| room.subscribers > 0)
     }
 
-    /// Has all rooms reported again. Returns those that were reported and are empty now.
-    pub fn forget_reports(&self) -> Vec<Arc<str>> {
+    /// Has all rooms reported again, in steps.
+    pub fn forget_reports(&self) {
         let mut table = self.lock();
-        let table = &mut *table;
-        let is_emptied = |room: &Room| room.is_reported && room.subscribers == 0;
-        let emptied = table.rooms.iter().filter(|(_, room)| is_emptied(room)).map(|(key, _)| Arc::clone(key)).collect();
-        table.new.clear();
-        table.empty.clear();
-        table.told.clear();
-        table.rooms.retain(|_, room| room.subscribers > 0);
-        for (key, room) in &mut table.rooms {
-            (room.is_reported, room.is_listed, room.is_listed_empty) = (false, true, false);
-            table.new.push_back(Arc::clone(key));
-        }
+        table.reports += 1;
+        // No room has an empty key.
+        table.again_after = Some("".into());
+        drop(table);
         self.changed.notify_one();
-        emptied
     }
 }
 
@@ -234,10 +223,29 @@ impl RoomTable {
         {
             let Some(room) = self.rooms.get_mut(&key) else { continue };
             room.is_listed = false;
-            if room.subscribers > 0 && !room.is_reported {
-                room.is_reported = true;
+            if room.subscribers > 0 && room.reported != self.reports {
+                room.reported = self.reports;
                 changes.entered.push(key);
             }
+        }
+    }
+
+    /// Takes rooms that were reported before, as far as one step goes. Those without subscribers are left to their grace.
+    fn take_again(&mut self, changes: &mut OccupancyChanges) {
+        let Some(after) = self.again_after.take() else { return };
+        let behind: (Bound<&str>, Bound<&str>) = (Bound::Excluded(&after), Bound::Unbounded);
+        let mut rooms = self.rooms.range_mut::<str, _>(behind);
+        for (key, room) in rooms.by_ref().take(CHANGES_MAX.saturating_sub(changes.entered.len())) {
+            if room.subscribers > 0 && room.reported != self.reports {
+                room.reported = self.reports;
+                changes.entered.push(Arc::clone(key));
+            }
+            self.again_after = Some(Arc::clone(key));
+        }
+        if changes.entered.len() >= CHANGES_MAX {
+            self.again_after.get_or_insert(after);
+        } else if rooms.next().is_none() {
+            self.again_after = None;
         }
     }
 
@@ -253,11 +261,7 @@ impl RoomTable {
                 None => room.is_listed_empty = false,
                 // It had subscribers meanwhile.
                 Some(since) if since != listed && since.elapsed() < grace => self.empty.push_back((since, key)),
-                Some(_) => {
-                    if self.rooms.remove(&key).is_some_and(|room| room.is_reported) {
-                        changes.left.push(key);
-                    }
-                }
+                Some(_) => self.remove(key, changes),
             }
         }
     }
@@ -266,10 +270,21 @@ impl RoomTable {
         let count = CHANGES_MAX.saturating_sub(changes.left.len());
         let keys: Vec<Arc<str>> = self.rooms.keys().take(count).cloned().collect();
         for key in keys {
-            if self.rooms.remove(&key).is_some_and(|room| room.is_reported) {
-                changes.left.push(key);
-            }
+            self.remove(key, changes);
         }
+    }
+
+    /// Removes a room. Where the cluster has forgotten that it was occupied, it is entered and left again, so that its end is
+    /// told unless it is occupied elsewhere.
+    fn remove(&mut self, key: Arc<str>, changes: &mut OccupancyChanges) {
+        let reported = self.rooms.remove(&key).map_or(0, |room| room.reported);
+        if reported == 0 {
+            return;
+        }
+        if reported != self.reports {
+            changes.entered.push(Arc::clone(&key));
+        }
+        changes.left.push(key);
     }
 }
 
@@ -325,7 +340,7 @@ mod tests {
         rooms.leave("room:1", &none);
         assert_eq!(names(&rooms.take_changes(false).left), ["room:1"]);
         // All again, when Redis has forgotten them; and the end of all.
-        assert!(rooms.forget_reports().is_empty());
+        rooms.forget_reports();
         assert_eq!(names(&rooms.take_changes(false).entered), ["chat"]);
         assert_eq!(names(&rooms.take_changes(true).left), ["chat"]);
         assert!(rooms.lock().rooms.is_empty());
@@ -343,12 +358,45 @@ mod tests {
         rooms.leave("chat", &none);
         assert!(rooms.take_changes(false).left.is_empty());
         // Whoever has forgotten that it was occupied is told of its end all the same.
-        assert_eq!(rooms.forget_reports().len(), 1);
-        assert!(!rooms.is_occupied(&key("chat", &none).unwrap()));
+        rooms.forget_reports();
+        assert!(rooms.take_changes(false).entered.is_empty());
+        let changes = rooms.take_changes(true);
+        assert!(changes.entered.len() == 1 && changes.entered == changes.left);
         // Somebody who was never reported leaves nothing behind.
         rooms.enter("other", &none);
         rooms.leave("other", &none);
         assert!(rooms.take_changes(false).entered.is_empty());
         assert!(rooms.take_changes(true).left.is_empty() && rooms.lock().rooms.is_empty());
+    }
+
+    #[test]
+    fn all_rooms_are_reported_again_in_steps_of_bounded_work() {
+        let (rooms, none) = (rooms(&["*"], Duration::ZERO), Map::new());
+        let count = 3 * CHANGES_MAX + 7;
+        let report_all = || {
+            let mut entered = std::collections::HashSet::new();
+            let mut steps = 0;
+            while rooms.has_changes() {
+                let changes = rooms.take_changes(false);
+                assert!(changes.entered.len() <= CHANGES_MAX && changes.left.is_empty());
+                assert!(changes.entered.into_iter().all(|room| entered.insert(room)), "each once");
+                steps += 1;
+            }
+            (entered.len(), steps)
+        };
+        (0..count).for_each(|n| rooms.enter(&format!("room:{n}"), &none));
+        assert_eq!(report_all(), (count, 4));
+        // Meanwhile one comes, one loses its last subscriber, and Redis forgets everything once more.
+        rooms.forget_reports();
+        assert_eq!(rooms.take_changes(false).entered.len(), CHANGES_MAX);
+        rooms.enter("a new one", &none);
+        rooms.forget_reports();
+        assert_eq!(report_all().0, count + 1);
+        rooms.forget_reports();
+        rooms.leave("room:9", &none);
+        let changes = rooms.take_changes(false);
+        let left = key("room:9", &none).unwrap();
+        assert!(changes.left.len() == 1 && *changes.left[0] == *left && changes.entered.contains(&changes.left[0]));
+        assert_eq!(report_all().0 + changes.entered.len(), count + 1);
     }
 }

@@ -6,19 +6,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use diffyne_shared::clock;
-use diffyne_shared::listener::Stream;
+use diffyne_shared::http_client;
 use diffyne_shared::settings::lifecycle::{LifecycleSettings, WebhookUrl};
 use diffyne_shared::tls::ClientTls;
 use hmac::{Hmac, Mac as _};
 use http_body_util::Full;
-use hyper::Request;
-use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
-use hyper_util::rt::TokioIo;
+use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::{Request, StatusCode};
 use sha2::Sha256;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::delivery::{DeliveryError, DeliveryFuture, Receiver};
+use super::delivery::{DeliveryError, DeliveryFuture, Receiver, Verdict};
 
 const SIGNATURE: &str = "X-Diffyne-Signature";
 
@@ -41,40 +38,38 @@ impl Webhook {
         Ok(Some(Self { url, tls, secrets, timeout: settings.timeout }))
     }
 
-    /// A connection for each request: there are few, and the server may close one at any time.
     async fn post(&self, body: Bytes) -> Result<(), DeliveryError> {
-        let stream = Stream::connect(&self.url.address).await?;
-        let stream = match (&self.tls, self.url.address.host_port()) {
-            (Some(tls), Some((host, _))) => tls.connect(host, stream).await?,
-            _ => stream,
-        };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let connection = AbortOnDropHandle::new(tokio::spawn(async { drop(connection.await) }));
+        let stream = http_client::connect(&self.url.address, self.tls.as_ref()).await?;
         let signature = signature(&self.secrets.load(), clock::unix_seconds(), &body);
         let request = Request::post(self.url.path.as_str())
             .header(HOST, self.url.authority.as_str())
-            .header(CONNECTION, "close")
             .header(USER_AGENT, concat!("diffyne-gateway/", env!("CARGO_PKG_VERSION")))
             .header(CONTENT_TYPE, "application/json")
             .header(SIGNATURE, signature)
             .body(Full::new(body))?;
-        let answer = sender.send_request(request).await?;
-        drop(connection);
+        let answer = http_client::send(stream, request).await?;
         let status = answer.status();
         if status.is_success() {
             return Ok(());
         }
-        let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        Err(DeliveryError { reason: format!("status {status}"), after: after.map(Duration::from_secs) })
+        let reason = format!("status {status}");
+        Err(DeliveryError { reason, verdict: verdict(status), after: answer.retry_after() })
+    }
+}
+
+/// What a status says of the request: whether the same one may be taken later.
+fn verdict(status: StatusCode) -> Verdict {
+    match status {
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => Verdict::Unavailable,
+        StatusCode::INTERNAL_SERVER_ERROR => Verdict::Failed,
+        _ if status.is_client_error() => Verdict::Refused,
+        _ => Verdict::Unavailable,
     }
 }
 
 impl Receiver for Webhook {
     fn deliver(&self, body: Bytes) -> DeliveryFuture<'_> {
-        Box::pin(async move {
-            let posted = tokio::time::timeout(self.timeout, self.post(body)).await;
-            posted.unwrap_or_else(|_elapsed| Err(format!("no answer within {:?}", self.timeout).into()))
-        })
+        Box::pin(http_client::within(self.timeout, self.post(body)))
     }
 
     fn name(&self) -> String {
@@ -98,6 +93,7 @@ fn signature(secrets: &[String], seconds: u64, body: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -108,5 +104,23 @@ mod tests {
         assert_eq!(once, "t=1700000000,v1=b8569b78799ff9e3cbff0fc2d63a33a2b57f3282abd07c37ae5e8e7d79a5f163");
         let twice = signature(&["other".to_owned(), "secret".to_owned()], 1_700_000_000, b"{}");
         assert!(twice.ends_with(once.trim_start_matches("t=1700000000")) && twice.matches("v1=").count() == 2);
+    }
+
+    #[test]
+    fn only_a_final_refusal_is_about_the_events() {
+        for (status, expected) in [
+            (400, Verdict::Refused),
+            (403, Verdict::Refused),
+            (413, Verdict::Refused),
+            (422, Verdict::Refused),
+            (408, Verdict::Unavailable),
+            (425, Verdict::Unavailable),
+            (429, Verdict::Unavailable),
+            (302, Verdict::Unavailable),
+            (500, Verdict::Failed),
+            (503, Verdict::Unavailable),
+        ] {
+            assert_eq!(verdict(StatusCode::from_u16(status).unwrap()), expected, "{status}");
+        }
     }
 }

@@ -26,13 +26,10 @@ pub async fn tell_changes(presence: Arc<RoomRegistry>, shards: Vec<ShardHandle>,
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let found = {
-            let (mut rooms, now) = (presence.lock(), Instant::now());
-            rooms.expire(now);
-            metrics.presence_rooms.set(i64::try_from(rooms.count()).unwrap_or(i64::MAX));
-            metrics.presence_members.set(i64::try_from(rooms.own_members()).unwrap_or(i64::MAX));
-            rooms.take_news(now)
-        };
+        let found = presence.take_news(Instant::now()).await;
+        let (rooms, members) = presence.counts();
+        metrics.presence_rooms.set(i64::try_from(rooms).unwrap_or(i64::MAX));
+        metrics.presence_members.set(i64::try_from(members).unwrap_or(i64::MAX));
         let news: Arc<[PresenceNews]> = found.into_iter().flat_map(|news| frames(news, &metrics)).collect();
         if !news.is_empty() {
             send_to_all(&shards, || Command::Rooms(Arc::clone(&news))).await;

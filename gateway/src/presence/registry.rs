@@ -1,16 +1,19 @@
 //! The rooms of a gateway, as all of its threads share them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diffyne_shared::bus::{RoomMember, RoomReport, Whisper};
 use tokio::sync::mpsc;
 
-use super::room::Watcher;
+use super::room::{RoomNews, Watcher};
 use super::rooms::{Departure, RoomFull, RoomLimits, Rooms};
 
 /// The whispers that wait to be delivered; more are dropped.
 pub(super) const WHISPERS_MAX: usize = 4096;
+
+/// Between two steps of what concerns all rooms, so that threads that serve clients get the lock.
+const STEP_PAUSE: Duration = Duration::from_millis(1);
 
 /// A whisper on its way.
 #[derive(Debug)]
@@ -69,6 +72,36 @@ impl RoomRegistry {
     /// Takes what another gateway reports. Returns `false` if something is missing before it.
     pub fn apply_report(&self, report: RoomReport) -> bool {
         self.lock().apply_report(report, Instant::now())
+    }
+
+    /// Removes who has left, and takes what connections are to be told now, in steps.
+    pub(super) async fn take_news(&self, now: Instant) -> Vec<RoomNews> {
+        while self.lock().expire(now) {
+            tokio::time::sleep(STEP_PAUSE).await;
+        }
+        let (mut all, mut after) = (Vec::new(), Arc::from(""));
+        loop {
+            let (news, last) = self.lock().take_news(now, &after);
+            all.extend(news);
+            match last {
+                Some(last) => after = last,
+                None => return all,
+            }
+            tokio::time::sleep(STEP_PAUSE).await;
+        }
+    }
+
+    /// Returns the number of rooms, and how many entries members at this gateway have.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let rooms = self.lock();
+        (rooms.count(), rooms.own_members())
+    }
+
+    /// Has all who wait for a list get what is known here, in steps.
+    pub(super) async fn give_up_reading(&self) {
+        while self.lock().give_up_reading() {
+            tokio::time::sleep(STEP_PAUSE).await;
+        }
     }
 
     /// Queues a whisper to be delivered. Returns `false` if too many wait.

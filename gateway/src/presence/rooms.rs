@@ -5,8 +5,12 @@
 //! comes back meanwhile has not left.
 
 mod peers;
+mod whole;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+pub use whole::WholeReport;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +26,8 @@ const DEAF_AFTER: Duration = Duration::from_secs(3);
 const REPORT_BYTES_MAX: usize = 128 * 1024;
 /// Rooms with changes of which the others were not told yet.
 const UNREPORTED_MAX: usize = 20_000;
+/// About how many rooms and members are gone through at once. Threads that serve clients wait meanwhile.
+const WORK_MAX: usize = 2_000;
 
 /// The limits of a room.
 #[derive(Debug, Clone, Copy)]
@@ -64,14 +70,22 @@ pub struct Rooms {
     own: Arc<str>,
     has_others: bool,
     limits: RoomLimits,
-    by_name: HashMap<Arc<str>, Room>,
+    /// In the order of their names, so that what concerns all of them goes on where it was interrupted.
+    by_name: BTreeMap<Arc<str>, Room>,
     peers: HashMap<Arc<str>, Peer>,
+    /// Gateways that are gone, and whose members are still in the rooms behind `swept_to`.
+    gone: Vec<Arc<str>>,
+    swept_to: Arc<str>,
     /// Rooms that connections are to be told of.
-    untold: HashSet<Arc<str>>,
+    untold: BTreeSet<Arc<str>>,
     /// Rooms that other gateways are to be told of.
-    unreported: HashSet<Arc<str>>,
-    /// Rooms that are to be read.
-    unread: HashSet<Arc<str>>,
+    unreported: BTreeSet<Arc<str>>,
+    /// Rooms that are to be read and have not been yet.
+    unread_new: BTreeSet<Arc<str>>,
+    /// Rooms that are to be read again.
+    unread: BTreeSet<Arc<str>>,
+    /// All rooms behind this one are to be read again.
+    reread_after: Option<Arc<str>>,
     /// Members whose last connection has ended, in the order in which they leave.
     leaving: VecDeque<(Instant, Arc<str>, Arc<str>)>,
     /// The number of the last report.
@@ -89,11 +103,15 @@ impl Rooms {
             own: own.into(),
             has_others,
             limits,
-            by_name: HashMap::new(),
+            by_name: BTreeMap::new(),
             peers: HashMap::new(),
-            untold: HashSet::new(),
-            unreported: HashSet::new(),
-            unread: HashSet::new(),
+            gone: Vec::new(),
+            swept_to: "".into(),
+            untold: BTreeSet::new(),
+            unreported: BTreeSet::new(),
+            unread_new: BTreeSet::new(),
+            unread: BTreeSet::new(),
+            reread_after: None,
             leaving: VecDeque::new(),
             number: 0,
             beat_at: None,
@@ -154,7 +172,7 @@ impl Rooms {
             return Err(RoomFull);
         }
         if !room.is_read {
-            self.unread.insert(Arc::clone(name));
+            self.unread_new.insert(Arc::clone(name));
         }
         room.waiting.insert(watcher);
         self.untold.insert(Arc::clone(name));
@@ -195,19 +213,25 @@ impl Rooms {
         }
     }
 
-    /// Removes members whose connection has ended and who have not come back, and those of gateways that are gone.
-    pub fn expire(&mut self, now: Instant) {
+    /// Removes members whose connection has ended and who have not come back, and those of gateways that are gone: as many
+    /// as go at once. Returns whether there are more.
+    pub fn expire(&mut self, now: Instant) -> bool {
         // Without a heartbeat nobody knows whether they are.
         if self.beat_at.is_some_and(|at| now.duration_since(at) < DEAF_AFTER) {
             self.drop_gone_peers(now);
         }
-        while self.leaving.front().is_some_and(|(at, ..)| *at <= now) {
-            let Some((at, name, id)) = self.leaving.pop_front() else { break };
+        let is_swept = self.sweep();
+        for _ in 0..WORK_MAX {
+            if self.leaving.front().is_none_or(|(at, ..)| *at > now) {
+                return !is_swept;
+            }
+            let Some((at, name, id)) = self.leaving.pop_front() else { return !is_swept };
             let own = self.by_name.get(&name).and_then(|room| room.own.get(&id));
             if own.is_some_and(|own| own.connections == 0 && own.leaves_at == Some(at)) {
                 self.remove_own(&name, &id);
             }
         }
+        true
     }
 
     fn remove_own(&mut self, name: &Arc<str>, id: &Arc<str>) {
@@ -255,23 +279,40 @@ impl Rooms {
         if self.by_name.get(name).is_some_and(|room| room.own.is_empty() && room.unreported.is_empty()) {
             self.by_name.remove(name);
             self.untold.remove(name);
+            self.unread_new.remove(name);
             self.unread.remove(name);
         }
     }
 
-    /// Takes what connections are to be told now.
-    pub fn take_news(&mut self, now: Instant) -> Vec<RoomNews> {
-        let rooms = &mut self.by_name;
-        let mut news = Vec::new();
-        self.untold.retain(|name| {
-            let Some(room) = rooms.get_mut(name) else { return false };
-            if room.has_news(now) {
-                news.push(room.take_news(name, now));
+    /// Takes what connections are to be told now of the rooms behind one: as much as goes at once. Returns as well after which
+    /// room it goes on.
+    pub fn take_news(&mut self, now: Instant, after: &str) -> (Vec<RoomNews>, Option<Arc<str>>) {
+        let (mut news, mut told, mut work, mut last) = (Vec::new(), Vec::new(), 0, None);
+        for name in self.untold.range::<str, _>(behind(after)) {
+            work += 1;
+            if let Some(room) = self.by_name.get_mut(name) {
+                if room.has_news(now) {
+                    work += room.untold.len();
+                    let found = room.take_news(name, now);
+                    work += found.list.as_ref().map_or(0, |(members, _)| members.len());
+                    news.push(found);
+                }
+                if room.untold.is_empty() && room.waiting.is_empty() {
+                    told.push(Arc::clone(name));
+                }
+            } else {
+                told.push(Arc::clone(name));
             }
-            !room.untold.is_empty() || !room.waiting.is_empty()
-        });
+            if work >= WORK_MAX {
+                last = Some(Arc::clone(name));
+                break;
+            }
+        }
+        for name in &told {
+            self.untold.remove(name);
+        }
         news.retain(|news| news.list.is_some() || !news.joins.is_empty() || !news.leaves.is_empty());
-        news
+        (news, last)
     }
 
     // ---- to other gateways ----
@@ -284,11 +325,9 @@ impl Rooms {
     /// Takes what the others are to be told next; `None` if that is nothing.
     pub fn take_report(&mut self) -> Option<RoomReport> {
         let (mut changes, mut bytes) = (Vec::new(), 0);
-        let names: Vec<Arc<str>> = self.unreported.iter().cloned().collect();
-        for name in names {
-            if bytes >= REPORT_BYTES_MAX {
-                break;
-            }
+        while bytes < REPORT_BYTES_MAX
+            && let Some(name) = self.unreported.first().cloned()
+        {
             let change = self.take_change(&name);
             bytes += change.bytes();
             changes.push(change);
@@ -316,32 +355,11 @@ impl Rooms {
         self.drop_if_empty(name);
         change
     }
+}
 
-    /// Returns the rooms that a report of everything has to name: all, and those of a report that got lost.
-    pub fn all_names(&self, lost: &[Arc<str>]) -> Vec<Arc<str>> {
-        let names: HashSet<&Arc<str>> = self.by_name.keys().chain(lost).collect();
-        names.into_iter().cloned().collect()
-    }
-
-    /// Takes a part of a report of everything: as many of the rooms from the end of the list as fit.
-    pub fn take_part(&mut self, names: &mut Vec<Arc<str>>) -> RoomReport {
-        let (mut changes, mut bytes) = (Vec::new(), 0);
-        while bytes < REPORT_BYTES_MAX
-            && let Some(name) = names.pop()
-        {
-            let room = self.by_name.get_mut(&name);
-            let joins = room.map_or_else(Vec::new, |room| {
-                room.unreported.clear();
-                room.own.values().map(|own| own.member.clone()).collect()
-            });
-            self.unreported.remove(&name);
-            self.drop_if_empty(&name);
-            let change = RoomChange { room: name, joins, leaves: Vec::new(), is_whole: true };
-            bytes += change.bytes();
-            changes.push(change);
-        }
-        self.report(changes)
-    }
+/// Everything behind a name; behind the empty name, which no room has, all there is.
+fn behind(name: &str) -> (Bound<&str>, Bound<&str>) {
+    (Bound::Excluded(name), Bound::Unbounded)
 }
 
 #[cfg(test)]

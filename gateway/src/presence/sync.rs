@@ -7,6 +7,7 @@ use diffyne_shared::bus::{Bus, ReportKind, Reported, RoomReport};
 use tokio::time::MissedTickBehavior;
 
 use super::registry::RoomRegistry;
+use super::rooms::WholeReport;
 use crate::metrics::Metrics;
 
 /// How often changes are reported.
@@ -40,8 +41,7 @@ pub async fn run(presence: Arc<RoomRegistry>, bus: Bus, metrics: Arc<Metrics>) {
         }
         was_up = done.is_ok();
         if !was_up {
-            let unread = sync.presence.lock().unread(usize::MAX);
-            sync.presence.lock().give_up_reading(&unread);
+            sync.presence.give_up_reading().await;
             tokio::time::sleep(BEAT_EVERY).await;
         }
     }
@@ -117,28 +117,26 @@ impl Sync {
     /// Reports everything anew.
     async fn report_all(&mut self) -> Result<(), String> {
         self.metrics.presence_resyncs.inc();
-        let lost = self.whole.take().unwrap_or_default();
-        let mut names = self.presence.lock().all_names(&lost);
-        // If this fails, all of them are reported again.
-        let all = names.clone();
-        let done = self.report_parts(&mut names).await;
+        let mut whole = WholeReport::new(self.whole.take().unwrap_or_default());
+        let done = self.report_parts(&mut whole).await;
         if done != Ok(true) {
-            self.whole = Some(all);
+            // Everything is reported again.
+            self.whole = Some(whole.into_named());
         }
         done.map(drop)
     }
 
     /// Returns whether all parts were taken.
-    async fn report_parts(&mut self, names: &mut Vec<Arc<str>>) -> Result<bool, String> {
+    async fn report_parts(&mut self, whole: &mut WholeReport) -> Result<bool, String> {
         let number = self.presence.lock().number();
         while !self.bus.clear_rooms(number).await? {}
         loop {
-            let part = self.presence.lock().take_part(names);
-            let kind = if names.is_empty() { ReportKind::LastPart } else { ReportKind::Part };
+            let part = self.presence.lock().take_part(whole);
+            let kind = if whole.is_complete() { ReportKind::LastPart } else { ReportKind::Part };
             if self.bus.report_rooms(&part, kind).await? == Reported::Lost {
                 return Ok(false);
             }
-            if names.is_empty() {
+            if whole.is_complete() {
                 return Ok(true);
             }
         }

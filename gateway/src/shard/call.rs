@@ -15,6 +15,7 @@ use crate::auth::grant::{EventSubscription, GrantedRoom};
 use crate::auth::session_identity::SessionIdentity;
 use crate::connection::Connection;
 use crate::connection::component_queues::{PageScripts, PendingCall};
+use crate::lifecycle::delivery::DeliveryError;
 use crate::relay::{Caller, PartCount};
 use crate::traces::CallTrace;
 
@@ -27,7 +28,7 @@ pub enum CallOrigin {
     /// A connection's request to subscribe, which a worker has to grant.
     Grant(Rc<Connection>, Box<PendingGrant>),
     /// Events of connections for the application; gets why they were not taken.
-    Lifecycle(oneshot::Sender<Result<(), String>>),
+    Lifecycle(oneshot::Sender<Result<(), DeliveryError>>),
     /// A connection's request to enter rooms, which a worker has to grant.
     Rooms(Rc<Connection>, Box<PendingRooms>),
 }
@@ -119,6 +120,18 @@ pub enum GrantQuestion {
     User,
 }
 
+/// What a decision of a worker about a connection rests on.
+pub struct PendingDecision {
+    /// The session in which the worker decides.
+    pub session: SessionIdentity,
+    /// How often the connection's user had changed when the worker was asked.
+    pub user_changes: u32,
+    /// The request id, as JSON.
+    pub request_id: Option<String>,
+    /// Bytes on the connection's account.
+    pub held: usize,
+}
+
 /// A request to a worker to decide whether a user may subscribe to these events.
 pub struct PendingGrant {
     /// The events, including those that the connection already subscribes to.
@@ -129,14 +142,8 @@ pub struct PendingGrant {
     pub position: Option<Position>,
     /// What the worker is asked.
     pub question: GrantQuestion,
-    /// The session in which the worker decides.
-    pub session: SessionIdentity,
-    /// How often the connection's user had changed when the worker was asked.
-    pub user_changes: u32,
-    /// The request id, as JSON.
-    pub request_id: Option<String>,
-    /// Bytes on the connection's account.
-    pub held: usize,
+    /// What the decision rests on.
+    pub decision: PendingDecision,
 }
 
 /// A room that a client wants to enter.
@@ -154,12 +161,6 @@ pub struct WantedRoom {
 pub struct PendingRooms {
     /// The rooms.
     pub rooms: Vec<WantedRoom>,
-    /// The session in which the worker decides.
-    pub session: SessionIdentity,
-    /// How often the connection's user had changed when the worker was asked.
-    pub user_changes: u32,
-    /// The request id, as JSON.
-    pub request_id: Option<String>,
-    /// Bytes on the connection's account.
-    pub held: usize,
+    /// What the decision rests on.
+    pub decision: PendingDecision,
 }

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::delivery::Delivery;
 use super::departures::LargeConnection;
 use crate::connection::selector::{ConnectionPage, ConnectionSelector};
+use crate::lifecycle::delivery::DeliveryError;
 use crate::presence::news::PresenceNews;
 use crate::quota::HttpTicket;
 use crate::relay::Health;
@@ -39,7 +40,7 @@ pub enum Command {
     /// Forget those that are still there.
     Abandon,
     /// Have a worker call the class that is told of connections, and return why it was not.
-    Lifecycle(LifecycleCall, oneshot::Sender<Result<(), String>>),
+    Lifecycle(LifecycleCall, oneshot::Sender<Result<(), DeliveryError>>),
     /// List the connections that hold the most memory.
     Largest(oneshot::Sender<Vec<LargeConnection>>),
     /// End these connections.

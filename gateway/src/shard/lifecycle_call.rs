@@ -11,13 +11,14 @@ use super::call::CallOrigin;
 use super::command::LifecycleCall;
 use super::state::Shard;
 use crate::auth::cookie_store::CookieStore;
+use crate::lifecycle::delivery::{DeliveryError, Verdict};
 use crate::relay::{CallRequest, Caller, ComponentKey, RelayResult};
 
 /// The address of the caller, which is this gateway.
 const OWN_ADDRESS: &str = "127.0.0.1";
 
 /// Submits the call.
-pub(super) fn submit(shard: &Shard, call: LifecycleCall, reply: oneshot::Sender<Result<(), String>>) {
+pub(super) fn submit(shard: &Shard, call: LifecycleCall, reply: oneshot::Sender<Result<(), DeliveryError>>) {
     let request = CallRequest {
         caller: Rc::new(Caller::new("", OWN_ADDRESS, Box::default(), CookieStore::default())),
         transport: Transport::Ajax,
@@ -37,13 +38,14 @@ pub(super) fn submit(shard: &Shard, call: LifecycleCall, reply: oneshot::Sender<
 }
 
 /// Hands the result to whoever waits for it, if it still does.
-pub(super) fn complete(reply: oneshot::Sender<Result<(), String>>, result: &RelayResult<'_>) {
+pub(super) fn complete(reply: oneshot::Sender<Result<(), DeliveryError>>, result: &RelayResult<'_>) {
     let result = match result {
         RelayResult::Reply(answer, _) if answer.outcome == Outcome::Ok => Ok(()),
         RelayResult::Reply(answer, _) => {
-            Err(format!("the listener was not run to its end: {}", answer.outcome.label()))
+            let reason = format!("the listener was not run to its end: {}", answer.outcome.label());
+            Err(DeliveryError { reason, verdict: Verdict::Failed, after: None })
         }
-        RelayResult::Failed(failure, text) => Err(format!("{}: {text}", failure.label())),
+        RelayResult::Failed(failure, text) => Err(format!("{}: {text}", failure.label()).into()),
     };
     let _ = reply.send(result);
 }

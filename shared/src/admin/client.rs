@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::Request;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::http::request::Builder;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
-use crate::listener::Stream;
+use crate::http_client::{connect, send, within};
 use crate::rpc::Endpoint;
 
 /// The largest answer that the command line takes: a worker tells of at most a thousand processes.
@@ -39,22 +38,17 @@ async fn exchange(address: &Endpoint, token: &str, request: Builder, body: &str)
         error.to_string()
     }
     let exchange = async {
-        let stream =
-            Stream::connect(address).await.map_err(|error| format!("nothing answers at {address}: {error}"))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
-        let driver = tokio::spawn(connection);
+        let stream = connect(address, None).await.map_err(|error| format!("nothing answers at {address}: {error}"))?;
         let request = request
-            .header(hyper::header::HOST, "localhost")
+            .header(HOST, "localhost")
             .header(AUTHORIZATION, format!("Bearer {token}"))
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
             .map_err(text)?;
-        let response = sender.send_request(request).await.map_err(text)?;
-        let status = response.status();
-        let bytes = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(text);
-        driver.abort();
-        let answer: Value = serde_json::from_slice(&bytes?.to_bytes()).unwrap_or_default();
+        let answer = send(stream, request).await.map_err(text)?;
+        let status = answer.status();
+        let body = answer.body(ANSWER_BYTES_MAX).await.map_err(text)?;
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         if status.is_success() {
             Ok(answer)
         } else {
@@ -62,7 +56,5 @@ async fn exchange(address: &Endpoint, token: &str, request: Builder, body: &str)
             Err(format!("{status}: {}", words.unwrap_or("no reason given")))
         }
     };
-    tokio::time::timeout(ASK_TIMEOUT, exchange)
-        .await
-        .unwrap_or_else(|_| Err(format!("no answer within {ASK_TIMEOUT:?}")))
+    within(ASK_TIMEOUT, exchange).await
 }

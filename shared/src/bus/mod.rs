@@ -38,7 +38,7 @@ pub use redis::registry::WorkerRegistry;
 pub use room_changes::{OccupancyChanges, RoomNews, RoomState};
 pub use rooms::{
     ROOM_BYTES_MAX, ReportKind, Reported, RoomChange, RoomMember, RoomReport, RoomsBeat, RoomsPeer, RoomsRead, Whisper,
-    read_room_name, room_name,
+    read_room_name, room_name, sorted_fields,
 };
 pub use state::{BusCounters, GatewayIdentity, Presence, RedisState, random_bits};
 pub use wire::read_event;

@@ -25,6 +25,14 @@ impl Occupancy {
         }
     }
 
+    /// Whether there is more to find, of which one call returns a part.
+    pub fn has_more(&self) -> bool {
+        match &self.0 {
+            Variant::Memory(_) => false,
+            Variant::Redis(rooms) => rooms.has_more(),
+        }
+    }
+
     /// Applies changes, and returns the news, each of which this gateway has to tell. After an error the same changes have
     /// to be applied again before others. `None`: this gateway is not known, so that nothing was applied.
     pub async fn apply(&mut self, changes: &OccupancyChanges) -> Result<Option<Vec<RoomNews>>, String> {

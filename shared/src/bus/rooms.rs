@@ -19,7 +19,7 @@ pub const ROOM_BYTES_MAX: usize = 512;
 /// their names. `None` if the name would be too long.
 pub fn room_name(event: &str, fields: Option<&Map<String, Value>>) -> Option<Arc<str>> {
     let name = match fields {
-        Some(fields) if !fields.is_empty() => format!("{event}{}", sorted(&Value::Object(fields.clone()))),
+        Some(fields) if !fields.is_empty() => format!("{event}{}", Value::Object(sorted_fields(fields))),
         _ => event.to_owned(),
     };
     // With a brace in it, an event without fields would have the name of another one's room.
@@ -37,14 +37,17 @@ pub fn read_room_name(text: &str) -> Option<Arc<str>> {
     room_name(&text[..at], Some(&fields))
 }
 
-/// The same value with the fields of each object in the order of their names.
+/// Returns the same fields in the order of their names, and those of each object in them: fields are compared like JSON
+/// objects, which have no order. They nest no deeper than messages may.
+pub fn sorted_fields(fields: &Map<String, Value>) -> Map<String, Value> {
+    let mut names: Vec<&String> = fields.keys().collect();
+    names.sort_unstable();
+    names.into_iter().map(|name| (name.clone(), sorted(&fields[name]))).collect()
+}
+
 fn sorted(value: &Value) -> Value {
     match value {
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().map(|(name, value)| (name.clone(), sorted(value))).collect();
-            fields.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-            Value::Object(fields.into_iter().collect())
-        }
+        Value::Object(fields) => Value::Object(sorted_fields(fields)),
         Value::Array(items) => items.iter().map(sorted).collect(),
         other => other.clone(),
     }

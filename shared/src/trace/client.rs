@@ -1,14 +1,13 @@
 //! Sends a batch to the collector, by HTTP/1.1 or gRPC, on the hyper and the TLS that this program has anyway.
 
-use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Collected, Full, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, TE};
+use hyper::client::conn::http2;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TE};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
@@ -16,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::collector::{Collector, Protocol};
 use super::message;
-use crate::listener::Stream;
+use crate::http_client::{self, Answer, Error, connect};
 use crate::rpc::Endpoint;
 use crate::tls::ClientTls;
 
@@ -38,7 +37,7 @@ pub(super) struct Refusal {
     pub(super) after: Option<Duration>,
 }
 
-impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Refusal {
+impl<E: Into<Error>> From<E> for Refusal {
     fn from(error: E) -> Self {
         Self { reason: error.into().to_string(), is_retried: true, after: None }
     }
@@ -47,6 +46,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Refusal {
 /// Makes a connection for each batch.
 pub(super) struct Client {
     collector: Collector,
+    address: Endpoint,
     tls: Option<ClientTls>,
 }
 
@@ -55,7 +55,10 @@ impl Client {
         let is_secure = collector.endpoint.scheme_str() == Some("https");
         let tls = is_secure.then(|| ClientTls::trusting(collector.authority.as_deref().map(Path::new))).transpose()?;
         let tls = tls.map(|tls| if collector.protocol == Protocol::Grpc { tls.speaking(b"h2") } else { tls });
-        Ok(Self { collector, tls })
+        let uri = &collector.endpoint;
+        let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
+        let address = Endpoint::tcp(uri.host().unwrap_or_default().trim_matches(['[', ']']), port);
+        Ok(Self { collector, address, tls })
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -71,33 +74,16 @@ impl Client {
 
     /// Sends a batch. The answer says what the collector did not take of it.
     pub(super) async fn send(&self, batch: Bytes) -> Result<message::Response, Refusal> {
-        let stream = TokioIo::new(self.connect().await?);
+        let stream = connect(&self.address, self.tls.as_ref()).await?;
         match self.collector.protocol {
-            Protocol::Http => {
-                let (mut sender, connection) = http1::handshake(stream).await?;
-                let connection = AbortOnDropHandle::new(tokio::spawn(async { drop(connection.await) }));
-                let answer = http_answer(sender.send_request(self.http_request(batch)?).await?).await;
-                drop(connection);
-                answer
-            }
+            Protocol::Http => http_answer(http_client::send(stream, self.http_request(batch)?).await?).await,
             Protocol::Grpc => {
-                let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+                let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
                 let connection = AbortOnDropHandle::new(tokio::spawn(async { drop(connection.await) }));
                 let answer = grpc_answer(sender.send_request(self.grpc_request(&batch)?).await?).await;
                 drop(connection);
                 answer
             }
-        }
-    }
-
-    async fn connect(&self) -> Result<Stream, Box<dyn Error + Send + Sync>> {
-        let uri = &self.collector.endpoint;
-        let host = uri.host().unwrap_or_default();
-        let port = uri.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
-        let stream = Stream::connect(&Endpoint::tcp(host.trim_matches(['[', ']']), port)).await?;
-        match &self.tls {
-            Some(tls) => Ok(tls.connect(host, stream).await?),
-            None => Ok(stream),
         }
     }
 
@@ -115,7 +101,6 @@ impl Client {
         let mut request = self.request(path, "application/x-protobuf", batch);
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         request.headers_mut().insert(HOST, HeaderValue::from_str(authority)?);
-        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         Ok(request)
     }
 
@@ -132,19 +117,14 @@ impl Client {
     }
 }
 
-async fn collect(body: Incoming) -> Result<Collected<Bytes>, Box<dyn Error + Send + Sync>> {
-    Limited::new(body, ANSWER_BYTES_MAX).collect().await
-}
-
-async fn http_answer(answer: hyper::Response<Incoming>) -> Result<message::Response, Refusal> {
+async fn http_answer(answer: Answer) -> Result<message::Response, Refusal> {
     let status = answer.status();
     if !status.is_success() {
-        let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let (reason, after) = (format!("status {status}"), after.map(Duration::from_secs));
+        let (reason, after) = (format!("status {status}"), answer.retry_after());
         return Err(Refusal { reason, is_retried: may_pass(status), after });
     }
     // A batch that was taken is taken, whatever becomes of the answer; some collectors answer JSON.
-    let body = collect(answer.into_body()).await.map(Collected::to_bytes).unwrap_or_default();
+    let body = answer.body(ANSWER_BYTES_MAX).await.unwrap_or_default();
     Ok(message::Response::decode(body).unwrap_or_default())
 }
 
@@ -165,7 +145,7 @@ async fn grpc_answer(answer: hyper::Response<Incoming>) -> Result<message::Respo
         let reason = format!("status {}: does it speak gRPC?", head.status);
         return Err(Refusal { reason, is_retried: may_pass(head.status), after: None });
     }
-    let body = collect(body).await?;
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?;
     // An answer without a message has its state in the headers.
     let trailers = body.trailers().unwrap_or(&head.headers);
     let text = |headers: &HeaderMap, name: &str| {

@@ -11,6 +11,7 @@ use super::client::{Client, Refusal};
 use super::collector::{self, Collector};
 use super::message::{Request, Resource, Response};
 use super::{Item, Span, number};
+use crate::http_client::within;
 use crate::task;
 use crate::telemetry::{self, LogThrottle};
 
@@ -107,10 +108,9 @@ impl Exporter {
         let (until, mut wait) = (Instant::now() + self.limits.timeout, FIRST_WAIT);
         loop {
             let limit = self.client.timeout().min(until.saturating_duration_since(Instant::now()));
-            let refusal = match tokio::time::timeout(limit, self.client.send(message.clone())).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(refusal)) => refusal,
-                Err(_elapsed) => Refusal::from(format!("no answer within {limit:?}")),
+            let refusal = match within(limit, self.client.send(message.clone())).await {
+                Ok(answer) => return Ok(answer),
+                Err(refusal) => refusal,
             };
             // Not all programs at the same moment.
             let pause = refusal.after.unwrap_or_else(|| wait.mul_f64(0.5 + fastrand::f64() / 2.0));

@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use diffyne_shared::bus::{RoomChange, RoomMember, RoomReport, RoomsBeat, RoomsPeer, RoomsRead};
 
-use super::{DEAF_AFTER, PEER_LIFE, Peer, Rooms};
+use super::{DEAF_AFTER, PEER_LIFE, Peer, Rooms, WORK_MAX, behind};
 
 impl Rooms {
     /// Takes the report of another gateway. Returns `false` if something is missing before it.
     pub fn apply_report(&mut self, report: RoomReport, now: Instant) -> bool {
         let RoomReport { gateway, number, changes } = report;
         let until = now + PEER_LIFE;
+        self.revive(&gateway);
         let peer = self.peers.entry(Arc::clone(&gateway)).or_insert(Peer { seen: 0, ahead: None, until });
         if number <= peer.seen {
             return true;
@@ -54,7 +55,12 @@ impl Rooms {
     }
 
     fn read_all_again(&mut self) {
-        self.unread.extend(self.by_name.keys().cloned());
+        self.reread_after = Some("".into());
+    }
+
+    /// Keeps the members of a gateway that was gone and is back. Whatever of them is outdated is read again.
+    fn revive(&mut self, gateway: &Arc<str>) {
+        self.gone.retain(|gone| gone != gateway);
     }
 
     /// Takes the answer to a heartbeat. Returns `false` if something of other gateways is missing here.
@@ -81,6 +87,7 @@ impl Rooms {
     /// Notes what Redis knows of another gateway. Returns whether something of it is missing here.
     fn apply_peer(&mut self, there: &RoomsPeer, now: Instant) -> bool {
         let until = now + there.life;
+        self.revive(&there.gateway);
         let Some(peer) = self.peers.get_mut(&there.gateway) else {
             let peer = Peer { seen: there.number, ahead: None, until };
             self.peers.insert(Arc::clone(&there.gateway), peer);
@@ -99,27 +106,50 @@ impl Rooms {
     pub(super) fn drop_gone_peers(&mut self, now: Instant) {
         let gone = self.peers.iter().filter(|(_, peer)| peer.until <= now).map(|(gateway, _)| Arc::clone(gateway));
         for gateway in gone.collect::<Vec<_>>() {
-            self.drop_peer(&gateway);
+            self.peers.remove(&gateway);
+            self.gone.push(gateway);
+            self.swept_to = "".into();
         }
     }
 
-    /// Forgets the members at a gateway that is gone.
-    fn drop_peer(&mut self, gateway: &Arc<str>) {
-        self.peers.remove(gateway);
-        for (name, room) in &mut self.by_name {
-            let Some(gone) = room.peers.remove(gateway) else { continue };
-            for id in gone.members.keys() {
-                room.update(&self.own, id);
-            }
-            self.untold.insert(Arc::clone(name));
+    /// Forgets members at gateways that are gone, as many as go at once. Returns whether none are left.
+    pub(super) fn sweep(&mut self) -> bool {
+        if self.gone.is_empty() {
+            return true;
         }
+        let mut work = 0;
+        for (name, room) in self.by_name.range_mut::<str, _>(behind(&self.swept_to)) {
+            if work >= WORK_MAX {
+                return false;
+            }
+            work += 1;
+            for gone in self.gone.iter().filter_map(|gateway| room.peers.remove(gateway)).collect::<Vec<_>>() {
+                work += gone.members.len();
+                for id in gone.members.keys() {
+                    room.update(&self.own, id);
+                }
+                self.untold.insert(Arc::clone(name));
+            }
+            self.swept_to = Arc::clone(name);
+        }
+        self.gone.clear();
+        true
     }
 
     /// Returns rooms that are to be read: first those whose list somebody waits for.
-    pub fn unread(&self, most: usize) -> Vec<Arc<str>> {
-        let is_new = |name: &&Arc<str>| self.by_name.get(*name).is_some_and(|room| !room.is_read);
-        let (new, known): (Vec<_>, Vec<_>) = self.unread.iter().partition(is_new);
-        new.into_iter().chain(known).take(most).cloned().collect()
+    pub fn unread(&mut self, most: usize) -> Vec<Arc<str>> {
+        let missing = most.saturating_sub(self.unread_new.len() + self.unread.len());
+        if let Some(after) = self.reread_after.take() {
+            let more: Vec<_> =
+                self.by_name.range::<str, _>(behind(&after)).take(missing).map(|(name, _)| name).cloned().collect();
+            if more.len() == missing {
+                self.reread_after = more.last().cloned().or(Some(after));
+            }
+            let is_new = |name: &Arc<str>| self.unread_new.contains(name);
+            let more: Vec<_> = more.into_iter().filter(|name| !is_new(name)).collect();
+            self.unread.extend(more);
+        }
+        self.unread_new.iter().chain(&self.unread).take(most).cloned().collect()
     }
 
     /// Takes rooms as Redis has them. Those of a gateway that reports everything anew are to be read again.
@@ -127,6 +157,7 @@ impl Rooms {
         let RoomsRead { peers, rooms } = read;
         let peers: Vec<RoomsPeer> = peers.into_iter().filter(|peer| peer.gateway != self.own).collect();
         for there in &peers {
+            self.revive(&there.gateway);
             if !self.peers.contains_key(&there.gateway) {
                 let until = now + there.life;
                 self.peers.insert(Arc::clone(&there.gateway), Peer { seen: there.number, ahead: None, until });
@@ -137,6 +168,7 @@ impl Rooms {
             }
         }
         for (name, stored) in names.iter().zip(rooms) {
+            self.unread_new.remove(name);
             self.unread.remove(name);
             let mut stored: HashMap<Arc<str>, Vec<RoomMember>> = stored.into_iter().collect();
             for there in &peers {
@@ -173,12 +205,15 @@ impl Rooms {
     }
 
     /// Notes that Redis does not answer. Who waits for a list gets what is known here, and what is missing when Redis is
-    /// back.
-    pub fn give_up_reading(&mut self, names: &[Arc<str>]) {
-        for name in names {
-            if let Some(room) = self.by_name.get_mut(name) {
+    /// back. Returns whether there are more such rooms.
+    pub fn give_up_reading(&mut self) -> bool {
+        for _ in 0..WORK_MAX {
+            let Some(name) = self.unread_new.pop_first() else { return false };
+            if let Some(room) = self.by_name.get_mut(&name) {
                 room.is_read = true;
+                self.unread.insert(name);
             }
         }
+        true
     }
 }

@@ -28,7 +28,8 @@ fn ids(members: &[RoomMember]) -> Vec<&str> {
 /// What connections hear next, at its time.
 fn next(rooms: &mut Rooms, now: &mut Instant) -> RoomNews {
     *now += WINDOW;
-    let mut news = rooms.take_news(*now);
+    let (mut news, more) = rooms.take_news(*now, "");
+    assert_eq!(more, None);
     assert!(news.len() <= 1, "{news:?}");
     news.pop().unwrap_or_default()
 }
@@ -150,4 +151,120 @@ fn a_room_has_so_many_members_and_bytes_and_no_more() {
     let third: Arc<str> = "t".into();
     assert_eq!(rooms.join(&third, watcher(1), member("a", &more, 1), now), Err(RoomFull));
     assert_eq!(rooms.count(), 2, "nothing is left of a room that nobody could enter");
+}
+
+#[test]
+fn what_concerns_all_rooms_is_done_in_steps_of_bounded_work() {
+    let mut now = Instant::now();
+    let limits = RoomLimits { members_max: 1000, bytes_max: usize::MAX, grace: GRACE };
+    let mut rooms = Rooms::new("g", true, limits);
+    let (room_count, peer_members) = (2000, 50);
+    let peer = |number| RoomsPeer { gateway: "h".into(), number, is_complete: true, life: PEER_LIFE };
+    rooms.apply_beat(&RoomsBeat { is_lost: false, peers: vec![peer(0)] }, now);
+    for n in 0..room_count {
+        let room: Arc<str> = format!("r{n}").into();
+        rooms.join(&room, watcher(n), member("ada", "{}", 1), now).unwrap();
+        let joins = (0..peer_members).map(|id| member(&format!("u{id}"), "{}", 1)).collect();
+        let change = RoomChange { room, joins, leaves: Vec::new(), is_whole: false };
+        rooms.apply_report(RoomReport { gateway: "h".into(), number: n as u64 + 1, changes: vec![change] }, now);
+    }
+    let members = |rooms: &Rooms| rooms.by_name.values().map(|room| room.members.len()).sum::<usize>();
+    let most = WORK_MAX + peer_members + 1;
+
+    // What nobody could read yet is told all the same, and read again.
+    while rooms.give_up_reading() {}
+    let unread = |rooms: &mut Rooms| rooms.unread(16).len();
+    assert_eq!((unread(&mut rooms), rooms.unread_new.len(), rooms.unread.len()), (16, 0, room_count));
+    rooms.unread.clear();
+    rooms.reread_after = Some("".into());
+    assert_eq!((unread(&mut rooms), rooms.unread.len()), (16, 16), "only what is read next is listed");
+    let mut seen = BTreeSet::new();
+    while unread(&mut rooms) > 0 {
+        let names = std::mem::take(&mut rooms.unread);
+        assert!(names.into_iter().all(|name| seen.insert(name)), "each once");
+    }
+    assert_eq!(seen.len(), room_count);
+
+    // The other gateway dies with its hundred thousand members.
+    for _ in 0..2 {
+        now += PEER_LIFE / 2;
+        rooms.apply_beat(&RoomsBeat { is_lost: false, peers: Vec::new() }, now);
+    }
+    let mut before = members(&rooms);
+    assert_eq!(before, room_count * (peer_members + 1), "nothing was done yet");
+    let (mut steps, mut longest, began) = (0, Duration::ZERO, Instant::now());
+    loop {
+        let step = Instant::now();
+        let has_more = rooms.expire(now);
+        longest = longest.max(step.elapsed());
+        if !has_more {
+            break;
+        }
+        let left = members(&rooms);
+        assert!(before - left <= most, "{before} {left}");
+        (before, steps) = (left, steps + 1);
+    }
+    println!(
+        "{} members in {:?} and {steps} steps, the longest {longest:?}",
+        room_count * peer_members,
+        began.elapsed()
+    );
+    assert_eq!(members(&rooms), room_count);
+    assert!(steps >= room_count * peer_members / most, "{steps}");
+
+    // So are the news of it, and a report of everything.
+    now += WINDOW * 10;
+    let (mut after, mut told): (Option<Arc<str>>, usize) = (Some("".into()), 0);
+    while let Some(last) = after {
+        let (news, next) = rooms.take_news(now, &last);
+        let work: usize = news.iter().map(|news| 1 + news.joins.len() + news.leaves.len()).sum();
+        assert!(work <= most, "{work}");
+        (after, told) = (next, told + news.len());
+    }
+    assert_eq!((told, rooms.untold.len()), (room_count, 0));
+    let (mut whole, mut named, mut parts) = (WholeReport::new(vec!["lost".into(), "r0".into()]), BTreeSet::new(), 0);
+    while !whole.is_complete() {
+        let part = rooms.take_part(&mut whole);
+        assert!(part.changes.len() <= WORK_MAX && part.changes.iter().all(|change| change.is_whole));
+        named.extend(part.changes.into_iter().map(|change| change.room));
+        parts += 1;
+    }
+    assert_eq!(named.len(), room_count + 1);
+    assert!(parts > 1, "{parts}");
+}
+
+#[test]
+fn a_gateway_that_comes_back_while_it_is_swept_keeps_its_members() {
+    let mut now = Instant::now();
+    let mut rooms = Rooms::new("g", true, limits());
+    let peer = |number| RoomsPeer { gateway: "h".into(), number, is_complete: true, life: PEER_LIFE };
+    let beat = |number: Option<u64>| RoomsBeat { is_lost: false, peers: number.map(peer).into_iter().collect() };
+    rooms.apply_beat(&beat(Some(0)), now);
+    let count = WORK_MAX + 5;
+    let name = |n: usize| Arc::<str>::from(format!("r{n:05}"));
+    for n in 0..count {
+        rooms.join(&name(n), watcher(n), member("ada", "{}", 1), now).unwrap();
+        let change =
+            RoomChange { room: name(n), joins: vec![member("bob", "{}", 1)], leaves: Vec::new(), is_whole: false };
+        rooms.apply_report(RoomReport { gateway: "h".into(), number: n as u64 + 1, changes: vec![change] }, now);
+    }
+    for _ in 0..2 {
+        now += PEER_LIFE / 2;
+        rooms.apply_beat(&beat(None), now);
+    }
+    assert!(rooms.expire(now), "the first step does not do it all");
+    rooms.apply_beat(&beat(Some(count as u64)), now);
+    assert!(!rooms.expire(now));
+    let last = name(count - 1);
+    assert_eq!(ids(&rooms.list(&last).unwrap()), ["ada", "bob"]);
+    // What was swept before is read again.
+    loop {
+        let names = rooms.unread(16);
+        if names.is_empty() {
+            break;
+        }
+        let stored = names.iter().map(|_| vec![("h".into(), vec![member("bob", "{}", 1)])]).collect();
+        rooms.apply_read(&names, RoomsRead { peers: vec![peer(count as u64)], rooms: stored }, now);
+    }
+    assert!((0..count).all(|n| ids(&rooms.list(&name(n)).unwrap()) == ["ada", "bob"]));
 }

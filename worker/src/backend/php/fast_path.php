@@ -180,6 +180,9 @@ namespace Diffyne\Cluster\Loop {
             $app->instance('request', $request);
             $this->trustProxies?->handle($request, static fn () => null);
             $this->sandbox->requestReceived($request);
+            if ($head['kind'] === 'lifecycle' && $this->sandbox->session !== null) {
+                $this->sandbox->session->leavesNothing = true;
+            }
             $route = $endpoint->setCurrentRoute($request, $head['kind']);
             $events = Services::get('events');
             $events->hasListeners(RouteMatched::class) && $events->dispatch(new RouteMatched($route, $request));

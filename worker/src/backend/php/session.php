@@ -47,6 +47,9 @@ namespace Diffyne\Cluster\Loop {
         /** Whether another request has ended it since it was opened. */
         public bool $endedElsewhere = false;
 
+        /** Whether it is never written: the call is nobody's. */
+        public bool $leavesNothing = false;
+
         /** Takes the place of a store of the framework, which nobody has opened. */
         public static function replacing(Store $store): static
         {
@@ -73,7 +76,7 @@ namespace Diffyne\Cluster\Loop {
         public function reset(?Closure $opener): void
         {
             [$this->stored, $this->storedText, $this->idAtStart, $this->textAtStart] = [[], '', '', ''];
-            $this->opened = $this->existed = $this->endedElsewhere = false;
+            $this->opened = $this->existed = $this->endedElsewhere = $this->leavesNothing = false;
             $this->opener = null;
             if ($opener === null) {
                 [$this->id, $this->attributes, $this->started] = ['', [], false];
@@ -141,13 +144,16 @@ namespace Diffyne\Cluster\Loop {
         /** Whether the session has to be written. */
         public function isChanged(): bool
         {
-            return $this->opened && (! $this->existed || $this->hasNewId() || $this->get('_flash.old') || $this->get('_flash.new')
+            return $this->opened && ! $this->leavesNothing && (! $this->existed || $this->hasNewId() || $this->get('_flash.old') || $this->get('_flash.new')
                 || serialize($this->attributes) !== $this->textAtStart);
         }
 
         /** Writes the session, merged into what others have written since, unless one of them has ended it. */
         public function save(): void
         {
+            if ($this->leavesNothing) {
+                return;
+            }
             if ($this->opened && $this->existed && ! $this->hasNewId()) {
                 $now = parent::readFromHandler();
                 if ($now === []) {

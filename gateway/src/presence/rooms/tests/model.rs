@@ -201,24 +201,23 @@ impl World {
             return;
         }
         if let Some(lost) = gateway.whole.take() {
-            let mut names = gateway.rooms.all_names(&lost);
-            let all = names.clone();
+            let mut whole = WholeReport::new(lost);
             let number = gateway.rooms.number();
             let own = Arc::clone(&gateway.rooms.own);
             self.redis.gateways.insert(own, (number, false, now + PEER_LIFE, Stored::new()));
             loop {
-                let part = self.gateways[g].rooms.take_part(&mut names);
-                let kind = if names.is_empty() { ReportKind::LastPart } else { ReportKind::Part };
+                let part = self.gateways[g].rooms.take_part(&mut whole);
+                let kind = if whole.is_complete() { ReportKind::LastPart } else { ReportKind::Part };
                 if matches!(fate, Fate::Unheard) || !self.redis.report(&part, kind, now) {
-                    self.gateways[g].whole = Some(all);
+                    self.gateways[g].whole = Some(whole.into_named());
                     return;
                 }
                 self.publish(&part);
                 if matches!(fate, Fate::AnswerLost) {
-                    self.gateways[g].whole = Some(all);
+                    self.gateways[g].whole = Some(whole.into_named());
                     return;
                 }
-                if names.is_empty() {
+                if whole.is_complete() {
                     return;
                 }
             }
@@ -286,8 +285,8 @@ impl World {
 
     fn tell(&mut self, g: usize) {
         let gateway = &mut self.gateways[g];
-        gateway.rooms.expire(self.now);
-        for news in gateway.rooms.take_news(self.now) {
+        while gateway.rooms.expire(self.now) {}
+        for news in gateway.rooms.take_news(self.now, "").0 {
             if let Some(told) = gateway.told.get_mut(&news.room) {
                 for member in &news.joins {
                     told.insert(Arc::clone(&member.id), Arc::clone(&member.info));

@@ -1,0 +1,98 @@
+//! Events in the order in which they are handed over, and how many of them at a time.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::queue::QueuedEvent;
+
+/// Events that are handed over at a time.
+pub(super) const EVENTS_MAX: usize = 500;
+
+/// Events that are handed over one after the other. Where the receiver does not take some of them, fewer are handed over at
+/// a time, until the one that it does not take is found; after that more again.
+#[derive(Debug)]
+pub(super) struct Batch {
+    events: VecDeque<QueuedEvent>,
+    /// How many are handed over next, at most.
+    step: usize,
+    /// When the first of them was handed over for the first time.
+    began: Option<Instant>,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { events: VecDeque::new(), step: EVENTS_MAX, began: None }
+    }
+}
+
+impl Batch {
+    /// An event that the receiver does not take.
+    pub(super) fn refused(event: QueuedEvent) -> Self {
+        Self { events: VecDeque::from([event]), step: 1, began: Some(Instant::now()) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub(super) fn push(&mut self, event: QueuedEvent) {
+        self.events.push_back(event);
+    }
+
+    /// Returns what is handed over next, and how many events that is: no more than so many bytes, unless the first has more.
+    pub(super) fn next(&mut self, bytes_max: usize) -> (Bytes, usize) {
+        self.began.get_or_insert_with(Instant::now);
+        let mut body = String::from(r#"{"events":["#);
+        let mut count = 0;
+        for event in self.events.iter().take(self.step) {
+            if count > 0 && body.len() + event.json.len() > bytes_max {
+                break;
+            }
+            if count > 0 {
+                body.push(',');
+            }
+            body.push_str(&event.json);
+            count += 1;
+        }
+        body.push_str("]}");
+        (body.into(), count)
+    }
+
+    /// Removes the first events, which were taken or are given up.
+    pub(super) fn remove(&mut self, count: usize) -> Vec<QueuedEvent> {
+        self.began = None;
+        self.events.drain(..count.min(self.events.len())).collect()
+    }
+
+    /// Hands over more at a time from now on.
+    pub(super) fn widen(&mut self) {
+        self.step = (self.step * 2).min(EVENTS_MAX);
+    }
+
+    /// Hands over half of so many. Returns `false` if that was a single event.
+    pub(super) fn split(&mut self, count: usize) -> bool {
+        self.step = (count / 2).max(1);
+        count > 1
+    }
+
+    /// For how long the first events have been tried.
+    pub(super) fn tried_for(&self) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| began.elapsed())
+    }
+
+    /// All of its events.
+    pub(super) fn into_events(self) -> Vec<QueuedEvent> {
+        self.events.into()
+    }
+
+    /// Removes all events that something else takes, and keeps those that it gives back.
+    pub(super) fn hand_on(&mut self, mut take: impl FnMut(QueuedEvent) -> Option<QueuedEvent>) {
+        self.events = std::mem::take(&mut self.events).into_iter().filter_map(&mut take).collect();
+    }
+}
