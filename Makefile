@@ -51,7 +51,7 @@ deb: build ## The same as a Debian package, in target
 	deploy/install.sh deb $(PROGRAMS)
 
 build: ## The programs, optimised, in target/release
-	@echo "Building diffyne-gateway and diffyne-worker: about five minutes the first time on two cores."
+	@echo "Building diffyne-gateway and diffyne-worker: about four minutes the first time on two cores."
 	$(RELEASE)
 
 test: ## Everything: lints, unit and doc tests, Autobahn, end-to-end on real processes; says what each part takes

@@ -149,8 +149,12 @@ run_page() {
           grep -qF -- "$line" "$output" || { cat "$output" >&2; die "the page says that this prints: $line"; }
         done <"$block" ;;
       *)
-        "${kind}_block" "$block" >"$output" 2>&1 || { cat "$output" >&2; die "a block of $page failed:
-$(cat "$block")"; }
+        "${kind}_block" "$block" >"$output" 2>&1 || {
+          cat "$output" >&2
+          on_server journalctl --no-pager -o cat -n 40 >&2 || true
+          die "a block of $page failed:
+$(cat "$block")"
+        }
         step "$kind: $(head -n 1 "$block" | cut -c 1-90)" ;;
     esac
   done

@@ -1,8 +1,9 @@
 // What a directive says is to be called.
 
 import { attributes, islandOf } from './dom.js';
+import { fieldsIn, rawOf } from './field.js';
 import { print } from './numbers.js';
-import { edits, submitOnce } from './typing.js';
+import { submitOnce } from './typing.js';
 
 let parse = null; // what reads parameters, once it is loaded
 const loadParser = async () => { parse ??= (await import('./parameters.js')).parseAction; };
@@ -34,7 +35,7 @@ export async function act({ calls, components, hooks }, { element, value }, even
     if (!await isConfirmed(hooks, asking, questionOf(asking))) return;
   }
   const call = () => calls.call(component, { ...action, island: islandOf(element) });
-  if (event?.type === 'submit') submitOnce(event.target, print([action, edits(component.root, component.state)]), call);
+  if (event?.type === 'submit') submitOnce(event.target, print([action, fieldsIn(component.root).map(rawOf)]), call);
   else call();
 }
 

@@ -10,7 +10,7 @@ import { Transport } from './transport.js';
 import { Queues } from './queue.js';
 import { isActionWithin, isFieldWithin, keepWithin, takePatches } from './companion-fields.js';
 import { WRAPPER, announce, attribute, closest, own, queryAll } from './dom.js';
-import { fieldsIn, isField, propertyOf } from './field.js';
+import { fieldsIn, isField, propertyOf, rawOf } from './field.js';
 import { applyStreams } from './streams.js';
 import { edits, hold, meet, snapshot, submitOnce, touchedOf, unheardIn, whenChanged } from './typing.js';
 import { keep, kept, print, shown } from './numbers.js';
@@ -156,7 +156,7 @@ function attach(diffyne) {
         }
       };
       const component = event?.type === 'submit' && diffyne.registry.get(id);
-      return component ? submitOnce(event.target, print([action, edits(component.element, component.serverState)]), call) : call();
+      return component ? submitOnce(event.target, print([action, fieldsIn(component.element).map(rawOf)]), call) : call();
     };
   }
 

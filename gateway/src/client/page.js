@@ -33,17 +33,20 @@ export let isLeaving = false;
 export const leaveQuery = (isGone = true) => { isLeaving = isGone; };
 
 const PRESS_MS = 500; // answers wait for no longer
+const TAP_MS = 100; // from a finger that is lifted to the click of its tap
 
-// Settles when the mouse's button is up again and its click was told: what an answer moved away between the two would
-// get no click.
+// Settles when the mouse's button or the finger is up again and its click was told: what an answer moved away between the two
+// would get no click.
 export let press;
 
-let end;
+/** @type {(value?: any) => void} */
+let end = () => {};
 listen('pointerdown', () => {
   press = new Promise((resolve) => { end = resolve; });
   setTimeout(end, PRESS_MS);
 });
-listen('pointerup', () => setTimeout(end, 0));
+listen('pointerup', ({ pointerType }) => setTimeout(end, pointerType === 'touch' ? TAP_MS : 0));
+listen('pointercancel', () => end());
 
 // The address of the WebSocket: `ws:` on an https page would be refused by the browser.
 export function socketUrl(address) {

@@ -78,7 +78,11 @@ function carryOthers(root, fresh) {
   for (const field of othersIn(fresh)) heirs.set(likeness(field), [...heirs.get(likeness(field)) ?? [], field]);
   for (const field of othersIn(root)) {
     const heir = heirs.get(likeness(field))?.shift();
-    if (heir && rawOf(field) !== untouched(field)) setRaw(heir, rawOf(field));
+    if (!heir || rawOf(field) === untouched(field)) continue;
+    const was = rawOf(heir);
+    setRaw(heir, rawOf(field));
+    // The option that was chosen is gone.
+    if (rawOf(heir) !== rawOf(field)) setRaw(heir, was);
   }
 }
 

@@ -255,7 +255,7 @@ export class Transport {
     const call = this.#calls.get(requestId);
     this.#calls.delete(requestId);
     clearTimeout(call?.timer);
-    if (call) call.cleared = call.parts?.then((parts) => parts?.endParts(requestId));
+    if (call) call.cleared = call.parts?.then((parts) => Promise.resolve(press).then(() => parts?.endParts(requestId)));
     return call;
   }
 

@@ -18,9 +18,10 @@ export const isAhead = (field) => told.has(field) && told.get(field).raw !== raw
 let composed = null; // the field into which an input method types
 let changed = null; // the field of the last change that the browser has told
 
-// Half a number, as `-`: a browser shows it and says nothing of it; and a word that an input method has not finished.
-// They are not sent, and stay for the rest to be typed.
-const isHalf = (field) => field === composed || Boolean(field.validity?.badInput);
+// Half a number, as `-`: a browser shows it and says nothing of it, so it is not sent.
+const isMute = (field) => field.validity?.badInput;
+// And a word that an input method has not finished. Both stay for the rest to be typed.
+const isHalf = (field) => field === composed || isMute(field);
 
 const inState = (field, state) => Object.hasOwn(state, propertyOf(field));
 
@@ -57,7 +58,7 @@ export function edits(root, state) {
   const found = {};
   for (const field of fieldsIn(root)) {
     const property = propertyOf(field);
-    if (!inState(field, state) || Object.hasOwn(found, property) || !isAhead(field) || isHalf(field)) continue;
+    if (!inState(field, state) || Object.hasOwn(found, property) || !isAhead(field) || isMute(field)) continue;
     const value = says(field, state[property]);
     // Of radio buttons none is chosen any more: the state has one all the same.
     if (value === undefined) settleAt(field, told.get(field).value);
@@ -98,7 +99,7 @@ export function hold(root, { sent, state, updated = undefined }) {
   const focusAgain = focusIn(root);
   const isKept = (field) => (ahead.has(field) && !isOther(field)) || (isField(field) && wrapperOf(field) === root && inState(field, state));
   const release = () => {
-    const lost = [...ahead].filter(([field]) => !isConnected(field) || wrapperOf(field) !== root || isOther(field));
+    const lost = [...ahead].filter(([field]) => !contains(root, field) || wrapperOf(field) !== root || isOther(field));
     // An element that patches have bound to something else begins anew.
     for (const field of meanings.keys()) if (isOther(field)) [before, sent, told].forEach((known) => known.delete(field));
     lost.forEach(([field]) => ahead.delete(field));
@@ -109,7 +110,7 @@ export function hold(root, { sent, state, updated = undefined }) {
     for (const field of fieldsIn(root)) {
       if (!inState(field, state)) continue;
       const value = state[propertyOf(field)];
-      const known = ahead.has(field) ? (isHalf(field) && told.get(field)?.raw) || knownRaw(field) : undefined;
+      const known = ahead.has(field) ? (isMute(field) && told.get(field)?.raw) || knownRaw(field) : undefined;
       if (known === undefined && !isLeftAlone(field, value, { before, updated })) show(field, value);
       tell(field, value, known);
     }

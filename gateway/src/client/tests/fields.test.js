@@ -289,20 +289,31 @@ test('what is left says what no browser tells: a lazy field that was made anew, 
   assert.deepEqual(sent.slice(3).map(({ value }) => value), ['again']);
 });
 
-test('the word of an input method is neither sent nor overwritten before it is finished', async () => {
-  const { answers, sent } = client('<p><input diff:model.live.debounce.1="p"><u diff:click="go">x</u></p>', { p: '' });
-  const field = find('input');
+test('the word of an input method is not overwritten before it is finished, and told as it stands', async () => {
+  const { answers, sent, go } = client('<p><input diff:model.live.debounce.1="p"><input diff:model="q"><u diff:click="go">x</u></p>', { p: '', q: '' });
+  const [field, plain] = document.querySelectorAll('input');
   fire(field, 'compositionstart');
+  answers.push({ state: { p: 'NI', q: '' } });
   await typeInto(field, 'ni');
   await pause(5);
-  answers.push({ state: { p: 'other' } });
+  assert.deepEqual([sent[0].value, field.value], ['ni', 'ni']);
+  answers.push({ state: { p: 'other', q: '' } });
   find('u').click();
   await settled();
-  assert.deepEqual([sent.map(({ type, state }) => [type, state.p]), field.value], [[['call', '']], 'ni']);
+  assert.deepEqual([sent[1].state.p, field.value], ['NI', 'ni']);
   await typeInto(field, '你');
   fire(field, 'compositionend');
   await pause(5);
-  assert.deepEqual([sent.length, sent[1].value, field.value], [2, '你', '你']);
+  assert.deepEqual([sent.length, sent[2].value, field.value], [3, '你', '你']);
+  // A call takes a word along, and its answer comes when the same one is finished.
+  fire(plain, 'compositionstart');
+  await typeInto(plain, 'にほん');
+  answers.push({ wait: true, state: { p: '你', q: 'にほん' } });
+  find('u').click();
+  await settled();
+  fire(plain, 'compositionend');
+  await go();
+  assert.deepEqual([sent[3].state.q, plain.value], ['にほん', 'にほん']);
 });
 
 test('a form that is sent twice says the same thing once', async () => {
@@ -320,6 +331,20 @@ test('a form that is sent twice says the same thing once', async () => {
   submit();
   await settled();
   assert.deepEqual(sent.map(({ state }) => state.p), ['order', 'another', '']);
+});
+
+test('a form that is sent twice while an update of its field is under way is sent once', async () => {
+  const { answers, sent, go } = client('<form diff:submit="send"><input diff:model.lazy="p"></form>', { p: '' });
+  await typeInto(find('input'), 'order');
+  answers.push({ wait: true, state: { p: 'order' } }, { wait: true, state: { p: '' } });
+  fire(find('input'), 'change');
+  await settled();
+  fire(find('form'), 'submit');
+  await go();
+  fire(find('form'), 'submit');
+  await go();
+  await settled();
+  assert.deepEqual(sent.map(({ type }) => type), ['update', 'call']);
 });
 
 test('a box that comes to stand for another value shows that one', async () => {
