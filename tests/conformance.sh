@@ -11,7 +11,7 @@ case ${CONFORMANCE_COMPRESSION:-some} in
   *) compression=(12.1.1 12.1.11 12.2.3 12.3.5 12.4.12 12.5.2 13.1.1 13.2.2 13.3.3 13.4.4 13.5.5 13.6.11 13.7.2) ;;
 esac
 cargo build --quiet --workspace --example echo
-target/debug/examples/echo "127.0.0.1:$port" >/dev/null &
+"${CARGO_TARGET_DIR:-target}/debug/examples/echo" "127.0.0.1:$port" >/dev/null &
 echo_pid=$!
 trap 'kill $echo_pid 2>/dev/null || true' EXIT
 for _ in $(seq 100); do (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break; sleep 0.05; done

@@ -101,7 +101,7 @@ async fn check_names_of_400_kb(runtime: Option<Runtime>) -> anyhow::Result<()> {
     call_by_name(&mut client, COUNTER, "increment").await?;
     let before = sizes(&cluster)?;
     let long = |number: usize, text: &str| format!("{text}{number}").repeat(400_000 / (text.len() + 3) + 1);
-    for number in 100..300 {
+    for number in 100..172 {
         let name = long(number, ["x", "Ab\\", "-\n", "é"][number % 4]);
         let answer = match number % 3 {
             0 => call_by_name(&mut client, &name, "increment").await?,
@@ -134,16 +134,16 @@ fn varied(random: &mut fastrand::Rng, name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_spelling_of_a_rust_component_is_one_metric_series() -> anyhow::Result<()> {
-    check_spellings(None, 10_000).await
+    check_spellings(None, 4_000).await
 }
 
 for_runtimes!(every_spelling_of_a_component_is_one_metric_series: fast_path = FastPath, kernel = Kernel, http = Http);
 async fn every_spelling_of_a_component_is_one_metric_series(runtime: Runtime) -> anyhow::Result<()> {
     // Behind HTTP each call starts the application.
     let times = match runtime {
-        Runtime::FastPath => 4_000,
-        Runtime::Kernel => 1_000,
-        _ => 250,
+        Runtime::FastPath => 1_500,
+        Runtime::Kernel => 500,
+        _ => 125,
     };
     check_spellings(Some(runtime), times).await
 }
@@ -196,7 +196,7 @@ async fn check_after_junk_classes(runtime: Option<Runtime>) -> anyhow::Result<()
         (class, format!("junk{number}"))
     };
     // Behind HTTP each call starts the application.
-    let count = if runtime.is_none_or(Runtime::is_pool) { 1_000 } else { 250 };
+    let count = if runtime.is_none_or(Runtime::is_pool) { 500 } else { 125 };
     let names: Vec<(String, String)> = (0..count).map(junk).collect();
     assert_eq!(call_all(&mut client, &names).await?, 0);
     call_all(
