@@ -14,6 +14,7 @@ use diffyne_shared::admin::overview::{OVERVIEW_PATH, Overview};
 use diffyne_shared::admin::terminal;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
 use diffyne_shared::settings::{self, Layers};
+use diffyne_shared::signals::Signals;
 use diffyne_shared::telemetry::Logs;
 
 use crate::http::pages::Pages;
@@ -197,13 +198,14 @@ fn serve(matches: &ArgMatches) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     process::control_runtime()?.block_on(async {
+        let signals = Signals::new().context("cannot take signals")?;
         let prefix = settings.route_prefix.clone();
         let release = settings.release.clone();
         let pages = Box::new(move |health| -> Arc<dyn Pages> {
             Arc::new(ScriptPages::new(health, &prefix, release.as_deref()))
         });
         let gateway = Gateway::start(settings, pages)?;
-        process::wait_for_stop(&gateway, &logs, matches, &specs).await?;
+        process::wait_for_stop(&gateway, signals, &logs, matches, &specs).await;
         gateway.stop().await;
         Ok(())
     })

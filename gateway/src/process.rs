@@ -4,9 +4,8 @@ use anyhow::Context as _;
 use clap::ArgMatches;
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::settings::{self, Layers, Spec};
-use diffyne_shared::signals::UserSignals;
+use diffyne_shared::signals::{Signals, Told};
 use diffyne_shared::telemetry::Logs;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::server::Gateway;
@@ -23,40 +22,34 @@ pub fn control_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// Returns when the process has to stop: `DIFFYNE_SHUTDOWN_DELAY` after it was told to, or when it is told a second time
-/// by a signal. On SIGHUP, it reads the settings again and applies those that can change.
+/// by a signal. On SIGHUP, it reads the settings again and applies those that can change. The signals are taken from
+/// before the gateway's start on.
 pub async fn wait_for_stop(
     gateway: &Gateway,
+    mut signals: Signals,
     logs: &Logs,
     matches: &ArgMatches,
     specs: &[&'static Spec],
-) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut user_defined = UserSignals::new()?;
+) {
     let mut stop_at: Option<Instant> = None;
     loop {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            told = signals.recv() => {
+                if told == Told::Reload {
+                    match reload(gateway, logs, matches, specs) {
+                        Ok(()) => tracing::info!("keys and log level reloaded"),
+                        Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
+                    }
+                    continue;
+                }
+            }
             // `diffyne-gateway drain` asks again and again.
             () = gateway.drain_requested(), if stop_at.is_none() => {}
-            () = tokio::time::sleep_until(stop_at.unwrap_or_else(Instant::now)), if stop_at.is_some() => return Ok(()),
-            _ = hang_up.recv() => {
-                match reload(gateway, logs, matches, specs) {
-                    Ok(()) => tracing::info!("keys and log level reloaded"),
-                    Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
-                }
-                continue;
-            }
-            name = user_defined.recv() => {
-                UserSignals::refuse(name);
-                continue;
-            }
+            () = tokio::time::sleep_until(stop_at.unwrap_or_else(Instant::now)), if stop_at.is_some() => return,
         }
         let delay = gateway.leave_rotation();
         if stop_at.is_some() || delay.is_zero() {
-            return Ok(());
+            return;
         }
         stop_at = Some(Instant::now() + delay);
     }

@@ -1,35 +1,55 @@
-//! Signals that mean nothing here, and would end the process: other servers reopen their logs on them, so that scripts which
-//! rotate logs send them to everything.
+//! Signals to a gateway or a worker.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGUSR1 and SIGUSR2.
+/// What a signal tells a program to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// SIGTERM, SIGINT: to stop.
+    Stop,
+    /// SIGHUP: to read its settings again.
+    Reload,
+}
+
+/// The signals that a program takes.
 #[derive(Debug)]
-pub struct UserSignals {
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
     first: Signal,
     second: Signal,
 }
 
-impl UserSignals {
-    /// From now on these signals do not end the process.
+impl Signals {
+    /// From now on none of them ends the process by itself, so this comes before anything that others can see. Must be
+    /// called within a runtime.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { first: signal(SignalKind::user_defined1())?, second: signal(SignalKind::user_defined2())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+            first: signal(SignalKind::user_defined1())?,
+            second: signal(SignalKind::user_defined2())?,
+        })
     }
 
-    /// Waits for one; its name.
-    pub async fn recv(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.first.recv() => "SIGUSR1",
-            _ = self.second.recv() => "SIGUSR2",
+    /// Waits for one that tells something, also one that came since [`Self::new`]. Nothing is lost when this is dropped.
+    pub async fn recv(&mut self) -> Told {
+        loop {
+            let name = tokio::select! {
+                _ = self.terminate.recv() => return Told::Stop,
+                _ = self.interrupt.recv() => return Told::Stop,
+                _ = self.hang_up.recv() => return Told::Reload,
+                _ = self.first.recv() => "SIGUSR1",
+                _ = self.second.recv() => "SIGUSR2",
+            };
+            // Other servers reopen their logs on them, so that scripts which rotate logs send them to everything.
+            tracing::warn!(
+                "{name} does nothing: log files (DIFFYNE_LOG_DIR) begin anew each day by themselves; SIGHUP reloads keys and the log level"
+            );
         }
-    }
-
-    /// Says that nothing is done.
-    pub fn refuse(name: &str) {
-        tracing::warn!(
-            "{name} does nothing: log files (DIFFYNE_LOG_DIR) begin anew each day by themselves; SIGHUP reloads keys and the log level"
-        );
     }
 }

@@ -7,6 +7,7 @@ use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::program;
 use diffyne_tests::recorded::APP_KEY;
+use diffyne_tests::redis::cli;
 use diffyne_tests::upload::UploadApplication;
 
 fn doctor(flags: &[&str]) -> anyhow::Result<(bool, String)> {
@@ -67,6 +68,20 @@ async fn a_healthy_set_up_passes_every_check_and_a_real_call() -> anyhow::Result
     Ok(())
 }
 
+/// What is done to Redis, who asks it then, and what `doctor` says.
+const USERS_OF_REDIS: [(&[&str], &str, &str, &str); 5] = [
+    (
+        &["ACL", "SETUSER", "few", "on", ">p", "~{diffyne}:*", "&{diffyne}:*", "+@all", "-@dangerous", "+role"],
+        "few:p@",
+        "ok ",
+        "version unknown",
+    ),
+    (&["ACL", "SETUSER", "few", "resetchannels"], "few:p@", "BAD ", "its user may not"),
+    (&["ACL", "SETUSER", "few", "&{diffyne}:*", "-publish"], "few:p@", "BAD ", "its user may not"),
+    (&["ACL", "SETUSER", "few", "+publish", "resetkeys"], "few:p@", "BAD ", "its user may not"),
+    (&["REPLICAOF", "127.0.0.1", "1"], "", "BAD ", "It is a replica"),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_fault_of_a_set_up_is_reported_with_its_remedy() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
@@ -112,6 +127,12 @@ async fn each_fault_of_a_set_up_is_reported_with_its_remedy() -> anyhow::Result<
     }
     for (part, words) in [("prefix", "Laravel's is `mine-`"), ("listeners", "hears()"), ("locked", "Account.php")] {
         assert!(line(&text, part, words).starts_with("note"), "{text}");
+    }
+    for (before, user, mark, words) in USERS_OF_REDIS {
+        cli(cluster.redis_port, before)?;
+        let redis = format!("redis://{user}127.0.0.1:{}", cluster.redis_port);
+        let (_, text) = doctor(&["--redis-url", &redis, "--listen", "127.0.0.1:0"])?;
+        assert!(line(&text, "redis", words).starts_with(mark), "{text}");
     }
     let nobody = ["--redis-url", "redis://127.0.0.1:1", "--workers", "127.0.0.1:1", "--listen", "127.0.0.1:0"];
     let (well, text) = doctor(&nobody)?;

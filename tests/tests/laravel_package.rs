@@ -56,7 +56,8 @@ async fn one_artisan_command_starts_a_cluster_that_others_check_and_restart() ->
     let [gateway, worker, admin, worker_admin] = free_ports()?;
     let settings = format!(
         "DIFFYNE_PROGRAMS=bin\nDIFFYNE_ADMIN_TOKEN=let-me\nDIFFYNE_PUBLISH_URL=http://127.0.0.1:{admin}/api/broadcast\n\
-         DIFFYNE_ADMIN_LISTEN=127.0.0.1:{admin}\nDIFFYNE_WORKER_ADMIN_LISTEN=127.0.0.1:{worker_admin}\n"
+         DIFFYNE_ADMIN_LISTEN=127.0.0.1:{admin}\nDIFFYNE_WORKER_ADMIN_LISTEN=127.0.0.1:{worker_admin}\n\
+         DIFFYNE_PHP_PROCESSES_MAX=1\n"
     );
     let environment = std::fs::read_to_string(laravel.path(".env"))?;
     std::fs::write(laravel.path(".env"), environment + &settings)?;
@@ -64,7 +65,7 @@ async fn one_artisan_command_starts_a_cluster_that_others_check_and_restart() ->
         Process::start_parent("artisan", &laravel.path(""), &PathBuf::from("chroot"), |command| {
             let (listen, at) = (format!("--listen=127.0.0.1:{gateway}"), format!("--worker=127.0.0.1:{worker}"));
             command.arg(laravel.root()).args(["php8.4", &format!("{}/artisan", laravel.directory), "diffyne:cluster"]);
-            command.args([listen.as_str(), at.as_str(), "--processes=1", "--watch=routes"]);
+            command.args([listen.as_str(), at.as_str(), "--processes=2", "--watch=routes"]);
         })
     };
     let is_ready = |port: u16| move || http_get(port, "/ready").is_ok_and(|answer| answer.status == 200);

@@ -1,7 +1,8 @@
 //! What an operator does: start, look, configure, scrape, stop.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use diffyne_shared::signing::{Signer, SigningKey, VerifyState};
@@ -11,6 +12,7 @@ use diffyne_tests::http::{handshake, http, http_get};
 use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::{PATIENCE, Process, Signal, eventually, program, project, wait_for_port};
 use diffyne_tests::prometheus::Prometheus;
+use diffyne_tests::redis::Certificates;
 use diffyne_tests::task::stop_task;
 use serde_json::{Value, json};
 
@@ -330,6 +332,54 @@ async fn sighup_exchanges_keys_and_the_log_level_without_a_restart() -> anyhow::
     cluster.gateways[0].process.signal(Signal::Usr1)?;
     eventually("a signal of no meaning ends nothing", || log_text().contains("SIGUSR1 does nothing"))?;
     let _still = Client::connect(&url("new")).await?;
+    Ok(())
+}
+
+/// Makes a file whose reader waits until somebody writes.
+fn make_pipe(path: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(Command::new("mkfifo").arg(path).status()?.success(), "no pipe at {}", path.display());
+    Ok(())
+}
+
+#[test]
+fn a_reload_while_a_program_starts_ends_nothing_and_is_done() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let certificates = Certificates::make(directory.path())?;
+    let key = certificates.key.display().to_string();
+    let database = directory.path().join("d.sqlite").display().to_string();
+    for (name, flags, certificate, file) in [
+        ("diffyne-gateway", &["--workers", "127.0.0.1:1", "--listen"][..], "--worker-tls-ca", &certificates.authority),
+        (
+            "test-worker",
+            &["--signing-key", "k", "--database", &database, "--worker-tls-key", &key, "--worker-listen"],
+            "--worker-tls-cert",
+            &certificates.certificate,
+        ),
+    ] {
+        let content = std::fs::read(file)?;
+        let pipe = directory.path().join("pipe.pem");
+        make_pipe(&pipe)?;
+        let mut program = Process::start(name, directory.path(), &program(name)?, |command| {
+            command.arg("serve").args(flags).arg(format!("unix:{}/{name}.sock", directory.path().display()));
+            command.arg(certificate).arg(&pipe);
+        })?;
+        // It reads the file to check its settings, and again as it starts: there it waits, and gets the signal.
+        let mut check = std::fs::File::options().write(true).open(&pipe)?;
+        std::fs::remove_file(&pipe)?;
+        make_pipe(&pipe)?;
+        check.write_all(&content)?;
+        drop(check);
+        let mut start = std::fs::File::options().write(true).open(&pipe)?;
+        std::fs::remove_file(&pipe)?;
+        std::fs::copy(file, &pipe)?;
+        program.signal(Signal::Hup)?;
+        start.write_all(&content)?;
+        drop(start);
+        eventually("it has reloaded", || program.output().contains("keys and log level reloaded"))
+            .map_err(|error| error.context(program.output()))?;
+        assert!(program.is_running(), "{}", program.output());
+        std::fs::remove_file(&pipe)?;
+    }
     Ok(())
 }
 

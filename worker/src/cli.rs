@@ -13,11 +13,10 @@ use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::worker::{self, Components, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{self, Layers};
-use diffyne_shared::signals::UserSignals;
+use diffyne_shared::signals::{Signals, Told};
 use diffyne_shared::task;
 use diffyne_shared::telemetry::Logs;
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backend::Backend;
 use crate::backend::native::NativeBackend;
@@ -318,15 +317,12 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
     let engine = engine_with(&settings, registry, app, uploads.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
+        let mut signals = Signals::new().context("cannot take signals")?;
         let backend = backend(&settings, &engine)?;
         let worker = Worker::start(&settings, Arc::clone(&backend))?;
         if let Some(store) = &uploads {
             serve_uploads(&settings, store)?;
         }
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
-        let mut user_defined = UserSignals::new()?;
         let mut site = std::pin::pin!(site(Arc::clone(&engine), settings.clone()));
         let mut ended = Ok(());
         loop {
@@ -335,12 +331,12 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
                     ended = site_ended;
                     break;
                 }
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                name = user_defined.recv() => UserSignals::refuse(name),
-                _ = hang_up.recv() => match reload(matches, &logs, &engine, &*backend, &worker) {
-                    Ok(()) => tracing::info!(backend = backend.name(), "keys and log level reloaded"),
-                    Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
+                told = signals.recv() => match told {
+                    Told::Stop => break,
+                    Told::Reload => match reload(matches, &logs, &engine, &*backend, &worker) {
+                        Ok(()) => tracing::info!(backend = backend.name(), "keys and log level reloaded"),
+                        Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
+                    },
                 },
             }
         }

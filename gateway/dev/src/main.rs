@@ -17,6 +17,7 @@ use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::gateway::{self, GatewaySettings};
 use diffyne_shared::settings::worker::{self, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{self, Spec};
+use diffyne_shared::signals::Signals;
 use diffyne_shared::telemetry::Logs;
 use diffyne_worker::backend::native::NativeBackend;
 use diffyne_worker::component::Registry;
@@ -74,13 +75,14 @@ fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     };
     let logs = Logs::start(&gateway_settings.log, "diffyne-dev", &gateway_settings.name).map_err(anyhow::Error::msg)?;
     process::control_runtime()?.block_on(async {
+        let signals = Signals::new().context("cannot take signals")?;
         let mut registry = Registry::default();
         demo::register(&mut registry);
         let engine = worker_cli::engine(&worker_settings, registry, demo::app(&worker_settings.database)?);
         let worker = Worker::start(&worker_settings, Arc::new(NativeBackend::demo(Arc::clone(&engine))))?;
         let gateway = start_gateway(gateway_settings.clone(), engine)?;
         println!("{}", welcome(&gateway, &gateway_settings, &worker_settings));
-        process::wait_for_stop(&gateway, &logs, matches, &specs).await?;
+        process::wait_for_stop(&gateway, signals, &logs, matches, &specs).await;
         gateway.stop().await;
         worker.stop().await;
         Ok(())

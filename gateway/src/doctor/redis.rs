@@ -1,6 +1,6 @@
 //! Checks whether Redis is reachable, keeps its data, and is used with the same key names as Laravel.
 
-use diffyne_shared::bus::Inspection;
+use diffyne_shared::bus::{Inspection, Unusable};
 use diffyne_shared::settings::mask_url;
 
 use super::{Report, Target};
@@ -37,12 +37,30 @@ fn remedy(url: &str, error: &str) -> &'static str {
     }
 }
 
+/// Why gateways and workers cannot use a server that answers, and what to look at.
+fn why_unusable(unusable: &Unusable) -> String {
+    match unusable {
+        Unusable::Forbidden(error) => format!(
+            "its user may not do what gateways and workers do: {error}. It needs the keys and channels of DIFFYNE_REDIS_PREFIX: docs/operations.md#redis"
+        ),
+        Unusable::Refused(error) => {
+            let remedy = if error.contains("ReadOnly") {
+                ". It is a replica: DIFFYNE_REDIS_URL has to name the primary, or Sentinels that know it (redis+sentinel://)"
+            } else if error.contains("MISCONF") {
+                ". It cannot save its data (is a disk full?): its log says why"
+            } else if error.contains("NOREPLICAS") {
+                ". Fewer replicas follow it than its min-replicas-to-write asks for"
+            } else {
+                ""
+            };
+            format!("does not do what gateways and workers ask of it: {error}{remedy}")
+        }
+    }
+}
+
 fn server(url: &str, found: &Inspection, report: &mut Report) {
-    if let Some(error) = &found.forbidden {
-        report.fail(
-            "redis",
-            format!("{} answers, and its user may not do what gateways and workers do: {error}. It needs the keys and channels of DIFFYNE_REDIS_PREFIX: docs/operations.md#redis", mask_url(url)),
-        );
+    if let Some(unusable) = &found.unusable {
+        report.fail("redis", format!("{} answers, and {}", mask_url(url), why_unusable(unusable)));
         return;
     }
     report.ok("redis", format!("{} answers, version {}", mask_url(url), found.version));

@@ -33,7 +33,7 @@ pub use idempotency::KeyClaim;
 pub use names::{is_event_name, is_user_id};
 pub use occupancy::Occupancy;
 pub use redis::claim::{CLAIMS, Claim, RejectedWorker, TrustError, WorkerEntry, WorkerList};
-pub use redis::inspect::Inspection;
+pub use redis::inspect::{Inspection, Unusable};
 pub use redis::registry::WorkerRegistry;
 pub use room_changes::{OccupancyChanges, RoomNews, RoomState};
 pub use rooms::{

@@ -61,8 +61,9 @@ Made from the declarations in `shared/src/settings/`; do not edit it by hand. Af
 
 A setting can be given as a flag (`--ws-port 6001`), in the environment (`DIFFYNE_WS_PORT=6001`), in a `.env` file
 (`--env-file FILE`) or in a TOML file (`--config FILE`, `ws_port = 6001`). The first of these that has a value wins; an
-empty value counts as not set. One file may serve gateways and workers. `diffyne-gateway check-config` and
-`diffyne-worker check-config` print each setting with its value and where the value came from.
+empty value counts as not set; in a `.env` file `null` and `empty` are empty, as for Laravel. One file may serve
+gateways and workers. `diffyne-gateway check-config` and `diffyne-worker check-config` print each setting with its
+value and where the value came from.
 
 * Durations are written as `500ms`, `28s`, `5m`, `1h` or `1h 30m`.
 * Sizes are written in bytes: `1048576`, `64KiB`, `1MiB`, or with decimal units: `64KB` is 64000 bytes.

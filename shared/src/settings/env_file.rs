@@ -7,6 +7,8 @@ use std::hash::BuildHasher;
 
 /// What is not part of a name or a value at their ends.
 const SPACE: [char; 6] = [' ', '\n', '\r', '\t', '\0', '\u{b}'];
+/// What Laravel's `env()` takes for no value.
+const NO_VALUE: [&str; 4] = ["null", "(null)", "empty", "(empty)"];
 /// A mark that some editors put at the beginning of a file.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -25,6 +27,12 @@ impl fmt::Display for EnvFileError {
             None => write!(f, "line {}: {}", self.line, self.what),
         }
     }
+}
+
+/// The text of a file. What is no UTF-8 in it, in a comment perhaps, becomes a `?`.
+pub(super) fn text(bytes: &[u8]) -> String {
+    let replaced = |invalid: &[u8]| if invalid.is_empty() { "" } else { "?" };
+    bytes.utf8_chunks().flat_map(|chunk| [chunk.valid(), replaced(chunk.invalid())]).collect()
 }
 
 /// The values of a file. `environment` has what `${NAME}` in a value stands for, before the file itself.
@@ -48,7 +56,26 @@ pub(super) fn parse<S: BuildHasher>(
         let value = value.resolve(|name| environment.get(name).or_else(|| values.get(name)));
         values.insert(name, value);
     }
+    // Only now: `${NAME}` stands for what is written.
+    for value in values.values_mut() {
+        if let Some(given) = given(value) {
+            *value = given.to_owned();
+        }
+    }
     Ok(values)
+}
+
+/// What Laravel's `env()` gives for a value, where that differs from what is written.
+fn given(value: &str) -> Option<&str> {
+    let is = |word: &str| value.eq_ignore_ascii_case(word);
+    if NO_VALUE.into_iter().any(is) {
+        return Some("");
+    }
+    if let Some(word) = ["true", "false"].into_iter().find(|word| is(&format!("({word})"))) {
+        return Some(word);
+    }
+    let within = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote).filter(|text| !text.contains('\n'));
+    within('"').or_else(|| within('\''))
 }
 
 /// The entries with the numbers of their lines. A value in double quotes may go on over lines.
@@ -230,9 +257,36 @@ mod tests {
             ("# A=0\n\n  A=base64:AA==", "base64:AA=="),
             ("A=ü", "ü"),
             ("J\nA=1", "1"),
+            ("A=\"x\n\" # here\nB=1", "x\n"),
+            ("A=\"x\n\"\nB=\"1\"", "x\n"),
+            ("A=null", ""),
+            ("A=(Null)", ""),
+            ("A=\"EMPTY\" # none", ""),
+            ("A=(empty)", ""),
+            ("A=nullable", "nullable"),
+            ("B=null\nA=x${B}", "xnull"),
+            ("B=null\nA=${B}", ""),
+            ("A=(TRUE)", "true"),
+            ("A=(false)", "false"),
+            ("A='\"x\"'", "x"),
+            ("A=\"'\"", "'"),
         ] {
             assert_eq!(parse(text, &environment()).unwrap()["A"], expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_no_utf_8_is_read_as_laravel_reads_it() {
+        for (bytes, expected) in [
+            (&b"# caf\xe9\nA=1"[..], "1"),
+            (b"A=caf\xe9", "caf?"),
+            (b"A=\xff\xfe\xe2\x82x", "???x"),
+            (b"\xef\xbb\xbfA=\xc3\xbc", "ü"),
+        ] {
+            assert_eq!(parse(&text(bytes), &environment()).unwrap()["A"], expected, "{bytes:?}");
+        }
+        let error = parse(&text(b"caf\xe9=1"), &environment()).unwrap_err().to_string();
+        assert_eq!(error, "line 1: no name stands before the =");
     }
 
     #[test]

@@ -81,8 +81,8 @@ pub fn read_env_file<S: BuildHasher>(
     path: &Path,
     environment: &HashMap<String, String, S>,
 ) -> Result<HashMap<String, String>, SettingsError> {
-    let text = std::fs::read_to_string(path).map_err(|error| file_error(path, &error))?;
-    env_file::parse(&text, environment).map_err(|error| file_error(path, &error))
+    let bytes = std::fs::read(path).map_err(|error| file_error(path, &error))?;
+    env_file::parse(&env_file::text(&bytes), environment).map_err(|error| file_error(path, &error))
 }
 
 fn file_error(path: &Path, error: &dyn fmt::Display) -> SettingsError {
@@ -189,7 +189,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("diffyne-env-files-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let (own, application) = (dir.join("own.env"), dir.join("app.env"));
-        std::fs::write(&own, "DIFFYNE_WS_PORT=1\nDIFFYNE_WS_KEY=\n").unwrap();
+        std::fs::write(&own, b"# \xff\nDIFFYNE_WS_PORT=1\nDIFFYNE_WS_KEY=null\n").unwrap();
         std::fs::write(&application, "DIFFYNE_WS_PORT=2\nDIFFYNE_WS_KEY=theirs\n").unwrap();
         let files = Files { toml: None, env_files: vec![own.clone(), application.clone()] };
         let layers = Layers::read(&[&PORT, &KEY], &files, &HashMap::new(), &HashMap::new()).unwrap();

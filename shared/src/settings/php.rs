@@ -20,7 +20,7 @@ settings! {
             DIFFYNE_APP = none => directory: String;
             /// The program that runs PHP, with its first arguments, such as `chroot /srv/php php8.4`; DIFFYNE_APP is the path that this program sees
             DIFFYNE_PHP_COMMAND = "php" => command: Vec<String>, command;
-            /// PHP processes that run calls, at least; default: one per core
+            /// PHP processes that run calls, at least; default: one per core, but no more than DIFFYNE_PHP_PROCESSES_MAX
             DIFFYNE_PHP_PROCESSES = none => processes_min: usize, processes_min;
             /// PHP processes at most, when calls wait; default: DIFFYNE_PHP_PROCESSES
             DIFFYNE_PHP_PROCESSES_MAX = none => processes_max: usize, processes_max;
@@ -60,7 +60,14 @@ fn command(layers: &Layers, spec: &'static Spec) -> Result<Vec<String>, Settings
 }
 
 fn processes_min(layers: &Layers, spec: &'static Spec) -> Result<usize, SettingsError> {
-    if layers.is_set(spec) { Ok(at_least_one(layers, spec)?.min(PROCESSES_MAX)) } else { Ok(checks::cores()) }
+    let count = if layers.is_set(spec) {
+        at_least_one(layers, spec)?
+    } else if layers.is_set(&DIFFYNE_PHP_PROCESSES_MAX) {
+        at_least_one(layers, &DIFFYNE_PHP_PROCESSES_MAX)?.min(checks::cores())
+    } else {
+        checks::cores()
+    };
+    Ok(count.min(PROCESSES_MAX))
 }
 
 fn processes_max(layers: &Layers, spec: &'static Spec) -> Result<usize, SettingsError> {
@@ -69,7 +76,7 @@ fn processes_max(layers: &Layers, spec: &'static Spec) -> Result<usize, Settings
         return Ok(least);
     }
     let most = at_least_one(layers, spec)?;
-    if most < least && layers.is_set(&DIFFYNE_PHP_PROCESSES) {
+    if most < least {
         return Err(layers.invalid(spec, "DIFFYNE_PHP_PROCESSES or more"));
     }
     Ok(most.clamp(least, PROCESSES_MAX))

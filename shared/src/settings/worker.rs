@@ -319,6 +319,21 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_of_php_processes_is_kept_with_and_without_a_number() {
+        let processes = |pairs: &[(&str, &str)]| {
+            let settings = read(&[&[("APP_KEY", "x"), ("DIFFYNE_APP", "/x")], pairs].concat())?;
+            let Components::Php(php) = settings.components else { return Err("no PHP".to_owned()) };
+            Ok((php.processes_min, php.processes_max))
+        };
+        let (number, limit) = ("DIFFYNE_PHP_PROCESSES", "DIFFYNE_PHP_PROCESSES_MAX");
+        assert_eq!(processes(&[(limit, "1")]), Ok((1, 1)));
+        assert_eq!(processes(&[(number, "3")]), Ok((3, 3)));
+        assert_eq!(processes(&[(number, "3"), (limit, "5")]), Ok((3, 5)));
+        assert!(processes(&[(number, "3"), (limit, "2")]).unwrap_err().contains(limit));
+        assert!(processes(&[(limit, "0")]).unwrap_err().contains(limit));
+    }
+
+    #[test]
     fn beyond_loopback_a_token_is_needed() {
         let open = [("APP_KEY", "x"), ("DIFFYNE_WORKER_LISTEN", "0.0.0.0:7001")];
         assert!(read(&open).unwrap_err().contains("DIFFYNE_WORKER_TOKEN"));

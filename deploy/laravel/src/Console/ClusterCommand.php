@@ -26,10 +26,13 @@ final class ClusterCommand extends Command
     public function handle(): int
     {
         $worker = (string) $this->option('worker');
+        $processes = (string) $this->option('processes');
         $programs = [
             'worker' => Programs::process('diffyne-worker', [
                 'serve', '--app', base_path(), '--worker-listen', $worker, '--php-command', Programs::php(),
-                '--php-processes', (string) $this->option('processes'), '--php-watch', (string) $this->option('watch'),
+                // Both, as the .env may have limits that are for servers.
+                '--php-processes', $processes, '--php-processes-max', $processes,
+                '--php-watch', (string) $this->option('watch'),
             ]),
             'gateway' => Programs::process('diffyne-gateway', ['serve', '--listen', (string) $this->option('listen'), '--workers', $worker]),
         ];
