@@ -90,6 +90,36 @@ async fn a_receiver_that_fails_hangs_and_comes_back_misses_nothing_and_gets_it_i
     Ok(())
 }
 
+#[test]
+fn what_a_lost_gateway_had_to_tell_is_taken_over_however_much_it_is() -> anyhow::Result<()> {
+    const NEWS: usize = 9000;
+    let directory = tempfile::tempdir()?;
+    let (_server, port) = redis::start(directory.path())?;
+    let keys = ["until", "rooms", "version", ""].map(|name| format!("{{diffyne}}:occupancy:{name}"));
+    let seed = format!(
+        "redis.call('ZADD', KEYS[1], 1, 'a') for n = 1, {NEWS} do redis.call('HSET', KEYS[2] .. 'news:a', 'room' .. n, n) end"
+    );
+    redis::cli(port, &["eval", &seed, "2", &keys[0], &keys[3]])?;
+    let script = include_str!("../../shared/src/bus/redis/scripts/occupancy.lua");
+    let step = |flags| {
+        let [until, rooms, version, base] = keys.each_ref().map(String::as_str);
+        redis::cli(port, &["eval", script, "4", until, rooms, version, base, "b", "10000", flags, "", "0", "0", "0"])
+    };
+    step("f")?;
+    let remaining = || redis::cli(port, &["hlen", &format!("{}news:a", keys[3])]);
+    for _ in 0..NEWS / 100 {
+        if remaining()? == "0" {
+            break;
+        }
+        step("s")?;
+    }
+    let taken = redis::cli(port, &["hlen", &format!("{}news:b", keys[3])])?;
+    // One more: that the gateway is lost.
+    assert_eq!((remaining()?.as_str(), taken), ("0", (NEWS + 1).to_string()));
+    assert_eq!(redis::cli(port, &["zrange", &keys[0], "0", "-1"])?, "b");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rooms_are_told_right_after_a_gateway_was_killed_and_redis_was_emptied() -> anyhow::Result<()> {
     let receiver = WebhookReceiver::start(Answer::Take, SECRET).await?;
@@ -249,12 +279,43 @@ fn sessions(laravel: &Laravel) -> usize {
     std::fs::read_dir(laravel.path("storage/framework/sessions")).map_or(0, |files| files.flatten().count())
 }
 
+/// Handles requests one after the other in the same application, as Octane does: a login, a worker's question and its call
+/// of a listener that does not exist, and after each another request of the user. Prints what they answer, and the number
+/// of sessions that are stored.
+const SAME_APPLICATION: &str = r#"
+    $_ENV['APP_RUNNING_IN_CONSOLE'] = 'false';
+    require 'vendor/autoload.php';
+    $app = require 'bootstrap/app.php';
+    $kernel = $app->make(Illuminate\Contracts\Http\Kernel::class);
+    $ask = function (string $verb, string $path, array $cookies, string $body = '') use ($kernel) {
+        $server = $body === '' ? [] : ['HTTP_X_DIFFYNE_BRIDGE' => Diffyne\Cluster\Bridge::secret()];
+        $request = Illuminate\Http\Request::create($path, $verb, [], $cookies, [], $server, $body);
+        $response = $kernel->handle($request);
+        $kernel->terminate($request, $response);
+
+        return $response;
+    };
+    $cookies = [];
+    foreach ($ask('GET', '/login/7', [])->headers->getCookies() as $cookie) {
+        $cookies[$cookie->getName()] = $cookie->getValue();
+    }
+    foreach (['{"kind":"hello"}', '{"kind":"lifecycle"}'] as $head) {
+        echo $ask('DIFFYNE', '/_diffyne-bridge', [], "$head
+{}")->getStatusCode(), ' ';
+        echo $ask('GET', '/whoami', $cookies)->getContent(), ' ';
+    }
+    echo count(glob('storage/framework/sessions/*'));
+"#;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn laravel_hears_of_users_by_signed_webhooks_and_by_a_listener_in_the_pool_and_in_fpm() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     laravel.install_package()?;
     let environment = std::fs::read_to_string(laravel.path(".env"))?;
     std::fs::write(laravel.path(".env"), format!("{environment}\nDIFFYNE_WEBHOOK_SECRET=\"{SECRET}\"\n"))?;
+    // What is nobody's leaves no session, and takes none from the next request.
+    let same = format!("chdir('{}');{SAME_APPLICATION}", laravel.directory);
+    assert_eq!(laravel.php(&["-r", &same])?, "200 7 200 7 1");
     let (_php, site) = laravel.serve()?;
     // Nobody else can say such things.
     let (now, body) = (std::time::UNIX_EPOCH.elapsed()?.as_secs(), r#"{"events":[{"id":"x-1","name":"connected"}]}"#);

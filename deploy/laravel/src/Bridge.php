@@ -115,6 +115,7 @@ final class Bridge
     /** Adds the route to a booted application, in the middleware group of the package's own routes. */
     public function register(Application $app): Route
     {
+        $app['events']->listen(RequestHandled::class, static fn () => CallSession::restore());
         $ours = static fn (Request $request): bool => $request->getMethod() === self::VERB;
         foreach ([TrimStrings::class, ConvertEmptyStringsToNull::class] as $middleware) {
             if (method_exists($middleware, 'skipWhen')) {

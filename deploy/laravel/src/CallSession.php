@@ -9,6 +9,9 @@ use Illuminate\Session\NullSessionHandler;
 /** The session of the user who makes a call: it may have ended, or end while the call runs. */
 final class CallSession
 {
+    /** @var ?array{object, object} the store of a session that this request must not write, and its own handler */
+    private static ?array $discarded = null;
+
     /**
      * Runs a call and adds to its reply what happened to the user's session.
      *
@@ -90,18 +93,28 @@ final class CallSession
     public static function leaveNone(Request $request): void
     {
         $session = $request->hasSession() ? $request->session() : null;
-        // A pool uses the same store again.
+        // A pool uses the same store again, and that of an older worker cannot be told.
         if ($session !== null && property_exists($session, 'leavesNothing')) {
             $session->leavesNothing = true;
-        } elseif ($session !== null) {
+        } elseif ($session !== null && ! property_exists($session, 'endedElsewhere')) {
             self::discard($session);
         }
     }
 
-    /** Keeps a session that has ended from being written again. */
+    /** Keeps a session from being written at the end of this request. */
     private static function discard(object $session): void
     {
+        self::restore();
+        self::$discarded = [$session, $session->getHandler()];
         $session->flush();
         $session->setHandler(new NullSessionHandler());
+    }
+
+    /** Lets the store of a discarded session be used again, once its request was handled: others may have the same. */
+    public static function restore(): void
+    {
+        [$session, $handler] = self::$discarded ?? [null, null];
+        self::$discarded = null;
+        $session?->setHandler($handler);
     }
 }

@@ -13,7 +13,7 @@ use diffyne_shared::telemetry::{self, LogThrottle};
 use super::batch::{self, Batch};
 use super::queue::{EventQueue, QueuedEvent};
 use super::rooms::Rooms;
-use super::set_aside::SetAside;
+use super::set_aside::{Place, SetAside};
 use crate::metrics::Metrics;
 
 /// How long events are collected for a batch.
@@ -98,17 +98,9 @@ pub struct DeliveryTask {
 impl DeliveryTask {
     /// Delivers until the queue is closed and empty.
     pub async fn run(self) {
-        let delivery = Delivery {
-            task: self,
-            batch: Batch::default(),
-            aside: SetAside::default(),
-            delivered: 0,
-            backoff: Backoff::new(PAUSE_FIRST, PAUSE_MAX),
-            resume_at: Instant::now(),
-            failures: LogThrottle::default(),
-            refusals: LogThrottle::default(),
-        };
-        delivery.run().await;
+        let mut delivery = Delivery::new(self);
+        while delivery.step().await {}
+        delivery.finish().await;
     }
 }
 
@@ -118,6 +110,8 @@ struct Delivery {
     /// What is handed over in order.
     batch: Batch,
     aside: SetAside,
+    /// What was set aside has just had its turn: the others are next.
+    aside_had_turn: bool,
     /// How often the receiver has taken something.
     delivered: u64,
     /// Grows with each failure, until something is taken.
@@ -129,19 +123,41 @@ struct Delivery {
 }
 
 impl Delivery {
-    async fn run(mut self) {
-        loop {
-            self.pause().await;
-            if self.aside.due().is_some_and(|due| due <= Instant::now()) {
-                self.hand_over_aside().await;
-            } else if !self.batch.is_empty() {
-                self.hand_over().await;
-            } else if !self.fill().await {
-                break;
-            }
-            self.count_aside();
+    fn new(task: DeliveryTask) -> Self {
+        Self {
+            task,
+            batch: Batch::default(),
+            aside: SetAside::default(),
+            aside_had_turn: false,
+            delivered: 0,
+            backoff: Backoff::new(PAUSE_FIRST, PAUSE_MAX),
+            resume_at: Instant::now(),
+            failures: LogThrottle::default(),
+            refusals: LogThrottle::default(),
         }
-        self.finish().await;
+    }
+
+    /// Makes an attempt, or takes events for the next one. Returns `false` at the end. Attempts with what was set aside may be
+    /// slow, and there may always be one that is due: all others are handed over in between.
+    async fn step(&mut self) -> bool {
+        self.pause().await;
+        let is_due = self.aside.due().is_some_and(|due| due <= Instant::now());
+        if is_due && !self.aside_had_turn {
+            self.hand_over_aside().await;
+            self.aside_had_turn = true;
+        } else if !self.batch.is_empty() {
+            self.hand_over().await;
+            self.aside_had_turn = false;
+        } else if self.fill().await {
+            self.aside_had_turn &= !self.batch.is_empty();
+        } else {
+            return false;
+        }
+        while let Some(events) = self.aside.take_overfull(self.delivered) {
+            self.give_up(events.into_events(), "too many events of one connection or room follow one that was refused");
+        }
+        self.count_aside();
+        true
     }
 
     fn count_aside(&self) {
@@ -168,6 +184,7 @@ impl Delivery {
         let queue = &self.task.queue;
         let due = self.aside.due();
         tokio::select! {
+            biased;
             has_events = queue.wait() => if !has_events {
                 return false;
             },
@@ -181,9 +198,6 @@ impl Delivery {
                 self.batch.push(event);
             }
         }
-        while let Some(events) = self.aside.take_overfull() {
-            self.give_up(events.into_events(), "too many events of one connection or room follow one that was refused");
-        }
         true
     }
 
@@ -191,8 +205,7 @@ impl Delivery {
     async fn hand_over(&mut self) {
         let (body, count) = self.batch.next(self.task.batch_bytes_max);
         let Err(error) = self.deliver(body).await else {
-            self.batch.widen();
-            let taken = self.batch.remove(count);
+            let taken = self.batch.take(count);
             return self.settle(taken, "delivered");
         };
         if self.batch.tried_for() >= self.task.retry {
@@ -201,7 +214,7 @@ impl Delivery {
         }
         let is_because_of_them = match error.verdict {
             Verdict::Refused => true,
-            Verdict::Failed => self.batch.tried_for() >= FAILS_FOR,
+            Verdict::Failed => self.batch.is_searching() || self.batch.tried_for() >= FAILS_FOR,
             Verdict::Unavailable => false,
         };
         if is_because_of_them && self.search(count, &error) {
@@ -218,8 +231,11 @@ impl Delivery {
         if self.batch.split(count) {
             return true;
         }
-        let Some(given_up) = self.aside.make_place(self.delivered) else { return false };
-        self.give_up(given_up.into_events(), "too many others were refused");
+        match self.aside.make_place(self.delivered) {
+            Place::Made(given_up) => self.give_up(given_up.into_events(), "too many others were refused"),
+            Place::AfterAttempt => return true,
+            Place::None => return false,
+        }
         let Some(event) = self.batch.remove(1).pop() else { return true };
         let about = telemetry::name(self.aside.add(event, self.delivered)).to_string();
         self.batch.hand_on(|event| self.aside.follow(event));
@@ -238,29 +254,31 @@ impl Delivery {
         let Some(events) = self.aside.first() else { return };
         match result {
             Ok(()) => {
-                events.widen();
-                let taken = events.remove(count);
-                self.aside.proceed();
+                let taken = events.take(count);
+                self.aside.proceed(self.delivered);
                 self.settle(taken, "delivered");
             }
             Err(error) if events.tried_for() >= self.task.retry => {
-                let given_up = self.aside.remove_first();
-                self.give_up(given_up.into_events(), &error.reason);
+                // What is behind them was not tried yet.
+                let given_up = events.remove(count);
+                self.aside.proceed(self.delivered);
+                self.give_up(given_up, &error.reason);
             }
-            Err(error) if error.verdict == Verdict::Unavailable => {
-                self.warn(&error);
-                self.back_off(&error);
-            }
-            Err(_) => {
-                events.split(count);
-                self.aside.postpone();
+            Err(error) => {
+                if error.verdict == Verdict::Unavailable {
+                    self.warn(&error);
+                    self.back_off(&error);
+                } else {
+                    events.split(count);
+                }
+                self.aside.postpone(self.delivered);
             }
         }
     }
 
     /// Tries once more what was set aside. What the receiver still does not take of rooms, another gateway tells.
     async fn finish(mut self) {
-        self.aside.hurry();
+        self.aside.hurry_all();
         while !self.aside.is_empty() {
             let waiting = self.aside.len();
             self.hand_over_aside().await;

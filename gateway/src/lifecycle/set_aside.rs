@@ -12,7 +12,9 @@ use super::queue::QueuedEvent;
 /// Connections and rooms of which something is set aside.
 pub(super) const SUBJECTS_MAX: usize = 16;
 /// Events of one of them. Clients make as many as they like.
-pub(super) const SUBJECT_EVENTS_MAX: usize = 200;
+const SUBJECT_EVENTS_MAX: usize = 200;
+/// Events of one of them while it may be that the receiver refuses everything.
+const UNSURE_EVENTS_MAX: usize = 2000;
 /// The first pause between two attempts.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 /// The longest one.
@@ -37,8 +39,20 @@ struct Subject {
     events: Batch,
     /// How often the receiver had taken something before.
     delivered: u64,
+    /// It was not taken in an attempt of its own either, after something else had been taken.
+    is_sure: bool,
     backoff: Backoff,
     due: Instant,
+}
+
+/// Whether there is place for another connection or room.
+pub(super) enum Place {
+    /// There is, and this is given up for it.
+    Made(Batch),
+    /// Something of what is set aside may be taken by now, and is due.
+    AfterAttempt,
+    /// The receiver has taken nothing since all of this was set aside, so that it is not the events that it refuses.
+    None,
 }
 
 /// What is set aside.
@@ -60,25 +74,45 @@ impl SetAside {
         let name = subject(&event);
         let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_MAX);
         let due = Instant::now() + backoff.wait();
-        self.0.push(Subject { name, events: Batch::refused(event), delivered, backoff, due });
+        self.0.push(Subject { name, events: Batch::refused(event), delivered, is_sure: false, backoff, due });
         self.0.last().map_or("", |subject| &subject.name)
     }
 
-    /// Makes place for another connection or room. Returns what is given up for that; `None`: the receiver has taken
-    /// nothing since all of this was set aside, so that it is not the events that it refuses.
-    pub(super) fn make_place(&mut self, delivered: u64) -> Option<Batch> {
+    /// Makes place for another connection or room: the oldest of those that were refused for sure goes.
+    pub(super) fn make_place(&mut self, delivered: u64) -> Place {
         if self.0.len() < SUBJECTS_MAX {
-            return Some(Batch::default());
+            return Place::Made(Batch::default());
         }
-        let oldest = self.0.iter().enumerate().min_by_key(|(_, subject)| subject.delivered);
-        let (at, _) = oldest.filter(|(_, subject)| subject.delivered < delivered)?;
-        Some(self.0.swap_remove(at).events)
+        let oldest = self.0.iter().enumerate().min_by_key(|(_, subject)| (!subject.is_sure, subject.delivered));
+        match oldest.map(|(at, subject)| (at, subject.is_sure, subject.delivered)) {
+            Some((at, true, _)) => Place::Made(self.0.swap_remove(at).events),
+            Some((at, false, before)) if before < delivered => {
+                self.hurry(at);
+                Place::AfterAttempt
+            }
+            _ => Place::None,
+        }
     }
 
-    /// Removes what has become too much.
-    pub(super) fn take_overfull(&mut self) -> Option<Batch> {
-        let at = self.0.iter().position(|subject| subject.events.len() > SUBJECT_EVENTS_MAX)?;
-        Some(self.0.swap_remove(at).events)
+    /// Removes what has become too much. What may be taken by now is due first.
+    pub(super) fn take_overfull(&mut self, delivered: u64) -> Option<Batch> {
+        let events_max = |subject: &Subject| if subject.is_sure { SUBJECT_EVENTS_MAX } else { UNSURE_EVENTS_MAX };
+        let is_overfull = |subject: &Subject| subject.events.len() > events_max(subject);
+        if let Some(at) = self.0.iter().position(is_overfull) {
+            return Some(self.0.swap_remove(at).events);
+        }
+        let is_full = |subject: &Subject| subject.events.len() > SUBJECT_EVENTS_MAX && subject.delivered < delivered;
+        if let Some(at) = self.0.iter().position(is_full) {
+            self.hurry(at);
+        }
+        None
+    }
+
+    /// Has one of them tried at once, and before all others.
+    fn hurry(&mut self, at: usize) {
+        let now = Instant::now();
+        self.0[at].due = self.due().map_or(now, |due| due.min(now));
+        self.0.swap(0, at);
     }
 
     /// Sets an event aside behind others of its connection or room, or gives it back.
@@ -102,7 +136,7 @@ impl SetAside {
     }
 
     /// Has everything tried at once.
-    pub(super) fn hurry(&mut self) {
+    pub(super) fn hurry_all(&mut self) {
         let now = Instant::now();
         self.0.iter_mut().for_each(|subject| subject.due = subject.due.min(now));
     }
@@ -113,16 +147,19 @@ impl SetAside {
         self.0.first_mut().map(|subject| &mut subject.events)
     }
 
-    /// Has the events that were due first tried again later.
-    pub(super) fn postpone(&mut self) {
+    /// Has the events that were due first tried again later: they were not taken, after the receiver has taken something so
+    /// often.
+    pub(super) fn postpone(&mut self, delivered: u64) {
         if let Some(subject) = self.0.first_mut() {
+            subject.is_sure |= subject.delivered < delivered;
             subject.due = Instant::now() + subject.backoff.wait();
         }
     }
 
     /// Goes on with what is behind the events that were due first, if there is anything.
-    pub(super) fn proceed(&mut self) {
+    pub(super) fn proceed(&mut self, delivered: u64) {
         if let Some(subject) = self.0.first_mut() {
+            (subject.delivered, subject.is_sure) = (delivered, false);
             subject.backoff.reset();
             subject.due = Instant::now();
         }
@@ -132,5 +169,62 @@ impl SetAside {
     /// Removes what was due first, with what is behind it.
     pub(super) fn remove_first(&mut self) -> Batch {
         if self.0.is_empty() { Batch::default() } else { self.0.remove(0).events }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn event(connection: usize) -> QueuedEvent {
+        QueuedEvent { json: format!(r#"{{"connection":"c{connection}"}}"#).into(), room: None }
+    }
+
+    /// So many connections, of each an event that was refused and so many behind it.
+    fn aside(connections: usize, behind: usize) -> SetAside {
+        let mut aside = SetAside::default();
+        for connection in 0..connections {
+            aside.add(event(connection), 5);
+            assert!((0..behind).all(|_| aside.follow(event(connection)).is_none()));
+        }
+        aside
+    }
+
+    #[test]
+    fn many_events_are_given_up_only_when_it_is_sure_that_the_receiver_refuses_these() {
+        let mut aside = aside(2, SUBJECT_EVENTS_MAX);
+        assert!(aside.take_overfull(5).is_none() && aside.due().unwrap() > Instant::now(), "it may refuse everything");
+        aside.first();
+        aside.postpone(5);
+        assert!(aside.take_overfull(5).is_none());
+        // It has taken something else since.
+        assert!(aside.take_overfull(6).is_none() && aside.due().unwrap() <= Instant::now(), "it is tried at once");
+        let hurried = aside.first().unwrap().len();
+        aside.postpone(6);
+        assert_eq!(aside.take_overfull(6).unwrap().len(), hurried);
+        assert_eq!(aside.len(), SUBJECT_EVENTS_MAX + 1);
+        // What it takes is not given up, and of what follows it is not sure yet.
+        aside.first().unwrap().take(1);
+        aside.proceed(7);
+        aside.postpone(7);
+        (0..2).for_each(|_| (0..2).for_each(|connection| drop(aside.follow(event(connection)))));
+        assert!(aside.take_overfull(7).is_none());
+        for connection in 0..2 {
+            (0..UNSURE_EVENTS_MAX).for_each(|_| drop(aside.follow(event(connection))));
+        }
+        assert!(aside.take_overfull(7).unwrap().len() > UNSURE_EVENTS_MAX && aside.is_empty());
+    }
+
+    #[test]
+    fn one_more_takes_the_place_of_what_is_refused_for_sure() {
+        let is_made = |place| matches!(place, Place::Made(given_up) if !given_up.is_empty());
+        let mut aside = aside(SUBJECTS_MAX, 0);
+        assert!(matches!(aside.make_place(5), Place::None), "it refuses everything");
+        assert!(matches!(aside.make_place(6), Place::AfterAttempt) && aside.due().unwrap() <= Instant::now());
+        aside.first();
+        aside.postpone(6);
+        assert!(is_made(aside.make_place(6)) && aside.len() == SUBJECTS_MAX - 1);
+        assert!(matches!(aside.make_place(6), Place::Made(nothing) if nothing.is_empty()));
     }
 }

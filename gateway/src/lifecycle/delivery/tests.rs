@@ -12,11 +12,13 @@ use crate::lifecycle::event::EventFields;
 use crate::metrics::RedisUse;
 
 type Answer = Box<dyn Fn(usize, &str) -> Option<Verdict> + Send + Sync>;
+/// What was handed over, and whether it was taken.
+type Handed = Arc<Mutex<Vec<(String, bool)>>>;
 
 /// Answers by the number of requests before, and by the body.
 struct Scripted {
     answer: Answer,
-    handed: Arc<Mutex<Vec<(String, bool)>>>,
+    handed: Handed,
 }
 
 impl Receiver for Scripted {
@@ -34,31 +36,36 @@ impl Receiver for Scripted {
     }
 }
 
+fn task(retry: Duration, answer: Answer) -> (DeliveryTask, Handed) {
+    let (bus, _events) = Bus::memory(GatewayIdentity::new("g"));
+    let metrics = Metrics::new(bus.counters(), RedisUse::No);
+    let handed = Handed::default();
+    let task = DeliveryTask {
+        queue: Arc::new(EventQueue::new("g.1", LifecycleKinds::ALL, 10_000_000, Arc::clone(&metrics))),
+        receiver: Box::new(Scripted { answer, handed: Arc::clone(&handed) }),
+        rooms: Some(Arc::new(Rooms::new(&[], Duration::ZERO, Arc::clone(&metrics)))),
+        batch_bytes_max: 100_000,
+        retry,
+        metrics,
+    };
+    (task, handed)
+}
+
 struct World {
     queue: Arc<EventQueue>,
     rooms: Arc<Rooms>,
     metrics: Arc<Metrics>,
-    handed: Arc<Mutex<Vec<(String, bool)>>>,
+    handed: Handed,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl World {
     /// Starts a delivery of what `fill` has queued.
     fn start(retry: Duration, answer: Answer, fill: impl FnOnce(&EventQueue)) -> Self {
-        let (bus, _events) = Bus::memory(GatewayIdentity::new("g"));
-        let metrics = Metrics::new(bus.counters(), RedisUse::No);
-        let queue = Arc::new(EventQueue::new("g.1", LifecycleKinds::ALL, 10_000_000, Arc::clone(&metrics)));
-        let rooms = Arc::new(Rooms::new(&[], Duration::ZERO, Arc::clone(&metrics)));
-        let handed = Arc::default();
+        let (task, handed) = task(retry, answer);
+        let (queue, metrics) = (Arc::clone(&task.queue), Arc::clone(&task.metrics));
+        let rooms = Arc::clone(task.rooms.as_ref().unwrap());
         fill(&queue);
-        let task = DeliveryTask {
-            queue: Arc::clone(&queue),
-            receiver: Box::new(Scripted { answer, handed: Arc::clone(&handed) }),
-            rooms: Some(Arc::clone(&rooms)),
-            batch_bytes_max: 100_000,
-            retry,
-            metrics: Arc::clone(&metrics),
-        };
         Self { queue, rooms, metrics, handed, task: tokio::spawn(task.run()) }
     }
 
@@ -201,4 +208,82 @@ async fn clients_whose_events_are_refused_hold_up_nobody_however_many_they_are()
     let world = world.finish().await;
     assert_eq!(world.count("delivered") + world.count("abandoned"), 2 * bad + 301, "each has its end");
     assert_eq!(world.metrics.lifecycle_set_aside.get(), 0);
+}
+
+/// An event of this connection.
+fn event(connection: &str) -> QueuedEvent {
+    QueuedEvent { json: format!(r#"{{"connection":"{connection}"}}"#).into(), room: None }
+}
+
+/// The numbers of events that were given up and delivered.
+fn ends(delivery: &Delivery) -> [u64; 2] {
+    ["abandoned", "delivered"].map(|result| delivery.task.metrics.lifecycle_events.with_label_values(&[result]).get())
+}
+
+#[tokio::test]
+async fn others_are_handed_over_between_attempts_with_what_is_set_aside() {
+    for verdict in [Verdict::Unavailable, Verdict::Refused] {
+        let answer = move |_, body: &str| body.contains("bad").then_some(verdict);
+        let (task, handed) = task(Duration::from_mins(1), Box::new(answer));
+        push(&task.queue, LifecycleKind::Connected, "good");
+        let mut delivery = Delivery::new(task);
+        for connection in ["bad1", "bad2", "bad3"] {
+            delivery.aside.add(event(connection), 0);
+        }
+        for _ in 0..4 {
+            // Attempts take so long that there is always one that is due.
+            delivery.aside.hurry_all();
+            assert!(delivery.step().await);
+        }
+        let handed = handed.lock().unwrap();
+        let is_of = |at: usize, connection: &str| handed[at].0.contains(connection);
+        assert!(handed.len() == 3 && is_of(0, "bad") && is_of(1, "good") && is_of(2, "bad"), "{handed:?}");
+        assert_ne!(handed[0], handed[2], "each has its turn");
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_fails_is_looked_for_without_waiting_after_each_half_that_is_taken() {
+    let (task, _) = task(Duration::from_mins(1), Box::new(|_, body| body.contains("bad").then_some(Verdict::Failed)));
+    let mut delivery = Delivery::new(task);
+    for n in 0..8 {
+        delivery.batch.push(event(if n == 5 { "bad" } else { "good" }));
+    }
+    // They have failed for long.
+    delivery.batch.split(8);
+    for _ in 0..4 {
+        delivery.step().await;
+    }
+    assert_eq!((delivery.aside.len(), delivery.batch.len(), ends(&delivery)), (1, 2, [0, 5]));
+}
+
+#[tokio::test]
+async fn many_events_of_one_connection_are_not_given_up_while_everything_is_refused() {
+    let is_mended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mended = Arc::clone(&is_mended);
+    let answer = move |_, _: &str| (!mended.load(std::sync::atomic::Ordering::Relaxed)).then_some(Verdict::Refused);
+    let world = World::start(Duration::from_mins(1), Box::new(answer), |queue| {
+        (0..300).for_each(|_| push(queue, LifecycleKind::Subscribed, "a"));
+    });
+    world.wait_until(|world| world.metrics.lifecycle_set_aside.get() == 300).await;
+    push(&world.queue, LifecycleKind::Connected, "b");
+    world.wait_until(|world| world.metrics.lifecycle_set_aside.get() == 301).await;
+    is_mended.store(true, std::sync::atomic::Ordering::Relaxed);
+    world.wait_until(|world| world.count("delivered") == 301).await;
+    assert_eq!(world.count("abandoned"), 0);
+}
+
+#[tokio::test]
+async fn what_follows_an_event_that_is_given_up_is_tried() {
+    let (task, _) = task(Duration::ZERO, Box::new(|before, _| (before == 0).then_some(Verdict::Refused)));
+    let mut delivery = Delivery::new(task);
+    delivery.aside.add(event("a"), 0);
+    assert!(delivery.aside.follow(event("a")).is_none());
+    delivery.aside.hurry_all();
+    delivery.step().await;
+    assert_eq!((delivery.aside.len(), ends(&delivery)), (1, [1, 0]));
+    while !delivery.aside.is_empty() {
+        delivery.step().await;
+    }
+    assert_eq!(ends(&delivery), [1, 1]);
 }

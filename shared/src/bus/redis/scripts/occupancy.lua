@@ -82,7 +82,12 @@ if gone then
     if leave(room) <= 0 then tell(room) elseif untold then adopt(room, untold) end
   end
   if redis.call('SCARD', its_own) == 0 then
-    local rest = redis.call('HSCAN', its_news, '0', 'COUNT', STEP_MAX)[2]
+    -- What was taken over before has left gaps, in which one scan finds nothing.
+    local scan, rest = '0', {}
+    repeat
+      local page = redis.call('HSCAN', its_news, scan, 'COUNT', STEP_MAX)
+      scan, rest = page[1], page[2]
+    until scan == '0' or #rest > 0
     for index = 1, #rest, 2 do
       redis.call('HDEL', its_news, rest[index])
       adopt(rest[index], rest[index + 1])
