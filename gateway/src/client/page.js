@@ -33,20 +33,18 @@ export let isLeaving = false;
 export const leaveQuery = (isGone = true) => { isLeaving = isGone; };
 
 const PRESS_MS = 500; // answers wait for no longer
-const TAP_MS = 100; // from a finger that is lifted to the click of its tap
 
 // Settles when the mouse's button or the finger is up again and its click was told: what an answer moved away between the two
 // would get no click.
 export let press;
 
-/** @type {(value?: any) => void} */
-let end = () => {};
+let end;
 listen('pointerdown', () => {
   press = new Promise((resolve) => { end = resolve; });
   setTimeout(end, PRESS_MS);
 });
-listen('pointerup', ({ pointerType }) => setTimeout(end, pointerType === 'touch' ? TAP_MS : 0));
-listen('pointercancel', () => end());
+// The click of a tap comes some milliseconds after its finger is up.
+listen('pointerup', ({ pointerType }) => end && setTimeout(end, pointerType === 'touch' ? 100 : 0));
 
 // The address of the WebSocket: `ws:` on an https page would be refused by the browser.
 export function socketUrl(address) {

@@ -15,7 +15,7 @@ const before = new WeakMap(); // what fields held when the user came to them
 const touched = new Set();
 
 const contentOf = (field) => {
-  if (field.type === 'checkbox' || field.type === 'radio') return String(field.checked);
+  if (['checkbox', 'radio'].includes(field.type)) return String(field.checked);
   return field.isContentEditable ? field.textContent : field.value ?? '';
 };
 

@@ -250,12 +250,12 @@ export class Transport {
     call.parts.then((parts) => { if (this.#calls.has(requestId)) parts?.showPart(requestId, data); });
   }
 
-  // Takes a call that has ended; `cleared` when nothing shows its parts any more.
+  // Takes a call that has ended; `cleared` when its answer may be applied: nothing is pressed, or shows its parts.
   #take(requestId) {
     const call = this.#calls.get(requestId);
     this.#calls.delete(requestId);
     clearTimeout(call?.timer);
-    if (call) call.cleared = call.parts?.then((parts) => Promise.resolve(press).then(() => parts?.endParts(requestId)));
+    if (call) call.cleared = Promise.all([call.parts, press]).then(([parts]) => parts?.endParts(requestId));
     return call;
   }
 
@@ -267,7 +267,6 @@ export class Transport {
     if (data.async) this.#awaited.set(id, (this.#awaited.get(id) ?? 0) + data.async);
     if (data.session) await import('./session.js').then(({ takeCookies }) => takeCookies(data.session)).catch(console.warn);
     await call.cleared;
-    await press;
     if (leadsAstray(data)) call.reject(await failure(data));
     else if (data.s || data.success) call.resolve(data);
     else call.reject(new CallError(data.error, data.type, data));

@@ -20,8 +20,6 @@ let changed = null; // the field of the last change that the browser has told
 
 // Half a number, as `-`: a browser shows it and says nothing of it, so it is not sent.
 const isMute = (field) => field.validity?.badInput;
-// And a word that an input method has not finished. Both stay for the rest to be typed.
-const isHalf = (field) => field === composed || isMute(field);
 
 const inState = (field, state) => Object.hasOwn(state, propertyOf(field));
 
@@ -94,8 +92,11 @@ export function hold(root, { sent, state, updated = undefined }) {
   const meanings = new Map([...before.keys()].map((field) => [field, meaningOf(field)]));
   const isOther = (field) => meanings.has(field) && (!isField(field) || meaningOf(field) !== meanings.get(field));
   const ahead = new Map(); // what these fields show is newer than the answer
-  const knownRaw = (field) => (sent.has(field) ? sent.get(field) : told.get(field)?.raw);
-  for (const [field, raw] of before) if (isHalf(field) || (knownRaw(field) !== undefined && raw !== knownRaw(field))) ahead.set(field, raw);
+  const knownRaw = (field) => sent.get(field) ?? told.get(field)?.raw;
+  // What is half a number or a word that an input method has not finished stays for the rest to be typed.
+  for (const [field, raw] of before) {
+    if (field === composed || isMute(field) || (knownRaw(field) !== undefined && raw !== knownRaw(field))) ahead.set(field, raw);
+  }
   const focusAgain = focusIn(root);
   const isKept = (field) => (ahead.has(field) && !isOther(field)) || (isField(field) && wrapperOf(field) === root && inState(field, state));
   const release = () => {

@@ -22,12 +22,8 @@ export async function takeFiles({ calls, endpoint, hooks }, component, field, pr
   const { identifiers, errors } = uploaded;
   // The list as it is when the update's turn comes.
   const value = () => withFiles(component.state[property], identifiers, field.multiple);
-  if (identifiers.length) {
-    // Also if the very answer to this empties the property.
-    held.add(field);
-    await calls.updateLater(component, property, value);
-  }
-  if (!hasFiles(component.state[property])) held.delete(field);
+  if (identifiers.length) await calls.updateLater(component, property, value);
+  if (hasFiles(component.state[property])) held.add(field);
   if (errors.length) showErrors(component.root, { [property]: errors });
 }
 

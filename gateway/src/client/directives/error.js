@@ -30,7 +30,6 @@ export function showErrors(root, errors) {
   for (const element of own(root, 'input, textarea, select').filter(modelAttribute)) {
     const faulty = Object.hasOwn(errors, propertyOf(element));
     element.classList.toggle('diffyne-error', faulty);
-    if (faulty) element.setAttribute('aria-invalid', 'true');
-    else element.removeAttribute('aria-invalid');
+    element[faulty ? 'setAttribute' : 'removeAttribute']('aria-invalid', 'true');
   }
 }
