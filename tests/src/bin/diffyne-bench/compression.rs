@@ -128,7 +128,13 @@ impl Gateway {
             programs.map_or_else(|| program("diffyne-gateway"), |here| program_in(here, "diffyne-gateway"))?;
         let [port, admin] = free_ports()?;
         let process = Process::start(&format!("gateway-{mode}"), directory, &program, |command| {
-            command.args(["serve", "--listen", &port.to_string(), "--admin-listen", &admin.to_string()]);
+            command.args([
+                "serve",
+                "--listen",
+                &format!("127.0.0.1:{port}"),
+                "--admin-listen",
+                &format!("127.0.0.1:{admin}"),
+            ]);
             command.args(["--admin-token", TOKEN, "--compression", mode, "--broadcast-rate", "off"]);
             command.args(["--handshake-rate", "off", "--max-connections", "50000"]);
         })?;

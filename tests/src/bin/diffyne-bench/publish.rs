@@ -152,7 +152,13 @@ impl Deployment {
         for index in 0..count {
             let [port, admin] = free_ports()?.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
             let process = Process::start(&format!("gateway-{name}-{count}-{index}"), directory, &program, |command| {
-                command.args(["serve", "--listen", &port.to_string(), "--admin-listen", &admin.to_string()]);
+                command.args([
+                    "serve",
+                    "--listen",
+                    &format!("127.0.0.1:{port}"),
+                    "--admin-listen",
+                    &format!("127.0.0.1:{admin}"),
+                ]);
                 command.args(["--redis-url", &format!("redis://127.0.0.1:{redis_port}"), "--admin-token", TOKEN]);
             })?;
             wait_for_port(port.port())?;

@@ -48,7 +48,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         .worker("--php-command", &laravel.command())
         .worker("--php-processes", &least.to_string())
         .worker("--php-processes-max", &most.to_string())
-        .worker("--concurrency", &clients.to_string())
+        .worker("--worker-concurrency", &clients.to_string())
         .gateway("--call-timeout", "5m");
     let cluster = Cluster::start(shape)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
