@@ -167,6 +167,9 @@ impl Rooms {
                 }
             }
         }
+        // A gateway whose heartbeat is late is not in the answer, and may come back: what it has is read again until it does,
+        // or is gone here as well.
+        let is_late = self.peers.keys().any(|known| !peers.iter().any(|there| there.gateway == *known));
         for (name, stored) in names.iter().zip(rooms) {
             self.unread_new.remove(name);
             self.unread.remove(name);
@@ -182,6 +185,9 @@ impl Rooms {
                     // A report has come meanwhile that is newer than what was read.
                     self.unread.insert(Arc::clone(name));
                 }
+            }
+            if is_late {
+                self.unread.insert(Arc::clone(name));
             }
             if let Some(room) = self.by_name.get_mut(name) {
                 room.is_read = true;
