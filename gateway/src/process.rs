@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::ArgMatches;
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::settings::{self, Layers, Spec};
-use diffyne_shared::signals::{Signals, Told};
+use diffyne_shared::signals::{SignalAction, Signals};
 use diffyne_shared::telemetry::Logs;
 use tokio::time::Instant;
 
@@ -34,8 +34,8 @@ pub async fn wait_for_stop(
     let mut stop_at: Option<Instant> = None;
     loop {
         tokio::select! {
-            told = signals.recv() => {
-                if told == Told::Reload {
+            action = signals.recv() => {
+                if action == SignalAction::Reload {
                     match reload(gateway, logs, matches, specs) {
                         Ok(()) => tracing::info!("keys and log level reloaded"),
                         Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),

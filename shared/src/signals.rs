@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a signal tells a program to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum SignalAction {
     /// SIGTERM, SIGINT: to stop.
     Stop,
     /// SIGHUP: to read its settings again.
@@ -37,12 +37,12 @@ impl Signals {
     }
 
     /// Waits for one that tells something, also one that came since [`Self::new`]. Nothing is lost when this is dropped.
-    pub async fn recv(&mut self) -> Told {
+    pub async fn recv(&mut self) -> SignalAction {
         loop {
             let name = tokio::select! {
-                _ = self.terminate.recv() => return Told::Stop,
-                _ = self.interrupt.recv() => return Told::Stop,
-                _ = self.hang_up.recv() => return Told::Reload,
+                _ = self.terminate.recv() => return SignalAction::Stop,
+                _ = self.interrupt.recv() => return SignalAction::Stop,
+                _ = self.hang_up.recv() => return SignalAction::Reload,
                 _ = self.first.recv() => "SIGUSR1",
                 _ = self.second.recv() => "SIGUSR2",
             };

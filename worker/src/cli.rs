@@ -13,7 +13,7 @@ use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::worker::{self, Components, MissingKey, WorkerSettings};
 use diffyne_shared::settings::{self, Layers};
-use diffyne_shared::signals::{Signals, Told};
+use diffyne_shared::signals::{SignalAction, Signals};
 use diffyne_shared::task;
 use diffyne_shared::telemetry::Logs;
 use serde_json::Value;
@@ -331,9 +331,9 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
                     ended = site_ended;
                     break;
                 }
-                told = signals.recv() => match told {
-                    Told::Stop => break,
-                    Told::Reload => match reload(matches, &logs, &engine, &*backend, &worker) {
+                action = signals.recv() => match action {
+                    SignalAction::Stop => break,
+                    SignalAction::Reload => match reload(matches, &logs, &engine, &*backend, &worker) {
                         Ok(()) => tracing::info!(backend = backend.name(), "keys and log level reloaded"),
                         Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
                     },

@@ -85,6 +85,22 @@ fn what_was_read_before_the_last_report_is_read_again() {
 }
 
 #[test]
+fn what_was_read_while_the_heartbeat_of_another_gateway_was_late_is_read_again() {
+    let (mut rooms, now, room): (_, _, Arc<str>) = (Rooms::new("g", true, limits()), Instant::now(), "r".into());
+    rooms.join(&room, watcher(1), member("ada", "{}", 1), now).unwrap();
+    let peer = || RoomsPeer { gateway: "h".into(), number: 1, is_complete: true, life: PEER_LIFE };
+    rooms.apply_beat(&RoomsBeat { is_lost: false, peers: vec![peer()] }, now);
+    let names = rooms.unread(9);
+    // Redis does not count it as living, and gives nothing of it.
+    rooms.apply_read(&names, RoomsRead { peers: Vec::new(), rooms: vec![Vec::new()] }, now);
+    assert_eq!(rooms.unread(9), names, "it may have members there");
+    let members = vec![("h".into(), vec![member("bob", "{}", 1)])];
+    rooms.apply_read(&names, RoomsRead { peers: vec![peer()], rooms: vec![members] }, now);
+    assert!(rooms.unread(9).is_empty());
+    assert_eq!(ids(&rooms.list("r").unwrap()), ["ada", "bob"]);
+}
+
+#[test]
 fn rooms_that_nobody_can_be_told_of_do_not_pile_up() {
     let (mut rooms, now) = (Rooms::new("g", true, limits()), Instant::now());
     for n in 0..UNREPORTED_MAX + 100 {

@@ -80,9 +80,10 @@ pub fn get_programs(matches: &ArgMatches) -> anyhow::Result<Option<PathBuf>> {
     directory.or_else(|| std::env::var_os(PROGRAMS).map(PathBuf::from)).map(existing).transpose()
 }
 
-/// What `--against` says.
+/// What `--against` says. Not every command has it.
 pub fn get_against(matches: &ArgMatches) -> anyhow::Result<Option<PathBuf>> {
-    matches.get_one::<PathBuf>("against").cloned().map(existing).transpose()
+    let directory = matches.try_get_one::<PathBuf>("against").ok().flatten();
+    directory.cloned().map(existing).transpose()
 }
 
 fn existing(directory: PathBuf) -> anyhow::Result<PathBuf> {

@@ -1,6 +1,5 @@
 //! What compression costs and saves: broadcasts to one gateway that compresses, and to one that does not.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,12 +7,11 @@ use anyhow::{Context as _, ensure};
 use clap::{ArgMatches, Command};
 use diffyne_tests::http::{http_get, http_post};
 use diffyne_tests::load::Audience;
-use diffyne_tests::ports::free_ports;
-use diffyne_tests::process::{Process, program, program_in, wait_for_port};
+use diffyne_tests::process::Process;
 use serde_json::{Value, json};
 
-use crate::arguments::{get, number, programs};
-use crate::deployment::Builds;
+use crate::arguments::{get, get_programs, number, programs};
+use crate::deployment;
 use crate::figures::medians;
 
 const SUBSCRIBE: &str = r#"{"event":"diffyne.subscribe","data":{"events":[{"name":"message-sent"}]}}"#;
@@ -40,14 +38,14 @@ pub fn command() -> Command {
 
 /// Runs it.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
-    let (builds, directory) = (Builds::of(matches)?, tempfile::tempdir()?);
+    let (programs, directory) = (get_programs(matches)?, tempfile::tempdir()?);
     let audience = get(matches, "audience") as usize;
     let [broadcasts, rounds] = ["broadcasts", "rounds"].map(|name| get(matches, name));
     println!("{broadcasts} broadcasts of each size to {audience} connections; medians of {rounds} rounds");
     println!("{:>7} {:<6} {:>12} {:>14} {:>12}", "size", "", "bytes each", "CPU/broadcast", "until all");
     let mut gateways = Vec::new();
     for mode in ["off", "auto"] {
-        gateways.push(Gateway::start(mode, builds.new.as_deref(), directory.path(), audience)?);
+        gateways.push(Gateway::start(mode, programs.as_deref(), directory.path(), audience)?);
     }
     let mut random = fastrand::Rng::with_seed(7);
     for size in SIZES {
@@ -124,24 +122,21 @@ struct Gateway {
 
 impl Gateway {
     fn start(mode: &'static str, programs: Option<&Path>, directory: &Path, audience: usize) -> anyhow::Result<Self> {
-        let program =
-            programs.map_or_else(|| program("diffyne-gateway"), |here| program_in(here, "diffyne-gateway"))?;
-        let [port, admin] = free_ports()?;
-        let process = Process::start(&format!("gateway-{mode}"), directory, &program, |command| {
-            command.args([
-                "serve",
-                "--listen",
-                &format!("127.0.0.1:{port}"),
-                "--admin-listen",
-                &format!("127.0.0.1:{admin}"),
-            ]);
-            command.args(["--admin-token", TOKEN, "--compression", mode, "--broadcast-rate", "off"]);
-            command.args(["--handshake-rate", "off", "--max-connections", "50000"]);
-        })?;
-        wait_for_port(port)?;
-        let audience =
-            Audience::connect(SocketAddr::from(([127, 0, 0, 1], port)), audience, OFFER, 1, Some(SUBSCRIBE))?;
-        Ok(Self { mode, process, admin, audience, expected: 0 })
+        let arguments = [
+            "--admin-token",
+            TOKEN,
+            "--compression",
+            mode,
+            "--broadcast-rate",
+            "off",
+            "--handshake-rate",
+            "off",
+            "--max-connections",
+            "50000",
+        ];
+        let gateway = deployment::Gateway::start(&format!("gateway-{mode}"), programs, directory, &arguments)?;
+        let audience = Audience::connect(gateway.address, audience, OFFER, 1, Some(SUBSCRIBE))?;
+        Ok(Self { mode, process: gateway.process, admin: gateway.admin.port(), audience, expected: 0 })
     }
 
     /// Publishes one event after another. Returns bytes of each delivery, CPU seconds and seconds of each broadcast.

@@ -25,6 +25,33 @@ impl Builds {
     }
 }
 
+/// A gateway by itself.
+pub struct Gateway {
+    /// The process.
+    pub process: Process,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where it listens for admins.
+    pub admin: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts one of a build (none: the one beside this program), with more arguments.
+    pub fn start(name: &str, programs: Option<&Path>, directory: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        let [address, admin] = free_ports()?.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let process = Process::start(name, directory, &find(programs, "diffyne-gateway")?, |command| {
+            command.args(["serve", "--listen", &address.to_string(), "--admin-listen", &admin.to_string()]);
+            command.args(arguments);
+        })?;
+        wait_for_port(address.port())?;
+        Ok(Self { process, address, admin })
+    }
+}
+
+fn find(programs: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
+    programs.map_or_else(|| program(name), |here| program_in(here, name))
+}
+
 /// A gateway and its worker.
 pub struct Deployment {
     /// `new` or `old`.
@@ -65,24 +92,29 @@ impl Setup {
 
 impl Deployment {
     fn start(name: &'static str, programs: Option<&Path>, directory: &Path) -> anyhow::Result<Self> {
-        let find = |program_name| programs.map_or_else(|| program(program_name), |here| program_in(here, program_name));
-        let [port, admin, worker_port, worker_admin] = free_ports()?;
-        let worker = Process::start(&format!("worker-{name}"), directory, &find("test-worker")?, |command| {
-            command.args(["serve", "--worker-listen", &format!("127.0.0.1:{worker_port}")]);
-            command.args(["--worker-admin-listen", &format!("127.0.0.1:{worker_admin}")]);
-            command.args(["--signing-key", "bench", "--database"]).arg(directory.join(format!("{name}.sqlite")));
-        })?;
-        let gateway = Process::start(&format!("gateway-{name}"), directory, &find("diffyne-gateway")?, |command| {
-            command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
-            command.args(["--admin-listen", &format!("127.0.0.1:{admin}"), "--max-connections", "50000"]);
-            command.args(["--workers", &format!("127.0.0.1:{worker_port}")]);
-            for limit in ["handshake", "message", "call", "broadcast", "frame", "connection"] {
-                command.args([&format!("--{limit}-rate"), "off"]);
-            }
-        })?;
+        let [worker_port, worker_admin] = free_ports()?;
+        let worker =
+            Process::start(&format!("worker-{name}"), directory, &find(programs, "test-worker")?, |command| {
+                command.args(["serve", "--worker-listen", &format!("127.0.0.1:{worker_port}")]);
+                command.args(["--worker-admin-listen", &format!("127.0.0.1:{worker_admin}")]);
+                command.args(["--signing-key", "bench", "--database"]).arg(directory.join(format!("{name}.sqlite")));
+            })?;
+        let workers = format!("127.0.0.1:{worker_port}");
+        let mut arguments = vec!["--max-connections", "50000", "--workers", &workers];
+        for limit in [
+            "--handshake-rate",
+            "--message-rate",
+            "--call-rate",
+            "--broadcast-rate",
+            "--frame-rate",
+            "--connection-rate",
+        ] {
+            arguments.extend([limit, "off"]);
+        }
         wait_for_port(worker_port)?;
-        wait_for_port(port)?;
-        Ok(Self { name, gateway, address: SocketAddr::from(([127, 0, 0, 1], port)), worker })
+        let Gateway { process: gateway, address, .. } =
+            Gateway::start(&format!("gateway-{name}"), programs, directory, &arguments)?;
+        Ok(Self { name, gateway, address, worker })
     }
 }
 

@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use clap::{ArgMatches, Command};
 use diffyne_tests::load::publish::{Publisher, Subscribers};
 use diffyne_tests::ports::free_ports;
-use diffyne_tests::process::{Process, eventually, program, program_in, wait_for_port};
+use diffyne_tests::process::{Process, eventually, wait_for_port};
 
 use crate::arguments::{against, get, number, programs};
-use crate::deployment::Builds;
+use crate::deployment::{Builds, Gateway};
 use crate::figures::{median_ratios, medians};
 
 const GATEWAYS: usize = 3;
@@ -123,13 +123,6 @@ fn measure(name: &str, row: &Row, deployments: &[Deployment], rounds: u64) -> an
     Ok(())
 }
 
-/// A gateway's process and addresses.
-struct Gateway {
-    process: Process,
-    address: SocketAddr,
-    admin: SocketAddr,
-}
-
 /// Gateways of one build, and their Redis.
 struct Deployment {
     name: &'static str,
@@ -140,29 +133,22 @@ struct Deployment {
 
 impl Deployment {
     fn start(name: &'static str, programs: Option<&Path>, directory: &Path, count: usize) -> anyhow::Result<Self> {
-        let program =
-            programs.map_or_else(|| program("diffyne-gateway"), |here| program_in(here, "diffyne-gateway"))?;
         let [redis_port] = free_ports()?;
         let redis =
             Process::start(&format!("redis-{name}-{count}"), directory, &PathBuf::from("redis-server"), |command| {
                 command.args(["--port", &redis_port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
             })?;
         wait_for_port(redis_port)?;
+        let redis_url = format!("redis://127.0.0.1:{redis_port}");
         let mut gateways = Vec::new();
         for index in 0..count {
-            let [port, admin] = free_ports()?.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-            let process = Process::start(&format!("gateway-{name}-{count}-{index}"), directory, &program, |command| {
-                command.args([
-                    "serve",
-                    "--listen",
-                    &format!("127.0.0.1:{port}"),
-                    "--admin-listen",
-                    &format!("127.0.0.1:{admin}"),
-                ]);
-                command.args(["--redis-url", &format!("redis://127.0.0.1:{redis_port}"), "--admin-token", TOKEN]);
-            })?;
-            wait_for_port(port.port())?;
-            gateways.push(Gateway { process, address: port, admin });
+            let name = format!("gateway-{name}-{count}-{index}");
+            gateways.push(Gateway::start(
+                &name,
+                programs,
+                directory,
+                &["--redis-url", &redis_url, "--admin-token", TOKEN],
+            )?);
         }
         for gateway in &gateways {
             let port = gateway.address.port();

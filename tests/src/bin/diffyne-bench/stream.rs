@@ -11,8 +11,7 @@ use diffyne_tests::laravel::Laravel;
 use diffyne_tests::recorded::APP_KEY;
 use serde_json::json;
 
-use crate::arguments::{get, number, programs};
-use crate::deployment::Builds;
+use crate::arguments::{get, get_programs, number, programs};
 use crate::figures::median;
 
 /// As Linux counts them for programs.
@@ -42,7 +41,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let [clients, words, rate, least, most] =
         ["clients", "words", "rate", "processes", "processes-max"].map(|name| get(matches, name));
     let laravel = Laravel::new()?;
-    let shape = Shape { signing_key: APP_KEY.to_owned(), programs: Builds::of(matches)?.new, ..Shape::new(1, 1) };
+    let shape = Shape { signing_key: APP_KEY.to_owned(), programs: get_programs(matches)?, ..Shape::new(1, 1) };
     let shape = shape
         .worker("--app", &laravel.directory)
         .worker("--php-command", &laravel.command())
