@@ -62,6 +62,8 @@ struct Peer {
     ahead: Option<u64>,
     /// It counts until then, unless it is heard of.
     until: Instant,
+    /// Redis gave nothing of it when rooms were read, as its heartbeat was late.
+    is_late: bool,
 }
 
 /// All rooms of this gateway.

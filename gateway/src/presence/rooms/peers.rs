@@ -14,7 +14,8 @@ impl Rooms {
         let RoomReport { gateway, number, changes } = report;
         let until = now + PEER_LIFE;
         self.revive(&gateway);
-        let peer = self.peers.entry(Arc::clone(&gateway)).or_insert(Peer { seen: 0, ahead: None, until });
+        let peer =
+            self.peers.entry(Arc::clone(&gateway)).or_insert(Peer { seen: 0, ahead: None, until, is_late: false });
         if number <= peer.seen {
             return true;
         }
@@ -63,6 +64,11 @@ impl Rooms {
         self.gone.retain(|gone| gone != gateway);
     }
 
+    /// Whether Redis knows a gateway again of which it gave nothing in between, as its heartbeat was late.
+    fn has_come_back(&mut self, gateway: &Arc<str>) -> bool {
+        self.peers.get_mut(gateway).is_some_and(|peer| std::mem::take(&mut peer.is_late))
+    }
+
     /// Takes the answer to a heartbeat. Returns `false` if something of other gateways is missing here.
     pub fn apply_beat(&mut self, beat: &RoomsBeat, now: Instant) -> bool {
         let was_deaf = self.beat_at.is_none_or(|at| now.duration_since(at) > DEAF_AFTER);
@@ -88,8 +94,9 @@ impl Rooms {
     fn apply_peer(&mut self, there: &RoomsPeer, now: Instant) -> bool {
         let until = now + there.life;
         self.revive(&there.gateway);
+        let was_late = self.has_come_back(&there.gateway);
         let Some(peer) = self.peers.get_mut(&there.gateway) else {
-            let peer = Peer { seen: there.number, ahead: None, until };
+            let peer = Peer { seen: there.number, ahead: None, until, is_late: false };
             self.peers.insert(Arc::clone(&there.gateway), peer);
             return there.number > 0;
         };
@@ -100,7 +107,7 @@ impl Rooms {
             peer.seen = there.number;
         }
         peer.ahead = (there.number > peer.seen).then_some(there.number);
-        is_behind
+        is_behind || was_late
     }
 
     pub(super) fn drop_gone_peers(&mut self, now: Instant) {
@@ -156,20 +163,26 @@ impl Rooms {
     pub fn apply_read(&mut self, names: &[Arc<str>], read: RoomsRead, now: Instant) {
         let RoomsRead { peers, rooms } = read;
         let peers: Vec<RoomsPeer> = peers.into_iter().filter(|peer| peer.gateway != self.own).collect();
+        for (gateway, peer) in &mut self.peers {
+            peer.is_late |= !peers.iter().any(|there| there.gateway == *gateway);
+        }
         for there in &peers {
             self.revive(&there.gateway);
+            if self.has_come_back(&there.gateway) {
+                self.read_all_again();
+            }
             if !self.peers.contains_key(&there.gateway) {
                 let until = now + there.life;
-                self.peers.insert(Arc::clone(&there.gateway), Peer { seen: there.number, ahead: None, until });
+                self.peers.insert(
+                    Arc::clone(&there.gateway),
+                    Peer { seen: there.number, ahead: None, until, is_late: false },
+                );
                 // Rooms that were read before lack what it has reported since.
                 if there.number > 0 {
                     self.read_all_again();
                 }
             }
         }
-        // A gateway whose heartbeat is late is not in the answer, and may come back: what it has is read again until it does,
-        // or is gone here as well.
-        let is_late = self.peers.keys().any(|known| !peers.iter().any(|there| there.gateway == *known));
         for (name, stored) in names.iter().zip(rooms) {
             self.unread_new.remove(name);
             self.unread.remove(name);
@@ -185,9 +198,6 @@ impl Rooms {
                     // A report has come meanwhile that is newer than what was read.
                     self.unread.insert(Arc::clone(name));
                 }
-            }
-            if is_late {
-                self.unread.insert(Arc::clone(name));
             }
             if let Some(room) = self.by_name.get_mut(name) {
                 room.is_read = true;

@@ -93,6 +93,8 @@ fn what_was_read_while_the_heartbeat_of_another_gateway_was_late_is_read_again()
     let names = rooms.unread(9);
     // Redis does not count it as living, and gives nothing of it.
     rooms.apply_read(&names, RoomsRead { peers: Vec::new(), rooms: vec![Vec::new()] }, now);
+    assert!(rooms.unread(9).is_empty(), "it is not asked for again and again");
+    rooms.apply_beat(&RoomsBeat { is_lost: false, peers: vec![peer()] }, now);
     assert_eq!(rooms.unread(9), names, "it may have members there");
     let members = vec![("h".into(), vec![member("bob", "{}", 1)])];
     rooms.apply_read(&names, RoomsRead { peers: vec![peer()], rooms: vec![members] }, now);
