@@ -82,6 +82,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l 
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l php-watch -d 'Files and folders whose changes replace the PHP processes, f' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l php-ini -d 'PHP settings of the processes' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l php-isolation -d 'sandbox' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l php-fork -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l bridge-kernel -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l php-cpu-affinity -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l php-environment -d 'More environment for the application' -r
@@ -154,6 +155,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l ph
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l php-watch -d 'Files and folders whose changes replace the PHP processes, f' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l php-ini -d 'PHP settings of the processes' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l php-isolation -d 'sandbox' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l php-fork -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l bridge-kernel -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l php-cpu-affinity -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l php-environment -d 'More environment for the application' -r
@@ -230,6 +232,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l php
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l php-watch -d 'Files and folders whose changes replace the PHP processes, f' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l php-ini -d 'PHP settings of the processes' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l php-isolation -d 'sandbox' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l php-fork -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l bridge-kernel -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l php-cpu-affinity -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l php-environment -d 'More environment for the application' -r
@@ -306,6 +309,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l 
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l php-watch -d 'Files and folders whose changes replace the PHP processes, f' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l php-ini -d 'PHP settings of the processes' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l php-isolation -d 'sandbox' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l php-fork -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l bridge-kernel -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l php-cpu-affinity -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l php-environment -d 'More environment for the application' -r
@@ -380,6 +384,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l php-watch -d 'Files and folders whose changes replace the PHP processes, f' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l php-ini -d 'PHP settings of the processes' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l php-isolation -d 'sandbox' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l php-fork -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l bridge-kernel -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l php-cpu-affinity -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l php-environment -d 'More environment for the application' -r
@@ -456,6 +461,7 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-conf
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l php-watch -d 'Files and folders whose changes replace the PHP processes, f' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l php-ini -d 'PHP settings of the processes' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l php-isolation -d 'sandbox' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l php-fork -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l bridge-kernel -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l php-cpu-affinity -d 'auto' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l php-environment -d 'More environment for the application' -r

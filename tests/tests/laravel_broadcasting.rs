@@ -201,8 +201,8 @@ async fn two_users_in_two_browsers_see_each_other_come_type_and_go() -> anyhow::
     assert!(printed.contains(&expected.to_string()), "{printed} instead of {expected}");
 
     // A reload is nobody's departure; a closed page is, and so is one that leaves.
-    bob.eval("location.reload()").await?;
-    bob.wait_for("String(window.here) === 'user 1,user 2'").await?;
+    bob.eval("window.isOld = true, location.reload()").await?;
+    bob.wait_for("!window.isOld && String(window.here) === 'user 1,user 2'").await?;
     bob.eval("window.order.leave() || null").await?;
     drop(bob);
     drop(bob_browser);

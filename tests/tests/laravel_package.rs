@@ -68,10 +68,14 @@ async fn one_artisan_command_starts_a_cluster_that_others_check_and_restart() ->
             command.args([listen.as_str(), at.as_str(), "--processes=2", "--watch=routes"]);
         })
     };
-    let is_ready = |port: u16| move || http_get(port, "/ready").is_ok_and(|answer| answer.status == 200);
+    let is_ready = || http_get(admin, "/ready").is_ok_and(|answer| answer.status == 200);
     let mut command = start()?;
-    eventually("the gateway has a worker", is_ready(admin)).map_err(|error| error.context(command.output()))?;
-    eventually("PHP is ready", is_ready(worker_admin))?;
+    eventually("the gateway has a worker", is_ready).map_err(|error| error.context(command.output()))?;
+    // A process loads a class when it needs it, so no other one may come in between.
+    eventually("two PHP processes and a spare one are ready", || {
+        let metrics = http_get(worker_admin, "/metrics").map(|answer| answer.body).unwrap_or_default();
+        metrics.contains("\ndiffyne_worker_php_processes_ready 3\n")
+    })?;
     let mut client = Client::connect(&format!("ws://127.0.0.1:{gateway}/")).await?;
     assert_eq!(call_for_text(&mut client, "say", json!(["hello"])).await?, "hello");
     let run = |name: &str, option: String| laravel.php(&[&format!("{}/artisan", laravel.directory), name, &option]);
@@ -105,7 +109,7 @@ async fn one_artisan_command_starts_a_cluster_that_others_check_and_restart() ->
         }
         if signal == Signal::Int {
             command = start()?;
-            eventually("the gateway has a worker", is_ready(admin)).map_err(|error| error.context(command.output()))?;
+            eventually("the gateway has a worker", is_ready).map_err(|error| error.context(command.output()))?;
         }
     }
     Ok(())

@@ -53,6 +53,7 @@ mod php_application;
 mod php_calls;
 mod php_children;
 mod php_endpoint;
+mod php_forks;
 mod php_operators;
 mod php_patches;
 mod php_processes;

@@ -123,7 +123,7 @@ for_runtimes!(whatever_ends_a_call_ends_that_call_only: fast_path = FastPath, ke
 async fn whatever_ends_a_call_ends_that_call_only(runtime: Runtime) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     let deployment = laravel.deploy(runtime, 1)?;
-    let cluster = Cluster::start(deployment.shape.clone().gateway("--call-timeout", "4s"))?;
+    let cluster = Cluster::start(deployment.shape.clone().gateway("--call-timeout", "6s"))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
     for how in ["exit", "die", "fatal", "memory", "kill", "notice", "throw", "deep"] {
         let answer = call_probe(&mut client, "end", json!([how])).await?;

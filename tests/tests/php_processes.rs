@@ -256,11 +256,11 @@ async fn a_process_that_is_killed_between_two_deploys_is_replaced_too() -> anyho
         laravel.change("app/Diffyne/Probe.php", &from, &to)?;
         cluster.workers[0].process.signal(Signal::Hup)?;
         Command::new("kill").args(["-9", &victim.to_string()]).status()?;
-        eventually("two processes and a spare one", || {
+        eventually("two processes, a spare one, and what they were forked from", || {
             cluster.workers[0]
                 .metric("diffyne_worker_php_processes_ready")
                 .is_ok_and(|ready| (2.5..3.5).contains(&ready))
-                && alive(&laravel) == 3
+                && alive(&laravel) == 4
         })?;
         let until = Instant::now() + PATIENCE;
         let mut in_a_row = 0;
@@ -360,7 +360,7 @@ async fn no_php_process_survives_its_worker() -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
     for signal in [Signal::Kill, Signal::Term] {
         let mut cluster = Cluster::start(laravel.shape(1, 2).worker("--worker-drain-timeout", "300ms"))?;
-        eventually("two processes and a spare one", || alive(&laravel) == 3)?;
+        eventually("two processes, a spare one, and what they were forked from", || alive(&laravel) == 4)?;
         let mut client = Client::connect(&cluster.url(0)).await?;
         // One of them in a loop without end.
         client.send("diffyne.call", probe_call("a", "end", json!(["loop"]))).await?;

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 const WORKERS: usize = 4;
 /// So many that each worker is the first choice of some: the chance that one of four is not is 4 * 0.75^64.
 const COMPONENTS: usize = 64;
+/// Rounds of calls of which one has to be quiet.
+const QUIET_ROUNDS: usize = 5;
 
 fn component(index: usize) -> String {
     format!("diffyne-{index:016}")
@@ -90,7 +92,14 @@ async fn quiet_components_keep_their_worker_through_any_gateway_and_only_those_o
     cluster.workers[0].process.signal(Signal::Term)?;
     assert!(cluster.workers[0].process.wait()?.success());
     let mut after = Runs::default();
-    call_quietly(&cluster, &mut clients, &mut after).await?;
+    // A machine that is busy with something else makes workers slow, and then calls go where they are faster.
+    for _ in 0..QUIET_ROUNDS {
+        after = Runs::default();
+        call_quietly(&cluster, &mut clients, &mut after).await?;
+        if after.same_worker() > 0.9 {
+            break;
+        }
+    }
     let usual = |runs: &Runs, index: usize| *runs.0[&index].last().unwrap();
     let stayed = |index: &usize| usual(&before, *index) == usual(&after, *index);
     let (mut kept, mut others) = (0, 0);

@@ -147,6 +147,7 @@ fn rank(process: &Value) -> u8 {
         Some("cleaning_up") => 1,
         Some("exiting") => 2,
         Some("starting") => 3,
+        Some("template") => 5,
         _ => 4,
     }
 }

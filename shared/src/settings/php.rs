@@ -36,6 +36,8 @@ settings! {
             DIFFYNE_PHP_INI = "opcache.enable_cli=1,opcache.revalidate_freq=0,opcache.file_update_protection=0,opcache.jit=tracing,opcache.jit_buffer_size=32M,memory_limit=512M" => ini: Vec<(String, String)>, assignments;
             /// sandbox: after a call, everything that it changed in its PHP process is put back; process: each call runs in a process of its own, forked from one that has booted (needs the extension pcntl)
             DIFFYNE_PHP_ISOLATION = "sandbox" => isolation: Isolation;
+            /// auto: PHP processes are forked from one that has booted the application, where PHP has the extensions pcntl, posix and sockets and the application has opened nothing by then that processes cannot share; off: each boots the application by itself
+            DIFFYNE_PHP_FORK = "auto" => fork: Fork;
             /// auto: calls bypass Laravel's HTTP kernel if its middleware group holds only the framework's own; always: calls pass through the kernel
             DIFFYNE_BRIDGE_KERNEL = "auto" => kernel: Kernel;
             /// auto: while calls wait, and if there are as many PHP processes as cores, each process (and each program that it then starts) keeps to a core of its own; off: the system decides
@@ -132,6 +134,16 @@ pub enum Isolation {
     Process,
 }
 words!(Isolation { "sandbox" => Sandbox, "process" => Process });
+
+/// Whether processes are forked from one that has booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fork {
+    /// Where it is possible.
+    Auto,
+    /// Never.
+    Off,
+}
+words!(Fork { "auto" => Auto, "off" => Off });
 
 /// Whether calls pass through the application's HTTP kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::DropGuard;
 
 use super::exit_reason::ExitReason;
+use super::os_process::OsProcess;
 use super::status::{ListedProcess, ProcessStatus};
 
 /// After a process exited, how long its last call may take to report the reason.
@@ -41,28 +42,28 @@ impl ProcessEnd {
 /// It leads a process group, to which the programs that it starts belong. They are killed with it, and stay when it exits
 /// by itself.
 pub(super) struct ChildProcess {
-    child: tokio::process::Child,
+    process: OsProcess,
     pub(super) id: u32,
     pub(super) generation: u32,
     exit_reason: oneshot::Receiver<ExitReason>,
     /// Tells the process's call that it has ended; `None` once it has.
     end: Option<oneshot::Sender<String>>,
     listed: ListedProcess,
-    /// Its output is read until this is dropped.
-    _output: DropGuard,
+    /// Its output is read until this is dropped. Those that are forked print where their template does.
+    _output: Option<DropGuard>,
 }
 
 impl ChildProcess {
-    /// A process that has been spawned, the handle that makes it exit, and the one that tells of its end.
+    /// A process that runs, the handle that makes it exit, and the one that tells of its end.
     pub(super) fn new(
-        child: tokio::process::Child,
+        process: OsProcess,
         listed: ListedProcess,
-        output: DropGuard,
+        output: Option<DropGuard>,
     ) -> (Self, oneshot::Sender<ExitReason>, ProcessEnd) {
         let (id, generation) = (listed.status().id, listed.status().generation);
         let (exit, exit_reason) = oneshot::channel();
         let (end, told) = oneshot::channel();
-        let process = Self { child, id, generation, exit_reason, end: Some(end), listed, _output: output };
+        let process = Self { process, id, generation, exit_reason, end: Some(end), listed, _output: output };
         (process, exit, ProcessEnd { told, status: None })
     }
 
@@ -74,7 +75,7 @@ impl ChildProcess {
     /// Waits until the process has exited, and kills it where it has to. The reason is `None` when nobody ended it.
     pub(super) async fn exit(&mut self) -> (Option<ExitReason>, String) {
         tokio::select! {
-            status = self.child.wait() => {
+            status = self.process.wait() => {
                 let status = self.ended(status);
                 // A call that ran on the process notices the exit at the same time, and knows the reason.
                 let reason = timeout(EXIT_REASON_TIMEOUT, &mut self.exit_reason).await;
@@ -92,7 +93,7 @@ impl ChildProcess {
 
     /// Waits until the process has ended by itself.
     pub(super) async fn wait(&mut self) -> String {
-        let status = self.child.wait().await;
+        let status = self.process.wait().await;
         self.ended(status)
     }
 
@@ -124,7 +125,7 @@ impl ChildProcess {
     fn kill(&mut self) {
         self.kill_group();
         // The process may have left its group. The kill fails only when it has exited already.
-        let _ = self.child.start_kill();
+        let _ = self.process.start_kill();
     }
 
     fn kill_group(&self) {

@@ -8,8 +8,6 @@
 namespace Diffyne\Cluster\Loop {
 
     use Closure;
-    use Illuminate\Database\DatabaseManager;
-    use Illuminate\Redis\RedisManager;
     use RuntimeException;
 
     final class ForkedCalls
@@ -22,26 +20,17 @@ namespace Diffyne\Cluster\Loop {
         /** @var array{resource, resource} children say here that they have run their call, and which session it has used */
         private array $done;
 
-        public function __construct(object $app, private SessionKeepAlive $keepAlive)
+        public function __construct(private SessionKeepAlive $keepAlive)
+        {
+            $this->done = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_DGRAM, 0);
+            stream_set_blocking($this->done[0], false);
+        }
+
+        /** Throws where PHP cannot fork. */
+        public static function check(): void
         {
             if (! function_exists('pcntl_fork')) {
                 throw new RuntimeException('DIFFYNE_PHP_ISOLATION=process needs the PHP extension pcntl');
-            }
-            $this->done = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_DGRAM, 0);
-            stream_set_blocking($this->done[0], false);
-            $this->closeConnections($app);
-        }
-
-        /** Two processes cannot use one connection. Each child opens those that providers have opened anew, when it needs them. */
-        private function closeConnections(object $app): void
-        {
-            $database = $app->resolved('db') ? $app->make('db') : null;
-            foreach ($database instanceof DatabaseManager ? array_keys($database->getConnections()) : [] as $name) {
-                $database->reconnect($name);
-            }
-            $redis = $app->resolved('redis') ? $app->make('redis') : null;
-            foreach ($redis instanceof RedisManager ? array_keys($redis->connections() ?? []) : [] as $name) {
-                $redis->purge($name);
             }
         }
 

@@ -2,7 +2,7 @@
 
 /*
  * The main loop of a process of the php backend: boots the application once, and then runs one call after the other,
- * which come over a socket. Comes over standard input, after fast_path.php.
+ * which come over a socket. Comes over standard input, after release.php.
  *
  * A frame is the number of a call, two lengths (32 bits each, big endian), a JSON head and a body.
  */
@@ -37,7 +37,7 @@ namespace Diffyne\Cluster\Loop {
         /** The call that was read last, which everything that is written belongs to. */
         private int $call = 0;
 
-        /** The process that the worker has started. A child that it forks has another number. */
+        /** The process that talks to the worker. A child that it forks has another number. */
         private int $process;
 
         public function __construct()
@@ -45,10 +45,20 @@ namespace Diffyne\Cluster\Loop {
             $this->process = getmypid();
             $inherited = fopen(self::INHERITED, 'r+b');
             $received = self::receive($inherited);
-            $this->socket = $received ?? $inherited;
-            stream_set_read_buffer($this->socket, 0);
-            stream_set_write_buffer($this->socket, 0);
+            $this->socket = self::withoutBuffers($received ?? $inherited);
             fwrite($inherited, $received === null ? 'i' : 'r');
+        }
+
+        /**
+         * @param resource $socket
+         * @return resource
+         */
+        private static function withoutBuffers($socket)
+        {
+            stream_set_read_buffer($socket, 0);
+            stream_set_write_buffer($socket, 0);
+
+            return $socket;
         }
 
         /**
@@ -155,7 +165,22 @@ namespace Diffyne\Cluster\Loop {
             $this->process = getmypid();
         }
 
-        /** Whether this is the process that the worker has started, and not a child that it has forked. */
+        /** The socket as one that receives descriptors. */
+        public function forDescriptors(): \Socket
+        {
+            return socket_import_stream($this->socket);
+        }
+
+        /** Makes this the channel of a process that was forked from the template: it talks to the worker itself. */
+        public function take(\Socket $received): void
+        {
+            fclose($this->socket);
+            $this->socket = self::withoutBuffers(socket_export_stream($received));
+            [$this->bytes, $this->call] = ['', 0];
+            $this->own();
+        }
+
+        /** Whether this is the process that talks to the worker, and not a child that it has forked. */
         public function isOwner(): bool
         {
             return getmypid() === $this->process;
@@ -207,7 +232,7 @@ namespace Diffyne\Cluster\Loop {
         /** Why calls go through the kernel; null when they take the fast path. */
         public readonly ?string $kernelReason;
 
-        public function __construct(string $directory, bool $alwaysKernel, string $classes)
+        public function __construct(string $directory, bool $alwaysKernel, bool $isForked, string $classes)
         {
             // The error below says more than a warning.
             @chdir($directory);
@@ -234,6 +259,7 @@ namespace Diffyne\Cluster\Loop {
             $this->fastPath = new FastPath($this->app, $this->sandbox, $this->bridge, $route, $this->kernel);
             $isForced = $alwaysKernel || $this->app['config']->get('diffyne.bridge.kernel') === 'always';
             $this->kernelReason = $isForced ? 'bridge.kernel=always' : $this->fastPath->kernelReason;
+            $isForked && OpenConnections::close($this->app);
             $this->sandbox->seal();
         }
 
@@ -251,7 +277,7 @@ namespace Diffyne\Cluster\Loop {
         /** For calls that run in processes of their own. */
         public function forkedCalls(): ForkedCalls
         {
-            return new ForkedCalls($this->app, $this->fastPath->keepAlive);
+            return new ForkedCalls($this->fastPath->keepAlive);
         }
 
         /** What the last call left behind that cannot be put back; null when the process is clean. */
@@ -414,9 +440,15 @@ namespace Diffyne\Cluster\Loop {
             putenv("$name=$value");
             $_ENV[$name] = $_SERVER[$name] = $value;
         }
+        $template = $start['template'] ? new Template() : null;
+        if ($template !== null && ($missing = Template::missing()) !== '') {
+            $channel->write(['type' => 'cannot_fork', 'reason' => $missing]);
+            exit(0);
+        }
         try {
-            $application = new Application($start['directory'], $start['kernel'] === 'always', $start['classes']);
-            $forked = $start['isolation'] === 'process' ? $application->forkedCalls() : null;
+            $start['isolation'] === 'process' && ForkedCalls::check();
+            $isForked = $template !== null || $start['isolation'] === 'process';
+            $application = new Application($start['directory'], $start['kernel'] === 'always', $isForked, $start['classes']);
         } catch (Throwable $error) {
             $text = $error::class.': '.$error->getMessage().' in '.$error->getFile().':'.$error->getLine();
             $channel->write(['type' => 'failed', 'error' => $text]);
@@ -425,7 +457,13 @@ namespace Diffyne\Cluster\Loop {
         while (ob_get_level() > 0) {
             ob_end_clean();
         }
-        $channel->write(['type' => 'ready', 'php' => PHP_VERSION, 'laravel' => $application->version(), 'kernel' => $application->kernelReason ?? '', 'release' => Release::ofApplication()]);
+        $ready = ['type' => 'ready', 'id' => getmypid(), 'php' => PHP_VERSION, 'laravel' => $application->version(), 'kernel' => $application->kernelReason ?? '', 'release' => Release::ofApplication()];
+        $channel->write($ready);
+        if ($template !== null) {
+            $template->serve($channel);
+            $channel->write(['id' => getmypid()] + $ready);
+        }
+        $forked = $start['isolation'] === 'process' ? $application->forkedCalls() : null;
         $isIdle = true;
         while (($call = $channel->read()) !== null) {
             [$head, $payload] = $call;

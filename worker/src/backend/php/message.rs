@@ -13,6 +13,8 @@ pub(super) struct StartMessage<'a> {
     pub(super) environment: &'a [(String, String)],
     pub(super) kernel: Kernel,
     pub(super) isolation: Isolation,
+    /// Others are forked from this process.
+    pub(super) template: bool,
     pub(super) classes: &'a str,
 }
 
@@ -20,9 +22,10 @@ pub(super) struct StartMessage<'a> {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum ProcessMessage {
-    /// `kernel`: why calls go through the HTTP kernel; empty when they take the fast path. `release`: the hash of the
+    /// `id`: the process's number as it knows it. `kernel`: why calls go through the HTTP kernel; empty when they take the fast path. `release`: the hash of the
     /// application's views and components; empty when it is not known.
     Ready {
+        id: u32,
         php: String,
         laravel: String,
         kernel: String,
@@ -31,6 +34,10 @@ pub(super) enum ProcessMessage {
     },
     Failed {
         error: String,
+    },
+    /// A process that others should be forked from lacks what that needs.
+    CannotFork {
+        reason: String,
     },
     Answer(Box<BridgeReply>),
     /// A part of the answer to a call that still runs.

@@ -67,7 +67,10 @@ impl PoolMetrics {
             wait: made(HistogramVec::new(wait, &["component"])),
             timed: Arc::new(LabelNames::new(TIMED_COMPONENTS_MAX)),
             processes: made(IntGaugeVec::new(
-                opts("processes", "PHP processes by what they do: starting, idle, busy, cleaning_up, exiting"),
+                opts(
+                    "processes",
+                    "PHP processes by what they do: starting, template, idle, busy, cleaning_up, exiting",
+                ),
                 &["state"],
             )),
             ended: made(IntCounterVec::new(

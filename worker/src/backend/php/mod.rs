@@ -2,7 +2,8 @@
 //!
 //! * `dispatcher`: hands calls to idle processes, on the threads of the calls
 //! * `supervisor`: starts, replaces and ends processes, on a thread that they die with
-//! * `start`, `child`, `exit_reason`: a process's start and exit
+//! * `starter`: starts a process: forked from a `template` if it is `forkable`, else by itself (`start`)
+//! * `child`, `os_process`, `exit_reason`: a process's exit
 //! * `script`: what a process runs
 //! * `process`, `channel`: its calls, and what is exchanged with it for them
 //! * `shared_calls`: equal reactions to one broadcast, of which one runs
@@ -18,17 +19,21 @@ mod channel;
 mod child;
 mod dispatcher;
 mod exit_reason;
+mod forkable;
 mod frame;
 mod message;
 mod metrics;
+mod os_process;
 mod output;
 mod process;
 mod script;
 mod shared_calls;
 mod socket;
 mod start;
+mod starter;
 mod status;
 mod supervisor;
+mod template;
 mod watch;
 
 use std::rc::Rc;

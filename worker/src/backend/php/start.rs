@@ -1,12 +1,11 @@
-//! Starts PHP processes.
+//! Starts PHP processes that boot the application.
 //!
 //! A process inherits one end of a socket as descriptor 3, over which it receives another socket: its channel, closed in
 //! every program that it starts. PHP can receive such a descriptor with its extension `sockets`, and cannot close an
 //! inherited one. Without the extension, descriptor 3 is the channel.
 
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::process::Stdio;
 use std::rc::Rc;
@@ -16,23 +15,28 @@ use std::time::Duration;
 use command_fds::{CommandFdExt as _, FdMapping};
 use diffyne_shared::settings::php::PhpSettings;
 use diffyne_shared::task;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::fs::fstat;
 use thiserror::Error;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::process::Command;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::channel::Channel;
-use super::child::ChildProcess;
+use super::child::{ChildProcess, ProcessEnd};
+use super::exit_reason::ExitReason;
+use super::forkable;
 use super::frame::{self, Frame};
 use super::message::{ProcessMessage, StartMessage};
+use super::os_process::{OsProcess, can_watch_others};
 use super::output::{LastWords, log_output};
 use super::process::PhpProcess;
 use super::script;
-use super::status::ProcessList;
+use super::status::{Activity, ProcessList};
+use super::template::{self, Template};
 
 /// The inherited socket's file descriptor in a process.
 const SOCKET_FD: i32 = 3;
@@ -52,12 +56,21 @@ pub(super) enum ProcessStartError {
     Exited { status: String, words: String },
     #[error("it was not ready within {0:?}")]
     TimedOut(Duration),
+    /// The process that should be forked cannot be.
+    #[error("{0}")]
+    CannotFork(String),
+    #[error("it cannot be forked: {0}")]
+    Fork(io::Error),
+    #[error("it ended with {0} after it was forked")]
+    Ended(String),
 }
 
 /// The worker's ends of a new process's sockets.
 struct Sockets {
     inherited: UnixStream,
     channel: UnixStream,
+    /// The inode of the channel's other end.
+    inode: u64,
 }
 
 /// A new process's output, as long as it may tell why the process does not start.
@@ -78,29 +91,88 @@ impl Output {
     }
 }
 
-/// Starts a process and waits until it is ready. The calling thread must live as long as the process.
-pub(super) async fn start(
+/// What a process that boots is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// It runs calls, and dies with the thread that started it, whatever happens to the worker.
+    Calls,
+    /// Others are forked from it. It lives a moment longer than the worker, to kill them.
+    Template,
+}
+
+impl Purpose {
+    /// The signal that the system sends when the thread has ended. A template ignores this one once it has booted.
+    fn death_signal(self) -> &'static str {
+        match self {
+            Self::Calls => "KILL",
+            Self::Template => "TERM",
+        }
+    }
+}
+
+/// A process that has booted.
+struct Booted {
+    child: ChildProcess,
+    ready: Ready,
+    exit: oneshot::Sender<ExitReason>,
+    end: ProcessEnd,
+    /// The inode of the process's end of its channel.
+    channel: u64,
+}
+
+/// Starts a process that runs calls, and waits until it is ready. The calling thread must live as long as the process.
+pub(super) async fn boot(
     settings: &PhpSettings,
     generation: u32,
     list: &Arc<ProcessList>,
 ) -> Result<(PhpProcess, ChildProcess), ProcessStartError> {
+    let Booted { child, ready, exit, end, .. } = spawn_and_wait(settings, generation, list, Purpose::Calls).await?;
+    let mut process = PhpProcess::new(Channel::new(ready.stream), &child, settings.calls_max, exit, end);
+    process.release = ready.release;
+    Ok((process, child))
+}
+
+/// Starts a process that others can be forked from, and waits until it is ready.
+pub(super) async fn boot_template(
+    settings: &PhpSettings,
+    generation: u32,
+    list: &Arc<ProcessList>,
+) -> Result<Rc<Template>, ProcessStartError> {
+    if !can_watch_others() {
+        return Err(ProcessStartError::CannotFork("this system has no pidfd_open".to_owned()));
+    }
+    let Booted { child, ready, channel, .. } = spawn_and_wait(settings, generation, list, Purpose::Template).await?;
+    if ready.id != child.id {
+        return Err(ProcessStartError::CannotFork("DIFFYNE_PHP_COMMAND gives PHP another process id".to_owned()));
+    }
+    if let Some(obstacle) = forkable::obstacle(child.id, channel) {
+        return Err(ProcessStartError::CannotFork(obstacle));
+    }
+    child.status().set(Activity::Template);
+    Ok(Template::new(child, ready.stream))
+}
+
+async fn spawn_and_wait(
+    settings: &PhpSettings,
+    generation: u32,
+    list: &Arc<ProcessList>,
+    purpose: Purpose,
+) -> Result<Booted, ProcessStartError> {
     let ended = CancellationToken::new();
-    let (sockets, child, output) = spawn(settings, &ended)
+    let (sockets, child, output) = spawn(settings, &ended, purpose)
         .map_err(|error| ProcessStartError::Spawn { command: settings.command.join(" "), error })?;
-    let listed = list.add(child.id().unwrap_or_default(), generation);
-    let (mut child, exit, end) = ChildProcess::new(child, listed, ended.drop_guard());
+    let channel = sockets.inode;
+    let process = OsProcess::spawned(child);
+    let listed = list.add(process.id(), generation);
+    let (mut child, exit, end) = ChildProcess::new(process, listed, Some(ended.drop_guard()));
     let ready = tokio::select! {
         biased;
-        ready = timeout(settings.start_timeout, await_ready(sockets, child.id, settings)) => ready,
+        ready = timeout(settings.start_timeout, await_boot(sockets, child.id, settings, purpose)) => ready,
         // A program that it has started may hold its socket.
         status = child.wait() => return Err(output.exited(status).await),
     };
     match ready {
-        Ok(Ok(Ready { stream, release })) => {
-            let mut process = PhpProcess::new(Channel::new(stream), &child, settings.calls_max, exit, end);
-            process.release = release;
-            Ok((process, child))
-        }
+        Ok(Ok(ready)) => Ok(Booted { child, ready, exit, end, channel }),
         Ok(Err(None)) => {
             let status = child.wait_or_kill().await;
             Err(output.exited(status).await)
@@ -110,23 +182,30 @@ pub(super) async fn start(
     }
 }
 
-/// A process that has booted the application.
-struct Ready {
-    stream: UnixStream,
-    release: Option<Arc<str>>,
+/// A process that has booted the application, as it says itself.
+pub(super) struct Ready {
+    pub(super) stream: UnixStream,
+    /// Process id.
+    id: u32,
+    pub(super) release: Option<Arc<str>>,
 }
 
 /// Spawns PHP with the script on its standard input, a socket as descriptor 3, and its output in the log.
-fn spawn(settings: &PhpSettings, ended: &CancellationToken) -> io::Result<(Sockets, tokio::process::Child, Output)> {
+fn spawn(
+    settings: &PhpSettings,
+    ended: &CancellationToken,
+    purpose: Purpose,
+) -> io::Result<(Sockets, tokio::process::Child, Output)> {
     let (inherited, theirs) = StdStream::pair()?;
     let (channel, sent) = StdStream::pair()?;
-    send_descriptor(&inherited, sent.into())?;
+    let inode = fstat(&sent)?.st_ino;
+    // It waits there until the other end receives it.
+    template::send(&inherited, b"c", Some(&sent.into()))?;
     for stream in [&inherited, &channel] {
         stream.set_nonblocking(true)?;
     }
-    // The process dies with the thread that started it, whatever happens to the worker.
     let mut command = std::process::Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).args(&settings.command);
+    command.args(["--pdeathsig", purpose.death_signal(), "--"]).args(&settings.command);
     for (name, value) in &settings.ini {
         command.arg("-d").arg(format!("{name}={value}"));
     }
@@ -150,42 +229,45 @@ fn spawn(settings: &PhpSettings, ended: &CancellationToken) -> io::Result<(Socke
     if let Some(stdin) = child.stdin.take() {
         task::spawn_local(script::write(stdin));
     }
-    let sockets = Sockets { inherited: UnixStream::from_std(inherited)?, channel: UnixStream::from_std(channel)? };
+    let (inherited, channel) = (UnixStream::from_std(inherited)?, UnixStream::from_std(channel)?);
+    let sockets = Sockets { inherited, channel, inode };
     Ok((sockets, child, output))
 }
 
-/// Sends a descriptor over a socket, with one byte. It waits there until the other end receives it.
-fn send_descriptor(socket: &StdStream, sent: OwnedFd) -> io::Result<()> {
-    let descriptors = [sent.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(io::Error::other("a descriptor does not fit into its message"));
-    }
-    sendmsg(socket, &[IoSlice::new(b"c")], &mut control, SendFlags::empty())?;
-    Ok(())
-}
-
-/// Exchanges the first messages; the socket for calls. The error is empty when the process just exited.
-async fn await_ready(sockets: Sockets, id: u32, settings: &PhpSettings) -> Result<Ready, Option<ProcessStartError>> {
+/// Sends the first message, and waits until the process is ready. The error is empty when the process just exited.
+async fn await_boot(
+    sockets: Sockets,
+    id: u32,
+    settings: &PhpSettings,
+    purpose: Purpose,
+) -> Result<Ready, Option<ProcessStartError>> {
     let mut stream = choose_socket(sockets).await.map_err(|_| None)?;
     let start = StartMessage {
         directory: &settings.directory,
         environment: &settings.environment,
         kernel: settings.kernel,
         isolation: settings.isolation,
+        template: purpose == Purpose::Template,
         classes: script::LATE_CLASSES.trim_start_matches("<?php"),
     };
     frame::write(&mut stream, 0, &start, b"").await.map_err(|_| None)?;
+    await_ready(stream, id).await
+}
+
+/// Waits until a process says that it is ready. The error is empty when the process just exited.
+pub(super) async fn await_ready(mut stream: UnixStream, process: u32) -> Result<Ready, Option<ProcessStartError>> {
     // The process sends nothing more before its first call, so this reader buffers nothing else.
     let message = frame::Reader::default().next::<ProcessMessage>(&mut stream).await;
     match message {
-        Ok(Frame { head: ProcessMessage::Ready { php, laravel, kernel, release }, .. }) => {
+        Ok(Frame { head: ProcessMessage::Ready { id, php, laravel, kernel, release }, .. }) => {
             let path = if kernel.is_empty() { "fast".to_owned() } else { format!("through the kernel: {kernel}") };
-            tracing::info!(process = id, php, laravel, path, release, "a PHP process is ready");
-            Ok(Ready { stream, release: (!release.is_empty()).then(|| release.into()) })
+            tracing::info!(process, php, laravel, path, release, "a PHP process is ready");
+            Ok(Ready { stream, id, release: (!release.is_empty()).then(|| release.into()) })
         }
         Ok(Frame { head: ProcessMessage::Failed { error }, .. }) => Err(Some(ProcessStartError::Failed(error))),
+        Ok(Frame { head: ProcessMessage::CannotFork { reason }, .. }) => {
+            Err(Some(ProcessStartError::CannotFork(reason)))
+        }
         Ok(_) | Err(_) => Err(None),
     }
 }
@@ -193,7 +275,7 @@ async fn await_ready(sockets: Sockets, id: u32, settings: &PhpSettings) -> Resul
 /// The socket that the process takes for its channel.
 async fn choose_socket(sockets: Sockets) -> io::Result<UnixStream> {
     static TELL_INHERITED: Once = Once::new();
-    let Sockets { mut inherited, channel } = sockets;
+    let Sockets { mut inherited, channel, .. } = sockets;
     if inherited.read_u8().await? == RECEIVED {
         // Without its other end, what programs inherit is of no use.
         return Ok(channel);

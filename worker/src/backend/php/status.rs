@@ -13,7 +13,7 @@ use super::exit_reason::ExitReason;
 const TEXT_BYTES_MAX: usize = 255;
 
 /// The words for what a process does.
-pub(super) const STATES: [&str; 5] = ["starting", "idle", "busy", "cleaning_up", "exiting"];
+pub(super) const STATES: [&str; 6] = ["starting", "template", "idle", "busy", "cleaning_up", "exiting"];
 
 /// A call as operators know it.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,8 @@ pub(super) struct CallLabel<'a> {
 pub(super) enum Activity {
     /// It boots the application.
     Starting,
+    /// It has booted the application, and the others are forked from it.
+    Template,
     /// It waits for a call.
     Idle,
     /// It runs a call.
@@ -45,6 +47,7 @@ impl Activity {
     fn word(self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::Template => "template",
             Self::Idle => "idle",
             Self::Busy => "busy",
             Self::CleaningUp => "cleaning_up",

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::child::ChildProcess;
 use super::dispatcher::Dispatcher;
 use super::exit_reason::ExitReason;
-use super::start;
+use super::starter::Starter;
 use super::status::CallLabel;
 use super::watch;
 
@@ -51,6 +51,7 @@ pub(super) struct GatewayStatus {
 /// Keeps the pool's processes.
 pub(super) struct Supervisor {
     settings: PhpSettings,
+    starter: Starter,
     dispatcher: Arc<Dispatcher>,
     busy_at: Cell<Instant>,
     gateways: Cell<GatewayStatus>,
@@ -69,6 +70,7 @@ pub(super) struct Supervisor {
 impl Supervisor {
     pub(super) fn new(settings: PhpSettings, status_ttl: Duration, dispatcher: Arc<Dispatcher>) -> Rc<Self> {
         Rc::new(Self {
+            starter: Starter::new(settings.clone(), Arc::clone(&dispatcher.processes)),
             settings,
             dispatcher,
             busy_at: Cell::new(Instant::now()),
@@ -133,7 +135,7 @@ impl Supervisor {
                 let _ = tokio::time::timeout(CHECK_INTERVAL, self.changed.notified()).await;
                 continue;
             };
-            match start::start(&self.settings, generation, &self.dispatcher.processes).await {
+            match self.starter.start(generation).await {
                 Ok((process, child)) => {
                     self.backoff.borrow_mut().reset();
                     self.dispatcher.started(process);

@@ -1,0 +1,99 @@
+//! Starts a pool's processes: forked from a template where that is possible, else booted one by one.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use diffyne_shared::settings::php::{Fork, PhpSettings};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::channel::Channel;
+use super::child::ChildProcess;
+use super::os_process::OsProcess;
+use super::process::PhpProcess;
+use super::start::{self, ProcessStartError, Ready, await_ready};
+use super::status::ProcessList;
+use super::template::Template;
+
+/// A process that can run calls, and the system's side of it.
+type Started = (PhpProcess, ChildProcess);
+
+/// Starts a pool's processes.
+pub(super) struct Starter {
+    settings: PhpSettings,
+    list: Arc<ProcessList>,
+    /// What the newest processes are forked from.
+    template: RefCell<Option<Rc<Template>>>,
+    /// The generation whose processes cannot be forked.
+    unforkable: Cell<Option<u32>>,
+}
+
+impl Starter {
+    pub(super) fn new(settings: PhpSettings, list: Arc<ProcessList>) -> Self {
+        Self { settings, list, template: RefCell::default(), unforkable: Cell::default() }
+    }
+
+    /// Starts a process and waits until it is ready. The calling thread must live as long as the process.
+    pub(super) async fn start(&self, generation: u32) -> Result<Started, ProcessStartError> {
+        if self.settings.fork == Fork::Off || self.unforkable.get() == Some(generation) {
+            return start::boot(&self.settings, generation, &self.list).await;
+        }
+        match self.start_forked(generation).await {
+            Err(ProcessStartError::CannotFork(reason)) => {
+                tracing::info!(reason, "each PHP process boots the application by itself");
+                self.unforkable.set(Some(generation));
+                self.template.take();
+                start::boot(&self.settings, generation, &self.list).await
+            }
+            started => started,
+        }
+    }
+
+    async fn start_forked(&self, generation: u32) -> Result<Started, ProcessStartError> {
+        let current = self.template.borrow().clone();
+        let current = current.filter(|template| template.generation == generation && template.is_alive());
+        if let Some(template) = current {
+            match self.fork(&template).await {
+                // It has just ended. Another one boots.
+                Err(ProcessStartError::Fork(_)) => {}
+                started => return started,
+            }
+        }
+        let template = start::boot_template(&self.settings, generation, &self.list).await?;
+        self.template.replace(Some(Rc::clone(&template)));
+        self.fork(&template).await
+    }
+
+    async fn fork(&self, template: &Rc<Template>) -> Result<Started, ProcessStartError> {
+        let (ours, theirs) = StdStream::pair().and_then(nonblocking).map_err(ProcessStartError::Fork)?;
+        let id = template.fork(OwnedFd::from(theirs)).await.map_err(ProcessStartError::Fork)?;
+        let listed = self.list.add(id, template.generation);
+        let process = OsProcess::forked(id, Rc::clone(template)).map_err(ProcessStartError::Fork)?;
+        let (mut child, exit, end) = ChildProcess::new(process, listed, None);
+        let ready = tokio::select! {
+            biased;
+            ready = timeout(self.settings.start_timeout, await_ready(ours, child.id)) => ready,
+            status = child.wait() => return Err(ProcessStartError::Ended(status)),
+        };
+        match ready {
+            Ok(Ok(Ready { stream, release, .. })) => {
+                let mut process = PhpProcess::new(Channel::new(stream), &child, self.settings.calls_max, exit, end);
+                process.release = release;
+                Ok((process, child))
+            }
+            Ok(Err(Some(error))) => Err(error),
+            Ok(Err(None)) => Err(ProcessStartError::Ended(child.wait_or_kill().await)),
+            Err(_elapsed) => Err(ProcessStartError::TimedOut(self.settings.start_timeout)),
+        }
+    }
+}
+
+/// Makes our end of a pair ready for this thread's runtime.
+fn nonblocking((ours, theirs): (StdStream, StdStream)) -> io::Result<(UnixStream, StdStream)> {
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, theirs))
+}

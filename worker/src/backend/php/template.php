@@ -1,0 +1,147 @@
+<?php
+
+/*
+ * The template of a pool: a process that has booted the application, runs no calls itself, and is forked for each process
+ * that runs some. Comes over standard input, after fork.php.
+ *
+ * The worker asks in messages of a byte and a number (32 bits, big endian), and sends with the first kind the socket of
+ * the new process's channel. The answer has the same form, and for the second kind the status of the process behind it.
+ */
+
+namespace Diffyne\Cluster\Loop {
+
+    use Illuminate\Database\Connection;
+    use Illuminate\Database\DatabaseManager;
+    use Illuminate\Redis\RedisManager;
+    use Socket;
+
+    /** Connections that the application has opened when it booted. Two processes cannot use one. */
+    final class OpenConnections
+    {
+        /** Closes them. Each process opens those that it needs anew. */
+        public static function close(object $app): void
+        {
+            $database = $app->resolved('db') ? $app->make('db') : null;
+            foreach ($database instanceof DatabaseManager ? $database->getConnections() : [] as $name => $connection) {
+                self::isInMemory($connection) || $database->reconnect($name);
+            }
+            $redis = $app->resolved('redis') ? $app->make('redis') : null;
+            foreach ($redis instanceof RedisManager ? array_keys($redis->connections() ?? []) : [] as $name) {
+                $redis->purge($name);
+            }
+        }
+
+        /** A database within the process, which each process gets a copy of. */
+        private static function isInMemory(object $connection): bool
+        {
+            return $connection instanceof Connection && $connection->getDriverName() === 'sqlite'
+                && preg_match('/:memory:|mode=memory/', (string) $connection->getDatabaseName()) === 1;
+        }
+    }
+
+    final class Template
+    {
+        private const FORK = 'f';
+
+        /** Asked when the process has ended: until then it keeps its number. */
+        private const STATUS = 's';
+
+        private const REQUEST_BYTES = 5;
+
+        /** Of the extensions that forking needs. */
+        private const FUNCTIONS = ['pcntl' => 'pcntl_fork', 'posix' => 'posix_setpgid', 'sockets' => 'socket_recvmsg'];
+
+        /** @var array<int, true> processes whose end nobody has asked for, by number */
+        private array $processes = [];
+
+        /** The extensions that are missing; empty when none is. */
+        public static function missing(): string
+        {
+            $missing = array_keys(array_filter(self::FUNCTIONS, static fn (string $name) => ! function_exists($name)));
+
+            return $missing === [] ? '' : 'PHP has no extension '.implode(', ', $missing);
+        }
+
+        /** Returns in each process that is forked. The template itself stays in here until the worker has gone. */
+        public function serve(Channel $channel): void
+        {
+            // The system sends it when the worker dies. The processes have to be killed first.
+            $handler = pcntl_signal_get_handler(SIGTERM);
+            pcntl_signal(SIGTERM, SIG_IGN);
+            $socket = $channel->forDescriptors();
+            while (([$kind, $number, $received] = self::next($socket)) && $kind !== '') {
+                if ($kind === self::STATUS) {
+                    self::write($socket, pack('aNN', $kind, $number, $this->status($number)));
+                    continue;
+                }
+                $process = $received === null ? -1 : pcntl_fork();
+                if ($process === 0) {
+                    pcntl_signal(SIGTERM, $handler);
+                    unset($socket);
+                    self::begin($channel, $received);
+
+                    return;
+                }
+                $process > 0 && $this->processes[$process] = true;
+                // The worker hears of the new process's end only once nobody else holds its channel.
+                unset($received);
+                self::write($socket, pack('aNN', $kind, max($process, 0), 0));
+            }
+            $this->end();
+        }
+
+        /** @return array{string, int, ?Socket} the next request; an empty kind once the worker has gone */
+        private static function next(Socket $socket): array
+        {
+            $message = ['buffer_size' => self::REQUEST_BYTES, 'controllen' => socket_cmsg_space(SOL_SOCKET, SCM_RIGHTS, 1)];
+            do {
+                $read = @socket_recvmsg($socket, $message, MSG_CMSG_CLOEXEC);
+            } while ($read === false && socket_last_error($socket) === SOCKET_EINTR);
+            if ($read !== self::REQUEST_BYTES) {
+                return ['', 0, null];
+            }
+            ['kind' => $kind, 'number' => $number] = unpack('akind/Nnumber', $message['iov'][0]);
+            $received = $message['control'][0]['data'][0] ?? null;
+
+            return [$kind, $number, $received instanceof Socket ? $received : null];
+        }
+
+        private static function write(Socket $socket, string $bytes): void
+        {
+            @socket_write($socket, $bytes);
+        }
+
+        /** How a process has ended, as the system tells it. */
+        private function status(int $process): int
+        {
+            if (! isset($this->processes[$process])) {
+                return 0;
+            }
+            unset($this->processes[$process]);
+            do {
+                $ended = pcntl_waitpid($process, $status);
+            } while ($ended === -1 && pcntl_get_last_error() === PCNTL_EINTR);
+
+            return $status;
+        }
+
+        /** Makes a fork a process like one that the worker has started. */
+        private static function begin(Channel $channel, Socket $received): void
+        {
+            posix_setpgid(0, 0);
+            $channel->take($received);
+            // Else all would draw the same numbers.
+            mt_srand();
+        }
+
+        /** Ends all processes, and those that they have started: the worker, which would do so, has gone. */
+        private function end(): never
+        {
+            foreach (array_keys($this->processes) as $process) {
+                posix_kill(-$process, SIGKILL);
+                posix_kill($process, SIGKILL);
+            }
+            exit(0);
+        }
+    }
+}
