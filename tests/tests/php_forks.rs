@@ -59,7 +59,7 @@ async fn processes_are_forked_from_one_that_has_booted_and_share_nothing_that_th
         "public function version()",
         &format!("{draw}\n    public function version()"),
     )?;
-    let cluster = Cluster::start(laravel.shape(1, 3).worker("--admin-token", TOKEN))?;
+    let cluster = Cluster::start(laravel.shape(1, 3).worker("--admin-token", TOKEN).worker("--php-fork", "reconnect"))?;
     eventually("three and a spare one", || processes(&cluster, "idle").len() == 4)?;
     assert_eq!(boots(&laravel), 1, "one has booted for all");
     let forked = processes(&cluster, "idle");
@@ -93,10 +93,13 @@ async fn processes_are_forked_from_one_that_has_booted_and_share_nothing_that_th
 async fn each_process_boots_where_they_cannot_be_forked() -> anyhow::Result<()> {
     let held = "$GLOBALS['held'] = fopen(__FILE__, 'r');";
     let socket = "$GLOBALS['held'] = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0);";
+    // What is set on it would be lost with it.
+    let database = "$GLOBALS['held'] = new PDO('sqlite:'.dirname(__DIR__).'/database/database.sqlite'); $GLOBALS['held']->query('select 1');";
     let rows = [
         // The template boots in vain.
+        (database, "", 3, "opened /"),
         (held, "", 3, "opened"),
-        (socket, "", 3, "opened socket:["),
+        (socket, "", 3, "opened a connection"),
         ("", "disable_functions=pcntl_fork", 2, "no extension pcntl"),
         ("", "off", 2, ""),
     ];

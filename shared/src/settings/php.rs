@@ -36,7 +36,7 @@ settings! {
             DIFFYNE_PHP_INI = "opcache.enable_cli=1,opcache.revalidate_freq=0,opcache.file_update_protection=0,opcache.jit=tracing,opcache.jit_buffer_size=32M,memory_limit=512M" => ini: Vec<(String, String)>, assignments;
             /// sandbox: after a call, everything that it changed in its PHP process is put back; process: each call runs in a process of its own, forked from one that has booted (needs the extension pcntl)
             DIFFYNE_PHP_ISOLATION = "sandbox" => isolation: Isolation;
-            /// auto: PHP processes are forked from one that has booted the application, where PHP has the extensions pcntl, posix and sockets and the application has opened nothing by then that processes cannot share; off: each boots the application by itself
+            /// auto: PHP processes are forked from one that has booted the application, where PHP has the extensions pcntl, posix and sockets and the application has opened nothing by then that processes cannot share; reconnect: connections to databases and Redis that providers have opened are closed before, with what they have set on them, and opened anew; off: each process boots the application by itself
             DIFFYNE_PHP_FORK = "auto" => fork: Fork;
             /// auto: calls bypass Laravel's HTTP kernel if its middleware group holds only the framework's own; always: calls pass through the kernel
             DIFFYNE_BRIDGE_KERNEL = "auto" => kernel: Kernel;
@@ -140,10 +140,12 @@ words!(Isolation { "sandbox" => Sandbox, "process" => Process });
 pub enum Fork {
     /// Where it is possible.
     Auto,
+    /// The same, and connections that the application has opened do not stand in the way.
+    Reconnect,
     /// Never.
     Off,
 }
-words!(Fork { "auto" => Auto, "off" => Off });
+words!(Fork { "auto" => Auto, "reconnect" => Reconnect, "off" => Off });
 
 /// Whether calls pass through the application's HTTP kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

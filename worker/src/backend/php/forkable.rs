@@ -49,7 +49,11 @@ fn look(directory: &Path, channel: u64) -> io::Result<Option<String>> {
     let stranger = open.iter().find(|(number, target)| {
         !ours.contains(target) && !is_shared_without_harm(target) && !is_log(directory, *number)
     });
-    Ok(stranger.map(|(_, target)| format!("the application has opened {target} when it booted")))
+    Ok(stranger.map(|(_, target)| format!("the application has opened {} when it booted", describe(target))))
+}
+
+fn describe(target: &str) -> String {
+    if target.starts_with("socket:") { format!("a connection ({target})") } else { target.to_owned() }
 }
 
 /// What every program that the worker starts inherits, because the worker has inherited it that way.

@@ -232,7 +232,7 @@ namespace Diffyne\Cluster\Loop {
         /** Why calls go through the kernel; null when they take the fast path. */
         public readonly ?string $kernelReason;
 
-        public function __construct(string $directory, bool $alwaysKernel, bool $isForked, string $classes)
+        public function __construct(string $directory, bool $alwaysKernel, bool $reconnects, string $classes)
         {
             // The error below says more than a warning.
             @chdir($directory);
@@ -259,7 +259,7 @@ namespace Diffyne\Cluster\Loop {
             $this->fastPath = new FastPath($this->app, $this->sandbox, $this->bridge, $route, $this->kernel);
             $isForced = $alwaysKernel || $this->app['config']->get('diffyne.bridge.kernel') === 'always';
             $this->kernelReason = $isForced ? 'bridge.kernel=always' : $this->fastPath->kernelReason;
-            $isForked && OpenConnections::close($this->app);
+            $reconnects && OpenConnections::close($this->app);
             $this->sandbox->seal();
         }
 
@@ -447,8 +447,7 @@ namespace Diffyne\Cluster\Loop {
         }
         try {
             $start['isolation'] === 'process' && ForkedCalls::check();
-            $isForked = $template !== null || $start['isolation'] === 'process';
-            $application = new Application($start['directory'], $start['kernel'] === 'always', $isForked, $start['classes']);
+            $application = new Application($start['directory'], $start['kernel'] === 'always', $start['reconnect'], $start['classes']);
         } catch (Throwable $error) {
             $text = $error::class.': '.$error->getMessage().' in '.$error->getFile().':'.$error->getLine();
             $channel->write(['type' => 'failed', 'error' => $text]);

@@ -15,6 +15,8 @@ pub(super) struct StartMessage<'a> {
     pub(super) isolation: Isolation,
     /// Others are forked from this process.
     pub(super) template: bool,
+    /// Connections that providers have opened are closed, and opened anew when they are used.
+    pub(super) reconnect: bool,
     pub(super) classes: &'a str,
 }
 

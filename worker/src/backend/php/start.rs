@@ -13,7 +13,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use diffyne_shared::settings::php::PhpSettings;
+use diffyne_shared::settings::php::{Fork, Isolation, PhpSettings};
 use diffyne_shared::task;
 use rustix::fs::fstat;
 use thiserror::Error;
@@ -248,6 +248,8 @@ async fn await_boot(
         kernel: settings.kernel,
         isolation: settings.isolation,
         template: purpose == Purpose::Template,
+        reconnect: purpose == Purpose::Template && settings.fork == Fork::Reconnect
+            || settings.isolation == Isolation::Process,
         classes: script::LATE_CLASSES.trim_start_matches("<?php"),
     };
     frame::write(&mut stream, 0, &start, b"").await.map_err(|_| None)?;

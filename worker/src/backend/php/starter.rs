@@ -44,7 +44,7 @@ impl Starter {
         }
         match self.start_forked(generation).await {
             Err(ProcessStartError::CannotFork(reason)) => {
-                tracing::info!(reason, "each PHP process boots the application by itself");
+                tracing::info!(reason, "each PHP process boots the application by itself (DIFFYNE_PHP_FORK)");
                 self.unforkable.set(Some(generation));
                 self.template.take();
                 start::boot(&self.settings, generation, &self.list).await
