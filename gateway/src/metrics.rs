@@ -102,6 +102,10 @@ pub struct Metrics {
     pub lifecycle_waiting: IntGauge,
     /// Those that are tried by themselves, since the receiver has refused them.
     pub lifecycle_set_aside: IntGauge,
+    /// What the latter take, in bytes.
+    pub lifecycle_set_aside_bytes: IntGauge,
+    /// What all take that were not delivered yet, in bytes.
+    pub lifecycle_bytes: IntGauge,
     /// Deliveries of such events by result.
     pub lifecycle_requests: IntCounterVec,
     /// Rooms that clients of this gateway are in.
@@ -285,6 +289,14 @@ impl Metrics {
             lifecycle_set_aside: gauge(
                 "lifecycle_set_aside",
                 "Events of connections that the receiver has refused, and those behind them of the same connection or room",
+            ),
+            lifecycle_set_aside_bytes: gauge(
+                "lifecycle_set_aside_bytes",
+                "Memory that such events take: a quarter of DIFFYNE_WEBHOOK_QUEUE at most",
+            ),
+            lifecycle_bytes: gauge(
+                "lifecycle_bytes",
+                "Memory that events of connections take until they are delivered or given up, of DIFFYNE_WEBHOOK_QUEUE",
             ),
             lifecycle_requests: counters(
                 "lifecycle_requests_total",

@@ -56,7 +56,11 @@ pub async fn wait_for_stop(
 }
 
 fn reload(gateway: &Gateway, logs: &Logs, matches: &ArgMatches, specs: &[&'static Spec]) -> anyhow::Result<()> {
-    let settings = GatewaySettings::read(&layers(matches, specs)?)?;
+    let layers = layers(matches, specs)?;
+    let settings = GatewaySettings::read(&layers)?;
+    for warning in layers.warnings() {
+        tracing::warn!("{warning}");
+    }
     logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg)?;
     gateway.set_secrets(settings.keys, &settings.worker_tokens, settings.lifecycle.secrets);
     Ok(())

@@ -17,6 +17,20 @@ const rows = {
       await until(() => q('output').textContent === "['héllo','input',[]]");
     },
   },
+  'a custom element says what it holds by an event of its own, and shows what comes back': {
+    view: '<x-field value="{said}" diff:x-change="say($event.target.value, 1, 2)"></x-field><output>{said}</output>',
+    run: async ({ q, until }) => {
+      customElements.define('x-field', class extends HTMLElement {
+        static formAssociated = true;
+        static observedAttributes = ['value'];
+        attributeChangedCallback(_name, _old, text) { this.value = text; }
+      });
+      const field = q('x-field');
+      field.value = 'new';
+      field.dispatchEvent(new CustomEvent('x-change'));
+      await until(() => q('output').textContent === "['new',1,2]" && field.value === "['new',1,2]" && q('x-field') === field);
+    },
+  },
   'modifiers': {
     view: `<div id="outer"><a href="/nowhere" diff:click.prevent="add(1)">a</a><b diff:click.stop="add(10)">b</b><i diff:click.once="add(100)">i</i></div>
       <u diff:custom-thing.window="add(1000)">u</u><s diff:click.throttle.60000="add(10000)">s</s><p diff:click.self="add(9)"><em>e</em></p><output>{n}</output>`,

@@ -192,11 +192,18 @@ fn a_mistyped_name_is_told_wherever_it_stands() -> anyhow::Result<()> {
         let (fine, text) = check(&["--env-file", &env], &[])?;
         let told = format!("DIFFYNE_WS_PROT ({env}) has no effect");
         assert!(fine && text.contains(&told) && text.matches("has no effect").count() == 1, "{text}");
+        // So is a secret that can be guessed, which is not shown.
+        let (fine, text) = check(&[], &[("DIFFYNE_WORKER_TOKEN", "hunter2")])?;
+        let told = "DIFFYNE_WORKER_TOKEN (environment) is shorter than 16 bytes and can be guessed; this makes a good one: openssl rand -hex 32";
+        assert!(fine && text.contains(told) && !text.contains("hunter2"), "{text}");
         let (fine, text) = check(&["--config", &toml], &[])?;
         assert!(!fine && text.contains("there is no setting `ws_prot`; did you mean `ws_port`?"), "{text}");
     }
-    let (_, text) = run("diffyne-gateway", &["doctor", "--listen", "127.0.0.1:0"], &[("DIFFYNE_WS_PROT", "1")])?;
-    assert!(text.lines().any(|line| line.starts_with("note  settings") && line.contains("DIFFYNE_WS_PROT")), "{text}");
+    let environment = [("DIFFYNE_WS_PROT", "1"), ("DIFFYNE_ADMIN_TOKEN", "hunter2")];
+    let (_, text) = run("diffyne-gateway", &["doctor", "--listen", "127.0.0.1:0"], &environment)?;
+    for words in ["DIFFYNE_WS_PROT", "DIFFYNE_ADMIN_TOKEN (environment) is shorter than 16 bytes"] {
+        assert!(text.lines().any(|line| line.starts_with("note  settings") && line.contains(words)), "{text}");
+    }
     Ok(())
 }
 

@@ -184,10 +184,10 @@ async fn the_front_is_looked_at_as_a_page_sees_it() -> anyhow::Result<()> {
     const KEY: &str = "0123456789abcdef0123456789abcdef";
     let shape = Shape::new(1, 1).with_nginx();
     let shape = shape.gateway("--ws-key", KEY).gateway("--ws-cors-origins", "https://shop.test");
-    let mut cluster = Cluster::start(shape.gateway("--admin-token", "let-me"))?;
+    let mut cluster = Cluster::start(shape.gateway("--admin-token", KEY))?;
     let (url, admin) = (cluster.nginx_url(), format!("127.0.0.1:{}", cluster.gateways[0].admin));
     let look = |url: &str, app: &str, more: &[&str]| {
-        doctor(&[&["--url", url, "--app-url", app, "--admin-listen", &admin, "--admin-token", "let-me"], more].concat())
+        doctor(&[&["--url", url, "--app-url", app, "--admin-listen", &admin, "--admin-token", KEY], more].concat())
     };
     let (shop, key) = ("https://shop.test", ["--ws-key", KEY]);
 

@@ -10,8 +10,10 @@ use diffyne_tests::for_runtimes;
 use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::{Laravel, Runtime};
 use diffyne_tests::laravel_probe::{PROBE, assert_server_error, call_for_text, call_plain, call_probe, probe_call};
+use diffyne_tests::message::ServerMessage;
 use diffyne_tests::process::eventually;
 use diffyne_tests::recorded::APP_KEY;
+use diffyne_tests::verification::app_signer;
 use serde_json::{Value, json};
 
 for_runtimes!(what_is_typed_arrives_as_it_was_typed_and_the_next_update_verifies: fast_path = FastPath, kernel = Kernel, http = Http, fastcgi = FastCgi);
@@ -157,6 +159,102 @@ async fn whatever_ends_a_call_ends_that_call_only(runtime: Runtime) -> anyhow::R
         eventually(words, || log().contains(words)).with_context(|| format!("the worker's log: {}", log()))?;
     }
     assert!(laravel.log().contains("thrown on purpose"), "the application's own log as well");
+    Ok(())
+}
+
+const FAULTY: &str = "App\\Diffyne\\Faulty";
+const ID: &str = "diffyne-faulty";
+/// How the component fails, the method that is named with it, and the application's words.
+const FAULTS: [(&str, &str, &str); 17] = [
+    ("method", "fail", "fault in method"),
+    ("argument", "fail", "fault in argument"),
+    ("macro", "fail", "faultInMacro"),
+    ("type", "fail", "strlen()"),
+    ("class", "fail", "FaultInClass"),
+    ("query", "fail", "fault_in_query"),
+    ("constraint", "fail", "insert into"),
+    ("view", "fail", "fault-in-view"),
+    ("blade", "fail", "faultInBlade"),
+    ("mount", "mount", "fault in mount"),
+    ("updated", "update", "fault in updated"),
+    ("memory", "fail", "Allowed memory size"),
+    ("slowly", "fail", "Allowed memory size"),
+    ("trait", "fail", "FaultInTrait"),
+    ("middleware", "fail", "fault in middleware"),
+    ("after", "fail", "fault after the answer"),
+    ("refused", "fail", "not in any log"),
+];
+
+/// A middleware that fails in one request.
+const FAULTING: &str = "<?php namespace App; class Faulting { public function handle($request, $next) {
+    throw_if($request->header('X-Request-Id') === 'request-middleware', \\LogicException::class, 'fault in middleware');
+    return $next($request); } }";
+
+/// Has the component fail, in a request with an id of its own.
+fn fail(cluster: &Cluster, how: &str, request: &str) -> anyhow::Result<ServerMessage> {
+    let state = json!({"text": "", "view": ""});
+    let (path, data) = match how {
+        "mount" => {
+            let params = json!({"text": "mount"});
+            ("/update/lazy", json!({"componentClass": FAULTY, "componentId": ID, "params": params, "queryParams": {}}))
+        }
+        "updated" => {
+            let signature = app_signer()?.sign(&state, ID);
+            let mut data = json!({"type": "update", "componentId": ID, "componentClass": FAULTY, "property": "text"});
+            (data["value"], data["state"], data["signature"]) = ("x".into(), state, signature.into());
+            ("/update", data)
+        }
+        "refused" => ("/update", call(FAULTY, ID, "missing", json!([]), state, "r")),
+        _ => ("/update", call(FAULTY, ID, "fail", json!([how]), state, "r")),
+    };
+    let (port, header) = (cluster.gateways[0].port, [("X-Request-Id", request)]);
+    http_post(port, &format!("/_diffyne{path}"), &header, &data.to_string())?.message()
+}
+
+for_runtimes!(every_failure_of_a_component_is_in_the_log_once_with_what_it_takes_to_find_it: fast_path = FastPath, kernel = Kernel, fastcgi = FastCgi);
+async fn every_failure_of_a_component_is_in_the_log_once_with_what_it_takes_to_find_it(
+    runtime: Runtime,
+) -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    if runtime == Runtime::Kernel {
+        std::fs::write(laravel.path("app/Faulting.php"), FAULTING)?;
+        laravel.change(
+            "bootstrap/app.php",
+            "(Middleware $m) {",
+            "(Middleware $m) { $m->append(\\App\\Faulting::class);",
+        )?;
+    }
+    let deployment = laravel.deploy(runtime, 1)?;
+    let cluster = Cluster::start(deployment.shape.clone().worker("--php-ini", "memory_limit=64M"))?;
+    let log = || cluster.workers[0].process.output();
+    let mut client = Client::connect(&cluster.url(0)).await?;
+    for (how, method, words) in FAULTS {
+        let (request, before) = (format!("request-{how}"), log().len());
+        let answer = fail(&cluster, how, &request)?;
+        assert!(how == "after" || !answer.is_ok(), "{how}: {answer}");
+        let is_about = |line: &&str| line.contains(words);
+        let is_told = match how {
+            "refused" => false,
+            "after" => runtime.is_pool(),
+            "middleware" => runtime == Runtime::Kernel,
+            _ => true,
+        };
+        if !is_told {
+            continue;
+        }
+        eventually(how, || log()[before..].lines().any(|line| is_about(&line))).with_context(log)?;
+        // What a process prints, and when it has ended, comes when it comes.
+        assert_eq!(call_for_text(&mut client, "say", json!([how])).await?, how);
+        let log = log()[before..].to_owned();
+        let lines: Vec<&str> = log.lines().filter(is_about).collect();
+        assert!(!log.contains("Server Error"), "what Laravel would print: {log}");
+        assert_eq!(lines.len(), 1, "{how}: {log}");
+        assert!(lines[0].contains(&request) && lines[0].contains("Faulty") && lines[0].contains(method), "{lines:#?}");
+    }
+    let log = log();
+    assert!(!log.contains("users' own") && !log.contains("request-refused") && !log.contains("left_out=1"), "{log}");
+    let log = laravel.log();
+    assert!(log.contains("fault in method") && log.contains("Allowed memory size"), "the application's own log: {log}");
     Ok(())
 }
 

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use diffyne_shared::listener::Stream;
 use diffyne_shared::tls::ServerTls;
-use diffyne_tests::client::Client;
-use diffyne_tests::cluster::Cluster;
+use diffyne_tests::client::{Client, increment};
+use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::http::http_post;
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::laravel_probe::{call_probe, probe_call};
@@ -31,8 +31,11 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 type Received = Arc<Mutex<Vec<(String, Span)>>>;
 
@@ -42,15 +45,25 @@ type Refused = Arc<Mutex<Option<(Bytes, Instant, Option<Duration>)>>>;
 /// How long the collector wants to be left alone: longer than clients wait by themselves.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// A collector: the services' names and their spans. It takes HTTP over TLS, and gRPC without.
+/// What a port of the collector speaks.
+#[derive(Clone)]
+enum Port {
+    Http(ServerTls),
+    Grpc,
+    /// As collectors do, it closes a connection on which HTTP/2 was not agreed upon.
+    GrpcOverTls(TlsAcceptor),
+}
+
+/// A collector: the services' names and their spans.
 struct Collector {
     http: SocketAddr,
     grpc: SocketAddr,
+    grpc_over_tls: SocketAddr,
     received: Received,
     refused: Refused,
     certificates: Certificates,
     _directory: tempfile::TempDir,
-    tasks: [tokio::task::JoinHandle<()>; 2],
+    tasks: [tokio::task::JoinHandle<()>; 3],
 }
 
 fn text(attributes: &[KeyValue], name: &str) -> String {
@@ -114,7 +127,7 @@ async fn take(
 }
 
 async fn serve(
-    tls: Option<ServerTls>,
+    port: Port,
     received: &Received,
     refused: &Refused,
 ) -> anyhow::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
@@ -126,19 +139,37 @@ async fn serve(
             let (spans, tries, refused) = (Arc::clone(&spans), Arc::clone(&tries), Arc::clone(&refused));
             let service =
                 service_fn(move |request| take(request, Arc::clone(&spans), Arc::clone(&tries), Arc::clone(&refused)));
-            if let Some(tls) = tls.clone() {
-                tokio::spawn(async move {
-                    let stream = tls.accept(Stream::Tcp(stream)).await?;
-                    let server = hyper::server::conn::http1::Builder::new();
-                    anyhow::Ok(server.serve_connection(TokioIo::new(stream), service).await?)
-                });
-            } else {
-                let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
-            }
+            let port = port.clone();
+            tokio::spawn(async move {
+                let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                match port {
+                    Port::Http(tls) => {
+                        let stream = tls.accept(Stream::Tcp(stream)).await?;
+                        let http1 = hyper::server::conn::http1::Builder::new();
+                        http1.serve_connection(TokioIo::new(stream), service).await?;
+                    }
+                    Port::Grpc => http2.serve_connection(TokioIo::new(stream), service).await?,
+                    Port::GrpcOverTls(tls) => {
+                        let stream = tls.accept(stream).await?;
+                        ensure!(stream.get_ref().1.alpn_protocol() == Some(b"h2"), "HTTP/2 is not agreed upon");
+                        http2.serve_connection(TokioIo::new(stream), service).await?;
+                    }
+                }
+                anyhow::Ok(())
+            });
         }
     });
     Ok((address, task))
+}
+
+fn http2_acceptor(certificates: &Certificates) -> anyhow::Result<TlsAcceptor> {
+    let chain = CertificateDer::pem_file_iter(&certificates.certificate)?.collect::<Result<_, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(&certificates.key)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 impl Collector {
@@ -146,10 +177,12 @@ impl Collector {
         let (received, refused, directory) = (Received::default(), Refused::default(), tempfile::tempdir()?);
         let certificates = Certificates::make(directory.path())?;
         let tls = ServerTls::read(&certificates.certificate, &certificates.key).map_err(anyhow::Error::msg)?;
-        let (http, http_task) = serve(Some(tls), &received, &refused).await?;
-        let (grpc, grpc_task) = serve(None, &received, &refused).await?;
-        let tasks = [http_task, grpc_task];
-        Ok(Self { http, grpc, received, refused, certificates, _directory: directory, tasks })
+        let (http, http_task) = serve(Port::Http(tls), &received, &refused).await?;
+        let (grpc, grpc_task) = serve(Port::Grpc, &received, &refused).await?;
+        let tls = Port::GrpcOverTls(http2_acceptor(&certificates)?);
+        let (grpc_over_tls, grpc_over_tls_task) = serve(tls, &received, &refused).await?;
+        let tasks = [http_task, grpc_task, grpc_over_tls_task];
+        Ok(Self { http, grpc, grpc_over_tls, received, refused, certificates, _directory: directory, tasks })
     }
 
     /// The spans of a trace, when there are so many of them.
@@ -276,6 +309,42 @@ async fn a_trace_of_a_page_goes_on_through_gateway_worker_php_and_the_deliveries
         (0..20).all(|_| post(0xa5, "01").is_ok_and(|answer| answer.status == 200)) && failed() > 0.0 && dropped() > 0.0
     })?;
     assert!(cluster.gateways[0].metric("diffyne_gateway_spans_total{result=\"exported\"}")? > 10.0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_go_by_grpc_over_tls_to_a_collector_of_an_authority_of_its_own_and_to_no_other() -> anyhow::Result<()> {
+    let collector = Collector::start().await?;
+    let other = tempfile::tempdir()?;
+    let stranger = Certificates::make(other.path())?;
+    let shape = Shape::new(1, 1)
+        .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("https://{}", collector.grpc_over_tls))
+        .variable("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+        .variable("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20a%20b")
+        .variable("OTEL_BSP_SCHEDULE_DELAY", "20");
+    let trusting = |certificates: &Certificates| {
+        let authority = certificates.authority.display().to_string();
+        shape.clone().variable("OTEL_EXPORTER_OTLP_CERTIFICATE", &authority).variable("OTEL_BSP_EXPORT_TIMEOUT", "9000")
+    };
+    let post = |cluster: &Cluster| {
+        let header = traceparent(0xc1, "01");
+        let body = increment("diffyne-a", 1, "r").to_string();
+        http_post(cluster.gateways[0].port, "/_diffyne/update", &[("traceparent", &header)], &body)
+    };
+    // Whoever cannot tell who the collector is sends it nothing, and goes on.
+    let cluster = Cluster::start(trusting(&stranger).variable("OTEL_BSP_EXPORT_TIMEOUT", "100"))?;
+    assert_eq!(post(&cluster)?.status, 200);
+    eventually("it is lost and counted", || {
+        cluster.gateways[0].metric("diffyne_gateway_spans_total{result=\"failed\"}").is_ok_and(|spans| spans > 0.0)
+    })?;
+    assert!(collector.trace(0xc1, 0)?.is_empty() && cluster.gateways[0].process.output().contains("certificate"));
+
+    let cluster = Cluster::start(trusting(&collector.certificates))?;
+    assert_eq!(post(&cluster)?.status, 200);
+    let spans = collector.trace(0xc1, 4)?;
+    let call = spans.iter().find(|(_, span)| span.parent_span_id == PAGE.to_be_bytes()).context("no call")?;
+    let relay = find(&spans, "relay", "diffyne-gateway", &call.1.span_id)?;
+    assert!(spans.iter().any(|(service, span)| service == "diffyne-worker" && span.parent_span_id == relay.span_id));
     Ok(())
 }
 

@@ -90,6 +90,14 @@ async fn a_chosen_file_is_uploaded_shown_and_kept_by_every_way() -> anyhow::Resu
             tab.wait_for_text("output", "2").await?;
             tab.choose_files("#more", &[&other]).await?;
             tab.wait_for_text("output", "3").await?;
+            // One that the update takes by which it comes, and the same once more.
+            for taken in ["1", "2"] {
+                if script == "client" {
+                    tab.choose_files("#once", &[&other]).await?;
+                    tab.wait_for_text("u", taken).await?;
+                    tab.wait_for("document.getElementById('once').files.length === 0").await?;
+                }
+            }
             // Too large: said beside the field, and everything else stays.
             tab.choose_files("#photo", &[&large]).await?;
             tab.wait_for("document.querySelector('[diff\\\\:error=photo]').textContent !== ''").await?;

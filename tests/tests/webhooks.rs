@@ -388,3 +388,32 @@ async fn laravel_hears_of_users_by_signed_webhooks_and_by_a_listener_in_the_pool
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_php_listener_fails_with_for_too_long_is_given_up_and_what_comes_later_is_told() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    for name in ["failing", "failed"] {
+        std::fs::write(laravel.path("storage/app").join(name), "")?;
+    }
+    let shape = laravel.shape(1, 1).gateway("--lifecycle-listener", "App\\Lifecycle\\Presence");
+    let cluster = Cluster::start(shape.gateway("--webhook-retry", "1s").gateway("--webhook-events", "connected"))?;
+    let gateway = &cluster.gateways[0];
+    let events =
+        |result: &str| gateway.metric(&format!("diffyne_gateway_lifecycle_events_total{{result=\"{result}\"}}"));
+    let first = Client::connect(&cluster.url(0)).await?;
+    eventually("it is given up", || events("abandoned").is_ok_and(|count| count > 0.5))?;
+    let log = gateway.process.output();
+    let line = log.lines().find(|line| line.contains("events of connections are given up")).context(log.clone())?;
+    assert!(line.contains("App\\Lifecycle\\Presence") && line.contains("count=1"), "{line}");
+    let log = cluster.workers[0].process.output();
+    assert!(log.contains("the listener fails again and again") && log.contains("Presence"), "{log}");
+    assert!(gateway.metric("diffyne_gateway_lifecycle_requests_total{result=\"failed\"}")? > 1.5, "tried again before");
+    assert!(gateway.metric("diffyne_gateway_lifecycle_bytes")? < 0.5, "it takes no memory any more");
+
+    std::fs::remove_file(laravel.path("storage/app/failing"))?;
+    let second = Client::connect(&cluster.url(0)).await?;
+    let told = wait_until_noted(&laravel, "heard.txt", "connected")?;
+    let told: Vec<&Value> = told.iter().map(|event| &event["connection"]).collect();
+    assert_eq!(told, [&json!(second.id)], "and not {}", first.id);
+    eventually("it is counted", || events("delivered").is_ok_and(|count| count > 0.5))
+}

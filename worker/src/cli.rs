@@ -368,7 +368,11 @@ fn reload(
     backend: &dyn Backend,
     worker: &Worker,
 ) -> anyhow::Result<()> {
-    let settings = WorkerSettings::read(&layers(matches)?, MissingKey::Refuse)?;
+    let layers = layers(matches)?;
+    let settings = WorkerSettings::read(&layers, MissingKey::Refuse)?;
+    for warning in layers.warnings() {
+        tracing::warn!("{warning}");
+    }
     logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg)?;
     backend.set_signer(&settings.signer);
     backend.reload();

@@ -6,8 +6,10 @@ use BadMethodCallException;
 use Diffyne\Component;
 use Diffyne\Exceptions\RedirectException;
 use Illuminate\Contracts\Debug\ExceptionHandler;
+use Illuminate\Database\QueryException;
 use InvalidArgumentException;
 use JsonException;
+use PDOException;
 use Throwable;
 
 /** What a worker gets for a call: a head for itself, and the JSON for the client. */
@@ -81,10 +83,58 @@ final class BridgeReply
     {
         return match (true) {
             $error instanceof RedirectException => self::success(['s' => true, 'redirect' => $error->getRedirectData()['redirect']]),
-            $error instanceof BadMethodCallException => self::failure('method', $error->getMessage()),
-            $error instanceof InvalidArgumentException => self::failure('property', $error->getMessage()),
+            $error instanceof BadMethodCallException => self::failure('method', $error->getMessage(), self::unlessByClient($error)),
+            $error instanceof InvalidArgumentException => self::failure('property', $error->getMessage(), self::unlessByClient($error)),
             default => null,
         };
+    }
+
+    /**
+     * Where the application failed, for the worker's log: a missing view is such an exception, too. Nothing when the package
+     * has refused what the client asked for.
+     */
+    private static function unlessByClient(Throwable $error): array
+    {
+        [$thrower, $caller] = $error->getTrace() + [[], []];
+        $isRefusal = ($thrower['class'] ?? '') === Component::class && ($caller['class'] ?? '') === Bridge::class;
+
+        return $isRefusal ? [] : self::place($error);
+    }
+
+    /** What a worker's log has of an exception beside its message. */
+    public static function place(Throwable $error): array
+    {
+        $place = ['exception' => $error::class, 'file' => str_replace(base_path().'/', '', $error->getFile()), 'line' => $error->getLine()];
+        $text = self::withoutBindings($error);
+
+        return $text === $error->getMessage() ? $place : $place + ['logged' => $text];
+    }
+
+    /** The message without the values of the queries that have failed: these are the users'. */
+    private static function withoutBindings(Throwable $error): string
+    {
+        $text = $error->getMessage();
+        for ($cause = $error; $cause !== null; $cause = $cause->getPrevious()) {
+            if ($cause instanceof QueryException) {
+                $text = str_replace($cause->getMessage(), self::queryError($cause), $text);
+            }
+        }
+
+        return $text;
+    }
+
+    private static function queryError(QueryException $error): string
+    {
+        $driver = $error->getPrevious();
+        $state = (string) $error->getCode();
+        // Data exceptions and violated constraints name the value.
+        $says = match (true) {
+            preg_match('/^2[23]/', $state) !== 1 => $driver?->getMessage() ?? "SQLSTATE[$state]",
+            $driver instanceof PDOException => "SQLSTATE[$state], error ".($driver->errorInfo[1] ?? '?'),
+            default => "SQLSTATE[$state]",
+        };
+
+        return "$says (SQL: {$error->getSql()})";
     }
 
     /** The reply to a call that did not run, since the session of its connection has ended. */
@@ -102,10 +152,6 @@ final class BridgeReply
             // A failing handler must not hide the error.
         }
 
-        return self::failure('exception', $error->getMessage(), [
-            'exception' => $error::class,
-            'file' => str_replace(base_path().'/', '', $error->getFile()),
-            'line' => $error->getLine(),
-        ]);
+        return self::failure('exception', $error->getMessage(), self::place($error));
     }
 }

@@ -17,13 +17,17 @@ export async function takeFiles({ calls, endpoint, hooks }, component, field, pr
   clearEmptied(hooks);
   held.delete(field);
   const { id, className } = component;
+  const [chosen] = field.files;
   const uploaded = await uploadFiles(field, { endpoint, componentId: id, componentClass: className, property });
   if (!uploaded) return;
   const { identifiers, errors } = uploaded;
-  // The list as it is when the update's turn comes.
-  const value = () => withFiles(component.state[property], identifiers, field.multiple);
+  // The list as it is when the update's turn comes. Its answer may have emptied the property already; no other does before.
+  const value = () => {
+    if (field.files[0] === chosen) held.add(field);
+    return withFiles(component.state[property], identifiers, field.multiple);
+  };
   if (identifiers.length) await calls.updateLater(component, property, value);
-  if (hasFiles(component.state[property])) held.add(field);
+  held[hasFiles(component.state[property]) ? 'add' : 'delete'](field);
   if (errors.length) showErrors(component.root, { [property]: errors });
 }
 

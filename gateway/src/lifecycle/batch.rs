@@ -15,6 +15,8 @@ pub(super) const EVENTS_MAX: usize = 500;
 #[derive(Debug)]
 pub(super) struct Batch {
     events: VecDeque<QueuedEvent>,
+    /// What they take of the queue's memory.
+    bytes: usize,
     /// How many are handed over next, at most.
     step: usize,
     /// Among so many of the first ones, at least one is not taken.
@@ -25,14 +27,15 @@ pub(super) struct Batch {
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { events: VecDeque::new(), step: EVENTS_MAX, suspects: 0, began: None }
+        Self { events: VecDeque::new(), bytes: 0, step: EVENTS_MAX, suspects: 0, began: None }
     }
 }
 
 impl Batch {
     /// An event that the receiver does not take.
     pub(super) fn refused(event: QueuedEvent) -> Self {
-        Self { events: VecDeque::from([event]), step: 1, suspects: 0, began: Some(Instant::now()) }
+        let bytes = event.bytes();
+        Self { events: VecDeque::from([event]), bytes, step: 1, suspects: 0, began: Some(Instant::now()) }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -43,7 +46,13 @@ impl Batch {
         self.events.len()
     }
 
+    /// What its events take of the queue's memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn push(&mut self, event: QueuedEvent) {
+        self.bytes += event.bytes();
         self.events.push_back(event);
     }
 
@@ -70,7 +79,9 @@ impl Batch {
     pub(super) fn remove(&mut self, count: usize) -> Vec<QueuedEvent> {
         self.began = None;
         self.suspects = self.suspects.saturating_sub(count);
-        self.events.drain(..count.min(self.events.len())).collect()
+        let removed: Vec<_> = self.events.drain(..count.min(self.events.len())).collect();
+        self.bytes -= removed.iter().map(QueuedEvent::bytes).sum::<usize>();
+        removed
     }
 
     /// Removes the first events, which were taken. More are handed over at a time from now on, unless one is looked for.
@@ -105,6 +116,7 @@ impl Batch {
     /// Removes all events that something else takes, and keeps those that it gives back.
     pub(super) fn hand_on(&mut self, mut take: impl FnMut(QueuedEvent) -> Option<QueuedEvent>) {
         self.events = std::mem::take(&mut self.events).into_iter().filter_map(&mut take).collect();
+        self.bytes = self.events.iter().map(QueuedEvent::bytes).sum();
     }
 }
 

@@ -125,9 +125,9 @@ struct Delivery {
 impl Delivery {
     fn new(task: DeliveryTask) -> Self {
         Self {
+            aside: SetAside::new(task.queue.bytes_max()),
             task,
             batch: Batch::default(),
-            aside: SetAside::default(),
             aside_had_turn: false,
             delivered: 0,
             backoff: Backoff::new(PAUSE_FIRST, PAUSE_MAX),
@@ -153,15 +153,17 @@ impl Delivery {
         } else {
             return false;
         }
-        while let Some(events) = self.aside.take_overfull(self.delivered) {
-            self.give_up(events.into_events(), "too many events of one connection or room follow one that was refused");
+        while let Some((events, reason)) = self.aside.take_overfull(self.delivered) {
+            self.give_up(events.into_events(), reason);
         }
         self.count_aside();
         true
     }
 
     fn count_aside(&self) {
-        self.task.metrics.lifecycle_set_aside.set(i64::try_from(self.aside.len()).unwrap_or(i64::MAX));
+        let metrics = &self.task.metrics;
+        metrics.lifecycle_set_aside.set(i64::try_from(self.aside.len()).unwrap_or(i64::MAX));
+        metrics.lifecycle_set_aside_bytes.set(i64::try_from(self.aside.bytes()).unwrap_or(i64::MAX));
     }
 
     /// Waits until something may be handed over. A gateway that stops has little time left.
@@ -283,8 +285,9 @@ impl Delivery {
             let waiting = self.aside.len();
             self.hand_over_aside().await;
             if self.aside.len() == waiting {
-                let dropped = self.aside.remove_first().len();
-                self.task.metrics.lifecycle_events.with_label_values(&["abandoned"]).inc_by(dropped as u64);
+                let dropped = self.aside.remove_first().into_events();
+                self.task.queue.release(&dropped);
+                self.task.metrics.lifecycle_events.with_label_values(&["abandoned"]).inc_by(dropped.len() as u64);
             }
         }
         self.count_aside();
@@ -323,9 +326,10 @@ impl Delivery {
         self.settle(events, "abandoned");
     }
 
-    /// Counts events, and notes that what they tell of rooms was told or never will be.
+    /// Counts events, gives others their place, and notes that what they tell of rooms was told or never will be.
     fn settle(&self, events: Vec<QueuedEvent>, result: &str) {
         self.task.metrics.lifecycle_events.with_label_values(&[result]).inc_by(events.len() as u64);
+        self.task.queue.release(&events);
         if let Some(rooms) = &self.task.rooms {
             events.into_iter().filter_map(|event| event.room).for_each(|room| rooms.told(room));
         }

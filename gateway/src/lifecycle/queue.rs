@@ -1,5 +1,5 @@
 //! The events that wait to be delivered, in order. Shards add to them and never wait; when there is no room, an event is
-//! dropped and counted, and its number is left out.
+//! dropped and counted, and its number is left out. What was taken has its place here until it was delivered or given up.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,8 @@ pub struct QueuedEvent {
 }
 
 impl QueuedEvent {
-    fn bytes(&self) -> usize {
+    /// What it takes of the queue's memory.
+    pub(super) fn bytes(&self) -> usize {
         ENTRY_BYTES + self.json.len() + self.room.as_ref().map_or(0, |(room, _)| room.len())
     }
 }
@@ -36,6 +37,7 @@ impl QueuedEvent {
 #[derive(Default)]
 struct Waiting {
     events: VecDeque<QueuedEvent>,
+    /// Of these events, and of those that were taken and not released.
     bytes: usize,
     /// The number of the last event of a connection.
     last: u64,
@@ -122,6 +124,7 @@ impl EventQueue {
         waiting.bytes += event.bytes();
         waiting.events.push_back(event);
         self.metrics.lifecycle_waiting.inc();
+        self.count_bytes(&waiting);
         drop(waiting);
         self.changed.notify_one();
         true
@@ -166,7 +169,8 @@ impl EventQueue {
         }
     }
 
-    /// Takes the events that come first: so many at most, and of so many bytes at most unless the first has more.
+    /// Takes the events that come first: so many at most, and of so many bytes at most unless the first has more. They keep
+    /// their place until they are [released](Self::release).
     pub fn take(&self, events_max: usize, bytes_max: usize) -> Vec<QueuedEvent> {
         let mut waiting = self.lock();
         let (mut taken, mut bytes) = (Vec::new(), 0);
@@ -177,11 +181,26 @@ impl EventQueue {
             }
             taken.extend(waiting.events.pop_front());
         }
-        waiting.bytes -= taken.iter().map(QueuedEvent::bytes).sum::<usize>();
         drop(waiting);
         self.metrics.lifecycle_waiting.sub(i64::try_from(taken.len()).unwrap_or(i64::MAX));
         self.taken.notify_waiters();
         taken
+    }
+
+    /// Gives others the place of events that were taken.
+    pub fn release(&self, events: &[QueuedEvent]) {
+        let mut waiting = self.lock();
+        waiting.bytes = waiting.bytes.saturating_sub(events.iter().map(QueuedEvent::bytes).sum());
+        self.count_bytes(&waiting);
+    }
+
+    fn count_bytes(&self, waiting: &Waiting) {
+        self.metrics.lifecycle_bytes.set(i64::try_from(waiting.bytes).unwrap_or(i64::MAX));
+    }
+
+    /// How much memory events may take that have not been delivered, in bytes.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 
     /// The number of events that wait.
@@ -225,14 +244,22 @@ mod tests {
         }
         let first = queue.take(1, 1);
         assert_eq!(ids(&first), ["g.1-1"]);
+        let held = queue.lock().bytes;
         let rest = queue.take(100, 100_000);
+        assert_eq!(queue.lock().bytes, held, "what was taken keeps its place");
+        queue.push(Connected, &fields);
+        assert_eq!(queue.len(), 0);
+        queue.release(&first);
+        queue.release(&rest);
         let last = ids(&rest).last().unwrap().clone();
         assert!(last != "g.1-40" && queue.metrics.lifecycle_waiting.get() == 0);
         queue.push(Connected, &fields);
-        assert_eq!(ids(&queue.take(9, 9)), ["g.1-41"], "the receiver sees that some are missing");
+        let after = queue.take(9, 9);
+        assert_eq!(ids(&after), ["g.1-42"], "the receiver sees that some are missing");
         let dropped = queue.metrics.lifecycle_events.with_label_values(&["dropped"]).get();
-        assert_eq!(dropped as usize, 40 - 1 - rest.len());
-        assert!(queue.lock().bytes == 0 && queue.take(9, 9).is_empty());
+        assert_eq!(dropped as usize, 41 - 1 - rest.len());
+        queue.release(&after);
+        assert!(queue.lock().bytes == 0 && queue.metrics.lifecycle_bytes.get() == 0 && queue.take(9, 9).is_empty());
     }
 
     #[tokio::test]
@@ -244,7 +271,9 @@ mod tests {
         }
         let vacated = || queue.push_room(Vacated, &EventFields::default(), ("r".into(), 2));
         assert!(!vacated());
-        assert!(!queue.take(100, 10_000).is_empty());
+        let taken = queue.take(100, 10_000);
+        assert!(!taken.is_empty() && !vacated());
+        queue.release(&taken);
         assert!(vacated());
         queue.close();
         assert!(queue.wait().await);

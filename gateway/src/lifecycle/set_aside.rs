@@ -15,6 +15,8 @@ pub(super) const SUBJECTS_MAX: usize = 16;
 const SUBJECT_EVENTS_MAX: usize = 200;
 /// Events of one of them while it may be that the receiver refuses everything.
 const UNSURE_EVENTS_MAX: usize = 2000;
+/// The part of the queue's memory that all of them may take: the rest is for events that the receiver takes.
+const QUEUE_PART: usize = 4;
 /// The first pause between two attempts.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 /// The longest one.
@@ -56,17 +58,30 @@ pub(super) enum Place {
 }
 
 /// What is set aside.
-#[derive(Default)]
-pub(super) struct SetAside(Vec<Subject>);
+pub(super) struct SetAside {
+    subjects: Vec<Subject>,
+    /// What all of it may take of the queue's memory.
+    bytes_max: usize,
+}
 
 impl SetAside {
+    /// Nothing, in a queue of so many bytes.
+    pub(super) fn new(queue_bytes_max: usize) -> Self {
+        Self { subjects: Vec::new(), bytes_max: queue_bytes_max / QUEUE_PART }
+    }
+
+    /// What it takes of the queue's memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.subjects.iter().map(|subject| subject.events.bytes()).sum()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.subjects.is_empty()
     }
 
     /// The number of events.
     pub(super) fn len(&self) -> usize {
-        self.0.iter().map(|subject| subject.events.len()).sum()
+        self.subjects.iter().map(|subject| subject.events.len()).sum()
     }
 
     /// Sets an event aside, after the receiver has taken something so often. Returns what it is about.
@@ -74,18 +89,18 @@ impl SetAside {
         let name = subject(&event);
         let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_MAX);
         let due = Instant::now() + backoff.wait();
-        self.0.push(Subject { name, events: Batch::refused(event), delivered, is_sure: false, backoff, due });
-        self.0.last().map_or("", |subject| &subject.name)
+        self.subjects.push(Subject { name, events: Batch::refused(event), delivered, is_sure: false, backoff, due });
+        self.subjects.last().map_or("", |subject| &subject.name)
     }
 
     /// Makes place for another connection or room: the oldest of those that were refused for sure goes.
     pub(super) fn make_place(&mut self, delivered: u64) -> Place {
-        if self.0.len() < SUBJECTS_MAX {
+        if self.subjects.len() < SUBJECTS_MAX {
             return Place::Made(Batch::default());
         }
-        let oldest = self.0.iter().enumerate().min_by_key(|(_, subject)| (!subject.is_sure, subject.delivered));
+        let oldest = self.subjects.iter().enumerate().min_by_key(|(_, subject)| (!subject.is_sure, subject.delivered));
         match oldest.map(|(at, subject)| (at, subject.is_sure, subject.delivered)) {
-            Some((at, true, _)) => Place::Made(self.0.swap_remove(at).events),
+            Some((at, true, _)) => Place::Made(self.subjects.swap_remove(at).events),
             Some((at, false, before)) if before < delivered => {
                 self.hurry(at);
                 Place::AfterAttempt
@@ -94,15 +109,23 @@ impl SetAside {
         }
     }
 
-    /// Removes what has become too much. What may be taken by now is due first.
-    pub(super) fn take_overfull(&mut self, delivered: u64) -> Option<Batch> {
+    /// Removes what has become too much, with the reason. What may be taken by now is due first.
+    pub(super) fn take_overfull(&mut self, delivered: u64) -> Option<(Batch, &'static str)> {
         let events_max = |subject: &Subject| if subject.is_sure { SUBJECT_EVENTS_MAX } else { UNSURE_EVENTS_MAX };
         let is_overfull = |subject: &Subject| subject.events.len() > events_max(subject);
-        if let Some(at) = self.0.iter().position(is_overfull) {
-            return Some(self.0.swap_remove(at).events);
+        if let Some(at) = self.subjects.iter().position(is_overfull) {
+            return Some((
+                self.subjects.swap_remove(at).events,
+                "too many events of one connection or room follow one that was refused",
+            ));
+        }
+        if self.bytes() > self.bytes_max {
+            let largest = self.subjects.iter().enumerate().max_by_key(|(_, s)| (s.is_sure, s.events.bytes()));
+            let events = largest.map(|(at, _)| at).map(|at| self.subjects.swap_remove(at).events)?;
+            return Some((events, "what was refused takes more than a quarter of DIFFYNE_WEBHOOK_QUEUE"));
         }
         let is_full = |subject: &Subject| subject.events.len() > SUBJECT_EVENTS_MAX && subject.delivered < delivered;
-        if let Some(at) = self.0.iter().position(is_full) {
+        if let Some(at) = self.subjects.iter().position(is_full) {
             self.hurry(at);
         }
         None
@@ -111,17 +134,17 @@ impl SetAside {
     /// Has one of them tried at once, and before all others.
     fn hurry(&mut self, at: usize) {
         let now = Instant::now();
-        self.0[at].due = self.due().map_or(now, |due| due.min(now));
-        self.0.swap(0, at);
+        self.subjects[at].due = self.due().map_or(now, |due| due.min(now));
+        self.subjects.swap(0, at);
     }
 
     /// Sets an event aside behind others of its connection or room, or gives it back.
     pub(super) fn follow(&mut self, event: QueuedEvent) -> Option<QueuedEvent> {
-        if self.0.is_empty() {
+        if self.subjects.is_empty() {
             return Some(event);
         }
         let name = subject(&event);
-        match self.0.iter_mut().find(|subject| subject.name == name) {
+        match self.subjects.iter_mut().find(|subject| subject.name == name) {
             Some(subject) => {
                 subject.events.push(event);
                 None
@@ -132,25 +155,25 @@ impl SetAside {
 
     /// When the next attempt is due.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.0.iter().map(|subject| subject.due).min()
+        self.subjects.iter().map(|subject| subject.due).min()
     }
 
     /// Has everything tried at once.
     pub(super) fn hurry_all(&mut self) {
         let now = Instant::now();
-        self.0.iter_mut().for_each(|subject| subject.due = subject.due.min(now));
+        self.subjects.iter_mut().for_each(|subject| subject.due = subject.due.min(now));
     }
 
     /// The events whose attempt is due first.
     pub(super) fn first(&mut self) -> Option<&mut Batch> {
-        self.0.sort_by_key(|subject| subject.due);
-        self.0.first_mut().map(|subject| &mut subject.events)
+        self.subjects.sort_by_key(|subject| subject.due);
+        self.subjects.first_mut().map(|subject| &mut subject.events)
     }
 
     /// Has the events that were due first tried again later: they were not taken, after the receiver has taken something so
     /// often.
     pub(super) fn postpone(&mut self, delivered: u64) {
-        if let Some(subject) = self.0.first_mut() {
+        if let Some(subject) = self.subjects.first_mut() {
             subject.is_sure |= subject.delivered < delivered;
             subject.due = Instant::now() + subject.backoff.wait();
         }
@@ -158,17 +181,17 @@ impl SetAside {
 
     /// Goes on with what is behind the events that were due first, if there is anything.
     pub(super) fn proceed(&mut self, delivered: u64) {
-        if let Some(subject) = self.0.first_mut() {
+        if let Some(subject) = self.subjects.first_mut() {
             (subject.delivered, subject.is_sure) = (delivered, false);
             subject.backoff.reset();
             subject.due = Instant::now();
         }
-        self.0.retain(|subject| !subject.events.is_empty());
+        self.subjects.retain(|subject| !subject.events.is_empty());
     }
 
     /// Removes what was due first, with what is behind it.
     pub(super) fn remove_first(&mut self) -> Batch {
-        if self.0.is_empty() { Batch::default() } else { self.0.remove(0).events }
+        if self.subjects.is_empty() { Batch::default() } else { self.subjects.remove(0).events }
     }
 }
 
@@ -183,7 +206,7 @@ mod tests {
 
     /// So many connections, of each an event that was refused and so many behind it.
     fn aside(connections: usize, behind: usize) -> SetAside {
-        let mut aside = SetAside::default();
+        let mut aside = SetAside::new(32 << 20);
         for connection in 0..connections {
             aside.add(event(connection), 5);
             assert!((0..behind).all(|_| aside.follow(event(connection)).is_none()));
@@ -202,7 +225,7 @@ mod tests {
         assert!(aside.take_overfull(6).is_none() && aside.due().unwrap() <= Instant::now(), "it is tried at once");
         let hurried = aside.first().unwrap().len();
         aside.postpone(6);
-        assert_eq!(aside.take_overfull(6).unwrap().len(), hurried);
+        assert_eq!(aside.take_overfull(6).unwrap().0.len(), hurried);
         assert_eq!(aside.len(), SUBJECT_EVENTS_MAX + 1);
         // What it takes is not given up, and of what follows it is not sure yet.
         aside.first().unwrap().take(1);
@@ -213,7 +236,30 @@ mod tests {
         for connection in 0..2 {
             (0..UNSURE_EVENTS_MAX).for_each(|_| drop(aside.follow(event(connection))));
         }
-        assert!(aside.take_overfull(7).unwrap().len() > UNSURE_EVENTS_MAX && aside.is_empty());
+        assert!(aside.take_overfull(7).unwrap().0.len() > UNSURE_EVENTS_MAX && aside.is_empty());
+    }
+
+    #[test]
+    fn what_is_set_aside_takes_a_part_of_the_queue_and_the_largest_of_what_is_sure_goes_first() {
+        let mut aside = SetAside::new(64_000);
+        let large = |connection: usize, bytes: usize| QueuedEvent {
+            json: format!(r#"{{"connection":"c{connection}","match":"{}"}}"#, "x".repeat(bytes)).into(),
+            room: None,
+        };
+        for (connection, bytes) in [(0, 2_000), (1, 5_000), (2, 7_000)] {
+            aside.add(large(connection, bytes), 5);
+        }
+        assert!(aside.take_overfull(5).is_none() && (14_000..15_000).contains(&aside.bytes()));
+        // The first two are refused for sure.
+        aside.subjects.iter_mut().take(2).for_each(|subject| subject.is_sure = true);
+        assert!(aside.follow(large(0, 2_000)).is_none());
+        let (given_up, reason) = aside.take_overfull(6).unwrap();
+        assert!((5_000..6_000).contains(&given_up.bytes()) && reason.contains("DIFFYNE_WEBHOOK_QUEUE"));
+        assert!(aside.take_overfull(6).is_none() && aside.len() == 3);
+        // However little is sure, the bytes are a limit.
+        assert!(aside.follow(large(2, 9_000)).is_none());
+        while aside.take_overfull(6).is_some() {}
+        assert!(aside.bytes() <= 16_000);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Who is a member anywhere is one entry. What has changed is collected and told at once, so that somebody who leaves and
 //! comes back meanwhile has not left.
 
+mod name_queue;
 mod peers;
 mod whole;
 
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use diffyne_shared::bus::{RoomChange, RoomMember, RoomReport};
 
+use self::name_queue::NameQueue;
 use super::room::{OwnMember, Room, RoomNews, Watcher};
 
 /// How long a gateway counts after it was heard of.
@@ -81,11 +83,11 @@ pub struct Rooms {
     /// Rooms that connections are to be told of.
     untold: BTreeSet<Arc<str>>,
     /// Rooms that other gateways are to be told of.
-    unreported: BTreeSet<Arc<str>>,
+    unreported: NameQueue,
     /// Rooms that are to be read and have not been yet.
-    unread_new: BTreeSet<Arc<str>>,
+    unread_new: NameQueue,
     /// Rooms that are to be read again.
-    unread: BTreeSet<Arc<str>>,
+    unread: NameQueue,
     /// All rooms behind this one are to be read again.
     reread_after: Option<Arc<str>>,
     /// Members whose last connection has ended, in the order in which they leave.
@@ -110,9 +112,9 @@ impl Rooms {
             gone: Vec::new(),
             swept_to: "".into(),
             untold: BTreeSet::new(),
-            unreported: BTreeSet::new(),
-            unread_new: BTreeSet::new(),
-            unread: BTreeSet::new(),
+            unreported: NameQueue::default(),
+            unread_new: NameQueue::default(),
+            unread: NameQueue::default(),
             reread_after: None,
             leaving: VecDeque::new(),
             number: 0,
@@ -324,7 +326,7 @@ impl Rooms {
         self.number
     }
 
-    /// Takes what the others are to be told next; `None` if that is nothing.
+    /// Takes what the others are to be told next, of the rooms first that have waited longest; `None` if that is nothing.
     pub fn take_report(&mut self) -> Option<RoomReport> {
         let (mut changes, mut bytes) = (Vec::new(), 0);
         while bytes < REPORT_BYTES_MAX

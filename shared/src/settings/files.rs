@@ -12,7 +12,7 @@ use super::layers::{Entry, Layers};
 use super::source::Source;
 use super::spec::Spec;
 use super::spelling::{mistyped, nearest};
-use super::{gateway, worker};
+use super::{gateway, weak_secrets, worker};
 
 /// The files to read, as the command line names them.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +53,9 @@ impl Layers {
                 None => Entry { spec, text: spec.default.map(str::to_owned), source: Source::Default },
             }
         });
-        Ok(Self { entries: entries.collect(), warnings })
+        let entries: Vec<Entry> = entries.collect();
+        warnings.extend(weak_secrets::warnings(&entries));
+        Ok(Self { entries, warnings })
     }
 }
 

@@ -25,7 +25,8 @@ impl Layers {
         self.entries.iter().find(|entry| entry.spec.name == spec.name)
     }
 
-    /// Names in the environment and in the `.env` file that have no effect, and were probably meant to have one.
+    /// Names in the environment and in the `.env` file that have no effect, and were probably meant to have one; secrets
+    /// that are too short.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }

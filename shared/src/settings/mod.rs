@@ -28,6 +28,7 @@ mod spec;
 mod spelling;
 pub mod upload;
 pub mod value;
+mod weak_secrets;
 pub mod worker;
 
 pub use docs::markdown;

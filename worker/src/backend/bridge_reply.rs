@@ -13,8 +13,10 @@ use super::names::{self, CallNames, KnownNames};
 use super::rendering::{RenderedComponent, Rendering, ViewParts};
 use crate::call::{BroadcastEvent, CallError, CallPhases, CallResult, UserEvent, redirect};
 
-/// Limits log lines about failed and refused calls: anybody can cause them.
+/// Limits log lines about failed calls: anybody can cause them.
 static LINES: LogThrottle = LogThrottle::new(10, 50);
+/// The same for those that were answered like a refusal, which must not hide the others.
+static ANSWERED_LINES: LogThrottle = LogThrottle::new(10, 50);
 
 /// The head of a reply: how a call ended, as the bridge reports it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -22,6 +24,8 @@ static LINES: LogThrottle = LogThrottle::new(10, 50);
 pub struct BridgeReply {
     outcome: String,
     error: String,
+    /// The error's text for the log, where it is another one than that for developers: without values of users.
+    logged: String,
     /// The class, method or property that an outcome is about.
     name: String,
     /// The class in the application's spelling.
@@ -121,6 +125,17 @@ impl BridgeReply {
     /// The call failed with one of the bridge's outcomes.
     pub(super) fn failed(outcome: &str, error: String, errors: Value) -> Self {
         Self { outcome: outcome.to_owned(), error, errors, ..Self::default() }
+    }
+
+    /// Takes what PHP has printed to its error output for the reason of a failure that has no better one, and gives back
+    /// what is not part of one.
+    pub(super) fn explain(&mut self, printed: String) -> Option<String> {
+        let is_unexplained = matches!(self.outcome.as_str(), "refused" | "exception") && self.exception.is_empty();
+        if printed.is_empty() || !is_unexplained {
+            return Some(printed).filter(|text| !text.is_empty());
+        }
+        self.logged = if self.error.is_empty() { printed } else { format!("{}: {printed}", self.error) };
+        None
     }
 
     /// Takes the cookies from the response's headers.
@@ -264,7 +279,7 @@ impl BridgeReply {
         if *error == CallError::TimedOut {
             log_timeout(&names, call);
         } else {
-            log(error, &names, &place, call);
+            self.log(error, &names, &place, call);
         }
         CallResult {
             class: names.class,
@@ -301,6 +316,39 @@ impl BridgeReply {
             "timed_out" => CallError::TimedOut,
             "client_left" => CallError::ClientLeft,
             _ => CallError::Exception(error),
+        }
+    }
+
+    /// Logs errors of the application and refusals of its framework for operators.
+    fn log(&self, error: &CallError, names: &CallNames, place: &str, call: &CallInfo<'_>) {
+        let (text, lines) = match error {
+            CallError::Exception(text) | CallError::Unreturnable(text) => (text, &LINES),
+            // The package answers some exceptions of the application as if the client had erred: that of a missing view.
+            CallError::Method(text) | CallError::Property(text) if !self.exception.is_empty() => {
+                (text, &ANSWERED_LINES)
+            }
+            CallError::Refused(_) => (&self.error, &ANSWERED_LINES),
+            _ => return,
+        };
+        let Some(left_out) = lines.allow() else { return };
+        let (class, method) = shown_names(names, call);
+        let request = telemetry::name(call.request_id);
+        let text = if self.logged.is_empty() { text } else { &self.logged };
+        let is_unexplained = text.is_empty();
+        let (text, place) = (telemetry::error(text), telemetry::error(place));
+        match error {
+            CallError::Refused(status) if is_unexplained => {
+                tracing::warn!(component = %class, %method, status, %request, left_out, "the application answered instead of the component");
+            }
+            CallError::Refused(status) => {
+                tracing::warn!(component = %class, %method, status, error = %text, %place, %request, left_out, "the application answered instead of the component");
+            }
+            CallError::Method(_) | CallError::Property(_) => {
+                tracing::warn!(component = %class, %method, error = %text, %place, %request, left_out, "a component failed");
+            }
+            _ => {
+                tracing::error!(component = %class, %method, error = %text, %place, %request, left_out, "a component failed");
+            }
         }
     }
 
@@ -373,26 +421,4 @@ fn log_timeout(names: &CallNames, call: &CallInfo<'_>) {
     let (class, method) = shown_names(names, call);
     let request = telemetry::name(call.request_id);
     tracing::error!(component = %class, %method, %request, left_out, "a call took too long and was ended (DIFFYNE_CALL_TIMEOUT)");
-}
-
-/// Logs errors of the application and refusals of its framework for operators.
-fn log(error: &CallError, names: &CallNames, place: &str, call: &CallInfo<'_>) {
-    if !matches!(error, CallError::Exception(_) | CallError::Unreturnable(_) | CallError::Refused(_)) {
-        return;
-    }
-    let Some(left_out) = LINES.allow() else { return };
-    let ((class, method), request) = (shown_names(names, call), call.request_id);
-    if let CallError::Exception(error) | CallError::Unreturnable(error) = error {
-        let (error, place) = (telemetry::error(error), telemetry::error(place));
-        tracing::error!(component = %class, %method, %error, %place, request, left_out, "a component failed");
-    } else if let CallError::Refused(status) = error {
-        tracing::warn!(
-            component = %class,
-            %method,
-            status,
-            request,
-            left_out,
-            "the application answered instead of the component"
-        );
-    }
 }

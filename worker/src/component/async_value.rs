@@ -121,7 +121,11 @@ impl PendingValues {
 }
 
 /// Puts placeholders into the properties of a component for values that come after the answer, or waits for them.
-pub(super) async fn place(values: &mut Map<String, Value>, pending: &mut PendingValues) -> Result<(), CallError> {
+pub(super) async fn place(
+    class: &str,
+    values: &mut Map<String, Value>,
+    pending: &mut PendingValues,
+) -> Result<(), CallError> {
     if let Some(fault) = pending.fault {
         return Err(CallError::Exception(fault.to_owned()));
     }
@@ -137,7 +141,7 @@ pub(super) async fn place(values: &mut Map<String, Value>, pending: &mut Pending
     let (debug, mut waiting) = (pending.debug, std::mem::take(pending.values()));
     let made = futures_util::future::join_all(waiting.iter_mut().map(|value| made(&mut value.future))).await;
     for (value, made) in waiting.iter().zip(made) {
-        settle(values, &value.property, value.number, settled(made, debug));
+        settle(values, &value.property, value.number, settled(made, (class, &value.property), debug));
     }
     Ok(())
 }
@@ -168,11 +172,11 @@ pub(super) fn give_up(values: &mut Map<String, Value>) {
 }
 
 /// The text of a failure is for the page: what an exception says is not.
-fn settled(made: Result<Value, CallError>, debug: bool) -> Result<Value, String> {
+fn settled(made: Result<Value, CallError>, (class, property): (&str, &str), debug: bool) -> Result<Value, String> {
     made.map_err(|error| {
         let text = format!("{error:?}");
         if let Some(left_out) = LINES.allow() {
-            tracing::error!(error = %telemetry::error(&text), left_out, "an async value failed");
+            tracing::error!(component = class, property, error = %telemetry::error(&text), left_out, "an async value failed");
         }
         if debug { text } else { "The value could not be loaded.".to_owned() }
     })
@@ -263,12 +267,16 @@ impl OpenCall {
     /// The values in the order in which they come: the property, the number and what was made, until the time is over.
     pub(super) fn take_values(&mut self) -> FuturesUnordered<BoxFuture<'static, MadeValue>> {
         let (deadline, debug) = (self.deadline.into(), self.debug);
-        let values = std::mem::take(&mut self.values).into_iter();
+        let (class, values): (Arc<str>, _) = (self.class.as_str().into(), std::mem::take(&mut self.values).into_iter());
         values
             .map(|PendingValue { property, number, mut future }| -> BoxFuture<'static, MadeValue> {
+                let class = Arc::clone(&class);
                 Box::pin(async move {
                     let made = tokio::time::timeout_at(deadline, made(&mut future)).await;
-                    let made = made.map_or_else(|_late| Err(TOO_LATE.to_owned()), |made| settled(made, debug));
+                    let made = match made {
+                        Ok(made) => settled(made, (&class, &property), debug),
+                        Err(_late) => Err(TOO_LATE.to_owned()),
+                    };
                     MadeValue { property, number, made }
                 })
             })

@@ -66,6 +66,8 @@ impl Default for PushSlots {
 pub(super) struct Request<'a> {
     pub(super) kind: CallKind,
     pub(super) client: ClientInfo,
+    /// The request's id, for the log.
+    pub(super) id: &'a str,
     pub(super) payload: &'a [u8],
     /// Values may come after the answer, until then; `None`: the client cannot be sent more.
     pub(super) until: Option<Instant>,
@@ -101,12 +103,14 @@ impl Engine {
     /// Runs one call to its end; does not panic, whatever the component does.
     pub async fn run(&self, kind: CallKind, client: ClientInfo, payload: &[u8]) -> CallResult {
         let mut open = None;
-        self.run_call(Request { kind, client, payload, until: None, parts: Parts::default() }, &mut open).await
+        let request_id = client.request_id();
+        let parts = Parts::default();
+        self.run_call(Request { kind, client, id: &request_id, payload, until: None, parts }, &mut open).await
     }
 
     pub(super) async fn run_call(&self, request: Request<'_>, open: &mut Option<OpenCall>) -> CallResult {
         let mut labels = CallLabels::default();
-        let (kind, transport) = (request.kind, request.client.transport);
+        let (kind, transport, request_id) = (request.kind, request.client.transport, request.id);
         let work = AssertUnwindSafe(self.try_run(request, &mut labels, open)).catch_unwind();
         let result = match work.await {
             Ok(result) => result,
@@ -116,7 +120,7 @@ impl Engine {
         match result {
             Ok(result) => CallResult { class, method, release, ..result },
             Err(error) => {
-                log(&error, &class, &method);
+                log(&error, &class, &method, request_id);
                 let place = format!("{class}::{method}");
                 CallResult {
                     class,
@@ -133,7 +137,7 @@ impl Engine {
 
     async fn try_run(
         &self,
-        Request { kind, client, payload, until, parts }: Request<'_>,
+        Request { kind, client, payload, until, parts, .. }: Request<'_>,
         labels: &mut CallLabels,
         open: &mut Option<OpenCall>,
     ) -> Result<CallResult, CallError> {
@@ -453,13 +457,13 @@ fn broadcasts(events: &[ComponentEvent]) -> Result<Vec<BroadcastEvent>, CallErro
         .collect()
 }
 
-pub(super) fn log(error: &CallError, class: &str, method: &str) {
+pub(super) fn log(error: &CallError, class: &str, method: &str, request: &str) {
     error.warn_if_unsigned(class);
     if let CallError::Exception(text) | CallError::Unreturnable(text) = error
         && let Some(left_out) = LINES.allow()
     {
-        let error = telemetry::error(text);
-        tracing::error!(component = class, method, %error, left_out, "a component failed");
+        let (error, request) = (telemetry::error(text), telemetry::name(request));
+        tracing::error!(component = class, method, %error, %request, left_out, "a component failed");
     }
 }
 

@@ -19,7 +19,8 @@ use crate::vdom::Moves;
 pub(crate) async fn run(engine: &Arc<Engine>, job: Job) -> CallResult {
     let until = (job.pushes && job.client.is_websocket()).then_some(job.deadline);
     let parts = job.parts.clone();
-    let request = Request { kind: job.kind, client: job.client, payload: &job.payload, until, parts: job.parts };
+    let id = &job.request_id;
+    let request = Request { kind: job.kind, client: job.client, id, payload: &job.payload, until, parts: job.parts };
     let mut open = None;
     let (kind, transport) = (job.kind, request.client.transport);
     let result = tokio::select! {
@@ -27,21 +28,22 @@ pub(crate) async fn run(engine: &Arc<Engine>, job: Job) -> CallResult {
         result = engine.run_call(request, &mut open) => result,
         () = parts.left_midway() => return CallResult::refused(&CallError::ClientLeft, kind, transport),
     };
-    CallResult { follow_up: open.map(|open| follow_up(open, Arc::clone(engine))), ..result }
+    CallResult { follow_up: open.map(|open| follow_up(open, Arc::clone(engine), job.request_id)), ..result }
 }
 
 /// A message for the page with each value, as it comes.
-fn follow_up(mut call: OpenCall, engine: Arc<Engine>) -> FollowUp {
+fn follow_up(mut call: OpenCall, engine: Arc<Engine>, request_id: String) -> FollowUp {
     let values = call.take_values();
-    let pushes = futures_util::stream::unfold((call, values, engine), |(mut call, mut values, engine)| async move {
+    let pushes = futures_util::stream::unfold((call, values, engine, request_id), |state| async move {
+        let (mut call, mut values, engine, request_id) = state;
         let value = values.next().await?;
         let push = AssertUnwindSafe(push(&engine, &mut call, value)).catch_unwind().await;
         let push = push.unwrap_or_else(|_panic| Err(CallError::Exception("it panicked".to_owned())));
         let data = push.unwrap_or_else(|error| {
-            super::engine::log(&error, &call.class, "assign_async");
+            super::engine::log(&error, &call.class, "assign_async", &request_id);
             json!({"componentId": call.id, "lost": true}).to_string().into_bytes()
         });
-        Some((data, (call, values, engine)))
+        Some((data, (call, values, engine, request_id)))
     });
     FollowUp(pushes.boxed())
 }

@@ -153,7 +153,7 @@ where
         }
         if !context.pending.is_empty() {
             let mut values = validation::values(&component)?;
-            async_value::place(&mut values, &mut context.pending).await?;
+            async_value::place(&self.class, &mut values, &mut context.pending).await?;
             component = from_values(values)?;
         }
         if let Some(hook) = &self.dehydrate {

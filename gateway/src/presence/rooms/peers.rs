@@ -154,9 +154,11 @@ impl Rooms {
             }
             let is_new = |name: &Arc<str>| self.unread_new.contains(name);
             let more: Vec<_> = more.into_iter().filter(|name| !is_new(name)).collect();
-            self.unread.extend(more);
+            for name in more {
+                self.unread.insert(name);
+            }
         }
-        self.unread_new.iter().chain(&self.unread).take(most).cloned().collect()
+        self.unread_new.iter().chain(self.unread.iter()).take(most).cloned().collect()
     }
 
     /// Takes rooms as Redis has them. Those of a gateway that reports everything anew are to be read again.

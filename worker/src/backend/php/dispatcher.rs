@@ -190,8 +190,8 @@ impl Dispatcher {
                 // Not a crash, so the pool does not slow down: users can cause this at will.
                 CallOutcome::RepliedLast(reply) => (reply, ExitReason::LastCall),
                 CallOutcome::Died(how) => {
-                    tracing::error!(process = process.id, how, "a PHP process died in a call");
-                    (BridgeReply::broken(format!("the PHP process died ({how})")), ExitReason::Died)
+                    let error = format!("a PHP process died in a call: {how} (process {})", process.id);
+                    (BridgeReply::broken(error), ExitReason::Died)
                 }
                 CallOutcome::TimedOut => {
                     tracing::warn!(

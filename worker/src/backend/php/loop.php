@@ -216,6 +216,76 @@ namespace Diffyne\Cluster\Loop {
         }
     }
 
+    /** Fatal errors of a call: its reply says them, so neither PHP nor Laravel prints them as well. */
+    final class FatalErrors
+    {
+        /** Memory for the reply when a call has taken all there is. */
+        private const RESERVE_BYTES = 65536;
+
+        private ?string $reserve = null;
+
+        private string $logErrors;
+
+        private bool $isInCall = false;
+
+        public function __construct()
+        {
+            $this->logErrors = (string) ini_get('log_errors');
+            // Laravel sets it as well, but not where APP_ENV is `testing`.
+            ini_set('display_errors', '0');
+        }
+
+        public function enterCall(): void
+        {
+            $this->isInCall = true;
+            $this->reserve ??= str_repeat(' ', self::RESERVE_BYTES);
+            ini_set('log_errors', '0');
+        }
+
+        /** What fails after the reply is said by nobody else. */
+        public function leaveCall(): void
+        {
+            $this->isInCall = false;
+            ini_set('log_errors', $this->logErrors);
+        }
+
+        /** Makes room for the reply. Should even that fail, PHP says why. */
+        public function free(): void
+        {
+            $this->reserve = null;
+            ini_set('log_errors', $this->logErrors);
+        }
+
+        /** Keeps Laravel from printing a page or a text that nobody sees. It reports the error to its log all the same. */
+        public function muteLaravel(): void
+        {
+            if (! $this->isInCall || ! self::isFatal(error_get_last()['type'] ?? 0)) {
+                return;
+            }
+            ob_start(static fn (): string => '');
+            stream_filter_register('diffyne.discard', Discard::class);
+            is_resource(STDOUT) && stream_filter_append(STDOUT, 'diffyne.discard', STREAM_FILTER_WRITE);
+        }
+
+        private static function isFatal(int $type): bool
+        {
+            return in_array($type, [E_ERROR, E_PARSE, E_CORE_ERROR, E_COMPILE_ERROR], true);
+        }
+    }
+
+    /** Discards what is written to a stream. */
+    final class Discard extends \php_user_filter
+    {
+        public function filter($in, $out, &$consumed, bool $closing): int
+        {
+            while (($bucket = stream_bucket_make_writeable($in)) !== null) {
+                $consumed += $bucket->datalen;
+            }
+
+            return PSFS_FEED_ME;
+        }
+    }
+
     /** The booted application, which runs calls that must not affect each other. */
     final class Application
     {
@@ -228,6 +298,11 @@ namespace Diffyne\Cluster\Loop {
         private Sandbox $sandbox;
 
         private FastPath $fastPath;
+
+        private FatalErrors $fatalErrors;
+
+        /** The head of the call that has been answered, and its class and method. */
+        private static array $answered = [[], []];
 
         /** Why calls go through the kernel; null when they take the fast path. */
         public readonly ?string $kernelReason;
@@ -250,6 +325,7 @@ namespace Diffyne\Cluster\Loop {
             // Services that are made before the first call need a request.
             $this->app->instance('request', Request::create('http://localhost/'));
             $this->kernel->bootstrap();
+            $this->fatalErrors = new FatalErrors();
             if (! class_exists(\Diffyne\Component::class)) {
                 throw new \RuntimeException("the application in $directory has no Diffyne package");
             }
@@ -271,7 +347,19 @@ namespace Diffyne\Cluster\Loop {
         /** The class and method of the current call, as far as the bridge has found them. */
         public function names(): array
         {
+            // It is asked for by the reply to a call that has ended the process.
+            $this->fatalErrors->free();
+
             return $this->bridge->names;
+        }
+
+        /** Which call has been answered, for what fails after it. */
+        public static function answeredCall(): string
+        {
+            [$head, $names] = self::$answered;
+            $request = array_column($head['headers'] ?? [], 1, 0)['x-request-id'] ?? '';
+
+            return isset($names['component']) ? " of {$names['component']}::".($names['method'] ?? $head['kind'])." (request $request)" : '';
         }
 
         /** For calls that run in processes of their own. */
@@ -292,6 +380,7 @@ namespace Diffyne\Cluster\Loop {
         public function shutDown(): void
         {
             $this->sandbox->shutDown();
+            $this->fatalErrors->muteLaravel();
         }
 
         /** Runs a call, and passes its reply to $reply before it cleans up. Parts of the answer go to $part before. */
@@ -306,6 +395,7 @@ namespace Diffyne\Cluster\Loop {
             $this->sandbox->enter($takesFastPath);
             $request = $response = null;
             Parts::begin(($head['parts'] ?? false) === true ? $part : null);
+            $this->fatalErrors->enterCall();
             try {
                 $head['cookies'] = Cookies::parse($head['cookie'] ?? '');
                 if ($takesFastPath) {
@@ -321,6 +411,8 @@ namespace Diffyne\Cluster\Loop {
             }
             Parts::end();
             $reply($result);
+            $this->fatalErrors->leaveCall();
+            self::$answered = [$head, $this->bridge->names];
             if ($response !== null) {
                 $takesFastPath
                     ? $this->fastPath->terminate($head, $request, $response)
@@ -366,15 +458,15 @@ namespace Diffyne\Cluster\Loop {
         private static function frameworkReply(object $response): array
         {
             $head = ['outcome' => 'refused', 'status' => $response->getStatusCode(), 'error' => ''];
+            // An exception in the middleware, for example.
+            $error = $response->exception ?? null;
 
-            return ['head' => $head, 'body' => ''];
+            return ['head' => $error instanceof Throwable ? ['error' => $error->getMessage()] + BridgeReply::place($error) + $head : $head, 'body' => ''];
         }
 
         private static function exceptionReply(Throwable $error): array
         {
-            $head = ['outcome' => 'exception', 'error' => $error->getMessage(), 'exception' => $error::class];
-
-            return ['head' => $head + ['file' => $error->getFile(), 'line' => $error->getLine()], 'body' => ''];
+            return ['head' => ['outcome' => 'exception', 'error' => $error->getMessage()] + BridgeReply::place($error), 'body' => ''];
         }
 
         /** The request's server variables, as a web server would set them. */

@@ -25,7 +25,7 @@ namespace Diffyne\Cluster\Loop {
         try {
             $work();
         } catch (Throwable $error) {
-            fwrite(STDERR, 'after a call: '.$error::class.': '.$error->getMessage()."\n");
+            fwrite(STDERR, 'after a call'.Application::answeredCall().': '.$error::class.': '.$error->getMessage()."\n");
         }
     }
 

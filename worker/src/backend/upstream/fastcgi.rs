@@ -10,7 +10,6 @@ use std::sync::PoisonError;
 use bytes::Bytes;
 use diffyne_shared::listener::Stream;
 use diffyne_shared::settings::application::FastCgiSettings;
-use diffyne_shared::telemetry::{self, LogThrottle};
 use fastcgi_client::conn::{KeepAlive, ShortConn};
 use fastcgi_client::io::TokioCompat;
 use fastcgi_client::response::{Content, ResponseStream};
@@ -26,8 +25,6 @@ use crate::call::{BoxFuture, Parts};
 
 /// How much of php-fpm's error output about one request is logged.
 const ERROR_BYTES_MAX: usize = 2_000;
-/// Limits log lines with php-fpm's error output: anybody can cause it.
-static LINES: LogThrottle = LogThrottle::new(10, 50);
 
 type KeepAliveClient = Client<TokioCompat<Stream>, KeepAlive>;
 
@@ -190,14 +187,11 @@ where
             }
         }
     }
-    if !errors.is_empty()
-        && let Some(left_out) = LINES.allow()
-    {
-        let text = String::from_utf8_lossy(&errors);
-        tracing::warn!(text = %telemetry::error(text.trim_end()), left_out, "PHP says");
-    }
-    let response = parse(head).ok_or_else(|| "its answer cannot be read".to_owned())?;
-    Ok(UpstreamResponse { body: lines.into_reply().into(), ..response })
+    let printed = String::from_utf8_lossy(errors.trim_ascii()).into_owned();
+    let Some(response) = parse(head) else {
+        return Err(format!("its answer cannot be read: {printed}").trim_end_matches(": ").to_owned());
+    };
+    Ok(UpstreamResponse { body: lines.into_reply().into(), printed, ..response })
 }
 
 /// Where the head of a CGI program's output ends, and the length of the empty line behind it.
@@ -221,7 +215,8 @@ fn parse(output: Vec<u8>) -> Option<UpstreamResponse> {
             headers.append(name, value);
         }
     }
-    Some(UpstreamResponse { status, headers, body: Bytes::from(output).slice(end + gap..) })
+    let body = Bytes::from(output).slice(end + gap..);
+    Some(UpstreamResponse { status, headers, body, printed: String::new() })
 }
 
 #[cfg(test)]

@@ -66,7 +66,8 @@ impl HttpTransport {
                 lines.push(&bytes).await?;
             }
         }
-        Ok(UpstreamResponse { status: head.status, headers: head.headers, body: lines.into_reply().into() })
+        let (body, printed) = (lines.into_reply().into(), String::new());
+        Ok(UpstreamResponse { status: head.status, headers: head.headers, body, printed })
     }
 }
 

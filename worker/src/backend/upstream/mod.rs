@@ -20,6 +20,7 @@ use diffyne_shared::settings::application::{ApplicationSettings, ServerSettings}
 use diffyne_shared::settings::rendering::RenderingSettings;
 use diffyne_shared::signing::Signer;
 use diffyne_shared::task;
+use diffyne_shared::telemetry::{self, LogThrottle};
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use prometheus::Registry;
@@ -39,6 +40,8 @@ use fastcgi::FastCgiTransport;
 use http::HttpTransport;
 use transport::{UpstreamRequest, UpstreamResponse, UpstreamTransport};
 
+/// Limits log lines about what PHP prints: pages can make it print.
+static LINES: LogThrottle = LogThrottle::new(10, 50);
 /// Time between two probes for the bridge while the application does not have it.
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 /// Time between two probes while the application does not respond.
@@ -136,7 +139,8 @@ impl UpstreamBackend {
                 CallRoute::Bridge
             }
             Ok(response) if response.status.is_server_error() => {
-                tracing::warn!(status = %response.status, application = address, "the application fails");
+                let says = telemetry::error(&response.printed);
+                tracing::warn!(status = %response.status, application = address, %says, "the application fails");
                 return;
             }
             Ok(_) => CallRoute::Endpoint,
@@ -249,6 +253,7 @@ impl UpstreamBackend {
             }
             (BridgeReply::refused(response.status.as_u16()), Vec::new())
         };
+        log_printed(reply.explain(response.printed));
         reply.add_cookies(set_cookie_lines(&response.headers));
         Ok((reply, body))
     }
@@ -263,8 +268,18 @@ impl UpstreamBackend {
         let response = self.send(request, job.deadline, &Parts::default()).await?;
         let (mut reply, body) = endpoint::read_response(response.status.as_u16(), &response.body);
         reply.default_spelling(&verified.class, &verified.method);
+        log_printed(reply.explain(response.printed));
         reply.set_cookies(set_cookie_lines(&response.headers));
         Ok((reply, body))
+    }
+}
+
+/// Logs what PHP has printed, where it is not part of a failure that is logged with its component.
+fn log_printed(printed: Option<String>) {
+    if let Some(text) = printed
+        && let Some(left_out) = LINES.allow()
+    {
+        tracing::warn!(text = %telemetry::error(&text), left_out, "PHP says");
     }
 }
 

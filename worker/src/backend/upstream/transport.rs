@@ -29,6 +29,8 @@ pub(super) struct UpstreamResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    /// What PHP has printed to its error output meanwhile, or the beginning of it.
+    pub(super) printed: String,
 }
 
 /// How requests reach the application.

@@ -12,6 +12,17 @@ class Album extends Component
     public string $photo = '';
     public array $more = [];
     public string $kept = '';
+    public string $once = '';
+    public int $taken = 0;
+
+    /** Takes a file as soon as it comes. */
+    public function updated(string $property): void
+    {
+        if ($property === 'once') {
+            $this->taken++;
+            $this->once = '';
+        }
+    }
 
     #[Invokable]
     public function keep(): void
@@ -24,6 +35,6 @@ class Album extends Component
     {
         $preview = $this->photo === '' ? null : route('diffyne.preview', ['id' => $this->photo], false);
 
-        return view('diffyne.album', ['preview' => $preview, 'photo' => $this->photo, 'more' => $this->more, 'kept' => $this->kept]);
+        return view('diffyne.album', ['preview' => $preview, 'photo' => $this->photo, 'more' => $this->more, 'kept' => $this->kept, 'taken' => $this->taken]);
     }
 }
