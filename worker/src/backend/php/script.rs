@@ -35,7 +35,7 @@ const BRIDGE: [&str; 26] = [
     include_str!("../../../../deploy/laravel/src/Webhook.php"),
 ];
 /// The loop and what puts back what calls have changed, each in `namespace Diffyne\Cluster\Loop { .. }`.
-const LOOP: [&str; 13] = [
+const LOOP: [&str; 14] = [
     include_str!("properties.php"),
     include_str!("closures.php"),
     include_str!("snapshot.php"),
@@ -45,6 +45,7 @@ const LOOP: [&str; 13] = [
     include_str!("redis.php"),
     include_str!("connections.php"),
     include_str!("sandbox.php"),
+    include_str!("framework.php"),
     include_str!("fast_path.php"),
     include_str!("fork.php"),
     include_str!("release.php"),
