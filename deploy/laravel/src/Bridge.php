@@ -53,6 +53,9 @@ final class Bridge
     /** What components see instead of the bridge's own route. */
     public readonly EndpointRequest $endpoint;
 
+    /** Hears of the end of each request. */
+    public readonly Closure $sessionRestorer;
+
     /** The transport of the current call. */
     public static string $transport = 'ajax';
 
@@ -74,6 +77,7 @@ final class Bridge
     public function __construct()
     {
         $this->endpoint = new EndpointRequest();
+        $this->sessionRestorer = static fn () => CallSession::restore();
     }
 
     /** Installs the bridge, once. The package's service provider does it. */
@@ -115,7 +119,7 @@ final class Bridge
     /** Adds the route to a booted application, in the middleware group of the package's own routes. */
     public function register(Application $app): Route
     {
-        $app['events']->listen(RequestHandled::class, static fn () => CallSession::restore());
+        $app['events']->listen(RequestHandled::class, $this->sessionRestorer);
         $ours = static fn (Request $request): bool => $request->getMethod() === self::VERB;
         foreach ([TrimStrings::class, ConvertEmptyStringsToNull::class] as $middleware) {
             if (method_exists($middleware, 'skipWhen')) {

@@ -64,6 +64,7 @@ final class EndpointRequest
             [$request->pathInfo, $request->requestUri, $request->baseUrl, $request->basePath] = [null, null, null, null];
         }, null, Request::class);
         (self::$reset)($request, $payload);
+        Channels::nameSocket($request);
         $this->setCurrentRoute($request, $kind);
     }
 
@@ -75,7 +76,7 @@ final class EndpointRequest
         $app = Container::getInstance();
         $route->setContainer($app);
         $request->setRouteResolver(static fn () => $route);
-        $app->instance(Route::class, $route);
+        Services::set(Route::class, $route);
         self::$setCurrent ??= Closure::bind(static function (Router $router, Route $route, Request $request): void {
             [$router->current, $router->currentRequest] = [$route, $request];
         }, null, Router::class);
@@ -92,7 +93,6 @@ final class EndpointRequest
         $input = new InputBag($added === [] ? (array) $data : array_replace((array) $data, $added));
         $request->request = $input;
         $request->setJson($input);
-        Channels::nameSocket($request);
     }
 
     private function route(string $kind): Route

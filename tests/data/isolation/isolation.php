@@ -11,7 +11,7 @@
 return [
     // The process.
     'superglobals' => ['change' => '$_SERVER["left"] = $_GET["left"] = $_SESSION["left"] = 1;', 'read' => 'return [$_SERVER["left"] ?? 0, $_GET["left"] ?? 0, $_SESSION["left"] ?? 0];', 'boot' => '$_SERVER["left"] = 1;'],
-    'globals' => ['change' => '$GLOBALS["left"] = 1;', 'read' => 'return $GLOBALS["left"] ?? 0;'],
+    'globals' => ['change' => '$GLOBALS["left"] = 1; $GLOBALS["argv"] = ["left"];', 'read' => 'return [$GLOBALS["left"] ?? 0, ($GLOBALS["argv"] ?? 0) === ["left"]];'],
     'environment' => ['change' => 'putenv("LEFT=1"); putenv("HOME=/left");', 'read' => 'return [getenv("LEFT"), getenv("HOME")];'],
     'ini' => ['change' => 'ini_set("precision", "5"); ini_set("default_socket_timeout", "3"); error_reporting(E_ERROR);', 'read' => 'return [(string) 1.23456789, ini_get("default_socket_timeout"), error_reporting()];'],
     'time_limit' => ['change' => 'set_time_limit(1);', 'read' => '$until = hrtime(true) + 1_500_000_000; while (hrtime(true) < $until); return ini_get("max_execution_time");', 'boot' => 'set_time_limit(77);', 'pool' => true],
@@ -75,6 +75,9 @@ return [
     'routes' => ['change' => 'Route::get("/left", fn () => 1)->name("left"); Route::pattern("left", "x");', 'read' => 'return [Route::has("left"), Route::getPatterns()];'],
     'rate limits' => ['change' => 'RateLimiter::for("left", fn () => 1);', 'read' => 'return RateLimiter::limiter("left") === null;'],
     'terminating callbacks' => ['change' => 'array_map("unlink", glob(base_path("left-*"))); app()->terminating(fn () => file_put_contents(base_path("left-".bin2hex(random_bytes(4))), ""));', 'read' => 'return count(glob(base_path("left-*"))) > 1;', 'boot' => ''],
+    'trusted proxies' => ['change' => 'Request::setTrustedProxies(["203.0.113.0/24"], Request::HEADER_X_FORWARDED_FOR); app(\Illuminate\Http\Middleware\TrustProxies::class)::at(["198.51.100.0/24"]);', 'read' => 'return [Request::getTrustedProxies(), Request::getTrustedHeaderSet()];', 'boot' => ''],
+    'headers of a request' => ['change' => 'request()->headers->set("X-Left", "1"); request()->headers->remove("User-Agent"); request()->server->set("HTTP_X_LEFT", "1");', 'read' => 'return [request()->header("X-Left"), request()->server("HTTP_X_LEFT"), request()->header("Accept")];', 'boot' => ''],
+    'what hears of the end of a request' => ['change' => 'array_map("unlink", glob(base_path("heard-".getmypid())));', 'read' => 'clearstatcache(); return is_file(base_path("heard-".getmypid()));', 'boot' => 'Event::listen(\Illuminate\Foundation\Http\Events\RequestHandled::class, fn () => touch(base_path("heard-".getmypid())));', 'pool' => true],
     'path of paginators' => ['change' => '', 'read' => 'return parse_url((new \Illuminate\Pagination\LengthAwarePaginator([], 0, 1))->path() === "/" ? \Illuminate\Pagination\Paginator::resolveCurrentPath() : "", PHP_URL_HOST);', 'boot' => ''],
 
     // Static properties of the framework.
@@ -100,6 +103,7 @@ return [
 
     'static property without a value' => ['change' => '\App\Support\Keeper::$maybe = "left";', 'read' => 'return \App\Support\Keeper::$maybe ?? "none";'],
     'dynamic property' => ['change' => 'app("left.keeper")->other = "left";', 'read' => 'return app("left.keeper")->other ?? "none";', 'boot' => ''],
+    'all properties of an object' => ['change' => '$keeper = app("left.keeper"); $keeper->value = $keeper->other = "left"; unset($keeper->kept);', 'read' => 'return get_object_vars(app("left.keeper"));', 'boot' => ''],
     'property that is a reference' => ['change' => 'app("left.keeper")->kept["x"] = "left";', 'read' => 'return app("left.keeper")->kept;'],
     'object that a closure holds' => ['change' => 'app("left.closure")("left");', 'read' => 'return app("left.closure")(null);'],
     'queue of PHP' => ['change' => 'app("left.queue")->push("left");', 'read' => 'return count(app("left.queue"));'],

@@ -18,8 +18,12 @@ namespace Diffyne\Cluster\Loop {
      * One entry for each kind of state: how to read it after the application's start, and how to put it back after a
      * call.
      *
-     * `capture` reads it. `restore` gets what was read, and throws Irrevocable where PHP gives no way to put it back. A new
-     * kind is a new entry here and a proof of the same name in the tests (tests/data/isolation). The table in
+     * `read` lists the expressions that tell the state. All of them are compiled into one function, which compares them
+     * after a call with what they were; `restore` runs where one differs, and gets the list of what they were. Where no
+     * expression tells, or it costs more than putting the state back, `read` is missing, and `restore` runs after each
+     * call. It throws Irrevocable where PHP gives no way to put something back.
+     *
+     * A new kind is a new entry here and a proof of the same name in the tests (tests/data/isolation). The table in
      * docs/laravel.md is made from the names and descriptions.
      */
     final class Catalogue
@@ -34,39 +38,146 @@ namespace Diffyne\Cluster\Loop {
         private const INI_IGNORED = '/^(?:session|mysqli?|mysqlnd|soap|odbc|pgsql|opcache\.(?!enable$)|redis|igbinary|cli|phar|url_rewriter|browscap
             |highlight|unserialize_callback|xmlrpc|filter|exif|sqlite3|ffi|sysv|tidy|uploadprogress|apc)[._]?/x';
 
-        /** @var array<string, array{Closure, mixed}> how to put each kind back, and what it was */
-        private array $held = [];
+        private const SIGNALS = [1, 2, 3, 10, 12, 13, 14, 15, 17, 28];
+
+        /** @var array<string, array{Closure, Closure, list<mixed>}> by kind: how to put it back, how to read it, and what it was */
+        private array $readable = [];
+
+        /** @var array<string, Closure> how to put back what nothing tells */
+        private array $others = [];
+
+        /** Tells whether all expressions are what they were. */
+        private Closure $compare;
+
+        /** @var list<mixed> what all expressions were */
+        private array $values = [];
 
         public function __construct()
         {
-            foreach (self::kinds() as $name => ['capture' => $capture, 'restore' => $restore]) {
-                $this->held[$name] = [$restore, $capture()];
+            $comparisons = [];
+            foreach (self::kinds() as $name => $kind) {
+                if (! isset($kind['read'])) {
+                    $this->others[$name] = $kind['restore'];
+                    continue;
+                }
+                $read = self::compiled('(): array => ['.implode(', ', $kind['read']).']');
+                $values = self::dereferenced($read());
+                $this->readable[$name] = [$kind['restore'], $read, $values];
+                foreach ($kind['read'] as $index => $expression) {
+                    $comparisons[] = "$expression === \$values[".count($this->values).']';
+                    $this->values[] = $values[$index];
+                }
             }
+            $this->compare = self::compiled('(array $values): bool => '.implode(' && ', $comparisons));
+        }
+
+        /** Compiled, all reads take half as long as one after the other. */
+        private static function compiled(string $function): Closure
+        {
+            return Closure::bind(eval("return static fn $function;"), null, self::class);
+        }
+
+        /** An array without references, which would change along. One that has none stays the same, which compares faster. */
+        private static function dereferenced(array $values): array
+        {
+            if (! self::hasReference($values)) {
+                return $values;
+            }
+            $copy = [];
+            foreach ($values as $name => $value) {
+                $copy[$name] = is_array($value) ? self::dereferenced($value) : $value;
+            }
+
+            return $copy;
+        }
+
+        private static function hasReference(array $values): bool
+        {
+            foreach ($values as $name => $value) {
+                if (\ReflectionReference::fromArrayElement($values, $name) !== null || (is_array($value) && self::hasReference($value))) {
+                    return true;
+                }
+            }
+
+            return false;
         }
 
         /** Puts everything back. Returns the kind that could not be, if there is one. */
         public function restore(): ?string
         {
-            $lost = null;
-            foreach ($this->held as $name => [$restore, $was]) {
+            $lost = $this->isUnchanged() ? null : $this->restoreReadable();
+            foreach ($this->others as $name => $restore) {
                 try {
-                    $restore($was);
+                    $restore();
                 } catch (Throwable $error) {
-                    $lost ??= $name;
-                    $error instanceof Irrevocable || fwrite(STDERR, "$name cannot be put back: {$error->getMessage()}\n");
+                    $lost ??= self::lost($name, $error);
                 }
             }
 
             return $lost;
         }
 
-        /** @return array<string, array{about: string, capture: Closure, restore: Closure}> */
+        private function isUnchanged(): bool
+        {
+            try {
+                return ($this->compare)($this->values);
+            } catch (Throwable) {
+                // Of an error handler that a call has set.
+                return false;
+            }
+        }
+
+        private function restoreReadable(): ?string
+        {
+            $lost = null;
+            foreach ($this->readable as $name => [$restore, $read, $was]) {
+                try {
+                    $read() === $was || $restore($was);
+                    $this->readable[$name][2] = array_map(self::reordered(...), $read(), $was);
+                } catch (Throwable $error) {
+                    $lost ??= self::lost($name, $error);
+                }
+            }
+            $this->values = array_merge(...array_column($this->readable, 2));
+
+            return $lost;
+        }
+
+        /** What something was, in its present order where that alone differs: a variable that comes back comes last. */
+        private static function reordered(mixed $now, mixed $was): mixed
+        {
+            if (! is_array($now) || ! is_array($was) || $now === $was || count($now) !== count($was)) {
+                return $was;
+            }
+            foreach ($was as $name => $value) {
+                if (! array_key_exists($name, $now) || $now[$name] !== $value) {
+                    return $was;
+                }
+            }
+
+            return self::dereferenced($now);
+        }
+
+        private static function lost(string $name, Throwable $error): string
+        {
+            $error instanceof Irrevocable || fwrite(STDERR, "$name cannot be put back: {$error->getMessage()}\n");
+
+            return $name;
+        }
+
+        /** @return array<string, array{about: string, read?: list<string>, restore: Closure}> */
         public static function kinds(): array
+        {
+            return [...self::kindsOfValues(), ...self::kindsOfHandlers(), ...self::kindsOfOutput(), ...self::kindsOfProcess()];
+        }
+
+        /** Variables and settings. */
+        private static function kindsOfValues(): array
         {
             return [
                 'superglobals' => [
                     'about' => '`$_SERVER`, `$_ENV`, `$_GET`, `$_POST`, `$_COOKIE`, `$_FILES`, `$_REQUEST`, `$_SESSION`',
-                    'capture' => static fn () => [$_SERVER, $_ENV, $_GET, $_POST, $_COOKIE, $_FILES, $_REQUEST],
+                    'read' => ['$_SERVER', '$_ENV', '$_GET', '$_POST', '$_COOKIE', '$_FILES', '$_REQUEST', "isset(\$GLOBALS['_SESSION'])"],
                     'restore' => static function (array $was): void {
                         [$_SERVER, $_ENV, $_GET, $_POST, $_COOKIE, $_FILES, $_REQUEST] = $was;
                         unset($GLOBALS['_SESSION']);
@@ -74,186 +185,185 @@ namespace Diffyne\Cluster\Loop {
                 ],
                 'globals' => [
                     'about' => 'global variables',
-                    'capture' => static fn () => self::globals(),
+                    'read' => ['$GLOBALS'],
                     'restore' => static function (array $was): void {
-                        foreach (array_diff_key($GLOBALS, $was) as $name => $_) {
-                            if (! self::isSuperglobal($name)) {
-                                unset($GLOBALS[$name]);
-                            }
+                        foreach (array_diff_key($GLOBALS, $was[0]) as $name => $_) {
+                            unset($GLOBALS[$name]);
                         }
-                        foreach ($was as $name => $value) {
+                        foreach ($was[0] as $name => $value) {
                             $GLOBALS[$name] = $value;
                         }
                     },
                 ],
                 'environment' => [
                     'about' => '`putenv()`',
-                    'capture' => static fn () => getenv(),
+                    'read' => ['getenv()'],
                     'restore' => static function (array $was): void {
                         $now = getenv();
-                        if ($now === $was) {
-                            return;
-                        }
-                        foreach (array_diff_key($now, $was) as $name => $_) {
+                        foreach (array_diff_key($now, $was[0]) as $name => $_) {
                             putenv($name);
                         }
-                        foreach (array_diff_assoc($was, $now) as $name => $value) {
+                        foreach (array_diff_assoc($was[0], $now) as $name => $value) {
                             putenv("$name=$value");
                         }
                     },
                 ],
-                'ini' => [
-                    'about' => '`ini_set()`, `error_reporting()`',
-                    'capture' => static function (): array {
-                        $isWanted = static fn (array $entry, string $name): bool => ($entry['access'] & INI_USER) !== 0
-                            && preg_match(self::INI_IGNORED, $name) === 0;
-                        $names = array_keys(array_filter(ini_get_all(), $isWanted, ARRAY_FILTER_USE_BOTH));
-
-                        // Compiled, the calls take half as long as in a loop.
-                        $calls = implode(', ', array_map(static fn (string $name) => "ini_get('$name')", $names));
-                        $read = eval("return static fn (): array => [$calls];");
-
-                        return [$read, $names, $read()];
-                    },
-                    'restore' => static function (array $was): void {
-                        [$read, $names, $values] = $was;
-                        $now = $read();
-                        if ($now === $values) {
-                            return;
-                        }
-                        foreach (array_diff_assoc($now, $values) as $index => $_) {
-                            @ini_set($names[$index], (string) $values[$index]);
-                            ini_get($names[$index]) === $values[$index] || ini_restore($names[$index]);
-                            ini_get($names[$index]) === $values[$index] || throw new Irrevocable($names[$index]);
-                        }
-                    },
-                ],
+                'ini' => self::ini(),
                 'time_limit' => [
                     'about' => '`set_time_limit()`',
-                    'capture' => static fn () => (int) ini_get('max_execution_time'),
-                    'restore' => static fn (int $was) => set_time_limit($was),
+                    'restore' => self::timeLimit((int) ini_get('max_execution_time')),
                 ],
                 'time_zone' => [
                     'about' => '`date_default_timezone_set()`',
-                    'capture' => static fn () => date_default_timezone_get(),
-                    'restore' => static fn (string $was) => date_default_timezone_get() === $was || date_default_timezone_set($was),
+                    'read' => ['date_default_timezone_get()'],
+                    'restore' => static fn (array $was) => date_default_timezone_set($was[0]),
                 ],
                 'locale' => [
                     'about' => '`setlocale()` and the default locale of `intl`',
-                    'capture' => static fn () => [setlocale(LC_ALL, '0'), class_exists(\Locale::class, false) ? \Locale::getDefault() : null],
+                    'read' => ["setlocale(LC_ALL, '0')", ...(class_exists(\Locale::class, false) ? ['Locale::getDefault()'] : [])],
                     'restore' => static function (array $was): void {
                         setlocale(LC_ALL, '0') === $was[0] || setlocale(LC_ALL, $was[0]);
-                        $was[1] === null || \Locale::getDefault() === $was[1] || \Locale::setDefault($was[1]);
+                        ! isset($was[1]) || \Locale::getDefault() === $was[1] || \Locale::setDefault($was[1]);
                     },
                 ],
                 'encodings' => [
                     'about' => '`mb_internal_encoding()`, `mb_language()`, `mb_substitute_character()`, `mb_detect_order()`, `mb_http_output()`, `mb_regex_encoding()`',
-                    'capture' => static fn () => self::encodings(),
+                    'read' => array_map(static fn (string $function) => "$function()", self::encodings()),
                     'restore' => static function (array $was): void {
-                        $now = self::encodings();
-                        foreach ($now === $was ? [] : $now as $function => $value) {
-                            $value === $was[$function] || $function($was[$function]);
+                        foreach (self::encodings() as $index => $function) {
+                            $function() === $was[$index] || $function($was[$index]);
                         }
                     },
                 ],
+            ];
+        }
+
+        private static function ini(): array
+        {
+            $isWanted = static fn (array $entry, string $name): bool => ($entry['access'] & INI_USER) !== 0
+                && preg_match(self::INI_IGNORED, $name) === 0;
+            $names = array_keys(array_filter(ini_get_all(), $isWanted, ARRAY_FILTER_USE_BOTH));
+
+            return [
+                'about' => '`ini_set()`, `error_reporting()`',
+                'read' => array_map(static fn (string $name) => "ini_get('$name')", $names),
+                'restore' => static function (array $was) use ($names): void {
+                    foreach ($names as $index => $name) {
+                        if (ini_get($name) === $was[$index]) {
+                            continue;
+                        }
+                        @ini_set($name, (string) $was[$index]);
+                        ini_get($name) === $was[$index] || ini_restore($name);
+                        ini_get($name) === $was[$index] || throw new Irrevocable($name);
+                    }
+                },
+            ];
+        }
+
+        /** A limit begins anew for each call. Where there is none, the setting tells of one that a call has set. */
+        private static function timeLimit(int $seconds): Closure
+        {
+            return static fn (): bool => $seconds === 0 || set_time_limit($seconds);
+        }
+
+        /** What PHP calls when something happens, and where it looks for things. */
+        private static function kindsOfHandlers(): array
+        {
+            return [
                 'directory' => [
                     'about' => '`chdir()`',
-                    'capture' => static fn () => getcwd(),
-                    'restore' => static fn (string $was) => getcwd() === $was || chdir($was) || throw new Irrevocable($was),
+                    'read' => ['getcwd()'],
+                    'restore' => static fn (array $was) => chdir($was[0]) || throw new Irrevocable($was[0]),
                 ],
                 'umask' => [
                     'about' => '`umask()`',
-                    'capture' => static fn () => umask(),
-                    'restore' => static fn (int $was) => umask($was),
+                    'read' => ['umask()'],
+                    'restore' => static fn (array $was) => umask($was[0]),
                 ],
                 'error_handler' => [
                     'about' => '`set_error_handler()`',
-                    'capture' => static fn () => self::errorHandler(),
-                    'restore' => static function (mixed $was): void {
-                        for ($handler = self::errorHandler(); $handler !== $was && $handler !== null; $handler = self::errorHandler()) {
+                    'read' => ['self::errorHandler()'],
+                    'restore' => static function (array $was): void {
+                        for ($handler = self::errorHandler(); $handler !== $was[0] && $handler !== null; $handler = self::errorHandler()) {
                             restore_error_handler();
                         }
-                        $handler === $was || set_error_handler($was);
+                        $handler === $was[0] || set_error_handler($was[0]);
                     },
                 ],
                 'exception_handler' => [
                     'about' => '`set_exception_handler()`',
-                    'capture' => static fn () => self::exceptionHandler(),
-                    'restore' => static function (mixed $was): void {
-                        for ($handler = self::exceptionHandler(); $handler !== $was && $handler !== null; $handler = self::exceptionHandler()) {
+                    'read' => ['self::exceptionHandler()'],
+                    'restore' => static function (array $was): void {
+                        for ($handler = self::exceptionHandler(); $handler !== $was[0] && $handler !== null; $handler = self::exceptionHandler()) {
                             restore_exception_handler();
                         }
-                        $handler === $was || set_exception_handler($was);
+                        $handler === $was[0] || set_exception_handler($was[0]);
                     },
                 ],
                 'shutdown_functions' => [
                     'about' => '`register_shutdown_function()`: they run after the call; called with a backslash (`\register_shutdown_function()`) or without a namespace, when the process ends',
-                    'capture' => static fn () => null,
                     // They have run when this is asked.
                     'restore' => static fn () => null,
                 ],
                 'autoloaders' => [
                     'about' => '`spl_autoload_register()`',
-                    'capture' => static fn () => spl_autoload_functions(),
+                    'read' => ['spl_autoload_functions()'],
                     'restore' => static function (array $was): void {
-                        if (spl_autoload_functions() === $was) {
-                            return;
-                        }
                         array_map(spl_autoload_unregister(...), spl_autoload_functions());
-                        array_map(spl_autoload_register(...), $was);
+                        array_map(spl_autoload_register(...), $was[0]);
                     },
                 ],
-                'libxml' => [
-                    'about' => '`libxml_use_internal_errors()` and its errors, `libxml_set_external_entity_loader()`',
-                    'capture' => static function (): ?array {
-                        if (! function_exists('libxml_use_internal_errors')) {
-                            return null;
-                        }
-                        libxml_use_internal_errors($was = libxml_use_internal_errors(false));
-
-                        return [$was, libxml_get_external_entity_loader()];
-                    },
-                    'restore' => static function (?array $was): void {
-                        if ($was === null) {
-                            return;
-                        }
-                        if (libxml_use_internal_errors($was[0]) || $was[0]) {
-                            libxml_clear_errors();
-                        }
-                        libxml_get_external_entity_loader() === $was[1] || libxml_set_external_entity_loader($was[1]);
-                    },
-                ],
+                'libxml' => self::libxml(),
                 'random' => [
                     'about' => '`mt_srand()`, `srand()`: a seed ends with its call',
-                    'capture' => static fn () => null,
                     'restore' => static fn () => mt_srand(),
                 ],
                 'stream_context' => [
                     'about' => '`stream_context_set_default()`: the process is replaced',
-                    'capture' => static fn () => stream_context_get_params(stream_context_get_default()),
-                    'restore' => static function (array $was): void {
-                        stream_context_get_params(stream_context_get_default()) === $was || throw new Irrevocable();
-                    },
+                    'read' => ['stream_context_get_params(stream_context_get_default())'],
+                    'restore' => static fn () => throw new Irrevocable(),
                 ],
                 'stream_wrappers' => [
                     'about' => '`stream_wrapper_register()`, `stream_wrapper_unregister()`',
-                    'capture' => static fn () => stream_get_wrappers(),
+                    'read' => ['stream_get_wrappers()'],
                     'restore' => static function (array $was): void {
                         $now = stream_get_wrappers();
-                        if ($now === $was) {
-                            return;
-                        }
-                        array_map(stream_wrapper_unregister(...), array_diff($now, $was));
-                        foreach (array_diff($was, $now) as $missing) {
+                        array_map(stream_wrapper_unregister(...), array_diff($now, $was[0]));
+                        foreach (array_diff($was[0], $now) as $missing) {
                             @stream_wrapper_restore($missing) || throw new Irrevocable($missing);
                         }
                         // The same names in another order: a call has replaced one by its own.
-                        array_map(static fn (string $name) => @stream_wrapper_restore($name), array_diff_assoc($now, $was));
+                        array_map(static fn (string $name) => @stream_wrapper_restore($name), array_diff_assoc($now, $was[0]));
                     },
                 ],
+            ];
+        }
+
+        private static function libxml(): array
+        {
+            $exists = function_exists('libxml_use_internal_errors');
+            $hasLoader = function_exists('libxml_get_external_entity_loader');
+            $exists && libxml_clear_errors();
+            // The last error is another object each time, and `false` when there is none.
+            $read = ['libxml_use_internal_errors()', 'libxml_get_last_error()', ...($hasLoader ? ['libxml_get_external_entity_loader()'] : [])];
+
+            return [
+                'about' => '`libxml_use_internal_errors()` and its errors, `libxml_set_external_entity_loader()`',
+                'read' => $exists ? $read : [],
+                'restore' => static function (array $was) use ($hasLoader): void {
+                    libxml_clear_errors();
+                    libxml_use_internal_errors($was[0]);
+                    ! $hasLoader || libxml_get_external_entity_loader() === $was[2] || libxml_set_external_entity_loader($was[2]);
+                },
+            ];
+        }
+
+        /** What goes to whoever runs PHP. */
+        private static function kindsOfOutput(): array
+        {
+            return [
                 'output' => [
                     'about' => 'output buffers; after `flush()` of output the process is replaced, since `header()` would fail from then on',
-                    'capture' => static fn () => null,
                     'restore' => static function (): void {
                         $output = '';
                         while (ob_get_level() > 0) {
@@ -267,49 +377,38 @@ namespace Diffyne\Cluster\Loop {
                 ],
                 'headers' => [
                     'about' => '`header()`, `http_response_code()`',
-                    'capture' => static fn () => headers_list(),
+                    // Nothing makes it tell `false` again, as before the first call that has set it.
+                    'read' => ['headers_list()', '(http_response_code() ?: 200)'],
                     'restore' => static function (array $was): void {
-                        if (headers_list() !== $was && ! headers_sent()) {
+                        if (headers_list() !== $was[0] && ! headers_sent()) {
                             header_remove();
-                            array_map(header(...), $was);
+                            array_map(header(...), $was[0]);
                         }
-                        http_response_code() === false || headers_sent() || http_response_code(200);
+                        http_response_code() === false || headers_sent() || http_response_code($was[1]);
                     },
                 ],
-                'signals' => [
-                    'about' => '`pcntl_signal()`, `pcntl_async_signals()`, `pcntl_sigprocmask()`',
-                    'capture' => static fn () => self::signals(),
-                    'restore' => static function (array $was): void {
-                        if (($now = self::signals()) === $was) {
-                            return;
-                        }
-                        foreach ($was['handlers'] as $index => $handler) {
-                            $now['handlers'][$index] === $handler || pcntl_signal(self::SIGNALS[$index], $handler);
-                        }
-                        pcntl_sigprocmask(SIG_UNBLOCK, self::SIGNALS);
-                        $was['blocked'] === [] || pcntl_sigprocmask(SIG_BLOCK, $was['blocked']);
-                        pcntl_async_signals($was['async']);
-                    },
-                ],
+            ];
+        }
+
+        /** What the system knows of the process, and PHP's own memories. */
+        private static function kindsOfProcess(): array
+        {
+            return [
+                'signals' => self::signals(),
                 'timers' => [
                     'about' => '`pcntl_alarm()`',
-                    'capture' => static fn () => function_exists('pcntl_alarm'),
-                    'restore' => static function (bool $exists): void {
-                        $exists && pcntl_alarm(0);
-                    },
+                    'restore' => function_exists('pcntl_alarm') ? static fn () => pcntl_alarm(0) : static fn () => null,
                 ],
                 'children' => [
                     'about' => 'child processes that have ended are waited for; those that run go on, as behind php-fpm',
-                    'capture' => static fn () => function_exists('pcntl_waitpid'),
-                    'restore' => static function (bool $exists): void {
-                        while ($exists && pcntl_waitpid(-1, $status, WNOHANG) > 0) {
+                    'restore' => ! function_exists('pcntl_waitpid') ? static fn () => null : static function (): void {
+                        while (pcntl_waitpid(-1, $status, WNOHANG) > 0) {
                             // The next one.
                         }
                     },
                 ],
                 'caches' => [
                     'about' => 'the stat cache (a file that changed); once a second the realpath cache (a link that moved)',
-                    'capture' => static fn () => null,
                     'restore' => static function (): void {
                         // A path is resolved again after a second. php-fpm remembers it for two minutes.
                         static $next = 0;
@@ -320,45 +419,54 @@ namespace Diffyne\Cluster\Loop {
                 ],
                 'last_error' => [
                     'about' => '`error_get_last()`',
-                    'capture' => static fn () => null,
                     'restore' => static fn () => error_clear_last(),
                 ],
                 'descriptors' => [
                     'about' => 'open files, sockets and pipes: a process that keeps more than '.self::DESCRIPTORS_MAX.' of them is replaced',
-                    'capture' => static fn () => self::descriptors(),
-                    'restore' => static function (int $was): void {
-                        self::descriptors() > $was + self::DESCRIPTORS_MAX && throw new Irrevocable();
-                    },
+                    'restore' => self::descriptors(count(get_resources()) + self::DESCRIPTORS_MAX),
                 ],
             ];
         }
 
-        private const SIGNALS = [1, 2, 3, 10, 12, 13, 14, 15, 17, 28];
-
-        private static function isSuperglobal(string $name): bool
+        private static function descriptors(int $most): Closure
         {
-            return in_array($name, ['_SERVER', '_ENV', '_GET', '_POST', '_COOKIE', '_FILES', '_REQUEST', '_SESSION', 'GLOBALS', 'argv', 'argc'], true);
+            return static fn (): bool => count(get_resources()) <= $most || throw new Irrevocable();
         }
 
-        private static function globals(): array
+        private static function signals(): array
         {
-            $globals = [];
-            foreach ($GLOBALS as $name => $value) {
-                self::isSuperglobal($name) || $globals[$name] = $value;
-            }
+            $read = array_map(static fn (int $signal) => "pcntl_signal_get_handler($signal)", self::SIGNALS);
 
-            return $globals;
+            return [
+                'about' => '`pcntl_signal()`, `pcntl_async_signals()`, `pcntl_sigprocmask()`',
+                'read' => function_exists('pcntl_signal_get_handler') ? [...$read, 'pcntl_async_signals()', 'self::blockedSignals()'] : [],
+                'restore' => static function (array $was): void {
+                    foreach (self::SIGNALS as $index => $signal) {
+                        pcntl_signal_get_handler($signal) === $was[$index] || pcntl_signal($signal, $was[$index]);
+                    }
+                    [$async, $blocked] = array_slice($was, count(self::SIGNALS));
+                    pcntl_sigprocmask(SIG_UNBLOCK, self::SIGNALS);
+                    $blocked === [] || pcntl_sigprocmask(SIG_BLOCK, $blocked);
+                    pcntl_async_signals($async);
+                },
+            ];
         }
 
+        /** @return list<int> */
+        private static function blockedSignals(): array
+        {
+            // Adding nothing new tells what is blocked.
+            pcntl_sigprocmask(SIG_UNBLOCK, [SIGURG], $blocked);
+
+            return $blocked === [] ? [] : array_values(array_diff($blocked, [SIGURG]));
+        }
+
+        /** @return list<string> functions that tell an encoding, and set it */
         private static function encodings(): array
         {
-            return ! extension_loaded('mbstring') ? [] : [
-                'mb_internal_encoding' => mb_internal_encoding(),
-                'mb_language' => mb_language(),
-                'mb_substitute_character' => mb_substitute_character(),
-                'mb_detect_order' => mb_detect_order(),
-                'mb_http_output' => mb_http_output(),
-            ] + (function_exists('mb_regex_encoding') ? ['mb_regex_encoding' => mb_regex_encoding()] : []);
+            $names = ['mb_internal_encoding', 'mb_language', 'mb_substitute_character', 'mb_detect_order', 'mb_http_output', 'mb_regex_encoding'];
+
+            return array_values(array_filter($names, function_exists(...)));
         }
 
         private static function errorHandler(): mixed
@@ -375,25 +483,6 @@ namespace Diffyne\Cluster\Loop {
             restore_exception_handler();
 
             return $handler;
-        }
-
-        private static function signals(): array
-        {
-            if (! function_exists('pcntl_signal_get_handler')) {
-                return [];
-            }
-            $handlers = [pcntl_signal_get_handler(1), pcntl_signal_get_handler(2), pcntl_signal_get_handler(3), pcntl_signal_get_handler(10),
-                pcntl_signal_get_handler(12), pcntl_signal_get_handler(13), pcntl_signal_get_handler(14), pcntl_signal_get_handler(15),
-                pcntl_signal_get_handler(17), pcntl_signal_get_handler(28)];
-            // Adding nothing new tells what is blocked.
-            pcntl_sigprocmask(SIG_UNBLOCK, [SIGURG], $blocked);
-
-            return ['handlers' => $handlers, 'blocked' => array_values(array_diff($blocked, [SIGURG])), 'async' => pcntl_async_signals()];
-        }
-
-        private static function descriptors(): int
-        {
-            return count(get_resources());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 /*
  * The fast path: runs a call on the package's classes without the HTTP kernel, where everything that the kernel would
- * do can be done at first use. Comes over standard input, after sandbox.php.
+ * do can be done at first use. Comes over standard input, after framework.php.
  */
 
 namespace Diffyne\Cluster\Loop {
@@ -16,6 +16,7 @@ namespace Diffyne\Cluster\Loop {
     use Illuminate\Auth\AuthManager;
     use Illuminate\Contracts\Http\Kernel;
     use Illuminate\Cookie\Middleware\AddQueuedCookiesToResponse;
+    use Illuminate\Cookie\CookieJar;
     use Illuminate\Cookie\Middleware\EncryptCookies;
     use Illuminate\Foundation\FileBasedMaintenanceMode;
     use Illuminate\Foundation\Http\Events\RequestHandled;
@@ -61,8 +62,12 @@ namespace Diffyne\Cluster\Loop {
 
         private Response $response;
 
-        /** Sets which proxies are trusted, which the request before may have changed. */
-        private ?object $trustProxies = null;
+        private ?TrustedProxies $trustedProxies = null;
+
+        private Termination $termination;
+
+        /** Reads what a cookie jar holds. */
+        private Closure $queued;
 
         /** Reads the guards that somebody has asked for. */
         private Closure $guards;
@@ -88,10 +93,13 @@ namespace Diffyne\Cluster\Loop {
             $this->maintenanceFile = $this->maintenance::class === FileBasedMaintenanceMode::class ? $app->storagePath('framework/down') : null;
             $this->response = new Response('', 204);
             $this->keepAlive = new SessionKeepAlive();
-            $this->trustProxies = isset($this->middleware[TrustProxies::class]) ? $app->make($this->middleware[TrustProxies::class]) : null;
+            $this->trustedProxies = isset($this->middleware[TrustProxies::class]) ? new TrustedProxies($app->make($this->middleware[TrustProxies::class])) : null;
+            $this->trustedProxies?->prime();
+            $this->termination = new Termination($app);
             $auth = $app->bound('auth') ? $app->make('auth') : null;
             $this->guards = Closure::bind(static fn (): array => $auth instanceof AuthManager ? $auth->guards : [], null, AuthManager::class);
             $this->guardsAtStart = ($this->guards)();
+            $this->queued = Closure::bind(static fn (CookieJar $jar): array => $jar->queued, null, CookieJar::class);
             $this->decrypt = Closure::bind(static fn ($cookies, $request) => $cookies->decrypt($request), null, EncryptCookies::class);
             $this->encrypt = Closure::bind(static fn ($cookies, $response) => $cookies->encrypt($response), null, EncryptCookies::class);
             $this->addCookie = Closure::bind(static fn ($start, $response, $session) => $start->addCookieToResponse($response, $session), null, StartSession::class);
@@ -165,10 +173,11 @@ namespace Diffyne\Cluster\Loop {
             $endpoint = $this->bridge->endpoint;
             $server = array_replace($server, $endpoint->serverVariables($head['kind'], $payload));
             $call = ['kind' => $head['kind'], 'session' => $head['session'] ?? ''];
-            $request = new LazyRequest([], [], ['diffyne.call' => $call], $head['cookies'], [], $server, $payload);
+            $request = new LazyRequest([], [], ['diffyne.call' => $call], $head['cookies'], [], [], $payload);
             $cookies = $request->cookies;
             $withSession = isset($this->middleware[StartSession::class]);
             $request->resolveLater(
+                $server,
                 function (Request $request) use ($cookies, $app): void {
                     $request->cookies = $cookies;
                     if (isset($this->middleware[EncryptCookies::class])) {
@@ -177,8 +186,8 @@ namespace Diffyne\Cluster\Loop {
                 },
                 $withSession ? static fn () => $app['session']->driver() : null,
             );
-            $app->instance('request', $request);
-            $this->trustProxies?->handle($request, static fn () => null);
+            Services::set('request', $request);
+            $this->trustedProxies?->trust($request);
             $this->sandbox->requestReceived($request);
             if ($head['kind'] === 'lifecycle' && $this->sandbox->session !== null) {
                 $this->sandbox->session->leavesNothing = true;
@@ -193,8 +202,9 @@ namespace Diffyne\Cluster\Loop {
             if ($this->bridge->isShared) {
                 $reply['head']['shared'] = $this->usedOfUser($request);
             }
-            // Hardly any call sets a cookie, and only then does anybody need a response of its own.
-            $response = clone $this->response;
+            $isEndHeard = $this->isEndHeard($events);
+            // Hardly any call sets a cookie, and only then or where somebody hears of it there has to be a response of its own.
+            $response = $isEndHeard || $this->sandbox->hasListeners() ? clone $this->response : $this->response;
             if ($this->sandbox->session?->opened || $this->queuedCookies() !== []) {
                 $response = new Response('', 204);
                 $this->endSession($head, $request, $response, $reply);
@@ -203,9 +213,17 @@ namespace Diffyne\Cluster\Loop {
             // What comes after the call may ask for a session that has ended.
             $request->attributes->set('diffyne.call', true);
             $reply['head'] += $this->user($head, $request, $reply);
-            $events->hasListeners(RequestHandled::class) && $events->dispatch(new RequestHandled($request, $response));
+            $isEndHeard && $events->dispatch(new RequestHandled($request, $response));
 
             return [$reply, $request, $response];
+        }
+
+        /** Whether somebody but the bridge hears of the end of a request. */
+        private function isEndHeard(object $events): bool
+        {
+            $listeners = method_exists($events, 'getRawListeners') ? $events->getRawListeners()[RequestHandled::class] ?? [] : null;
+
+            return $listeners === [$this->bridge->sessionRestorer] ? $events->hasWildcardListeners(RequestHandled::class) : $events->hasListeners(RequestHandled::class);
         }
 
         /** What the call has used that belongs to its user, as far as that can be seen; empty if nothing. */
@@ -235,7 +253,10 @@ namespace Diffyne\Cluster\Loop {
 
         private function queuedCookies(): array
         {
-            return $this->sandbox->isResolved('cookie') ? Services::get('cookie')->getQueuedCookies() : [];
+            $jar = $this->sandbox->isResolved('cookie') ? Services::get('cookie') : null;
+
+            // Hardly ever is there any, and the list takes time to make.
+            return $jar === null || ($jar::class === CookieJar::class && ($this->queued)($jar) === []) ? [] : $jar->getQueuedCookies();
         }
 
         private function setCookies(Response $response, array &$reply): void
@@ -300,17 +321,16 @@ namespace Diffyne\Cluster\Loop {
         /** Does the rest of a call's work after its reply was sent. */
         public function terminate(array $head, Request $request, Response $response): void
         {
-            guarded(fn () => $this->renewSession($head));
-            guarded(function (): void {
-                $class = Terminating::class;
-                $events = Services::get('events');
-                $events->hasListeners($class) && class_exists($class) && $events->dispatch(new $class());
-            });
+            $head['cookies'] === [] || guarded(fn () => $this->renewSession($head));
+            $events = Services::get('events');
+            if ($events->hasListeners(Terminating::class) && class_exists(Terminating::class)) {
+                guarded(static fn () => $events->dispatch(new Terminating()));
+            }
             $deferred = 'Illuminate\Foundation\Http\Middleware\InvokeDeferredCallbacks';
             if (isset($this->middleware[$deferred]) && $this->sandbox->isResolved('Illuminate\Support\Defer\DeferredCallbackCollection')) {
                 guarded(fn () => $this->app->make($this->middleware[$deferred])->terminate($request, $response));
             }
-            guarded(fn () => $this->app->terminate());
+            guarded($this->termination->run(...));
         }
 
         /** Once a minute, renews a session that only a WebSocket uses. */

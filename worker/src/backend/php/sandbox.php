@@ -47,6 +47,16 @@ namespace Diffyne\Cluster\Loop {
             \Illuminate\Support\Str::class => ['$snakeCache', '$camelCache', '$studlyCache'],
         ];
 
+        /** What is put back after a call, in this order, and the methods that do it. Each tells whether it could. */
+        private const STEPS = [
+            'connections' => 'resetConnections',
+            'routes' => 'resetCurrentRoute',
+            'session' => 'resetSession',
+            'classes' => 'learnClasses',
+            'objects' => 'restoreObjects',
+            'closures' => 'restoreClosures',
+        ];
+
         /** Calls between two collections of garbage cycles, whose destructors would run in another user's call. */
         private const GARBAGE_INTERVAL = 64;
 
@@ -211,6 +221,12 @@ namespace Diffyne\Cluster\Loop {
             ob_start();
         }
 
+        /** Whether Octane's listeners hear of requests. */
+        public function hasListeners(): bool
+        {
+            return $this->octane;
+        }
+
         /** Tells Octane's listeners, where the application has them, that a request begins. */
         public function requestReceived(Request $request): void
         {
@@ -245,38 +261,48 @@ namespace Diffyne\Cluster\Loop {
         {
             // Destructors of garbage may use the connections.
             ++$this->calls % self::GARBAGE_INTERVAL === 0 && guarded(static fn () => gc_collect_cycles());
-            $lost = array_filter([
-                'connections' => ! self::done(fn (): bool => $this->connections->reset()),
-                'routes' => ! self::done(function (): bool {
-                    $route = Services::get('router')->current();
-                    $route === null || ($this->resetRoute)($route);
-
-                    return true;
-                }),
-                'session' => ! self::done($this->resetSession(...)),
-                'classes' => ! self::done(function (): bool {
-                    $this->snapshot->learnClasses() && ShutdownFunctions::learnFiles();
-
-                    return true;
-                }),
-                'objects' => ! self::done(fn (): bool => $this->snapshot->restore()),
-                'closures' => ! self::done(fn (): bool => $this->snapshot->restoreClosures()),
-            ]);
-            $kind = array_key_first($lost);
+            $kind = null;
+            foreach (self::STEPS as $step => $method) {
+                try {
+                    $this->{$method}() || $kind ??= $step;
+                } catch (Throwable $error) {
+                    // It ends the process after its call, and not the loop.
+                    fwrite(STDERR, 'after a call: '.$error::class.': '.$error->getMessage()."\n");
+                    $kind ??= $step;
+                }
+            }
             $kind = $this->catalogue->restore() ?? $kind;
             $this->lost = $kind === null ? null : ['kind' => $kind, 'component' => $component];
         }
 
-        /** Whether something was put back. An error ends the process after its call, and not the loop. */
-        private static function done(callable $work): bool
+        private function resetConnections(): bool
         {
-            try {
-                return $work();
-            } catch (Throwable $error) {
-                fwrite(STDERR, 'after a call: '.$error::class.': '.$error->getMessage()."\n");
+            return $this->connections->reset();
+        }
 
-                return false;
-            }
+        private function resetCurrentRoute(): bool
+        {
+            $route = Services::get('router')->current();
+            $route === null || ($this->resetRoute)($route);
+
+            return true;
+        }
+
+        private function learnClasses(): bool
+        {
+            $this->snapshot->learnClasses() && ShutdownFunctions::learnFiles();
+
+            return true;
+        }
+
+        private function restoreObjects(): bool
+        {
+            return $this->snapshot->restore();
+        }
+
+        private function restoreClosures(): bool
+        {
+            return $this->snapshot->restoreClosures();
         }
 
         private function resetSession(): bool

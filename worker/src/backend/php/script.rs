@@ -45,6 +45,7 @@ const LOOP: [&str; 14] = [
     include_str!("redis.php"),
     include_str!("connections.php"),
     include_str!("sandbox.php"),
+    include_str!("framework.php"),
     include_str!("fast_path.php"),
     include_str!("fork.php"),
     include_str!("template.php"),

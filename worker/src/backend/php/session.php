@@ -9,6 +9,7 @@
 namespace Diffyne\Cluster\Loop {
 
     use Closure;
+    use Diffyne\Cluster\Channels;
     use Illuminate\Http\Request;
     use Illuminate\Session\CookieSessionHandler;
     use Illuminate\Session\DatabaseSessionHandler;
@@ -17,6 +18,8 @@ namespace Diffyne\Cluster\Loop {
     use Illuminate\Session\Store;
     use Illuminate\Support\ViewErrorBag;
     use SessionHandlerInterface;
+    use Symfony\Component\HttpFoundation\HeaderBag;
+    use Symfony\Component\HttpFoundation\ServerBag;
 
     /**
      * Opens a session store at its first use, knows whether it was changed, and keeps what another request has written
@@ -200,6 +203,9 @@ namespace Diffyne\Cluster\Loop {
         /** @return array<array-key, string|array> */
         public static function parse(string $header): array
         {
+            if ($header === '') {
+                return [];
+            }
             $pairs = [];
             $plain = true;
             foreach (explode(';', $header) as $pair) {
@@ -245,17 +251,21 @@ namespace Diffyne\Cluster\Loop {
         }
     }
 
-    /** A request that decrypts its cookies and makes its session at first use. */
+    /** A request that reads its headers, decrypts its cookies and makes its session at first use. */
     final class LazyRequest extends Request
     {
+        /** @var ?array the server variables that its headers are read from; null once they are */
+        private ?array $headerSource = null;
+
         private ?Closure $cookieResolver = null;
 
         private ?Closure $sessionResolver = null;
 
-        public function resolveLater(Closure $cookies, ?Closure $session): void
+        public function resolveLater(array $server, Closure $cookies, ?Closure $session): void
         {
-            [$this->cookieResolver, $this->sessionResolver] = [$cookies, $session];
-            unset($this->cookies);
+            $this->server = new ServerBag($server);
+            [$this->headerSource, $this->cookieResolver, $this->sessionResolver] = [$server, $cookies, $session];
+            unset($this->headers, $this->cookies);
             if ($session !== null) {
                 unset($this->session);
             }
@@ -269,6 +279,12 @@ namespace Diffyne\Cluster\Loop {
 
         public function &__get($key)
         {
+            if ($key === 'headers' && $this->headerSource !== null) {
+                $this->headers = new HeaderBag((new ServerBag($this->headerSource))->getHeaders());
+                Channels::nameSocket($this);
+
+                return $this->headers;
+            }
             if ($key === 'cookies' && $this->cookieResolver !== null) {
                 [$resolver, $this->cookieResolver] = [$this->cookieResolver, null];
                 $this->cookies = new \Symfony\Component\HttpFoundation\InputBag();
@@ -289,7 +305,9 @@ namespace Diffyne\Cluster\Loop {
 
         public function __set(string $name, mixed $value): void
         {
-            if ($name === 'cookies') {
+            if ($name === 'headers') {
+                $this->headerSource = null;
+            } elseif ($name === 'cookies') {
                 $this->cookieResolver = null;
             } elseif ($name === 'session') {
                 $this->sessionResolver = null;
@@ -300,7 +318,7 @@ namespace Diffyne\Cluster\Loop {
         /** The framework's own method looks for inputs only. */
         public function __isset($key)
         {
-            return in_array($key, ['cookies', 'session'], true) || parent::__isset($key);
+            return in_array($key, ['headers', 'cookies', 'session'], true) || parent::__isset($key);
         }
     }
 

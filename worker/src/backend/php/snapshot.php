@@ -50,6 +50,9 @@ namespace Diffyne\Cluster\Loop {
         /** @var array<int, true> objects some of whose properties are not put back by an assignment */
         private array $unassignable = [];
 
+        /** @var array<int, array<string, array{Closure, list<mixed>, array<int, string>}>> what to assign to objects that calls have changed before: most calls change the same few */
+        private array $usual = [];
+
         /** @var list<LazyObject> objects that were not initialized */
         private array $lazyObjects = [];
 
@@ -58,7 +61,7 @@ namespace Diffyne\Cluster\Loop {
         /** Objects that have been looked at. */
         private \SplObjectStorage $seen;
 
-        /** @var list<list<array{Closure, list<mixed>}>> assignments for each object, one for each class that declares some */
+        /** @var list<list<array{string, list<string>, list<mixed>, Closure}>> what to assign to each object, for each class that declares some */
         private array $assignments = [];
 
         /** @var array<string, Closure> the compiled assignments */
@@ -135,26 +138,73 @@ namespace Diffyne\Cluster\Loop {
                     $isWhole = self::warn($lazyObject->object, $error);
                 }
             }
+            foreach ($this->usual as $index => $_) {
+                $isWhole = $this->restoreUsual($index) && $isWhole;
+            }
             foreach ($this->objects as $index => $object) {
                 $now = get_mangled_object_vars($object);
                 // Comparing costs less than assigning.
                 if ($now !== $this->properties[$index]) {
-                    try {
-                        $this->restoreObject($object, $now, $index);
-                    } catch (\Throwable $error) {
-                        // Of a destructor, too.
-                        $isWhole = self::warn($object, $error);
-                    }
+                    $isWhole = $this->restoreChanged($index, $now) && $isWhole;
                 }
             }
             foreach ($this->collections as [$collection, $held]) {
                 self::refill($collection, $held);
             }
-            foreach ($this->staticValues as $index => $value) {
+            foreach ($this->statics === $this->staticValues ? [] : $this->staticValues as $index => $value) {
                 $this->statics[$index] = $value;
             }
 
             return $this->restoreWithoutValue() && $isWhole;
+        }
+
+        /** Learns which properties of an object a call has changed. */
+        private function learnUsual(int $index, array $now): void
+        {
+            $changed = [];
+            foreach ($this->properties[$index] as $name => $value) {
+                if (array_key_exists($name, $now) && $now[$name] !== $value) {
+                    $parts = explode("\0", (string) $name);
+                    $changed[] = end($parts);
+                }
+            }
+            $known = &$this->usual[$index];
+            $known ??= [];
+            foreach ($this->assignments[$index] as [$scope, $names, $values]) {
+                $names = array_intersect($names, [...$changed, ...($known[$scope][2] ?? [])]);
+                $names === [] || $known[$scope] = [self::assigning($scope, $names), array_values(array_intersect_key($values, $names)), $names];
+            }
+        }
+
+        /** Puts properties of an object back that calls have changed before: comparing long arrays costs more than assigning them. */
+        private function restoreUsual(int $index): bool
+        {
+            $object = $this->objects[$index];
+            try {
+                // One with fewer may have become lazy.
+                if (count(get_mangled_object_vars($object)) === count($this->properties[$index])) {
+                    foreach ($this->usual[$index] as [$assign, $values]) {
+                        $assign($object, $values);
+                    }
+                }
+            } catch (\Throwable $error) {
+                return self::warn($object, $error);
+            }
+
+            return true;
+        }
+
+        private function restoreChanged(int $index, array $now): bool
+        {
+            try {
+                $this->learnUsual($index, $now);
+                $this->restoreObject($this->objects[$index], $now, $index);
+            } catch (\Throwable $error) {
+                // Of a destructor, too.
+                return self::warn($this->objects[$index], $error);
+            }
+
+            return true;
         }
 
         private static function warn(object $object, \Throwable $error): bool
@@ -175,11 +225,16 @@ namespace Diffyne\Cluster\Loop {
             $was = $this->properties[$index];
             // A lazy object has no properties.
             count($now) < count($was) && LazyObject::endLaziness($object);
-            foreach ($this->assignments[$index] as [$assign, $values]) {
-                $assign($object, $values);
-            }
+            $this->assign($object, $index);
             if (isset($this->unassignable[$index]) || count($now) !== count($was) || array_diff_key($now, $was) !== []) {
                 Properties::restore($object, $was);
+            }
+        }
+
+        private function assign(object $object, int $index): void
+        {
+            foreach ($this->assignments[$index] as [$scope, $names, $values, $assign]) {
+                $assign($object, $values);
             }
         }
 
@@ -361,9 +416,7 @@ namespace Diffyne\Cluster\Loop {
                     $hasOthers = $hasOthers || Properties::hasHooks($property);
                 }
                 if ($names !== []) {
-                    $key = $scope->getName().'|'.implode(',', $names);
-                    self::$compiled[$key] ??= self::objectAssignment($scope->getName(), $names);
-                    $assignments[] = [self::$compiled[$key], $values];
+                    $assignments[] = [$scope->getName(), $names, $values, self::assigning($scope->getName(), $names)];
                 }
             }
             $properties = self::dereferenced(get_mangled_object_vars($object));
@@ -460,15 +513,21 @@ namespace Diffyne\Cluster\Loop {
             }
         }
 
-        /** @return Closure(object, list<mixed>): void */
-        private static function objectAssignment(string $scope, array $names): Closure
+        /**
+         * Assigns properties of these names, which this class declares.
+         *
+         * @return Closure(object, list<mixed>): void
+         */
+        private static function assigning(string $scope, array $names): Closure
         {
-            $code = '';
-            foreach ($names as $index => $name) {
-                $code .= "\$object->{'$name'} = \$values[$index];";
-            }
+            return self::$compiled[$scope.'|'.implode(',', $names)] ??= (static function () use ($scope, $names): Closure {
+                $code = '';
+                foreach (array_values($names) as $index => $name) {
+                    $code .= "\$object->{'$name'} = \$values[$index];";
+                }
 
-            return Closure::bind(eval("return static function (object \$object, array \$values): void { $code };"), null, $scope);
+                return Closure::bind(eval("return static function (object \$object, array \$values): void { $code };"), null, $scope);
+            })();
         }
 
         private static function staticReferences(string $class, array $names): array
