@@ -1,16 +1,17 @@
 //! Hands calls to PHP processes.
 //!
 //! A call takes a slot and the process that ran last, talks to the process on its own thread, and leaves it to clean up.
-//! No other thread has to wake up for a call.
+//! No other thread has to wake up for a call. A call that finds none free waits: it is handed a process with a slot, at
+//! once where one cleans up, which reads the call when it is done. So it has to tell nobody that it is idle.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use diffyne_shared::settings::php::{Affinity, PhpSettings};
+use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::affinity::{CoreReservation, CpuCores};
 use super::channel::CleanUp;
@@ -18,6 +19,7 @@ use super::exit_reason::ExitReason;
 use super::metrics::PoolMetrics;
 use super::process::{CallOutcome, CallTime, PhpProcess};
 use super::status::{CallLabel, ProcessList};
+use super::table::{ProcessTable, QueueLength, SlotCounts, WaitingCall};
 use crate::backend::bridge_reply::BridgeReply;
 use crate::call::Parts;
 
@@ -34,41 +36,9 @@ pub(super) struct PoolState {
     pub(super) release: Option<Arc<str>>,
 }
 
-/// Calls that wait for a slot or a process.
-pub(super) struct QueueLength {
-    pub(super) calls: usize,
-    pub(super) longest_wait: Duration,
-}
-
-/// The slots for running calls.
-pub(super) struct SlotCounts {
-    pub(super) total: usize,
-    pub(super) free: usize,
-    /// Whether all processes for them are ready or starting.
-    pub(super) have_processes: bool,
-}
-
-#[derive(Default)]
-struct ProcessTable {
-    /// Processes that wait for a call. The last one is taken, even while it may be cleaning up: its memory is warm in
-    /// the caches, and a third working set beside two costs more than the wait.
-    idle: Vec<PhpProcess>,
-    /// Calls that wait, by number, and since when.
-    queue: VecDeque<(u64, Instant)>,
-    last_queued: u64,
-    /// Grows with each reload. Older processes exit as newer ones get ready.
-    generation: u32,
-    /// Processes of this generation that are ready or starting.
-    current: usize,
-    /// Slots, free or not.
-    slots: usize,
-}
-
 /// Hands calls to processes.
 pub(super) struct Dispatcher {
     table: Mutex<ProcessTable>,
-    slots: Arc<Semaphore>,
-    freed: Notify,
     pub(super) state: watch::Sender<PoolState>,
     pub(super) metrics: PoolMetrics,
     /// What operators can see of each process.
@@ -81,29 +51,63 @@ pub(super) struct Dispatcher {
 
 /// The permission to run one call: held while the call runs and while its process cleans up.
 struct CallSlot {
-    /// Declared before the permit, so dropped first: whoever gets the permit finds the core free.
+    dispatcher: Arc<Dispatcher>,
     core: Option<CoreReservation>,
-    _permit: OwnedSemaphorePermit,
-    /// Whether the call waited for the slot or the process.
+    /// Whether the call waited for others.
     has_waited: bool,
 }
 
 impl CallSlot {
-    fn new(permit: OwnedSemaphorePermit, has_waited: bool) -> Self {
-        Self { core: None, _permit: permit, has_waited }
+    /// A slot that was counted as taken.
+    fn new(dispatcher: &Arc<Dispatcher>, has_waited: bool) -> Self {
+        Self { dispatcher: Arc::clone(dispatcher), core: None, has_waited }
     }
 }
 
-/// A waiting call's entry in the queue, removed on drop.
-struct QueueEntry<'a> {
-    dispatcher: &'a Dispatcher,
-    number: u64,
+impl Drop for CallSlot {
+    fn drop(&mut self) {
+        // Whoever gets the slot finds the core free.
+        self.core = None;
+        let mut table = self.dispatcher.lock();
+        table.free += 1;
+        table.hand_over();
+    }
 }
 
-impl Drop for QueueEntry<'_> {
+/// A call's place among those that wait, until this is dropped.
+struct Waiting<'a> {
+    dispatcher: &'a Arc<Dispatcher>,
+    number: u64,
+    process: oneshot::Receiver<PhpProcess>,
+    /// Whether it has waited for other calls, and not for the clean-up of a process.
+    waits_for_calls: bool,
+    is_over: bool,
+}
+
+impl Waiting<'_> {
+    async fn process(&mut self) -> Result<(PhpProcess, CallSlot), BridgeReply> {
+        let received = (&mut self.process).await;
+        self.is_over = true;
+        let process = received.map_err(|_| not_started("the pool is closed"))?;
+        Ok((process, CallSlot::new(self.dispatcher, self.waits_for_calls)))
+    }
+}
+
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let number = self.number;
-        self.dispatcher.lock().queue.retain(|(other, _)| *other != number);
+        if self.is_over {
+            return;
+        }
+        self.process.close();
+        if let Ok(process) = self.process.try_recv() {
+            // It was handed over at the last moment.
+            let slot = CallSlot::new(self.dispatcher, false);
+            self.dispatcher.put_back(process);
+            drop(slot);
+        } else {
+            let number = self.number;
+            self.dispatcher.lock().waiting.retain(|call| call.number != number);
+        }
     }
 }
 
@@ -111,9 +115,7 @@ impl Dispatcher {
     pub(super) fn new(settings: &PhpSettings, spare: usize, metrics: PoolMetrics) -> Arc<Self> {
         let slots = settings.processes_min;
         Arc::new(Self {
-            table: Mutex::new(ProcessTable { slots, ..ProcessTable::default() }),
-            slots: Arc::new(Semaphore::new(slots)),
-            freed: Notify::new(),
+            table: Mutex::new(ProcessTable::with_slots(slots)),
             state: watch::channel(PoolState::default()).0,
             metrics,
             processes: Arc::default(),
@@ -225,36 +227,29 @@ impl Dispatcher {
 
     /// Waits for a slot and a process; the error is the reply when there is none.
     async fn acquire(self: &Arc<Self>, deadline: Instant) -> Result<(PhpProcess, CallSlot), BridgeReply> {
-        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned()
-            && let Some(process) = self.lock().idle.pop()
-        {
-            return Ok((process, CallSlot::new(permit, false)));
-        }
-        let _entry = self.enqueue();
+        let mut waiting = {
+            let mut table = self.lock();
+            if let Some(process) = table.take_idle() {
+                return Ok((process, CallSlot::new(self, false)));
+            }
+            self.wait(&mut table)
+        };
         tokio::select! {
-            acquired = self.next_free() => acquired,
+            biased;
+            acquired = waiting.process() => acquired,
             error = self.start_error() => Err(not_started(&error)),
             () = tokio::time::sleep_until(deadline.into()) => Err(BridgeReply::timed_out()),
         }
     }
 
-    fn enqueue(&self) -> QueueEntry<'_> {
-        let mut table = self.lock();
-        table.last_queued += 1;
-        let number = table.last_queued;
-        table.queue.push_back((number, Instant::now()));
-        QueueEntry { dispatcher: self, number }
-    }
-
-    async fn next_free(&self) -> Result<(PhpProcess, CallSlot), BridgeReply> {
-        let permit = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| not_started("the pool is closed"))?;
-        loop {
-            let freed = self.freed.notified();
-            if let Some(process) = self.lock().idle.pop() {
-                return Ok((process, CallSlot::new(permit, true)));
-            }
-            freed.await;
-        }
+    /// Lets a call wait, and asks for a process that cleans up.
+    fn wait(self: &Arc<Self>, table: &mut ProcessTable) -> Waiting<'_> {
+        let is_cleaning = table.want_cleaning();
+        table.last_waiting += 1;
+        let (number, (sender, process)) = (table.last_waiting, oneshot::channel());
+        let (since, thread) = (Instant::now(), std::thread::current().id());
+        table.waiting.push_back(WaitingCall { number, since, thread, process: sender });
+        Waiting { dispatcher: self, number, process, waits_for_calls: !is_cleaning, is_over: false }
     }
 
     /// Returns when no process is ready and the last start failed.
@@ -276,19 +271,51 @@ impl Dispatcher {
 
     /// Releases a process that has replied. A waiting call gets it at once: the process reads the call when it has
     /// cleaned up.
-    fn release(self: &Arc<Self>, process: PhpProcess, slot: CallSlot) {
+    fn release(self: &Arc<Self>, mut process: PhpProcess, slot: CallSlot) {
         let is_reusable = process.calls < process.calls_max && process.memory() <= self.memory_max;
-        if is_reusable && !self.lock().queue.is_empty() {
+        let mut table = self.lock();
+        if is_reusable && !table.waiting.is_empty() {
+            drop(table);
             self.put_back(process);
-            drop(slot);
-        } else {
-            tokio::spawn(Arc::clone(self).clean_up(process, slot));
+            return drop(slot);
         }
+        let wanted = is_reusable.then(|| table.add_cleaning(&process));
+        drop(table);
+        tokio::spawn(Arc::clone(self).clean_up(process, slot, wanted));
     }
 
-    /// Waits until a process has cleaned up after its reply, and puts it back or replaces it.
-    async fn clean_up(self: Arc<Self>, mut process: PhpProcess, slot: CallSlot) {
-        match process.clean_up().await {
+    /// Waits until a process has cleaned up after its reply, and puts it back or replaces it. A call that comes meanwhile
+    /// gets it at once.
+    async fn clean_up(self: Arc<Self>, mut process: PhpProcess, slot: CallSlot, mut wanted: Option<Arc<Notify>>) {
+        let clean_up = loop {
+            let clean_up = tokio::select! {
+                biased;
+                clean_up = process.clean_up() => Some(clean_up),
+                () = until_wanted(wanted.as_deref()) => None,
+            };
+            if let Some(clean_up) = clean_up {
+                if let Some(wanted) = wanted
+                    && !self.lock().remove_cleaning(process.id)
+                {
+                    // It was wanted, too, which is of no interest any more.
+                    let _ = wanted.notified().now_or_never();
+                }
+                break clean_up;
+            }
+            wanted = None;
+            // Otherwise what it is to tell of its memory decides.
+            if process.memory_now() <= self.memory_max {
+                let mut table = self.lock();
+                if !table.waiting.is_empty() {
+                    drop(table);
+                    self.put_back(process);
+                    return drop(slot);
+                }
+                // Another process was sooner.
+                wanted = Some(table.add_cleaning(&process));
+            }
+        };
+        match clean_up {
             CleanUp::Done if process.calls >= process.calls_max => process.exit(ExitReason::MaxCalls),
             CleanUp::Done => {
                 let memory = process.memory();
@@ -310,16 +337,14 @@ impl Dispatcher {
 
     /// Makes a process available for the next call, or ends it when it is surplus.
     fn put_back(&self, process: PhpProcess) {
-        {
-            let mut table = self.lock();
-            if self.is_surplus(&table, process.generation) {
-                self.uncount(&mut table, process.generation);
-                drop(table);
-                return process.exit(ExitReason::Replaced);
-            }
-            table.idle.push(process);
+        let mut table = self.lock();
+        if self.is_surplus(&table, process.generation) {
+            self.uncount(&mut table, process.generation);
+            drop(table);
+            return process.exit(ExitReason::Replaced);
         }
-        self.freed.notify_one();
+        table.idle.push(process);
+        table.hand_over();
     }
 
     /// Whether there are more processes than wanted: of all generations for an outdated process, of its own for a
@@ -424,33 +449,42 @@ impl Dispatcher {
 
     pub(super) fn queue(&self) -> QueueLength {
         let table = self.lock();
-        let longest_wait = table.queue.front().map_or(Duration::ZERO, |(_, since)| since.elapsed());
-        QueueLength { calls: table.queue.len(), longest_wait }
+        let longest_wait = table.waiting.front().map_or(Duration::ZERO, |call| call.since.elapsed());
+        QueueLength { calls: table.waiting.len(), longest_wait }
     }
 
     pub(super) fn slots(&self) -> SlotCounts {
         let table = self.lock();
-        SlotCounts {
-            total: table.slots,
-            free: self.slots.available_permits(),
-            have_processes: table.current >= table.slots + self.spare,
-        }
+        SlotCounts { total: table.slots, free: table.free, have_processes: table.current >= table.slots + self.spare }
     }
 
     /// Adds a slot.
     pub(super) fn grow(&self) {
-        self.lock().slots += 1;
-        self.slots.add_permits(1);
+        let mut table = self.lock();
+        table.slots += 1;
+        table.free += 1;
+        table.hand_over();
     }
 
     /// Removes a slot, if one is free.
     pub(super) fn shrink(&self) -> bool {
-        if self.slots.forget_permits(1) == 0 {
+        let mut table = self.lock();
+        if table.free == 0 {
             return false;
         }
-        self.lock().slots -= 1;
+        table.free -= 1;
+        table.slots -= 1;
+        drop(table);
         self.end_surplus();
         true
+    }
+}
+
+/// Waits until a call wants the process; for ever, if none may have it.
+async fn until_wanted(wanted: Option<&Notify>) {
+    match wanted {
+        Some(wanted) => wanted.notified().await,
+        None => std::future::pending().await,
     }
 }
 

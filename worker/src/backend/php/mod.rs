@@ -1,6 +1,6 @@
 //! Components of a Laravel application, in a pool of PHP processes that boot it once.
 //!
-//! * `dispatcher`: hands calls to idle processes, on the threads of the calls
+//! * `dispatcher`: hands calls to idle processes, on the threads of the calls; `table`: which call gets which
 //! * `supervisor`: starts, replaces and ends processes, on a thread that they die with
 //! * `start`, `child`, `exit_reason`: a process's start and exit
 //! * `script`: what a process runs
@@ -29,6 +29,7 @@ mod socket;
 mod start;
 mod status;
 mod supervisor;
+mod table;
 mod watch;
 
 use std::rc::Rc;
@@ -145,7 +146,7 @@ impl PhpBackend {
             signer: &signer,
             component_id: &verified.id,
             is_exact: verified.is_exact,
-            shown: shown.as_deref(),
+            shown: shown.as_ref(),
         };
         let mut result = reply.into_result(body, &call);
         if let Some(waited) = waited {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use super::channel::{Channel, CleanUp, Exchange};
@@ -68,6 +68,10 @@ pub(super) struct PhpProcess {
     pub(super) calls_max: u32,
     /// The core that it is bound to.
     pub(super) core: Option<usize>,
+    /// The calls that it had run when its memory was last read from the system, and the bytes.
+    read_memory: (u32, u64),
+    /// Tells whoever waits for its clean-up that a call wants it.
+    pub(super) wanted: Arc<Notify>,
     status: Arc<ProcessStatus>,
     exit: oneshot::Sender<ExitReason>,
     end: ProcessEnd,
@@ -88,7 +92,20 @@ impl PhpProcess {
         let status = Arc::clone(child.status());
         status.set(Activity::Idle);
         let (id, generation) = (child.id, child.generation);
-        Self { channel, id, generation, release: None, calls: 0, calls_max, core: None, status, exit, end }
+        Self {
+            channel,
+            id,
+            generation,
+            release: None,
+            calls: 0,
+            calls_max,
+            core: None,
+            read_memory: (0, 0),
+            wanted: Arc::default(),
+            status,
+            exit,
+            end,
+        }
     }
 
     /// Runs one call.
@@ -149,10 +166,20 @@ impl PhpProcess {
     /// The process's memory in bytes.
     ///
     /// Usually what PHP reported. Every few calls also what the system says, which costs more to find out.
-    pub(super) fn memory(&self) -> u64 {
-        let is_due = self.calls.is_multiple_of(MEMORY_READING_INTERVAL);
+    pub(super) fn memory(&mut self) -> u64 {
         let allocated = self.channel.allocated();
-        if is_due { private_memory(self.id).max(allocated) } else { allocated }
+        if !self.calls.is_multiple_of(MEMORY_READING_INTERVAL) {
+            return allocated;
+        }
+        if self.read_memory.0 != self.calls {
+            self.read_memory = (self.calls, private_memory(self.id));
+        }
+        self.read_memory.1.max(allocated)
+    }
+
+    /// The process's memory in bytes, whatever it has reported.
+    pub(super) fn memory_now(&self) -> u64 {
+        private_memory(self.id).max(self.channel.allocated())
     }
 
     /// Makes the process exit.
