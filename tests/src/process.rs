@@ -169,8 +169,14 @@ impl Drop for Process {
     }
 }
 
-/// Where cargo has put the programs of this build.
+/// The variable that names a folder with programs of another build, which are started instead of this one's.
+pub const PROGRAMS: &str = "DIFFYNE_PROGRAMS";
+
+/// Where a program is: of the build that [`PROGRAMS`] names, if it is there, or else where cargo has put this build's.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    if let Some(found) = std::env::var_os(PROGRAMS).and_then(|folder| program_in(Path::new(&folder), name).ok()) {
+        return Ok(found);
+    }
     let own = std::env::current_exe()?;
     // target/debug/deps/test-1234 or target/debug/program.
     let found = own.ancestors().skip(1).take(2).find_map(|folder| program_in(folder, name).ok());

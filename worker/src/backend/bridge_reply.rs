@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::names::{self, CallNames, KnownNames};
-use super::rendering::{RenderedComponent, Rendering, ViewParts};
+use super::rendering::{RenderedComponent, Rendering, ShownHtml, ViewParts};
 use crate::call::{BroadcastEvent, CallError, CallPhases, CallResult, UserEvent, redirect};
 
 /// Limits log lines about failed calls: anybody can cause them.
@@ -93,7 +93,7 @@ pub(super) struct CallInfo<'a> {
     /// Whether the page's script returns integers as it got them.
     pub(super) is_exact: bool,
     /// The HTML that the client shows, where PHP was not asked to render it.
-    pub(super) shown: Option<&'a str>,
+    pub(super) shown: Option<&'a ShownHtml>,
 }
 
 impl BridgeReply {

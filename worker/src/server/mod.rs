@@ -47,6 +47,8 @@ const ACCEPTED_MAX: usize = 256;
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a stopping worker checks whether it has drained.
 const DRAIN_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+/// How often the clock of a serving thread ticks.
+const TICK: Duration = Duration::from_secs(1);
 /// How long a worker that stops tries to send its last spans.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
@@ -213,11 +215,21 @@ async fn accept(listener: Listener, threads: Vec<mpsc::Sender<AcceptedStream>>, 
     }
 }
 
+/// Has a timer that is soon due on this thread at any time. A timer that is set to be the first one wakes the thread by two
+/// system calls; so those of calls, each of which would be that, are not.
+async fn tick() {
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tick.tick().await;
+    }
+}
+
 fn spawn_thread(index: usize, state: Arc<WorkerState>) -> std::io::Result<mpsc::Sender<AcceptedStream>> {
     let (sender, mut incoming) = mpsc::channel::<AcceptedStream>(ACCEPTED_MAX);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         LocalSet::new().block_on(&runtime, async move {
+            let clock = task::spawn_local(tick());
             while let Some(connection) = incoming.recv().await {
                 match connection.into_stream() {
                     Ok(stream) => {
@@ -226,6 +238,7 @@ fn spawn_thread(index: usize, state: Arc<WorkerState>) -> std::io::Result<mpsc::
                     Err(error) => tracing::warn!(%error, "a gateway's connection cannot be used"),
                 }
             }
+            clock.abort();
         });
     })?;
     Ok(sender)

@@ -33,6 +33,20 @@ pub fn diff_page<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves) -> Vec<
     diff_content(old, new, moves, Content::Rendered).patches
 }
 
+/// The same as [`diff_page`] for an element at this path, of two trees that are the same but for it. `None` where the page
+/// is to be replaced as a whole.
+pub(crate) fn diff_within<'a>(
+    old: &'a Node<'a>,
+    new: &'a Node<'a>,
+    moves: Moves,
+    path: &Path,
+    is_preformatted: bool,
+) -> Option<Vec<Patch<'a>>> {
+    let run =
+        |remove_depth| Differ::new(moves, Content::Rendered, path.clone(), remove_depth).run(old, new, is_preformatted);
+    run_within_one_depth(run).map(|difference| difference.patches)
+}
+
 /// The same as [`diff_page`] for a component with streams and slots, whose elements keep the children that the page has.
 /// Other elements with `diff:stream` have the children that are rendered.
 pub fn diff_streams<'a>(
@@ -67,17 +81,20 @@ fn diff_content<'a>(old: &'a Node<'a>, new: &'a Node<'a>, moves: Moves, content:
     let whole = || patches(vec![Patch::Create(Vec::new(), new)]);
     match (old, new) {
         (Node::Element(a), Node::Element(b)) if a.tag == b.tag => {
-            let Some(first) = Differ::run(old, new, moves, content, None) else { return whole() };
-            let removes = first.patches.iter().filter(|patch| matches!(patch, Patch::Remove(_)));
-            let depths: BTreeSet<usize> = removes.map(|patch| patch.path().len()).collect();
-            if depths.len() <= 1 {
-                return first;
-            }
-            Differ::run(old, new, moves, content, depths.first().copied()).unwrap_or_else(whole)
+            let run = |remove_depth| Differ::new(moves, content, Path::new(), remove_depth).run(old, new, false);
+            run_within_one_depth(run).unwrap_or_else(whole)
         }
         (Node::Text(a), Node::Text(b)) | (Node::Comment(a), Node::Comment(b)) if a == b => patches(Vec::new()),
         _ => whole(),
     }
+}
+
+/// Compares, and where there are removes at several depths, compares again with those of one of them alone.
+fn run_within_one_depth<'a>(run: impl Fn(Option<usize>) -> Option<Difference<'a>>) -> Option<Difference<'a>> {
+    let first = run(None)?;
+    let removes = first.patches.iter().filter(|patch| matches!(patch, Patch::Remove(_)));
+    let depths: BTreeSet<usize> = removes.map(|patch| patch.path().len()).collect();
+    if depths.len() <= 1 { Some(first) } else { run(depths.first().copied()) }
 }
 
 /// The rest of the comparison, as a stack: deep trees must not overflow the thread's.
@@ -110,42 +127,40 @@ struct Differ<'a> {
 }
 
 impl<'a> Differ<'a> {
-    /// All patches; `None` when their paths have too many indexes.
-    fn run(
-        old: &'a Node<'a>,
-        new: &'a Node<'a>,
-        moves: Moves,
-        content: Content<'a>,
-        remove_depth: Option<usize>,
-    ) -> Option<Difference<'a>> {
-        let mut differ = Self {
+    /// Patches have paths below this one.
+    fn new(moves: Moves, content: Content<'a>, path: Path, remove_depth: Option<usize>) -> Self {
+        Self {
             patches: Vec::new(),
             path_indexes: 0,
             tasks: Vec::new(),
-            path: Path::new(),
+            path,
             remove_depth,
             moves,
             content,
             streams: Vec::new(),
-        };
-        differ.compare(old, new, false);
-        while let Some(task) = differ.tasks.pop() {
+        }
+    }
+
+    /// All patches; `None` when their paths have too many indexes.
+    fn run(mut self, old: &'a Node<'a>, new: &'a Node<'a>, is_preformatted: bool) -> Option<Difference<'a>> {
+        self.compare(old, new, is_preformatted);
+        while let Some(task) = self.tasks.pop() {
             match task {
                 Task::Child { place, old, new, is_preformatted } => {
-                    differ.path.truncate(place.depth);
-                    differ.path.push(place.index);
-                    differ.compare(old, new, is_preformatted);
+                    self.path.truncate(place.depth);
+                    self.path.push(place.index);
+                    self.compare(old, new, is_preformatted);
                 }
                 Task::Arrange { depth, arrangement, new, spaces } => {
-                    differ.path.truncate(depth);
-                    differ.arrange(&arrangement, &new, &spaces);
+                    self.path.truncate(depth);
+                    self.arrange(&arrangement, &new, &spaces);
                 }
             }
-            if differ.path_indexes > PATH_INDEXES_MAX {
+            if self.path_indexes > PATH_INDEXES_MAX {
                 return None;
             }
         }
-        Some(Difference { patches: differ.patches, streams: differ.streams })
+        Some(Difference { patches: self.patches, streams: self.streams })
     }
 
     fn add(&mut self, patch: Patch<'a>) {

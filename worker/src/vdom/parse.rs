@@ -114,11 +114,20 @@ pub fn parse_as_browser(html: &str) -> Result<Node<'static>, ParseError> {
 /// Parses HTML that an application has printed into its page, as the browser that shows it has parsed it: once. The root
 /// is the first element, as it is for clients; they cannot change what stands beside it.
 pub fn parse_page(html: &str) -> Result<Node<'_>, ParseError> {
-    let mut roots = plain::parse_roots(html).map_or_else(|| parse_roots(html).map(|(roots, _)| roots), Ok)?;
-    match roots.iter().position(|root| matches!(root, Node::Element(_))) {
-        Some(first) => Ok(roots.swap_remove(first)),
-        None => Ok(Node::root(roots)),
-    }
+    parse_known_page(html).map(|(root, _)| root)
+}
+
+/// The same, and tells whether the HTML is plain.
+pub(crate) fn parse_known_page(html: &str) -> Result<(Node<'_>, bool), ParseError> {
+    let (mut roots, is_plain) = match plain::parse_roots(html) {
+        Some(roots) => (roots, true),
+        None => (parse_roots(html)?.0, false),
+    };
+    let root = match roots.iter().position(|root| matches!(root, Node::Element(_))) {
+        Some(first) => roots.swap_remove(first),
+        None => Node::root(roots),
+    };
+    Ok((root, is_plain))
 }
 
 /// Parses HTML once, and tells whether it had errors.

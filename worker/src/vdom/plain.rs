@@ -1,9 +1,11 @@
 //! Parses plain HTML in one pass: HTML that the HTML standard's algorithm reads as it is written. Each element is closed by
 //! its own end tag, stands where it may, and no tag has errors. Anything else is left to html5ever.
 //!
+//! * `builder`: the tree that is made of it
 //! * `elements`, `svg`: the elements that are plain, and where; `names`: tables of their names
 //! * `references`: character references
 
+mod builder;
 mod elements;
 mod names;
 mod references;
@@ -16,9 +18,10 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 
+pub(super) use self::builder::{Builder, Tag, Tree};
 use self::elements::{Content, Kind, Scope};
 use self::references::{Place, decode};
-use super::node::{Attribute, Element, Node};
+use super::node::{Attribute, Node};
 use super::space::{self, Markup, SpaceRule, is_blank};
 
 /// Elements within elements. html5ever refuses twice as many, and counts formatting elements twice.
@@ -35,43 +38,57 @@ pub fn parse(html: &str) -> Option<Node<'_>> {
 
 /// The same, without a root of its own around several.
 pub(super) fn parse_roots(html: &str) -> Option<Vec<Node<'_>>> {
-    // A byte that a tokenizer would replace or drop.
-    let is_odd = |byte: u8| byte < b' ' && byte != b'\n' && byte != b'\t' || byte == 0x7f;
-    if html.bytes().fold(false, |odd, byte| odd | is_odd(byte)) {
+    if has_odd_bytes(html) {
         return None;
     }
-    let mut parser = Parser { html, at: 0, nodes: Vec::with_capacity(64), attributes: Vec::new(), open: Vec::new() };
+    let mut parser = Parser::new(html, Tree::default());
     while parser.at < html.len() {
         parser.step()?;
     }
-    parser.open.is_empty().then_some(parser.nodes)
+    parser.open.is_empty().then(|| parser.builder.into_nodes())
+}
+
+/// Whether there is a byte that a tokenizer would replace or drop.
+pub(super) fn has_odd_bytes(html: &str) -> bool {
+    let is_odd = |byte: u8| byte < b' ' && byte != b'\n' && byte != b'\t' || byte == 0x7f;
+    html.bytes().fold(false, |odd, byte| odd | is_odd(byte))
 }
 
 /// An element without its end tag.
-struct OpenElement {
-    /// Its index among the nodes. Its children are behind it.
-    node: usize,
+#[derive(Clone)]
+pub(super) struct OpenElement<'a> {
+    tag: Cow<'a, str>,
     content: Content,
     scope: Scope,
     /// No tag stands for it.
     is_implied: bool,
     space: SpaceRule,
-    is_preformatted: bool,
+    pub(super) is_preformatted: bool,
 }
 
-struct Parser<'a> {
+pub(super) struct Parser<'a, B> {
     html: &'a str,
-    at: usize,
-    /// The open elements, each followed by its finished children.
-    nodes: Vec<Node<'a>>,
+    /// How far it has read.
+    pub(super) at: usize,
+    pub(super) builder: B,
     /// The attributes of the current tag.
     attributes: Vec<Attribute<'a>>,
-    open: Vec<OpenElement>,
+    /// The elements without an end tag so far.
+    pub(super) open: Vec<OpenElement<'a>>,
 }
 
-impl<'a> Parser<'a> {
+impl<'a, B: Builder<'a>> Parser<'a, B> {
+    pub(super) fn new(html: &'a str, builder: B) -> Self {
+        Self::within(html, builder, 0, Vec::new())
+    }
+
+    /// Reads on at a place where these elements are open.
+    pub(super) fn within(html: &'a str, builder: B, at: usize, open: Vec<OpenElement<'a>>) -> Self {
+        Self { html, at, builder, attributes: Vec::new(), open }
+    }
+
     /// Reads a text, comment or tag.
-    fn step(&mut self) -> Option<()> {
+    pub(super) fn step(&mut self) -> Option<()> {
         if self.peek() != Some(b'<') {
             return self.text(LeadingLineBreak::Kept);
         }
@@ -138,7 +155,7 @@ impl<'a> Parser<'a> {
             };
         }
         if !text.is_empty() {
-            self.nodes.push(Node::Text(text));
+            self.builder.text(text);
         }
     }
 
@@ -158,7 +175,7 @@ impl<'a> Parser<'a> {
         self.at += "<!--".len();
         let text = self.take(length);
         self.at += "-->".len();
-        self.nodes.push(Node::Comment(Cow::Borrowed(text)));
+        self.builder.comment(text);
         Some(())
     }
 
@@ -178,7 +195,9 @@ impl<'a> Parser<'a> {
             None => return None,
         };
         if kind == Kind::Row && content == Content::Table {
-            self.open("tbody".into(), Vec::new(), Content::TableSection, self.scope())?;
+            // No tag of its own ends here.
+            let tag = Tag { start, end: usize::MAX };
+            self.open(tag, "tbody".into(), Content::TableSection, self.scope())?;
             self.open.last_mut()?.is_implied = true;
         } else if !kind.may_stand_in(content) {
             return None;
@@ -190,15 +209,15 @@ impl<'a> Parser<'a> {
         if kind == Kind::Svg {
             return self.svg_element(start, "svg", Content::Svg);
         }
-        let (attributes, is_closed) = self.attributes(start, AttributeNames::Html)?;
+        let is_closed = self.attributes(start, AttributeNames::Html)?;
         if kind.is_void() {
-            self.nodes.push(Node::Element(Element { tag, attributes, children: Vec::new() }));
+            self.builder.void(tag, &mut self.attributes);
             return Some(());
         }
         if is_closed {
             return None;
         }
-        self.open(tag, attributes, kind.content(), scope.within(kind))?;
+        self.open(Tag { start, end: self.at }, tag, kind.content(), scope.within(kind))?;
         match kind {
             Kind::Preformatted if self.peek().is_some_and(|byte| byte != b'<') => self.text(LeadingLineBreak::Dropped),
             Kind::RawText => self.raw_text(),
@@ -208,50 +227,39 @@ impl<'a> Parser<'a> {
     }
 
     fn svg_element(&mut self, start: usize, tag: &'static str, content: Content) -> Option<()> {
-        let (attributes, is_closed) = self.attributes(start, AttributeNames::Svg)?;
-        self.open(Cow::Borrowed(tag), attributes, content, self.scope())?;
-        if is_closed { self.close() } else { Some(()) }
+        let is_closed = self.attributes(start, AttributeNames::Svg)?;
+        self.open(Tag { start, end: self.at }, Cow::Borrowed(tag), content, self.scope())?;
+        if is_closed { self.close(start) } else { Some(()) }
     }
 
-    fn open(
-        &mut self,
-        tag: Cow<'a, str>,
-        attributes: Vec<Attribute<'a>>,
-        content: Content,
-        scope: Scope,
-    ) -> Option<()> {
+    /// Opens an element with the attributes that were read.
+    fn open(&mut self, at: Tag, tag: Cow<'a, str>, content: Content, scope: Scope) -> Option<()> {
         let markup = if content == Content::Svg || self.content() == Content::Svg { Markup::Svg } else { Markup::Html };
         let is_preformatted =
             self.open.last().is_some_and(|parent| parent.is_preformatted) || space::is_preformatted(&tag);
         let space = SpaceRule::of(markup, &tag, is_preformatted);
-        let node = self.nodes.len();
-        self.open.push(OpenElement { node, content, scope, is_implied: false, space, is_preformatted });
-        self.nodes.push(Node::Element(Element { tag, attributes, children: Vec::new() }));
+        self.builder.open(tag.clone(), &mut self.attributes, at);
+        self.open.push(OpenElement { tag, content, scope, is_implied: false, space, is_preformatted });
         (self.open.len() <= DEPTH_MAX).then_some(())
     }
 
-    fn close(&mut self) -> Option<()> {
-        let node = self.open.pop()?.node;
-        if node + 1 < self.nodes.len() {
-            let children = self.nodes.split_off(node + 1);
-            if let Some(Node::Element(element)) = self.nodes.last_mut() {
-                element.children = children;
-            }
-        }
+    /// Closes the element that was opened last. Its end tag began there, and ends here.
+    fn close(&mut self, start: usize) -> Option<()> {
+        self.open.pop()?;
+        self.builder.close(Tag { start, end: self.at });
         Some(())
     }
 
     /// Reads the end tag of the element that was opened last, and no other.
     fn end_tag(&mut self) -> Option<()> {
-        let name = self.rest().get("</".len()..)?;
+        let (start, name) = (self.at, self.rest().get("</".len()..)?);
         if self.open.last()?.is_implied {
             if !starts_with_name(name, b"table") {
                 return None;
             }
-            self.close()?;
+            self.close(start)?;
         }
-        let Node::Element(Element { tag, .. }) = &self.nodes[self.open.last()?.node] else { return None };
-        let tag = tag.as_bytes();
+        let tag = self.open.last()?.tag.as_bytes();
         if !starts_with_name(name, tag) {
             return None;
         }
@@ -262,7 +270,7 @@ impl<'a> Parser<'a> {
             return None;
         }
         self.at += 1;
-        self.close()
+        self.close(start)
     }
 
     /// Reads the text of `<style>` and the like, and the end tag.
@@ -290,33 +298,27 @@ impl<'a> Parser<'a> {
         if self.rest().starts_with(b"</") { self.end_tag() } else { None }
     }
 
-    /// Reads the rest of a start tag: its attributes, and whether it ends with `/>`.
-    fn attributes(&mut self, start: usize, names: AttributeNames) -> Option<(Vec<Attribute<'a>>, bool)> {
+    /// Reads the rest of a start tag: its attributes; whether it ends with `/>`.
+    fn attributes(&mut self, start: usize, names: AttributeNames) -> Option<bool> {
         if self.peek() == Some(b'>') {
             self.at += 1;
-            return Some((Vec::new(), false));
+            return Some(false);
         }
         loop {
             let is_separated = self.skip_white_space();
             match self.peek()? {
                 b'>' => {
                     self.at += 1;
-                    return self.finish_attributes(start, false);
+                    return (self.at - start <= MARKUP_BYTES_MAX).then_some(false);
                 }
                 b'/' if self.rest().get(1) == Some(&b'>') => {
                     self.at += 2;
-                    return self.finish_attributes(start, true);
+                    return (self.at - start <= MARKUP_BYTES_MAX).then_some(true);
                 }
                 _ if is_separated => self.attribute(names)?,
                 _ => return None,
             }
         }
-    }
-
-    fn finish_attributes(&mut self, start: usize, is_closed: bool) -> Option<(Vec<Attribute<'a>>, bool)> {
-        let mut attributes = Vec::with_capacity(self.attributes.len());
-        attributes.append(&mut self.attributes);
-        (self.at - start <= MARKUP_BYTES_MAX).then_some((attributes, is_closed))
     }
 
     fn attribute(&mut self, names: AttributeNames) -> Option<()> {

@@ -4,10 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::{Arg, ArgMatches, value_parser};
+use diffyne_tests::process::PROGRAMS;
 use diffyne_tests::report::Report;
-
-/// The variable in which `make` says which programs are measured.
-const PROGRAMS: &str = "DIFFYNE_PROGRAMS";
 
 /// An argument that is a number.
 pub fn number(name: &'static str, default: &'static str, help: &'static str) -> Arg {
@@ -74,7 +72,7 @@ pub fn save(report: &Report, matches: &ArgMatches, name: &str) -> anyhow::Result
     Ok(())
 }
 
-/// What `--programs` says, or else the variable [`PROGRAMS`].
+/// What `--programs` says, or else the variable [`PROGRAMS`], in which `make` says what is measured.
 pub fn get_programs(matches: &ArgMatches) -> anyhow::Result<Option<PathBuf>> {
     let directory = matches.get_one::<PathBuf>("programs").cloned();
     directory.or_else(|| std::env::var_os(PROGRAMS).map(PathBuf::from)).map(existing).transpose()

@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use clap::ArgMatches;
+use diffyne_tests::load::{Socket, client_frame};
 use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::{Process, program, program_in, wait_for_port};
+use serde_json::Value;
 
 use crate::arguments;
 
@@ -127,6 +130,19 @@ pub fn start_echo(name: &str, directory: &Path, arguments: &[&str]) -> anyhow::R
     })?;
     wait_for_port(port)?;
     Ok((process, address))
+}
+
+/// The `data` of the answer to a message; an error if that is no success.
+pub fn answer(server: SocketAddr, message: &str) -> anyhow::Result<Value> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut answer: Value = runtime.block_on(async {
+        let mut socket = Socket::connect(server, "").await?;
+        socket.begin(1, None).await?;
+        socket.send(&client_frame(message)).await?;
+        Ok::<_, anyhow::Error>(serde_json::from_slice(socket.receive().await?)?)
+    })?;
+    ensure!(answer["data"]["s"] == true, "a call has failed: {answer}");
+    Ok(answer["data"].take())
 }
 
 /// A call of one of the test worker's components.

@@ -21,6 +21,7 @@ mod package_server;
 mod peers;
 mod php;
 mod plots;
+mod pool;
 mod publish;
 mod screenshots;
 mod stream;
@@ -33,7 +34,7 @@ use clap::{ArgMatches, Command};
 /// A subcommand: its arguments, and what it does.
 type Tool = (fn() -> Command, fn(&ArgMatches) -> anyhow::Result<()>);
 
-const TOOLS: [Tool; 21] = [
+const TOOLS: [Tool; 22] = [
     (suite::command, suite::run),
     (calls::command, calls::run),
     (fanout::command, fanout::run),
@@ -47,6 +48,7 @@ const TOOLS: [Tool; 21] = [
     (php::command, php::run),
     (stream::command, stream::run),
     (package_server::command, package_server::run),
+    (pool::command, pool::run),
     (load::command, load::run),
     (chaos::command, chaos::run),
     (fuzz::command, fuzz::run),

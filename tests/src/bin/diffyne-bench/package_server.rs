@@ -6,24 +6,28 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{ArgMatches, Command};
+use diffyne_tests::client;
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::load::{self, Load, Measurement};
 use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::{Process, wait_for_port};
+use diffyne_tests::recorded::APP_KEY;
 use diffyne_tests::report::Report;
+use serde_json::json;
 
 use crate::arguments::{get, number, plots, programs, save};
-use crate::deployment::Builds;
+use crate::deployment::{Builds, answer};
 use crate::figures::medians;
 use crate::php::{SHIPPED_SETTINGS, php_cpu_seconds};
 
 const CONNECTIONS: usize = 32;
-/// Components: the name, the class as JSON has it, the method and the state.
-const COMPONENTS: [(&str, &str, &str, &str); 2] = [
-    ("Counter", r"App\\Diffyne\\Counter", "increment", r#"{"count":1,"label":"a","owner":7}"#),
-    ("a list of ten rows", r"App\\Diffyne\\Bench", "touch", r#"{"count":1}"#),
+/// Components: the name, the class, the method, the state and its locked properties.
+const COMPONENTS: [Component; 2] = [
+    ("Counter", r"App\Diffyne\Counter", "increment", r#"{"count":1,"label":"a","owner":7}"#, &["owner"]),
+    ("a list of ten rows", r"App\Diffyne\Bench", "touch", r#"{"count":1}"#, &[]),
 ];
+type Component = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
 
 /// Its arguments.
 pub fn command() -> Command {
@@ -90,7 +94,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 fn measure(
     laravel: &Laravel,
     contenders: &[Contender<'_>],
-    component: &(&str, &str, &str, &str),
+    component: &Component,
     matches: &ArgMatches,
     report: &mut Report,
 ) -> anyhow::Result<()> {
@@ -102,9 +106,9 @@ fn measure(
     for _ in 0..rounds {
         for (contender, figures) in contenders.iter().zip(&mut figures) {
             let before = contender.cpu_seconds(laravel)?;
-            let many = call(contender.address, component, CONNECTIONS, seconds)?;
+            let many = call(contender, component, CONNECTIONS, seconds)?;
             let cpu = (contender.cpu_seconds(laravel)? - before) * 1e6 / many.answers.max(1) as f64;
-            let alone = call(contender.address, component, 1, seconds)?;
+            let alone = call(contender, component, 1, seconds)?;
             figures.push([many.rate(), many.quantile(0.5), many.quantile(0.99), alone.quantile(0.5), cpu]);
         }
     }
@@ -125,14 +129,25 @@ fn measure(
 }
 
 fn call(
-    address: SocketAddr,
-    (_, class, method, state): &(&str, &str, &str, &str),
+    contender: &Contender<'_>,
+    (name, class, method, state, locked): &Component,
     connections: usize,
     seconds: u64,
 ) -> anyhow::Result<Measurement> {
-    let message = crate::deployment::call(class, method, "[]", state);
+    let call = client::call(
+        class,
+        "diffyne-ygkdSsR3Lxj8Asv7",
+        method,
+        json!([]),
+        serde_json::from_str(state)?,
+        "req-abcdefghi",
+    );
+    // The package knows no signature over locked properties.
+    let locked = if contender.is_ours { *locked } else { &[] };
+    let message = json!({"event": "diffyne.call", "data": client::signed(call, APP_KEY, locked)?}).to_string();
+    answer(contender.address, &message).with_context(|| format!("{name}, {}", contender.name))?;
     load::run(&Load {
-        target: address.into(),
+        target: contender.address.into(),
         connections,
         duration: Duration::from_secs(seconds),
         message,

@@ -2,7 +2,6 @@
 //! big endian), a JSON head and a body.
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
@@ -11,6 +10,12 @@ const PART_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Size of the call's number and the two lengths.
 const PREFIX_BYTES: usize = 12;
+
+/// What a frame's head can be.
+pub(super) trait FrameHead: Sized {
+    /// Reads it from its JSON.
+    fn read(json: &[u8]) -> serde_json::Result<Self>;
+}
 
 /// A frame from a process.
 #[derive(Debug)]
@@ -48,7 +53,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Waits for the next frame.
-    pub(super) async fn next<T: DeserializeOwned>(&mut self, stream: &mut UnixStream) -> std::io::Result<Frame<T>> {
+    pub(super) async fn next<T: FrameHead>(&mut self, stream: &mut UnixStream) -> std::io::Result<Frame<T>> {
         loop {
             if let Some(frame) = self.take_frame()? {
                 return Ok(frame);
@@ -61,10 +66,7 @@ impl Reader {
     }
 
     /// The next frame of what has arrived; an error when there is none.
-    pub(super) fn next_now<T: DeserializeOwned>(
-        &mut self,
-        stream: &mut impl std::io::Read,
-    ) -> std::io::Result<Frame<T>> {
+    pub(super) fn next_now<T: FrameHead>(&mut self, stream: &mut impl std::io::Read) -> std::io::Result<Frame<T>> {
         loop {
             if let Some(frame) = self.take_frame()? {
                 return Ok(frame);
@@ -80,10 +82,10 @@ impl Reader {
     }
 
     /// Takes the first frame out of the buffer, once it is complete.
-    fn take_frame<T: DeserializeOwned>(&mut self) -> std::io::Result<Option<Frame<T>>> {
+    fn take_frame<T: FrameHead>(&mut self) -> std::io::Result<Option<Frame<T>>> {
         let Some((call, head, end)) = self.complete_frame()? else { return Ok(None) };
         let body = self.bytes[head..end].to_vec();
-        let head = serde_json::from_slice(&self.bytes[PREFIX_BYTES..head]);
+        let head = T::read(&self.bytes[PREFIX_BYTES..head]);
         self.bytes.drain(..end);
         if self.bytes.capacity() > IDLE_BUFFER_BYTES_MAX {
             self.bytes.shrink_to(READ_BYTES);

@@ -3,6 +3,7 @@
 use diffyne_shared::settings::php::{Isolation, Kernel};
 use serde::{Deserialize, Serialize};
 
+use super::frame::FrameHead;
 use crate::backend::bridge_reply::BridgeReply;
 use crate::call::parts::Part;
 
@@ -53,6 +54,20 @@ pub(super) enum ProcessMessage {
         #[serde(default)]
         replace: Option<Leftover>,
     },
+}
+
+/// How PHP begins the reply to a call.
+const ANSWER: &[u8] = br#"{"type":"answer","#;
+
+impl FrameHead for ProcessMessage {
+    fn read(json: &[u8]) -> serde_json::Result<Self> {
+        // Where the type is not known beforehand, all else is kept as values until it is.
+        if json.starts_with(ANSWER) {
+            serde_json::from_slice(json).map(Self::Answer)
+        } else {
+            serde_json::from_slice(json)
+        }
+    }
 }
 
 /// Tells a process that the client of its call has left.

@@ -150,7 +150,7 @@ impl PhpBackend {
             signer: &signer,
             component_id: &verified.id,
             is_exact: verified.is_exact,
-            shown: shown.as_deref(),
+            shown: shown.as_ref(),
         };
         let mut result = reply.into_result(body, &call);
         if let Some(waited) = waited {

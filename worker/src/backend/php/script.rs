@@ -35,7 +35,7 @@ const BRIDGE: [&str; 26] = [
     include_str!("../../../../deploy/laravel/src/Webhook.php"),
 ];
 /// The loop and what puts back what calls have changed, each in `namespace Diffyne\Cluster\Loop { .. }`.
-const LOOP: [&str; 14] = [
+const LOOP: [&str; 16] = [
     include_str!("properties.php"),
     include_str!("closures.php"),
     include_str!("snapshot.php"),
@@ -50,6 +50,7 @@ const LOOP: [&str; 14] = [
     include_str!("fork.php"),
     include_str!("template.php"),
     include_str!("release.php"),
+    include_str!("fatal_errors.php"),
     include_str!("loop.php"),
 ];
 /// Classes that extend the framework's. A process loads them once it can find the framework.

@@ -3,10 +3,9 @@
 use std::io;
 use std::thread::ThreadId;
 
-use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::frame::{self, Frame};
+use super::frame::{self, Frame, FrameHead};
 
 /// A socket registered with the runtime of the thread that used it last.
 pub(super) struct Socket {
@@ -41,7 +40,7 @@ impl Socket {
     }
 
     /// The next frame of what has arrived; an error when there is none. The process has ended, so nothing more comes.
-    pub(super) fn next_now<T: DeserializeOwned>(&mut self) -> io::Result<Frame<T>> {
+    pub(super) fn next_now<T: FrameHead>(&mut self) -> io::Result<Frame<T>> {
         if let Some(stream) = self.stream.take() {
             self.detached = Some(stream.into_std()?);
         }

@@ -19,11 +19,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use self::metrics::TreeMetrics;
+pub(super) use self::tree_cache::ShownHtml;
 use self::tree_cache::{TreeCache, TreeTag};
 use crate::call::deep_json::{self, DEPTH_MAX};
 use crate::call::message::VerifiedCall;
 use crate::call::{CallError, page_values};
-use crate::vdom::{Moves, Node, Patch, diff_page, parse_page};
+use crate::vdom::{
+    ChangedElement, Moves, Node, Patch, changed_element, diff_page, diff_within, parse_known_page, parse_page,
+};
 
 /// The label from which the key of tags is derived.
 const PURPOSE: &[u8] = b"diffyne tree cache 1";
@@ -89,7 +92,7 @@ pub(super) struct RenderedComponent<'a> {
     /// Whether the page's script returns integers as it got them.
     pub(super) is_exact: bool,
     /// The HTML that the client shows, where it is at hand.
-    pub(super) shown: Option<&'a str>,
+    pub(super) shown: Option<&'a ShownHtml>,
 }
 
 /// Makes responses of what the bridge rendered.
@@ -111,7 +114,7 @@ impl Rendering {
     }
 
     /// What to ask for in a call, and the HTML that its client shows, where it is at hand.
-    pub(super) fn request(&self, kind: CallKind, call: &VerifiedCall<'_>) -> (RenderRequest, Option<Arc<str>>) {
+    pub(super) fn request(&self, kind: CallKind, call: &VerifiedCall<'_>) -> (RenderRequest, Option<ShownHtml>) {
         if self.maker == PatchMaker::Application || !matches!(kind, CallKind::Call | CallKind::Update) {
             return (RenderRequest::Response, None);
         }
@@ -134,11 +137,14 @@ impl Rendering {
         let view = View::split(parts, body)?;
         let state = read_state(view.state)?;
         page_values::check_state(component.class, &state, component.is_exact)?;
-        let old = view.old.or(component.shown);
-        let patches = patches(old, view.html)?;
+        let old = match (view.old, component.shown) {
+            (Some(html), _) => Some(OldHtml { html, is_plain: false }),
+            (None, shown) => shown.map(|shown| OldHtml { html: &shown.html, is_plain: shown.is_plain }),
+        };
+        let Patches { json: patches, is_plain } = patches(old, view.html)?;
         let locked: Vec<&str> = parts.locked.iter().map(String::as_str).collect();
         let signature = signer.sign_locked(component.class, component.id, &state, &locked);
-        let fingerprint = self.trees.put(view.html.into()).fingerprint(&fingerprint(&state));
+        let fingerprint = self.trees.put(view.html, is_plain).fingerprint(&fingerprint(&state));
         let mut out = Vec::with_capacity(patches.len() + view.state.len() + view.rest.len() + 320);
         out.extend_from_slice(br#"{"s":true,"c":{"i":"#);
         serde_json::to_writer(&mut out, component.id)?;
@@ -201,17 +207,42 @@ fn read_state(text: &str) -> Result<Value, CallError> {
     deep_json::read(raw, DEPTH_MAX).map_err(|_| CallError::exception("the state cannot be read"))
 }
 
-/// The patches from one HTML to the other, as JSON.
-fn patches(old: Option<&str>, html: &str) -> Result<Vec<u8>, CallError> {
-    if old == Some(html) {
-        return Ok(b"[]".to_vec());
+/// The HTML that the client shows.
+#[derive(Clone, Copy)]
+struct OldHtml<'a> {
+    html: &'a str,
+    /// It is known to be plain.
+    is_plain: bool,
+}
+
+/// Patches as JSON, and whether the new HTML is known to be plain.
+struct Patches {
+    json: Vec<u8>,
+    is_plain: bool,
+}
+
+/// The patches from one HTML to the other.
+fn patches(old: Option<OldHtml<'_>>, html: &str) -> Result<Patches, CallError> {
+    if let Some(old) = old {
+        if old.html == html {
+            return Ok(Patches { json: b"[]".to_vec(), is_plain: old.is_plain });
+        }
+        if let Some(changed) = changed_element(old.html, html, old.is_plain)
+            && let Some(patches) = patches_within(&changed)
+        {
+            return Ok(Patches { json: serde_json::to_vec(&patches)?, is_plain: true });
+        }
     }
-    let new = parse_page(html)?;
+    let (new, is_plain) = parse_known_page(html)?;
     // HTML that no tree is made of is replaced as a whole.
-    let old: Option<Node<'_>> = old.and_then(|old| parse_page(old).ok());
+    let old: Option<Node<'_>> = old.and_then(|old| parse_page(old.html).ok());
     let patches =
         old.as_ref().map_or_else(|| vec![Patch::Create(Vec::new(), &new)], |old| diff_page(old, &new, Moves::Recreate));
-    Ok(serde_json::to_vec(&patches)?)
+    Ok(Patches { json: serde_json::to_vec(&patches)?, is_plain })
+}
+
+fn patches_within<'a>(changed: &'a ChangedElement<'a>) -> Option<Vec<Patch<'a>>> {
+    diff_within(&changed.old, &changed.new, Moves::Recreate, &changed.path, changed.is_preformatted)
 }
 
 #[cfg(test)]
@@ -235,7 +266,7 @@ mod tests {
         Rendering::new(&settings, &signer())
     }
 
-    fn component(shown: Option<&str>) -> RenderedComponent<'_> {
+    fn component(shown: Option<&ShownHtml>) -> RenderedComponent<'_> {
         RenderedComponent { class: "App\\Counter", id: "c1", is_exact: true, shown }
     }
 
@@ -251,7 +282,9 @@ mod tests {
         rest: &str,
     ) -> Result<Value, CallError> {
         let body = [old.unwrap_or_default(), html, state, rest].concat();
-        let data = rendering().response(&parts(old, html, state), body.as_bytes(), component(shown), &signer())?;
+        let shown = shown.map(|html| ShownHtml { html: html.into(), is_plain: false });
+        let component = component(shown.as_ref());
+        let data = rendering().response(&parts(old, html, state), body.as_bytes(), component, &signer())?;
         Ok(serde_json::from_slice(&data).unwrap())
     }
 
@@ -312,7 +345,7 @@ mod tests {
         };
         let fingerprint = response["c"]["f"].as_str().unwrap();
         let (request, shown) = rendering.request(CallKind::Call, &call(fingerprint, true));
-        assert_eq!((request, shown.as_deref()), (RenderRequest::New, Some("<p>2</p>")));
+        assert_eq!((request, shown.as_ref().map(|shown| &*shown.html)), (RenderRequest::New, Some("<p>2</p>")));
         for (kind, call) in [
             (CallKind::Call, call(fingerprint, false)),
             (CallKind::Update, call("", true)),

@@ -40,8 +40,16 @@ impl TreeTag {
     }
 }
 
+/// The HTML of a component as a client shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::backend) struct ShownHtml {
+    pub(in crate::backend) html: Arc<str>,
+    /// It is known to be plain, so that only the part of it is read that has changed.
+    pub(in crate::backend) is_plain: bool,
+}
+
 struct Entry {
-    html: Arc<str>,
+    shown: ShownHtml,
     used: Instant,
 }
 
@@ -69,20 +77,20 @@ impl TreeCache {
     }
 
     /// The HTML with this tag, if it is at hand.
-    pub(super) fn get(&self, tag: Option<TreeTag>) -> Option<Arc<str>> {
+    pub(super) fn get(&self, tag: Option<TreeTag>) -> Option<ShownHtml> {
         let now = Instant::now();
-        let html = tag.and_then(|tag| {
+        let shown = tag.and_then(|tag| {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             let entry = entries.by_tag.get_mut(&tag)?;
             entry.used = now;
-            Some(Arc::clone(&entry.html))
+            Some(entry.shown.clone())
         });
-        if html.is_some() { &self.metrics.hits } else { &self.metrics.misses }.inc();
-        html
+        if shown.is_some() { &self.metrics.hits } else { &self.metrics.misses }.inc();
+        shown
     }
 
     /// Keeps HTML that a client is about to show; its tag.
-    pub(super) fn put(&self, html: Arc<str>) -> TreeTag {
+    pub(super) fn put(&self, html: &str, is_plain: bool) -> TreeTag {
         let mut hasher = SipHasher13::new_with_key(&self.key);
         hasher.write(html.as_bytes());
         let tag = TreeTag(hasher.finish128().as_u128());
@@ -91,7 +99,12 @@ impl TreeCache {
             return tag;
         }
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.by_tag.put(tag, Entry { html, used }).is_none() {
+        if let Some(entry) = entries.by_tag.get_mut(&tag) {
+            // The same HTML, which was perhaps not read as a whole the last time.
+            entry.used = used;
+            entry.shown.is_plain |= is_plain;
+        } else {
+            entries.by_tag.put(tag, Entry { shown: ShownHtml { html: html.into(), is_plain }, used });
             entries.bytes += size;
         }
         self.evict(&mut entries, used);
@@ -106,7 +119,7 @@ impl TreeCache {
                 break;
             }
             if let Some((_, evicted)) = entries.by_tag.pop_lru() {
-                entries.bytes = entries.bytes.saturating_sub(evicted.html.len() + ENTRY_BYTES);
+                entries.bytes = entries.bytes.saturating_sub(evicted.shown.html.len() + ENTRY_BYTES);
                 self.metrics.evicted.with_label_values(&[if is_full { "full" } else { "age" }]).inc();
             }
         }
@@ -140,10 +153,11 @@ mod tests {
     #[test]
     fn html_is_found_by_the_tag_in_the_fingerprint_that_the_client_returns() {
         let cache = cache(1 << 20, Duration::from_mins(1));
-        let tag = cache.put("<p>1</p>".into());
+        let tag = cache.put("<p>1</p>", false);
         let fingerprint = tag.fingerprint("b35e951ba958819ccddb9224b2df2a55");
         assert_eq!(TreeTag::of_fingerprint(&fingerprint), Some(tag));
-        assert_eq!(cache.get(TreeTag::of_fingerprint(&fingerprint)).as_deref(), Some("<p>1</p>"));
+        let html = |shown: Option<ShownHtml>| shown.map(|shown| shown.html.to_string());
+        assert_eq!(html(cache.get(TreeTag::of_fingerprint(&fingerprint))).as_deref(), Some("<p>1</p>"));
         for other in
             ["", "b35e951ba958819ccddb9224b2df2a55", "x.", "x.AAAA", "x.!!", "x.AAAAAAAAAAAAAAAAAAAAAA", "x.y.z"]
         {
@@ -155,7 +169,7 @@ mod tests {
     #[test]
     fn workers_of_one_application_give_the_same_tags_and_others_do_not() {
         let tag =
-            |key: u8| TreeCache::new([key; 16], 1 << 20, Duration::MAX, TreeMetrics::new()).put("<p>1</p>".into());
+            |key: u8| TreeCache::new([key; 16], 1 << 20, Duration::MAX, TreeMetrics::new()).put("<p>1</p>", false);
         assert_eq!(tag(1), tag(1));
         assert_ne!(tag(1), tag(2));
     }
@@ -163,19 +177,19 @@ mod tests {
     #[test]
     fn it_holds_no_more_bytes_than_it_may_and_drops_the_least_recently_used() {
         let cache = cache(10 * (100 + ENTRY_BYTES), Duration::from_mins(1));
-        let html = |number: usize| Arc::from(format!("{number:0100}").as_str());
-        let tags: Vec<TreeTag> = (0..10).map(|number| cache.put(html(number))).collect();
+        let html = |number: usize| format!("{number:0100}");
+        let tags: Vec<TreeTag> = (0..10).map(|number| cache.put(&html(number), false)).collect();
         assert_eq!(bytes(&cache), 10 * (100 + ENTRY_BYTES));
         assert!(cache.get(Some(tags[0])).is_some());
-        cache.put(html(10));
+        cache.put(&html(10), false);
         assert!(cache.get(Some(tags[0])).is_some(), "it was used after the second");
         assert!(cache.get(Some(tags[1])).is_none());
         assert_eq!(bytes(&cache), 10 * (100 + ENTRY_BYTES));
         // The same once more takes no more.
-        cache.put(html(10));
+        cache.put(&html(10), true);
         assert_eq!(bytes(&cache), 10 * (100 + ENTRY_BYTES));
         // What is larger than all of it replaces nothing.
-        let large = cache.put(Arc::from("x".repeat(3000).as_str()));
+        let large = cache.put(&"x".repeat(3000), false);
         assert!(cache.get(Some(large)).is_none());
         assert_eq!(bytes(&cache), 10 * (100 + ENTRY_BYTES));
         assert_eq!(cache.metrics.evicted.with_label_values(&["full"]).get(), 1);
@@ -184,7 +198,7 @@ mod tests {
     #[test]
     fn what_was_not_used_for_too_long_is_dropped() {
         let cache = cache(1 << 20, Duration::from_mins(1));
-        let tag = cache.put("<p>1</p>".into());
+        let tag = cache.put("<p>1</p>", false);
         cache.sweep();
         assert!(cache.get(Some(tag)).is_some());
         cache.evict(&mut cache.entries.lock().unwrap(), Instant::now() + Duration::from_mins(2));
@@ -195,7 +209,7 @@ mod tests {
     #[test]
     fn without_room_nothing_is_kept() {
         let cache = cache(0, Duration::from_mins(1));
-        let tag = cache.put("<p>1</p>".into());
+        let tag = cache.put("<p>1</p>", false);
         assert!(cache.get(Some(tag)).is_none());
         assert_eq!(bytes(&cache), 0);
     }

@@ -205,7 +205,7 @@ impl UpstreamBackend {
             signer: &signer,
             component_id: &verified.id,
             is_exact: verified.is_exact,
-            shown: shown.as_deref(),
+            shown: shown.as_ref(),
         };
         let (first_deadline, parts, began) = (job.deadline, job.parts.clone(), Instant::now());
         let result = match (self.route(), job.kind) {

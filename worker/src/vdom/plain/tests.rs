@@ -288,3 +288,69 @@ fn texts_of_plain_html_are_parts_of_it() {
     assert!(matches!(&p.children[0], Node::Text(Cow::Owned(text)) if text == "text & more"));
     assert!(matches!(&p.children[1], Node::Element(b) if matches!(b.children[0], Node::Text(Cow::Borrowed("x")))));
 }
+
+/// Pages in which one part after the other is changed, with what is put in its place.
+fn changes() -> impl Iterator<Item = (String, String)> {
+    const PIECES: &[&str] = &[
+        "",
+        "7",
+        " ",
+        "\n",
+        "x",
+        "<b>x</b>",
+        "<li>x</li>",
+        "<tr><td>x</td></tr>",
+        "<p>x</p>",
+        "</td>",
+        "</div>",
+        "<td>",
+        "<",
+        ">",
+        "\"",
+        "&amp;",
+        "&nbsp;",
+        "<!-- c -->",
+        "<br>",
+        " class=\"x\"",
+        "<option>x</option>",
+        "\u{c}",
+    ];
+    // More of the same around it, and white space that counts.
+    let wrap = |page: &str| {
+        let rows: String =
+            (0..20).map(|row| format!("<tr diff:key=\"{row}\"><td>{row}</td><td> a </td></tr>\n")).collect();
+        format!(
+            "<!-- c --><div>text<pre> <b>a</b> \n</pre><table>{rows}</table>\n<div><p>a</p>{page}</div><br></div> <p>x</p>"
+        )
+    };
+    let mut random = fastrand::Rng::with_seed(7);
+    let pages: Vec<String> = PAGES.iter().flat_map(|page| [(*page).to_owned(), wrap(page)]).collect();
+    (0..6_000).map(move |_| {
+        let old = random.choice(&pages).cloned().unwrap_or_default();
+        let mut new = old.clone();
+        for _ in 0..random.usize(1..3) {
+            let from = new.floor_char_boundary(random.usize(0..=new.len()));
+            let to = new.floor_char_boundary((from + random.choice([0, 0, 1, 3, 9, 60]).unwrap_or(0)).min(new.len()));
+            new.replace_range(from..to, random.choice(PIECES).copied().unwrap_or_default());
+        }
+        (old, new)
+    })
+}
+
+#[test]
+fn the_part_that_differs_gives_the_patches_of_the_whole() {
+    use crate::vdom::{Moves, changed_element, diff_page, diff_within, parse_page};
+    let (mut found, mut different) = (0, 0);
+    for (old, new) in changes() {
+        let is_known = parse_roots(&old).is_some();
+        let Some(changed) = changed_element(&old, &new, is_known && found % 2 == 0) else { continue };
+        assert!(is_known && parse_roots(&new).is_some(), "{old}\n{new}");
+        let (before, after) = (parse_page(&old).unwrap(), parse_page(&new).unwrap());
+        let part = diff_within(&changed.old, &changed.new, Moves::Recreate, &changed.path, changed.is_preformatted);
+        let whole = diff_page(&before, &after, Moves::Recreate);
+        assert_eq!(part.as_deref(), Some(&*whole), "{old}\n{new}");
+        found += 1;
+        different += usize::from(!whole.is_empty());
+    }
+    assert!(found > 500 && different > 300, "{found}, {different}");
+}
