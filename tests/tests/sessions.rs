@@ -303,9 +303,7 @@ async fn a_component_sees_the_request_as_over_ajax(runtime: Runtime) -> anyhow::
     // A failure's line in the worker's log names the request.
     let body = probe_call("a", "end", json!(["throw"])).to_string();
     http_post(cluster.gateways[0].port, "/_diffyne/update", &[("X-Request-Id", "from-the-proxy")], &body)?;
-    eventually("the log names the request", || {
-        cluster.workers[0].process.output().contains("request=\"from-the-proxy\"")
-    })?;
+    eventually("the log names the request", || cluster.workers[0].process.output().contains("request=from-the-proxy"))?;
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! * `dispatcher`: hands calls to idle processes, on the threads of the calls
 //! * `supervisor`: starts, replaces and ends processes, on a thread that they die with
-//! * `starter`: starts a process: forked from a `template` if it is `forkable`, else by itself (`start`)
+//! * `starter`: starts a process: forked from a `template` if that is `forkable`, else by itself (`start`)
+//! * `template_process`, `descriptors`: the exchange with the template, and the sockets that it is sent
 //! * `child`, `os_process`, `exit_reason`: a process's exit
 //! * `script`: what a process runs
 //! * `process`, `channel`: its calls, and what is exchanged with it for them
@@ -17,6 +18,7 @@
 mod affinity;
 mod channel;
 mod child;
+mod descriptors;
 mod dispatcher;
 mod exit_reason;
 mod forkable;
@@ -34,6 +36,7 @@ mod starter;
 mod status;
 mod supervisor;
 mod template;
+mod template_process;
 mod watch;
 
 use std::rc::Rc;

@@ -28,15 +28,14 @@ use tokio_util::sync::CancellationToken;
 use super::channel::Channel;
 use super::child::{ChildProcess, ProcessEnd};
 use super::exit_reason::ExitReason;
-use super::forkable;
 use super::frame::{self, Frame};
 use super::message::{ProcessMessage, StartMessage};
 use super::os_process::{OsProcess, can_watch_others};
 use super::output::{LastWords, log_output};
 use super::process::PhpProcess;
-use super::script;
 use super::status::{Activity, ProcessList};
-use super::template::{self, Template};
+use super::template::Template;
+use super::{descriptors, forkable, script, template_process};
 
 /// The inherited socket's file descriptor in a process.
 const SOCKET_FD: i32 = 3;
@@ -149,7 +148,7 @@ pub(super) async fn boot_template(
         return Err(ProcessStartError::CannotFork(obstacle));
     }
     child.status().set(Activity::Template);
-    Ok(Template::new(child, ready.stream))
+    Ok(template_process::run(child, ready.stream))
 }
 
 async fn spawn_and_wait(
@@ -200,7 +199,7 @@ fn spawn(
     let (channel, sent) = StdStream::pair()?;
     let inode = fstat(&sent)?.st_ino;
     // It waits there until the other end receives it.
-    template::send(&inherited, b"c", Some(&sent.into()))?;
+    descriptors::send(&inherited, b"c", Some(&sent.into()))?;
     for stream in [&inherited, &channel] {
         stream.set_nonblocking(true)?;
     }

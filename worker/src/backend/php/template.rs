@@ -3,34 +3,21 @@
 //! A fork takes milliseconds where a boot takes a large part of a second, and shares with the others what the application
 //! has loaded and opcache has compiled. The template runs no calls. It is the parent of the processes: it keeps their
 //! numbers until the worker has asked how they have ended, and it kills them when the worker is gone.
+//!
+//! This is what others have of it: [`super::template_process`] talks to it.
 
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::process::ExitStatusExt as _;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::process::ExitStatus;
 use std::rc::Rc;
-use std::time::Duration;
 
-use diffyne_shared::task;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use tokio::io::{AsyncReadExt as _, Interest};
-use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
-
-use super::child::ChildProcess;
 
 /// Requests that wait for the template: each process has one at most, and one is forked at a time.
 const REQUESTS_MAX: usize = 4096;
-/// How long the template may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The kinds of requests.
-const FORK: u8 = b'f';
-const STATUS: u8 = b's';
 
 /// A request, and where its answer goes.
-enum Request {
+pub(super) enum Request {
     /// Fork a process with this socket for its channel.
     Fork(OwnedFd, oneshot::Sender<u32>),
     /// How a process has ended.
@@ -44,12 +31,10 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// The template in a process that is ready, with the socket that was its channel.
-    pub(super) fn new(child: ChildProcess, stream: UnixStream) -> Rc<Self> {
+    /// A handle, and what arrives from it.
+    pub(super) fn new(generation: u32) -> (Rc<Self>, mpsc::Receiver<Request>) {
         let (requests, received) = mpsc::channel(REQUESTS_MAX);
-        let generation = child.generation;
-        task::spawn_local(serve(child, stream, received));
-        Rc::new(Self { generation, requests })
+        (Rc::new(Self { generation, requests }), received)
     }
 
     /// Whether it can be asked.
@@ -75,75 +60,4 @@ impl Template {
 
 fn ended() -> io::Error {
     io::Error::other("the process that it is forked from has ended")
-}
-
-/// Passes requests to the template until there are no handles, or it has ended.
-async fn serve(mut child: ChildProcess, mut stream: UnixStream, mut requests: mpsc::Receiver<Request>) {
-    let id = child.id;
-    let how = tokio::select! {
-        biased;
-        status = child.wait() => Some(status),
-        error = pass_on(&mut stream, &mut requests) => error.map(|error| error.to_string()),
-    };
-    requests.close();
-    if let Some(how) = how {
-        tracing::warn!(process = id, how, "the PHP process that others are forked from has ended: another one boots");
-    }
-    // It exits when its socket is closed.
-    drop(stream);
-    child.wait_or_kill().await;
-}
-
-/// Passes on one request after the other; `None` when there are no handles.
-async fn pass_on(stream: &mut UnixStream, requests: &mut mpsc::Receiver<Request>) -> Option<io::Error> {
-    while let Some(request) = requests.recv().await {
-        let passed = timeout(ANSWER_TIMEOUT, async {
-            match request {
-                Request::Fork(socket, answer) => {
-                    let (process, _) = ask(stream, FORK, 0, Some(socket)).await?;
-                    if process == 0 {
-                        return Err(io::Error::other("it cannot fork"));
-                    }
-                    // Without a receiver, the process finds its socket closed and exits.
-                    let _ = answer.send(process);
-                }
-                Request::Status(process, answer) => {
-                    let (_, status) = ask(stream, STATUS, process, None).await?;
-                    let _ = answer.send(ExitStatus::from_raw(status));
-                }
-            }
-            Ok(())
-        });
-        match passed.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Some(error),
-            Err(_elapsed) => return Some(io::ErrorKind::TimedOut.into()),
-        }
-    }
-    None
-}
-
-/// Sends a request and reads its answer: the number of a process, and how it has ended.
-async fn ask(stream: &mut UnixStream, kind: u8, number: u32, socket: Option<OwnedFd>) -> io::Result<(u32, i32)> {
-    let mut request = [kind; 5];
-    request[1..].copy_from_slice(&number.to_be_bytes());
-    let writable = &*stream;
-    writable.async_io(Interest::WRITABLE, || send(writable, &request, socket.as_ref())).await?;
-    drop(socket);
-    if stream.read_u8().await? != kind {
-        return Err(io::Error::other("it answers something else"));
-    }
-    Ok((stream.read_u32().await?, stream.read_i32().await?))
-}
-
-/// Sends bytes over a socket, and a descriptor with them. They are few, so the system takes all or none.
-pub(super) fn send(socket: impl std::os::fd::AsFd, bytes: &[u8], sent: Option<&OwnedFd>) -> io::Result<()> {
-    let descriptors: Vec<_> = sent.iter().map(|sent| sent.as_fd()).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(io::Error::other("a descriptor does not fit into its message"));
-    }
-    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
 }
