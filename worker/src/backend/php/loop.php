@@ -478,7 +478,8 @@ namespace Diffyne\Cluster\Loop {
         while (ob_get_level() > 0) {
             ob_end_clean();
         }
-        $ready = ['type' => 'ready', 'id' => getmypid(), 'php' => PHP_VERSION, 'laravel' => $application->version(), 'kernel' => $application->kernelReason ?? '', 'release' => Release::ofApplication()];
+        $ready = ['type' => 'ready', 'id' => getmypid(), 'php' => PHP_VERSION, 'laravel' => $application->version()];
+        $ready += ['kernel' => $application->kernelReason ?? '', 'release' => Release::ofApplication()];
         $channel->write($ready);
         if ($template !== null) {
             $template->serve($channel);
