@@ -75,16 +75,24 @@ async fn processes_are_forked_from_one_that_has_booted_and_share_nothing_that_th
     assert!(drawn.iter().all(|words| words[2] == "2"), "each has a connection of its own: {drawn:?}");
     eventually("they go on", || processes(&cluster, "idle") == forked)?;
 
-    // Without what they were forked from, processes go on, and the next one has another.
+    // Without what they were forked from, processes go on, and print, until others have taken their place.
     let [template] = processes(&cluster, "template")[..] else { anyhow::bail!("no template") };
-    kill(template)?;
-    eventually("it is gone", || !processes(&cluster, "template").contains(&template))?;
     let mut client = Client::connect(&cluster.url(0)).await?;
-    let process = call_for_text(&mut client, "wait", json!([0])).await?;
-    kill(process.parse()?)?;
-    eventually("another one has booted and was forked", || {
-        boots(&laravel) == 2 && processes(&cluster, "idle").len() == 4 && processes(&cluster, "template").len() == 1
+    kill(template)?;
+    assert!(call_probe(&mut client, "shout", json!([1])).await?.is_ok());
+    eventually("another one has booted, and all were replaced", || {
+        let now = processes(&cluster, "idle");
+        boots(&laravel) == 2 && now.len() == 4 && now.iter().all(|process| !forked.contains(process))
     })?;
+    assert_eq!(processes(&cluster, "template").len(), 1);
+    // One that ends is replaced by a fork.
+    let process = call_for_text(&mut client, "wait", json!([0])).await?.parse()?;
+    kill(process)?;
+    eventually("a fork has its place", || {
+        let now = processes(&cluster, "idle");
+        now.len() == 4 && !now.contains(&process)
+    })?;
+    assert_eq!(boots(&laravel), 2);
     assert!(call_probe(&mut client, "wait", json!([0])).await?.is_ok());
     Ok(())
 }
@@ -100,7 +108,8 @@ async fn each_process_boots_where_they_cannot_be_forked() -> anyhow::Result<()> 
         (database, "", 3, "opened /"),
         (held, "", 3, "opened"),
         (socket, "", 3, "opened a connection"),
-        ("", "disable_functions=pcntl_fork", 2, "no extension pcntl"),
+        ("", "disable_functions=pcntl_fork", 2, "no pcntl_fork"),
+        ("", "disable_functions=posix_kill", 2, "no posix_kill"),
         ("", "off", 2, ""),
     ];
     for (at_boot, setting, expected, reason) in rows {

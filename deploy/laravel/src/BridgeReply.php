@@ -17,6 +17,12 @@ final class BridgeReply
 {
     public const JSON = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR;
 
+    /** States of failed queries whose texts name tables and servers. Those of others name values: of data, of violated constraints. */
+    private const SPEAKING_STATES = '/^(?:08|28|40|42)/';
+
+    /** Codes of drivers for the same, where the state is the general one: of SQLite, and of MySQL. */
+    private const SPEAKING_CODES = [1, 5, 6, 8, 10, 11, 13, 14, 26, 1205, 1364, 2002, 2003, 2006, 2013];
+
     /** The reply to a call that has made this response. */
     public static function success(array $response): array
     {
@@ -127,9 +133,9 @@ final class BridgeReply
     {
         $driver = $error->getPrevious();
         $state = (string) $error->getCode();
-        // Data exceptions and violated constraints name the value.
+        $code = $driver instanceof PDOException ? (int) ($driver->errorInfo[1] ?? 0) : 0;
         $says = match (true) {
-            preg_match('/^2[23]/', $state) !== 1 => $driver?->getMessage() ?? "SQLSTATE[$state]",
+            preg_match(self::SPEAKING_STATES, $state) === 1, in_array($code, self::SPEAKING_CODES, true) => $driver?->getMessage() ?? "SQLSTATE[$state]",
             $driver instanceof PDOException => "SQLSTATE[$state], error ".($driver->errorInfo[1] ?? '?'),
             default => "SQLSTATE[$state]",
         };

@@ -99,6 +99,7 @@ return [
 
     // Static properties of the application.
     'static properties' => ['change' => '\App\Support\Keeper::$list[] = "left"; \App\Support\Keeper::set("left");', 'read' => 'return [\App\Support\Keeper::$list, \App\Support\Keeper::get(), \App\Support\Child::get()];'],
+    'next key of an array' => ['change' => '\App\Support\Keeper::$list[5] = $GLOBALS["argv"][50] = 1; unset(\App\Support\Keeper::$list[5], $GLOBALS["argv"][50]);', 'read' => '\App\Support\Keeper::$list[] = $GLOBALS["argv"][] = 1; return [array_key_last(\App\Support\Keeper::$list), array_key_last($GLOBALS["argv"]) < 50];', 'boot' => ''],
     'static properties of a class that a call loads' => ['change' => '\App\Support\Late::$left = 1;', 'read' => 'return \App\Support\Late::$left;', 'boot' => ''],
 
     'static property without a value' => ['change' => '\App\Support\Keeper::$maybe = "left";', 'read' => 'return \App\Support\Keeper::$maybe ?? "none";'],

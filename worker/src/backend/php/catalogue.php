@@ -46,6 +46,9 @@ namespace Diffyne\Cluster\Loop {
         /** @var array<string, Closure> how to put back what nothing tells */
         private array $others = [];
 
+        /** @var array<string, array> global variables that are arrays: a comparison sees neither their position nor their next key */
+        private array $globalArrays = [];
+
         /** Tells whether all expressions are what they were. */
         private Closure $compare;
 
@@ -68,6 +71,7 @@ namespace Diffyne\Cluster\Loop {
                     $this->values[] = $values[$index];
                 }
             }
+            $this->globalArrays = array_map(self::dereferenced(...), array_filter($GLOBALS, is_array(...)));
             $this->compare = self::compiled('(array $values): bool => '.implode(' && ', $comparisons));
         }
 
@@ -106,6 +110,9 @@ namespace Diffyne\Cluster\Loop {
         public function restore(): ?string
         {
             $lost = $this->isUnchanged() ? null : $this->restoreReadable();
+            foreach ($this->globalArrays as $name => $value) {
+                $GLOBALS[$name] = $value;
+            }
             foreach ($this->others as $name => $restore) {
                 try {
                     $restore();

@@ -50,7 +50,7 @@ pub(super) struct ChildProcess {
     end: Option<oneshot::Sender<String>>,
     listed: ListedProcess,
     /// Its output is read until this is dropped. Those that are forked print where their template does.
-    _output: Option<DropGuard>,
+    output: Option<DropGuard>,
 }
 
 impl ChildProcess {
@@ -63,8 +63,13 @@ impl ChildProcess {
         let (id, generation) = (listed.status().id, listed.status().generation);
         let (exit, exit_reason) = oneshot::channel();
         let (end, told) = oneshot::channel();
-        let process = Self { process, id, generation, exit_reason, end: Some(end), listed, _output: output };
+        let process = Self { process, id, generation, exit_reason, end: Some(end), listed, output };
         (process, exit, ProcessEnd { told, status: None })
+    }
+
+    /// What keeps its output read, for whoever needs it longer.
+    pub(super) fn take_output(&mut self) -> Option<DropGuard> {
+        self.output.take()
     }
 
     /// What operators can see of it.
@@ -109,7 +114,8 @@ impl ChildProcess {
 
     /// Tells the process's call that it has ended.
     fn ended(&mut self, status: io::Result<ExitStatus>) -> String {
-        if status.as_ref().is_ok_and(|status| status.signal().is_some()) {
+        // What is not known may be a signal.
+        if status.as_ref().map_or(true, |status| status.signal().is_some()) {
             // A group keeps its number while it has members. Without members, no other process gets the number so soon.
             self.kill_group();
         }
@@ -122,7 +128,7 @@ impl ChildProcess {
     }
 
     /// Kills the process and the programs that it has started.
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         self.kill_group();
         // The process may have left its group. The kill fails only when it has exited already.
         let _ = self.process.start_kill();

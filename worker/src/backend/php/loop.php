@@ -316,6 +316,8 @@ namespace Diffyne\Cluster\Loop {
         /** Runs a call, and passes its reply to $reply before it cleans up. Parts of the answer go to $part before. */
         public function run(array $head, string $payload, callable $reply, Closure $part): void
         {
+            $this->bridge->names = [];
+            self::$answered = [[], []];
             if ($head['kind'] === 'status') {
                 $this->writeStatus($head, $reply);
 
@@ -340,8 +342,9 @@ namespace Diffyne\Cluster\Loop {
                 $result = self::exceptionReply($error);
             }
             Parts::end();
-            $reply($result);
+            // What fails while the reply is written has no other words.
             $this->fatalErrors->leaveCall();
+            $reply($result);
             self::$answered = [$head, $this->bridge->names];
             if ($response !== null) {
                 $takesFastPath

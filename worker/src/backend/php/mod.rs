@@ -207,6 +207,7 @@ async fn supervise(
         task::spawn_local(Rc::clone(&supervisor).start_processes()),
         task::spawn_local(Rc::clone(&supervisor).watch()),
         task::spawn_local(Rc::clone(&supervisor).reload_on_change()),
+        task::spawn_local(Rc::clone(&supervisor).reload_without_template()),
     ];
     while let Some(command) = commands.recv().await {
         match command {

@@ -41,10 +41,10 @@ impl OsProcess {
 
     /// The template keeps the process's number until it is asked for its end, so the number is the right process's.
     pub(super) fn forked(id: u32, template: Rc<Template>) -> io::Result<Self> {
-        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        #[expect(deprecated, reason = "an owned descriptor stays open for as long as it is registered")]
-        let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
+        let pidfd = watch(id).inspect_err(|_| {
+            // It exits, because nobody has its channel. The template need not keep its number.
+            template.status(id);
+        })?;
         Ok(Self::Forked(ForkedProcess { id, pidfd, template, asked: None, ended: None }))
     }
 
@@ -68,6 +68,23 @@ impl OsProcess {
         match self {
             Self::Spawned { child, .. } => child.start_kill(),
             Self::Forked(forked) => Ok(pidfd_send_signal(&forked.pidfd, Signal::KILL)?),
+        }
+    }
+}
+
+/// A descriptor that is readable once the process has ended.
+fn watch(id: u32) -> io::Result<AsyncFd<OwnedFd>> {
+    let pid = i32::try_from(id).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+    #[expect(deprecated, reason = "an owned descriptor stays open for as long as it is registered")]
+    AsyncFd::with_interest(pidfd, Interest::READABLE)
+}
+
+impl Drop for ForkedProcess {
+    fn drop(&mut self) {
+        if self.asked.is_none() {
+            // It has just been killed. The template need not keep its number.
+            self.template.status(self.id);
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 /// The part of a line that is logged.
 const LINE_BYTES_MAX: usize = 2_000;
 /// Lines of one process that are logged in a second; the others are counted.
-const LINES_PER_SECOND: u32 = 50;
+pub(super) const LINES_PER_SECOND: u32 = 50;
 /// How long the rest of a line may take: programs print lines in pieces.
 const REST_OF_LINE: Duration = Duration::from_millis(100);
 
@@ -44,15 +44,15 @@ impl LastWords {
     }
 }
 
-/// Logs each line of a process's output until nobody can write to it, or the process has ended.
+/// Logs each line of a process's output, up to so many a second, until nobody can write to it, or the process has ended.
 pub(super) async fn log_output(
-    process: u32,
+    (process, lines_max): (u32, u32),
     output: impl AsyncRead + Unpin,
     last_words: Rc<LastWords>,
     ended: CancellationToken,
 ) {
     tokio::select! {
-        () = log_lines(process, output, &last_words) => {}
+        () = log_lines(process, lines_max, output, &last_words) => {}
         () = async {
             ended.cancelled().await;
             tokio::time::sleep(TIME_AFTER_END).await;
@@ -79,7 +79,7 @@ async fn read_line(reader: &mut BufReader<impl AsyncRead + Unpin>, line: &mut Ve
     }
 }
 
-async fn log_lines(process: u32, output: impl AsyncRead + Unpin, last_words: &LastWords) {
+async fn log_lines(process: u32, lines_max: u32, output: impl AsyncRead + Unpin, last_words: &LastWords) {
     let mut reader = BufReader::new(output);
     let mut line = Vec::new();
     let (mut second, mut lines) = (Instant::now(), 0u32);
@@ -93,14 +93,14 @@ async fn log_lines(process: u32, output: impl AsyncRead + Unpin, last_words: &La
             continue;
         }
         if second.elapsed() >= Duration::from_secs(1) {
-            if lines > LINES_PER_SECOND {
-                tracing::warn!(process, lines = lines - LINES_PER_SECOND, "PHP printed more than is logged");
+            if lines > lines_max {
+                tracing::warn!(process, lines = lines - lines_max, "PHP printed more than is logged");
             }
             (second, lines) = (Instant::now(), 0);
         }
         last_words.note(text);
         lines += 1;
-        if lines <= LINES_PER_SECOND {
+        if lines <= lines_max {
             tracing::warn!(process, text, "PHP says");
         }
     }

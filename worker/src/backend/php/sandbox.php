@@ -8,6 +8,7 @@
 namespace Diffyne\Cluster\Loop {
 
     use Closure;
+    use Diffyne\Cluster\BridgeReply;
     use Diffyne\Cluster\Services;
     use Illuminate\Filesystem\Filesystem;
     use Illuminate\Http\Request;
@@ -25,7 +26,8 @@ namespace Diffyne\Cluster\Loop {
         try {
             $work();
         } catch (Throwable $error) {
-            fwrite(STDERR, 'after a call'.Application::answeredCall().': '.$error::class.': '.$error->getMessage()."\n");
+            $text = BridgeReply::place($error)['logged'] ?? $error->getMessage();
+            fwrite(STDERR, 'after a call'.Application::answeredCall().': '.$error::class.': '.$text."\n");
         }
     }
 
@@ -267,7 +269,7 @@ namespace Diffyne\Cluster\Loop {
                     $this->{$method}() || $kind ??= $step;
                 } catch (Throwable $error) {
                     // It ends the process after its call, and not the loop.
-                    fwrite(STDERR, 'after a call: '.$error::class.': '.$error->getMessage()."\n");
+                    fwrite(STDERR, 'after a call: '.$error::class.': '.(BridgeReply::place($error)['logged'] ?? $error->getMessage())."\n");
                     $kind ??= $step;
                 }
             }

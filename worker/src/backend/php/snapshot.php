@@ -73,6 +73,9 @@ namespace Diffyne\Cluster\Loop {
         /** @var list<mixed> their values */
         private array $staticValues = [];
 
+        /** @var array<int, array> those that are arrays: a comparison sees neither their position nor their next key */
+        private array $staticArrays = [];
+
         /** @var list<array{object, mixed}> collections of PHP's own, with what they held */
         private array $collections = [];
 
@@ -151,7 +154,7 @@ namespace Diffyne\Cluster\Loop {
             foreach ($this->collections as [$collection, $held]) {
                 self::refill($collection, $held);
             }
-            foreach ($this->statics === $this->staticValues ? [] : $this->staticValues as $index => $value) {
+            foreach ($this->statics === $this->staticValues ? $this->staticArrays : $this->staticValues as $index => $value) {
                 $this->statics[$index] = $value;
             }
 
@@ -273,6 +276,7 @@ namespace Diffyne\Cluster\Loop {
                 $this->staticValues[$index] = $this->statics[$index];
             }
             $this->takeAll($this->takeClasses(false));
+            $this->staticArrays = array_filter($this->staticValues, is_array(...));
         }
 
         /**
@@ -330,6 +334,8 @@ namespace Diffyne\Cluster\Loop {
                     }
                 }
             }
+
+            $this->staticArrays = array_filter($this->staticValues, is_array(...));
 
             return $taken;
         }

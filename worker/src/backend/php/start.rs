@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::process::Command;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ use super::exit_reason::ExitReason;
 use super::frame::{self, Frame};
 use super::message::{ProcessMessage, StartMessage};
 use super::os_process::{OsProcess, can_watch_others};
-use super::output::{LastWords, log_output};
+use super::output::{LINES_PER_SECOND, LastWords, log_output};
 use super::process::PhpProcess;
 use super::status::{Activity, ProcessList};
 use super::template::Template;
@@ -136,11 +136,13 @@ pub(super) async fn boot_template(
     settings: &PhpSettings,
     generation: u32,
     list: &Arc<ProcessList>,
+    died: &Rc<Notify>,
 ) -> Result<Rc<Template>, ProcessStartError> {
     if !can_watch_others() {
         return Err(ProcessStartError::CannotFork("this system has no pidfd_open".to_owned()));
     }
-    let Booted { child, ready, channel, .. } = spawn_and_wait(settings, generation, list, Purpose::Template).await?;
+    let Booted { mut child, ready, channel, .. } =
+        spawn_and_wait(settings, generation, list, Purpose::Template).await?;
     if ready.id != child.id {
         return Err(ProcessStartError::CannotFork("DIFFYNE_PHP_COMMAND gives PHP another process id".to_owned()));
     }
@@ -148,7 +150,8 @@ pub(super) async fn boot_template(
         return Err(ProcessStartError::CannotFork(obstacle));
     }
     child.status().set(Activity::Template);
-    Ok(template_process::run(child, ready.stream))
+    let output = child.take_output().ok_or_else(|| ProcessStartError::Fork(io::ErrorKind::InvalidData.into()))?;
+    Ok(template_process::run(child, ready.stream, output, Rc::clone(died)))
 }
 
 async fn spawn_and_wait(
@@ -217,12 +220,17 @@ fn spawn(
     let mut child = command.spawn()?;
     let id = child.id().unwrap_or_default();
     let mut output = Output::default();
+    let lines_max = match purpose {
+        Purpose::Calls => LINES_PER_SECOND,
+        // Its processes print where it does.
+        Purpose::Template => LINES_PER_SECOND.saturating_mul(u32::try_from(settings.processes_max).unwrap_or(u32::MAX)),
+    };
     if let Some(stdout) = child.stdout.take() {
-        let log = log_output(id, stdout, Rc::clone(&output.last_words), ended.clone());
+        let log = log_output((id, lines_max), stdout, Rc::clone(&output.last_words), ended.clone());
         output.readers.push(task::spawn_local(log));
     }
     if let Some(stderr) = child.stderr.take() {
-        let log = log_output(id, stderr, Rc::clone(&output.last_words), ended.clone());
+        let log = log_output((id, lines_max), stderr, Rc::clone(&output.last_words), ended.clone());
         output.readers.push(task::spawn_local(log));
     }
     if let Some(stdin) = child.stdin.take() {

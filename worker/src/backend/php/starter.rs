@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use diffyne_shared::settings::php::{Fork, PhpSettings};
 use tokio::net::UnixStream;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::channel::Channel;
@@ -30,11 +31,12 @@ pub(super) struct Starter {
     template: RefCell<Option<Rc<Template>>>,
     /// The generation whose processes cannot be forked.
     unforkable: Cell<Option<u32>>,
+    died: Rc<Notify>,
 }
 
 impl Starter {
     pub(super) fn new(settings: PhpSettings, list: Arc<ProcessList>) -> Self {
-        Self { settings, list, template: RefCell::default(), unforkable: Cell::default() }
+        Self { settings, list, template: RefCell::default(), unforkable: Cell::default(), died: Rc::default() }
     }
 
     /// Starts a process and waits until it is ready. The calling thread must live as long as the process.
@@ -57,15 +59,23 @@ impl Starter {
         let current = self.template.borrow().clone();
         let current = current.filter(|template| template.generation == generation && template.is_alive());
         if let Some(template) = current {
-            match self.fork(&template).await {
-                // It has just ended. Another one boots.
-                Err(ProcessStartError::Fork(_)) => {}
-                started => return started,
+            let started = self.fork(&template).await;
+            match &started {
+                // The next one is not forked from what may be damaged.
+                Err(ProcessStartError::Ended(_) | ProcessStartError::TimedOut(_)) => drop(self.template.take()),
+                Err(ProcessStartError::Fork(error)) if !template.is_alive() => tracing::debug!(%error, "no fork"),
+                _ => return started,
             }
         }
-        let template = start::boot_template(&self.settings, generation, &self.list).await?;
+        let template = start::boot_template(&self.settings, generation, &self.list, &self.died).await?;
         self.template.replace(Some(Rc::clone(&template)));
-        self.fork(&template).await
+        // What fails right after the boot will fail again.
+        self.fork(&template).await.map_err(|error| ProcessStartError::CannotFork(error.to_string()))
+    }
+
+    /// Waits until a template has ended that processes still belong to.
+    pub(super) async fn template_died(&self) {
+        self.died.notified().await;
     }
 
     async fn fork(&self, template: &Rc<Template>) -> Result<Started, ProcessStartError> {

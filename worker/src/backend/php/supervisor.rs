@@ -35,6 +35,8 @@ const SHRINK_AFTER: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 /// The longest pause after failed starts.
 const RETRY_LAST: Duration = Duration::from_secs(30);
+/// A template that has lived for so long ended for a reason of its own.
+const TEMPLATE_SETTLED: Duration = Duration::from_mins(1);
 /// The status becomes "disconnected" when no gateway has been connected for this long.
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(1);
 /// How often the status is refreshed during its lifetime in the cache.
@@ -109,6 +111,21 @@ impl Supervisor {
             self.reload();
         })
         .await;
+    }
+
+    /// Replaces all processes when what they were forked from has ended: without it, nobody would kill them if the worker
+    /// were killed.
+    pub(super) async fn reload_without_template(self: Rc<Self>) {
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LAST);
+        loop {
+            let since = Instant::now();
+            self.starter.template_died().await;
+            if since.elapsed() > TEMPLATE_SETTLED {
+                backoff.reset();
+            }
+            tokio::time::sleep(backoff.wait()).await;
+            self.reload();
+        }
     }
 
     pub(super) fn set_gateways(&self, gateways: GatewayStatus) {

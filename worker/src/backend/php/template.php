@@ -14,6 +14,7 @@ namespace Diffyne\Cluster\Loop {
     use Illuminate\Database\DatabaseManager;
     use Illuminate\Redis\RedisManager;
     use Socket;
+    use Throwable;
 
     /** Connections that the application has opened when it booted. Two processes cannot use one. */
     final class OpenConnections
@@ -23,7 +24,12 @@ namespace Diffyne\Cluster\Loop {
         {
             $database = $app->resolved('db') ? $app->make('db') : null;
             foreach ($database instanceof DatabaseManager ? $database->getConnections() : [] as $name => $connection) {
-                self::isInMemory($connection) || $database->reconnect($name);
+                try {
+                    self::isInMemory($connection) || $database->reconnect($name);
+                } catch (Throwable) {
+                    // Its configuration is gone, as a provider may have made it for a moment.
+                    $database->purge($name);
+                }
             }
             $redis = $app->resolved('redis') ? $app->make('redis') : null;
             foreach ($redis instanceof RedisManager ? array_keys($redis->connections() ?? []) : [] as $name) {
@@ -48,18 +54,23 @@ namespace Diffyne\Cluster\Loop {
 
         private const REQUEST_BYTES = 5;
 
-        /** Of the extensions that forking needs. */
-        private const FUNCTIONS = ['pcntl' => 'pcntl_fork', 'posix' => 'posix_setpgid', 'sockets' => 'socket_recvmsg'];
+        /** Of the extensions pcntl, posix and sockets. */
+        private const FUNCTIONS = ['pcntl_fork', 'pcntl_waitpid', 'pcntl_signal', 'pcntl_signal_get_handler', 'pcntl_get_last_error',
+            'posix_setpgid', 'posix_kill', 'socket_recvmsg', 'socket_cmsg_space', 'socket_import_stream', 'socket_export_stream',
+            'socket_write', 'socket_last_error'];
 
-        /** @var array<int, true> processes whose end nobody has asked for, by number */
+        /** The status of a process that is not known. */
+        private const UNKNOWN = 0xFFFFFFFF;
+
+        /** @var array<int, bool> processes that were not waited for, by number, and whether their end was asked for */
         private array $processes = [];
 
-        /** The extensions that are missing; empty when none is. */
+        /** What PHP lacks for it; empty when it lacks nothing. */
         public static function missing(): string
         {
-            $missing = array_keys(array_filter(self::FUNCTIONS, static fn (string $name) => ! function_exists($name)));
+            $missing = array_filter(self::FUNCTIONS, static fn (string $name) => ! function_exists($name));
 
-            return $missing === [] ? '' : 'PHP has no extension '.implode(', ', $missing);
+            return $missing === [] ? '' : 'PHP has no '.implode(', ', $missing).' (extensions pcntl, posix, sockets)';
         }
 
         /** Returns in each process that is forked. The template itself stays in here until the worker has gone. */
@@ -74,7 +85,8 @@ namespace Diffyne\Cluster\Loop {
                     self::write($socket, pack('aNN', $kind, $number, $this->status($number)));
                     continue;
                 }
-                $process = $received === null ? -1 : pcntl_fork();
+                // A failure is a warning, of which Laravel would make an exception.
+                $process = $received === null ? -1 : @pcntl_fork();
                 if ($process === 0) {
                     pcntl_signal(SIGTERM, $handler);
                     unset($socket);
@@ -82,10 +94,12 @@ namespace Diffyne\Cluster\Loop {
 
                     return;
                 }
-                $process > 0 && $this->processes[$process] = true;
+                $error = $process > 0 ? 0 : ($received === null ? SOCKET_EMFILE : pcntl_get_last_error());
+                $process > 0 && $this->processes[$process] = false;
                 // The worker hears of the new process's end only once nobody else holds its channel.
                 unset($received);
-                self::write($socket, pack('aNN', $kind, max($process, 0), 0));
+                self::write($socket, pack('aNN', $kind, max($process, 0), $error));
+                $this->forgetEnded();
             }
             $this->end();
         }
@@ -114,15 +128,23 @@ namespace Diffyne\Cluster\Loop {
         /** How a process has ended, as the system tells it. */
         private function status(int $process): int
         {
-            if (! isset($this->processes[$process])) {
-                return 0;
+            // Never to wait for one that somebody else holds.
+            if (! isset($this->processes[$process]) || pcntl_waitpid($process, $status, WNOHANG) !== $process) {
+                isset($this->processes[$process]) && $this->processes[$process] = true;
+
+                return self::UNKNOWN;
             }
             unset($this->processes[$process]);
-            do {
-                $ended = pcntl_waitpid($process, $status);
-            } while ($ended === -1 && pcntl_get_last_error() === PCNTL_EINTR);
 
             return $status;
+        }
+
+        /** Lets go of processes that had not ended yet when their end was asked for. */
+        private function forgetEnded(): void
+        {
+            foreach (array_keys($this->processes, true, true) as $process) {
+                $this->status($process);
+            }
         }
 
         /** Makes a fork a process like one that the worker has started. */
@@ -134,13 +156,17 @@ namespace Diffyne\Cluster\Loop {
             mt_srand();
         }
 
-        /** Ends all processes, and those that they have started: the worker, which would do so, has gone. */
+        /**
+         * Ends all processes, and those that they have started: the worker, which would do so, has gone. What the application
+         * has registered for its end does not run: it would run once more than there were processes.
+         */
         private function end(): never
         {
             foreach (array_keys($this->processes) as $process) {
                 posix_kill(-$process, SIGKILL);
                 posix_kill($process, SIGKILL);
             }
+            posix_kill(getmypid(), SIGKILL);
             exit(0);
         }
     }

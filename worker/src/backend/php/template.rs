@@ -12,6 +12,7 @@ use std::process::ExitStatus;
 use std::rc::Rc;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::DropGuard;
 
 /// Requests that wait for the template: each process has one at most, and one is forked at a time.
 const REQUESTS_MAX: usize = 4096;
@@ -19,7 +20,7 @@ const REQUESTS_MAX: usize = 4096;
 /// A request, and where its answer goes.
 pub(super) enum Request {
     /// Fork a process with this socket for its channel.
-    Fork(OwnedFd, oneshot::Sender<u32>),
+    Fork(OwnedFd, oneshot::Sender<io::Result<u32>>),
     /// How a process has ended.
     Status(u32, oneshot::Sender<ExitStatus>),
 }
@@ -28,13 +29,15 @@ pub(super) enum Request {
 pub(super) struct Template {
     pub(super) generation: u32,
     requests: mpsc::Sender<Request>,
+    /// What the template and its processes print is read until this is dropped.
+    _output: DropGuard,
 }
 
 impl Template {
     /// A handle, and what arrives from it.
-    pub(super) fn new(generation: u32) -> (Rc<Self>, mpsc::Receiver<Request>) {
+    pub(super) fn new(generation: u32, output: DropGuard) -> (Rc<Self>, mpsc::Receiver<Request>) {
         let (requests, received) = mpsc::channel(REQUESTS_MAX);
-        (Rc::new(Self { generation, requests }), received)
+        (Rc::new(Self { generation, requests, _output: output }), received)
     }
 
     /// Whether it can be asked.
@@ -46,7 +49,7 @@ impl Template {
     pub(super) async fn fork(&self, socket: OwnedFd) -> io::Result<u32> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Request::Fork(socket, answer)).await.map_err(|_| ended())?;
-        answered.await.map_err(|_| ended())
+        answered.await.map_err(|_| ended())?
     }
 
     /// Asks how a process has ended. To be called once that it has ended, and once.

@@ -10,8 +10,9 @@ use std::time::Duration;
 use diffyne_shared::task;
 use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
+use tokio_util::sync::DropGuard;
 
 use super::child::ChildProcess;
 use super::descriptors;
@@ -22,16 +23,24 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The kinds of requests.
 const FORK: u8 = b'f';
 const STATUS: u8 = b's';
+/// What the template answers where it does not know a process's status.
+const UNKNOWN: i32 = -1;
 
-/// Makes a process that is ready the template, with the socket that was its channel.
-pub(super) fn run(child: ChildProcess, stream: UnixStream) -> Rc<Template> {
-    let (template, requests) = Template::new(child.generation);
-    task::spawn_local(serve(child, stream, requests));
+/// Makes a process that is ready the template, with the socket that was its channel. `died` is told when it ends before its
+/// handles.
+pub(super) fn run(child: ChildProcess, stream: UnixStream, output: DropGuard, died: Rc<Notify>) -> Rc<Template> {
+    let (template, requests) = Template::new(child.generation, output);
+    task::spawn_local(serve(child, stream, requests, died));
     template
 }
 
 /// Passes requests to the template until there are no handles, or it has ended.
-async fn serve(mut child: ChildProcess, mut stream: UnixStream, mut requests: mpsc::Receiver<Request>) {
+async fn serve(
+    mut child: ChildProcess,
+    mut stream: UnixStream,
+    mut requests: mpsc::Receiver<Request>,
+    died: Rc<Notify>,
+) {
     let id = child.id;
     let how = tokio::select! {
         biased;
@@ -41,8 +50,10 @@ async fn serve(mut child: ChildProcess, mut stream: UnixStream, mut requests: mp
     requests.close();
     if let Some(how) = how {
         tracing::warn!(process = id, how, "the PHP process that others are forked from has ended: another one boots");
+        // It takes a closed socket for the worker's end, and would kill processes that run calls.
+        child.kill();
+        died.notify_one();
     }
-    // It exits when its socket is closed.
     drop(stream);
     child.wait_or_kill().await;
 }
@@ -53,19 +64,19 @@ async fn pass_on(stream: &mut UnixStream, requests: &mut mpsc::Receiver<Request>
         let passed = timeout(ANSWER_TIMEOUT, async {
             match request {
                 Request::Fork(socket, answer) => {
-                    let (process, _) = ask(stream, FORK, 0, Some(socket)).await?;
-                    if process == 0 {
-                        return Err(io::Error::other("it cannot fork"));
-                    }
+                    let (process, error) = ask(stream, FORK, 0, Some(socket)).await?;
+                    let forked = if process == 0 { Err(io::Error::from_raw_os_error(error)) } else { Ok(process) };
                     // Without a receiver, the process finds its socket closed and exits.
-                    let _ = answer.send(process);
+                    let _ = answer.send(forked);
                 }
                 Request::Status(process, answer) => {
                     let (_, status) = ask(stream, STATUS, process, None).await?;
-                    let _ = answer.send(ExitStatus::from_raw(status));
+                    if status != UNKNOWN {
+                        let _ = answer.send(ExitStatus::from_raw(status));
+                    }
                 }
             }
-            Ok(())
+            io::Result::Ok(())
         });
         match passed.await {
             Ok(Ok(())) => {}
