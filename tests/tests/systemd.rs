@@ -189,6 +189,19 @@ async fn the_debian_package_runs_an_application_under_systemd_and_goes_without_a
         health.contains("status") && served_by().is_ok_and(|now| now != before)
     })?;
 
+    // Workers that stop finish their calls, and systemd leaves PHP alone until then.
+    let running = |admin: &str| {
+        let metrics = machine.ask(&[&format!("http://127.0.0.1:{admin}/metrics")]).unwrap_or_default();
+        metrics.contains("\ndiffyne_worker_calls_running 1\n")
+    };
+    let answer = std::thread::scope(|scope| {
+        let answer = scope.spawn(|| call(&machine, 6001, PROBE, "wait", "[2000]", PROBE_STATE));
+        eventually("the call runs", || running("17001") || running("17002"))?;
+        machine.run(&["systemctl", "stop", "diffyne-worker@7001", "diffyne-worker@7002"])?;
+        answer.join().map_err(|_| anyhow::anyhow!("the call panicked"))?
+    })?;
+    assert!(answer["c"]["st"]["text"].is_string(), "{answer}; {}", machine.journal());
+
     machine.run(&[&["systemctl", "stop"], &units[..]].concat())?;
     machine.run(&["dpkg", "--force-unsafe-io", "-r", "diffyne"])?;
     assert!(!machine.path("/usr/bin/diffyne-gateway").exists());

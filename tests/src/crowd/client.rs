@@ -117,7 +117,7 @@ impl Client {
         let target = group.plan.targets[turn % group.plan.targets.len()];
         let started = Instant::now();
         group.count_try();
-        let opened = tokio::time::timeout(OPEN_MAX, Socket::connect_unbound(target, &group.plan.headers));
+        let opened = tokio::time::timeout(OPEN_MAX, Socket::connect_in_turn(target, &group.plan.headers, &group.turns));
         let mut socket = match opened.await {
             Ok(Ok(socket)) => socket,
             Ok(Err(error)) if error.is::<Refused>() => return End::Refused,

@@ -3,10 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher as _, RandomState};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::record::Record;
 use super::{Figures, Plan, Status, now_us};
+
+/// Clients of one process that connect at a time. Else all would connect before the first sends its request, unlike those on
+/// machines of their own.
+const CONNECTING_MAX: usize = 256;
 
 /// The clients that have a broadcast, and when the last of them got it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,6 +27,8 @@ pub struct Group {
     figures: RefCell<Figures>,
     heard: RefCell<Vec<Heard>>,
     status: Cell<Status>,
+    /// Turns to connect.
+    pub(super) turns: Semaphore,
     subscribes: watch::Sender<bool>,
     finished: watch::Sender<bool>,
     /// Makes the hashes that stand for ids.
@@ -36,6 +42,7 @@ impl Group {
             figures: RefCell::default(),
             heard: RefCell::default(),
             status: Cell::default(),
+            turns: Semaphore::new(CONNECTING_MAX),
             subscribes: watch::Sender::new(plan.subscribes),
             finished: watch::Sender::new(false),
             hasher: RandomState::new(),

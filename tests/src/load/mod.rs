@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
 
 /// Where WebSocket connections are taken.
 #[derive(Debug, Clone, Copy)]
@@ -143,6 +144,15 @@ impl Socket {
     /// The same from the address that the system chooses: on loopback that of a trusted proxy, as nginx would connect.
     pub async fn connect_unbound(target: SocketAddr, headers: &str) -> anyhow::Result<Self> {
         Self::open(TcpStream::connect(target).await?, &target.into(), headers).await
+    }
+
+    /// The same, when it is this client's turn to connect. The turn ends before the request is sent, which follows at once.
+    pub async fn connect_in_turn(target: SocketAddr, headers: &str, turns: &Semaphore) -> anyhow::Result<Self> {
+        let stream = {
+            let _turn = turns.acquire().await?;
+            TcpStream::connect(target).await?
+        };
+        Self::open(stream, &target.into(), headers).await
     }
 
     /// Shakes hands.

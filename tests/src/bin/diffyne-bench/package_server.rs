@@ -187,7 +187,7 @@ fn serve(laravel: &Laravel) -> anyhow::Result<(Process, SocketAddr)> {
             command.args(["-d", setting]);
         }
         command.arg(Path::new(&laravel.directory).join("artisan")).arg("diffyne:websocket");
-        command.env("DIFFYNE_WS_PORT", port.to_string()).env("DIFFYNE_WS_KEY", "");
+        command.env("DIFFYNE_WS_PORT", port.to_string()).env("DIFFYNE_WS_KEY", "null");
     })?;
     wait_for_port(port)?;
     Ok((process, SocketAddr::from(([127, 0, 0, 1], port))))
