@@ -53,7 +53,10 @@ async fn processes_are_forked_from_one_that_has_booted_and_share_nothing_that_th
         "config([",
         "\\Illuminate\\Support\\Facades\\DB::select('select 1'); \\Illuminate\\Support\\Facades\\Log::info('booted'); config([",
     )?;
-    let draw = "#[Invokable] public function draw(): void { usleep(200000); $this->text = getmypid().' '.mt_rand().' '.count(\\Illuminate\\Support\\Facades\\DB::select('select id from users')); }";
+    // Each waits until three run, so that no process runs two.
+    let draw = "#[Invokable] public function draw(): void { touch(storage_path('drawn-'.getmypid())); \
+                while (count(glob(storage_path('drawn-*'))) < 3) { usleep(5000); } \
+                $this->text = getmypid().' '.mt_rand().' '.count(\\Illuminate\\Support\\Facades\\DB::select('select id from users')); }";
     laravel.change(
         "app/Diffyne/Probe.php",
         "public function version()",
