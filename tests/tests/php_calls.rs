@@ -181,7 +181,7 @@ const FAULTS: [(&str, &str, &str); 17] = [
     ("slowly", "fail", "Allowed memory size"),
     ("trait", "fail", "FaultInTrait"),
     ("middleware", "fail", "fault in middleware"),
-    ("after", "fail", "fault after the answer"),
+    ("after", "fail", "fault_after_the_answer"),
     ("refused", "fail", "not in any log"),
 ];
 

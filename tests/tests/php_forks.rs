@@ -88,6 +88,8 @@ async fn processes_are_forked_from_one_that_has_booted_and_share_nothing_that_th
         boots(&laravel) == 2 && now.len() == 4 && now.iter().all(|process| !forked.contains(process))
     })?;
     assert_eq!(processes(&cluster, "template").len(), 1);
+    let died = "diffyne_worker_php_processes_ended_total{reason=\"template_died\"}";
+    assert!((0.5..1.5).contains(&cluster.workers[0].metric(died)?));
     // One that ends is replaced by a fork.
     let process = call_for_text(&mut client, "wait", json!([0])).await?.parse()?;
     kill(process)?;

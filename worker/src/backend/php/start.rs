@@ -150,7 +150,7 @@ pub(super) async fn boot_template(
         return Err(ProcessStartError::CannotFork(obstacle));
     }
     child.status().set(Activity::Template);
-    let output = child.take_output().ok_or_else(|| ProcessStartError::Fork(io::ErrorKind::InvalidData.into()))?;
+    let output = child.take_output();
     Ok(template_process::run(child, ready.stream, output, Rc::clone(died)))
 }
 

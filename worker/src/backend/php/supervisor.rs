@@ -35,6 +35,8 @@ const SHRINK_AFTER: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 /// The longest pause after failed starts.
 const RETRY_LAST: Duration = Duration::from_secs(30);
+/// The reason, in the metric of processes that have ended, of one that others were forked from.
+const TEMPLATE_DIED: &str = "template_died";
 /// A template that has lived for so long ended for a reason of its own.
 const TEMPLATE_SETTLED: Duration = Duration::from_mins(1);
 /// The status becomes "disconnected" when no gateway has been connected for this long.
@@ -120,6 +122,7 @@ impl Supervisor {
         loop {
             let since = Instant::now();
             self.starter.template_died().await;
+            self.dispatcher.metrics.ended.with_label_values(&[TEMPLATE_DIED]).inc();
             if since.elapsed() > TEMPLATE_SETTLED {
                 backoff.reset();
             }

@@ -45,6 +45,7 @@ namespace Diffyne\Cluster\Loop {
         }
     }
 
+    /** Forks a process whenever the worker asks for one, and keeps its number until the worker has asked for its end. */
     final class Template
     {
         private const FORK = 'f';

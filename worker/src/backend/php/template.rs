@@ -30,12 +30,12 @@ pub(super) struct Template {
     pub(super) generation: u32,
     requests: mpsc::Sender<Request>,
     /// What the template and its processes print is read until this is dropped.
-    _output: DropGuard,
+    _output: Option<DropGuard>,
 }
 
 impl Template {
     /// A handle, and what arrives from it.
-    pub(super) fn new(generation: u32, output: DropGuard) -> (Rc<Self>, mpsc::Receiver<Request>) {
+    pub(super) fn new(generation: u32, output: Option<DropGuard>) -> (Rc<Self>, mpsc::Receiver<Request>) {
         let (requests, received) = mpsc::channel(REQUESTS_MAX);
         (Rc::new(Self { generation, requests, _output: output }), received)
     }

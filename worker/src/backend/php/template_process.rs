@@ -28,7 +28,12 @@ const UNKNOWN: i32 = -1;
 
 /// Makes a process that is ready the template, with the socket that was its channel. `died` is told when it ends before its
 /// handles.
-pub(super) fn run(child: ChildProcess, stream: UnixStream, output: DropGuard, died: Rc<Notify>) -> Rc<Template> {
+pub(super) fn run(
+    child: ChildProcess,
+    stream: UnixStream,
+    output: Option<DropGuard>,
+    died: Rc<Notify>,
+) -> Rc<Template> {
     let (template, requests) = Template::new(child.generation, output);
     task::spawn_local(serve(child, stream, requests, died));
     template

@@ -36,7 +36,7 @@ class Faulty extends Plain
                 }
             })(),
             'middleware' => throw new \RuntimeException('The middleware has not failed.'),
-            'after' => app()->terminating(static fn () => throw new \LogicException('fault after the answer')),
+            'after' => app()->terminating(static fn () => DB::table('users')->insert(['name' => "users' own value", 'fault_after_the_answer' => 1])),
             'trait' => eval('class FaultyClass { use \\FaultInTrait; }'),
         };
     }
