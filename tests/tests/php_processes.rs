@@ -43,6 +43,48 @@ async fn a_call_handed_to_a_process_that_ends_is_run_by_another(runtime: Runtime
     Ok(())
 }
 
+/// Clients that call all the time, and how many calls each makes.
+const RECORDING: (usize, usize) = (12, 40);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_runs_once_whether_those_before_it_are_quick_or_slow_or_end_their_process() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 2))?;
+    let (clients, calls) = RECORDING;
+    let recorders: Vec<_> = (0..clients)
+        .map(|recorder| {
+            let (url, mut random) = (cluster.url(0), fastrand::Rng::with_seed(recorder as u64));
+            tokio::spawn(async move {
+                let mut client = Client::connect(&url).await?;
+                for call in 0..calls {
+                    let id = format!("{recorder}-{call}");
+                    // While one takes this long, another process takes over what lies there behind it.
+                    let microseconds = [0, 0, 300, 2_000, 20_000][random.usize(..5)];
+                    let end = match random.u8(..60) {
+                        0 => "exit",
+                        1 => "kill",
+                        _ => "",
+                    };
+                    let reply = call_probe(&mut client, "record", json!([id, microseconds, end])).await?;
+                    if end.is_empty() {
+                        anyhow::ensure!(reply.is_ok() && reply.state()["text"] == id, "{id}: {reply}");
+                    } else {
+                        assert_server_error(&reply);
+                    }
+                }
+                anyhow::Ok(())
+            })
+        })
+        .collect();
+    for recorder in recorders {
+        recorder.await??;
+    }
+    let record = std::fs::read_to_string(laravel.path("record"))?;
+    let ran: HashSet<&str> = record.lines().collect();
+    assert_eq!((record.lines().count(), ran.len()), (clients * calls, clients * calls), "each once");
+    Ok(())
+}
+
 /// For how long a process gets no call: longer than the second of `default_socket_timeout` beside it.
 const IDLE_TIME: Duration = Duration::from_millis(2500);
 

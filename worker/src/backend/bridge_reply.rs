@@ -52,6 +52,8 @@ pub struct BridgeReply {
     view: Option<ViewParts>,
     /// How long PHP rendered, in microseconds.
     render_us: u64,
+    /// What PHP has allocated after the call, in bytes; 0 where it does not say so.
+    memory: u64,
     /// The method is marked `#[Shared]`: what its reply depends on beside its message, or nothing.
     shared: Option<String>,
 }
@@ -110,6 +112,11 @@ impl BridgeReply {
     /// The call ran until its deadline and was ended.
     pub(super) fn timed_out() -> Self {
         Self { outcome: "timed_out".to_owned(), ..Self::default() }
+    }
+
+    /// What PHP has allocated after the call, in bytes; 0 where it does not say so.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory
     }
 
     /// The client has left before the answer was complete.

@@ -4,13 +4,14 @@
 //! (`pcntl_fork`) might otherwise reply twice.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::frame::{self, Frame};
+use super::inbox::Inbox;
 use super::message::{CLIENT_LEFT, Leftover, ProcessMessage};
 use super::socket::Socket;
 use crate::backend::bridge_reply::BridgeReply;
@@ -44,10 +45,11 @@ pub(super) enum Exchange {
 /// The worker's end of the exchange with a process.
 pub(super) struct Channel {
     socket: Socket,
+    pub(super) inbox: Arc<Inbox>,
     /// The last call's number.
     call: u32,
-    /// Whether the last call is complete in the system's hands.
-    is_written: bool,
+    /// What the socket has not yet taken of the last call.
+    rest: Vec<u8>,
     /// The process has sent a part of the answer to the last call, so it has read that call.
     has_begun: bool,
     /// The process has been told that the client of its call has left.
@@ -60,11 +62,13 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    pub(super) fn new(stream: UnixStream) -> Self {
+    /// With the socket for what the process sends, and the inbox for its calls.
+    pub(super) fn new(replies: UnixStream, inbox: Arc<Inbox>) -> Self {
         Self {
-            socket: Socket::new(stream),
+            socket: Socket::new(replies),
+            inbox,
             call: 0,
-            is_written: false,
+            rest: Vec::new(),
             has_begun: false,
             is_told: false,
             cleaning_up: false,
@@ -77,17 +81,29 @@ impl Channel {
         self.allocated
     }
 
-    /// Sends a call and waits for what comes back.
-    pub(super) async fn exchange(
-        &mut self,
-        head: &impl Serialize,
-        payload: &[u8],
-        parts: &Parts,
-    ) -> io::Result<Exchange> {
+    /// Sends a call, and as much of it as the socket takes now; whether that is all.
+    pub(super) fn send(&mut self, mut call: Vec<u8>) -> bool {
+        let left = self.inbox.post(&mut call);
+        self.begin(call.split_off(call.len() - left));
+        left == 0
+    }
+
+    /// The call that lies in the inbox is the one whose reply comes next.
+    pub(super) fn take_posted(&mut self) {
+        self.begin(Vec::new());
+    }
+
+    fn begin(&mut self, rest: Vec<u8>) {
         self.call = self.call.wrapping_add(1);
-        (self.is_written, self.has_begun, self.is_told) = (false, false, false);
-        let (stream, _) = self.socket.on_this_thread()?;
-        self.is_written = frame::write(stream, self.call, head, payload).await.is_ok();
+        (self.rest, self.has_begun, self.is_told) = (rest, false, false);
+    }
+
+    /// Waits for what comes back after a call.
+    pub(super) async fn exchange(&mut self, parts: &Parts) -> io::Result<Exchange> {
+        if !self.rest.is_empty() {
+            self.inbox.post_rest(&self.rest).await?;
+            self.rest = Vec::new();
+        }
         loop {
             let (stream, reader) = self.socket.on_this_thread()?;
             let received = reader.next(stream).await;
@@ -113,9 +129,8 @@ impl Channel {
             Err(PartError::ClientLeft) if self.is_told => {}
             Err(PartError::ClientLeft) => {
                 self.is_told = true;
-                if let Ok((stream, _)) = self.socket.on_this_thread() {
-                    // It fails when the process has just ended, which the next read finds out.
-                    let _ = frame::write(stream, self.call, &CLIENT_LEFT, b"").await;
+                if let Ok(left) = frame::encode(self.call, &CLIENT_LEFT, b"") {
+                    self.inbox.post_to_running(&left);
                 }
             }
         }
@@ -148,16 +163,14 @@ impl Channel {
                 None
             }
             // The process cannot have read the complete call.
-            _ if !self.is_written => Some(Ok(Exchange::NotRead)),
+            _ if !self.rest.is_empty() => Some(Ok(Exchange::NotRead)),
             Ok(Frame { call, head: ProcessMessage::Answer(reply), body }) if call == self.call => {
                 self.cleaning_up = true;
+                self.allocated = reply.memory();
                 Some(Ok(Exchange::Reply(reply, body)))
             }
             Ok(_) => Some(Err(io::Error::other("it sent a message that does not belong to the call"))),
-            // The kernel resets a stream whose peer left data unread; otherwise the stream just ends.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !self.has_begun => {
-                Some(Ok(Exchange::NotRead))
-            }
+            Err(_) if !self.has_begun && self.inbox.is_unread() => Some(Ok(Exchange::NotRead)),
             Err(error) => Some(Err(error)),
         }
     }
@@ -178,33 +191,40 @@ impl Channel {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream as StdStream;
+
     use serde_json::json;
 
     use super::*;
 
-    /// A channel, and the end of it that a process has.
-    fn pair() -> (Channel, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        (Channel::new(ours), theirs)
+    /// A channel, and the ends of it that a process has.
+    fn pair() -> (Channel, UnixStream, StdStream) {
+        let (replies, process) = UnixStream::pair().unwrap();
+        let (calls, reads) = StdStream::pair().unwrap();
+        let inbox = Inbox::new(calls.into(), reads.try_clone().unwrap().into());
+        (Channel::new(replies, inbox), process, reads)
     }
 
-    /// Sends a call, and stops waiting once it has arrived at the process.
-    async fn send_call(channel: &mut Channel, process: &UnixStream) {
-        let (head, none) = (json!({}), Parts::default());
-        tokio::select! {
-            ended = channel.exchange(&head, b"call", &none) => panic!("{ended:?}"),
-            readable = process.readable() => readable.unwrap(),
-        }
+    /// Sends a call.
+    fn send(channel: &mut Channel) {
+        assert!(channel.send(frame::encode(0, &json!({}), b"call").unwrap()));
+    }
+
+    /// Sends a call and waits for what comes back.
+    async fn exchange(channel: &mut Channel) -> io::Result<Exchange> {
+        send(channel);
+        channel.exchange(&Parts::default()).await
     }
 
     #[tokio::test]
     async fn an_unclean_process_does_not_run_the_call_that_it_was_handed() {
-        let (mut channel, mut process) = pair();
+        let (mut channel, mut process, _calls) = pair();
         frame::write(&mut process, 1, &json!({"type": "answer", "outcome": "ok"}), b"{}").await.unwrap();
-        assert!(matches!(channel.exchange(&json!({}), b"first", &Parts::default()).await, Ok(Exchange::Reply(..))));
+        assert!(matches!(exchange(&mut channel).await, Ok(Exchange::Reply(..))));
         let unclean = json!({"type": "idle", "replace": {"kind": "handlers", "component": "App\\Shop"}});
         frame::write(&mut process, 1, &unclean, b"").await.unwrap();
-        match channel.exchange(&json!({}), b"second", &Parts::default()).await.unwrap() {
+        match exchange(&mut channel).await.unwrap() {
             Exchange::Unclean(leftover) => {
                 assert_eq!((leftover.kind.as_str(), leftover.component.as_str()), ("handlers", "App\\Shop"));
             }
@@ -219,26 +239,26 @@ mod tests {
     async fn a_reply_to_another_call_is_not_taken() {
         let answer = json!({"type": "answer", "outcome": "ok"});
         for number in [0, 1, 3] {
-            let (mut channel, mut process) = pair();
+            let (mut channel, mut process, _calls) = pair();
             frame::write(&mut process, 1, &answer, b"{}").await.unwrap();
-            assert!(matches!(channel.exchange(&json!({}), b"first", &Parts::default()).await, Ok(Exchange::Reply(..))));
+            assert!(matches!(exchange(&mut channel).await, Ok(Exchange::Reply(..))));
             frame::write(&mut process, number, &answer, b"{}").await.unwrap();
-            channel.exchange(&json!({}), b"second", &Parts::default()).await.unwrap_err();
+            exchange(&mut channel).await.unwrap_err();
         }
     }
 
     #[tokio::test]
     async fn what_a_process_sent_before_it_ended_counts_however_long_the_socket_stays_open() {
         // A program that the process has started may hold the socket.
-        let (mut channel, mut process) = pair();
-        send_call(&mut channel, &process).await;
+        let (mut channel, mut process, mut calls) = pair();
+        send(&mut channel);
+        assert!(calls.read(&mut [0; 1024]).unwrap() > 0);
         frame::write(&mut process, 1, &json!({"type": "answer", "outcome": "exit"}), b"").await.unwrap();
         assert!(matches!(channel.exchange_before_end(), Ok(Exchange::Reply(reply, _)) if reply.is_last()));
         channel.exchange_before_end().unwrap_err();
         // It ended without having read the call.
-        let (mut channel, process) = pair();
-        send_call(&mut channel, &process).await;
-        drop(process);
+        let (mut channel, _process, _calls) = pair();
+        send(&mut channel);
         assert!(matches!(channel.exchange_before_end(), Ok(Exchange::NotRead)));
     }
 }

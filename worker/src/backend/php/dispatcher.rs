@@ -1,75 +1,35 @@
 //! Hands calls to PHP processes.
 //!
 //! A call takes a slot and the process that ran last, talks to the process on its own thread, and leaves it to clean up.
-//! No other thread has to wake up for a call.
+//! Where none is free, it waits in the [`ProcessTable`].
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use diffyne_shared::settings::php::{Affinity, PhpSettings};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, oneshot};
 
 use super::affinity::{CoreReservation, CpuCores};
 use super::channel::CleanUp;
 use super::exit_reason::ExitReason;
+use super::frame;
 use super::metrics::PoolMetrics;
+use super::pool_status::PoolStatus;
 use super::process::{CallOutcome, CallTime, PhpProcess};
 use super::status::{CallLabel, ProcessList};
+use super::table::{Grant, Next, ProcessTable, QueueLength, SlotCounts, WaitingCall};
 use crate::backend::bridge_reply::BridgeReply;
 use crate::call::Parts;
 
-/// The pool's state for readiness checks and reloads.
-#[derive(Debug, Clone, Default)]
-pub(super) struct PoolState {
-    /// Processes that are ready.
-    pub(super) ready: usize,
-    /// Processes of an older generation, which newer ones will replace.
-    pub(super) outdated: usize,
-    /// Why the newest code did not start, if its last start failed.
-    pub(super) start_error: Option<String>,
-    /// The release of the application, by the process that started last.
-    pub(super) release: Option<Arc<str>>,
-}
-
-/// Calls that wait for a slot or a process.
-pub(super) struct QueueLength {
-    pub(super) calls: usize,
-    pub(super) longest_wait: Duration,
-}
-
-/// The slots for running calls.
-pub(super) struct SlotCounts {
-    pub(super) total: usize,
-    pub(super) free: usize,
-    /// Whether all processes for them are ready or starting.
-    pub(super) have_processes: bool,
-}
-
-#[derive(Default)]
-struct ProcessTable {
-    /// Processes that wait for a call. The last one is taken, even while it may be cleaning up: its memory is warm in
-    /// the caches, and a third working set beside two costs more than the wait.
-    idle: Vec<PhpProcess>,
-    /// Calls that wait, by number, and since when.
-    queue: VecDeque<(u64, Instant)>,
-    last_queued: u64,
-    /// Grows with each reload. Older processes exit as newer ones get ready.
-    generation: u32,
-    /// Processes of this generation that are ready or starting.
-    current: usize,
-    /// Slots, free or not.
-    slots: usize,
-}
+/// A larger call is sent to a process only when it can run there: while it waits, it is not kept a second time.
+const POSTED_BYTES_MAX: usize = 64 * 1024;
 
 /// Hands calls to processes.
 pub(super) struct Dispatcher {
-    table: Mutex<ProcessTable>,
-    slots: Arc<Semaphore>,
-    freed: Notify,
-    pub(super) state: watch::Sender<PoolState>,
+    table: Mutex<ProcessTable<PhpProcess, Lease>>,
+    pub(super) state: PoolStatus,
     pub(super) metrics: PoolMetrics,
     /// What operators can see of each process.
     pub(super) processes: Arc<ProcessList>,
@@ -79,42 +39,70 @@ pub(super) struct Dispatcher {
     cores: Option<Arc<CpuCores>>,
 }
 
-/// The permission to run one call: held while the call runs and while its process cleans up.
-struct CallSlot {
-    /// Declared before the permit, so dropped first: whoever gets the permit finds the core free.
+/// A process with the slot for the call that it runs. The slot is free when this is dropped.
+struct Lease {
+    /// `None` once it is idle or has exited.
+    process: Option<PhpProcess>,
+    id: u32,
+    has_slot: bool,
     core: Option<CoreReservation>,
-    _permit: OwnedSemaphorePermit,
     /// Whether the call waited for the slot or the process.
     has_waited: bool,
+    dispatcher: Arc<Dispatcher>,
 }
 
-impl CallSlot {
-    fn new(permit: OwnedSemaphorePermit, has_waited: bool) -> Self {
-        Self { core: None, _permit: permit, has_waited }
+impl Lease {
+    /// Makes the process exit.
+    fn exit(mut self, reason: ExitReason) {
+        if let Some(process) = self.process.take() {
+            process.exit(reason);
+        }
     }
 }
 
-/// A waiting call's entry in the queue, removed on drop.
-struct QueueEntry<'a> {
-    dispatcher: &'a Dispatcher,
-    number: u64,
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // Whoever gets the slot finds the core free.
+        self.core = None;
+        if !self.has_slot {
+            return;
+        }
+        let lost = self.dispatcher.lock().end(self.id);
+        if let Some(call) = lost {
+            // Its caller may have left.
+            let _ = call.granted.send(Grant::Lost(self.id));
+        }
+        self.dispatcher.dispatch();
+    }
 }
 
-impl Drop for QueueEntry<'_> {
+/// A call's place among those that wait, until it is dropped.
+struct Waiting<'a> {
+    dispatcher: &'a Dispatcher,
+    /// `None` once it does not wait any more.
+    number: Option<u64>,
+}
+
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let number = self.number;
-        self.dispatcher.lock().queue.retain(|(other, _)| *other != number);
+        if let Some(number) = self.number {
+            self.dispatcher.lock().withdraw(number);
+        }
+    }
+}
+
+impl Waiting<'_> {
+    /// The call has got what it waited for.
+    fn end(mut self) {
+        self.number = None;
     }
 }
 
 impl Dispatcher {
     pub(super) fn new(settings: &PhpSettings, spare: usize, metrics: PoolMetrics) -> Arc<Self> {
-        let slots = settings.processes_min;
         Arc::new(Self {
-            table: Mutex::new(ProcessTable { slots, ..ProcessTable::default() }),
-            slots: Arc::new(Semaphore::new(slots)),
-            freed: Notify::new(),
-            state: watch::channel(PoolState::default()).0,
+            table: Mutex::new(ProcessTable::with_slots(settings.processes_min)),
+            state: PoolStatus::default(),
             metrics,
             processes: Arc::default(),
             memory_max: settings.memory_max,
@@ -123,7 +111,7 @@ impl Dispatcher {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, ProcessTable> {
+    fn lock(&self) -> MutexGuard<'_, ProcessTable<PhpProcess, Lease>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -136,10 +124,18 @@ impl Dispatcher {
         time: CallTime<'_>,
     ) -> (BridgeReply, Vec<u8>, Duration) {
         let began = Instant::now();
-        let acquired = self.acquire(time.deadline).await;
-        let waited = began.elapsed();
-        let (reply, body) = self.run_on(acquired, label, head, payload, time).await;
-        (reply, body, waited)
+        let mut waited = None;
+        loop {
+            let lease = self.acquire(head, payload, time.deadline).await;
+            waited.get_or_insert_with(|| began.elapsed());
+            let outcome = match lease {
+                Ok(lease) => self.run_on(lease, label, time).await,
+                Err(reply) => Some((reply, Vec::new())),
+            };
+            if let Some((reply, body)) = outcome {
+                return (reply, body, waited.unwrap_or_default());
+            }
+        }
     }
 
     /// Runs something that is no component's call.
@@ -149,71 +145,61 @@ impl Dispatcher {
         head: &impl Serialize,
         deadline: Instant,
     ) -> (BridgeReply, Vec<u8>) {
-        let acquired = self.acquire(deadline).await;
-        self.run_on(acquired, label, head, b"", CallTime { deadline, parts: &Parts::default() }).await
+        let time = CallTime { deadline, parts: &Parts::default() };
+        let (reply, body, _) = self.run_call(label, head, b"", time).await;
+        (reply, body)
     }
 
-    /// Runs a call on the process that it has got. Its process cleans up afterwards, which the call does not wait for.
+    /// Runs a call on the process that has been sent it; `None` when the process has not run it. The process cleans up
+    /// afterwards, which the call does not wait for.
     async fn run_on(
         self: &Arc<Self>,
-        mut acquired: Result<(PhpProcess, CallSlot), BridgeReply>,
+        mut lease: Lease,
         label: &CallLabel<'_>,
-        head: &impl Serialize,
-        payload: &[u8],
         time: CallTime<'_>,
-    ) -> (BridgeReply, Vec<u8>) {
-        loop {
-            let (mut process, mut slot) = match acquired {
-                Ok(acquired) => acquired,
-                Err(reply) => return (reply, Vec::new()),
-            };
-            self.bind_to_core(&mut process, &mut slot);
-            let (reply, reason) = match process.run(label, head, payload, time).await {
-                CallOutcome::Replied(reply, body) => {
-                    self.release(process, slot);
-                    return (reply, body);
-                }
-                CallOutcome::NotRun => {
-                    // The process exited without having read the call: another one runs it.
-                    process.exit(ExitReason::CleanUpFailed);
-                    drop(slot);
-                    acquired = self.acquire(time.deadline).await;
-                    continue;
-                }
-                CallOutcome::NotRunUnclean(leftover) => {
-                    self.metrics.count_leftover(process.id, &leftover);
-                    process.exit(ExitReason::Unclean);
-                    drop(slot);
-                    acquired = self.acquire(time.deadline).await;
-                    continue;
-                }
-                // Not a crash, so the pool does not slow down: users can cause this at will.
-                CallOutcome::RepliedLast(reply) => (reply, ExitReason::LastCall),
-                CallOutcome::Died(how) => {
-                    let error = format!("a PHP process died in a call: {how} (process {})", process.id);
-                    (BridgeReply::broken(error), ExitReason::Died)
-                }
-                CallOutcome::TimedOut => {
-                    tracing::warn!(
-                        process = process.id,
-                        request = label.request_id,
-                        "a PHP process is killed: its call is out of time"
-                    );
-                    (BridgeReply::timed_out(), ExitReason::CallTimedOut)
-                }
-            };
-            process.exit(reason);
-            return (reply, Vec::new());
-        }
+    ) -> Option<(BridgeReply, Vec<u8>)> {
+        self.bind_to_core(&mut lease);
+        let process = lease.process.as_mut()?;
+        let (reply, reason) = match process.run(label, time).await {
+            CallOutcome::Replied(reply, body) => {
+                self.release(lease);
+                return Some((reply, body));
+            }
+            CallOutcome::NotRun => {
+                // The process exited without having read the call: another one runs it.
+                lease.exit(ExitReason::CleanUpFailed);
+                return None;
+            }
+            CallOutcome::NotRunUnclean(leftover) => {
+                self.metrics.count_leftover(lease.id, &leftover);
+                lease.exit(ExitReason::Unclean);
+                return None;
+            }
+            // Not a crash, so the pool does not slow down: users can cause this at will.
+            CallOutcome::RepliedLast(reply) => (reply, ExitReason::LastCall),
+            CallOutcome::Died(how) => (died(lease.id, &how), ExitReason::Died),
+            CallOutcome::TimedOut => {
+                tracing::warn!(
+                    process = lease.id,
+                    request = label.request_id,
+                    "a PHP process is killed: its call is out of time"
+                );
+                (BridgeReply::timed_out(), ExitReason::CallTimedOut)
+            }
+        };
+        lease.exit(reason);
+        Some((reply, Vec::new()))
     }
 
     /// Binds the process to a core of its own while calls wait; otherwise the system moves it freely.
-    fn bind_to_core(&self, process: &mut PhpProcess, slot: &mut CallSlot) {
-        let Some(cores) = &self.cores else { return };
-        if slot.has_waited && self.lock().slots == cores.count() {
-            slot.core = cores.reserve(process.core);
+    fn bind_to_core(&self, lease: &mut Lease) {
+        let (Some(cores), Some(process)) = (&self.cores, &mut lease.process) else { return };
+        if !lease.has_waited || self.lock().slots != cores.count() {
+            lease.core = None;
+        } else if lease.core.is_none() {
+            lease.core = cores.reserve(process.core);
         }
-        let core = slot.core.as_ref().map(CoreReservation::number);
+        let core = lease.core.as_ref().map(CoreReservation::number);
         if process.core != core {
             process.core = core;
             if let Err(error) = cores.bind(process.id, core) {
@@ -223,123 +209,168 @@ impl Dispatcher {
         }
     }
 
-    /// Waits for a slot and a process; the error is the reply when there is none.
-    async fn acquire(self: &Arc<Self>, deadline: Instant) -> Result<(PhpProcess, CallSlot), BridgeReply> {
-        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned()
-            && let Some(process) = self.lock().idle.pop()
-        {
-            return Ok((process, CallSlot::new(permit, false)));
-        }
-        let _entry = self.enqueue();
-        tokio::select! {
-            acquired = self.next_free() => acquired,
-            error = self.start_error() => Err(not_started(&error)),
-            () = tokio::time::sleep_until(deadline.into()) => Err(BridgeReply::timed_out()),
+    /// Waits for a slot and a process, which has been sent the call then; the error is the reply when there is none.
+    async fn acquire(
+        self: &Arc<Self>,
+        head: &impl Serialize,
+        payload: &[u8],
+        deadline: Instant,
+    ) -> Result<Lease, BridgeReply> {
+        let encode = || frame::encode(0, head, payload);
+        let broken = |error: std::io::Error| BridgeReply::broken(error.to_string());
+        let frame = encode().map_err(broken)?;
+        let (granted, grant) = oneshot::channel();
+        let waiting = {
+            let mut table = self.lock();
+            if let Some(process) = table.take_idle() {
+                drop(table);
+                return Ok(self.send(self.lease(process, false), frame));
+            }
+            let posted = (frame.len() <= POSTED_BYTES_MAX).then_some(frame);
+            Waiting { dispatcher: self, number: Some(table.wait(posted, granted)) }
+        };
+        let grant = tokio::select! {
+            biased;
+            grant = grant => grant,
+            error = self.state.start_error() => return Err(not_started(&error)),
+            () = tokio::time::sleep_until(deadline.into()) => return Err(BridgeReply::timed_out()),
+        };
+        waiting.end();
+        match grant {
+            Ok(Grant::Process { mut lease, is_sent: true }) => {
+                if let Some(process) = &mut lease.process {
+                    process.take_posted();
+                }
+                Ok(lease)
+            }
+            Ok(Grant::Process { lease, is_sent: false }) => Ok(self.send(lease, encode().map_err(broken)?)),
+            Ok(Grant::Lost(process)) => Err(died(process, "it was ended as it began to read the call")),
+            Err(_closed) => Err(not_started("the pool is closed")),
         }
     }
 
-    fn enqueue(&self) -> QueueEntry<'_> {
-        let mut table = self.lock();
-        table.last_queued += 1;
-        let number = table.last_queued;
-        table.queue.push_back((number, Instant::now()));
-        QueueEntry { dispatcher: self, number }
+    fn lease(self: &Arc<Self>, process: PhpProcess, has_waited: bool) -> Lease {
+        let id = process.id;
+        Lease { process: Some(process), id, has_slot: true, core: None, has_waited, dispatcher: Arc::clone(self) }
     }
 
-    async fn next_free(&self) -> Result<(PhpProcess, CallSlot), BridgeReply> {
-        let permit = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| not_started("the pool is closed"))?;
+    /// Sends a call to the process that runs it.
+    fn send(&self, mut lease: Lease, frame: Vec<u8>) -> Lease {
+        if lease.process.as_mut().is_some_and(|process| process.send(frame)) {
+            self.lock().open(lease.id);
+        }
+        lease
+    }
+
+    /// Gives processes that are free to calls that wait.
+    fn dispatch(self: &Arc<Self>) {
         loop {
-            let freed = self.freed.notified();
-            if let Some(process) = self.lock().idle.pop() {
-                return Ok((process, CallSlot::new(permit, true)));
-            }
-            freed.await;
-        }
-    }
-
-    /// Returns when no process is ready and the last start failed.
-    async fn start_error(&self) -> String {
-        let mut state = self.state.subscribe();
-        loop {
-            let error = {
-                let now = state.borrow_and_update();
-                now.start_error.clone().filter(|_| now.ready == 0)
-            };
-            if let Some(error) = error {
-                return error;
-            }
-            if state.changed().await.is_err() {
-                return "its thread has ended".to_owned();
-            }
+            let next = self.lock().next_grant();
+            let Some((call, process)) = next else { return };
+            grant(call, self.lease(process, true), false);
         }
     }
 
     /// Releases a process that has replied. A waiting call gets it at once: the process reads the call when it has
     /// cleaned up.
-    fn release(self: &Arc<Self>, process: PhpProcess, slot: CallSlot) {
+    fn release(self: &Arc<Self>, lease: Lease) {
+        let Some(process) = &lease.process else { return };
         let is_reusable = process.calls < process.calls_max && process.memory() <= self.memory_max;
-        if is_reusable && !self.lock().queue.is_empty() {
-            self.put_back(process);
-            drop(slot);
-        } else {
-            tokio::spawn(Arc::clone(self).clean_up(process, slot));
+        let mut table = self.lock();
+        let continues = is_reusable && !self.is_surplus(&table, process.generation);
+        match table.after_reply(lease.id, continues) {
+            Next::Run(call, is_sent) => {
+                drop(table);
+                grant(call, lease, is_sent);
+            }
+            Next::CleanUp(wanted) => {
+                drop(table);
+                tokio::spawn(Arc::clone(self).clean_up(lease, wanted));
+            }
         }
     }
 
-    /// Waits until a process has cleaned up after its reply, and puts it back or replaces it.
-    async fn clean_up(self: Arc<Self>, mut process: PhpProcess, slot: CallSlot) {
-        match process.clean_up().await {
-            CleanUp::Done if process.calls >= process.calls_max => process.exit(ExitReason::MaxCalls),
+    /// Waits until a process has cleaned up after its reply, and puts it back or replaces it; or until a call was posted.
+    async fn clean_up(self: Arc<Self>, mut lease: Lease, wanted: Arc<Notify>) {
+        loop {
+            let Some(process) = &mut lease.process else { return };
+            let cleaned_up = tokio::select! {
+                // The reply to a posted call may be there already.
+                biased;
+                () = wanted.notified() => None,
+                cleaned_up = process.clean_up() => Some(cleaned_up),
+            };
+            let is_done = matches!(cleaned_up, Some(CleanUp::Done));
+            let has_exited = cleaned_up.is_some() && !is_done;
+            let posted = if has_exited { None } else { self.lock().take_posted(lease.id, is_done) };
+            if let Some(call) = posted {
+                return grant(call, lease, true);
+            }
+            if let Some(cleaned_up) = cleaned_up {
+                return self.cleaned_up(lease, cleaned_up);
+            }
+        }
+    }
+
+    fn cleaned_up(self: &Arc<Self>, lease: Lease, cleaned_up: CleanUp) {
+        let Some(process) = &lease.process else { return };
+        match cleaned_up {
+            CleanUp::Done if process.calls >= process.calls_max => lease.exit(ExitReason::MaxCalls),
             CleanUp::Done => {
                 let memory = process.memory();
                 self.metrics.memory.set(memory as i64);
                 if memory > self.memory_max {
-                    process.exit(ExitReason::MaxMemory);
+                    lease.exit(ExitReason::MaxMemory);
                 } else {
-                    self.put_back(process);
+                    self.put_back(lease);
                 }
             }
             CleanUp::Unclean(leftover) => {
-                self.metrics.count_leftover(process.id, &leftover);
-                process.exit(ExitReason::Unclean);
+                self.metrics.count_leftover(lease.id, &leftover);
+                lease.exit(ExitReason::Unclean);
             }
-            CleanUp::Failed => process.exit(ExitReason::CleanUpFailed),
+            CleanUp::Failed => lease.exit(ExitReason::CleanUpFailed),
         }
-        drop(slot);
     }
 
     /// Makes a process available for the next call, or ends it when it is surplus.
-    fn put_back(&self, process: PhpProcess) {
-        {
-            let mut table = self.lock();
-            if self.is_surplus(&table, process.generation) {
-                self.uncount(&mut table, process.generation);
-                drop(table);
-                return process.exit(ExitReason::Replaced);
-            }
-            table.idle.push(process);
+    fn put_back(self: &Arc<Self>, mut lease: Lease) {
+        let Some(process) = lease.process.take() else { return };
+        if let Some(process) = self.unless_surplus(process) {
+            self.lock().end_idle(process);
+            lease.has_slot = false;
+            drop(lease);
+            self.dispatch();
         }
-        self.freed.notify_one();
+    }
+
+    /// Ends a process when it is surplus.
+    fn unless_surplus(&self, process: PhpProcess) -> Option<PhpProcess> {
+        let mut table = self.lock();
+        if !self.is_surplus(&table, process.generation) {
+            return Some(process);
+        }
+        self.uncount(&mut table, process.generation);
+        drop(table);
+        process.exit(ExitReason::Replaced);
+        None
     }
 
     /// Whether there are more processes than wanted: of all generations for an outdated process, of its own for a
     /// current one.
-    fn is_surplus(&self, table: &ProcessTable, generation: u32) -> bool {
+    fn is_surplus(&self, table: &ProcessTable<PhpProcess, Lease>, generation: u32) -> bool {
         let is_outdated = generation < table.generation;
         let processes = if is_outdated { self.state.borrow().ready } else { table.current };
         processes > table.slots + self.spare
     }
 
-    fn uncount(&self, table: &mut ProcessTable, generation: u32) {
+    fn uncount(&self, table: &mut ProcessTable<PhpProcess, Lease>, generation: u32) {
         let is_outdated = generation < table.generation;
         if !is_outdated {
             table.current = table.current.saturating_sub(1);
         }
         self.metrics.ready.dec();
-        self.state.send_modify(|state| {
-            state.ready = state.ready.saturating_sub(1);
-            state.outdated = state.outdated.saturating_sub(usize::from(is_outdated));
-        });
+        self.state.ended(is_outdated);
     }
 
     /// Removes a process that has exited; `true` when it was idle, so that no call knows the reason.
@@ -348,9 +379,7 @@ impl Dispatcher {
         if is_counted {
             self.uncount(&mut table, generation);
         }
-        let before = table.idle.len();
-        table.idle.retain(|process| process.id != id);
-        table.idle.len() < before
+        table.take_idle_if(|_, process| process.id == id).is_some()
     }
 
     /// Counts a process that is about to start, if one is missing; its generation.
@@ -371,27 +400,26 @@ impl Dispatcher {
             return;
         }
         table.current = table.current.saturating_sub(1);
-        self.state.send_modify(|state| state.start_error = Some(error));
+        self.state.start_failed(error);
     }
 
     /// Adds a process that is ready. Outdated ones may exit now.
-    pub(super) fn started(&self, process: PhpProcess) {
+    pub(super) fn started(self: &Arc<Self>, process: PhpProcess) {
         self.metrics.ready.inc();
-        self.state.send_modify(|state| {
-            state.ready += 1;
-            state.start_error = None;
-            state.release.clone_from(&process.release);
-        });
-        self.put_back(process);
+        self.state.started(process.release.clone());
+        if let Some(process) = self.unless_surplus(process) {
+            self.lock().add_idle(process);
+            self.dispatch();
+        }
         self.end_surplus();
     }
 
     fn end_surplus(&self) {
         loop {
             let mut table = self.lock();
-            let surplus = table.idle.iter().position(|process| self.is_surplus(&table, process.generation));
-            let Some(at) = surplus else { return };
-            let process = table.idle.remove(at);
+            let Some(process) = table.take_idle_if(|table, process| self.is_surplus(table, process.generation)) else {
+                return;
+            };
             self.uncount(&mut table, process.generation);
             drop(table);
             process.exit(ExitReason::Replaced);
@@ -403,10 +431,7 @@ impl Dispatcher {
         let mut table = self.lock();
         table.generation += 1;
         table.current = 0;
-        self.state.send_modify(|state| {
-            state.outdated = state.ready;
-            state.start_error = None;
-        });
+        self.state.begin_generation();
     }
 
     /// What operators are told of the pool and its processes.
@@ -423,35 +448,43 @@ impl Dispatcher {
     }
 
     pub(super) fn queue(&self) -> QueueLength {
-        let table = self.lock();
-        let longest_wait = table.queue.front().map_or(Duration::ZERO, |(_, since)| since.elapsed());
-        QueueLength { calls: table.queue.len(), longest_wait }
+        self.lock().queue()
     }
 
     pub(super) fn slots(&self) -> SlotCounts {
         let table = self.lock();
         SlotCounts {
             total: table.slots,
-            free: self.slots.available_permits(),
+            free: table.free_slots(),
             have_processes: table.current >= table.slots + self.spare,
         }
     }
 
     /// Adds a slot.
-    pub(super) fn grow(&self) {
-        self.lock().slots += 1;
-        self.slots.add_permits(1);
+    pub(super) fn grow(self: &Arc<Self>) {
+        self.lock().add_slot();
+        self.dispatch();
     }
 
     /// Removes a slot, if one is free.
     pub(super) fn shrink(&self) -> bool {
-        if self.slots.forget_permits(1) == 0 {
-            return false;
+        let is_smaller = self.lock().remove_slot();
+        if is_smaller {
+            self.end_surplus();
         }
-        self.lock().slots -= 1;
-        self.end_surplus();
-        true
+        is_smaller
     }
+}
+
+/// Gives a waiting call its process. If nobody waits any more, the process ends with what it has been sent.
+fn grant(call: WaitingCall<Lease>, mut lease: Lease, is_sent: bool) {
+    lease.has_waited = true;
+    // What is not sent is dropped, which frees its slot.
+    let _ = call.granted.send(Grant::Process { lease, is_sent });
+}
+
+fn died(process: u32, how: &str) -> BridgeReply {
+    BridgeReply::broken(format!("a PHP process died in a call: {how} (process {process})"))
 }
 
 fn not_started(error: &str) -> BridgeReply {

@@ -20,8 +20,8 @@ const WRITE_ONLY: u32 = 0o1;
 const APPEND: u32 = 0o2000;
 const CLOSE_ON_EXEC: u32 = 0o2_000_000;
 
-/// What keeps a process from being forked; `None` when nothing does. `channel` is the inode of its socket to the worker.
-pub(super) fn obstacle(process: u32, channel: u64) -> Option<String> {
+/// What keeps a process from being forked; `None` when nothing does. `channel` has the inodes of its sockets to the worker.
+pub(super) fn obstacle(process: u32, channel: [u64; 2]) -> Option<String> {
     let directory = PathBuf::from(format!("/proc/{process}"));
     match look(&directory, channel) {
         Ok(obstacle) => obstacle,
@@ -29,7 +29,7 @@ pub(super) fn obstacle(process: u32, channel: u64) -> Option<String> {
     }
 }
 
-fn look(directory: &Path, channel: u64) -> io::Result<Option<String>> {
+fn look(directory: &Path, channel: [u64; 2]) -> io::Result<Option<String>> {
     let threads = std::fs::read_dir(directory.join("task"))?.count();
     if threads > 1 {
         return Ok(Some(format!("it has {threads} threads, as extensions start them")));
@@ -44,7 +44,7 @@ fn look(directory: &Path, channel: u64) -> io::Result<Option<String>> {
     }
     let mut ours: HashSet<String> =
         open.iter().filter(|(number, _)| *number <= INHERITED_LAST).map(|(_, target)| target.clone()).collect();
-    ours.insert(format!("socket:[{channel}]"));
+    ours.extend(channel.map(|inode| format!("socket:[{inode}]")));
     ours.extend(inherited()?);
     let stranger = open.iter().find(|(number, target)| {
         !ours.contains(target) && !is_shared_without_harm(target) && !is_log(directory, *number)
@@ -124,12 +124,12 @@ mod tests {
             harmless.map(|script| (script.to_owned(), false)).into_iter().chain(harmful.map(|script| (script, true)))
         {
             let (mut child, _socket) = process(&script);
-            let found = obstacle(child.id(), 0);
+            let found = obstacle(child.id(), [0; 2]);
             assert_eq!(found.is_some(), expected, "{script}: {found:?}");
             child.kill().unwrap();
             child.wait().unwrap();
         }
         std::fs::remove_file(file).unwrap();
-        assert!(obstacle(u32::MAX, 0).is_some(), "a process that cannot be looked into");
+        assert!(obstacle(u32::MAX, [0; 2]).is_some(), "a process that cannot be looked into");
     }
 }

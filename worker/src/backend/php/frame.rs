@@ -26,6 +26,19 @@ pub(super) struct Frame<T> {
     pub(super) body: Vec<u8>,
 }
 
+/// A frame's bytes.
+pub(super) fn encode(call: u32, head: &impl Serialize, body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let head = serde_json::to_vec(head)?;
+    let [head_bytes, body_bytes] = [head.len(), body.len()].map(|length| u32::try_from(length).unwrap_or(u32::MAX));
+    let [call, head_bytes, body_bytes] = [call, head_bytes, body_bytes].map(u32::to_be_bytes);
+    Ok([call.as_slice(), &head_bytes, &body_bytes, &head, body].concat())
+}
+
+/// Makes a frame that of another call.
+pub(super) fn renumber(frame: &mut [u8], call: u32) {
+    frame[..4].copy_from_slice(&call.to_be_bytes());
+}
+
 /// Writes a frame.
 pub(super) async fn write(
     stream: &mut UnixStream,
@@ -33,11 +46,7 @@ pub(super) async fn write(
     head: &impl Serialize,
     body: &[u8],
 ) -> std::io::Result<()> {
-    let head = serde_json::to_vec(head)?;
-    let [head_bytes, body_bytes] = [head.len(), body.len()].map(|length| u32::try_from(length).unwrap_or(u32::MAX));
-    let [call, head_bytes, body_bytes] = [call, head_bytes, body_bytes].map(u32::to_be_bytes);
-    let frame = [call.as_slice(), &head_bytes, &body_bytes, &head, body].concat();
-    stream.write_all(&frame).await
+    stream.write_all(&encode(call, head, body)?).await
 }
 
 /// A larger read buffer is shrunk after use.

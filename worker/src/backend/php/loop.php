@@ -26,8 +26,11 @@ namespace Diffyne\Cluster\Loop {
         /** The process inherits a socket as this descriptor. */
         private const INHERITED = 'php://fd/3';
 
-        /** @var resource */
+        /** @var resource what this process sends */
         private $socket;
+
+        /** @var resource the calls that wait for this process */
+        private $inbox;
 
         private string $bytes = '';
 
@@ -45,7 +48,7 @@ namespace Diffyne\Cluster\Loop {
             $this->process = getmypid();
             $inherited = fopen(self::INHERITED, 'r+b');
             $received = self::receive($inherited);
-            $this->socket = self::withoutBuffers($received ?? $inherited);
+            [$this->socket, $this->inbox] = array_map(self::withoutBuffers(...), $received ?? [$inherited, $inherited]);
             fwrite($inherited, $received === null ? 'i' : 'r');
         }
 
@@ -62,21 +65,30 @@ namespace Diffyne\Cluster\Loop {
         }
 
         /**
-         * The socket that waits in the inherited one, closed in programs that PHP starts. Only the extension sockets can
-         * receive one; without it, the inherited socket is the channel.
+         * The two sockets that wait in the inherited one, closed in programs that PHP starts. Only the extension sockets can
+         * receive them; without it, the inherited socket is the channel.
          */
-        private static function receive($inherited)
+        private static function receive($inherited): ?array
         {
             if (! function_exists('socket_recvmsg') || ! defined('MSG_CMSG_CLOEXEC')) {
                 stream_socket_recvfrom($inherited, 1);
 
                 return null;
             }
-            $message = ['buffer_size' => 1, 'controllen' => socket_cmsg_space(SOL_SOCKET, SCM_RIGHTS, 1)];
+            $message = ['buffer_size' => 1, 'controllen' => socket_cmsg_space(SOL_SOCKET, SCM_RIGHTS, 2)];
             socket_recvmsg(socket_import_stream($inherited), $message, MSG_CMSG_CLOEXEC);
-            $received = $message['control'][0]['data'][0] ?? null;
+            $received = self::sockets($message);
 
-            return $received instanceof \Socket ? socket_export_stream($received) : null;
+            return $received === null ? null : array_map(socket_export_stream(...), $received);
+        }
+
+        /** @return ?array{\Socket, \Socket} the sockets that came with a message */
+        public static function sockets(array $message): ?array
+        {
+            $received = $message['control'][0]['data'] ?? [];
+            $sockets = array_filter($received, static fn ($descriptor) => $descriptor instanceof \Socket);
+
+            return count($sockets) === 2 ? $sockets : null;
         }
 
         /** The next call; null at the end of the stream. */
@@ -91,7 +103,7 @@ namespace Diffyne\Cluster\Loop {
                 return null;
             }
             $frame = [json_decode(substr($this->bytes, 12, $head), true), substr($this->bytes, 12 + $head, $body)];
-            $this->bytes = substr($this->bytes, 12 + $head + $body);
+            $this->bytes = '';
 
             return $frame;
         }
@@ -117,7 +129,7 @@ namespace Diffyne\Cluster\Loop {
         public function writePart(array $part): bool
         {
             $this->write(['type' => 'part'] + $part);
-            if (! $this->hasInput()) {
+            if (! $this->hasMessageForCall()) {
                 return true;
             }
             [$head] = $this->read() ?? exit(1);
@@ -153,10 +165,16 @@ namespace Diffyne\Cluster\Loop {
         /** Whether there is something to read now. */
         public function hasInput(): bool
         {
-            $read = [$this->socket];
+            $read = [$this->inbox];
             $none = null;
 
-            return $this->bytes !== '' || stream_select($read, $none, $none, 0) === 1;
+            return stream_select($read, $none, $none, 0) === 1;
+        }
+
+        /** Whether there is a message to the call that runs. The next call may lie there as well, and stays unread. */
+        private function hasMessageForCall(): bool
+        {
+            return $this->hasInput() && @stream_socket_recvfrom($this->inbox, 4, STREAM_PEEK) === pack('N', $this->call);
         }
 
         /** Lets a forked child use the channel, whose parent waits for it. */
@@ -171,11 +189,16 @@ namespace Diffyne\Cluster\Loop {
             return socket_import_stream($this->socket);
         }
 
-        /** Makes this the channel of a process that was forked from the template: it talks to the worker itself. */
-        public function take(\Socket $received): void
+        /**
+         * Makes this the channel of a process that was forked from the template: it talks to the worker itself.
+         *
+         * @param array{\Socket, \Socket} $received
+         */
+        public function take(array $received): void
         {
             fclose($this->socket);
-            $this->socket = self::withoutBuffers(socket_export_stream($received));
+            fclose($this->inbox);
+            [$this->socket, $this->inbox] = array_map(static fn ($socket) => self::withoutBuffers(socket_export_stream($socket)), $received);
             [$this->bytes, $this->call] = ['', 0];
             $this->own();
         }
@@ -200,12 +223,15 @@ namespace Diffyne\Cluster\Loop {
             exit(1);
         }
 
-        /** Waits until the buffer has this many bytes; false at the end of the stream. */
+        /**
+         * Waits until the buffer has this many bytes; false at the end of the stream. Nothing beyond them is read: the
+         * worker can give the next call to another process as long as it lies in the socket.
+         */
         private function fill(int $count): bool
         {
-            while (strlen($this->bytes) < $count) {
+            while (($missing = $count - strlen($this->bytes)) > 0) {
                 // Not fread(): it times out after default_socket_timeout, and needs two system calls.
-                $read = @stream_socket_recvfrom($this->socket, self::READ_BYTES);
+                $read = @stream_socket_recvfrom($this->inbox, min($missing, self::READ_BYTES));
                 if ($read === false || $read === '') {
                     return false;
                 }
@@ -497,7 +523,7 @@ namespace Diffyne\Cluster\Loop {
                 $running = true;
                 $application->run($head, $payload, static function (array $reply) use ($channel, &$running): void {
                     $running = false;
-                    $channel->write(['type' => 'answer'] + $reply['head'], $reply['body']);
+                    $channel->write(['type' => 'answer', 'memory' => memory_get_usage(true)] + $reply['head'], $reply['body']);
                 }, $channel->writePart(...));
             };
             if ($head['kind'] === 'left') {

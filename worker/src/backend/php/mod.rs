@@ -1,6 +1,6 @@
 //! Components of a Laravel application, in a pool of PHP processes that boot it once.
 //!
-//! * `dispatcher`: hands calls to idle processes, on the threads of the calls
+//! * `dispatcher`: hands calls to processes, on the threads of the calls; `table`: which call gets which process
 //! * `supervisor`: starts, replaces and ends processes, on a thread that they die with
 //! * `starter`: starts a process: forked from a `template` if that is `forkable`, else by itself (`start`)
 //! * `template_process`, `descriptors`: the exchange with the template, and the sockets that it is sent
@@ -9,9 +9,10 @@
 //! * `process`, `channel`: its calls, and what is exchanged with it for them
 //! * `shared_calls`: equal reactions to one broadcast, of which one runs
 //! * `socket`, `frame`, `message`: the socket between worker and process, its frames, and what they say
+//! * `inbox`: calls that lie in that socket, and can be taken back until they are read
 //! * `watch`: files whose changes replace the processes
 //! * `affinity`: the CPU cores that processes keep to while calls wait
-//! * `status`: what each process does, for operators
+//! * `status`: what each process does, for operators; `pool_status`: whether the pool can run calls
 //! * `output`: what processes print, in the worker's log
 //! * `metrics`: the pool's counters and gauges
 
@@ -23,10 +24,12 @@ mod dispatcher;
 mod exit_reason;
 mod forkable;
 mod frame;
+mod inbox;
 mod message;
 mod metrics;
 mod os_process;
 mod output;
+mod pool_status;
 mod process;
 mod script;
 mod shared_calls;
@@ -35,6 +38,7 @@ mod start;
 mod starter;
 mod status;
 mod supervisor;
+mod table;
 mod template;
 mod template_process;
 mod watch;

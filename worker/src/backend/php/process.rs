@@ -7,15 +7,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::channel::{Channel, CleanUp, Exchange};
 use super::child::{ChildProcess, ProcessEnd};
 use super::exit_reason::ExitReason;
+use super::inbox::Inbox;
 use super::message::Leftover;
 use super::status::{Activity, CallLabel, ProcessStatus, private_memory};
+use super::table::PooledProcess;
 use crate::backend::bridge_reply::BridgeReply;
 use crate::call::Parts;
 
@@ -91,20 +92,24 @@ impl PhpProcess {
         Self { channel, id, generation, release: None, calls: 0, calls_max, core: None, status, exit, end }
     }
 
-    /// Runs one call.
+    /// Sends a call, and as much of it as the socket takes now; whether that is all.
+    pub(super) fn send(&mut self, call: Vec<u8>) -> bool {
+        self.channel.send(call)
+    }
+
+    /// The call that lies in the inbox is the one that [`run`](Self::run) waits for.
+    pub(super) fn take_posted(&mut self) {
+        self.channel.take_posted();
+    }
+
+    /// Waits for the reply to the call that the process has been sent.
     ///
     /// After a reply, the process cleans up: [`Self::clean_up`] waits for that, and the next call may be sent without.
     /// After any other outcome, the process has to [exit](Self::exit).
-    pub(super) async fn run(
-        &mut self,
-        label: &CallLabel<'_>,
-        head: &impl Serialize,
-        payload: &[u8],
-        time: CallTime<'_>,
-    ) -> CallOutcome {
+    pub(super) async fn run(&mut self, label: &CallLabel<'_>, time: CallTime<'_>) -> CallOutcome {
         self.calls += 1;
         self.status.begin(label, self.core);
-        match time.parts.within(time.deadline, self.exchange(head, payload, time.parts)).await {
+        match time.parts.within(time.deadline, self.exchange(time.parts)).await {
             Some(Ok(Exchange::Reply(reply, _))) if reply.is_last() => CallOutcome::RepliedLast(*reply),
             Some(Ok(Exchange::Reply(reply, body))) => {
                 self.status.set(Activity::CleaningUp);
@@ -117,10 +122,10 @@ impl PhpProcess {
         }
     }
 
-    async fn exchange(&mut self, head: &impl Serialize, payload: &[u8], parts: &Parts) -> io::Result<Exchange> {
+    async fn exchange(&mut self, parts: &Parts) -> io::Result<Exchange> {
         let status = tokio::select! {
             biased;
-            exchange = self.channel.exchange(head, payload, parts) => match exchange {
+            exchange = self.channel.exchange(parts) => match exchange {
                 // Its end says why: the signal that killed it, for example.
                 Err(error) if is_hang_up(&error) => {
                     return Err(timeout(END_TIMEOUT, self.end.wait()).await.map_or(error, |how| io::Error::other(how.to_owned())));
@@ -160,5 +165,15 @@ impl PhpProcess {
         self.status.set(Activity::Exiting(reason));
         // The send fails when the process has exited already.
         let _ = self.exit.send(reason);
+    }
+}
+
+impl PooledProcess for PhpProcess {
+    fn id(&self) -> u32 {
+        self.id
+    }
+
+    fn inbox(&self) -> &Arc<Inbox> {
+        &self.channel.inbox
     }
 }

@@ -1,8 +1,8 @@
 //! Starts PHP processes that boot the application.
 //!
-//! A process inherits one end of a socket as descriptor 3, over which it receives another socket: its channel, closed in
-//! every program that it starts. PHP can receive such a descriptor with its extension `sockets`, and cannot close an
-//! inherited one. Without the extension, descriptor 3 is the channel.
+//! A process inherits one end of a socket as descriptor 3, over which it receives two others: its channel, closed in every
+//! program that it starts. PHP can receive such descriptors with its extension `sockets`, and cannot close an inherited one.
+//! Without the extension, descriptor 3 is the channel.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -29,6 +29,7 @@ use super::channel::Channel;
 use super::child::{ChildProcess, ProcessEnd};
 use super::exit_reason::ExitReason;
 use super::frame::{self, Frame};
+use super::inbox::Inbox;
 use super::message::{ProcessMessage, StartMessage};
 use super::os_process::{OsProcess, can_watch_others};
 use super::output::{LINES_PER_SECOND, LastWords, log_output};
@@ -64,12 +65,52 @@ pub(super) enum ProcessStartError {
     Ended(String),
 }
 
-/// The worker's ends of a new process's sockets.
+/// The sockets of a new process, of which it uses one or the other.
 struct Sockets {
-    inherited: UnixStream,
-    channel: UnixStream,
-    /// The inode of the channel's other end.
-    inode: u64,
+    inherited: ChannelSockets,
+    received: ChannelSockets,
+    /// The inodes of the process's ends of those that it receives.
+    inodes: [u64; 2],
+}
+
+/// The sockets of a channel: one for what the process sends, and one for its calls. Of the latter, the worker has both
+/// ends.
+pub(super) struct ChannelSockets {
+    replies: UnixStream,
+    calls: UnixStream,
+    calls_of_process: OwnedFd,
+}
+
+impl ChannelSockets {
+    /// New ones, and the process's ends.
+    pub(super) fn new() -> io::Result<(Self, [OwnedFd; 2])> {
+        let (replies, replies_of_process) = StdStream::pair()?;
+        let (calls, calls_of_process) = StdStream::pair()?;
+        let sockets = Self {
+            replies: registered(replies)?,
+            calls: registered(calls)?,
+            calls_of_process: calls_of_process.try_clone()?.into(),
+        };
+        Ok((sockets, [replies_of_process.into(), calls_of_process.into()]))
+    }
+
+    /// One for both, and the process's end.
+    fn of_one() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = StdStream::pair()?;
+        let calls = registered(ours.try_clone()?)?;
+        let sockets = Self { replies: registered(ours)?, calls, calls_of_process: theirs.try_clone()?.into() };
+        Ok((sockets, theirs.into()))
+    }
+
+    pub(super) fn into_channel(self) -> io::Result<Channel> {
+        Ok(Channel::new(self.replies, Inbox::new(self.calls.into_std()?.into(), self.calls_of_process)))
+    }
+}
+
+/// Registers a socket with this thread's runtime.
+fn registered(stream: StdStream) -> io::Result<UnixStream> {
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
 }
 
 /// A new process's output, as long as it may tell why the process does not start.
@@ -115,8 +156,8 @@ struct Booted {
     ready: Ready,
     exit: oneshot::Sender<ExitReason>,
     end: ProcessEnd,
-    /// The inode of the process's end of its channel.
-    channel: u64,
+    /// The inodes of the process's ends of its channel.
+    channel: [u64; 2],
 }
 
 /// Starts a process that runs calls, and waits until it is ready. The calling thread must live as long as the process.
@@ -126,7 +167,8 @@ pub(super) async fn boot(
     list: &Arc<ProcessList>,
 ) -> Result<(PhpProcess, ChildProcess), ProcessStartError> {
     let Booted { child, ready, exit, end, .. } = spawn_and_wait(settings, generation, list, Purpose::Calls).await?;
-    let mut process = PhpProcess::new(Channel::new(ready.stream), &child, settings.calls_max, exit, end);
+    let channel = ready.sockets.into_channel().map_err(|error| ProcessStartError::Failed(error.to_string()))?;
+    let mut process = PhpProcess::new(channel, &child, settings.calls_max, exit, end);
     process.release = ready.release;
     Ok((process, child))
 }
@@ -151,7 +193,7 @@ pub(super) async fn boot_template(
     }
     child.status().set(Activity::Template);
     let output = child.take_output();
-    Ok(template_process::run(child, ready.stream, output, Rc::clone(died)))
+    Ok(template_process::run(child, ready.sockets.replies, output, Rc::clone(died)))
 }
 
 async fn spawn_and_wait(
@@ -163,7 +205,7 @@ async fn spawn_and_wait(
     let ended = CancellationToken::new();
     let (sockets, child, output) = spawn(settings, &ended, purpose)
         .map_err(|error| ProcessStartError::Spawn { command: settings.command.join(" "), error })?;
-    let channel = sockets.inode;
+    let channel = sockets.inodes;
     let process = OsProcess::spawned(child);
     let listed = list.add(process.id(), generation);
     let (mut child, exit, end) = ChildProcess::new(process, listed, Some(ended.drop_guard()));
@@ -186,7 +228,7 @@ async fn spawn_and_wait(
 
 /// A process that has booted the application, as it says itself.
 pub(super) struct Ready {
-    pub(super) stream: UnixStream,
+    pub(super) sockets: ChannelSockets,
     /// Process id.
     id: u32,
     pub(super) release: Option<Arc<str>>,
@@ -198,20 +240,17 @@ fn spawn(
     ended: &CancellationToken,
     purpose: Purpose,
 ) -> io::Result<(Sockets, tokio::process::Child, Output)> {
-    let (inherited, theirs) = StdStream::pair()?;
-    let (channel, sent) = StdStream::pair()?;
-    let inode = fstat(&sent)?.st_ino;
-    // It waits there until the other end receives it.
-    descriptors::send(&inherited, b"c", Some(&sent.into()))?;
-    for stream in [&inherited, &channel] {
-        stream.set_nonblocking(true)?;
-    }
+    let (inherited, theirs) = ChannelSockets::of_one()?;
+    let (received, sent) = ChannelSockets::new()?;
+    let inodes = [fstat(&sent[0])?.st_ino, fstat(&sent[1])?.st_ino];
+    // They wait there until the other end receives them.
+    descriptors::send(&inherited.replies, b"c", &sent)?;
     let mut command = std::process::Command::new("setpriv");
     command.args(["--pdeathsig", purpose.death_signal(), "--"]).args(&settings.command);
     for (name, value) in &settings.ini {
         command.arg("-d").arg(format!("{name}={value}"));
     }
-    let mapping = FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: SOCKET_FD };
+    let mapping = FdMapping { parent_fd: theirs, child_fd: SOCKET_FD };
     command.fd_mappings(vec![mapping]).map_err(io::Error::other)?;
     let mut command = Command::from(command);
     // In a group of its own, the programs that it starts can be killed with it.
@@ -236,8 +275,7 @@ fn spawn(
     if let Some(stdin) = child.stdin.take() {
         task::spawn_local(script::write(stdin));
     }
-    let (inherited, channel) = (UnixStream::from_std(inherited)?, UnixStream::from_std(channel)?);
-    let sockets = Sockets { inherited, channel, inode };
+    let sockets = Sockets { inherited, received, inodes };
     Ok((sockets, child, output))
 }
 
@@ -248,7 +286,7 @@ async fn await_boot(
     settings: &PhpSettings,
     purpose: Purpose,
 ) -> Result<Ready, Option<ProcessStartError>> {
-    let mut stream = choose_socket(sockets).await.map_err(|_| None)?;
+    let mut sockets = choose_sockets(sockets).await.map_err(|_| None)?;
     let start = StartMessage {
         directory: &settings.directory,
         environment: &settings.environment,
@@ -259,19 +297,19 @@ async fn await_boot(
             || settings.isolation == Isolation::Process,
         classes: script::LATE_CLASSES.trim_start_matches("<?php"),
     };
-    frame::write(&mut stream, 0, &start, b"").await.map_err(|_| None)?;
-    await_ready(stream, id).await
+    frame::write(&mut sockets.calls, 0, &start, b"").await.map_err(|_| None)?;
+    await_ready(sockets, id).await
 }
 
 /// Waits until a process says that it is ready. The error is empty when the process just exited.
-pub(super) async fn await_ready(mut stream: UnixStream, process: u32) -> Result<Ready, Option<ProcessStartError>> {
+pub(super) async fn await_ready(mut sockets: ChannelSockets, process: u32) -> Result<Ready, Option<ProcessStartError>> {
     // The process sends nothing more before its first call, so this reader buffers nothing else.
-    let message = frame::Reader::default().next::<ProcessMessage>(&mut stream).await;
+    let message = frame::Reader::default().next::<ProcessMessage>(&mut sockets.replies).await;
     match message {
         Ok(Frame { head: ProcessMessage::Ready { id, php, laravel, kernel, release }, .. }) => {
             let path = if kernel.is_empty() { "fast".to_owned() } else { format!("through the kernel: {kernel}") };
             tracing::info!(process, php, laravel, path, release, "a PHP process is ready");
-            Ok(Ready { stream, id, release: (!release.is_empty()).then(|| release.into()) })
+            Ok(Ready { sockets, id, release: (!release.is_empty()).then(|| release.into()) })
         }
         Ok(Frame { head: ProcessMessage::Failed { error }, .. }) => Err(Some(ProcessStartError::Failed(error))),
         Ok(Frame { head: ProcessMessage::CannotFork { reason }, .. }) => {
@@ -281,13 +319,13 @@ pub(super) async fn await_ready(mut stream: UnixStream, process: u32) -> Result<
     }
 }
 
-/// The socket that the process takes for its channel.
-async fn choose_socket(sockets: Sockets) -> io::Result<UnixStream> {
+/// The sockets that the process takes for its channel.
+async fn choose_sockets(sockets: Sockets) -> io::Result<ChannelSockets> {
     static TELL_INHERITED: Once = Once::new();
-    let Sockets { mut inherited, channel, .. } = sockets;
-    if inherited.read_u8().await? == RECEIVED {
+    let Sockets { mut inherited, received, .. } = sockets;
+    if inherited.replies.read_u8().await? == RECEIVED {
         // Without its other end, what programs inherit is of no use.
-        return Ok(channel);
+        return Ok(received);
     }
     TELL_INHERITED.call_once(|| {
         tracing::warn!("PHP has no extension sockets, so programs that components start inherit the worker's socket");

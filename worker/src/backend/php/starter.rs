@@ -1,22 +1,17 @@
 //! Starts a pool's processes: forked from a template where that is possible, else booted one by one.
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdStream;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use diffyne_shared::settings::php::{Fork, PhpSettings};
-use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::channel::Channel;
 use super::child::ChildProcess;
 use super::os_process::OsProcess;
 use super::process::PhpProcess;
-use super::start::{self, ProcessStartError, Ready, await_ready};
+use super::start::{self, ChannelSockets, ProcessStartError, Ready, await_ready};
 use super::status::ProcessList;
 use super::template::Template;
 
@@ -79,19 +74,20 @@ impl Starter {
     }
 
     async fn fork(&self, template: &Rc<Template>) -> Result<Started, ProcessStartError> {
-        let (ours, theirs) = StdStream::pair().and_then(nonblocking).map_err(ProcessStartError::Fork)?;
-        let id = template.fork(OwnedFd::from(theirs)).await.map_err(ProcessStartError::Fork)?;
+        let (sockets, theirs) = ChannelSockets::new().map_err(ProcessStartError::Fork)?;
+        let id = template.fork(theirs).await.map_err(ProcessStartError::Fork)?;
         let listed = self.list.add(id, template.generation);
         let process = OsProcess::forked(id, Rc::clone(template)).map_err(ProcessStartError::Fork)?;
         let (mut child, exit, end) = ChildProcess::new(process, listed, None);
         let ready = tokio::select! {
             biased;
-            ready = timeout(self.settings.start_timeout, await_ready(ours, child.id)) => ready,
+            ready = timeout(self.settings.start_timeout, await_ready(sockets, child.id)) => ready,
             status = child.wait() => return Err(ProcessStartError::Ended(status)),
         };
         match ready {
-            Ok(Ok(Ready { stream, release, .. })) => {
-                let mut process = PhpProcess::new(Channel::new(stream), &child, self.settings.calls_max, exit, end);
+            Ok(Ok(Ready { sockets, release, .. })) => {
+                let channel = sockets.into_channel().map_err(ProcessStartError::Fork)?;
+                let mut process = PhpProcess::new(channel, &child, self.settings.calls_max, exit, end);
                 process.release = release;
                 Ok((process, child))
             }
@@ -100,10 +96,4 @@ impl Starter {
             Err(_elapsed) => Err(ProcessStartError::TimedOut(self.settings.start_timeout)),
         }
     }
-}
-
-/// Makes our end of a pair ready for this thread's runtime.
-fn nonblocking((ours, theirs): (StdStream, StdStream)) -> io::Result<(UnixStream, StdStream)> {
-    ours.set_nonblocking(true)?;
-    Ok((UnixStream::from_std(ours)?, theirs))
 }

@@ -4,7 +4,7 @@
  * The template of a pool: a process that has booted the application, runs no calls itself, and is forked for each process
  * that runs some. Comes over standard input, after fork.php.
  *
- * The worker asks in messages of a byte and a number (32 bits, big endian), and sends with the first kind the socket of
+ * The worker asks in messages of a byte and a number (32 bits, big endian), and sends with the first kind the sockets of
  * the new process's channel. The answer has the same form, and for the second kind the status of the process behind it.
  */
 
@@ -105,10 +105,10 @@ namespace Diffyne\Cluster\Loop {
             $this->end();
         }
 
-        /** @return array{string, int, ?Socket} the next request; an empty kind once the worker has gone */
+        /** @return array{string, int, ?array} the next request; an empty kind once the worker has gone */
         private static function next(Socket $socket): array
         {
-            $message = ['buffer_size' => self::REQUEST_BYTES, 'controllen' => socket_cmsg_space(SOL_SOCKET, SCM_RIGHTS, 1)];
+            $message = ['buffer_size' => self::REQUEST_BYTES, 'controllen' => socket_cmsg_space(SOL_SOCKET, SCM_RIGHTS, 2)];
             do {
                 $read = @socket_recvmsg($socket, $message, MSG_CMSG_CLOEXEC);
             } while ($read === false && socket_last_error($socket) === SOCKET_EINTR);
@@ -116,9 +116,8 @@ namespace Diffyne\Cluster\Loop {
                 return ['', 0, null];
             }
             ['kind' => $kind, 'number' => $number] = unpack('akind/Nnumber', $message['iov'][0]);
-            $received = $message['control'][0]['data'][0] ?? null;
 
-            return [$kind, $number, $received instanceof Socket ? $received : null];
+            return [$kind, $number, Channel::sockets($message)];
         }
 
         private static function write(Socket $socket, string $bytes): void
@@ -149,7 +148,7 @@ namespace Diffyne\Cluster\Loop {
         }
 
         /** Makes a fork a process like one that the worker has started. */
-        private static function begin(Channel $channel, Socket $received): void
+        private static function begin(Channel $channel, array $received): void
         {
             posix_setpgid(0, 0);
             $channel->take($received);

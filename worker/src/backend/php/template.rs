@@ -19,8 +19,8 @@ const REQUESTS_MAX: usize = 4096;
 
 /// A request, and where its answer goes.
 pub(super) enum Request {
-    /// Fork a process with this socket for its channel.
-    Fork(OwnedFd, oneshot::Sender<io::Result<u32>>),
+    /// Fork a process with these sockets for its channel.
+    Fork([OwnedFd; 2], oneshot::Sender<io::Result<u32>>),
     /// How a process has ended.
     Status(u32, oneshot::Sender<ExitStatus>),
 }
@@ -45,10 +45,10 @@ impl Template {
         !self.requests.is_closed()
     }
 
-    /// Forks a process, which gets this socket; its number.
-    pub(super) async fn fork(&self, socket: OwnedFd) -> io::Result<u32> {
+    /// Forks a process, which gets these sockets; its number.
+    pub(super) async fn fork(&self, sockets: [OwnedFd; 2]) -> io::Result<u32> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request::Fork(socket, answer)).await.map_err(|_| ended())?;
+        self.requests.send(Request::Fork(sockets, answer)).await.map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
     }
 

@@ -68,14 +68,15 @@ async fn pass_on(stream: &mut UnixStream, requests: &mut mpsc::Receiver<Request>
     while let Some(request) = requests.recv().await {
         let passed = timeout(ANSWER_TIMEOUT, async {
             match request {
-                Request::Fork(socket, answer) => {
-                    let (process, error) = ask(stream, FORK, 0, Some(socket)).await?;
+                Request::Fork(sockets, answer) => {
+                    let (process, error) = ask(stream, FORK, 0, &sockets).await?;
+                    drop(sockets);
                     let forked = if process == 0 { Err(io::Error::from_raw_os_error(error)) } else { Ok(process) };
-                    // Without a receiver, the process finds its socket closed and exits.
+                    // Without a receiver, the process finds its sockets closed and exits.
                     let _ = answer.send(forked);
                 }
                 Request::Status(process, answer) => {
-                    let (_, status) = ask(stream, STATUS, process, None).await?;
+                    let (_, status) = ask(stream, STATUS, process, &[]).await?;
                     if status != UNKNOWN {
                         let _ = answer.send(ExitStatus::from_raw(status));
                     }
@@ -93,12 +94,11 @@ async fn pass_on(stream: &mut UnixStream, requests: &mut mpsc::Receiver<Request>
 }
 
 /// Sends a request and reads its answer: the number of a process, and how it has ended.
-async fn ask(stream: &mut UnixStream, kind: u8, number: u32, socket: Option<OwnedFd>) -> io::Result<(u32, i32)> {
+async fn ask(stream: &mut UnixStream, kind: u8, number: u32, sockets: &[OwnedFd]) -> io::Result<(u32, i32)> {
     let mut request = [kind; 5];
     request[1..].copy_from_slice(&number.to_be_bytes());
     let writable = &*stream;
-    writable.async_io(Interest::WRITABLE, || descriptors::send(writable, &request, socket.as_ref())).await?;
-    drop(socket);
+    writable.async_io(Interest::WRITABLE, || descriptors::send(writable, &request, sockets)).await?;
     if stream.read_u8().await? != kind {
         return Err(io::Error::other("it answers something else"));
     }

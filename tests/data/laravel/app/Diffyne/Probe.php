@@ -221,6 +221,19 @@ class Probe extends Plain
         $this->text = (string) getmypid();
     }
 
+    /** Leaves a line in a file, takes its time, and may end its process. */
+    #[Invokable]
+    public function record(string $id, int $microseconds, string $end): void
+    {
+        file_put_contents(base_path('record'), "$id\n", FILE_APPEND | LOCK_EX);
+        usleep($microseconds);
+        match ($end) {
+            'exit' => exit(0),
+            'kill' => posix_kill(getmypid(), 9),
+            default => $this->text = $id,
+        };
+    }
+
     #[Invokable]
     protected function guarded(): void
     {
