@@ -240,8 +240,7 @@ impl Cluster {
             }
             command.args(&self.shape.worker_flags);
         })?;
-        wait_for_port(port)?;
-        let node = Node { process, port, admin };
+        let node = Node::listening(process, port, admin)?;
         if self.shape.worker_flags.iter().any(|flag| ["--app", "--backend-url", "--fastcgi"].contains(&flag.as_str()))
             && self.shape.wait_for_php
         {
@@ -286,8 +285,7 @@ impl Cluster {
             }
             command.args(&self.shape.gateway_flags);
         })?;
-        wait_for_port(port)?;
-        Ok(Node { process, port, admin })
+        Node::listening(process, port, admin)
     }
 
     /// Waits until every gateway reaches every worker, and Redis where there is one. An error shows what each process
@@ -420,6 +418,13 @@ impl Cluster {
 }
 
 impl Node {
+    /// A process that listens on both ports, which it does one after the other.
+    pub fn listening(process: Process, port: u16, admin: u16) -> anyhow::Result<Self> {
+        wait_for_port(port)?;
+        wait_for_port(admin)?;
+        Ok(Self { process, port, admin })
+    }
+
     /// `GET /health` on the admin port, or on the public one of a release that has it only there.
     pub fn health(&self) -> anyhow::Result<Value> {
         let response = http_get(self.admin, "/health")?;

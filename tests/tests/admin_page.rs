@@ -113,7 +113,8 @@ async fn top_has_panels_on_a_terminal_of_any_size_and_gives_it_back() -> anyhow:
     let (program, admin) = (program("diffyne-gateway")?, cluster.gateways[0].admin);
     let line = format!("{} top --admin-listen 127.0.0.1:{admin}", program.display());
     let back = |terminal: &Terminal| {
-        terminal.wait_for(0, &["ended with 0", "eol = "])?;
+        // The last of what stty prints.
+        terminal.wait_for(0, &["ended with 0", "extproc"])?;
         let shown = terminal.since(0);
         // The screen of before, its cursor, and lines that are edited and echoed.
         let (_, after) = shown.rsplit_once("\x1b[?1049l").context("no screen of before")?;

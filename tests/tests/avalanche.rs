@@ -13,7 +13,7 @@ use diffyne_tests::crowd::process::Crowd;
 use diffyne_tests::faults::crowds::addresses;
 use diffyne_tests::http::handshake;
 use diffyne_tests::ports::free_ports;
-use diffyne_tests::process::{PATIENCE, Process, Signal, eventually, program, wait_for_port};
+use diffyne_tests::process::{PATIENCE, Process, Signal, eventually, program};
 
 fn handshakes(node: &Node, result: &str) -> f64 {
     node.metric(&format!("diffyne_gateway_handshakes_total{{result=\"{result}\"}}")).unwrap()
@@ -51,6 +51,7 @@ async fn clients_that_all_connect_at_once_wait_and_none_is_refused() -> anyhow::
         targets: addresses(&cluster),
         clients: CLIENTS,
         headers: String::new(),
+        many_addresses: false,
         subscribes: true,
         cut: None,
         retry_ms: (1_000, 3_000),
@@ -109,8 +110,7 @@ fn start_limited(directory: &Path, descriptors: usize) -> anyhow::Result<Node> {
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
         command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]);
     })?;
-    wait_for_port(port)?;
-    Ok(Node { process, port, admin })
+    Node::listening(process, port, admin)
 }
 
 #[test]

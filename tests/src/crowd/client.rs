@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::Plan;
 use super::group::Group;
 use super::record::Record;
 use crate::load::{Refused, Socket, client_frame};
@@ -71,6 +72,7 @@ pub struct Client {
     /// When the resume was sent that has no confirmation yet.
     resuming: Option<Instant>,
     listens: bool,
+    has_arrived: bool,
 }
 
 impl Client {
@@ -78,7 +80,7 @@ impl Client {
     pub fn new(index: usize, group: Rc<Group>) -> Self {
         let random = fastrand::Rng::with_seed(group.plan.seed.wrapping_add(index as u64));
         let (seen, order) = (HashSet::new(), VecDeque::new());
-        Self { index, group, random, place: None, seen, order, resuming: None, listens: false }
+        Self { index, group, random, place: None, seen, order, resuming: None, listens: false, has_arrived: false }
     }
 
     /// Connects again and again, until the group finishes.
@@ -117,7 +119,9 @@ impl Client {
         let target = group.plan.targets[turn % group.plan.targets.len()];
         let started = Instant::now();
         group.count_try();
-        let opened = tokio::time::timeout(OPEN_MAX, Socket::connect_in_turn(target, &group.plan.headers, &group.turns));
+        let Plan { headers, many_addresses, .. } = &group.plan;
+        let opened = Socket::connect_in_turn(target, headers, &group.turns, *many_addresses);
+        let opened = tokio::time::timeout(OPEN_MAX, opened);
         let mut socket = match opened.await {
             Ok(Ok(socket)) => socket,
             Ok(Err(error)) if error.is::<Refused>() => return End::Refused,
@@ -128,6 +132,9 @@ impl Client {
         }
         group.update_figures(|figures| figures.connects.add(started.elapsed()));
         group.count_connected(1);
+        if !group.plan.subscribes {
+            self.arrive();
+        }
         let end = self.listen(&mut socket).await;
         group.count_connected(-1);
         if matches!(end, End::Cut) && self.random.bool() {
@@ -233,6 +240,16 @@ impl Client {
         if !self.listens {
             self.listens = true;
             self.group.count_listening(1);
+            if self.group.plan.subscribes {
+                self.arrive();
+            }
+        }
+    }
+
+    /// It has come as far as the plan wants.
+    fn arrive(&mut self) {
+        if !std::mem::replace(&mut self.has_arrived, true) {
+            self.group.count_arrival();
         }
     }
 

@@ -12,10 +12,11 @@ use super::{Figures, Plan, Status, now_us};
 /// machines of their own.
 const CONNECTING_MAX: usize = 256;
 
-/// The clients that have a broadcast, and when the last of them got it.
+/// The clients that have a broadcast, and when the first and the last of them got it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Heard {
     clients: usize,
+    first_at_us: u64,
     last_at_us: u64,
 }
 
@@ -27,6 +28,8 @@ pub struct Group {
     figures: RefCell<Figures>,
     heard: RefCell<Vec<Heard>>,
     status: Cell<Status>,
+    /// Clients that were connected at some time, and subscribed if they do.
+    arrived: Cell<usize>,
     /// Turns to connect.
     pub(super) turns: Semaphore,
     subscribes: watch::Sender<bool>,
@@ -42,6 +45,7 @@ impl Group {
             figures: RefCell::default(),
             heard: RefCell::default(),
             status: Cell::default(),
+            arrived: Cell::default(),
             turns: Semaphore::new(CONNECTING_MAX),
             subscribes: watch::Sender::new(plan.subscribes),
             finished: watch::Sender::new(false),
@@ -92,11 +96,15 @@ impl Group {
     fn update_status(&self, change: impl FnOnce(&mut Status)) {
         let mut status = self.status.get();
         change(&mut status);
-        let here = if self.plan.subscribes { status.listening } else { status.connected };
-        if here == self.plan.clients && status.complete_at_us.is_none() {
-            status.complete_at_us = Some(now_us());
-        }
         self.status.set(status);
+    }
+
+    /// Notes that a client has come as far as the plan wants for the first time. It may have been cut since.
+    pub(super) fn count_arrival(&self) {
+        self.arrived.set(self.arrived.get() + 1);
+        if self.arrived.get() == self.plan.clients {
+            self.update_status(|status| status.complete_at_us = Some(now_us()));
+        }
     }
 
     pub(super) fn count_try(&self) {
@@ -121,14 +129,22 @@ impl Group {
         if heard.len() <= number {
             heard.resize(number + 1, Heard::default());
         }
-        heard[number].clients += 1;
-        heard[number].last_at_us = now_us();
+        let (heard, now) = (&mut heard[number], now_us());
+        if heard.clients == 0 {
+            heard.first_at_us = now;
+        }
+        heard.clients += 1;
+        heard.last_at_us = now;
     }
 
     pub(super) fn status(&self, number: u64) -> Status {
         let heard = self.heard.borrow().get(number as usize).copied().unwrap_or_default();
-        let informed = self.records.borrow().iter().filter(|record| record.was_informed).count();
-        Status { have: heard.clients, last_at_us: heard.last_at_us, informed, ..self.status.get() }
+        let records = self.records.borrow();
+        let informed = records.iter().filter(|record| record.was_informed).count();
+        // As long as nobody has it, nobody misses it.
+        let missing = |record: &&Record| heard.clients > 0 && record.knows_of_missing(number, heard.first_at_us);
+        let know_of_missing = records.iter().filter(missing).count();
+        Status { have: heard.clients, know_of_missing, last_at_us: heard.last_at_us, informed, ..self.status.get() }
     }
 
     pub(super) fn figures(&self, sent: u64) -> Figures {

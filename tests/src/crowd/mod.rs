@@ -28,6 +28,9 @@ pub struct Plan {
     pub clients: usize,
     /// More headers of their handshakes, each line ended by CR LF.
     pub headers: String,
+    /// They connect from many loopback addresses, which the gateways have to trust as proxies. From one address, the system
+    /// would search long for each free port.
+    pub many_addresses: bool,
     /// They subscribe as soon as they are connected, and not only when they are told.
     pub subscribes: bool,
     /// Their connections are cut now and then.
@@ -69,6 +72,8 @@ pub struct Status {
     pub listening: usize,
     /// Clients that have the broadcast that was asked for.
     pub have: usize,
+    /// Clients that were told after it that they miss something, and have heard nothing since.
+    pub know_of_missing: usize,
     /// When the last of them got it, in microseconds of the system's clock.
     pub last_at_us: u64,
     /// Clients that were told of a gap so far.
@@ -77,8 +82,8 @@ pub struct Status {
     pub tries: u64,
     /// Of these, those that were refused.
     pub refused: u64,
-    /// When the last client of all was connected, and subscribed if they do; in microseconds of the system's clock.
-    /// `None` as long as one is missing.
+    /// When the last client of all was connected for the first time, and subscribed if they do; in microseconds of the
+    /// system's clock. `None` as long as one is missing.
     pub complete_at_us: Option<u64>,
 }
 
@@ -90,6 +95,7 @@ impl Status {
             connected: self.connected + other.connected,
             listening: self.listening + other.listening,
             have: self.have + other.have,
+            know_of_missing: self.know_of_missing + other.know_of_missing,
             last_at_us: self.last_at_us.max(other.last_at_us),
             informed: self.informed + other.informed,
             tries: self.tries + other.tries,

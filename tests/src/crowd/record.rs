@@ -1,6 +1,6 @@
 //! What one client has heard, in numbers.
 
-use super::Figures;
+use super::{Figures, now_us};
 
 /// What one client has heard.
 #[derive(Debug, Default)]
@@ -9,6 +9,8 @@ pub struct Record {
     pub next: u64,
     /// It was told that something is missing, and has heard nothing since.
     informed: bool,
+    /// When it was told so last, in microseconds of the system's clock.
+    informed_at_us: u64,
     /// It was told so at some time.
     pub was_informed: bool,
     delivered: u64,
@@ -35,6 +37,12 @@ impl Record {
     /// Notes that the client was told that something is missing.
     pub fn inform(&mut self) {
         (self.informed, self.was_informed) = (true, true);
+        self.informed_at_us = now_us();
+    }
+
+    /// Whether the client was told, after this time, that it misses the broadcast of this number.
+    pub fn knows_of_missing(&self, number: u64, since_us: u64) -> bool {
+        self.informed && self.next <= number && self.informed_at_us > since_us
     }
 
     /// What the client has found at the end: so many broadcasts were sent.

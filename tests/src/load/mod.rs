@@ -121,6 +121,16 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// A socket at a loopback address of this network, which changes now and then. Each address has some 28 000 ports, and a
+/// closed connection keeps its port for a minute.
+fn next_address(network: u8) -> std::io::Result<TcpSocket> {
+    let address = CONNECTED.fetch_add(1, Ordering::Relaxed) / 5_000;
+    let source = std::net::Ipv4Addr::new(127, network, (address / 250) as u8, (address % 250 + 1) as u8);
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    Ok(socket)
+}
+
 /// A WebSocket connection.
 pub struct Socket {
     stream: TcpStream,
@@ -133,12 +143,7 @@ impl Socket {
     /// Connects and shakes hands. The loopback address changes now and then, so that ports do not run out.
     pub async fn connect(target: impl Into<Target>, headers: &str) -> anyhow::Result<Self> {
         let target = target.into();
-        let socket = TcpSocket::new_v4()?;
-        // Each address has some 28 000 ports, and a closed connection keeps its port for a minute.
-        let address = CONNECTED.fetch_add(1, Ordering::Relaxed) / 10_000;
-        let source = std::net::Ipv4Addr::new(127, 1, (address / 250) as u8, (address % 250 + 1) as u8);
-        socket.bind((source, 0).into())?;
-        Self::open(socket.connect(target.address).await?, &target, headers).await
+        Self::open(next_address(1)?.connect(target.address).await?, &target, headers).await
     }
 
     /// The same from the address that the system chooses: on loopback that of a trusted proxy, as nginx would connect.
@@ -147,10 +152,20 @@ impl Socket {
     }
 
     /// The same, when it is this client's turn to connect. The turn ends before the request is sent, which follows at once.
-    pub async fn connect_in_turn(target: SocketAddr, headers: &str, turns: &Semaphore) -> anyhow::Result<Self> {
+    /// `many_addresses`: not from the same address as all others of this machine.
+    pub async fn connect_in_turn(
+        target: SocketAddr,
+        headers: &str,
+        turns: &Semaphore,
+        many_addresses: bool,
+    ) -> anyhow::Result<Self> {
         let stream = {
             let _turn = turns.acquire().await?;
-            TcpStream::connect(target).await?
+            if many_addresses {
+                next_address(2 + (std::process::id() % 200) as u8)?.connect(target).await?
+            } else {
+                TcpStream::connect(target).await?
+            }
         };
         Self::open(stream, &target.into(), headers).await
     }

@@ -57,7 +57,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 }
 
 fn start(programs: Option<&Path>, gateways: usize) -> anyhow::Result<Cluster> {
-    let shape = Shape::new(gateways, 1).with_default_limits();
+    let shape = Shape::new(gateways, 1).with_default_limits().gateway("--trusted-proxies", "127.0.0.0/8");
     let shape = if gateways > 1 { shape.with_redis() } else { shape };
     Cluster::start(Shape { programs: programs.map(PathBuf::from), ..shape })
 }
@@ -70,8 +70,16 @@ async fn round(name: &str, programs: Option<&Path>, clients: usize, gateways: us
     let cluster = start(programs, gateways)?;
     let targets = addresses(&cluster);
     let urls: Vec<String> = (0..gateways).map(|index| cluster.url(index)).collect();
-    let plan =
-        Plan { targets, clients, headers: String::new(), subscribes: true, cut: None, retry_ms: RETRY_MS, seed: 1 };
+    let plan = Plan {
+        targets,
+        clients,
+        headers: String::new(),
+        many_addresses: true,
+        subscribes: true,
+        cut: None,
+        retry_ms: RETRY_MS,
+        seed: 1,
+    };
     let mut crowd = Crowd::start(&plan, clients.div_ceil(CLIENTS_PER_PROCESS))?;
     // Answered, so every process of clients has started.
     crowd.status(0).await?;

@@ -88,6 +88,7 @@ async fn run(programs: Option<&Path>, connections: usize, processes: usize) -> a
         targets: Vec::new(),
         clients: connections,
         headers: String::new(),
+        many_addresses: true,
         subscribes: false,
         cut: None,
         retry_ms: (100, 1_000),
