@@ -25,6 +25,10 @@ const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) enum CleanUp {
     /// The process can run the next call.
     Done,
+    /// The process has begun the call behind the one that it has answered.
+    Begun,
+    /// The process has sent nothing for long.
+    TimedOut,
     /// The process exits: something cannot be put back.
     Unclean(Leftover),
     /// The process did not report that it is clean.
@@ -50,8 +54,12 @@ pub(super) struct Channel {
     call: u32,
     /// What the socket has not yet taken of the last call.
     rest: Vec<u8>,
+    /// What the process sent first for the call behind the last one.
+    first_frame: Option<Frame<ProcessMessage>>,
     /// The process has sent a part of the answer to the last call, so it has read that call.
     has_begun: bool,
+    /// The process has already begun the call behind this one: its parts do not wait for the client.
+    is_over: bool,
     /// The process has been told that the client of its call has left.
     is_told: bool,
     /// The process may still clean up after its last reply. It reads the next call when it is done, and reports that it
@@ -69,7 +77,9 @@ impl Channel {
             inbox,
             call: 0,
             rest: Vec::new(),
+            first_frame: None,
             has_begun: false,
+            is_over: false,
             is_told: false,
             cleaning_up: false,
             allocated: 0,
@@ -95,21 +105,30 @@ impl Channel {
 
     fn begin(&mut self, rest: Vec<u8>) {
         self.call = self.call.wrapping_add(1);
-        (self.rest, self.has_begun, self.is_told) = (rest, false, false);
+        self.rest = rest;
+        (self.has_begun, self.is_over, self.is_told) = (false, false, false);
     }
 
-    /// Waits for what comes back after a call.
-    pub(super) async fn exchange(&mut self, parts: &Parts) -> io::Result<Exchange> {
+    /// Waits for what comes back after a call. `on_first_part` says whether no call behind it has begun.
+    pub(super) async fn exchange(
+        &mut self,
+        parts: &Parts,
+        on_first_part: &(dyn Fn() -> bool + Sync),
+    ) -> io::Result<Exchange> {
         if !self.rest.is_empty() {
-            self.inbox.post_rest(&self.rest).await?;
+            if self.inbox.post_rest(&self.rest).await.is_err() {
+                return Ok(Exchange::NotRead);
+            }
             self.rest = Vec::new();
         }
         loop {
-            let (stream, reader) = self.socket.on_this_thread()?;
-            let received = reader.next(stream).await;
+            let received = self.receive().await;
             if let Ok(Frame { call, head: ProcessMessage::Part(part), .. }) = &received
                 && *call == self.call
             {
+                if !self.has_begun {
+                    (self.has_begun, self.is_over) = (true, !on_first_part());
+                }
                 self.pass_on(part, parts).await;
                 continue;
             }
@@ -122,8 +141,8 @@ impl Channel {
     /// Passes a part of the answer on. While it waits for the client to read, nothing is read from the process, which then
     /// waits, too. A process whose client has left is told so, once.
     async fn pass_on(&mut self, part: &Part, parts: &Parts) {
-        self.has_begun = true;
-        match parts.send(part).await {
+        let sent = if self.is_over { parts.send_at_once(part) } else { parts.send(part).await };
+        match sent {
             Ok(()) => {}
             Err(PartError::Invalid(why)) => tracing::warn!(why, "a part of an answer is left out"),
             Err(PartError::ClientLeft) if self.is_told => {}
@@ -136,10 +155,19 @@ impl Channel {
         }
     }
 
+    /// The next frame.
+    async fn receive(&mut self) -> io::Result<Frame<ProcessMessage>> {
+        if let Some(frame) = self.first_frame.take() {
+            return Ok(frame);
+        }
+        let (stream, reader) = self.socket.on_this_thread()?;
+        reader.next(stream).await
+    }
+
     /// What a process that has ended had sent after its call.
     pub(super) fn exchange_before_end(&mut self) -> io::Result<Exchange> {
         loop {
-            let received = self.socket.next_now();
+            let received = self.first_frame.take().map_or_else(|| self.socket.next_now(), Ok);
             if let Ok(Frame { head: ProcessMessage::Part(_), .. }) = &received {
                 self.has_begun = true;
                 continue;
@@ -175,15 +203,19 @@ impl Channel {
         }
     }
 
-    /// Waits until the process has cleaned up after its reply.
+    /// Waits until the process has cleaned up after its reply. With a call behind, it may go on without saying so.
     pub(super) async fn clean_up(&mut self) -> CleanUp {
-        let Ok((stream, reader)) = self.socket.on_this_thread() else { return CleanUp::Failed };
-        match timeout(CLEAN_UP_TIMEOUT, reader.next(stream)).await {
+        match timeout(CLEAN_UP_TIMEOUT, self.receive()).await {
             Ok(Ok(Frame { call, head: ProcessMessage::Idle { memory, replace }, .. })) if call == self.call => {
                 (self.cleaning_up, self.allocated) = (false, memory);
                 replace.map_or(CleanUp::Done, CleanUp::Unclean)
             }
-            _ => CleanUp::Failed,
+            Ok(Ok(frame)) if frame.call == self.call.wrapping_add(1) => {
+                self.first_frame = Some(frame);
+                CleanUp::Begun
+            }
+            Ok(Ok(_) | Err(_)) => CleanUp::Failed,
+            Err(_elapsed) => CleanUp::TimedOut,
         }
     }
 }
@@ -214,7 +246,7 @@ mod tests {
     /// Sends a call and waits for what comes back.
     async fn exchange(channel: &mut Channel) -> io::Result<Exchange> {
         send(channel);
-        channel.exchange(&Parts::default()).await
+        channel.exchange(&Parts::default(), &|| true).await
     }
 
     #[tokio::test]
@@ -233,6 +265,24 @@ mod tests {
         // The same without a call that waits.
         frame::write(&mut process, 2, &unclean, b"").await.unwrap();
         assert!(matches!(channel.clean_up().await, CleanUp::Unclean(_)));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_goes_on_without_a_word_has_begun_the_call_behind() {
+        let (mut channel, mut process, _calls) = pair();
+        let answer = json!({"type": "answer", "outcome": "ok"});
+        frame::write(&mut process, 1, &answer, b"first").await.unwrap();
+        assert!(matches!(exchange(&mut channel).await, Ok(Exchange::Reply(..))));
+        assert!(channel.inbox.post_behind(&mut frame::encode(0, &json!({}), b"second").unwrap()));
+        frame::write(&mut process, 2, &answer, b"second").await.unwrap();
+        assert!(matches!(channel.clean_up().await, CleanUp::Begun));
+        channel.inbox.advance();
+        channel.take_posted();
+        let reply = channel.exchange(&Parts::default(), &|| true).await.unwrap();
+        assert!(matches!(reply, Exchange::Reply(_, body) if body == b"second"));
+        // What belongs to no call at all is no clean-up.
+        frame::write(&mut process, 4, &answer, b"").await.unwrap();
+        assert!(matches!(channel.clean_up().await, CleanUp::Failed));
     }
 
     #[tokio::test]

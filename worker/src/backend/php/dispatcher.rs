@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use diffyne_shared::settings::php::{Affinity, PhpSettings};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::affinity::{CoreReservation, CpuCores};
 use super::channel::CleanUp;
@@ -159,8 +159,11 @@ impl Dispatcher {
         time: CallTime<'_>,
     ) -> Option<(BridgeReply, Vec<u8>)> {
         self.bind_to_core(&mut lease);
+        let id = lease.id;
         let process = lease.process.as_mut()?;
-        let (reply, reason) = match process.run(label, time).await {
+        // Nobody waits for a client that reads a stream slowly.
+        let on_first_part = || self.close(id);
+        let (reply, reason) = match process.run(label, time, &on_first_part).await {
             CallOutcome::Replied(reply, body) => {
                 self.release(lease);
                 return Some((reply, body));
@@ -244,7 +247,7 @@ impl Dispatcher {
                 Ok(lease)
             }
             Ok(Grant::Process { lease, is_sent: false }) => Ok(self.send(lease, encode().map_err(broken)?)),
-            Ok(Grant::Lost(process)) => Err(died(process, "it was ended as it began to read the call")),
+            Ok(Grant::Lost(process)) => Err(died(process, "it ended before it had replied")),
             Err(_closed) => Err(not_started("the pool is closed")),
         }
     }
@@ -283,33 +286,35 @@ impl Dispatcher {
                 drop(table);
                 grant(call, lease, is_sent);
             }
-            Next::CleanUp(wanted) => {
+            Next::CleanUp => {
                 drop(table);
-                tokio::spawn(Arc::clone(self).clean_up(lease, wanted));
+                tokio::spawn(Arc::clone(self).clean_up(lease));
             }
         }
     }
 
-    /// Waits until a process has cleaned up after its reply, and puts it back or replaces it; or until a call was posted.
-    async fn clean_up(self: Arc<Self>, mut lease: Lease, wanted: Arc<Notify>) {
-        loop {
-            let Some(process) = &mut lease.process else { return };
-            let cleaned_up = tokio::select! {
-                // The reply to a posted call may be there already.
-                biased;
-                () = wanted.notified() => None,
-                cleaned_up = process.clean_up() => Some(cleaned_up),
-            };
-            let is_done = matches!(cleaned_up, Some(CleanUp::Done));
-            let has_exited = cleaned_up.is_some() && !is_done;
-            let posted = if has_exited { None } else { self.lock().take_posted(lease.id, is_done) };
-            if let Some(call) = posted {
-                return grant(call, lease, true);
-            }
-            if let Some(cleaned_up) = cleaned_up {
-                return self.cleaned_up(lease, cleaned_up);
-            }
+    /// Waits until a process has cleaned up after its reply, and puts it back or replaces it. Or it goes on with a call that
+    /// was posted meanwhile.
+    async fn clean_up(self: Arc<Self>, mut lease: Lease) {
+        let Some(process) = &mut lease.process else { return };
+        let cleaned_up = process.clean_up().await;
+        let posted = match cleaned_up {
+            CleanUp::Done | CleanUp::Begun => self.lock().take_posted(lease.id),
+            // It may run that call, which nothing has been heard of.
+            CleanUp::TimedOut if !self.close(lease.id) => self.lock().take_posted(lease.id),
+            _ => None,
+        };
+        match posted {
+            Some(call) => grant(call, lease, true),
+            None => self.cleaned_up(lease, cleaned_up),
         }
+    }
+
+    /// Takes back what lies at a process; whether it has begun none of that.
+    fn close(self: &Arc<Self>, id: u32) -> bool {
+        let has_begun_none = self.lock().close(id);
+        self.dispatch();
+        has_begun_none
     }
 
     fn cleaned_up(self: &Arc<Self>, lease: Lease, cleaned_up: CleanUp) {
@@ -329,13 +334,14 @@ impl Dispatcher {
                 self.metrics.count_leftover(lease.id, &leftover);
                 lease.exit(ExitReason::Unclean);
             }
-            CleanUp::Failed => lease.exit(ExitReason::CleanUpFailed),
+            CleanUp::Begun | CleanUp::TimedOut | CleanUp::Failed => lease.exit(ExitReason::CleanUpFailed),
         }
     }
 
     /// Makes a process available for the next call, or ends it when it is surplus.
     fn put_back(self: &Arc<Self>, mut lease: Lease) {
         let Some(process) = lease.process.take() else { return };
+        lease.core = None;
         if let Some(process) = self.unless_surplus(process) {
             self.lock().end_idle(process);
             lease.has_slot = false;
@@ -479,8 +485,9 @@ impl Dispatcher {
 /// Gives a waiting call its process. If nobody waits any more, the process ends with what it has been sent.
 fn grant(call: WaitingCall<Lease>, mut lease: Lease, is_sent: bool) {
     lease.has_waited = true;
-    // What is not sent is dropped, which frees its slot.
-    let _ = call.granted.send(Grant::Process { lease, is_sent });
+    if let Err(Grant::Process { lease, is_sent: false }) = call.granted.send(Grant::Process { lease, is_sent }) {
+        Arc::clone(&lease.dispatcher).put_back(lease);
+    }
 }
 
 fn died(process: u32, how: &str) -> BridgeReply {

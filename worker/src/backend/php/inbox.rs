@@ -90,12 +90,14 @@ impl Inbox {
         is_unread
     }
 
-    /// Writes a message to the call that runs, before the one behind it.
+    /// Writes a message to the call that runs, before the one behind it; nothing when that one has begun.
     pub(super) fn post_to_running(&self, message: &[u8]) {
-        let _state = self.lock();
-        let behind = self.drain();
-        self.write(message);
-        self.write(&behind);
+        let state = self.lock();
+        let unread = self.drain();
+        if unread.len() >= state.behind {
+            self.write(message);
+        }
+        self.write(&unread);
     }
 
     /// Whether the process, which has ended, had not read the whole call that it should have run.
@@ -198,6 +200,12 @@ mod tests {
         inbox.post_to_running(b"left");
         assert_eq!(read(&mut process, 4), b"left");
         assert!(inbox.take_back());
+        // The first has ended when the second is being read.
+        assert!(inbox.post_behind(&mut second));
+        read(&mut process, 12);
+        inbox.post_to_running(b"left");
+        assert_eq!(read(&mut process, second.len() - 12), second[12..]);
+        assert!(!inbox.is_unread());
     }
 
     #[test]

@@ -174,7 +174,15 @@ namespace Diffyne\Cluster\Loop {
         /** Whether there is a message to the call that runs. The next call may lie there as well, and stays unread. */
         private function hasMessageForCall(): bool
         {
-            return $this->hasInput() && @stream_socket_recvfrom($this->inbox, 4, STREAM_PEEK) === pack('N', $this->call);
+            if (! $this->hasInput()) {
+                return false;
+            }
+            // The worker may have taken the next call back meanwhile.
+            stream_set_blocking($this->inbox, false);
+            $number = @stream_socket_recvfrom($this->inbox, 4, STREAM_PEEK);
+            stream_set_blocking($this->inbox, true);
+
+            return $number === pack('N', $this->call);
         }
 
         /** Lets a forked child use the channel, whose parent waits for it. */

@@ -102,14 +102,20 @@ impl PhpProcess {
         self.channel.take_posted();
     }
 
-    /// Waits for the reply to the call that the process has been sent.
+    /// Waits for the reply to the call that the process has been sent. Before the first part of it is passed on,
+    /// `on_first_part` says whether no call behind it has begun.
     ///
     /// After a reply, the process cleans up: [`Self::clean_up`] waits for that, and the next call may be sent without.
     /// After any other outcome, the process has to [exit](Self::exit).
-    pub(super) async fn run(&mut self, label: &CallLabel<'_>, time: CallTime<'_>) -> CallOutcome {
+    pub(super) async fn run(
+        &mut self,
+        label: &CallLabel<'_>,
+        time: CallTime<'_>,
+        on_first_part: &(dyn Fn() -> bool + Sync),
+    ) -> CallOutcome {
         self.calls += 1;
         self.status.begin(label, self.core);
-        match time.parts.within(time.deadline, self.exchange(time.parts)).await {
+        match time.parts.within(time.deadline, self.exchange(time.parts, on_first_part)).await {
             Some(Ok(Exchange::Reply(reply, _))) if reply.is_last() => CallOutcome::RepliedLast(*reply),
             Some(Ok(Exchange::Reply(reply, body))) => {
                 self.status.set(Activity::CleaningUp);
@@ -122,10 +128,10 @@ impl PhpProcess {
         }
     }
 
-    async fn exchange(&mut self, parts: &Parts) -> io::Result<Exchange> {
+    async fn exchange(&mut self, parts: &Parts, on_first_part: &(dyn Fn() -> bool + Sync)) -> io::Result<Exchange> {
         let status = tokio::select! {
             biased;
-            exchange = self.channel.exchange(parts) => match exchange {
+            exchange = self.channel.exchange(parts, on_first_part) => match exchange {
                 // Its end says why: the signal that killed it, for example.
                 Err(error) if is_hang_up(&error) => {
                     return Err(timeout(END_TIMEOUT, self.end.wait()).await.map_or(error, |how| io::Error::other(how.to_owned())));

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::inbox::Inbox;
 
@@ -59,12 +59,10 @@ struct BusyProcess<L> {
     id: u32,
     inbox: Arc<Inbox>,
     stage: Stage,
-    /// Since when its call runs.
+    /// Since when its call runs, or since when it cleans up.
     since: Instant,
     /// The call behind the one that runs.
     posted: Option<WaitingCall<L>>,
-    /// Told when a call is posted while it cleans up.
-    wanted: Arc<Notify>,
 }
 
 /// What a busy process does.
@@ -80,8 +78,8 @@ enum Stage {
 pub(super) enum Next<L> {
     /// It runs this call, which it has been sent or not.
     Run(WaitingCall<L>, bool),
-    /// It cleans up and waits. It is told when a call is posted meanwhile.
-    CleanUp(Arc<Notify>),
+    /// It cleans up and waits. A call may be posted meanwhile.
+    CleanUp,
 }
 
 /// The processes of a pool, and the calls that wait for them.
@@ -150,12 +148,7 @@ impl<P: PooledProcess, L> ProcessTable<P, L> {
     fn soonest(&self) -> Option<usize> {
         let now = Instant::now();
         let takes_call = |process: &BusyProcess<L>| {
-            process.posted.is_none()
-                && match process.stage {
-                    Stage::Closed => false,
-                    Stage::Running => now.duration_since(process.since) < SLOW_AFTER,
-                    Stage::CleaningUp => true,
-                }
+            process.posted.is_none() && process.stage != Stage::Closed && now.duration_since(process.since) < SLOW_AFTER
         };
         let open = self.busy.iter().enumerate().filter(|(_, process)| takes_call(process));
         open.min_by_key(|(_, process)| (process.stage == Stage::Running, process.since)).map(|(at, _)| at)
@@ -176,7 +169,7 @@ impl<P: PooledProcess, L> ProcessTable<P, L> {
 
     /// What a process does after its reply. One that `continues` takes further calls.
     pub(super) fn after_reply(&mut self, id: u32, continues: bool) -> Next<L> {
-        let Some(at) = self.position(id) else { return Next::CleanUp(Arc::default()) };
+        let Some(at) = self.position(id) else { return Next::CleanUp };
         self.busy[at].stage = if continues { Stage::Running } else { Stage::Closed };
         if let Some(call) = self.run_posted(at) {
             return Next::Run(call, true);
@@ -196,19 +189,27 @@ impl<P: PooledProcess, L> ProcessTable<P, L> {
         if continues {
             self.busy[at].stage = Stage::CleaningUp;
         }
-        Next::CleanUp(Arc::clone(&self.busy[at].wanted))
+        self.busy[at].since = Instant::now();
+        Next::CleanUp
     }
 
-    /// The call that was posted while a process cleaned up. Without one, the process takes none once it `is_done`.
-    pub(super) fn take_posted(&mut self, id: u32, is_done: bool) -> Option<WaitingCall<L>> {
+    /// The call that was posted while a process cleaned up. Without one, the process takes none any more.
+    pub(super) fn take_posted(&mut self, id: u32) -> Option<WaitingCall<L>> {
         let at = self.position(id)?;
-        let stage = self.busy[at].stage;
-        self.busy[at].stage = Stage::Running;
-        let call = self.run_posted(at);
-        if call.is_none() {
-            self.busy[at].stage = if is_done { Stage::Closed } else { stage };
+        let is_open = self.busy[at].stage != Stage::Closed && self.busy[at].posted.is_some();
+        self.busy[at].stage = if is_open { Stage::Running } else { Stage::Closed };
+        self.run_posted(at)
+    }
+
+    /// Posts no more calls to a process, and takes back what lies there; whether the process has begun none of it.
+    pub(super) fn close(&mut self, id: u32) -> bool {
+        let Some(at) = self.position(id) else { return true };
+        let process = &mut self.busy[at];
+        process.stage = Stage::Closed;
+        if let Some(call) = process.take_back() {
+            self.queue_again(call);
         }
-        call
+        self.busy[at].posted.is_none()
     }
 
     /// Lets a process go on with the call behind the one that it has answered.
@@ -239,11 +240,14 @@ impl<P: PooledProcess, L> ProcessTable<P, L> {
     }
 
     fn next_queued(&mut self) -> Option<WaitingCall<L>> {
-        loop {
-            let call = self.queue.pop_front()?;
-            if !call.granted.is_closed() {
-                return Some(call);
-            }
+        self.forget_given_up();
+        self.queue.pop_front()
+    }
+
+    /// Drops calls at the front of the queue whose callers have left.
+    fn forget_given_up(&mut self) {
+        while self.queue.front().is_some_and(|call| call.granted.is_closed()) {
+            self.queue.pop_front();
         }
     }
 
@@ -284,6 +288,7 @@ impl<P: PooledProcess, L> ProcessTable<P, L> {
         if self.free == 0 || self.idle.is_empty() {
             return None;
         }
+        self.forget_given_up();
         // With nothing else to do, it takes over from any.
         let runs_for = if self.queue.is_empty() { Duration::ZERO } else { SLOW_AFTER };
         let call = self.next_waiting(runs_for)?;
@@ -353,16 +358,11 @@ impl<L> BusyProcess<L> {
             stage: Stage::Closed,
             since: Instant::now(),
             posted: None,
-            wanted: Arc::default(),
         }
     }
 
     /// Posts a call behind the one that runs. The error is the call, when there is no room for it.
     fn post(&mut self, mut call: WaitingCall<L>) -> Result<(), WaitingCall<L>> {
-        if self.stage == Stage::CleaningUp {
-            // Before the process can have replied to it.
-            self.wanted.notify_one();
-        }
         if !call.frame.as_mut().is_some_and(|frame| self.inbox.post_behind(frame)) {
             return Err(call);
         }

@@ -76,7 +76,7 @@ fn runs(next: Next<u32>) -> u64 {
     match next {
         Next::Run(call, true) => call.number,
         Next::Run(_, false) => panic!("it was not sent"),
-        Next::CleanUp(_) => panic!("it has nothing to do"),
+        Next::CleanUp => panic!("it has nothing to do"),
     }
 }
 
@@ -91,7 +91,7 @@ fn a_process_finds_its_next_call_before_the_worker_has_its_reply() {
     assert_eq!(read(socket), Some(2));
     // It is to be replaced: it runs the call that it has read, and takes none after it.
     assert_eq!(runs(table.after_reply(0, false)), calls[1].0);
-    assert!(matches!(table.after_reply(0, false), Next::CleanUp(_)));
+    assert!(matches!(table.after_reply(0, false), Next::CleanUp));
     assert_eq!((read(socket), table.queue().calls), (None, 1));
 }
 
@@ -101,7 +101,7 @@ fn a_process_without_work_takes_over_a_call_that_lies_at_another() {
     let (_, _granted) = wait(&mut table, 1);
     let holder = table.busy.iter().find(|process| process.posted.is_some()).unwrap().id;
     let other = 1 - holder;
-    assert!(matches!(table.after_reply(other, true), Next::CleanUp(_)), "not while it may be quick");
+    assert!(matches!(table.after_reply(other, true), Next::CleanUp), "not while it may be quick");
     table.end_idle(processes[other as usize].0.clone());
     let (call, process) = table.next_grant().unwrap();
     assert_eq!((call.number, process.id), (1, other));
@@ -111,7 +111,7 @@ fn a_process_without_work_takes_over_a_call_that_lies_at_another() {
     let (_, _granted) = wait(&mut table, 2);
     let reader = processes.iter_mut().find_map(|(process, socket)| read(socket).map(|_| process.id)).unwrap();
     let other = 1 - reader;
-    assert!(matches!(table.after_reply(other, true), Next::CleanUp(_)));
+    assert!(matches!(table.after_reply(other, true), Next::CleanUp));
     table.end_idle(processes[other as usize].0.clone());
     assert!(table.next_grant().is_none());
     assert_eq!(runs(table.after_reply(reader, true)), 2);
@@ -167,4 +167,37 @@ fn what_lay_at_a_process_that_is_gone_waits_again_unless_it_was_read() {
     assert_eq!(read(&mut socket), Some(2));
     assert_eq!(table.end(1).unwrap().number, calls[1].0);
     assert_eq!((table.queue().calls, table.free_slots()), (1, 1));
+}
+
+#[test]
+fn a_call_is_not_bound_to_a_process_that_cleans_up_for_long() {
+    let (mut table, mut processes) = busy(2);
+    assert!(matches!(table.after_reply(0, true), Next::CleanUp));
+    let (posted, _granted) = wait(&mut table, 1);
+    let at = table.position(0).unwrap();
+    assert!(table.busy[at].posted.is_some(), "it will be free first");
+    assert!(matches!(table.after_reply(1, true), Next::CleanUp));
+    assert!(table.take_posted(1).is_none());
+    table.end_idle(processes[1].0.clone());
+    let (call, process) = table.next_grant().unwrap();
+    assert_eq!((call.number, process.id), (posted, 1));
+    table.open(1);
+    let at = table.position(0).unwrap();
+    table.busy[at].since = Instant::now().checked_sub(SLOW_AFTER).unwrap();
+    let (_, _granted) = wait(&mut table, 2);
+    assert_eq!((read(&mut processes[0].1), read(&mut processes[1].1)), (None, Some(2)), "nothing more is posted there");
+}
+
+#[test]
+fn nothing_lies_behind_a_call_that_streams() {
+    let (mut table, mut processes) = busy(1);
+    let (first, _granted) = wait(&mut table, 1);
+    assert!(table.close(0));
+    assert_eq!((read(&mut processes[0].1), table.queue().calls), (None, 1));
+    let (_, _granted) = wait(&mut table, 2);
+    assert_eq!(read(&mut processes[0].1), None);
+    assert_eq!(runs(table.after_reply(0, true)), first);
+    // Its parts may be read late: the process has ended it, and runs the next.
+    assert_eq!((read(&mut processes[0].1), read(&mut processes[0].1)), (Some(1), Some(2)));
+    assert!(!table.close(0));
 }

@@ -113,25 +113,33 @@ impl Simulation {
         self.answered.insert(awaited);
         match self.table.after_reply(id, continues) {
             Next::Run(call, is_sent) => self.run(id, &call, is_sent),
-            Next::CleanUp(_) if continues => self.processes.get_mut(&id).unwrap().cleans_up = true,
-            Next::CleanUp(_) => self.die(id),
+            Next::CleanUp if continues => self.processes.get_mut(&id).unwrap().cleans_up = true,
+            Next::CleanUp => self.die(id),
         }
     }
 
-    fn clean_up(&mut self, id: u32, is_done: bool) {
+    /// A process has cleaned up and says so, or has begun the call that was posted meanwhile.
+    fn clean_up(&mut self, id: u32) {
         let process = self.processes.get_mut(&id).unwrap();
         if !process.cleans_up {
             return;
         }
-        let posted = self.table.take_posted(id, is_done);
-        process.cleans_up = posted.is_none() && !is_done;
-        match posted {
-            Some(call) => self.run(id, &call, true),
-            None if is_done => {
-                self.table.end_idle(process.process.clone());
-                self.dispatch();
-            }
-            None => {}
+        process.cleans_up = false;
+        if let Some(call) = self.table.take_posted(id) {
+            return self.run(id, &call, true);
+        }
+        assert!(process.running.is_none());
+        self.table.end_idle(process.process.clone());
+        self.dispatch();
+    }
+
+    /// A part of an answer comes.
+    fn part(&mut self, id: u32) {
+        let process = &self.processes[&id];
+        if process.awaited.is_some() {
+            let goes_on = process.awaited == process.running.map(u64::from);
+            assert!(self.table.close(id) || !goes_on);
+            self.dispatch();
         }
     }
 
@@ -162,7 +170,8 @@ impl Simulation {
             0..30 => self.call(),
             30..60 => self.read(id),
             60..80 => self.reply(id, random.u8(..10) > 0),
-            80..94 => self.clean_up(id, random.bool()),
+            80..92 => self.clean_up(id),
+            92..94 => self.part(id),
             94..96 => self.die(id),
             96..98 => self.give_up(self.table.last_number.saturating_sub(random.u64(..8))),
             _ => {
@@ -192,7 +201,7 @@ fn each_call_runs_once_whatever_happens_to_its_processes() {
                 simulation.read(id);
                 simulation.reply(id, true);
                 if simulation.processes.contains_key(&id) {
-                    simulation.clean_up(id, true);
+                    simulation.clean_up(id);
                 }
             }
         }
