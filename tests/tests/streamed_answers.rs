@@ -125,6 +125,37 @@ async fn a_method_in_php_sends_parts_while_it_runs_and_hears_when_nobody_listens
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_hears_that_its_client_has_left_although_a_call_lies_behind_it() -> anyhow::Result<()> {
+    let laravel = Laravel::new()?;
+    let cluster = Cluster::start(laravel.shape(1, 1).worker("--worker-concurrency", "4"))?;
+    let running = |calls: f64| {
+        eventually("the calls are with the pool", || {
+            cluster.workers[0].metric("diffyne_worker_calls_running").is_ok_and(|running| running > calls - 0.5)
+        })
+    };
+    let url = cluster.url(0);
+    let (mut first, mut leaving) = (Client::connect(&url).await?, Client::connect(&url).await?);
+    let mut behind = Client::connect(&url).await?;
+    first.send("diffyne.call", speak(PHP, "speak", json!(["first"]))).await?;
+    assert_eq!(*first.receive().await?.data(), part("speak", "one "));
+    // With the answer to the first, the process is sent both of these at once.
+    leaving.send("diffyne.call", speak(PHP, "speakOn", json!(["socket"]))).await?;
+    running(2.0)?;
+    behind.send("diffyne.call", speak(PHP, "recite", json!([0, 0]))).await?;
+    running(3.0)?;
+    laravel.release("first")?;
+    assert_eq!(*leaving.receive().await?.data(), part("speakOn", "again "));
+    leaving.socket.close(None).await?;
+    assert!(behind.receive().await?.is_ok());
+    eventually("the method has ended", || laravel.path("ended-socket").exists())?;
+    let heard: Value = serde_json::from_str(&std::fs::read_to_string(laravel.path("aborted-socket"))?)?;
+    assert_eq!(heard, json!({"went": false, "status": 1}));
+    let log = cluster.workers[0].process.output();
+    assert!(!log.contains("died in a call") && !log.contains("out of time"), "{log}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_slows_its_own_method_and_no_other() -> anyhow::Result<()> {
     const PARTS: usize = 1200;
     let cluster = Cluster::start(Shape::new(1, 1).gateway("--threads", "1"))?;
