@@ -361,10 +361,9 @@ async fn a_call_that_would_wait_too_long_is_refused_at_once() -> anyhow::Result<
             client.send("diffyne.call", call).await?;
         }
     }
-    // Ten a second: those who wait already take far longer than four seconds.
-    for _ in 0..12 {
-        assert!(crowd.0.receive().await?.is_ok());
-    }
+    // Ten a second: those who wait already take far longer than four seconds. Whose came first is not known.
+    let ended = || cluster.notes().iter().filter(|note| note.starts_with("end ")).count();
+    eventually("some have run", || ended() >= 12)?;
     let reply = late.call(probe("p", "slow", json!(["late", 100]), "late")).await?;
     assert_eq!(reply.error_type(), "overloaded", "at once, and not a timeout: {reply}");
     assert!(!cluster.notes().iter().any(|note| note == "begin late"), "it was not run");

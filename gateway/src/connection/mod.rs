@@ -354,10 +354,10 @@ impl Connection {
 mod tests {
     use super::*;
 
-    /// What an idle connection takes here, beside tokio's parts and its headers. `diffyne-bench idle 200000` measures all.
+    /// What an idle connection takes here with its stream, beside tokio's parts and its headers. `diffyne-bench idle 200000` measures all.
     #[test]
     fn an_idle_connection_takes_little_memory() {
-        assert!(size_of::<Connection>() <= 424, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 432, "{}", size_of::<Connection>());
         assert!(size_of::<Caller>() <= 72, "{}", size_of::<Caller>());
         assert_eq!(size_of::<session::Reader>(), 3 * size_of::<usize>());
     }

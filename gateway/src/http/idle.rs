@@ -92,6 +92,7 @@ impl IdleConnections {
             }
             idle.pop_front();
         }
+        *idle = VecDeque::new();
         None
     }
 
@@ -109,6 +110,8 @@ impl IdleConnections {
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.connections.open.set(self.connections.open.get().saturating_sub(1));
+        // After a storm, those that have gone are not kept until the next one comes.
+        self.connections.oldest();
         self.connections.released.notify_one();
     }
 }

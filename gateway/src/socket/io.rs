@@ -1,7 +1,7 @@
 //! The stream under a WebSocket. One task reads; every task that has something to write writes at once.
 //!
-//! The stream is kept as tokio's owned reading half, because its reads know that a short read has emptied the socket.
-//! The plain `try_read` of a stream needs one more system call per message to find that out.
+//! It is read by [`AsyncRead`], which knows that a short read has emptied the socket. `try_read` needs one more system call
+//! per message to find that out.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -12,8 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead as _, ReadBuf};
-use tokio::net::{TcpStream, UnixStream, tcp, unix};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 
 /// The stream of one connection.
 #[derive(Debug)]
@@ -21,24 +21,19 @@ pub struct SocketIo(RefCell<Stream>);
 
 #[derive(Debug)]
 enum Stream {
-    Tcp(tcp::OwnedReadHalf),
-    Unix(unix::OwnedReadHalf),
+    Tcp(TcpStream),
+    Unix(UnixStream),
 }
 
 impl From<TcpStream> for SocketIo {
     fn from(stream: TcpStream) -> Self {
-        let (read, write) = stream.into_split();
-        // The reading half can write, too. Dropped, the other one would end that direction.
-        write.forget();
-        Self(RefCell::new(Stream::Tcp(read)))
+        Self(RefCell::new(Stream::Tcp(stream)))
     }
 }
 
 impl From<UnixStream> for SocketIo {
     fn from(stream: UnixStream) -> Self {
-        let (read, write) = stream.into_split();
-        write.forget();
-        Self(RefCell::new(Stream::Unix(read)))
+        Self(RefCell::new(Stream::Unix(stream)))
     }
 }
 
@@ -47,8 +42,8 @@ impl SocketIo {
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         let polled = match &mut *self.0.borrow_mut() {
-            Stream::Tcp(half) => Pin::new(half).poll_read(cx, &mut buffer),
-            Stream::Unix(half) => Pin::new(half).poll_read(cx, &mut buffer),
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
         };
         polled.map_ok(|()| buffer.filled().len())
     }
@@ -56,8 +51,8 @@ impl SocketIo {
     /// Waits until the socket may be writable.
     pub async fn writable(&self) -> io::Result<()> {
         poll_fn(|cx| match &*self.0.borrow() {
-            Stream::Tcp(half) => half.as_ref().poll_write_ready(cx),
-            Stream::Unix(half) => half.as_ref().poll_write_ready(cx),
+            Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            Stream::Unix(stream) => stream.poll_write_ready(cx),
         })
         .await
     }
@@ -65,18 +60,18 @@ impl SocketIo {
     /// Writes as much as the socket accepts without waiting.
     pub fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match (&*self.0.borrow(), parts) {
-            (Stream::Tcp(half), [single]) => half.as_ref().try_write(single),
-            (Stream::Tcp(half), parts) => half.as_ref().try_write_vectored(parts),
-            (Stream::Unix(half), [single]) => half.as_ref().try_write(single),
-            (Stream::Unix(half), parts) => half.as_ref().try_write_vectored(parts),
+            (Stream::Tcp(stream), [single]) => stream.try_write(single),
+            (Stream::Tcp(stream), parts) => stream.try_write_vectored(parts),
+            (Stream::Unix(stream), [single]) => stream.try_write(single),
+            (Stream::Unix(stream), parts) => stream.try_write_vectored(parts),
         }
     }
 
     /// Ends the stream when the peer's system confirms nothing for this long. A Unix socket has no such peer.
     pub fn limit_silence_of_peer(&self, limit: Duration) {
-        if let Stream::Tcp(half) = &*self.0.borrow() {
+        if let Stream::Tcp(stream) = &*self.0.borrow() {
             // Without it, the end is only seen later.
-            let _ = SockRef::from(half.as_ref()).set_tcp_user_timeout(Some(limit));
+            let _ = SockRef::from(stream).set_tcp_user_timeout(Some(limit));
         }
     }
 
@@ -84,8 +79,8 @@ impl SocketIo {
     /// has already ended.
     pub fn shutdown(&self, how: Shutdown) {
         let _ = match &*self.0.borrow() {
-            Stream::Tcp(half) => SockRef::from(half.as_ref()).shutdown(how),
-            Stream::Unix(half) => SockRef::from(half.as_ref()).shutdown(how),
+            Stream::Tcp(stream) => SockRef::from(stream).shutdown(how),
+            Stream::Unix(stream) => SockRef::from(stream).shutdown(how),
         };
     }
 }

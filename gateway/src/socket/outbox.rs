@@ -25,7 +25,9 @@ pub enum FlushResult {
 #[derive(Debug, Default)]
 pub struct Outbox {
     first: Option<Bytes>,
-    rest: VecDeque<Bytes>,
+    /// Those behind it.
+    #[expect(clippy::box_collection, reason = "idle connections have none, and there are many of these")]
+    rest: Option<Box<VecDeque<Bytes>>>,
     bytes: usize,
 }
 
@@ -36,7 +38,7 @@ impl Outbox {
         if self.first.is_none() {
             self.first = Some(frame);
         } else {
-            self.rest.push_back(frame);
+            self.rest.get_or_insert_default().push_back(frame);
         }
     }
 
@@ -58,7 +60,7 @@ impl Outbox {
     /// Writes as much as the socket accepts.
     pub fn flush(&mut self, io: &SocketIo) -> io::Result<FlushResult> {
         while let Some(first) = &self.first {
-            match write_once(first, &self.rest, io) {
+            match write_once(first, self.rest.as_deref(), io) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => self.advance(written),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(FlushResult::Blocked),
@@ -66,10 +68,7 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
         }
-        // An idle connection keeps no queue.
-        if self.rest.capacity() > 0 {
-            self.rest = VecDeque::new();
-        }
+        self.rest = None;
         Ok(FlushResult::All)
     }
 
@@ -81,15 +80,15 @@ impl Outbox {
                 return;
             }
             written -= first.len();
-            self.first = self.rest.pop_front();
+            self.first = self.rest.as_mut().and_then(|rest| rest.pop_front());
         }
     }
 }
 
-fn write_once(first: &Bytes, rest: &VecDeque<Bytes>, io: &SocketIo) -> io::Result<usize> {
-    if rest.is_empty() {
+fn write_once(first: &Bytes, rest: Option<&VecDeque<Bytes>>, io: &SocketIo) -> io::Result<usize> {
+    let Some(rest) = rest.filter(|rest| !rest.is_empty()) else {
         return io.try_write(&[IoSlice::new(first)]);
-    }
+    };
     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
     let mut count = 0;
     for (slice, frame) in slices.iter_mut().zip(std::iter::once(first).chain(rest)) {
@@ -126,7 +125,7 @@ mod tests {
         while outbox.flush(&io).unwrap() == FlushResult::Blocked {
             io.writable().await.unwrap();
         }
-        assert!(outbox.is_empty() && outbox.bytes() == 0 && outbox.rest.capacity() == 0);
+        assert!(outbox.is_empty() && outbox.bytes() == 0 && outbox.rest.is_none());
         reader.join().unwrap();
     }
 }
