@@ -29,9 +29,9 @@ help: ## This list
 	@echo
 	@echo "  Settings pass as environment variables: DIFFYNE_WS_PORT=7000 make run"
 
-run: ## Try it: one process, in-memory bus, demo chat at http://127.0.0.1:6001/
+run: ## Try it: one process, in-memory bus, demo chat at http://127.0.0.1:6001/; APP=/srv/app: your application
 	@echo "Building the demo: about two minutes the first time. The address comes at the end."
-	cargo run --profile demo -p diffyne-dev -- --database .run/demo.sqlite
+	cargo run --profile demo -p diffyne-dev -- --database .run/demo.sqlite $(if $(APP),--app '$(APP)')
 
 cluster: build ## Three gateways, two workers, Redis, nginx and a page on 8080; Ctrl-C stops them (deploy/cluster.sh --help)
 	$(UNTIL_CTRL_C) 'deploy/cluster.sh $(PROGRAMS)'
@@ -90,7 +90,7 @@ tools:
 	@tests/tools.sh
 
 release-programs:
-	$(RELEASE) --bin test-worker
+	$(RELEASE) --bin test-worker --bin diffyne-dev
 
 bench-tool:
 	$(TOOLS) --bin diffyne-bench

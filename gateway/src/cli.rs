@@ -205,7 +205,8 @@ fn serve(matches: &ArgMatches) -> anyhow::Result<()> {
             Arc::new(ScriptPages::new(health, &prefix, release.as_deref()))
         });
         let gateway = Gateway::start(settings, pages)?;
-        process::wait_for_stop(&gateway, signals, &logs, matches, &specs).await;
+        let reload = || process::reload(&gateway, &logs, &process::layers(matches, &specs)?);
+        process::wait_for_stop(&gateway, signals, reload).await;
         gateway.stop().await;
         Ok(())
     })

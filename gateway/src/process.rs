@@ -22,21 +22,15 @@ pub fn control_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// Returns when the process has to stop: `DIFFYNE_SHUTDOWN_DELAY` after it was told to, or when it is told a second time
-/// by a signal. On SIGHUP, it reads the settings again and applies those that can change. The signals are taken from
-/// before the gateway's start on.
-pub async fn wait_for_stop(
-    gateway: &Gateway,
-    mut signals: Signals,
-    logs: &Logs,
-    matches: &ArgMatches,
-    specs: &[&'static Spec],
-) {
+/// by a signal. On SIGHUP, it has `reload` apply the settings that can change. The signals are taken from before the
+/// gateway's start on.
+pub async fn wait_for_stop(gateway: &Gateway, mut signals: Signals, reload: impl Fn() -> anyhow::Result<()>) {
     let mut stop_at: Option<Instant> = None;
     loop {
         tokio::select! {
             action = signals.recv() => {
                 if action == SignalAction::Reload {
-                    match reload(gateway, logs, matches, specs) {
+                    match reload() {
                         Ok(()) => tracing::info!("keys and log level reloaded"),
                         Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
                     }
@@ -55,9 +49,9 @@ pub async fn wait_for_stop(
     }
 }
 
-fn reload(gateway: &Gateway, logs: &Logs, matches: &ArgMatches, specs: &[&'static Spec]) -> anyhow::Result<()> {
-    let layers = layers(matches, specs)?;
-    let settings = GatewaySettings::read(&layers)?;
+/// Applies those of these settings that can change while a gateway runs.
+pub fn reload(gateway: &Gateway, logs: &Logs, layers: &Layers) -> anyhow::Result<()> {
+    let settings = GatewaySettings::read(layers)?;
     for warning in layers.warnings() {
         tracing::warn!("{warning}");
     }

@@ -41,6 +41,7 @@ use crate::presence::rooms::RoomLimits;
 use crate::presence::{feed, sync};
 use crate::publish_api::PublishApi;
 use crate::quota::Quota;
+pub use crate::relay::OwnWorker;
 use crate::relay::discovery::{self, Workers};
 use crate::relay::{Health, RelaySettings};
 use crate::shard;
@@ -160,6 +161,15 @@ fn wrong_upload_ca(error: String) -> StartError {
 impl Gateway {
     /// Starts a gateway. Returns when it accepts connections. Its background tasks run on the caller's runtime.
     pub fn start(settings: GatewaySettings, make_pages: MakePages) -> Result<Self, StartError> {
+        Self::start_with(settings, make_pages, None)
+    }
+
+    /// Starts a gateway with a worker in the same process, at [`Endpoint::InProcess`].
+    pub fn start_with(
+        settings: GatewaySettings,
+        make_pages: MakePages,
+        own_worker: Option<OwnWorker>,
+    ) -> Result<Self, StartError> {
         let settings = Arc::new(settings);
         check(&settings)?;
         let tokens = Tokens::shared(&settings.worker_tokens);
@@ -169,7 +179,7 @@ impl Gateway {
         let health = HealthSource::new(bus.clone(), Arc::clone(&quota));
         let (worker_list, workers) = watch::channel(Workers::default());
         let pages = make_pages(Arc::clone(&health));
-        let context = Arc::new(context(&settings, &bus, tokens, quota, pages, workers)?);
+        let context = Arc::new(context(&settings, &bus, tokens, quota, pages, workers, own_worker)?);
         let (shards, threads) = spawn_shards(&context)?;
         let drain = Arc::new(DrainState::default());
         let webhook_secrets = SharedSecrets::new(ArcSwap::from_pointee(settings.lifecycle.secrets.clone()));
@@ -323,9 +333,11 @@ fn context(
     quota: Arc<Quota>,
     pages: Arc<dyn Pages>,
     workers: watch::Receiver<Workers>,
+    own_worker: Option<OwnWorker>,
 ) -> Result<GatewayContext, StartError> {
     let relay =
         RelaySettings::new(settings, bus.gateway_id().to_owned(), Arc::clone(&tokens)).map_err(wrong_worker_ca)?;
+    let relay = RelaySettings { own_worker, ..relay };
     let application_server = ApplicationServer::new(&settings.upload).map_err(wrong_upload_ca)?;
     let metrics = Metrics::new(bus.counters(), if settings.redis.url.is_some() { RedisUse::Yes } else { RedisUse::No });
     Ok(GatewayContext {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::rpc::Endpoint;
@@ -48,6 +48,7 @@ impl Listener {
                 remove_stale(path)?;
                 Self::from_unix(StdUnixListener::bind(path)?, Some(path.clone()))
             }
+            Endpoint::InProcess => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -192,6 +193,8 @@ pub enum Stream {
     Unix(UnixStream),
     /// TLS over TCP.
     Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
+    /// Within the process.
+    Memory(DuplexStream),
 }
 
 impl Stream {
@@ -204,6 +207,7 @@ impl Stream {
                 Ok(Self::Tcp(stream))
             }
             Endpoint::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+            Endpoint::InProcess => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
@@ -214,6 +218,7 @@ macro_rules! delegate {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
             Stream::Tls($stream) => $call,
+            Stream::Memory($stream) => $call,
         }
     };
 }

@@ -40,6 +40,7 @@ mod linear;
 mod locked_pages;
 mod locked_values;
 mod looks;
+mod one_process;
 mod operations;
 mod operators_access;
 mod operators_metrics;

@@ -12,7 +12,7 @@ use diffyne_shared::admin;
 use diffyne_shared::listener::Listener;
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::worker::{self, Components, MissingKey, WorkerSettings};
-use diffyne_shared::settings::{self, Layers};
+use diffyne_shared::settings::{self, Layers, Spec};
 use diffyne_shared::signals::{SignalAction, Signals};
 use diffyne_shared::task;
 use diffyne_shared::telemetry::Logs;
@@ -134,17 +134,21 @@ fn run<F: Future<Output = anyhow::Result<()>>>(
 }
 
 fn layers(matches: &ArgMatches) -> anyhow::Result<Layers> {
-    let specs = worker::specs();
-    let (mut files, flags) = settings::from_matches(matches, &specs);
+    layers_of(matches, &worker::specs())
+}
+
+/// The values of these settings. What is in an application's `.env` counts where nothing else says it.
+pub fn layers_of(matches: &ArgMatches, specs: &[&'static Spec]) -> anyhow::Result<Layers> {
+    let (mut files, flags) = settings::from_matches(matches, specs);
     let environment = settings::environment()?;
-    let layers = Layers::read(&specs, &files, &environment, &flags)?;
+    let layers = Layers::read(specs, &files, &environment, &flags)?;
     // The application's own settings, above all its key, where nothing else has them.
     let application = layers.text("DIFFYNE_APP").map(|app| Path::new(app).join(".env"));
     match application.filter(|file| file.is_file() && !files.env_files.contains(file)) {
         Some(file) => files.env_files.push(file),
         None => return Ok(layers),
     }
-    Ok(Layers::read(&specs, &files, &environment, &flags)?)
+    Ok(Layers::read(specs, &files, &environment, &flags)?)
 }
 
 /// The settings of a worker that is to serve. Whatever its addresses can do, everything else has been checked.
@@ -323,6 +327,7 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
         if let Some(store) = &uploads {
             serve_uploads(&settings, store)?;
         }
+        let apply = || reload(&self::layers(matches)?, &logs, &engine, &*backend, &worker);
         let mut site = std::pin::pin!(site(Arc::clone(&engine), settings.clone()));
         let mut ended = Ok(());
         loop {
@@ -333,7 +338,7 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
                 }
                 action = signals.recv() => match action {
                     SignalAction::Stop => break,
-                    SignalAction::Reload => match reload(matches, &logs, &engine, &*backend, &worker) {
+                    SignalAction::Reload => match apply() {
                         Ok(()) => tracing::info!(backend = backend.name(), "keys and log level reloaded"),
                         Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was reloaded"),
                     },
@@ -345,7 +350,8 @@ fn serve<F: Future<Output = anyhow::Result<()>>>(
     })
 }
 
-fn backend(settings: &WorkerSettings, engine: &Arc<Engine>) -> anyhow::Result<Arc<dyn Backend>> {
+/// What runs the calls of a worker with these settings. It must be called within a runtime, on which its tasks run.
+pub fn backend(settings: &WorkerSettings, engine: &Arc<Engine>) -> anyhow::Result<Arc<dyn Backend>> {
     let signer = || settings.signer.clone();
     let release = || settings.release.as_deref().map(Arc::from);
     Ok(match settings.components.clone() {
@@ -361,15 +367,15 @@ fn backend(settings: &WorkerSettings, engine: &Arc<Engine>) -> anyhow::Result<Ar
     })
 }
 
-fn reload(
-    matches: &ArgMatches,
+/// Applies those of these settings that can change while a worker runs, and replaces PHP processes by such with the newest code.
+pub fn reload(
+    layers: &Layers,
     logs: &Logs,
     engine: &Engine,
     backend: &dyn Backend,
     worker: &Worker,
 ) -> anyhow::Result<()> {
-    let layers = layers(matches)?;
-    let settings = WorkerSettings::read(&layers, MissingKey::Refuse)?;
+    let settings = WorkerSettings::read(layers, MissingKey::Refuse)?;
     for warning in layers.warnings() {
         tracing::warn!("{warning}");
     }

@@ -325,6 +325,7 @@ fn port(settings: &GatewaySettings, report: &mut Report) {
             Some(_) => report.ok("port", format!("{address}: its directory is there")),
             None => report.fail("port", format!("{address}: its directory does not exist")),
         },
+        Endpoint::InProcess => report.fail("port", format!("{address} is no address for clients: set DIFFYNE_LISTEN")),
     }
 }
 

@@ -36,4 +36,4 @@ pub use connect::greet_once;
 pub use dispatch::Relay;
 pub use health::Health;
 pub use part_count::PartCount;
-pub use settings::RelaySettings;
+pub use settings::{OwnWorker, RelaySettings};

@@ -1,11 +1,23 @@
 //! The settings of one thread's relay.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use diffyne_shared::listener::Stream;
 use diffyne_shared::rpc;
 use diffyne_shared::settings::gateway::GatewaySettings;
 use diffyne_shared::tls::ClientTls;
 use diffyne_shared::token::SharedTokens;
+
+/// Serves a connection of this gateway by the worker in the same process, on the thread that calls it.
+#[derive(Clone)]
+pub struct OwnWorker(pub Arc<dyn Fn(Stream) + Send + Sync>);
+
+impl std::fmt::Debug for OwnWorker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnWorker")
+    }
+}
 
 /// The limits and secrets of a relay.
 #[derive(Debug, Clone)]
@@ -26,6 +38,8 @@ pub struct RelaySettings {
     pub call_bytes_assumed: usize,
     /// TLS to workers on other hosts, if it is used.
     pub tls: Option<ClientTls>,
+    /// The worker in this process, where there is one.
+    pub own_worker: Option<OwnWorker>,
 }
 
 impl RelaySettings {
@@ -40,6 +54,7 @@ impl RelaySettings {
             frame_bytes_max: settings.outbox_bytes_max + rpc::FRAME_OVERHEAD_MAX,
             call_bytes_assumed: settings.request_bytes_max + rpc::FRAME_OVERHEAD_MAX,
             tls: settings.worker_ca.as_deref().map(ClientTls::read).transpose()?,
+            own_worker: None,
         })
     }
 }

@@ -23,6 +23,8 @@ pub enum Endpoint {
     },
     /// A Unix socket.
     Unix(PathBuf),
+    /// The worker of this process. Only programs that have one name it.
+    InProcess,
 }
 
 impl Endpoint {
@@ -37,7 +39,7 @@ impl Endpoint {
             Self::Tcp { host, .. } => {
                 host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
             }
-            Self::Unix(_) => true,
+            Self::Unix(_) | Self::InProcess => true,
         }
     }
 
@@ -50,7 +52,7 @@ impl Endpoint {
     pub fn host_port(&self) -> Option<(&str, u16)> {
         match self {
             Self::Tcp { host, port } => Some((host, *port)),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::InProcess => None,
         }
     }
 }
@@ -80,6 +82,7 @@ impl fmt::Display for Endpoint {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::InProcess => f.write_str("in-process"),
         }
     }
 }

@@ -78,6 +78,7 @@ fn default_name(listen: &Endpoint) -> String {
     let end = match listen {
         Endpoint::Tcp { port, .. } => port.to_string(),
         Endpoint::Unix(path) => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
+        Endpoint::InProcess => "worker".to_owned(),
     };
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
     let host: String = host.trim().chars().map(plain).take(40).collect();
@@ -102,7 +103,7 @@ pub(super) fn admin_address(layers: &Layers, spec: &'static Spec, listen: &Endpo
 pub(super) fn no_admin_address(spec: &'static Spec, listen: &Endpoint) -> String {
     let why = match listen {
         Endpoint::Tcp { port, .. } => format!("its default would be port {port} + 10000, which does not exist"),
-        Endpoint::Unix(_) => "it has no default beside a Unix socket".to_owned(),
+        Endpoint::Unix(_) | Endpoint::InProcess => "it has no default beside a Unix socket".to_owned(),
     };
     format!(
         "there are no admin pages (/metrics, /ready), because {} is not set and {why}: set it to 127.0.0.1:PORT",

@@ -83,7 +83,6 @@ pub(super) async fn serve(worker: Arc<WorkerState>, stream: Stream) {
     let why = connection.exchange_frames(stream, reader).await;
     tracing::info!(%gateway, why = %telemetry::error(&why), "gateway disconnected");
     connection.finish_calls().await;
-    worker.count_gateways(|count| count.fetch_sub(1, Ordering::Relaxed) - 1);
 }
 
 /// Waits for the gateway's hello and proof; `None` when the connection was refused or evicted.
@@ -117,6 +116,15 @@ fn details(result: &CallResult) -> Option<CallDetails<'_>> {
         return None;
     }
     Some(CallDetails { request: &result.request_id, method: &result.method, queue, run, render, diff, total })
+}
+
+impl Drop for GatewayConnection {
+    /// With calls that have not ended, where the gateway's thread has: it is one of this process.
+    fn drop(&mut self) {
+        let calls = self.running.len() as u32 + self.follow_ups.clear();
+        self.worker.load.fetch_sub(calls, Ordering::Relaxed);
+        self.worker.count_gateways(|count| count.fetch_sub(1, Ordering::Relaxed) - 1);
+    }
 }
 
 impl GatewayConnection {

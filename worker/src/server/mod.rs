@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::bus::{self, WorkerEntry, WorkerRegistry};
-use diffyne_shared::listener::{AcceptedStream, Listener};
+use diffyne_shared::listener::{AcceptedStream, Listener, Stream};
 use diffyne_shared::rpc::Endpoint;
 use diffyne_shared::settings::mask_url;
 use diffyne_shared::settings::worker::WorkerSettings;
@@ -106,15 +106,21 @@ impl Worker {
             let failed = |error| WorkerStartError::Listen { setting, address: address.clone(), error };
             Listener::bind(address).map_err(failed)
         };
-        let listener = bind("DIFFYNE_WORKER_LISTEN", &settings.listen)?;
-        let address = listener.address().unwrap_or_else(|_| settings.listen.clone());
+        let listener = match &settings.listen {
+            Endpoint::InProcess => None,
+            address => Some(bind("DIFFYNE_WORKER_LISTEN", address)?),
+        };
+        let address = listener.as_ref().and_then(|listener| listener.address().ok());
+        let address = address.unwrap_or_else(|| settings.listen.clone());
         let bind_admin = |address| bind("DIFFYNE_WORKER_ADMIN_LISTEN", address);
         let admin_listener = settings.admin_listen.as_ref().map(bind_admin).transpose()?;
         let metrics = WorkerMetrics::new();
         let tracer = Tracer::start("diffyne-worker", &metrics.spans).map_err(WorkerStartError::Traces)?;
         let state = WorkerState::new(settings, backend, metrics, tracer).map_err(WorkerStartError::Tls)?;
         let state = Arc::new(state);
-        let threads = (0..settings.threads)
+        // The gateway's threads serve the worker of their own process.
+        let threads = if listener.is_some() { settings.threads } else { 0 };
+        let threads = (0..threads)
             .map(|index| spawn_thread(index, Arc::clone(&state)))
             .collect::<std::io::Result<_>>()
             .map_err(WorkerStartError::Thread)?;
@@ -125,7 +131,9 @@ impl Worker {
             worker.tasks.push(task::spawn(diffyne_shared::admin::serve(listener, source)));
         }
         worker.announce(settings, &address)?;
-        worker.tasks.push(task::spawn(accept(listener, worker.threads.clone(), worker.state.drain.clone())));
+        if let Some(listener) = listener {
+            worker.tasks.push(task::spawn(accept(listener, worker.threads.clone(), worker.state.drain.clone())));
+        }
         let admin = settings.admin_listen.as_ref().map_or("none".to_owned(), ToString::to_string);
         let redis = settings.redis.url.as_deref().map_or("none".to_owned(), mask_url);
         tracing::info!(
@@ -154,6 +162,14 @@ impl Worker {
         let drain = self.state.drain.clone();
         self.announcement = Some(task::spawn(announce::run(Arc::new(registry), entry, drain)));
         Ok(())
+    }
+
+    /// Serves connections of the gateway in this process, each on the thread that opens it.
+    pub fn serve_in_process(&self) -> Arc<dyn Fn(Stream) + Send + Sync> {
+        let state = Arc::clone(&self.state);
+        Arc::new(move |stream| {
+            task::spawn_local(connection::serve(Arc::clone(&state), stream));
+        })
     }
 
     /// Replaces the tokens that gateways have to prove, and the certificate. Connected gateways stay connected.

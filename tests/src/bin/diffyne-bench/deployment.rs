@@ -51,7 +51,7 @@ impl Gateway {
     }
 }
 
-fn find(programs: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
+pub fn find(programs: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
     programs.map_or_else(|| program(name), |here| program_in(here, name))
 }
 

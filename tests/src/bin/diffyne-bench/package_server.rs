@@ -17,7 +17,7 @@ use diffyne_tests::report::Report;
 use serde_json::json;
 
 use crate::arguments::{get, number, plots, programs, save};
-use crate::deployment::{Builds, answer};
+use crate::deployment::{Builds, answer, find};
 use crate::figures::medians;
 use crate::php::{SHIPPED_SETTINGS, php_cpu_seconds};
 
@@ -79,10 +79,12 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     };
     let (server, address) = serve(&laravel)?;
     let (one, two) = (pool(1)?, pool(2)?);
+    let (own, own_address) = one_process(&laravel, builds.new.as_deref(), 1)?;
     let contenders = [
         Contender { name: "the package's server", address, is_ours: false, processes: vec![&server] },
         Contender::pool("pool of 1 process", &one),
         Contender::pool("pool of 2 processes", &two),
+        Contender { name: "one program, pool of 1", address: own_address, is_ours: true, processes: vec![&own] },
     ];
     let mut report = Report::begin()?;
     for component in &COMPONENTS {
@@ -172,6 +174,21 @@ fn prepare() -> anyhow::Result<Laravel> {
         "'Sockeon\\\\Sockeon\\\\' => __DIR__.'/../sockeon/src/', 'Diffyne\\\\' =>",
     )?;
     Ok(laravel)
+}
+
+/// Starts gateway and worker as one program.
+fn one_process(laravel: &Laravel, programs: Option<&Path>, processes: usize) -> anyhow::Result<(Process, SocketAddr)> {
+    let [port, admin] = free_ports()?;
+    let process = Process::start("one", &laravel.path(""), &find(programs, "diffyne-dev")?, |command| {
+        command.args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")]);
+        command.args(["--app", &laravel.directory, "--php-command", &laravel.command(), "--signing-key", APP_KEY]);
+        command.args(["--php-processes", &processes.to_string()]);
+        for name in ["handshake", "message", "call", "broadcast", "frame", "connection"] {
+            command.args([&format!("--{name}-rate"), "off"]);
+        }
+    })?;
+    wait_for_port(port)?;
+    Ok((process, SocketAddr::from(([127, 0, 0, 1], port))))
 }
 
 /// Starts the package's server.
