@@ -24,6 +24,7 @@ fn start(laravel: &Laravel) -> anyhow::Result<(Node, u16)> {
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")]);
         command.args(["--worker-admin-listen", &format!("127.0.0.1:{worker_admin}"), "--php-processes", "1"]);
         command.args(["--app", &laravel.directory, "--php-command", &laravel.command()]);
+        command.args(["--worker-listen", "unix:/nowhere/worker.sock"]);
         // PHP runs in a root of its own, where the worker does not find the file by itself.
         command.arg("--env-file").arg(laravel.path(".env"));
     })?;
@@ -37,6 +38,7 @@ async fn an_application_runs_by_one_program_through_dead_processes_a_reload_and_
     let laravel = Laravel::new()?;
     let (mut dev, worker_admin) = start(&laravel)?;
     eventually("it says what runs", || dev.process.output().contains("is running your application"))?;
+    assert!(dev.process.output().contains("DIFFYNE_WORKER_LISTEN has no effect"));
     assert_eq!(http_get(dev.port, "/")?.status, 404, "the demo's page is not the application's");
     assert_eq!(http_get(dev.port, "/_diffyne/client.js")?.status, 200);
 

@@ -72,7 +72,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let layers = worker_cli::layers_of(matches, &specs)?;
     let (gateway_settings, worker_settings) = read_settings(&layers)?;
     let logs = Logs::start(&gateway_settings.log, "diffyne-dev", &gateway_settings.name).map_err(anyhow::Error::msg)?;
-    for warning in layers.warnings() {
+    for warning in warnings(&layers, &gateway_settings, &worker_settings) {
         tracing::warn!("{warning}");
     }
     process::control_runtime()?.block_on(async {
@@ -95,6 +95,20 @@ fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         worker.stop().await;
         Ok(())
     })
+}
+
+/// What an operator should know of these settings. Those of an application are taken as seriously as in production.
+fn warnings(layers: &Layers, gateway_settings: &GatewaySettings, worker_settings: &WorkerSettings) -> Vec<String> {
+    let mut warnings = layers.warnings().to_vec();
+    if !matches!(worker_settings.components, Components::Native) {
+        warnings.extend(gateway_settings.warnings());
+        warnings.extend(worker_settings.warnings());
+        let listen = worker::specs().into_iter().find(|spec| spec.name == "DIFFYNE_WORKER_LISTEN");
+        if listen.is_some_and(|spec| layers.is_set(spec)) {
+            warnings.push("DIFFYNE_WORKER_LISTEN has no effect: the worker of this process listens nowhere".to_owned());
+        }
+    }
+    warnings
 }
 
 /// The engine of the components in Rust, and what runs the calls: the demo's components, or an application's.

@@ -37,7 +37,7 @@ impl Layers {
     }
 
     /// Whether an operator set it.
-    pub(super) fn is_set(&self, spec: &Spec) -> bool {
+    pub fn is_set(&self, spec: &Spec) -> bool {
         self.entry(spec).is_some_and(|entry| entry.source != Source::Default)
     }
 
