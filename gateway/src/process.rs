@@ -55,6 +55,11 @@ pub fn reload(gateway: &Gateway, logs: &Logs, layers: &Layers) -> anyhow::Result
     for warning in layers.warnings() {
         tracing::warn!("{warning}");
     }
+    apply(gateway, logs, settings)
+}
+
+/// Applies settings that have been read and checked.
+pub fn apply(gateway: &Gateway, logs: &Logs, settings: GatewaySettings) -> anyhow::Result<()> {
     logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg)?;
     gateway.set_secrets(settings.keys, &settings.worker_tokens, settings.lifecycle.secrets);
     Ok(())

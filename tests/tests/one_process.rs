@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use diffyne_tests::client::{Client, call, signed};
 use diffyne_tests::cluster::Node;
 use diffyne_tests::http::http_get;
@@ -14,22 +15,26 @@ use diffyne_tests::process::{Process, Signal, eventually, program};
 use diffyne_tests::recorded::APP_KEY;
 use serde_json::json;
 
-/// Longer than the calls that a stop waits for, shorter than any limit of time.
+/// The last call's rest, and the time for clients and PHP to leave; `DIFFYNE_DRAIN_TIMEOUT` is longer.
 const STOPS_WITHIN: Duration = Duration::from_secs(8);
 
 /// Starts the program with an application, and its worker's admin port.
 fn start(laravel: &Laravel) -> anyhow::Result<(Node, u16)> {
-    let [port, admin, worker_admin] = free_ports()?;
+    let [port, admin] = free_ports()?;
     let process = Process::start("dev", &laravel.path(""), &program("diffyne-dev")?, |command| {
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")]);
-        command.args(["--worker-admin-listen", &format!("127.0.0.1:{worker_admin}"), "--php-processes", "1"]);
+        command.args(["--php-processes", "1"]);
         command.args(["--app", &laravel.directory, "--php-command", &laravel.command()]);
-        command.args(["--worker-listen", "unix:/nowhere/worker.sock"]);
+        command.args(["--worker-listen", "0.0.0.0:7001"]);
+        command.args(["--workers", "127.0.0.1:1", "--worker-threads", "7"]);
         // PHP runs in a root of its own, where the worker does not find the file by itself.
         command.arg("--env-file").arg(laravel.path(".env"));
     })?;
     let node = Node::listening(process, port, admin)?;
     eventually("PHP is ready", || node.ready().is_ok_and(|status| status == 200))?;
+    let said = node.process.output();
+    let worker = said.split("worker   http://127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next());
+    let worker_admin = worker.context("it does not say where the worker's metrics are")?.parse()?;
     Ok((node, worker_admin))
 }
 
@@ -38,7 +43,9 @@ async fn an_application_runs_by_one_program_through_dead_processes_a_reload_and_
     let laravel = Laravel::new()?;
     let (mut dev, worker_admin) = start(&laravel)?;
     eventually("it says what runs", || dev.process.output().contains("is running your application"))?;
-    assert!(dev.process.output().contains("DIFFYNE_WORKER_LISTEN has no effect"));
+    for name in ["DIFFYNE_WORKER_LISTEN", "DIFFYNE_WORKERS", "DIFFYNE_WORKER_THREADS"] {
+        assert!(dev.process.output().contains(&format!("{name} has no effect")), "{name}");
+    }
     assert_eq!(http_get(dev.port, "/")?.status, 404, "the demo's page is not the application's");
     assert_eq!(http_get(dev.port, "/_diffyne/client.js")?.status, 200);
 
@@ -54,8 +61,16 @@ async fn an_application_runs_by_one_program_through_dead_processes_a_reload_and_
     let pid = async |client: &mut Client| -> anyhow::Result<String> { call_for_text(client, "wait", json!([0])).await };
     let first = pid(&mut client).await?;
     assert!(Command::new("kill").args(["-KILL", &first]).status()?.success());
+    eventually("it is gone", || !Path::new(&format!("/proc/{first}")).exists())?;
     let second = pid(&mut client).await?;
     assert_ne!(first, second, "another process runs the next call");
+
+    let settings = std::fs::read_to_string(laravel.path(".env"))?;
+    std::fs::write(laravel.path(".env"), format!("{settings}\nDIFFYNE_LENIENT_FORMS=perhaps\n"))?;
+    dev.process.signal(Signal::Hup)?;
+    eventually("it says why not", || dev.process.output().contains("nothing was reloaded"))?;
+    assert_eq!(pid(&mut client).await?, second, "a mistake in the worker's settings changes nothing");
+    std::fs::write(laravel.path(".env"), settings)?;
 
     dev.process.signal(Signal::Hup)?;
     eventually("the worker has reloaded", || dev.process.output().contains("keys and log level reloaded"))?;
@@ -63,7 +78,7 @@ async fn an_application_runs_by_one_program_through_dead_processes_a_reload_and_
     let third = pid(&mut client).await?;
     assert_eq!(http_get(worker_admin, "/ready")?.status, 200);
 
-    client.send("diffyne.call", probe_call("diffyne-last", "wait", json!([1_500]))).await?;
+    client.send("diffyne.call", probe_call("diffyne-last", "wait", json!([4_000]))).await?;
     eventually("the call runs", || {
         http_get(worker_admin, "/metrics").is_ok_and(|page| page.body.contains("diffyne_worker_calls_running 1"))
     })?;
@@ -82,7 +97,7 @@ async fn an_application_runs_by_one_program_through_dead_processes_a_reload_and_
 fn without_its_key_an_application_is_not_served() -> anyhow::Result<()> {
     let run = Command::new(program("diffyne-dev")?)
         .args(["--listen", "127.0.0.1:0", "--app", "/nowhere"])
-        .env_remove("APP_KEY")
+        .env_clear()
         .output()?;
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
     assert!(!run.status.success() && said.contains("APP_KEY"), "{said}");

@@ -368,20 +368,20 @@ pub fn backend(settings: &WorkerSettings, engine: &Arc<Engine>) -> anyhow::Resul
 }
 
 /// Applies those of these settings that can change while a worker runs, and replaces PHP processes by such with the newest code.
-pub fn reload(
-    layers: &Layers,
-    logs: &Logs,
-    engine: &Engine,
-    backend: &dyn Backend,
-    worker: &Worker,
-) -> anyhow::Result<()> {
+fn reload(layers: &Layers, logs: &Logs, engine: &Engine, backend: &dyn Backend, worker: &Worker) -> anyhow::Result<()> {
     let settings = WorkerSettings::read(layers, MissingKey::Refuse)?;
     for warning in layers.warnings() {
         tracing::warn!("{warning}");
     }
     logs.set_filter(&settings.log.filter).map_err(anyhow::Error::msg)?;
+    apply(&settings, engine, backend, worker)
+}
+
+/// Applies settings that have been read and checked, but for the logs'.
+pub fn apply(settings: &WorkerSettings, engine: &Engine, backend: &dyn Backend, worker: &Worker) -> anyhow::Result<()> {
+    worker.set_secrets(settings).map_err(anyhow::Error::msg)?;
     backend.set_signer(&settings.signer);
     backend.reload();
     engine.signer.store(Arc::new(settings.signer.clone()));
-    worker.set_secrets(&settings).map_err(anyhow::Error::msg)
+    Ok(())
 }

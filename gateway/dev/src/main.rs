@@ -29,6 +29,17 @@ use diffyne_worker::{cli as worker_cli, demo};
 
 use pages::DemoPages;
 
+/// Settings of a worker's listener and threads, which this process has not, and of workers beside its own.
+const WITHOUT_EFFECT: &[&str] = &[
+    "DIFFYNE_WORKERS",
+    "DIFFYNE_WORKER_ADVERTISE",
+    "DIFFYNE_WORKER_DRAIN_TIMEOUT",
+    "DIFFYNE_WORKER_LISTEN",
+    "DIFFYNE_WORKER_THREADS",
+    "DIFFYNE_WORKER_TLS_CERT",
+    "DIFFYNE_WORKER_TLS_KEY",
+];
+
 /// Of so many cores, one is for a thread of the gateway, where PHP runs the calls.
 const CORES_A_THREAD: usize = 4;
 
@@ -70,25 +81,23 @@ fn command() -> Command {
 fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let specs = specs();
     let layers = worker_cli::layers_of(matches, &specs)?;
-    let (gateway_settings, worker_settings) = read_settings(&layers)?;
-    let logs = Logs::start(&gateway_settings.log, "diffyne-dev", &gateway_settings.name).map_err(anyhow::Error::msg)?;
-    for warning in warnings(&layers, &gateway_settings, &worker_settings) {
-        tracing::warn!("{warning}");
-    }
+    let settings = BothSettings::read(&layers)?;
+    let logs = Logs::start(&settings.gateway.log, "diffyne-dev", &settings.gateway.name).map_err(anyhow::Error::msg)?;
+    settings.warn();
     process::control_runtime()?.block_on(async {
         let signals = Signals::new().context("cannot take signals")?;
-        let (engine, backend) = open_backend(&worker_settings)?;
-        let worker = Worker::start(&worker_settings, Arc::clone(&backend))?;
-        let gateway = start_gateway(gateway_settings.clone(), &worker_settings, &engine, &worker)?;
-        println!("{}", welcome(&gateway, &gateway_settings, &worker_settings));
+        let (engine, backend) = open_backend(&settings.worker)?;
+        let worker = Worker::start(&settings.worker, Arc::clone(&backend))?;
+        let gateway = start_gateway(settings.gateway.clone(), &settings.worker, &engine, &worker)?;
+        println!("{}", welcome(&gateway, &worker, &settings));
         let reload = || {
-            let layers = worker_cli::layers_of(matches, &specs)?;
-            process::reload(&gateway, &logs, &layers)?;
-            match worker_settings.components {
-                // Its key is another one at each start.
-                Components::Native => Ok(()),
-                _ => worker_cli::reload(&layers, &logs, &engine, &*backend, &worker),
+            let settings = BothSettings::read(&worker_cli::layers_of(matches, &specs)?)?;
+            settings.warn();
+            // The key of the demo's components is another one at each start.
+            if !settings.is_demo() {
+                worker_cli::apply(&settings.worker, &engine, &*backend, &worker)?;
             }
+            process::apply(&gateway, &logs, settings.gateway)
         };
         process::wait_for_stop(&gateway, signals, reload).await;
         gateway.stop().await;
@@ -97,18 +106,59 @@ fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     })
 }
 
-/// What an operator should know of these settings. Those of an application are taken as seriously as in production.
-fn warnings(layers: &Layers, gateway_settings: &GatewaySettings, worker_settings: &WorkerSettings) -> Vec<String> {
-    let mut warnings = layers.warnings().to_vec();
-    if !matches!(worker_settings.components, Components::Native) {
-        warnings.extend(gateway_settings.warnings());
-        warnings.extend(worker_settings.warnings());
-        let listen = worker::specs().into_iter().find(|spec| spec.name == "DIFFYNE_WORKER_LISTEN");
-        if listen.is_some_and(|spec| layers.is_set(spec)) {
-            warnings.push("DIFFYNE_WORKER_LISTEN has no effect: the worker of this process listens nowhere".to_owned());
+/// The settings of gateway and worker, checked.
+struct BothSettings {
+    gateway: GatewaySettings,
+    worker: WorkerSettings,
+    warnings: Vec<String>,
+}
+
+impl BothSettings {
+    /// Reads them. The worker of this process listens nowhere: the gateway's threads serve it.
+    fn read(layers: &Layers) -> anyhow::Result<Self> {
+        let (layers, left_out) = layers.without(WITHOUT_EFFECT);
+        let mut gateway = GatewaySettings::read(&layers)?;
+        let mut worker = WorkerSettings::read(&layers, MissingKey::Random)?;
+        let is_demo = matches!(worker.components, Components::Native);
+        if !is_demo {
+            // Pages are signed with the application's key.
+            worker = WorkerSettings::read(&layers, MissingKey::Refuse)?;
+        }
+        let mut warnings = layers.warnings().to_vec();
+        if !is_demo {
+            warnings.extend(gateway.warnings());
+            let no_effect = |name| format!("{name} has no effect: the worker is a part of this process");
+            warnings.extend(left_out.into_iter().map(no_effect));
+        }
+        gateway.workers.push(Endpoint::InProcess);
+        worker.listen = Endpoint::InProcess;
+        // Other gateways do not reach this worker.
+        worker.redis.url = None;
+        let is_set = |name| specs().into_iter().any(|spec| spec.name == name && layers.is_set(spec));
+        if is_demo {
+            worker.admin_listen = None;
+        } else if !is_set("DIFFYNE_WORKER_ADMIN_LISTEN") {
+            // Any free port: a worker of its own may run beside this process.
+            worker.admin_listen = Some(Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 0 });
+        }
+        if !is_demo && !is_set("DIFFYNE_THREADS") {
+            // PHP takes the others.
+            gateway.threads = (gateway.threads / CORES_A_THREAD).max(1);
+        }
+        Ok(Self { gateway, worker, warnings })
+    }
+
+    /// Whether the demo's components run, and no application's.
+    fn is_demo(&self) -> bool {
+        matches!(self.worker.components, Components::Native)
+    }
+
+    /// Logs what an operator should know. Settings of an application are taken as seriously as in production.
+    fn warn(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
         }
     }
-    warnings
 }
 
 /// The engine of the components in Rust, and what runs the calls: the demo's components, or an application's.
@@ -122,27 +172,6 @@ fn open_backend(settings: &WorkerSettings) -> anyhow::Result<(Arc<Engine>, Arc<d
     let engine = worker_cli::engine(settings, registry, Arc::new(()));
     let backend = worker_cli::backend(settings, &engine)?;
     Ok((engine, backend))
-}
-
-/// The settings of gateway and worker. The worker of this process listens nowhere: the gateway's threads serve it.
-fn read_settings(layers: &Layers) -> anyhow::Result<(GatewaySettings, WorkerSettings)> {
-    let mut gateway = GatewaySettings::read(layers)?;
-    let mut worker = WorkerSettings::read(layers, MissingKey::Random)?;
-    gateway.workers.push(Endpoint::InProcess);
-    worker.listen = Endpoint::InProcess;
-    if matches!(worker.components, Components::Native) {
-        (worker.admin_listen, worker.redis.url) = (None, None);
-    } else {
-        // Pages are signed with the application's key.
-        let signer = WorkerSettings::read(layers, MissingKey::Refuse)?.signer;
-        // Other gateways do not reach this worker.
-        (worker.signer, worker.redis.url) = (signer, None);
-        if layers.text("DIFFYNE_THREADS").is_none() {
-            // PHP takes the others.
-            gateway.threads = (gateway.threads / CORES_A_THREAD).max(1);
-        }
-    }
-    Ok((gateway, worker))
 }
 
 fn start_gateway(
@@ -165,8 +194,10 @@ fn start_gateway(
     Ok(Gateway::start_with(settings, pages, Some(own_worker))?)
 }
 
-fn welcome(gateway: &Gateway, settings: &GatewaySettings, worker: &WorkerSettings) -> String {
-    let admin = gateway.admin_address.as_ref().map_or_else(|| "off".to_owned(), |at| format!("http://{at}/metrics"));
+fn welcome(gateway: &Gateway, worker: &Worker, both: &BothSettings) -> String {
+    let metrics = |at: &Option<Endpoint>| at.as_ref().map_or("off".to_owned(), |at| format!("http://{at}/metrics"));
+    let admin = metrics(&gateway.admin_address);
+    let settings = &both.gateway;
     let bus = settings.redis.url.as_ref().map_or("in memory", |_| "Redis");
     let at = &gateway.address;
     let addresses = format!(
@@ -176,7 +207,7 @@ fn welcome(gateway: &Gateway, settings: &GatewaySettings, worker: &WorkerSetting
         path = settings.path
     );
     let version = diffyne_shared::VERSION;
-    if matches!(worker.components, Components::Native) {
+    if both.is_demo() {
         format!(
             "
   Diffyne Cluster {version} is running: one gateway, one worker, a bus {bus}.
@@ -188,21 +219,24 @@ fn welcome(gateway: &Gateway, settings: &GatewaySettings, worker: &WorkerSetting
   Try: curl -s http://{at}/health
   Ctrl-C stops.
 ",
-            database = worker.database.display(),
+            database = both.worker.database.display(),
         )
     } else {
-        let workers =
-            worker.admin_listen.as_ref().map_or_else(|| "off".to_owned(), |at| format!("http://{at}/metrics"));
+        let reloads = match &both.worker.components {
+            Components::Php(_) => "A SIGHUP loads the application's newest code. ",
+            _ => "",
+        };
         format!(
             "
   Diffyne Cluster {version} is running your application: gateway and worker in one process, a bus {bus}.
 
 {addresses}
-    worker   {workers}
+    worker   {worker}
 
   Pages connect to the address in config/diffyne.php (DIFFYNE_WS_HOST and DIFFYNE_WS_PORT in the application's .env).
-  A SIGHUP loads the application's newest code. Ctrl-C stops.
+  {reloads}Ctrl-C stops.
 ",
+            worker = metrics(&worker.admin_address),
         )
     }
 }

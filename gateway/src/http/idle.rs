@@ -110,6 +110,7 @@ impl IdleConnections {
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.connections.open.set(self.connections.open.get().saturating_sub(1));
+        self.connection.set_active();
         // After a storm, those that have gone are not kept until the next one comes.
         self.connections.oldest();
         self.connections.released.notify_one();
@@ -124,6 +125,17 @@ mod tests {
 
     fn open(connections: &Rc<IdleConnections>) -> Option<ConnectionSlot> {
         connections.open(2).now_or_never()
+    }
+
+    #[tokio::test]
+    async fn connections_that_have_gone_are_forgotten_whether_they_were_silent_or_not() {
+        let connections = Rc::<IdleConnections>::default();
+        let (first, second) = (open(&connections).unwrap(), open(&connections).unwrap());
+        first.connection.set_active();
+        drop(first);
+        drop(second);
+        let idle = connections.idle.borrow();
+        assert_eq!((connections.open.get(), idle.len(), idle.capacity()), (0, 0, 0));
     }
 
     #[tokio::test]

@@ -103,7 +103,9 @@ pub(super) fn admin_address(layers: &Layers, spec: &'static Spec, listen: &Endpo
 pub(super) fn no_admin_address(spec: &'static Spec, listen: &Endpoint) -> String {
     let why = match listen {
         Endpoint::Tcp { port, .. } => format!("its default would be port {port} + 10000, which does not exist"),
-        Endpoint::Unix(_) | Endpoint::InProcess => "it has no default beside a Unix socket".to_owned(),
+        Endpoint::Unix(_) | Endpoint::InProcess => {
+            "it has no default where DIFFYNE_WORKER_LISTEN is a Unix socket".to_owned()
+        }
     };
     format!(
         "there are no admin pages (/metrics, /ready), because {} is not set and {why}: set it to 127.0.0.1:PORT",

@@ -73,6 +73,19 @@ impl Layers {
         layers
     }
 
+    /// The same layers without what an operator set for some settings, by their names in the environment, and the names of
+    /// those that were set.
+    pub fn without(&self, names: &[&'static str]) -> (Self, Vec<&'static str>) {
+        let mut layers = self.clone();
+        let set = |entry: &&mut Entry| entry.source != Source::Default && names.contains(&entry.spec.name);
+        let left_out = layers.entries.iter_mut().filter(set).map(|entry| {
+            (entry.text, entry.source) = (entry.spec.default.map(str::to_owned), Source::Default);
+            entry.spec.name
+        });
+        let left_out = left_out.collect();
+        (layers, left_out)
+    }
+
     /// The output of `check-config`: each setting, its value and its source; secrets are masked.
     pub fn table(&self) -> String {
         let rows: Vec<(&str, String, String)> = self

@@ -87,6 +87,8 @@ pub struct Worker {
     tasks: Vec<JoinHandle<()>>,
     announcement: Option<JoinHandle<()>>,
     drain_timeout: Duration,
+    /// Where the admin pages are.
+    pub admin_address: Option<Endpoint>,
 }
 
 /// Checks the files and URLs that the settings name, as a start does.
@@ -125,7 +127,8 @@ impl Worker {
             .collect::<std::io::Result<_>>()
             .map_err(WorkerStartError::Thread)?;
         let drain_timeout = settings.drain_timeout;
-        let mut worker = Self { state, threads, tasks: Vec::new(), announcement: None, drain_timeout };
+        let admin_address = admin_listener.as_ref().and_then(|listener| listener.address().ok());
+        let mut worker = Self { state, threads, tasks: Vec::new(), announcement: None, drain_timeout, admin_address };
         if let Some(listener) = admin_listener {
             let source = Arc::new(WorkerAdmin(Arc::clone(&worker.state)));
             worker.tasks.push(task::spawn(diffyne_shared::admin::serve(listener, source)));
@@ -134,7 +137,7 @@ impl Worker {
         if let Some(listener) = listener {
             worker.tasks.push(task::spawn(accept(listener, worker.threads.clone(), worker.state.drain.clone())));
         }
-        let admin = settings.admin_listen.as_ref().map_or("none".to_owned(), ToString::to_string);
+        let admin = worker.admin_address.as_ref().map_or("none".to_owned(), ToString::to_string);
         let redis = settings.redis.url.as_deref().map_or("none".to_owned(), mask_url);
         tracing::info!(
             version = diffyne_shared::build(),
@@ -143,7 +146,7 @@ impl Worker {
             backend = worker.state.backend.name(),
             %address,
             admin,
-            threads = settings.threads,
+            threads = worker.threads.len(),
             concurrency = settings.concurrency,
             tokens = settings.tokens.len(),
             redis,
