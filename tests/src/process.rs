@@ -161,6 +161,20 @@ impl Process {
         }
         Ok(nanos as f64 / 1e9)
     }
+
+    /// CPU time of its children that have ended.
+    pub fn ended_children_cpu_seconds(&self) -> anyhow::Result<f64> {
+        ended_children_cpu_seconds(&PathBuf::from(format!("/proc/{}", self.id())))
+    }
+}
+
+/// CPU time of the children of a process in `/proc` that have ended, in ticks of a hundredth of a second.
+pub fn ended_children_cpu_seconds(process: &Path) -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string(process.join("stat"))?;
+    // The name, in parentheses, may have spaces.
+    let fields = text.rsplit(')').next().unwrap_or("").split_whitespace().skip(13).take(2);
+    let ticks: u64 = fields.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(ticks as f64 / 100.0)
 }
 
 impl Drop for Process {

@@ -52,6 +52,8 @@ pub struct Load {
     pub headers: String,
     /// More headers of each connection in turn; may be empty.
     pub own_headers: Vec<String>,
+    /// How long each connection waits after an answer, before its next message.
+    pub pause: Duration,
     /// Threads of the generator.
     pub threads: usize,
 }
@@ -309,7 +311,7 @@ fn run_thread(load: &Load, thread: usize, ready: &std::sync::Barrier) -> anyhow:
             .into_iter()
             .map(|socket| {
                 let (stop, frame) = (Rc::clone(&stop), Rc::clone(&frame));
-                tokio::task::spawn_local(ping_pong(socket, frame, stop))
+                tokio::task::spawn_local(ping_pong(socket, frame, stop, load.pause))
             })
             .collect();
         tokio::time::sleep(load.duration).await;
@@ -323,13 +325,21 @@ fn run_thread(load: &Load, thread: usize, ready: &std::sync::Barrier) -> anyhow:
     })
 }
 
-async fn ping_pong(mut socket: Socket, frame: Rc<Vec<u8>>, stop: Rc<Cell<bool>>) -> anyhow::Result<Vec<u32>> {
+async fn ping_pong(
+    mut socket: Socket,
+    frame: Rc<Vec<u8>>,
+    stop: Rc<Cell<bool>>,
+    pause: Duration,
+) -> anyhow::Result<Vec<u32>> {
     let mut micros = Vec::with_capacity(4096);
     while !stop.get() {
         let sent = Instant::now();
         socket.send(&frame).await?;
         socket.receive().await?;
         micros.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
     }
     Ok(micros)
 }

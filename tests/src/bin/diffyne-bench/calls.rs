@@ -119,6 +119,7 @@ pub fn measure(setup: &Setup, workload: &Workload, plan: Plan, report: &mut Repo
             hello: None,
             headers: String::new(),
             own_headers: Vec::new(),
+            pause: Duration::ZERO,
             threads: 1,
         };
         let figures = measure_row(setup, &load, plan.pairs)?;

@@ -53,6 +53,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         hello: None,
         headers: String::new(),
         own_headers: Vec::new(),
+        pause: Duration::ZERO,
         threads: get(matches, "threads").max(1) as usize,
     };
     let measured = load::run(&load)?;

@@ -5,6 +5,7 @@ mod avalanche;
 mod browsers;
 mod calls;
 mod chaos;
+mod components;
 mod compression;
 mod crowd;
 mod deployment;

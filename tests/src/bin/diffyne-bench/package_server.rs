@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{ArgMatches, Command};
-use diffyne_tests::client;
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::load::{self, Load, Measurement};
@@ -14,28 +13,24 @@ use diffyne_tests::ports::free_ports;
 use diffyne_tests::process::{Process, wait_for_port};
 use diffyne_tests::recorded::APP_KEY;
 use diffyne_tests::report::Report;
-use serde_json::json;
 
 use crate::arguments::{get, number, plots, programs, save};
-use crate::deployment::{Builds, answer, find};
+use crate::components::{self, Component};
+use crate::deployment::{Builds, find};
 use crate::figures::medians;
 use crate::php::{SHIPPED_SETTINGS, php_cpu_seconds};
 
 const CONNECTIONS: usize = 32;
-/// Components: the name, the class, the method, the state and its locked properties.
-const COMPONENTS: [Component; 2] = [
-    ("Counter", r"App\Diffyne\Counter", "increment", r#"{"count":1,"label":"a","owner":7}"#, &["owner"]),
-    ("a list of ten rows", r"App\Diffyne\Bench", "touch", r#"{"count":1}"#, &[]),
-];
-type Component = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
-
+/// What a user takes at least between two clicks.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Its arguments.
 pub fn command() -> Command {
     Command::new("package")
         .about("The package's own WebSocket server beside gateway, worker and pool; as root, on a quiet machine")
         .after_help(
             "DIFFYNE_PACKAGE and DIFFYNE_SOCKEON name the directories of the package and of Sockeon, its server. Both servers \
-             run the same Laravel application with the same settings of PHP, and are measured in turn.",
+             run the same Laravel application with the same settings of PHP, and are measured in turn. Calls are those of pages: \
+             with the state, signature and fingerprint of the answer before.",
         )
         .arg(number("rounds", "3", "Alternating rounds"))
         .arg(number("seconds", "3", "Seconds a run"))
@@ -43,8 +38,9 @@ pub fn command() -> Command {
         .arg(programs())
 }
 
-/// Calls a second, p50 and p99 in microseconds, p50 of one connection alone, CPU microseconds a call of all processes.
-type Figures = [f64; 5];
+/// Calls a second, p50 and p99 in microseconds, p50 of one connection alone without and with pauses, CPU microseconds a call
+/// of PHP, and of all processes.
+type Figures = [f64; 7];
 
 /// A server that takes part.
 struct Contender<'a> {
@@ -62,10 +58,15 @@ impl<'a> Contender<'a> {
         Self { name, address: SocketAddr::from(([127, 0, 0, 1], gateway.port)), is_ours: true, processes }
     }
 
-    /// CPU time so far. Whoever has no calls takes none.
-    fn cpu_seconds(&self, laravel: &Laravel) -> anyhow::Result<f64> {
-        let own: f64 = self.processes.iter().map(|process| process.cpu_seconds()).sum::<anyhow::Result<f64>>()?;
-        Ok(own + php_cpu_seconds(laravel)?)
+    /// CPU time so far, of PHP and of all. Whoever has no calls takes none.
+    fn cpu_seconds(&self, laravel: &Laravel) -> anyhow::Result<[f64; 2]> {
+        let sum = |of: fn(&Process) -> anyhow::Result<f64>| -> anyhow::Result<f64> {
+            self.processes.iter().map(|process| of(process)).sum()
+        };
+        let own = sum(Process::cpu_seconds)?;
+        // PHP processes that have been replaced are the worker's children.
+        let php = php_cpu_seconds(laravel)? + sum(Process::ended_children_cpu_seconds)?;
+        Ok(if self.is_ours { [php, php + own] } else { [php + own; 2] })
     }
 }
 
@@ -87,7 +88,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         Contender { name: "one program, pool of 1", address: own_address, is_ours: true, processes: vec![&own] },
     ];
     let mut report = Report::begin()?;
-    for component in &COMPONENTS {
+    for component in &[Component::counter(), Component::ten_rows(), Component::list(), Component::table()] {
         measure(&laravel, &contenders, component, matches, &mut report)?;
     }
     save(&report, matches, "package")
@@ -101,22 +102,30 @@ fn measure(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let (rounds, seconds) = (get(matches, "rounds"), get(matches, "seconds"));
-    let name = component.0;
+    let name = component.name;
     println!("\n{name}: medians of {rounds} rounds of {seconds} s, {CONNECTIONS} connections");
-    println!("{:<24} {:>8} {:>9} {:>9} {:>9} {:>9}", "", "calls/s", "p50", "p99", "alone", "CPU");
+    println!(
+        "{:<24} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "", "calls/s", "p50", "p99", "alone", "PHP's CPU", "all CPU"
+    );
     let mut figures: Vec<Vec<Figures>> = contenders.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds {
         for (contender, figures) in contenders.iter().zip(&mut figures) {
             let before = contender.cpu_seconds(laravel)?;
-            let many = call(contender, component, CONNECTIONS, seconds)?;
-            let cpu = (contender.cpu_seconds(laravel)? - before) * 1e6 / many.answers.max(1) as f64;
-            let alone = call(contender, component, 1, seconds)?;
-            figures.push([many.rate(), many.quantile(0.5), many.quantile(0.99), alone.quantile(0.5), cpu]);
+            let many = call(contender, component, CONNECTIONS, seconds, Duration::ZERO)?;
+            let after = contender.cpu_seconds(laravel)?;
+            let [php, all] = [0, 1].map(|at| (after[at] - before[at]) * 1e6 / many.answers.max(1) as f64);
+            let [alone, paused] = [Duration::ZERO, PAUSE]
+                .map(|pause| call(contender, component, 1, seconds, pause).map(|calls| calls.quantile(0.5)));
+            figures.push([many.rate(), many.quantile(0.5), many.quantile(0.99), alone?, paused?, php, all]);
         }
     }
     for (contender, figures) in contenders.iter().zip(&figures) {
-        let [rate, p50, p99, alone, cpu] = medians(figures);
-        println!("{:<24} {rate:>8.0} {p50:>7.0}us {p99:>7.0}us {alone:>7.0}us {cpu:>7.0}us", contender.name);
+        let [rate, p50, p99, alone, paused, php, all] = medians(figures);
+        println!(
+            "{:<24} {rate:>8.0} {p50:>7.0}us {p99:>7.0}us {alone:>7.0}us {paused:>7.0}us {php:>7.0}us {all:>7.0}us",
+            contender.name
+        );
         let file = name.split(' ').next_back().unwrap_or(name).to_lowercase();
         for (what, unit, value) in [
             ("rate", "calls/s, 32 connections, more is better", rate),
@@ -132,22 +141,13 @@ fn measure(
 
 fn call(
     contender: &Contender<'_>,
-    (name, class, method, state, locked): &Component,
+    component: &Component,
     connections: usize,
     seconds: u64,
+    pause: Duration,
 ) -> anyhow::Result<Measurement> {
-    let call = client::call(
-        class,
-        "diffyne-ygkdSsR3Lxj8Asv7",
-        method,
-        json!([]),
-        serde_json::from_str(state)?,
-        "req-abcdefghi",
-    );
     // The package knows no signature over locked properties.
-    let locked = if contender.is_ours { *locked } else { &[] };
-    let message = json!({"event": "diffyne.call", "data": client::signed(call, APP_KEY, locked)?}).to_string();
-    answer(contender.address, &message).with_context(|| format!("{name}, {}", contender.name))?;
+    let message = component.second_call(contender.address, contender.is_ours).with_context(|| contender.name)?;
     load::run(&Load {
         target: contender.address.into(),
         connections,
@@ -157,6 +157,7 @@ fn call(
         hello: None,
         headers: String::new(),
         own_headers: Vec::new(),
+        pause,
         threads: 1,
     })
 }
@@ -166,6 +167,7 @@ fn prepare() -> anyhow::Result<Laravel> {
     ensure!(std::env::var_os("DIFFYNE_PACKAGE").is_some(), "DIFFYNE_PACKAGE does not name the package's directory");
     let sockeon = std::env::var_os("DIFFYNE_SOCKEON").context("DIFFYNE_SOCKEON does not name Sockeon's directory")?;
     let laravel = Laravel::new()?;
+    components::install(&laravel)?;
     let copied = std::process::Command::new("cp").arg("-rT").arg(sockeon).arg(laravel.path("sockeon")).status()?;
     ensure!(copied.success(), "cannot copy Sockeon");
     laravel.change(

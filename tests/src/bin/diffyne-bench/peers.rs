@@ -193,6 +193,7 @@ fn measure_messages(peers: &Peers, rounds: u64, seconds: u64, report: &mut Repor
                 hello: peer.hello,
                 headers: String::new(),
                 own_headers: Vec::new(),
+                pause: Duration::ZERO,
                 threads: 1,
             })?;
             let cpu = (peer.process.cpu_seconds()? - before) * 1e6 / measured.answers.max(1) as f64;

@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::load::{self, Load, Measurement};
-use diffyne_tests::process::{Process, project};
+use diffyne_tests::process::{Process, ended_children_cpu_seconds, project};
 use diffyne_tests::recorded::APP_KEY;
 
 use crate::arguments::{against, get, number, programs};
@@ -357,6 +357,7 @@ impl Bench {
             hello: None,
             headers: String::new(),
             own_headers: self.cookies.iter().map(|cookie| format!("Cookie: {cookie}\r\n")).collect(),
+            pause: Duration::ZERO,
             threads: 1,
         })
     }
@@ -416,13 +417,13 @@ fn loop_rate(printed: &str) -> Option<f64> {
 pub fn php_cpu_seconds(laravel: &Laravel) -> anyhow::Result<f64> {
     let folder = laravel.directory.trim_start_matches('/').to_owned();
     let is_php = |process: &Path| std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.ends_with(&folder));
-    let nanos: u64 = std::fs::read_dir("/proc")?
-        .flatten()
-        .filter(|entry| is_php(&entry.path()))
-        .filter_map(|entry| std::fs::read_to_string(entry.path().join("schedstat")).ok())
-        .filter_map(|text| text.split_whitespace().next()?.parse::<u64>().ok())
-        .sum();
-    Ok(nanos as f64 / 1e9)
+    let seconds = |process: &Path| -> Option<f64> {
+        let text = std::fs::read_to_string(process.join("schedstat")).ok()?;
+        let nanos: u64 = text.split_whitespace().next()?.parse().ok()?;
+        Some(nanos as f64 / 1e9 + ended_children_cpu_seconds(process).ok()?)
+    };
+    let processes = std::fs::read_dir("/proc")?.flatten().map(|entry| entry.path());
+    Ok(processes.filter(|process| is_php(process)).filter_map(|process| seconds(&process)).sum())
 }
 
 fn print_backends(description: &str, medians: &[f64; 15]) {

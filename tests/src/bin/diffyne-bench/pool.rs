@@ -3,89 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{ArgMatches, Command};
-use diffyne_tests::client;
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::load::{self, Load};
 use diffyne_tests::process::Process;
-use diffyne_tests::recorded::APP_KEY;
-use serde_json::{Value, json};
 
 use crate::arguments::{against, get, number, programs};
-use crate::deployment::{Builds, answer};
+use crate::components::{self, Component};
+use crate::deployment::Builds;
 use crate::figures::{median_ratios, medians};
 use crate::php::php_cpu_seconds;
 
-/// A component that the application does not have: 100 rows, 20 kB, of which one call changes one cell.
-const TABLE_CLASS: &str = r"<?php
-namespace App\Diffyne;
-
-use Diffyne\Attributes\Invokable;
-use Diffyne\Component;
-
-class Table extends Component
-{
-    public int $count = 0;
-
-    #[Invokable]
-    public function touch(): void
-    {
-        $this->count++;
-    }
-
-    public function render(): \Illuminate\View\View
-    {
-        return view('diffyne.table');
-    }
-}
-";
-const TABLE_VIEW: &str = r#"<div class="card">
-    <h2>Orders</h2>
-    <table class="table">
-        <thead><tr><th>Number</th><th>Customer</th><th>Total</th><th></th></tr></thead>
-        <tbody>
-@for ($row = 0; $row < 100; $row++)
-            <tr diff:key="{{ $row }}" class="border-b">
-                <td class="px-2">{{ $row }}</td>
-                <td class="px-2">Customer {{ $row * 7919 % 1000 }}</td>
-                <td class="px-2">{{ $row === 50 ? $count : $row * 31 }}</td>
-                <td><button diff:click="touch">+</button></td>
-            </tr>
-@endfor
-        </tbody>
-    </table>
-</div>
-"#;
-
-/// A component that is called.
-struct Component {
-    name: &'static str,
-    class: &'static str,
-    method: &'static str,
-    state: &'static str,
-    /// Its locked properties.
-    locked: &'static [&'static str],
-}
-
-const COMPONENTS: [Component; 2] = [
-    Component {
-        name: "Counter",
-        class: r"App\Diffyne\Counter",
-        method: "increment",
-        state: r#"{"count":1,"label":"a","owner":7}"#,
-        locked: &["owner"],
-    },
-    Component {
-        name: "a table of 100 rows",
-        class: r"App\Diffyne\Table",
-        method: "touch",
-        state: r#"{"count":1}"#,
-        locked: &[],
-    },
-];
-const COMPONENT_ID: &str = "diffyne-ygkdSsR3Lxj8Asv7";
 /// Connections that call, each one call after the other.
 const CONNECTIONS: [usize; 2] = [32, 1];
 
@@ -109,8 +38,8 @@ type Figures = [f64; 6];
 /// Runs it.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let laravel = Laravel::new()?;
-    std::fs::write(laravel.path("app/Diffyne/Table.php"), TABLE_CLASS)?;
-    std::fs::write(laravel.path("resources/views/diffyne/table.blade.php"), TABLE_VIEW)?;
+    components::install(&laravel)?;
+    let components = [Component::counter(), Component::table()];
     let (builds, rounds, seconds) = (Builds::of(matches)?, get(matches, "rounds"), get(matches, "seconds"));
     let start = |programs| Cluster::start(Shape { programs, ..laravel.shape(1, 1) });
     let mut clusters = vec![("new", start(builds.new.clone())?)];
@@ -122,7 +51,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         "{:<20} {:>11} {:<8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9}",
         "", "connections", "", "calls/s", "p50", "gateway", "worker", "PHP", "switches"
     );
-    for (component, connections) in COMPONENTS.iter().flat_map(|one| CONNECTIONS.map(|connections| (one, connections)))
+    for (component, connections) in components.iter().flat_map(|one| CONNECTIONS.map(|connections| (one, connections)))
     {
         let mut figures: Vec<Vec<Figures>> = clusters.iter().map(|_| Vec::new()).collect();
         for round in 0..rounds {
@@ -168,11 +97,12 @@ fn measure(
         target: target.into(),
         connections,
         duration: Duration::from_secs(seconds),
-        message: second_call(target, component)?,
+        message: component.second_call(target, true)?,
         greetings: 1,
         hello: None,
         headers: String::new(),
         own_headers: Vec::new(),
+        pause: Duration::ZERO,
         threads: 1,
     };
     let processes = [&cluster.gateways[0].process, &cluster.workers[0].process];
@@ -203,18 +133,4 @@ fn switches(processes: [&Process; 2]) -> anyhow::Result<u64> {
         }
     }
     Ok(switches)
-}
-
-/// The call that follows a first one: with the state, signature and fingerprint of its answer.
-fn second_call(target: SocketAddr, component: &Component) -> anyhow::Result<String> {
-    let Component { name, class, method, state, locked } = component;
-    let text = |data: Value| json!({"event": "diffyne.call", "data": data}).to_string();
-    let call = client::call(class, COMPONENT_ID, method, json!([]), serde_json::from_str(state)?, "req-abcdefghi");
-    let mut call = client::signed(call, APP_KEY, locked)?;
-    let answer = answer(target, &text(call.clone())).with_context(|| (*name).to_owned())?;
-    let component = &answer["c"];
-    for (field, of_answer) in [("state", "st"), ("fingerprint", "f"), ("signature", "sig")] {
-        call[field] = component[of_answer].clone();
-    }
-    Ok(text(call))
 }
