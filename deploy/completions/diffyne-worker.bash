@@ -85,7 +85,7 @@ _diffyne__worker() {
             return 0
             ;;
         diffyne__worker__subcmd__check__subcmd__config)
-            opts="-h --config --env-file --worker-listen --app --php-processes --redis-url --worker-token --worker-admin-listen --admin-token --log --demo --worker-advertise --worker-tls-cert --worker-tls-key --worker-token-legacy --worker-name --worker-threads --demo-listen --demo-control --database --release --worker-concurrency --worker-queue --worker-max-answer --worker-drain-timeout --verify-state --lenient-forms --locked --signing-key --app-key --admin-tokens --status-ttl --ws-max-message-size --max-request-size --debug --upload-listen --upload-dir --upload-bytes --upload-disk-bytes --upload-age --php-command --php-processes-max --php-max-calls --php-max-memory --php-start-timeout --php-watch --php-ini --php-isolation --php-fork --bridge-kernel --php-cpu-affinity --php-environment --backend-url --backend-socket --backend-connections --fastcgi --fastcgi-script --fastcgi-connections --fastcgi-keep-alive --backend-prefix --patches --tree-cache --tree-cache-age --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --config --env-file --worker-listen --app --php-processes --redis-url --worker-token --worker-admin-listen --admin-token --log --demo --worker-advertise --worker-tls-cert --worker-tls-key --worker-token-legacy --worker-name --worker-threads --demo-listen --demo-control --database --release --worker-concurrency --worker-queue --worker-queue-time --worker-max-answer --worker-drain-timeout --verify-state --lenient-forms --locked --signing-key --app-key --admin-tokens --status-ttl --ws-max-message-size --max-request-size --debug --upload-listen --upload-dir --upload-bytes --upload-disk-bytes --upload-age --php-command --php-processes-max --php-max-calls --php-max-memory --php-start-timeout --php-watch --php-ini --php-isolation --php-fork --bridge-kernel --php-cpu-affinity --php-environment --backend-url --backend-socket --backend-connections --fastcgi --fastcgi-script --fastcgi-connections --fastcgi-keep-alive --backend-prefix --patches --tree-cache --tree-cache-age --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -202,6 +202,10 @@ _diffyne__worker() {
                     return 0
                     ;;
                 --worker-queue)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --worker-queue-time)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -543,7 +547,7 @@ _diffyne__worker() {
             return 0
             ;;
         diffyne__worker__subcmd__ps)
-            opts="-w -h --watch --json --config --env-file --worker-listen --worker-advertise --worker-tls-cert --worker-tls-key --worker-token-legacy --worker-name --worker-threads --demo --demo-listen --demo-control --database --release --worker-concurrency --worker-queue --worker-max-answer --worker-drain-timeout --verify-state --lenient-forms --locked --signing-key --app-key --worker-token --admin-token --admin-tokens --worker-admin-listen --status-ttl --ws-max-message-size --max-request-size --debug --upload-listen --upload-dir --upload-bytes --upload-disk-bytes --upload-age --app --php-command --php-processes --php-processes-max --php-max-calls --php-max-memory --php-start-timeout --php-watch --php-ini --php-isolation --php-fork --bridge-kernel --php-cpu-affinity --php-environment --backend-url --backend-socket --backend-connections --fastcgi --fastcgi-script --fastcgi-connections --fastcgi-keep-alive --backend-prefix --patches --tree-cache --tree-cache-age --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-w -h --watch --json --config --env-file --worker-listen --worker-advertise --worker-tls-cert --worker-tls-key --worker-token-legacy --worker-name --worker-threads --demo --demo-listen --demo-control --database --release --worker-concurrency --worker-queue --worker-queue-time --worker-max-answer --worker-drain-timeout --verify-state --lenient-forms --locked --signing-key --app-key --worker-token --admin-token --admin-tokens --worker-admin-listen --status-ttl --ws-max-message-size --max-request-size --debug --upload-listen --upload-dir --upload-bytes --upload-disk-bytes --upload-age --app --php-command --php-processes --php-processes-max --php-max-calls --php-max-memory --php-start-timeout --php-watch --php-ini --php-isolation --php-fork --bridge-kernel --php-cpu-affinity --php-environment --backend-url --backend-socket --backend-connections --fastcgi --fastcgi-script --fastcgi-connections --fastcgi-keep-alive --backend-prefix --patches --tree-cache --tree-cache-age --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -632,6 +636,10 @@ _diffyne__worker() {
                     return 0
                     ;;
                 --worker-queue)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --worker-queue-time)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -875,7 +883,7 @@ _diffyne__worker() {
             return 0
             ;;
         diffyne__worker__subcmd__ready)
-            opts="-h --config --env-file --worker-listen --worker-advertise --worker-tls-cert --worker-tls-key --worker-token-legacy --worker-name --worker-threads --demo --demo-listen --demo-control --database --release --worker-concurrency --worker-queue --worker-max-answer --worker-drain-timeout --verify-state --lenient-forms --locked --signing-key --app-key --worker-token --admin-token --admin-tokens --worker-admin-listen --status-ttl --ws-max-message-size --max-request-size --debug --upload-listen --upload-dir --upload-bytes --upload-disk-bytes --upload-age --app --php-command --php-processes --php-processes-max --php-max-calls --php-max-memory --php-start-timeout --php-watch --php-ini --php-isolation --php-fork --bridge-kernel --php-cpu-affinity --php-environment --backend-url --backend-socket --backend-connections --fastcgi --fastcgi-script --fastcgi-connections --fastcgi-keep-alive --backend-prefix --patches --tree-cache --tree-cache-age --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --config --env-file --worker-listen --worker-advertise --worker-tls-cert --worker-tls-key --worker-token-legacy --worker-name --worker-threads --demo --demo-listen --demo-control --database --release --worker-concurrency --worker-queue --worker-queue-time --worker-max-answer --worker-drain-timeout --verify-state --lenient-forms --locked --signing-key --app-key --worker-token --admin-token --admin-tokens --worker-admin-listen --status-ttl --ws-max-message-size --max-request-size --debug --upload-listen --upload-dir --upload-bytes --upload-disk-bytes --upload-age --app --php-command --php-processes --php-processes-max --php-max-calls --php-max-memory --php-start-timeout --php-watch --php-ini --php-isolation --php-fork --bridge-kernel --php-cpu-affinity --php-environment --backend-url --backend-socket --backend-connections --fastcgi --fastcgi-script --fastcgi-connections --fastcgi-keep-alive --backend-prefix --patches --tree-cache --tree-cache-age --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -964,6 +972,10 @@ _diffyne__worker() {
                     return 0
                     ;;
                 --worker-queue)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --worker-queue-time)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1207,7 +1219,7 @@ _diffyne__worker() {
             return 0
             ;;
         diffyne__worker__subcmd__reload)
-            opts="-h --config --env-file --worker-listen --worker-advertise --worker-tls-cert --worker-tls-key --worker-token-legacy --worker-name --worker-threads --demo --demo-listen --demo-control --database --release --worker-concurrency --worker-queue --worker-max-answer --worker-drain-timeout --verify-state --lenient-forms --locked --signing-key --app-key --worker-token --admin-token --admin-tokens --worker-admin-listen --status-ttl --ws-max-message-size --max-request-size --debug --upload-listen --upload-dir --upload-bytes --upload-disk-bytes --upload-age --app --php-command --php-processes --php-processes-max --php-max-calls --php-max-memory --php-start-timeout --php-watch --php-ini --php-isolation --php-fork --bridge-kernel --php-cpu-affinity --php-environment --backend-url --backend-socket --backend-connections --fastcgi --fastcgi-script --fastcgi-connections --fastcgi-keep-alive --backend-prefix --patches --tree-cache --tree-cache-age --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --config --env-file --worker-listen --worker-advertise --worker-tls-cert --worker-tls-key --worker-token-legacy --worker-name --worker-threads --demo --demo-listen --demo-control --database --release --worker-concurrency --worker-queue --worker-queue-time --worker-max-answer --worker-drain-timeout --verify-state --lenient-forms --locked --signing-key --app-key --worker-token --admin-token --admin-tokens --worker-admin-listen --status-ttl --ws-max-message-size --max-request-size --debug --upload-listen --upload-dir --upload-bytes --upload-disk-bytes --upload-age --app --php-command --php-processes --php-processes-max --php-max-calls --php-max-memory --php-start-timeout --php-watch --php-ini --php-isolation --php-fork --bridge-kernel --php-cpu-affinity --php-environment --backend-url --backend-socket --backend-connections --fastcgi --fastcgi-script --fastcgi-connections --fastcgi-keep-alive --backend-prefix --patches --tree-cache --tree-cache-age --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1296,6 +1308,10 @@ _diffyne__worker() {
                     return 0
                     ;;
                 --worker-queue)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --worker-queue-time)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1539,7 +1555,7 @@ _diffyne__worker() {
             return 0
             ;;
         diffyne__worker__subcmd__serve)
-            opts="-h --config --env-file --worker-listen --app --php-processes --redis-url --worker-token --worker-admin-listen --admin-token --log --demo --worker-advertise --worker-tls-cert --worker-tls-key --worker-token-legacy --worker-name --worker-threads --demo-listen --demo-control --database --release --worker-concurrency --worker-queue --worker-max-answer --worker-drain-timeout --verify-state --lenient-forms --locked --signing-key --app-key --admin-tokens --status-ttl --ws-max-message-size --max-request-size --debug --upload-listen --upload-dir --upload-bytes --upload-disk-bytes --upload-age --php-command --php-processes-max --php-max-calls --php-max-memory --php-start-timeout --php-watch --php-ini --php-isolation --php-fork --bridge-kernel --php-cpu-affinity --php-environment --backend-url --backend-socket --backend-connections --fastcgi --fastcgi-script --fastcgi-connections --fastcgi-keep-alive --backend-prefix --patches --tree-cache --tree-cache-age --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
+            opts="-h --config --env-file --worker-listen --app --php-processes --redis-url --worker-token --worker-admin-listen --admin-token --log --demo --worker-advertise --worker-tls-cert --worker-tls-key --worker-token-legacy --worker-name --worker-threads --demo-listen --demo-control --database --release --worker-concurrency --worker-queue --worker-queue-time --worker-max-answer --worker-drain-timeout --verify-state --lenient-forms --locked --signing-key --app-key --admin-tokens --status-ttl --ws-max-message-size --max-request-size --debug --upload-listen --upload-dir --upload-bytes --upload-disk-bytes --upload-age --php-command --php-processes-max --php-max-calls --php-max-memory --php-start-timeout --php-watch --php-ini --php-isolation --php-fork --bridge-kernel --php-cpu-affinity --php-environment --backend-url --backend-socket --backend-connections --fastcgi --fastcgi-script --fastcgi-connections --fastcgi-keep-alive --backend-prefix --patches --tree-cache --tree-cache-age --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1656,6 +1672,10 @@ _diffyne__worker() {
                     return 0
                     ;;
                 --worker-queue)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --worker-queue-time)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1885,7 +1905,7 @@ _diffyne__worker() {
             return 0
             ;;
         diffyne__worker__subcmd__top)
-            opts="-h --once --json --config --env-file --worker-listen --worker-advertise --worker-tls-cert --worker-tls-key --worker-token-legacy --worker-name --worker-threads --demo --demo-listen --demo-control --database --release --worker-concurrency --worker-queue --worker-max-answer --worker-drain-timeout --verify-state --lenient-forms --locked --signing-key --app-key --worker-token --admin-token --admin-tokens --worker-admin-listen --status-ttl --ws-max-message-size --max-request-size --debug --upload-listen --upload-dir --upload-bytes --upload-disk-bytes --upload-age --app --php-command --php-processes --php-processes-max --php-max-calls --php-max-memory --php-start-timeout --php-watch --php-ini --php-isolation --php-fork --bridge-kernel --php-cpu-affinity --php-environment --backend-url --backend-socket --backend-connections --fastcgi --fastcgi-script --fastcgi-connections --fastcgi-keep-alive --backend-prefix --patches --tree-cache --tree-cache-age --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
+            opts="-h --once --json --config --env-file --worker-listen --worker-advertise --worker-tls-cert --worker-tls-key --worker-token-legacy --worker-name --worker-threads --demo --demo-listen --demo-control --database --release --worker-concurrency --worker-queue --worker-queue-time --worker-max-answer --worker-drain-timeout --verify-state --lenient-forms --locked --signing-key --app-key --worker-token --admin-token --admin-tokens --worker-admin-listen --status-ttl --ws-max-message-size --max-request-size --debug --upload-listen --upload-dir --upload-bytes --upload-disk-bytes --upload-age --app --php-command --php-processes --php-processes-max --php-max-calls --php-max-memory --php-start-timeout --php-watch --php-ini --php-isolation --php-fork --bridge-kernel --php-cpu-affinity --php-environment --backend-url --backend-socket --backend-connections --fastcgi --fastcgi-script --fastcgi-connections --fastcgi-keep-alive --backend-prefix --patches --tree-cache --tree-cache-age --redis-url --redis-ca --redis-sentinel-password --redis-prefix --redis-timeout --redis-queue --ingress-max --history-length --history-age --history-bytes --log --log-format --log-dir --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1974,6 +1994,10 @@ _diffyne__worker() {
                     return 0
                     ;;
                 --worker-queue)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --worker-queue-time)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -56,7 +56,8 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l 
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l database -d 'SQLite file of the demo chat' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l release -d 'Name of this release, the same for everything that is deploy' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l worker-concurrency -d 'Calls that run side by side' -r
-complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l worker-queue -d 'Calls that wait beyond those' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l worker-queue -d 'Calls that may always wait beyond those' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l worker-queue-time -d 'More may wait, up to 256, while calls are so quick that none' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l worker-max-answer -d 'Largest answer of a call' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l worker-drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand serve" -l verify-state -d 'What must carry a valid signature' -r
@@ -124,7 +125,8 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l de
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l database -d 'SQLite file of the demo chat' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l release -d 'Name of this release, the same for everything that is deploy' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l worker-concurrency -d 'Calls that run side by side' -r
-complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l worker-queue -d 'Calls that wait beyond those' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l worker-queue -d 'Calls that may always wait beyond those' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l worker-queue-time -d 'More may wait, up to 256, while calls are so quick that none' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l worker-max-answer -d 'Largest answer of a call' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l worker-drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand top" -l verify-state -d 'What must carry a valid signature' -r
@@ -201,7 +203,8 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l dem
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l database -d 'SQLite file of the demo chat' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l release -d 'Name of this release, the same for everything that is deploy' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l worker-concurrency -d 'Calls that run side by side' -r
-complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l worker-queue -d 'Calls that wait beyond those' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l worker-queue -d 'Calls that may always wait beyond those' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l worker-queue-time -d 'More may wait, up to 256, while calls are so quick that none' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l worker-max-answer -d 'Largest answer of a call' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l worker-drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ps" -l verify-state -d 'What must carry a valid signature' -r
@@ -278,7 +281,8 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l 
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l database -d 'SQLite file of the demo chat' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l release -d 'Name of this release, the same for everything that is deploy' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l worker-concurrency -d 'Calls that run side by side' -r
-complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l worker-queue -d 'Calls that wait beyond those' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l worker-queue -d 'Calls that may always wait beyond those' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l worker-queue-time -d 'More may wait, up to 256, while calls are so quick that none' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l worker-max-answer -d 'Largest answer of a call' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l worker-drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand ready" -l verify-state -d 'What must carry a valid signature' -r
@@ -353,7 +357,8 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l database -d 'SQLite file of the demo chat' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l release -d 'Name of this release, the same for everything that is deploy' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l worker-concurrency -d 'Calls that run side by side' -r
-complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l worker-queue -d 'Calls that wait beyond those' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l worker-queue -d 'Calls that may always wait beyond those' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l worker-queue-time -d 'More may wait, up to 256, while calls are so quick that none' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l worker-max-answer -d 'Largest answer of a call' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l worker-drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand reload" -l verify-state -d 'What must carry a valid signature' -r
@@ -435,7 +440,8 @@ complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-conf
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l database -d 'SQLite file of the demo chat' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l release -d 'Name of this release, the same for everything that is deploy' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l worker-concurrency -d 'Calls that run side by side' -r
-complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l worker-queue -d 'Calls that wait beyond those' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l worker-queue -d 'Calls that may always wait beyond those' -r
+complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l worker-queue-time -d 'More may wait, up to 256, while calls are so quick that none' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l worker-max-answer -d 'Largest answer of a call' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l worker-drain-timeout -d 'How long running calls may take after SIGTERM' -r
 complete -c diffyne-worker -n "__fish_diffyne_worker_using_subcommand check-config" -l verify-state -d 'What must carry a valid signature' -r

@@ -236,6 +236,37 @@ async fn a_full_worker_is_not_asked_again_for_each_call_that_waits() -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_quick_calls_wait_in_a_worker_and_do_not_stay_behind_a_slow_one() -> anyhow::Result<()> {
+    let shape = Shape::new(1, 2)
+        .worker("--worker-concurrency", "1")
+        .worker("--worker-queue", "1")
+        .worker("--worker-queue-time", "200ms");
+    let cluster = Cluster::start(shape)?;
+    let limits = || cluster.workers.iter().map(|worker| worker.metric("diffyne_worker_calls_queued_limit"));
+    for _ in 0..5 {
+        for client in &mut start_slow_calls(&cluster, 60, 1).await? {
+            assert!(client.receive().await?.is_ok());
+        }
+    }
+    for limit in limits() {
+        assert!(limit? > 20.0, "calls take a millisecond each");
+    }
+    let runs = cluster.notes().len();
+    let mut slow = start_slow_calls(&cluster, 1, 4_000).await?;
+    eventually("it runs", || cluster.notes().len() == runs + 1)?;
+    let told = Stopwatch::start(&[]);
+    let mut quick = start_slow_calls(&cluster, 30, 1).await?;
+    // One may always wait in the worker with the slow call; the other worker runs the rest.
+    let ended = || cluster.notes().iter().filter(|note| note.starts_with("end ")).count();
+    eventually("nearly all have run", || ended() >= 300 + 29)?;
+    assert!(told.elapsed() < Duration::from_secs(3), "they waited for the slow one: {:?}", told.elapsed());
+    for client in quick.iter_mut().chain(&mut slow) {
+        assert!(client.receive().await?.is_ok());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_queued_in_a_worker_is_dropped_when_its_client_leaves() -> anyhow::Result<()> {
     let cluster = Cluster::start(Shape::new(1, 1).worker("--worker-concurrency", "1").worker("--worker-queue", "5"))?;
     let mut first = start_slow_calls(&cluster, 1, 3000).await?;

@@ -31,6 +31,7 @@ pub(crate) struct WorkerMetrics {
     pub(crate) running: IntGauge,
     /// Calls that wait for a slot.
     pub(crate) queued: IntGauge,
+    pub(crate) queue_limit: IntGauge,
     /// Calls that may run at once.
     pub(crate) concurrency: IntGauge,
     /// Calls handed back.
@@ -64,6 +65,7 @@ impl WorkerMetrics {
             parts: counter("parts_total", "Parts of answers sent while their calls ran"),
             running: gauge("calls_running", "Calls that run now"),
             queued: gauge("calls_queued", "Calls that wait for a place"),
+            queue_limit: gauge("calls_queued_limit", "Calls that may wait at the present pace"),
             concurrency: gauge("concurrency", "Calls that may run side by side"),
             busy: counter("calls_handed_back_total", "Calls handed back to a gateway, not run"),
             outdated: gauge("old_code_serves", "1 while older code runs calls because the newest does not start"),

@@ -232,7 +232,7 @@ fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Fra
         Frame::Part(part) => receive_part(relay, upstream, &part),
         Frame::Busy(CallId { id }) => receive_busy(relay, upstream, id),
         Frame::Pong(pong) => {
-            upstream.set_load(pong.load);
+            upstream.set_load(pong.load, pong.queue);
             upstream.set_faulty(pong.faulty);
             upstream.set_outdated(pong.outdated);
             upstream.set_release(pong.release.as_deref());
@@ -257,7 +257,7 @@ fn receive<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, frame: Fra
 
 /// Handles a worker's answer to a call.
 fn receive_reply<O: 'static>(relay: &Rc<Relay<O>>, upstream: &Rc<Upstream>, reply: Reply<'_>) {
-    upstream.set_load(reply.load);
+    upstream.set_load(reply.load, reply.queue);
     upstream.set_faulty(reply.faulty);
     upstream.set_outdated(reply.outdated);
     let now = Instant::now();

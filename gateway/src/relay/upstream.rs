@@ -55,7 +55,9 @@ pub(super) struct Upstream {
     capacity: Cell<u32>,
     /// The longest frame that the worker accepts, in bytes.
     frame_bytes_max: Cell<usize>,
-    /// The number of calls that the worker takes, running and waiting, if its hello reports it.
+    /// The number of calls that may always wait in the worker, if its hello reports it.
+    queue: Cell<Option<u32>>,
+    /// The number of calls that the worker takes now, running and waiting.
     room: Cell<Option<u32>>,
     load: Cell<u32>,
     in_flight: Cell<u32>,
@@ -90,6 +92,7 @@ impl Upstream {
             runs_lifecycle: Cell::new(false),
             capacity: Cell::new(1),
             frame_bytes_max: Cell::new(usize::MAX),
+            queue: Cell::new(None),
             room: Cell::new(None),
             load: Cell::new(0),
             in_flight: Cell::new(0),
@@ -120,9 +123,8 @@ impl Upstream {
         self.busy.set(false);
         self.silent.set(false);
         self.capacity.set(hello.capacity.max(1));
-        self.room.set(hello.queue.map(|queue| hello.capacity.max(1).saturating_add(queue)));
-        self.load.set(0);
-        self.sent_since_load.set(0);
+        self.queue.set(hello.queue);
+        self.set_load(0, None);
         self.heard.set(Instant::now());
     }
 
@@ -239,7 +241,10 @@ impl Upstream {
         }
     }
 
-    pub(super) fn set_load(&self, load: u32) {
+    /// Notes the worker's load, and how many calls may wait in it if not as many as always may.
+    pub(super) fn set_load(&self, load: u32, queue: Option<u32>) {
+        let room = self.queue.get().map(|always| self.capacity.get().saturating_add(queue.unwrap_or(always)));
+        self.room.set(room);
         self.load.set(load);
         self.sent_since_load.set(0);
         self.busy.set(false);

@@ -244,6 +244,7 @@ mod tests {
             session: SessionChange::Same,
             component: None,
             load: 3,
+            queue: Some(40),
             faulty: false,
             outdated: false,
             release: None,
@@ -279,7 +280,7 @@ mod tests {
         assert_eq!(
             seen,
             [
-                "Pong(Pong { load: 2, draining: false, faulty: false, outdated: false, release: None, processes: None })",
+                "Pong(Pong { load: 2, queue: None, draining: false, faulty: false, outdated: false, release: None, processes: None })",
                 "Unknown(99)"
             ]
         );

@@ -345,6 +345,9 @@ pub struct Reply<'a> {
     /// Calls running and waiting in the worker now.
     #[serde(default)]
     pub load: u32,
+    /// Calls that may wait in the worker now; `None`: as many as in the hello.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<u32>,
     /// Its backend cannot run calls now.
     #[serde(default)]
     pub faulty: bool,
@@ -414,6 +417,7 @@ impl<'a> Reply<'a> {
             session: SessionChange::Same,
             component: None,
             load: 0,
+            queue: None,
             faulty: false,
             outdated: false,
             release: None,
@@ -437,6 +441,9 @@ pub struct Ping {
 pub struct Pong {
     /// Calls running and waiting in the worker now.
     pub load: u32,
+    /// As in a reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<u32>,
     /// The worker takes no new calls.
     #[serde(default)]
     pub draining: bool,

@@ -77,8 +77,10 @@ settings! {
         "Calls" {
             /// Calls that run side by side; unless set, with DIFFYNE_APP twice as many as PHP processes at most (one runs, one is next), with DIFFYNE_FASTCGI as many as connections
             DIFFYNE_WORKER_CONCURRENCY = "256" => concurrency: usize, concurrency;
-            /// Calls that wait beyond those; more are handed back to their gateways
+            /// Calls that may always wait beyond those; more are handed back to their gateways
             DIFFYNE_WORKER_QUEUE = "16" => queue_max: usize;
+            /// More may wait, up to 256, while calls are so quick that none waits longer than this; 0: no more
+            DIFFYNE_WORKER_QUEUE_TIME = "20ms" => queue_time: Duration;
             /// Largest answer of a call; a larger one fails its call. No more than the gateways' DIFFYNE_OUTBOX_BYTES
             DIFFYNE_WORKER_MAX_ANSWER = "4MiB" => answer_bytes_max: usize, buffer_bytes;
             /// How long running calls may take after SIGTERM

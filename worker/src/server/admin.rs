@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use diffyne_shared::BoxFuture;
 use diffyne_shared::admin::history::{History, Series};
@@ -25,8 +26,9 @@ impl AdminSource for WorkerAdmin {
     }
 
     fn refresh(&self) {
-        let queued = self.0.queued.load(Ordering::Relaxed) as i64;
+        let queued = self.0.queue.waiting() as i64;
         self.0.metrics.queued.set(queued);
+        self.0.metrics.queue_limit.set(self.0.queue.limit(Instant::now()) as i64);
         self.0.metrics.running.set(i64::from(self.0.load.load(Ordering::Relaxed)) - queued);
         self.0.metrics.concurrency.set(self.0.concurrency as i64);
         self.0.backend.refresh_metrics();

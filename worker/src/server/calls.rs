@@ -1,13 +1,13 @@
 //! A call on its way through the worker: from the gateway's frame, through the queue, to its result.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use diffyne_shared::rpc::Call;
 use diffyne_shared::telemetry;
 use tokio_util::sync::CancellationToken;
 
+use super::queue::Place;
 use super::state::WorkerState;
 use super::traces::{self, CallTrace};
 use crate::call::{CallError, CallResult, ClientInfo, Job, Parts, cookies};
@@ -16,7 +16,7 @@ use crate::call::{CallError, CallResult, ClientInfo, Job, Parts, cookies};
 #[expect(clippy::large_enum_variant, reason = "nearly all calls have a result")]
 pub(super) enum CallEnd {
     Ran(CallResult),
-    /// The worker began to drain, or the call's time was up, before it ran.
+    /// The worker began to drain, or the call's time or its place's was up, before it ran.
     NotRun,
     /// The gateway cancelled the call before it ran.
     Cancelled,
@@ -79,27 +79,29 @@ pub(super) async fn run(worker: &WorkerState, job: Job, waited: Duration, trace:
 pub(super) async fn wait_and_run(
     worker: Arc<WorkerState>,
     job: Job,
-    budget: Duration,
+    place: Place,
     cancel: CancellationToken,
     trace: Option<CallTrace>,
 ) -> CallEnd {
-    let began = Instant::now();
     let slot = tokio::select! {
         biased;
         () = cancel.cancelled() => Err(CallEnd::Cancelled),
         () = worker.drain.cancelled() => Err(CallEnd::NotRun),
-        slot = tokio::time::timeout(budget, Arc::clone(&worker.slots).acquire_owned()) => match slot {
+        slot = tokio::time::timeout(place.patience, Arc::clone(&worker.slots).acquire_owned()) => match slot {
             Ok(Ok(slot)) => Ok(slot),
             Ok(Err(_)) | Err(_) => Err(CallEnd::NotRun),
         },
     };
-    worker.queued.fetch_sub(1, Ordering::Relaxed);
     match slot {
         Ok(slot) => {
-            let result = run(&worker, job, began.elapsed(), trace).await;
+            let waited = worker.queue.got_slot(&place, Instant::now());
+            let result = run(&worker, job, waited, trace).await;
             drop(slot);
             CallEnd::Ran(result)
         }
-        Err(end) => end,
+        Err(end) => {
+            worker.queue.leave();
+            end
+        }
     }
 }

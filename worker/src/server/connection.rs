@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diffyne_shared::LocalBoxFuture;
 use diffyne_shared::listener::Stream;
@@ -211,9 +211,9 @@ impl GatewayConnection {
         let limit = self.worker.frame_bytes_max;
         tracing::warn!(bytes = frame.bytes, limit, "a gateway's frame is too large and was dropped");
         if let Some(CallRef::Call(id)) = frame.call {
-            let (load, faulty, outdated) = (self.load(), self.faulty(), self.outdated());
+            let (load, queue, faulty, outdated) = (self.load(), self.queue(), self.faulty(), self.outdated());
             let failed = Reply::new(id, Outcome::ValidationError, 413, TOO_LARGE);
-            self.send(&Frame::Reply(Reply { load, faulty, outdated, ..failed }));
+            self.send(&Frame::Reply(Reply { load, queue, faulty, outdated, ..failed }));
         }
     }
 
@@ -225,29 +225,25 @@ impl GatewayConnection {
         let worker = Arc::clone(&self.worker);
         let id = call.id;
         let trace = CallTrace::begin(&worker.tracer, call);
-        let mut running: LocalBoxFuture<'static, EndedCall> =
-            if let Ok(slot) = Arc::clone(&worker.slots).try_acquire_owned() {
-                let job = calls::job(call, self.streams.begin(call), trace);
-                worker.load.fetch_add(1, Ordering::Relaxed);
-                Box::pin(async move {
-                    let result = calls::run(&worker, job, Duration::ZERO, trace).await;
-                    drop(slot);
-                    EndedCall { id, end: CallEnd::Ran(result) }
-                })
-            } else {
-                if worker.queued.fetch_add(1, Ordering::Relaxed) >= worker.queue_max {
-                    worker.queued.fetch_sub(1, Ordering::Relaxed);
-                    return self.hand_back(id);
-                }
-                let cancel = CancellationToken::new();
-                self.queued.insert(id, cancel.clone());
-                worker.load.fetch_add(1, Ordering::Relaxed);
-                let job = calls::job(call, self.streams.begin(call), trace);
-                let budget = Duration::from_millis(call.budget_ms.into());
-                Box::pin(
-                    async move { EndedCall { id, end: calls::wait_and_run(worker, job, budget, cancel, trace).await } },
-                )
-            };
+        let mut running: LocalBoxFuture<'static, EndedCall> = if let Ok(slot) =
+            Arc::clone(&worker.slots).try_acquire_owned()
+        {
+            let job = calls::job(call, self.streams.begin(call), trace);
+            worker.load.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async move {
+                let result = calls::run(&worker, job, Duration::ZERO, trace).await;
+                drop(slot);
+                EndedCall { id, end: CallEnd::Ran(result) }
+            })
+        } else {
+            let budget = Duration::from_millis(call.budget_ms.into());
+            let Some(place) = worker.queue.enter(Instant::now(), budget) else { return self.hand_back(id) };
+            let cancel = CancellationToken::new();
+            self.queued.insert(id, cancel.clone());
+            worker.load.fetch_add(1, Ordering::Relaxed);
+            let job = calls::job(call, self.streams.begin(call), trace);
+            Box::pin(async move { EndedCall { id, end: calls::wait_and_run(worker, job, place, cancel, trace).await } })
+        };
         // Most calls end at the first poll and need no wake-up.
         match running.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(ended) => self.end_call(ended),
@@ -343,17 +339,18 @@ impl GatewayConnection {
             session: result.session,
             component: (!result.class.is_empty()).then_some(result.class.as_str()),
             load: self.load(),
+            queue: self.queue(),
             faulty: self.faulty(),
             outdated: self.outdated(),
             release: result.release.as_deref(),
             open: result.follow_up.is_some(),
             details: details(result),
         };
-        let (load, faulty, outdated) = (reply.load, reply.faulty, reply.outdated);
+        let (load, queue, faulty, outdated) = (reply.load, reply.queue, reply.faulty, reply.outdated);
         if let Err(error) = rpc::encode_within(&Frame::Reply(reply), &mut self.out, self.frame_bytes_max) {
             tracing::error!(%error, "an answer is larger than the gateway takes");
             let failed = Reply::new(id, Outcome::ServerError, 500, RESPONSE_TOO_LARGE);
-            self.send(&Frame::Reply(Reply { load, faulty, outdated, ..failed }));
+            self.send(&Frame::Reply(Reply { load, queue, faulty, outdated, ..failed }));
         }
     }
 
@@ -367,6 +364,7 @@ impl GatewayConnection {
         let pong = Pong {
             processes,
             load: self.load(),
+            queue: self.queue(),
             draining: self.worker.drain.is_cancelled(),
             faulty: self.faulty(),
             outdated: self.outdated(),
@@ -377,6 +375,13 @@ impl GatewayConnection {
 
     fn load(&self) -> u32 {
         self.worker.load.load(Ordering::Relaxed)
+    }
+
+    /// How many calls may wait, if not as many as in the hello.
+    fn queue(&self) -> Option<u32> {
+        let queue = &self.worker.queue;
+        let limit = queue.limit(Instant::now());
+        (limit != queue.least()).then(|| u32::try_from(limit).unwrap_or(u32::MAX))
     }
 
     fn faulty(&self) -> bool {

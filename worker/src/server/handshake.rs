@@ -80,7 +80,7 @@ fn hello(worker: &WorkerState) -> Hello {
         faulty: worker.backend.ready().is_err(),
         outdated: worker.backend.outdated().is_some(),
         release: worker.backend.release().as_deref().map(str::to_owned),
-        queue: u32::try_from(worker.queue_max).ok(),
+        queue: u32::try_from(worker.queue.least()).ok(),
         frame_bytes_max: u32::try_from(worker.frame_bytes_max).ok(),
         ..Hello::worker(&worker.id, worker.concurrency as u32)
     }

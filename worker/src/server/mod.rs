@@ -6,6 +6,7 @@
 //! * `handshake`: TLS, hellos and proofs; `pending_connections`: limits unfinished handshakes
 //! * `connection`: the frames of one connection; `calls`: a call from its frame to its result;
 //!   `call_streams`: parts of an answer while its call runs; `follow_ups`: what comes after an answer
+//! * `queue`: how many calls may wait
 //! * `state`: the state that all connections share; `admin`: the admin pages; `traces`: the spans of a call
 
 mod admin;
@@ -16,6 +17,7 @@ mod follow_ups;
 mod handshake;
 mod overview;
 mod pending_connections;
+mod queue;
 mod state;
 mod traces;
 

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::pending_connections::PendingConnections;
+use super::queue::CallQueue;
 use crate::backend::Backend;
 use crate::metrics::WorkerMetrics;
 
@@ -35,16 +36,14 @@ pub(super) struct WorkerState {
     pub(super) tls: ArcSwapOption<ServerTls>,
     /// The number of calls that may run at once.
     pub(super) concurrency: usize,
-    /// The number of calls that may wait for a slot.
-    pub(super) queue_max: usize,
+    /// The calls that wait for a slot.
+    pub(super) queue: CallQueue,
     pub(super) frame_bytes_max: usize,
     pub(super) reply_bytes_max: usize,
     /// One permit per running call.
     pub(super) slots: Arc<Semaphore>,
     /// The number of calls that run or wait.
     pub(super) load: AtomicU32,
-    /// The number of calls that wait.
-    pub(super) queued: AtomicUsize,
     /// The number of connected gateway threads.
     pub(super) connections: AtomicUsize,
     pub(super) drain: CancellationToken,
@@ -71,13 +70,12 @@ impl WorkerState {
             pending: PendingConnections::default(),
             tls: ArcSwapOption::new(read_tls_or_warn(settings)?),
             concurrency: settings.concurrency,
-            queue_max: settings.queue_max,
+            queue: CallQueue::new(settings.queue_max, settings.queue_time),
             // Never less than a message of the WebSocket.
             frame_bytes_max: settings.request_bytes_max + diffyne_shared::rpc::FRAME_OVERHEAD_MAX,
             reply_bytes_max: settings.answer_bytes_max,
             slots: Arc::new(Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS))),
             load: AtomicU32::new(0),
-            queued: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             drain: CancellationToken::new(),
             metrics,

@@ -93,8 +93,8 @@ fn a_preferred_worker_may_be_a_little_ahead_but_calls_do_not_wait_there_for_noth
     ];
     for (own, other, capacity, expected) in cases {
         let (preferred, rival) = (worker(7001, capacity), worker(7002, capacity));
-        preferred.set_load(own);
-        rival.set_load(other);
+        preferred.set_load(own, None);
+        rival.set_load(other, None);
         assert_eq!(is_kept(&preferred, &rival), expected, "{own} and {other} of {capacity}");
     }
 }

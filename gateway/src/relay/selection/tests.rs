@@ -24,7 +24,7 @@ fn a_faulty_worker_gets_calls_only_if_all_are_faulty() {
         upstream.connected(&hello(), 1000);
     }
     upstreams[0].set_faulty(true);
-    upstreams[1].set_load(7);
+    upstreams[1].set_load(7, None);
     for _ in 0..20 {
         assert!(Rc::ptr_eq(choose(&upstreams, |_| false).unwrap(), &upstreams[1]));
     }
@@ -47,14 +47,18 @@ fn a_worker_gets_no_more_calls_than_it_has_room_for() {
         assert_eq!(upstream.send_call(sent, &Frame::Ping(Ping::default())), SendResult::Queued);
     }
     assert_eq!(sent, 3);
-    upstreams[0].set_load(2);
+    upstreams[0].set_load(2, None);
     assert!(choose(&upstreams, |_| false).is_some(), "one has left");
-    upstreams[0].set_load(3);
+    upstreams[0].set_load(3, None);
     assert!(choose(&upstreams, |_| false).is_none());
     upstreams[0].assume_room();
     assert!(choose(&upstreams, |_| false).is_some(), "it may be that others have left");
     upstreams[0].send_call(4, &Frame::Ping(Ping::default()));
     assert!(choose(&upstreams, |_| false).is_none(), "one is enough to find out");
+    upstreams[0].set_load(4, Some(5));
+    assert!(choose(&upstreams, |_| false).is_some(), "its calls are quick: more may wait");
+    upstreams[0].set_load(4, None);
+    assert!(choose(&upstreams, |_| false).is_none(), "they are no more");
 }
 
 #[test]
@@ -76,7 +80,7 @@ fn a_slow_worker_gets_the_smaller_share() {
     for _ in 0..20 {
         assert!(Rc::ptr_eq(choose(&upstreams, |_| false).unwrap(), &upstreams[1]));
     }
-    upstreams[1].set_load(20);
+    upstreams[1].set_load(20, None);
     assert!(Rc::ptr_eq(choose(&upstreams, |_| false).unwrap(), &upstreams[0]));
 }
 
@@ -87,7 +91,7 @@ fn the_less_loaded_of_two_is_selected_and_refusals_are_respected() {
     for upstream in &upstreams {
         upstream.connected(&hello(), 1000);
     }
-    upstreams[0].set_load(5);
+    upstreams[0].set_load(5, None);
     for _ in 0..20 {
         assert!(Rc::ptr_eq(choose(&upstreams, |_| false).unwrap(), &upstreams[1]));
     }

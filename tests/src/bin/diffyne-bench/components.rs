@@ -132,7 +132,8 @@ impl Component {
 
     /// 100 items, in the state as well as in the view.
     pub fn list() -> Self {
-        let item = |id: usize| json!({"id": id, "title": format!("Item {id} of the list"), "done": id % 3 == 0});
+        let item =
+            |id: usize| json!({"id": id, "title": format!("Item {id} of the list"), "done": id.is_multiple_of(3)});
         let state = json!({"items": (0..ITEMS).map(item).collect::<Vec<_>>()});
         let class = r"App\Diffyne\Items";
         Self { name: "a list of 100 items", class, method: "toggle", params: json!([50]), state, locked: &[] }

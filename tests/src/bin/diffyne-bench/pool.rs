@@ -32,8 +32,8 @@ pub fn command() -> Command {
         .arg(against())
 }
 
-/// Calls a second; their p50 in microseconds; CPU microseconds a call of gateway, worker and PHP; switches a call.
-type Figures = [f64; 6];
+/// Calls a second; their p50 and p99 in microseconds; CPU microseconds a call of gateway, worker and PHP; switches a call.
+type Figures = [f64; 7];
 
 /// Runs it.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
@@ -48,8 +48,8 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     }
     println!("Medians of {rounds} rounds of {seconds} s, one PHP process; CPU in us a call");
     println!(
-        "{:<20} {:>11} {:<8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9}",
-        "", "connections", "", "calls/s", "p50", "gateway", "worker", "PHP", "switches"
+        "{:<20} {:>11} {:<8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9}",
+        "", "connections", "", "calls/s", "p50", "p99", "gateway", "worker", "PHP", "switches"
     );
     for (component, connections) in components.iter().flat_map(|one| CONNECTIONS.map(|connections| (one, connections)))
     {
@@ -71,15 +71,15 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 
 fn print(component: &str, connections: usize, clusters: &[(&str, Cluster)], figures: &[Vec<Figures>]) {
     for ((name, _), figures) in clusters.iter().zip(figures) {
-        let [rate, p50, gateway, worker, php, switches] = medians(figures);
+        let [rate, p50, p99, gateway, worker, php, switches] = medians(figures);
         println!(
-            "{component:<20} {connections:>11} {name:<8} {rate:>8.0} {p50:>8.0} {gateway:>8.1} {worker:>8.1} {php:>8.1} {switches:>9.2}"
+            "{component:<20} {connections:>11} {name:<8} {rate:>8.0} {p50:>8.0} {p99:>8.0} {gateway:>8.1} {worker:>8.1} {php:>8.1} {switches:>9.2}"
         );
     }
     if let [new, old] = figures {
-        let [rate, p50, gateway, worker, php, switches] = median_ratios(new, old);
+        let [rate, p50, p99, gateway, worker, php, switches] = median_ratios(new, old);
         println!(
-            "{component:<20} {connections:>11} {:<8} {rate:>8.3} {p50:>8.3} {gateway:>8.3} {worker:>8.3} {php:>8.3} {switches:>9.3}",
+            "{component:<20} {connections:>11} {:<8} {rate:>8.3} {p50:>8.3} {p99:>8.3} {gateway:>8.3} {worker:>8.3} {php:>8.3} {switches:>9.3}",
             "new/old"
         );
     }
@@ -114,6 +114,7 @@ fn measure(
     Ok([
         measured.rate(),
         measured.quantile(0.5),
+        measured.quantile(0.99),
         a_call((gateway? - gateway_before?) * 1e6),
         a_call((worker? - worker_before?) * 1e6),
         a_call((after.1 - before.1) * 1e6),

@@ -122,7 +122,7 @@ impl Simulation {
             self.start(now, worker, next);
         }
         let upstream = &self.upstreams[worker];
-        upstream.set_load((self.running[worker] + self.waiting[worker].len()) as u32);
+        upstream.set_load((self.running[worker] + self.waiting[worker].len()) as u32, None);
         let took = Duration::from_micros(took);
         upstream.latency.observe(took, self.at(now));
         upstream.slowness.observe(self.classes.observe(ComponentKey::new("C", ""), took));
