@@ -21,7 +21,8 @@ namespace Diffyne\Cluster\Loop {
      * `read` lists the expressions that tell the state. All of them are compiled into one function, which compares them
      * after a call with what they were; `restore` runs where one differs, and gets the list of what they were. Where no
      * expression tells, or it costs more than putting the state back, `read` is missing, and `restore` runs after each
-     * call. It throws Irrevocable where PHP gives no way to put something back.
+     * call. It throws Irrevocable where PHP gives no way to put something back. With `named`, it runs only once a file
+     * has been included that names one of these functions.
      *
      * A new kind is a new entry here and a proof of the same name in the tests (tests/data/isolation). The table in
      * docs/laravel.md is made from the names and descriptions.
@@ -46,6 +47,9 @@ namespace Diffyne\Cluster\Loop {
         /** @var array<string, Closure> how to put back what nothing tells */
         private array $others = [];
 
+        /** @var array<string, array{list<string>, Closure}> the same for what only some functions change, which no file has named yet */
+        private array $unlessNamed = [];
+
         /** @var array<string, array> global variables that are arrays: a comparison sees neither their position nor their next key */
         private array $globalArrays = [];
 
@@ -59,6 +63,10 @@ namespace Diffyne\Cluster\Loop {
         {
             $comparisons = [];
             foreach (self::kinds() as $name => $kind) {
+                if (isset($kind['named'])) {
+                    $this->unlessNamed[$name] = [$kind['named'], $kind['restore']];
+                    continue;
+                }
                 if (! isset($kind['read'])) {
                     $this->others[$name] = $kind['restore'];
                     continue;
@@ -112,6 +120,12 @@ namespace Diffyne\Cluster\Loop {
             $lost = $this->isUnchanged() ? null : $this->restoreReadable();
             foreach ($this->globalArrays as $name => $value) {
                 $GLOBALS[$name] = $value;
+            }
+            foreach ($this->unlessNamed as $name => [$functions, $restore]) {
+                if (SourceFiles::name(...$functions)) {
+                    $this->others[$name] = $restore;
+                    unset($this->unlessNamed[$name]);
+                }
             }
             foreach ($this->others as $name => $restore) {
                 try {
@@ -172,7 +186,7 @@ namespace Diffyne\Cluster\Loop {
             return $name;
         }
 
-        /** @return array<string, array{about: string, read?: list<string>, restore: Closure}> */
+        /** @return array<string, array{about: string, named?: list<string>, read?: list<string>, restore: Closure}> */
         public static function kinds(): array
         {
             return [...self::kindsOfValues(), ...self::kindsOfHandlers(), ...self::kindsOfOutput(), ...self::kindsOfProcess()];
@@ -323,6 +337,7 @@ namespace Diffyne\Cluster\Loop {
                 'libxml' => self::libxml(),
                 'random' => [
                     'about' => '`mt_srand()`, `srand()`: a seed ends with its call',
+                    'named' => ['srand', 'mt_srand'],
                     'restore' => static fn () => mt_srand(),
                 ],
                 'stream_context' => [
@@ -404,6 +419,7 @@ namespace Diffyne\Cluster\Loop {
                 'signals' => self::signals(),
                 'timers' => [
                     'about' => '`pcntl_alarm()`',
+                    'named' => ['pcntl_alarm'],
                     'restore' => function_exists('pcntl_alarm') ? static fn () => pcntl_alarm(0) : static fn () => null,
                 ],
                 'children' => [

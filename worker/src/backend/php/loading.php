@@ -30,7 +30,7 @@ namespace Diffyne\Cluster\Loop {
                     $this->askOthers($class);
                 } else {
                     $this->snapshot->loadClass(fn () => $this->askOthers($class));
-                    ShutdownFunctions::learnFiles();
+                    SourceFiles::learn();
                 }
             } finally {
                 $this->depth--;

@@ -128,7 +128,8 @@ namespace Diffyne\Cluster\Loop {
             $this->connections = new Connections($this->app, $take);
             $this->snapshot = new Snapshot($this->app, $this->app->basePath(), Connections::KEPT + self::KEPT);
             $this->snapshot->isComplete() || fwrite(STDERR, "the application holds too many objects: some are shared by calls\n");
-            ShutdownFunctions::learnFiles();
+            SourceFiles::expectEncoded();
+            SourceFiles::learn();
             new ClassLoading($this->snapshot);
             $this->catalogue = new Catalogue();
             gc_collect_cycles();
@@ -292,7 +293,7 @@ namespace Diffyne\Cluster\Loop {
 
         private function learnClasses(): bool
         {
-            $this->snapshot->learnClasses() && ShutdownFunctions::learnFiles();
+            $this->snapshot->learnClasses() && SourceFiles::learn();
 
             return true;
         }

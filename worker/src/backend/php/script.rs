@@ -35,10 +35,11 @@ const BRIDGE: [&str; 26] = [
     include_str!("../../../../deploy/laravel/src/Webhook.php"),
 ];
 /// The loop and what puts back what calls have changed, each in `namespace Diffyne\Cluster\Loop { .. }`.
-const LOOP: [&str; 16] = [
+const LOOP: [&str; 17] = [
     include_str!("properties.php"),
     include_str!("closures.php"),
     include_str!("snapshot.php"),
+    include_str!("source_files.php"),
     include_str!("shutdown.php"),
     include_str!("loading.php"),
     include_str!("catalogue.php"),

@@ -1,7 +1,7 @@
 <?php
 
 /*
- * Functions that calls register to be run at the end of their request. Comes over standard input, after loading.php.
+ * Functions that calls register to be run at the end of their request. Comes over standard input, after source_files.php.
  */
 
 namespace Diffyne\Cluster\Loop {
@@ -31,23 +31,14 @@ namespace Diffyne\Cluster\Loop {
 
         private static bool $isRunning = false;
 
-        /** Files that have been looked at. */
-        private static int $files = 0;
-
-        /** Gives the function to the namespaces of files that have been included since. */
-        public static function learnFiles(): void
+        /** Gives the function to the namespaces of a file that calls it. */
+        public static function learn(string $code): void
         {
-            $files = get_included_files();
-            $new = array_slice($files, self::$files);
-            self::$files = count($files);
-            foreach ($new as $file) {
-                $code = @file_get_contents($file);
-                if ($code === false || ! str_contains($code, self::NAME) || preg_match_all(self::NAMESPACES, $code, $found) === 0) {
-                    continue;
-                }
-                foreach ($found[1] as $namespace) {
-                    function_exists($namespace.'\\'.self::NAME) || self::define($namespace);
-                }
+            if (! str_contains($code, self::NAME) || preg_match_all(self::NAMESPACES, $code, $found) === 0) {
+                return;
+            }
+            foreach ($found[1] as $namespace) {
+                function_exists($namespace.'\\'.self::NAME) || self::define($namespace);
             }
         }
 

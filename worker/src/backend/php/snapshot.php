@@ -35,6 +35,9 @@ namespace Diffyne\Cluster\Loop {
         private const EXCLUDED = [Route::class, ClassLoader::class, UnitEnum::class, \Reflector::class,
             \Generator::class, \DateTimeInterface::class, \Fiber::class, Request::class];
 
+        /** Objects of these, which the framework makes at its start, print to a terminal: calls have none. */
+        private const TERMINAL = 'Symfony\\Component\\Console\\';
+
         /** Classes whose static properties stay: ours, and the class loader's. */
         private const EXCLUDED_NAMESPACES = ['Diffyne\\Cluster\\', 'Composer\\'];
 
@@ -384,7 +387,7 @@ namespace Diffyne\Cluster\Loop {
                 return;
             }
             $class = new ReflectionClass($value);
-            if (! $this->isIncluded($value::class)) {
+            if (! $this->isIncluded($value::class) || str_starts_with($value::class, self::TERMINAL)) {
                 return;
             }
             $this->objectCount++;
