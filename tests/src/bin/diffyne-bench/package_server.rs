@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::laravel::Laravel;
 use diffyne_tests::load::{self, Load, Measurement};
@@ -21,6 +21,8 @@ use crate::figures::medians;
 use crate::php::{SHIPPED_SETTINGS, php_cpu_seconds};
 
 const CONNECTIONS: usize = 32;
+/// Calls of one connection are all alike: longer runs tell no more.
+const ALONE_SECONDS: u64 = 3;
 /// What a user takes at least between two clicks.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Its arguments.
@@ -34,13 +36,14 @@ pub fn command() -> Command {
         )
         .arg(number("rounds", "3", "Alternating rounds"))
         .arg(number("seconds", "3", "Seconds a run"))
+        .arg(Arg::new("only").long("only").value_name("COMPONENT").help("Only this component, for example Counter"))
         .arg(plots())
         .arg(programs())
 }
 
-/// Calls a second, p50 and p99 in microseconds, p50 of one connection alone without and with pauses, CPU microseconds a call
+/// Calls a second, p50, p99 and the longest in microseconds, p50 of one connection alone without and with pauses, CPU microseconds a call
 /// of PHP, and of all processes.
-type Figures = [f64; 7];
+type Figures = [f64; 8];
 
 /// A server that takes part.
 struct Contender<'a> {
@@ -72,6 +75,10 @@ impl<'a> Contender<'a> {
 
 /// Runs it.
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
+    let only = matches.get_one::<String>("only");
+    let components = [Component::counter(), Component::ten_rows(), Component::list(), Component::table()];
+    let known = components.iter().map(|component| component.name).collect::<Vec<_>>();
+    ensure!(only.is_none_or(|only| known.contains(&only.as_str())), "--only: one of {}", known.join(", "));
     let laravel = prepare()?;
     let builds = Builds::of(matches)?;
     let pool = |processes: usize| {
@@ -88,7 +95,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         Contender { name: "one program, pool of 1", address: own_address, is_ours: true, processes: vec![&own] },
     ];
     let mut report = Report::begin()?;
-    for component in &[Component::counter(), Component::ten_rows(), Component::list(), Component::table()] {
+    for component in components.iter().filter(|component| only.is_none_or(|only| only == component.name)) {
         measure(&laravel, &contenders, component, matches, &mut report)?;
     }
     save(&report, matches, "package")
@@ -105,8 +112,8 @@ fn measure(
     let name = component.name;
     println!("\n{name}: medians of {rounds} rounds of {seconds} s, {CONNECTIONS} connections");
     println!(
-        "{:<24} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "", "calls/s", "p50", "p99", "alone", "PHP's CPU", "all CPU"
+        "{:<24} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "", "calls/s", "p50", "p99", "longest", "alone", "paused", "PHP's CPU", "all CPU"
     );
     let mut figures: Vec<Vec<Figures>> = contenders.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds {
@@ -115,18 +122,28 @@ fn measure(
             let many = call(contender, component, CONNECTIONS, seconds, Duration::ZERO)?;
             let after = contender.cpu_seconds(laravel)?;
             let [php, all] = [0, 1].map(|at| (after[at] - before[at]) * 1e6 / many.answers.max(1) as f64);
-            let [alone, paused] = [Duration::ZERO, PAUSE]
-                .map(|pause| call(contender, component, 1, seconds, pause).map(|calls| calls.quantile(0.5)));
-            figures.push([many.rate(), many.quantile(0.5), many.quantile(0.99), alone?, paused?, php, all]);
+            let [alone, paused] = [Duration::ZERO, PAUSE].map(|pause| {
+                call(contender, component, 1, seconds.min(ALONE_SECONDS), pause).map(|calls| calls.quantile(0.5))
+            });
+            figures.push([
+                many.rate(),
+                many.quantile(0.5),
+                many.quantile(0.99),
+                many.quantile(1.0),
+                alone?,
+                paused?,
+                php,
+                all,
+            ]);
         }
     }
     for (contender, figures) in contenders.iter().zip(&figures) {
-        let [rate, p50, p99, alone, paused, php, all] = medians(figures);
+        let [rate, p50, p99, longest, alone, paused, php, all] = medians(figures);
         println!(
-            "{:<24} {rate:>8.0} {p50:>7.0}us {p99:>7.0}us {alone:>7.0}us {paused:>7.0}us {php:>7.0}us {all:>7.0}us",
+            "{:<24} {rate:>8.0} {p50:>7.0}us {p99:>7.0}us {longest:>7.0}us {alone:>7.0}us {paused:>7.0}us {php:>7.0}us {all:>7.0}us",
             contender.name
         );
-        let file = name.split(' ').next_back().unwrap_or(name).to_lowercase();
+        let file = name.replace(' ', "-").to_lowercase();
         for (what, unit, value) in [
             ("rate", "calls/s, 32 connections, more is better", rate),
             ("p99", "us, 32 connections, less is better", p99),
