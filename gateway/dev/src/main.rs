@@ -43,6 +43,10 @@ const WITHOUT_EFFECT: &[&str] = &[
 /// Of so many cores, one is for a thread of the gateway, where PHP runs the calls.
 const CORES_A_THREAD: usize = 4;
 
+/// Faster than that of the system for the many small parts of states and views.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let matches = command().get_matches();
     match run(&matches) {
