@@ -78,7 +78,7 @@ impl CallQueue {
         if ahead == 0 {
             self.note_move(now);
         }
-        let patience = if ahead < self.least { budget } else { budget.min(self.wait_max * PATIENCE) };
+        let patience = if ahead < self.least { budget } else { budget.min(self.wait_max.saturating_mul(PATIENCE)) };
         Some(Place { ahead, since: now, patience })
     }
 
@@ -157,6 +157,15 @@ mod tests {
         // It goes on.
         queue.got_slot(&places[0], later);
         assert!(queue.enter(later, BUDGET).is_some());
+    }
+
+    #[test]
+    fn a_time_without_end_means_the_most_that_may_wait_and_their_own_time() {
+        let queue = CallQueue::new(1, Duration::MAX);
+        let now = run(&queue, Instant::now(), Duration::from_millis(1), 1_000);
+        assert!((250..=WAITING_MAX).contains(&queue.limit(now)), "{}", queue.limit(now));
+        let places: Vec<Place> = (0..2).map(|_| queue.enter(now, BUDGET).unwrap()).collect();
+        assert!(places.iter().all(|place| place.patience == BUDGET));
     }
 
     #[test]
