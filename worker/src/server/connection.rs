@@ -211,9 +211,8 @@ impl GatewayConnection {
         let limit = self.worker.frame_bytes_max;
         tracing::warn!(bytes = frame.bytes, limit, "a gateway's frame is too large and was dropped");
         if let Some(CallRef::Call(id)) = frame.call {
-            let (load, queue, faulty, outdated) = (self.load(), self.queue(), self.faulty(), self.outdated());
             let failed = Reply::new(id, Outcome::ValidationError, 413, TOO_LARGE);
-            self.send(&Frame::Reply(Reply { load, queue, faulty, outdated, ..failed }));
+            self.send(&Frame::Reply(self.with_state(failed)));
         }
     }
 
@@ -320,11 +319,7 @@ impl GatewayConnection {
 
     fn reply(&mut self, id: u64, result: &CallResult) {
         let broadcasts = result.broadcasts.iter();
-        let reply = Reply {
-            id,
-            outcome: result.outcome,
-            status: result.status,
-            data: &result.data,
+        let reply = self.with_state(Reply {
             event_count: result.event_count,
             broadcasts: broadcasts
                 .map(|event| ResponseEvent { index: event.index, name: &event.name, params: &event.params })
@@ -338,19 +333,15 @@ impl GatewayConnection {
             set_cookie: result.set_cookie.clone(),
             session: result.session,
             component: (!result.class.is_empty()).then_some(result.class.as_str()),
-            load: self.load(),
-            queue: self.queue(),
-            faulty: self.faulty(),
-            outdated: self.outdated(),
             release: result.release.as_deref(),
             open: result.follow_up.is_some(),
             details: details(result),
-        };
-        let (load, queue, faulty, outdated) = (reply.load, reply.queue, reply.faulty, reply.outdated);
+            ..Reply::new(id, result.outcome, result.status, &result.data)
+        });
         if let Err(error) = rpc::encode_within(&Frame::Reply(reply), &mut self.out, self.frame_bytes_max) {
             tracing::error!(%error, "an answer is larger than the gateway takes");
             let failed = Reply::new(id, Outcome::ServerError, 500, RESPONSE_TOO_LARGE);
-            self.send(&Frame::Reply(Reply { load, queue, faulty, outdated, ..failed }));
+            self.send(&Frame::Reply(self.with_state(failed)));
         }
     }
 
@@ -371,6 +362,17 @@ impl GatewayConnection {
             release: self.worker.backend.release().as_deref().map(str::to_owned),
         };
         self.send(&Frame::Pong(pong));
+    }
+
+    /// The reply, and how the worker is: each reply tells the gateway.
+    fn with_state<'a>(&self, reply: Reply<'a>) -> Reply<'a> {
+        Reply {
+            load: self.load(),
+            queue: self.queue(),
+            faulty: self.faulty(),
+            outdated: self.outdated(),
+            ..reply
+        }
     }
 
     fn load(&self) -> u32 {
