@@ -251,7 +251,7 @@ async fn a_hundred_thousand_states_come_back_verified_or_were_refused() -> anyho
         Signer::new(vec![SigningKey::parse(APP_KEY)?], VerifyState::PropertyUpdates, false).context("no key")?;
     let is_accepted = |returned: &str, made: &Made, signature: &str| -> anyhow::Result<bool> {
         let state: Value = serde_json::from_str(returned)?;
-        Ok(signer.judge::<&str>(Purpose::Update, &state, &made.id, Some(signature), &[]) == Verdict::Accepted)
+        Ok(signer.judge(Purpose::Update, &state, &made.id, Some(signature), &[""; 0]) == Verdict::Accepted)
     };
     let (mut exact, mut bare, mut refused) = (0, 0, 0);
     for batch in 0..STATES / BATCH {

@@ -3,8 +3,9 @@
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
-use serde_json::{Map, Number, Value};
+use serde_json::Number;
 
+use super::json_tree::{JsonTree, Shape};
 use super::php_number::{Numeric, format_float, format_returned_float, format_unsigned, integer_key, numeric};
 use super::php_sort;
 
@@ -37,14 +38,14 @@ pub(super) enum Escaping {
 }
 
 /// The canonical form that is signed.
-pub fn canonical_json(state: &Value, empty_strings: EmptyStrings, numbers: Numbers) -> String {
+pub fn canonical_json<T: JsonTree>(state: &T, empty_strings: EmptyStrings, numbers: Numbers) -> String {
     let mut out = String::with_capacity(256);
     Printer { escaping: Escaping::Readable, sorted: true, empty_strings, numbers }.value(&mut out, state);
     out
 }
 
 /// `json_encode(state)` with PHP's defaults: what the fingerprint is made of.
-pub(super) fn php_json(state: &Value) -> String {
+pub(super) fn php_json<T: JsonTree>(state: &T) -> String {
     let mut out = String::with_capacity(256);
     let (empty_strings, numbers) = (EmptyStrings::Keep, Numbers::AsMade);
     Printer { escaping: Escaping::Default, sorted: false, empty_strings, numbers }.value(&mut out, state);
@@ -59,30 +60,33 @@ struct Printer {
     numbers: Numbers,
 }
 
+/// The members of an object that are to be printed.
+type Members<'a, T> = std::vec::IntoIter<(&'a str, &'a T)>;
+
 /// A list or object that is being printed.
-struct Open<'a> {
+struct Open<'a, T> {
     printer: Printer,
-    items: Items<'a>,
+    items: Items<'a, T>,
     is_first: bool,
 }
 
-enum Items<'a> {
-    List(std::slice::Iter<'a, Value>),
+enum Items<'a, T> {
+    List(std::slice::Iter<'a, T>),
     /// An object whose keys are those of a list.
-    Values(std::vec::IntoIter<(Key<'a>, &'a Value)>),
+    Values(Members<'a, T>),
     Members {
-        entries: std::vec::IntoIter<(Key<'a>, &'a Value)>,
+        entries: Members<'a, T>,
         is_paginator: bool,
     },
 }
 
-impl<'a> Open<'a> {
-    fn new(printer: Printer, items: Items<'a>) -> Self {
+impl<'a, T: JsonTree> Open<'a, T> {
+    fn new(printer: Printer, items: Items<'a, T>) -> Self {
         Self { printer, items, is_first: true }
     }
 
     /// Prints what is before the next value, and returns that one.
-    fn next(&mut self, out: &mut String) -> Option<(Printer, &'a Value)> {
+    fn next(&mut self, out: &mut String) -> Option<(Printer, &'a T)> {
         let (key, value) = match &mut self.items {
             Items::List(items) => (None, items.next()?),
             Items::Values(entries) => (None, entries.next()?.1),
@@ -92,10 +96,10 @@ impl<'a> Open<'a> {
             out.push(',');
         }
         let Some(key) = key else { return Some((self.printer, value)) };
-        print_string(out, key.text, self.printer.escaping);
+        print_string(out, key, self.printer.escaping);
         out.push(':');
         let is_paginator = matches!(self.items, Items::Members { is_paginator: true, .. });
-        let keeps_order = is_paginator && key.text == "items" && forms_list(value);
+        let keeps_order = is_paginator && key == "items" && forms_list(value);
         let printer = if keeps_order { Printer { sorted: false, ..self.printer } } else { self.printer };
         Some((printer, value))
     }
@@ -107,8 +111,8 @@ impl<'a> Open<'a> {
 
 impl Printer {
     /// Prints a value without recursion: clients choose how deep their states nest.
-    fn value(self, out: &mut String, value: &Value) {
-        let mut open: Vec<Open<'_>> = Vec::new();
+    fn value<T: JsonTree>(self, out: &mut String, value: &T) {
+        let mut open: Vec<Open<'_, T>> = Vec::new();
         let mut next = Some((self, value));
         loop {
             if let Some((printer, value)) = next {
@@ -124,29 +128,35 @@ impl Printer {
     }
 
     /// Prints a scalar, or the beginning of a list or object.
-    fn begin<'a>(self, out: &mut String, value: &'a Value) -> Option<Open<'a>> {
-        match value {
-            Value::Null => out.push_str("null"),
-            Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
-            Value::Number(number) => print_number(out, number, self.numbers),
-            Value::String(text) if text.is_empty() && self.empty_strings == EmptyStrings::AsNull => {
-                out.push_str("null");
-            }
-            Value::String(text) => print_string(out, text, self.escaping),
-            Value::Array(items) => {
+    fn begin<'a, T: JsonTree>(self, out: &mut String, value: &'a T) -> Option<Open<'a, T>> {
+        match value.shape() {
+            Shape::Null => out.push_str("null"),
+            Shape::Bool(flag) => out.push_str(if flag { "true" } else { "false" }),
+            Shape::Number(number) => print_number(out, number, self.numbers),
+            Shape::Text("") if self.empty_strings == EmptyStrings::AsNull => out.push_str("null"),
+            Shape::Text(text) => print_string(out, text, self.escaping),
+            Shape::List(items) => {
                 out.push('[');
                 return Some(Open::new(self, Items::List(items.iter())));
             }
-            Value::Object(map) if map.is_empty() => out.push_str("[]"),
-            Value::Object(map) => return Some(self.begin_object(out, map)),
+            Shape::Object(members) if members.len() == 0 => out.push_str("[]"),
+            Shape::Object(members) => return Some(self.begin_object(out, members.collect())),
         }
         None
     }
 
-    fn begin_object<'a>(self, out: &mut String, map: &'a Map<String, Value>) -> Open<'a> {
-        let is_paginator = self.sorted && map.get("__paginator") == Some(&Value::Bool(true));
+    fn begin_object<'a, T: JsonTree>(self, out: &mut String, mut members: Vec<(&'a str, &'a T)>) -> Open<'a, T> {
+        let is_paginator =
+            self.sorted && members.iter().any(|(name, value)| *name == "__paginator" && value.is_bool(true));
         let printer = if is_paginator { Self { empty_strings: EmptyStrings::Keep, ..self } } else { self };
-        let mut entries: Vec<(Key<'_>, &Value)> = map.iter().map(|(key, value)| (Key::new(key), value)).collect();
+        if members.iter().all(|(name, _)| is_word(name)) {
+            if self.sorted && !members.is_sorted_by_key(|(name, _)| *name) {
+                members.sort_unstable_by_key(|(name, _)| *name);
+            }
+            out.push('{');
+            return Open::new(printer, Items::Members { entries: members.into_iter(), is_paginator });
+        }
+        let mut entries: Vec<(Key<'_>, &T)> = members.into_iter().map(|(key, value)| (Key::new(key), value)).collect();
         if self.numbers == Numbers::AsReturned {
             order_as_javascript(&mut entries);
         }
@@ -155,16 +165,22 @@ impl Printer {
         }
         let is_list = is_list(entries.iter().map(|(key, _)| key));
         out.push(if is_list { '[' } else { '{' });
-        let entries = entries.into_iter();
+        let entries: Members<'a, T> =
+            entries.into_iter().map(|(key, value)| (key.text, value)).collect::<Vec<_>>().into_iter();
         Open::new(printer, if is_list { Items::Values(entries) } else { Items::Members { entries, is_paginator } })
     }
 }
 
+/// Whether a key is neither an integer nor a numeric string: such keys are ordered by their bytes.
+fn is_word(key: &str) -> bool {
+    key.bytes().next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+}
+
 /// Whether PHP holds this value as a list: a JSON array, or an object with keys 0..n-1 in order.
-fn forms_list(value: &Value) -> bool {
-    match value {
-        Value::Array(_) => true,
-        Value::Object(map) => is_list(map.keys().map(|key| Key::new(key)).collect::<Vec<_>>().iter()),
+fn forms_list<T: JsonTree>(value: &T) -> bool {
+    match value.shape() {
+        Shape::List(_) => true,
+        Shape::Object(members) => is_list(members.map(|(key, _)| Key::new(key)).collect::<Vec<_>>().iter()),
         _ => false,
     }
 }
@@ -228,7 +244,7 @@ fn compare_strings(a: &str, b: &str) -> Ordering {
 
 /// Keys that JavaScript takes for indexes come first, the smallest first. PHP's sort depends on the order before it where
 /// keys are equal to each other, as 10 and "1e1" are.
-fn order_as_javascript(entries: &mut [(Key<'_>, &Value)]) {
+fn order_as_javascript<T>(entries: &mut [(Key<'_>, &T)]) {
     const INDEX_MAX: i64 = u32::MAX as i64 - 1;
     let index = |key: &Key<'_>| key.integer.filter(|integer| (0..=INDEX_MAX).contains(integer)).unwrap_or(i64::MAX);
     if !entries.is_sorted_by_key(|(key, _)| index(key)) {
@@ -239,7 +255,7 @@ fn order_as_javascript(entries: &mut [(Key<'_>, &Value)]) {
 /// A stable sort by PHP's comparison: as PHP's own up to the number that it sorts by insertion (its order decides what
 /// comes out when the comparison is not transitive); above, by integer keys and text first. The standard library's sort may
 /// panic on such a comparison, so a merge of our own.
-fn ksort(entries: &mut Vec<(Key<'_>, &Value)>) {
+fn ksort<T>(entries: &mut Vec<(Key<'_>, &T)>) {
     if entries.len() <= php_sort::FEW_MAX {
         for (place, (key, _)) in entries.iter_mut().enumerate() {
             key.place = place;
@@ -275,21 +291,22 @@ pub(super) fn print_number(out: &mut String, number: &Number, numbers: Numbers) 
 }
 
 pub(super) fn print_string(out: &mut String, text: &str, escaping: Escaping) {
-    let default = matches!(escaping, Escaping::Default);
+    let mask = match escaping {
+        Escaping::Readable => ESCAPED_IF_READABLE,
+        Escaping::Default => ESCAPED_BY_DEFAULT,
+    };
     out.push('"');
     // Most text needs no escaping: it is copied in runs.
-    let mut copied = 0;
-    for (at, c) in text.char_indices() {
-        let plain = match c {
-            '"' | '\\' | '\0'..='\u{1f}' | '\u{2028}' | '\u{2029}' => false,
-            '/' => !default,
-            c => c.is_ascii() || !default,
-        };
-        if plain {
+    let (mut rest, mut from) = (text, 0);
+    while let Some(at) = rest.as_bytes()[from..].iter().position(|byte| BYTES[usize::from(*byte)] & mask != 0) {
+        let at = from + at;
+        let Some(c) = rest[at..].chars().next() else { break };
+        from = at + c.len_utf8();
+        if mask == ESCAPED_IF_READABLE && !c.is_ascii() && !matches!(c, '\u{2028}' | '\u{2029}') {
             continue;
         }
-        out.push_str(&text[copied..at]);
-        copied = at + c.len_utf8();
+        out.push_str(&rest[..at]);
+        (rest, from) = (&rest[from..], 0);
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
@@ -302,9 +319,30 @@ pub(super) fn print_string(out: &mut String, text: &str, escaping: Escaping) {
             c => escape_unicode(out, c),
         }
     }
-    out.push_str(&text[copied..]);
+    out.push_str(rest);
     out.push('"');
 }
+
+/// The first byte of a character that is escaped.
+const ESCAPED_BY_DEFAULT: u8 = 1;
+/// The first byte of a character that may be escaped in the readable form: of all above ASCII, two line separators are.
+const ESCAPED_IF_READABLE: u8 = 2;
+/// The first byte of the line separators, as of many other characters.
+const SEPARATOR: u8 = 0xe2;
+
+static BYTES: [u8; 256] = {
+    let mut bytes = [0; 256];
+    let mut byte = 0;
+    while byte < bytes.len() {
+        bytes[byte] = match byte as u8 {
+            0..0x20 | b'"' | b'\\' | SEPARATOR => ESCAPED_BY_DEFAULT | ESCAPED_IF_READABLE,
+            b'/' | 0x80.. => ESCAPED_BY_DEFAULT,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    bytes
+};
 
 fn escape_unicode(out: &mut String, c: char) {
     for unit in c.encode_utf16(&mut [0; 2]) {
@@ -315,8 +353,10 @@ fn escape_unicode(out: &mut String, c: char) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::json_tree::BorrowedJson;
     use super::*;
     use proptest::prelude::*;
+    use serde_json::{Map, Value};
 
     #[test]
     fn the_fingerprint_form_escapes_what_php_escapes() {
@@ -406,6 +446,41 @@ mod tests {
             let once: Vec<String> = sorted(&keys).into_iter().map(str::to_owned).collect();
             prop_assert_eq!(sorted(&once), once.clone());
             prop_assert_eq!(sorted(&shuffled), once);
+        }
+
+        #[test]
+        fn words_come_out_as_from_phps_sort(keys in proptest::collection::hash_set("[a-zA-Z_].{0,6}", 0..20)) {
+            let keys: Vec<String> = keys.into_iter().collect();
+            let object: Value = keys.iter().map(|key| (key.clone(), Value::Null)).collect::<Map<_, _>>().into();
+            let printed: Map<String, Value> =
+                serde_json::from_str(&canonical_json(&object, EmptyStrings::Keep, Numbers::AsReturned).replace("[]", "{}"))
+                    .unwrap();
+            prop_assert_eq!(printed.keys().map(String::as_str).collect::<Vec<_>>(), sorted(&keys));
+        }
+
+        #[test]
+        fn what_is_borrowed_prints_as_what_is_owned(value in value()) {
+            let text = value.to_string();
+            let borrowed: BorrowedJson<'_> = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(php_json(&borrowed), php_json(&value));
+            for empty_strings in [EmptyStrings::Keep, EmptyStrings::AsNull] {
+                for numbers in [Numbers::AsMade, Numbers::AsReturned] {
+                    let owned = canonical_json(&value, empty_strings, numbers);
+                    prop_assert_eq!(canonical_json(&borrowed, empty_strings, numbers), owned);
+                }
+            }
+        }
+
+        #[test]
+        fn texts_print_as_serde_json_prints_them_but_for_the_line_separators(text in "[\\PC\u{0}-\u{7f}âé\u{2027}-\u{202a}😀]{0,12}") {
+            let mut printed = String::new();
+            print_string(&mut printed, &text, Escaping::Readable);
+            let expected = Value::from(text.as_str()).to_string();
+            prop_assert_eq!(printed, expected.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029"));
+            let mut escaped = String::new();
+            print_string(&mut escaped, &text, Escaping::Default);
+            prop_assert!(escaped.is_ascii() && !escaped.replace("\\/", "").contains('/'));
+            prop_assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
         }
 
         #[test]

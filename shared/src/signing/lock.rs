@@ -18,10 +18,11 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sha2::Sha256;
 
 use super::canonical::{Escaping, Numbers, print_number, print_string};
+use super::json_tree::{JsonTree, Shape};
 use super::key::SigningKey;
 use super::signature::to_hex;
 use super::signer::{LockedValues, Signer};
@@ -36,9 +37,18 @@ const NO_COMPONENT: &str = "";
 /// Names that one lock may cover; a class has fewer properties.
 const NAMES_MAX: usize = 256;
 
-fn mac(key: &SigningKey, class: &str, component_id: &str, values: &Map<String, Value>) -> Hmac<Sha256> {
+/// Values by name.
+type Named<'a, T> = [(&'a str, &'a T)];
+
+fn mac<T: JsonTree>(key: &SigningKey, class: &str, component_id: &str, values: &Named<'_, T>) -> Hmac<Sha256> {
     let mut document = String::with_capacity(256);
-    print(&mut document, &json!({"class": folded(class), "id": component_id, "values": values}));
+    for (name, text) in [(r#"{"class":"#, folded(class).as_str()), (r#","id":"#, component_id)] {
+        document.push_str(name);
+        print_string(&mut document, text, Escaping::Readable);
+    }
+    document.push_str(r#","values":"#);
+    print(&mut document, Members::of(values.iter().map(|(name, value)| (Cow::Borrowed(*name), *value))));
+    document.push('}');
     let mut mac = key.lock.clone();
     mac.update(document.as_bytes());
     mac
@@ -46,50 +56,62 @@ fn mac(key: &SigningKey, class: &str, component_id: &str, values: &Map<String, V
 
 /// The form of a document that a lock is made over: every list as an object, keys in the order of their bytes. Unlike
 /// the package's form it does not depend on the order in which a browser prints keys that are numbers.
-fn print(out: &mut String, value: &Value) {
-    let mut open: Vec<Members<'_>> = Vec::new();
-    let mut next = Some(value);
-    loop {
-        match next {
-            None => {}
-            Some(Value::Null) => out.push_str("null"),
-            Some(Value::Bool(flag)) => out.push_str(if *flag { "true" } else { "false" }),
-            Some(Value::Number(number)) => print_number(out, number, Numbers::AsReturned),
-            Some(Value::String(text)) => print_string(out, text, Escaping::Readable),
-            Some(value) => {
-                out.push('{');
-                open.push(members(value));
-            }
-        }
-        let Some(entries) = open.last_mut() else { return };
-        next = entries.next().map(|(name, value)| {
-            if !out.ends_with('{') {
-                out.push(',');
-            }
-            print_string(out, &name, Escaping::Readable);
-            out.push(':');
-            value
-        });
-        if next.is_none() {
+fn print<T: JsonTree>(out: &mut String, members: Members<'_, T>) {
+    out.push('{');
+    let mut open = vec![members];
+    while let Some(members) = open.last_mut() {
+        let Some((name, value)) = members.0.next() else {
             out.push('}');
             open.pop();
+            continue;
+        };
+        if !out.ends_with('{') {
+            out.push(',');
+        }
+        print_string(out, &name, Escaping::Readable);
+        out.push(':');
+        match value.shape() {
+            Shape::Null => out.push_str("null"),
+            Shape::Bool(flag) => out.push_str(if flag { "true" } else { "false" }),
+            Shape::Number(number) => print_number(out, number, Numbers::AsReturned),
+            Shape::Text(text) => print_string(out, text, Escaping::Readable),
+            Shape::List(items) => {
+                let indexes = (0..items.len()).map(|index| Cow::Owned(index.to_string()));
+                out.push('{');
+                open.push(Members::of(indexes.zip(items)));
+            }
+            Shape::Object(members) => {
+                out.push('{');
+                open.push(Members::of(members.map(|(name, value)| (Cow::Borrowed(name), value))));
+            }
         }
     }
 }
 
 /// What is left of a list or object that is being printed.
-type Members<'a> = std::vec::IntoIter<(Cow<'a, str>, &'a Value)>;
+struct Members<'a, T>(std::vec::IntoIter<(Cow<'a, str>, &'a T)>);
 
-fn members(value: &Value) -> Members<'_> {
-    let mut members: Vec<(Cow<'_, str>, &Value)> = match value {
-        Value::Array(items) => {
-            items.iter().enumerate().map(|(index, item)| (Cow::Owned(index.to_string()), item)).collect()
+impl<'a, T> Members<'a, T> {
+    fn of(members: impl Iterator<Item = (Cow<'a, str>, &'a T)>) -> Self {
+        let mut members: Vec<_> = members.collect();
+        members.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Self(members.into_iter())
+    }
+}
+
+/// Values of these names, each once. `None` where one is missing.
+fn named<'n, 's: 'n, T: 's>(
+    names: &'n [impl AsRef<str>],
+    value: impl Fn(&str) -> Option<&'s T>,
+) -> Option<Vec<(&'n str, &'n T)>> {
+    let mut values: Vec<(&'n str, &'n T)> = Vec::with_capacity(names.len());
+    for name in names.iter().map(AsRef::as_ref) {
+        let value = value(name)?;
+        if values.iter().all(|(known, _)| *known != name) {
+            values.push((name, value));
         }
-        Value::Object(map) => map.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), value)).collect(),
-        _ => Vec::new(),
-    };
-    members.sort_by(|(one, _), (other, _)| one.cmp(other));
-    members.into_iter()
+    }
+    Some(values)
 }
 
 /// The one spelling of a class that locks cover: PHP ignores case and a leading backslash.
@@ -105,20 +127,25 @@ impl Signer {
 
     /// The signature of a state whose named values clients must not change. Without names, or with
     /// [`LockedValues::Upstream`], it is the package's own.
-    pub fn sign_locked(&self, class: &str, component_id: &str, state: &Value, names: &[&str]) -> String {
+    pub fn sign_locked<T: JsonTree>(&self, class: &str, component_id: &str, state: &T, names: &[&str]) -> String {
         let signature = self.sign(state, component_id);
         if names.is_empty() || self.locked == LockedValues::Upstream {
             return signature;
         }
-        let values: Map<String, Value> =
-            names.iter().filter_map(|name| state.get(name).map(|value| ((*name).to_owned(), value.clone()))).collect();
-        format!("{signature}.{}", self.lock(class, component_id, &values))
+        let names: Vec<&str> = names.iter().copied().filter(|name| state.member(name).is_some()).collect();
+        let values = named(&names, |name| state.member(name)).unwrap_or_default();
+        format!("{signature}.{}", self.lock_of(class, component_id, &values))
     }
 
     /// `LOCK.NAMES` over these values, as [`Self::locked_names`] reads it.
     pub fn lock(&self, class: &str, component_id: &str, values: &Map<String, Value>) -> String {
+        let values: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        self.lock_of(class, component_id, &values)
+    }
+
+    fn lock_of<T: JsonTree>(&self, class: &str, component_id: &str, values: &Named<'_, T>) -> String {
         let lock = to_hex(&mac(&self.keys[0], class, component_id, values).finalize().into_bytes());
-        let names: Value = values.keys().map(String::as_str).collect();
+        let names: Value = values.iter().map(|(name, _)| *name).collect();
         format!("{lock}.{}", URL_SAFE_NO_PAD.encode(names.to_string()))
     }
 
@@ -136,29 +163,27 @@ impl Signer {
     }
 
     /// The parameters of a mount that the page's server has chosen, by their names; `None` when no lock fits.
-    pub fn locked_params(&self, class: &str, params: &Map<String, Value>) -> Option<Vec<String>> {
-        self.locked_names(class, NO_COMPONENT, params, params.get(PARAMS_LOCK)?.as_str()?)
+    pub fn locked_params<T: JsonTree>(&self, class: &str, params: &T) -> Option<Vec<String>> {
+        let Shape::Text(lock) = params.member(PARAMS_LOCK)?.shape() else { return None };
+        self.locked_names(class, NO_COMPONENT, |name| params.member(name), lock)
     }
 
-    /// The names whose values in this state a lock covers, for this class and component; `None` when it does not fit.
-    pub fn locked_names(
+    /// The names whose values in a state a lock covers, for this class and component; `None` when it does not fit.
+    pub fn locked_names<'s, T: JsonTree + 's>(
         &self,
         class: &str,
         component_id: &str,
-        state: &Map<String, Value>,
+        value: impl Fn(&str) -> Option<&'s T>,
         lock: &str,
     ) -> Option<Vec<String>> {
-        let (digits, names) = lock.split_once('.')?;
+        let (digits, list) = lock.split_once('.')?;
         let lock = hex::decode(digits).ok()?;
-        let names: Vec<String> = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(names).ok()?).ok()?;
+        let names: Vec<String> = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(list).ok()?).ok()?;
         if names.len() > NAMES_MAX {
             return None;
         }
-        let mut values = Map::new();
-        for name in &names {
-            // A value that was left out would become its default, which nobody has signed.
-            values.insert(name.clone(), state.get(name)?.clone());
-        }
+        // A value that was left out would become its default, which nobody has signed.
+        let values = named(&names, value)?;
         let fits = |key: &SigningKey| mac(key, class, component_id, &values).verify_slice(&lock).is_ok();
         self.keys.iter().any(fits).then_some(names)
     }
@@ -167,6 +192,8 @@ impl Signer {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use serde_json::json;
+
     use super::super::signature::SignatureParts;
     use super::super::signer::VerifyState;
     use super::*;
@@ -180,7 +207,7 @@ mod tests {
 
     fn names(signer: &Signer, class: &str, id: &str, state: &Value, signature: &str) -> Option<Vec<String>> {
         let lock = SignatureParts::of(signature).lock?;
-        signer.locked_names(class, id, state.as_object().unwrap(), lock)
+        signer.locked_names(class, id, |name| state.member(name), lock)
     }
 
     #[test]
@@ -232,14 +259,14 @@ mod tests {
         let lock = parts.lock.unwrap();
         let (digits, list) = lock.split_once('.').unwrap();
         for lock in ["", ".", "zz.W10", digits, &format!("{digits}."), &format!("{digits}.!!"), &format!(".{list}")] {
-            let opened = signer(&["old"]).locked_names(CLASS, "c1", state.as_object().unwrap(), lock);
+            let opened = signer(&["old"]).locked_names(CLASS, "c1", |name| state.member(name), lock);
             assert_eq!(opened, None, "{lock}");
         }
         // A lock over no names is no lock over these, and the state's signature is none at all.
         let fewer = format!("{digits}.{}", URL_SAFE_NO_PAD.encode("[]"));
-        assert_eq!(signer(&["old"]).locked_names(CLASS, "c1", state.as_object().unwrap(), &fewer), None);
+        assert_eq!(signer(&["old"]).locked_names(CLASS, "c1", |name| state.member(name), &fewer), None);
         let mistaken = format!("{}.{list}", parts.state);
-        assert_eq!(signer(&["old"]).locked_names(CLASS, "c1", state.as_object().unwrap(), &mistaken), None);
+        assert_eq!(signer(&["old"]).locked_names(CLASS, "c1", |name| state.member(name), &mistaken), None);
     }
 
     #[test]
@@ -255,7 +282,7 @@ mod tests {
             let signer = signer(&[text("key")]);
             let made = signer.sign_locked(text("class"), text("id"), &state, &list);
             assert_eq!(SignatureParts::of(&made).lock, Some(text("lock")), "{vector}");
-            let opened = signer.locked_names(text("class"), text("id"), state.as_object().unwrap(), text("lock"));
+            let opened = signer.locked_names(text("class"), text("id"), |name| state.member(name), text("lock"));
             assert_eq!(opened.unwrap(), list);
         }
     }

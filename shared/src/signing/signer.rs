@@ -4,6 +4,7 @@ use hmac::Mac as _;
 use serde_json::{Map, Value};
 
 use super::canonical::{EmptyStrings, Numbers, canonical_json};
+use super::json_tree::{JsonTree, Shape};
 use super::key::SigningKey;
 use super::signature::{SignatureParts, to_hex};
 
@@ -75,7 +76,7 @@ impl Signer {
 
     /// The signature of a state that the server sends: empty strings count as null, as in the PHP package, and numbers as
     /// they come back.
-    pub fn sign(&self, state: &Value, component_id: &str) -> String {
+    pub fn sign<T: JsonTree>(&self, state: &T, component_id: &str) -> String {
         let canonical = canonical_json(state, EmptyStrings::AsNull, Numbers::AsReturned);
         to_hex(&self.keys[0].mac(&canonical, component_id).finalize().into_bytes())
     }
@@ -96,13 +97,13 @@ impl Signer {
 
     /// Whether a message of this purpose may be run with this state and signature. `locked` are the names of values
     /// that no form can have filled in; the lenient second try leaves them as they are.
-    pub fn judge<T: AsRef<str>>(
+    pub fn judge<T: JsonTree>(
         &self,
         purpose: Purpose,
-        state: &Value,
+        state: &T,
         component_id: &str,
         signature: Option<&str>,
-        locked: &[T],
+        locked: &[impl AsRef<str>],
     ) -> Verdict {
         if !self.wants(purpose) {
             return Verdict::Accepted;
@@ -118,31 +119,32 @@ impl Signer {
     }
 
     /// Whether the package's signature is that of this state as a whole. It names no class.
-    pub fn covers(&self, state: &Value, component_id: &str, signature: &str) -> bool {
+    pub fn covers<T: JsonTree>(&self, state: &T, component_id: &str, signature: &str) -> bool {
         let signature = hex::decode(SignatureParts::of(signature).state);
         signature.is_ok_and(|signature| self.matches(state, component_id, &signature))
     }
 
-    fn matches(&self, state: &Value, component_id: &str, signature: &[u8]) -> bool {
+    fn matches<T: JsonTree>(&self, state: &T, component_id: &str, signature: &[u8]) -> bool {
         let canonical = canonical_json(state, EmptyStrings::AsNull, Numbers::AsReturned);
         self.keys.iter().any(|key| key.mac(&canonical, component_id).verify_slice(signature).is_ok())
     }
 }
 
 /// The state as it may have been before a user filled in a form: the lenient second try of strict mode.
-fn without_form_input<T: AsRef<str>>(state: &Value, locked: &[T]) -> Option<Value> {
+fn without_form_input<T: JsonTree>(state: &T, locked: &[impl AsRef<str>]) -> Option<Value> {
+    let Shape::Object(members) = state.shape() else { return None };
     let mut changed = 0;
     let mut before = Map::new();
-    for (name, value) in state.as_object()? {
-        let reset = match value {
+    for (name, value) in members {
+        let reset = match value.shape() {
             _ if locked.iter().any(|locked| locked.as_ref() == name) => None,
-            Value::String(text) if !text.is_empty() => Some(Value::Null),
-            Value::Number(number) if number.as_i64().is_some_and(|n| n != 0) => Some(Value::from(0)),
-            Value::Bool(true) => Some(Value::Bool(false)),
+            Shape::Text(text) if !text.is_empty() => Some(Value::Null),
+            Shape::Number(number) if number.as_i64().is_some_and(|n| n != 0) => Some(Value::from(0)),
+            Shape::Bool(true) => Some(Value::Bool(false)),
             _ => None,
         };
         changed += usize::from(reset.is_some());
-        before.insert(name.clone(), reset.unwrap_or_else(|| value.clone()));
+        before.insert(name.to_owned(), reset.unwrap_or_else(|| value.to_value()));
     }
     (1..=LENIENT_CHANGES_MAX).contains(&changed).then_some(Value::Object(before))
 }
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     fn accepts(signer: &Signer, purpose: Purpose, state: &Value, id: &str, signature: Option<&str>) -> bool {
-        signer.judge::<&str>(purpose, state, id, signature, &[]) != Verdict::Refused
+        signer.judge(purpose, state, id, signature, &[""; 0]) != Verdict::Refused
     }
 
     fn signer(verify: VerifyState, lenient: bool) -> Signer {

@@ -102,7 +102,7 @@ impl Runner {
     fn feed_state(&self, input: &[u8]) {
         let Ok(state) = serde_json::from_slice::<Value>(input) else { return };
         let signature = self.signer.sign(&state, "c");
-        let judge = |purpose, signature| self.signer.judge::<&str>(purpose, &state, "c", Some(signature), &[]);
+        let judge = |purpose, signature| self.signer.judge(purpose, &state, "c", Some(signature), &[""; 0]);
         assert_eq!(judge(Purpose::Update, &signature), Verdict::Accepted);
         assert_eq!(judge(Purpose::Call, "00"), Verdict::Refused);
         assert_eq!(fingerprint(&state).len(), 32);

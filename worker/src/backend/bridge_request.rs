@@ -8,7 +8,7 @@ use diffyne_shared::trace_context::TraceContext;
 use serde::Serialize;
 
 use super::rendering::RenderRequest;
-use crate::call::message::LockCoverage;
+use crate::call::verified::LockCoverage;
 use crate::call::{ClientInfo, Job, Parts, cookies};
 
 /// Headers that reach the application unchanged. None of them claims who or where the client is.

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use diffyne_shared::rpc::CallKind;
 
 use crate::call::CallError;
-use crate::call::message::VerifiedCall;
+use crate::call::verified::VerifiedCall;
 
 /// Bytes of a name of a class, a method or a property.
 const NAME_BYTES_MAX: usize = 255;
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn verified<'a>(class: &'a str, member: &'a str) -> VerifiedCall<'a> {
-        let coverage = crate::call::message::LockCoverage::Nothing;
+        let coverage = crate::call::verified::LockCoverage::Nothing;
         VerifiedCall {
             id: "c".into(),
             class: class.into(),

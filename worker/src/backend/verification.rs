@@ -1,10 +1,11 @@
 //! Refuses invalid and unsigned messages before a PHP process or another server sees them.
 
 use diffyne_shared::rpc::CallKind;
-use diffyne_shared::signing::{LockedValues, Signer};
+use diffyne_shared::signing::{BorrowedJson, LockedValues, Signer};
 
 use super::names;
-use crate::call::message::{CallMessage, LockedProperties, VerifiedCall};
+use crate::call::message::CallMessage;
+use crate::call::verified::{LockedProperties, VerifiedCall};
 use crate::call::{CallResult, Job};
 
 /// Checks a call's message and, where it needs one, its signature. The error is the result of the refused call.
@@ -13,7 +14,7 @@ pub(super) fn verify(job: &Job, signer: &Signer) -> Result<VerifiedCall<'static>
     if matches!(job.kind, CallKind::Grant | CallKind::Lifecycle) {
         return Ok(VerifiedCall::without_component(job.kind));
     }
-    CallMessage::read(&job.payload)
+    CallMessage::<BorrowedJson<'_>>::read(&job.payload)
         .and_then(|message| {
             VerifiedCall::of(&message, job.kind, transport, signer, LockedProperties::Unknown)
                 .map(VerifiedCall::into_owned)

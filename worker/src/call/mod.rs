@@ -1,7 +1,8 @@
 //! A call and its result: what backends and the component engine share.
 //!
 //! * `client`: who calls
-//! * `message`: the client's message, read and verified; `deep_json`: where it nests deeply
+//! * `message`: the client's message; `deep_json`: where it nests deeply
+//! * `verified`: the check of it and its signatures
 //! * `page_script`: what the script of a page says of itself
 //! * `page_values`: what a page cannot return as it got it
 //! * `error`: how a call can fail
@@ -17,6 +18,7 @@ pub(crate) mod page_script;
 pub(crate) mod page_values;
 pub(crate) mod parts;
 pub(crate) mod redirect;
+pub(crate) mod verified;
 
 use std::fmt;
 use std::sync::Arc;

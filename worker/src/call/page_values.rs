@@ -3,8 +3,8 @@
 //! A script that keeps integers says so in each message (`"exact": true`). For another one a state with such an integer
 //! is refused when it is made, and a message that brings one, since it may be another one by now.
 
-use diffyne_shared::signing::javascript_keeps;
-use serde_json::{Map, Number, Value};
+use diffyne_shared::signing::{JsonTree, Shape, javascript_keeps};
+use serde_json::Number;
 
 use super::deep_json::DEPTH_MAX;
 use super::error::CallError;
@@ -16,25 +16,25 @@ const INTEGER_MAX: u64 = (1 << 53) - 1;
 pub(crate) const STATE_DEPTH_MAX: usize = DEPTH_MAX - 2;
 
 /// The first integer in a value that a page changes when it returns it.
-fn unreturnable_integer(value: &Value) -> Option<&Number> {
+fn unreturnable_integer<T: JsonTree>(value: &T) -> Option<&Number> {
     find_integer(value, |size| !javascript_keeps(size))
 }
 
 /// The first integer in a returned value that may have been another one.
-pub(crate) fn doubtful_integer(value: &Value) -> Option<&Number> {
+pub(crate) fn doubtful_integer<T: JsonTree>(value: &T) -> Option<&Number> {
     find_integer(value, |size| size > INTEGER_MAX)
 }
 
 /// Looks through a value, which is at most [`DEPTH_MAX`] deep.
-fn find_integer(value: &Value, is_wanted: fn(u64) -> bool) -> Option<&Number> {
-    match value {
-        Value::Number(number) => {
+fn find_integer<T: JsonTree>(value: &T, is_wanted: fn(u64) -> bool) -> Option<&Number> {
+    match value.shape() {
+        Shape::Number(number) => {
             let size = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
             size.filter(|size| is_wanted(*size)).map(|_| number)
         }
-        Value::Array(items) => items.iter().find_map(|item| find_integer(item, is_wanted)),
-        Value::Object(members) => members.values().find_map(|member| find_integer(member, is_wanted)),
-        Value::Null | Value::Bool(_) | Value::String(_) => None,
+        Shape::List(items) => items.iter().find_map(|item| find_integer(item, is_wanted)),
+        Shape::Object(mut members) => members.find_map(|(_, member)| find_integer(member, is_wanted)),
+        Shape::Null | Shape::Bool(_) | Shape::Text(_) => None,
     }
 }
 
@@ -47,9 +47,9 @@ pub(crate) fn integer_text(subject: &str, number: &Number) -> String {
 }
 
 /// Whether a page can return this state. `is_exact` says that its script keeps integers.
-pub(crate) fn check_state(class: &str, state: &Value, is_exact: bool) -> Result<(), CallError> {
-    let properties: Option<&Map<String, Value>> = state.as_object();
-    for (name, value) in properties.into_iter().flatten() {
+pub(crate) fn check_state<T: JsonTree>(class: &str, state: &T, is_exact: bool) -> Result<(), CallError> {
+    let Shape::Object(properties) = state.shape() else { return Ok(()) };
+    for (name, value) in properties {
         let subject = || format!("Property [{name}] of {class}");
         if !is_exact && let Some(number) = unreturnable_integer(value) {
             return Err(CallError::Unreturnable(integer_text(&subject(), number)));
@@ -62,11 +62,11 @@ pub(crate) fn check_state(class: &str, state: &Value, is_exact: bool) -> Result<
     Ok(())
 }
 
-fn nests_deeper(value: &Value, levels: usize) -> bool {
-    let inner = |value: &Value| levels == 0 || nests_deeper(value, levels - 1);
-    match value {
-        Value::Array(items) => levels == 0 || items.iter().any(inner),
-        Value::Object(members) => levels == 0 || members.values().any(inner),
+fn nests_deeper<T: JsonTree>(value: &T, levels: usize) -> bool {
+    let inner = |value: &T| levels == 0 || nests_deeper(value, levels - 1);
+    match value.shape() {
+        Shape::List(items) => levels == 0 || items.iter().any(inner),
+        Shape::Object(mut members) => levels == 0 || members.any(|(_, member)| inner(member)),
         _ => false,
     }
 }

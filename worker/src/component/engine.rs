@@ -21,8 +21,9 @@ use super::response::{CallResponse, ComponentUpdate};
 use super::shown::{REST, Shown};
 use super::streams::RenderedChange;
 use super::{Registry, grant, locked_state, streams};
-use crate::call::message::{CallMessage, LockCoverage, LockedProperties, VerifiedCall, invalid, object};
+use crate::call::message::{CallMessage, invalid, object};
 use crate::call::page_values;
+use crate::call::verified::{LockCoverage, LockedProperties, VerifiedCall};
 use crate::call::{BroadcastEvent, CallError, CallPhases, CallResult, ClientInfo, Parts, redirect};
 use crate::upload::UploadStore;
 use crate::vdom::{Moves, Node, Patch, Path, SLOT, STREAM, diff_streams, parse};
@@ -223,7 +224,9 @@ impl Engine {
         let covers = |names: Vec<String>| names.contains(&property);
         let is_locked = component.locked().contains(&property.as_str());
         let is_covered = !is_locked
-            || lock().and_then(|lock| signer.locked_names(component.class(), id, &state, lock)).is_some_and(covers);
+            || lock()
+                .and_then(|lock| signer.locked_names(component.class(), id, |name| state.get(name), lock))
+                .is_some_and(covers);
         let made = state.get(&property).cloned().unwrap_or_default();
         let state = Value::Object(state);
         if !is_covered || !signer.covers(&state, id, &signature) || (!is_locked && component.is_protected(&property)) {

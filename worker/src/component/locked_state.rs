@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::Registry;
 use super::lifecycle::Component;
 use crate::call::CallError;
-use crate::call::message::{CallMessage, LockCoverage, object};
+use crate::call::message::{CallMessage, object};
+use crate::call::verified::LockCoverage;
 
 /// The state that a call starts from.
 ///

@@ -139,7 +139,7 @@ fn read_note(note: &str, class: &str, id: &str, signer: &Signer) -> Option<BTree
     let note: Value = serde_json::from_str(text).ok()?;
     let note_of = |(name, other): (&String, &Value)| Some((name.clone(), object(other)?.into_owned()));
     let regions = object(&note)?.iter().map(note_of).collect::<Option<_>>()?;
-    let names =
-        signer.locked_names(class, id, &State::from_iter([(LOCKED.to_owned(), note)]), &format!("{digits}.{names}"))?;
+    let value = |name: &str| (name == LOCKED).then_some(&note);
+    let names = signer.locked_names(class, id, value, &format!("{digits}.{names}"))?;
     (names == [LOCKED]).then_some(regions)
 }

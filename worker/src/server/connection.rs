@@ -366,13 +366,7 @@ impl GatewayConnection {
 
     /// The reply, and how the worker is: each reply tells the gateway.
     fn with_state<'a>(&self, reply: Reply<'a>) -> Reply<'a> {
-        Reply {
-            load: self.load(),
-            queue: self.queue(),
-            faulty: self.faulty(),
-            outdated: self.outdated(),
-            ..reply
-        }
+        Reply { load: self.load(), queue: self.queue(), faulty: self.faulty(), outdated: self.outdated(), ..reply }
     }
 
     fn load(&self) -> u32 {

@@ -46,9 +46,14 @@ fn identities<'a>(nodes: &[&'a Node<'_>]) -> Vec<NodeIdentity<'a>> {
     nodes.iter().map(|node| identity(node)).collect()
 }
 
+/// Whether a comparison pairs two children that are at the same place, with the same siblings around them.
+pub(super) fn is_same_child(old: &Node<'_>, new: &Node<'_>) -> bool {
+    identity(old) == identity(new)
+}
+
 /// Whether each child is the other list's child at the same place: the usual case, in which nothing need be paired.
 pub(super) fn are_aligned(old: &[Node<'_>], new: &[Node<'_>]) -> bool {
-    old.len() == new.len() && old.iter().zip(new).all(|(old, new)| identity(old) == identity(new))
+    old.len() == new.len() && old.iter().zip(new).all(|(old, new)| is_same_child(old, new))
 }
 
 /// Pairs two lists of counted children: first their common start and end, then the middle.

@@ -1,11 +1,13 @@
 //! The innermost element outside of which two plain HTMLs are the same. Only that one is read to a tree of each.
 //!
 //! What the parser does with the HTML behind a place depends on nothing but the elements that are open there. So where
-//! one HTML is plain, and the element has the same start tag in the other one, is plain there, and ends where the
-//! HTMLs begin to be the same again, the other one is plain as well, and all nodes outside are the same.
+//! one HTML is plain, and an element begins at the same place in the other one, is plain there, and ends where the
+//! HTMLs begin to be the same again, the other one is plain as well, and all nodes outside are the same. Where its start
+//! tag has changed, too, it has to be the same child for a comparison: of the same name and with the same key.
 
 use std::borrow::Cow;
 
+use super::align::is_same_child;
 use super::node::{Attribute, Node};
 use super::patch::Path;
 use super::plain::{Builder, OpenElement, Parser, Tag, Tree, has_odd_bytes};
@@ -36,7 +38,19 @@ pub(crate) fn changed_element<'a>(old: &'a str, new: &'a str, is_known: bool) ->
     if (start + end) * 2 < old.len().max(new.len()) {
         return None;
     }
-    let mut parser = Parser::new(old, Outline::around(start, old.len() - end));
+    let change = Change { start, end: old.len() - end };
+    let (found, around) = find(old, is_known, change, TagChange::Allowed)?;
+    let is_tag_changed = found.is_tag_changed;
+    read(old, new, found, around).or_else(|| {
+        // It is another child than before, or no longer there: what is around it may be the same.
+        let (found, around) = is_tag_changed.then(|| find(old, is_known, change, TagChange::Refused)).flatten()?;
+        read(old, new, found, around)
+    })
+}
+
+/// Finds the element in the old HTML, with those that are open around it.
+fn find(old: &str, is_known: bool, change: Change, tag_change: TagChange) -> Option<(Found, Vec<OpenElement<'_>>)> {
+    let mut parser = Parser::new(old, Outline::around(change, tag_change));
     let mut found = None;
     while parser.at < old.len() {
         parser.step()?;
@@ -46,20 +60,21 @@ pub(crate) fn changed_element<'a>(old: &'a str, new: &'a str, is_known: bool) ->
             // It was closed just now: what is open are the elements around it.
             found = Some((element, parser.open.clone()));
             if is_known {
-                break;
+                return found;
             }
         }
     }
-    if !is_known && !parser.open.is_empty() {
-        return None;
-    }
-    let (Found { path, start, end }, around) = found?;
+    parser.open.is_empty().then_some(found).flatten()
+}
+
+/// Reads the element in both.
+fn read<'a>(old: &'a str, new: &'a str, found: Found, around: Vec<OpenElement<'a>>) -> Option<ChangedElement<'a>> {
     let is_preformatted = around.last().is_some_and(|parent| parent.is_preformatted);
     // Both are the same behind it.
-    let end_in_new = new.len() - (old.len() - end);
-    let old = element(old, start, end, around.clone())?;
-    let new = element(new, start, end_in_new, around)?;
-    Some(ChangedElement { path, is_preformatted, old, new })
+    let end_in_new = new.len() - (old.len() - found.end);
+    let old = element(old, found.start, found.end, around.clone())?;
+    let new = element(new, found.start, end_in_new, around)?;
+    is_same_child(&old, &new).then_some(ChangedElement { path: found.path, is_preformatted, old, new })
 }
 
 /// Reads the element between two places to its tree; `None` where it is not plain or does not end there.
@@ -94,11 +109,26 @@ fn common_end(a: &[u8], b: &[u8]) -> usize {
     end + a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count()
 }
 
+/// The part of the old HTML that is another one in the new HTML.
+#[derive(Clone, Copy)]
+struct Change {
+    start: usize,
+    end: usize,
+}
+
+/// Whether the start tag of the element may have changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TagChange {
+    Allowed,
+    Refused,
+}
+
 /// An element in the HTML.
 struct Found {
     path: Path,
     start: usize,
     end: usize,
+    is_tag_changed: bool,
 }
 
 /// An open element.
@@ -110,11 +140,10 @@ struct OpenOutline {
     tag: Tag,
 }
 
-/// The open elements of HTML that is read, and the innermost element around a part of it.
+/// The open elements of HTML that is read, and the innermost element around the change.
 struct Outline {
-    /// The part: no tag of the element is in it.
-    start: usize,
-    end: usize,
+    change: Change,
+    tag_change: TagChange,
     open: Vec<OpenOutline>,
     /// Elements that were open with none around them, so far. The first one is the page's root.
     roots: usize,
@@ -122,8 +151,16 @@ struct Outline {
 }
 
 impl Outline {
-    fn around(start: usize, end: usize) -> Self {
-        Self { start, end, open: Vec::new(), roots: 0, found: None }
+    fn around(change: Change, tag_change: TagChange) -> Self {
+        Self { change, tag_change, open: Vec::new(), roots: 0, found: None }
+    }
+
+    /// Whether the element that these tags belong to is around the change.
+    fn is_around(&self, tag: Tag, end_tag: Tag) -> bool {
+        let is_implied = tag.end == usize::MAX;
+        let has_start = tag.end <= self.change.start
+            || self.tag_change == TagChange::Allowed && !is_implied && tag.start < self.change.start;
+        has_start && self.change.end <= end_tag.start
     }
 
     fn count_child(&mut self) -> usize {
@@ -158,12 +195,14 @@ impl<'a> Builder<'a> for Outline {
     }
 
     fn close(&mut self, end_tag: Tag) {
-        let is_around = |open: &OpenOutline| open.tag.end <= self.start && self.end <= end_tag.start;
+        let is_around = |open: &OpenOutline| self.is_around(open.tag, end_tag);
         // Elements close from the inside out.
         if self.found.is_none() && self.roots == 1 && self.open.last().is_some_and(is_around) {
             let path = self.open[1..].iter().map(|open| open.index).collect();
-            let start = self.open.last().map_or(0, |open| open.tag.start);
-            self.found = Some(Found { path, start, end: end_tag.end });
+            if let Some(OpenOutline { tag, .. }) = self.open.last() {
+                let is_tag_changed = tag.end > self.change.start;
+                self.found = Some(Found { path, start: tag.start, end: end_tag.end, is_tag_changed });
+            }
         }
         self.open.pop();
     }

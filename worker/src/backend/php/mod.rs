@@ -64,7 +64,7 @@ use super::release::PageRelease;
 use super::rendering::{RenderRequest, Rendering};
 use super::verification::{locked_feature, verify};
 use super::{Backend, ReloadProgress, bridge_request};
-use crate::call::message::VerifiedCall;
+use crate::call::verified::VerifiedCall;
 use crate::call::{BoxFuture, CallResult, Job, Parts};
 use dispatcher::Dispatcher;
 use metrics::PoolMetrics;

@@ -21,7 +21,7 @@ use crate::backend::bridge_reply::BridgeReply;
 use crate::backend::bridge_request::BridgeRequest;
 use crate::backend::rendering::RenderRequest;
 use crate::call::Job;
-use crate::call::message::VerifiedCall;
+use crate::call::verified::VerifiedCall;
 
 /// Methods that are remembered.
 const METHODS_MAX: usize = 1_000;

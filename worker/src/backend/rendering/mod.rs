@@ -12,17 +12,16 @@ use std::time::Duration;
 
 use diffyne_shared::rpc::CallKind;
 use diffyne_shared::settings::rendering::{PatchMaker, RenderingSettings};
-use diffyne_shared::signing::{Signer, fingerprint};
+use diffyne_shared::signing::{BorrowedJson, Signer, fingerprint};
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use self::metrics::TreeMetrics;
 pub(super) use self::tree_cache::ShownHtml;
 use self::tree_cache::{TreeCache, TreeTag};
 use crate::call::deep_json::{self, DEPTH_MAX};
-use crate::call::message::VerifiedCall;
+use crate::call::verified::VerifiedCall;
 use crate::call::{CallError, page_values};
 use crate::vdom::{
     ChangedElement, Moves, Node, Patch, changed_element, diff_page, diff_within, parse_known_page, parse_page,
@@ -198,13 +197,15 @@ impl<'a> View<'a> {
     }
 }
 
-fn read_state(text: &str) -> Result<Value, CallError> {
+fn read_state(text: &str) -> Result<BorrowedJson<'_>, CallError> {
     if let Ok(state) = serde_json::from_str(text) {
         return Ok(state);
     }
     // serde_json's own limit is 128 levels.
     let raw: &RawValue = serde_json::from_str(text)?;
-    deep_json::read(raw, DEPTH_MAX).map_err(|_| CallError::exception("the state cannot be read"))
+    deep_json::read(raw, DEPTH_MAX)
+        .map(BorrowedJson::from)
+        .map_err(|_| CallError::exception("the state cannot be read"))
 }
 
 /// The HTML that the client shows.
@@ -249,7 +250,7 @@ fn patches_within<'a>(changed: &'a ChangedElement<'a>) -> Option<Vec<Patch<'a>>>
 #[allow(clippy::unwrap_used)]
 mod tests {
     use diffyne_shared::signing::{SigningKey, VerifyState};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -34,7 +34,7 @@ use super::names::KnownNames;
 use super::release::PageRelease;
 use super::rendering::{RenderRequest, Rendering};
 use super::verification::{locked_feature, verify};
-use crate::call::message::VerifiedCall;
+use crate::call::verified::VerifiedCall;
 use crate::call::{BoxFuture, CallResult, Job, Parts};
 use fastcgi::FastCgiTransport;
 use http::HttpTransport;

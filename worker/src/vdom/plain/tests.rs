@@ -312,6 +312,8 @@ fn changes() -> impl Iterator<Item = (String, String)> {
         "<!-- c -->",
         "<br>",
         " class=\"x\"",
+        " diff:key=\"x\"",
+        " key=1",
         "<option>x</option>",
         "\u{c}",
     ];
@@ -353,4 +355,27 @@ fn the_part_that_differs_gives_the_patches_of_the_whole() {
         different += usize::from(!whole.is_empty());
     }
     assert!(found > 500 && different > 300, "{found}, {different}");
+}
+
+#[test]
+fn an_element_with_another_start_tag_is_read_alone_if_it_is_the_same_child() {
+    use crate::vdom::changed_element;
+    let item = |index: usize, tag: &str, text: &str| format!("<li {tag} id=\"{index}\"><b>{text}</b></li>\n");
+    let list = |changed: &str| {
+        let items: String = (0..40).map(|index| item(index, "class=\"open\"", "done")).collect();
+        format!("<div><ul>\n{items}{changed}{items}</ul></div>")
+    };
+    let old = list(&item(40, "class=\"open\" diff:key=\"a\"", "done"));
+    let path = |new: &str| changed_element(&old, new, true).map(|changed| changed.path);
+    for (tag, path_of_change) in [
+        ("class=\"closed\" diff:key=\"a\"", vec![0, 40]),
+        ("class='open' title=\"x\" diff:key=\"a\"", vec![0, 40]),
+        // Another child: the comparison pairs it with none.
+        ("class=\"open\" diff:key=\"b\"", vec![0]),
+        ("class=\"open\"", vec![0]),
+    ] {
+        assert_eq!(path(&list(&item(40, tag, "again"))), Some(path_of_change), "{tag}");
+    }
+    let other = item(40, "class=\"open\" diff:key=\"a\"", "done").replace("li", "dt");
+    assert_eq!(path(&list(&other)), Some(vec![0]));
 }
