@@ -71,7 +71,7 @@ mod tests {
 
     fn caller(headers: &str) -> Caller {
         let cookies = CookieStore::default();
-        Caller::new("", "", headers.as_bytes().into(), cookies)
+        Caller::new("", "", headers.as_bytes(), cookies)
     }
 
     fn session(headers: &str) -> SessionIdentity {

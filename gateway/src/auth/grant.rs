@@ -256,7 +256,7 @@ mod tests {
 
     fn session(cookie: &str) -> SessionIdentity {
         let headers = format!("cookie: {cookie}\n").into_bytes().into_boxed_slice();
-        let caller = Caller::new("c", "", headers, crate::auth::cookie_store::CookieStore::default());
+        let caller = Caller::new("c", "", &headers, crate::auth::cookie_store::CookieStore::default());
         Sessions::new(&[]).of(&caller)
     }
 

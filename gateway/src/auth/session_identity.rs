@@ -146,7 +146,7 @@ mod tests {
     fn identity(sessions: &Sessions, headers: &str, set: &[String]) -> SessionIdentity {
         let cookies = CookieStore::default();
         cookies.store(set);
-        sessions.of(&Caller::new("c", "", headers.as_bytes().into(), cookies))
+        sessions.of(&Caller::new("c", "", headers.as_bytes(), cookies))
     }
 
     #[test]

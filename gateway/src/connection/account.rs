@@ -18,11 +18,9 @@ pub const FILTER_COST: u64 = 16;
 /// byte of a call.
 pub const SUBSCRIBE_COST: u64 = 8;
 
-/// A kind of memory that is held for a connection beside its outbox.
+/// A kind of memory that is held for a connection beside its outbox and the headers of its handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeldKind {
-    /// Headers of the handshake.
-    Headers,
     /// Cookies set since the handshake.
     Cookies,
     /// Event names and filters, and the rooms that the connection is in.
@@ -69,7 +67,7 @@ fn saturated(bytes: usize) -> u32 {
 }
 
 impl Account {
-    /// Returns the bytes held beside the outbox.
+    /// Returns the bytes held of all these kinds.
     pub fn held(&self) -> usize {
         self.held.iter().map(|cell| cell.get() as usize).sum()
     }

@@ -186,7 +186,7 @@ mod tests {
 
     fn call(component: &str, id: &str) -> (CallRequest, PendingCall) {
         let cookies = crate::auth::cookie_store::CookieStore::default();
-        let caller = Rc::new(Caller::new("", "", Box::default(), cookies));
+        let caller = Rc::new(Caller::new("", "", b"", cookies));
         let now = Instant::now();
         let request = CallRequest {
             caller,

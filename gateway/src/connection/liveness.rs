@@ -40,7 +40,10 @@ impl Connection {
                 LivenessAction::Stuck
             }
             Phase::Open | Phase::Draining
-                if self.unfinished_since.get().is_some_and(|since| is_over(limits.message_seconds, since)) =>
+                if self
+                    .unfinished_since
+                    .get()
+                    .is_some_and(|after| is_over(limits.message_seconds, after.get() - 1)) =>
             {
                 LivenessAction::Unfinished
             }

@@ -1,7 +1,6 @@
 //! The reading side of a connection: receives messages, and answers them or turns them into calls.
 
 use std::io::{self, ErrorKind};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use super::account::SUBSCRIBE_COST;
 use super::transport::ClientTransport;
 use super::{Connection, Phase, component_call, room_messages, subscription_messages};
 use crate::protocol::{self, Release};
+use crate::shard::readers::Reader;
 use crate::shard::state::Shard;
 use crate::socket::{Close, Decoder, Event, frame};
 
@@ -35,7 +35,7 @@ pub fn start(shard: Rc<Shard>, connection: Rc<Connection>, early: &[u8]) {
     if !early.is_empty() {
         (progress, _) = handle(&shard, &connection, &mut unfinished, &mut early.to_vec());
     }
-    go_on(Reader { shard, connection, unfinished }, progress);
+    begin(&shard, Reader { connection, unfinished }, progress);
 }
 
 /// Serves a client that only hears, until it ends. What it wants to hear is what a subscribe or resume message has as its
@@ -57,7 +57,7 @@ pub fn start_listening(shard: Rc<Shard>, connection: Rc<Connection>, subscriptio
             room_messages::enter(&shard, &connection, &data);
         }
     }
-    go_on(Reader { shard, connection, unfinished: None }, Progress::Open(Duration::ZERO));
+    begin(&shard, Reader { connection, unfinished: None }, Progress::Open(Duration::ZERO));
 }
 
 /// Tells a client who it is, and which release is served.
@@ -69,14 +69,13 @@ fn greet(shard: &Shard, connection: &Rc<Connection>) {
 }
 
 /// Reads from a new connection, whose first messages leave now.
-fn go_on(reader: Reader, progress: Progress) {
-    let Reader { shard, connection, .. } = &reader;
+fn begin(shard: &Rc<Shard>, reader: Reader, progress: Progress) {
     shard.hub.flush();
     if shard.is_draining() {
-        connection.drain();
-        shard.hub.close_if_drained(connection);
+        reader.connection.drain();
+        shard.hub.close_if_drained(&reader.connection);
     }
-    reader.go_on(progress);
+    go_on(shard, reader, progress);
 }
 
 /// What follows after some bytes were received.
@@ -87,92 +86,77 @@ enum Progress {
     Over,
 }
 
-/// The task that reads from a connection. Most connections are idle most of the time, so it is as small as it can be.
-pub(super) struct Reader {
-    shard: Rc<Shard>,
-    connection: Rc<Connection>,
-    /// The decoder, in the middle of a message.
-    unfinished: Option<Box<Decoder>>,
+impl Progress {
+    /// Whether more can be read at once.
+    fn is_free(&self, connection: &Connection) -> bool {
+        matches!(self, Self::Open(wait) if wait.is_zero()) && !connection.holds_too_much()
+    }
 }
 
-impl Future for Reader {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        // Bytes since other connections had their turn.
-        let mut turn = 0;
-        loop {
-            let progress = match ready!(this.read(cx)) {
-                Ok((progress, length)) => {
-                    turn += length;
-                    progress
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_broken) => {
-                    this.connection.abort();
-                    Progress::Over
-                }
-            };
-            match progress {
-                Progress::Open(wait) if wait.is_zero() && !this.connection.holds_too_much() => {}
-                progress => {
-                    this.take().go_on(progress);
-                    return Poll::Ready(());
-                }
+/// Reads from a connection as long as there is something, the client may cause more work, and others need not have their
+/// turn. Ready when it goes on elsewhere.
+pub fn read(shard: &Rc<Shard>, reader: &mut Reader, cx: &mut Context<'_>) -> Poll<()> {
+    // Bytes since other connections had their turn.
+    let mut turn = 0;
+    loop {
+        let progress = match ready!(read_once(shard, reader, cx)) {
+            Ok((progress, length)) => {
+                turn += length;
+                progress
             }
-            if turn >= TURN_BYTES {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_broken) => {
+                reader.connection.abort();
+                Progress::Over
             }
+        };
+        if !progress.is_free(&reader.connection) {
+            let reader = Reader { connection: Rc::clone(&reader.connection), unfinished: reader.unfinished.take() };
+            go_on(shard, reader, progress);
+            return Poll::Ready(());
+        }
+        if turn >= TURN_BYTES {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
     }
 }
 
-impl Reader {
-    /// Continues in another task: reads on, at once or when the client may cause more work, or ends the connection.
-    fn go_on(self, progress: Progress) {
+/// Reads on, at once or when the client may cause more work, or ends the connection.
+fn go_on(shard: &Rc<Shard>, reader: Reader, progress: Progress) {
+    if progress.is_free(&reader.connection) {
+        return shard.readers.add(reader);
+    }
+    let shard = Rc::clone(shard);
+    tokio::task::spawn_local(async move {
         match progress {
-            Progress::Over => {
-                tokio::task::spawn_local(async move { end(&self.shard, &self.connection).await });
-            }
-            Progress::Open(wait) if wait.is_zero() && !self.connection.holds_too_much() => {
-                tokio::task::spawn_local(self);
-            }
+            Progress::Over => end(&shard, &reader.connection).await,
             Progress::Open(wait) => {
-                tokio::task::spawn_local(async move {
-                    slow_down(&self.shard, &self.connection, wait).await;
-                    tokio::task::spawn_local(self);
-                });
+                slow_down(&shard, &reader.connection, wait).await;
+                shard.readers.add(reader);
             }
         }
-    }
+    });
+}
 
-    /// Takes what this task has, for the one that follows it.
-    fn take(&mut self) -> Self {
-        Self {
-            shard: Rc::clone(&self.shard),
-            connection: Rc::clone(&self.connection),
-            unfinished: self.unfinished.take(),
+/// Reads once into the thread's buffer and handles the data. Returns what follows, and the number of bytes, inflated.
+fn read_once(
+    shard: &Rc<Shard>,
+    Reader { connection, unfinished }: &mut Reader,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<(Progress, usize)>> {
+    // Nothing else runs on this thread between the read and the handling, so the buffer is ours until the end.
+    let mut scratch = shard.scratch.borrow_mut();
+    let most = if connection.transport.deflate().is_some() { COMPRESSED_READ_BYTES } else { scratch.len() };
+    let length = ready!(connection.poll_read(cx, &mut scratch[..most]))?;
+    Poll::Ready(Ok(match length {
+        0 => (Progress::Over, 0),
+        // Nothing is expected: the client has said with its request what it wants.
+        _ if connection.transport.is_one_way() => {
+            (Progress::Open(connection.account.charge(&shard.rates, length as u64, Instant::now())), length)
         }
-    }
-
-    /// Reads once into the thread's buffer and handles the data. Returns what follows, and the number of bytes, inflated.
-    fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Progress, usize)>> {
-        let Self { shard, connection, unfinished } = self;
-        // Nothing else runs on this thread between the read and the handling, so the buffer is ours until the end.
-        let mut scratch = shard.scratch.borrow_mut();
-        let most = if connection.transport.deflate().is_some() { COMPRESSED_READ_BYTES } else { scratch.len() };
-        let length = ready!(connection.poll_read(cx, &mut scratch[..most]))?;
-        Poll::Ready(Ok(match length {
-            0 => (Progress::Over, 0),
-            // Nothing is expected: the client has said with its request what it wants.
-            _ if connection.transport.is_one_way() => {
-                (Progress::Open(connection.account.charge(&shard.rates, length as u64, Instant::now())), length)
-            }
-            _ => handle(shard, connection, unfinished, &mut scratch[..length]),
-        }))
-    }
+        _ => handle(shard, connection, unfinished, &mut scratch[..length]),
+    }))
 }
 
 /// Handles received bytes, and writes what they have caused. Only a decoder in the middle of a message is kept. Returns

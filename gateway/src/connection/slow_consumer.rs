@@ -20,7 +20,7 @@ impl Connection {
         let mut outbox = self.outbox.borrow_mut();
         outbox.push(frame);
         let limits = &self.terms.limits;
-        let held = outbox.bytes() + self.account.held();
+        let held = outbox.bytes() + self.held_beside_outbox();
         // While the client reads, the outbox may be about to empty, so the limit applies only when a write is blocked.
         let holds_too_much = self.flushing.get() && held > limits.held_bytes_max;
         if outbox.bytes() > limits.outbox_bytes_max || holds_too_much {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 /// The number of requests of one connection that may wait for a worker's grant or for the gateway's start.
-const WAITING_MAX: u32 = 4;
+const WAITING_MAX: u8 = 4;
 
 /// The progress of a resume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,7 +20,7 @@ enum Resume {
 /// The unanswered requests of one connection.
 #[derive(Debug, Default)]
 pub struct SubscriptionRequests {
-    waiting: Cell<u32>,
+    waiting: Cell<u8>,
     resume: Cell<Resume>,
     has_resumed: Cell<bool>,
 }

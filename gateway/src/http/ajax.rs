@@ -79,7 +79,7 @@ pub(super) async fn serve(
         }
         (_, AjaxRoute::Update | AjaxRoute::Lazy) => {
             let id = client_id(&parts.headers).unwrap_or_default();
-            let caller = Caller::new(id, &address.to_string(), identity.headers, CookieStore::default());
+            let caller = Caller::new(id, &address.to_string(), &identity.headers, CookieStore::default());
             let way = CallWay { is_lazy: route == AjaxRoute::Lazy, takes_parts: takes_lines(&parts.headers) };
             with_slot(shard, address, async |slot| ajax_call::serve(shard, way, caller, body, slot).await).await
         }

@@ -84,7 +84,7 @@ impl NewConnection {
     pub(super) fn open(self, shard: &Rc<Shard>, io: SocketIo, transport: ClientTransport) -> Rc<Connection> {
         let Self { identity, ticket, client_id } = self;
         let id = client_id.unwrap_or_else(|| format!("{:016x}{:016x}", random_bits(), random_bits()));
-        let mut caller = Caller::new(&id, &identity.ip.to_string(), identity.headers, CookieStore::default());
+        let mut caller = Caller::new(&id, &identity.ip.to_string(), &identity.headers, CookieStore::default());
         shard.ended_sessions.require(&mut caller, |caller| shard.grants.session(caller));
         let connection = Connection::new(io, caller, transport, shard.terms(ticket), shard.hub.now());
         shard.hub.insert(&connection);

@@ -14,46 +14,52 @@ use crate::auth::cookie_store::CookieStore;
 /// allocations.
 #[derive(Debug)]
 pub struct Caller {
-    /// The client id, and behind it the address.
-    names: Box<str>,
+    /// The client id, behind it the address, and behind that the headers of the handshake as `name: value` lines.
+    text: Box<[u8]>,
     id_length: u32,
-    /// The headers of the handshake, as `name: value` lines.
-    headers: Box<[u8]>,
+    ip_length: u32,
     /// Cookies set since the handshake.
     pub cookies: CookieStore,
 }
 
 impl Caller {
     /// Creates the identity of a client with this id and address, whose handshake had these headers.
-    pub fn new(id: &str, ip: &str, headers: Box<[u8]>, cookies: CookieStore) -> Self {
-        Self { names: [id, ip].concat().into_boxed_str(), id_length: id.len() as u32, headers, cookies }
+    pub fn new(id: &str, ip: &str, headers: &[u8], cookies: CookieStore) -> Self {
+        let text = [id.as_bytes(), ip.as_bytes(), headers].concat().into_boxed_slice();
+        Self { text, id_length: id.len() as u32, ip_length: ip.len() as u32, cookies }
     }
 
     /// Returns the client id.
     pub fn id(&self) -> &str {
-        &self.names[..self.id_length as usize]
+        self.part(0, self.id_length)
     }
 
     /// Returns the browser's address.
     pub fn ip(&self) -> &str {
-        &self.names[self.id_length as usize..]
+        self.part(self.id_length, self.ip_length)
+    }
+
+    fn part(&self, start: u32, length: u32) -> &str {
+        let start = start as usize;
+        // It was made of texts.
+        std::str::from_utf8(&self.text[start..start + length as usize]).unwrap_or_default()
     }
 
     /// Returns the headers of the handshake, as `name: value` lines.
     pub fn headers(&self) -> &[u8] {
-        &self.headers
+        &self.text[(self.id_length + self.ip_length) as usize..]
     }
 
     /// Whether the client has brought cookies, or was given some since.
     pub fn has_cookies(&self) -> bool {
-        self.headers.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"cookie: "))
+        self.headers().split(|byte| *byte == b'\n').any(|line| line.starts_with(b"cookie: "))
             || self.cookies.with(|cookies| !cookies.is_empty())
     }
 
     /// Adds a line to the headers.
     pub fn add_header(&mut self, name: &str, value: &str) {
         let line = [name, ": ", value, "\n"].concat();
-        self.headers = [&self.headers, line.as_bytes()].concat().into_boxed_slice();
+        self.text = [&self.text, line.as_bytes()].concat().into_boxed_slice();
     }
 }
 

@@ -132,7 +132,7 @@ impl Hub {
     /// Adds a connection.
     pub fn insert(&self, connection: &Rc<Connection>) {
         let key = self.connections.borrow_mut().insert(Rc::clone(connection));
-        connection.key.set(key);
+        connection.set_key(Some(key));
         self.metrics.transport(connection.transport.label(), 1);
         if let Some(lifecycle) = &self.lifecycle {
             lifecycle.connected(connection);
@@ -145,7 +145,8 @@ impl Hub {
         self.leave_all_rooms(connection, Departure::AfterGrace);
         let user = connection.user.id();
         self.set_user(connection, None);
-        let key = connection.key.replace(usize::MAX);
+        let key = connection.key();
+        connection.set_key(None);
         let mut connections = self.connections.borrow_mut();
         if connections.get(key).is_some_and(|other| Rc::ptr_eq(other, connection)) {
             connections.remove(key);
@@ -196,7 +197,7 @@ impl Hub {
         filter: &Filter,
         most: usize,
     ) -> Result<(), SubscribeError> {
-        let key = connection.key.get();
+        let key = connection.key();
         let mut names = connection.subscriptions.borrow_mut();
         let mut indexes = self.indexes.borrow_mut();
         let is_new = !names.iter().any(|known| **known == *name);
@@ -231,7 +232,7 @@ impl Hub {
     /// Ends a connection's subscription; without a filter, all filters of that event.
     pub fn unsubscribe(&self, connection: &Connection, name: &str, filter: &Filter) {
         let report = |lifecycle: &LifecycleEvents, filters: &[_]| lifecycle.unsubscribed(connection, name, filters);
-        let (bytes, was_last) = self.remove_filters(name, connection.key.get(), Some(filter), report);
+        let (bytes, was_last) = self.remove_filters(name, connection.key(), Some(filter), report);
         connection.account.release(HeldKind::Subscriptions, bytes);
         if was_last {
             connection.account.release(HeldKind::Subscriptions, SUBSCRIPTION_BYTES + name.len());
@@ -334,7 +335,7 @@ impl Hub {
         let mut indexes = self.indexes.borrow_mut();
         for name in connection.subscriptions.borrow().iter() {
             if let Some(index) = indexes.get_mut(name) {
-                index.set_floor(connection.key.get(), position);
+                index.set_floor(connection.key(), position);
             }
         }
     }
@@ -352,7 +353,7 @@ impl Hub {
                 break;
             }
             if let Some(index) = indexes.get(delivery.name.as_str()) {
-                let (wanted, filters) = index.missed(connection.key.get(), delivery);
+                let (wanted, filters) = index.missed(connection.key(), delivery);
                 batch.filters += filters;
                 if wanted && may_get(connection, delivery) {
                     let frame = delivery.known_frame_for(connection.transport.deflate()).clone();

@@ -20,7 +20,7 @@ const OWN_ADDRESS: &str = "127.0.0.1";
 /// Submits the call.
 pub(super) fn submit(shard: &Shard, call: LifecycleCall, reply: oneshot::Sender<Result<(), DeliveryError>>) {
     let request = CallRequest {
-        caller: Rc::new(Caller::new("", OWN_ADDRESS, Box::default(), CookieStore::default())),
+        caller: Rc::new(Caller::new("", OWN_ADDRESS, b"", CookieStore::default())),
         transport: Transport::Ajax,
         kind: CallKind::Lifecycle,
         // It belongs to no component, and any worker will do.

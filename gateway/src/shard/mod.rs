@@ -10,6 +10,7 @@
 //! * [`pushes`]: calls whose client gets more after the answer; [`parts`]: those whose client gets parts of it before,
 //!   over HTTP as [`response_lines`]
 //! * [`rooms`]: the connections in each room, in an index (`room_index`)
+//! * [`readers`]: what reads from them
 //! * [`delivery`]: a broadcast; [`history`]: the most recent ones
 
 pub mod call;
@@ -23,6 +24,7 @@ mod lifecycle_call;
 pub mod lifecycle_events;
 pub mod parts;
 pub mod pushes;
+pub mod readers;
 pub mod response_lines;
 mod room_index;
 pub mod rooms;
@@ -42,7 +44,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
 
 use crate::connection::selector::{ConnectionPage, ConnectionSelector};
-use crate::connection::{Connection, grant_request, reply, room_request};
+use crate::connection::{Connection, grant_request, reply, room_request, session};
 use crate::http::{self, ajax_call};
 use crate::protocol;
 use crate::reaction;
@@ -90,6 +92,7 @@ fn complete(shard: &Rc<Shard>, origin: CallOrigin, result: &RelayResult<'_>) {
 async fn run(shard: &Rc<Shard>, mut inbox: Inbox, workers: watch::Receiver<Workers>) {
     let background = [
         task::spawn_local(Rc::clone(&shard.relay).run(workers)),
+        spawn_readers(shard),
         spawn_heartbeat(shard),
         spawn_metrics_flush(shard),
         spawn_http(shard, inbox.accepted),
@@ -101,6 +104,11 @@ async fn run(shard: &Rc<Shard>, mut inbox: Inbox, workers: watch::Receiver<Worke
     for task in background {
         task.abort();
     }
+}
+
+fn spawn_readers(shard: &Rc<Shard>) -> JoinHandle<()> {
+    let shard = Rc::clone(shard);
+    task::spawn_local(async move { shard.readers.run(Rc::clone(&shard), session::read).await })
 }
 
 fn spawn_heartbeat(shard: &Rc<Shard>) -> JoinHandle<()> {

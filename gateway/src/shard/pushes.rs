@@ -29,14 +29,14 @@ impl OpenCalls {
 
     /// Returns the number of a connection's calls.
     pub fn count(&self, connection: &Connection) -> usize {
-        self.0.borrow().of_connection.get(&connection.key.get()).map_or(0, Vec::len)
+        self.0.borrow().of_connection.get(&connection.key()).map_or(0, Vec::len)
     }
 
     /// Adds a call that was answered.
     pub fn insert(&self, call: u64, connection: &Rc<Connection>, component: &str) {
         let mut table = self.0.borrow_mut();
         table.calls.insert(call, (Rc::clone(connection), component.into()));
-        table.of_connection.entry(connection.key.get()).or_default().push(call);
+        table.of_connection.entry(connection.key()).or_default().push(call);
     }
 
     /// Returns the connection and the component of a call.
@@ -48,7 +48,7 @@ impl OpenCalls {
     pub fn remove(&self, call: u64) -> Option<(Rc<Connection>, Box<str>)> {
         let mut table = self.0.borrow_mut();
         let (connection, component) = table.calls.remove(&call)?;
-        let key = connection.key.get();
+        let key = connection.key();
         if let Some(calls) = table.of_connection.get_mut(&key) {
             calls.retain(|other| *other != call);
             if calls.is_empty() {
@@ -61,7 +61,7 @@ impl OpenCalls {
     /// Removes the calls of a connection that has ended, and returns them.
     pub fn remove_all(&self, connection: &Connection) -> Vec<u64> {
         let mut table = self.0.borrow_mut();
-        let calls = table.of_connection.remove(&connection.key.get()).unwrap_or_default();
+        let calls = table.of_connection.remove(&connection.key()).unwrap_or_default();
         for call in &calls {
             table.calls.remove(call);
         }

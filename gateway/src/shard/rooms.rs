@@ -21,7 +21,7 @@ impl Hub {
     pub fn enter_room(&self, connection: &Connection, room: &Arc<str>, member: RoomMember) -> Result<(), RoomFull> {
         // Nobody is told of this departure, since the member is back before the next news.
         self.leave_room(connection, room, Departure::AfterGrace);
-        let key = connection.key.get();
+        let key = connection.key();
         if key == usize::MAX {
             return Ok(());
         }
@@ -41,7 +41,7 @@ impl Hub {
     }
 
     fn end_membership(&self, connection: &Connection, membership: &RoomMembership, departure: Departure) {
-        let key = connection.key.get();
+        let key = connection.key();
         connection.account.release(HeldKind::Subscriptions, membership.bytes);
         self.rooms.connections.borrow_mut().remove(&membership.room, key);
         self.rooms.presence.leave(&membership.room, self.rooms.watcher(key), &membership.member, departure);
@@ -66,7 +66,7 @@ impl Hub {
 
     /// Sends what a connection whispers to the others in a room. Returns `false` if too many whispers wait.
     pub fn whisper(&self, connection: &Connection, whisper: Whisper) -> bool {
-        self.rooms.presence.whisper(whisper, Some(self.rooms.watcher(connection.key.get())))
+        self.rooms.presence.whisper(whisper, Some(self.rooms.watcher(connection.key())))
     }
 
     /// Returns to how many a message to a room goes.

@@ -20,6 +20,7 @@ use super::history::HistoryLimits;
 use super::hub::Hub;
 use super::lifecycle_events::LifecycleEvents;
 use super::parts::Parts;
+use super::readers::Readers;
 use super::room_index::ShardRooms;
 use crate::auth::admission::Admission;
 use crate::auth::ended_sessions::EndedSessions;
@@ -124,6 +125,8 @@ pub struct Shard {
     pub pages: Arc<dyn Pages>,
     /// The rates at which each connection may cause work.
     pub rates: Rates,
+    /// What reads from connections.
+    pub readers: Readers,
     /// The buffer of every read.
     pub scratch: RefCell<Box<[u8]>>,
     /// The limits of this process.
@@ -260,6 +263,7 @@ impl Shard {
                 pages: Arc::clone(&context.pages),
                 rates: rates(&settings),
                 scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+                readers: Readers::default(),
                 quota: Arc::clone(&context.quota),
                 grants: Arc::clone(&context.grants),
                 ended_sessions: Arc::clone(&context.ended_sessions),

@@ -18,7 +18,7 @@ impl Hub {
             self.leave_rooms_of_another(connection);
         }
         let mut users = self.users.borrow_mut();
-        let key = connection.key.get();
+        let key = connection.key();
         // Who has gone has no place in the index, though its last call may be answered only now.
         let user = user.filter(|_| key != usize::MAX);
         let id = user.map(|user| if user.is_empty() { Rc::from("") } else { users.add(user, key) });

@@ -28,13 +28,14 @@ pub struct Outbox {
     /// Those behind it.
     #[expect(clippy::box_collection, reason = "idle connections have none, and there are many of these")]
     rest: Option<Box<VecDeque<Bytes>>>,
-    bytes: usize,
+    /// Less than 4 GiB: `DIFFYNE_OUTBOX_BYTES` is 1 GiB at most, and one message may exceed it.
+    bytes: u32,
 }
 
 impl Outbox {
     /// Adds a frame.
     pub fn push(&mut self, frame: Bytes) {
-        self.bytes += frame.len();
+        self.bytes += frame.len() as u32;
         if self.first.is_none() {
             self.first = Some(frame);
         } else {
@@ -44,7 +45,7 @@ impl Outbox {
 
     /// Returns the bytes that wait.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes as usize
     }
 
     /// Whether nothing waits.
@@ -73,7 +74,7 @@ impl Outbox {
     }
 
     fn advance(&mut self, mut written: usize) {
-        self.bytes -= written;
+        self.bytes -= written as u32;
         while let Some(first) = &mut self.first {
             if written < first.len() {
                 first.advance(written);

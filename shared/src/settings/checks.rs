@@ -53,6 +53,13 @@ pub(super) fn buffer_bytes(layers: &Layers, spec: &'static Spec) -> Read<usize> 
     Ok(bytes(layers, spec)?.max(64 * 1024))
 }
 
+/// The size of a connection's outbox.
+pub(super) fn outbox_bytes(layers: &Layers, spec: &'static Spec) -> Read<usize> {
+    const MOST: usize = 1 << 30;
+    let size = buffer_bytes(layers, spec)?;
+    if size <= MOST { Ok(size) } else { Err(layers.invalid(spec, "at most 1GiB")) }
+}
+
 /// A size that a message may have.
 pub(super) fn message_bytes(layers: &Layers, spec: &'static Spec) -> Read<usize> {
     let size = bytes(layers, spec)?;

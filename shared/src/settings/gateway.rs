@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::checks::{
-    self, at_least_one, at_least_one_u32, buffer_bytes, bytes, message_bytes, optional_bytes, positive,
+    self, at_least_one, at_least_one_u32, bytes, message_bytes, optional_bytes, outbox_bytes, positive,
 };
 use super::common::{
     self, APP_KEY, DIFFYNE_ADMIN_TOKEN, DIFFYNE_ADMIN_TOKENS, DIFFYNE_DEBUG, DIFFYNE_MAX_REQUEST_SIZE, DIFFYNE_RELEASE,
@@ -110,8 +110,8 @@ settings! {
             DIFFYNE_HEADER_TIMEOUT = "10s" => header_timeout: Duration, positive;
             /// How often a silent client is pinged; one that misses a whole interval is dropped
             DIFFYNE_PING_INTERVAL = "25s" => ping_interval: Duration, ping_interval;
-            /// Bytes that may wait to be written to one connection; a client for which more would wait is closed as a slow consumer
-            DIFFYNE_OUTBOX_BYTES = "4MiB" => outbox_bytes_max: usize, buffer_bytes;
+            /// Bytes that may wait to be written to one connection; a client for which more would wait is closed as a slow consumer. At most 1GiB
+            DIFFYNE_OUTBOX_BYTES = "4MiB" => outbox_bytes_max: usize, outbox_bytes;
             /// Calls of one connection that run or wait; more are answered with overloaded
             DIFFYNE_MAX_CALLS_PER_CONNECTION = "64" => calls_per_connection_max: usize, at_least_one;
             /// Event names that one connection may subscribe to
@@ -346,7 +346,7 @@ fn byte_rate(layers: &Layers, spec: &'static Spec) -> Read<Rate> {
 }
 
 fn connection_bytes(layers: &Layers, spec: &'static Spec) -> Read<usize> {
-    Ok(bytes(layers, spec)?.max(buffer_bytes(layers, &DIFFYNE_OUTBOX_BYTES)?))
+    Ok(bytes(layers, spec)?.max(outbox_bytes(layers, &DIFFYNE_OUTBOX_BYTES)?))
 }
 
 fn ping_interval(layers: &Layers, spec: &'static Spec) -> Read<Duration> {

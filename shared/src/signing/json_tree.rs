@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Objects with more members find a repeated name through a hash table.
+/// In objects with more members, names are looked for through a hash table.
 const LINEAR_MEMBERS_MAX: usize = 16;
 
 /// A JSON value, whoever holds it.
@@ -22,6 +22,11 @@ pub trait JsonTree: Clone + Default + From<Value> {
 
     /// The member of an object with this name.
     fn member(&self, name: &str) -> Option<&Self>;
+
+    /// The members, to find several by their names.
+    fn by_name(&self) -> MembersByName<'_, Self> {
+        MembersByName::Tree(self)
+    }
 
     /// The object with the members of another one: they take the places of those with the same names, or are added. An
     /// empty list is an empty object here, as in PHP.
@@ -43,6 +48,24 @@ pub trait JsonTree: Clone + Default + From<Value> {
     /// Whether it is this truth value.
     fn is_bool(&self, flag: bool) -> bool {
         matches!(self.shape(), Shape::Bool(found) if found == flag)
+    }
+}
+
+/// The members of an object by their names.
+pub enum MembersByName<'a, T> {
+    /// Few, or a tree that finds them fast by itself.
+    Tree(&'a T),
+    /// Many.
+    Table(HashMap<&'a str, &'a T>),
+}
+
+impl<'a, T: JsonTree> MembersByName<'a, T> {
+    /// The member with this name.
+    pub fn get(&self, name: &str) -> Option<&'a T> {
+        match self {
+            Self::Tree(tree) => tree.member(name),
+            Self::Table(members) => members.get(name).copied(),
+        }
     }
 }
 
@@ -164,6 +187,16 @@ impl<'m> JsonTree for BorrowedJson<'m> {
     fn member(&self, name: &str) -> Option<&Self> {
         let Self::Object(members) = self else { return None };
         members.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    fn by_name(&self) -> MembersByName<'_, Self> {
+        match self {
+            // A client chooses how many there are, and how often one is looked for.
+            Self::Object(members) if members.len() > LINEAR_MEMBERS_MAX => {
+                MembersByName::Table(BorrowedMembers(members.iter()).collect())
+            }
+            _ => MembersByName::Tree(self),
+        }
     }
 
     fn with_members(&self, other: &Self) -> Self {
@@ -386,5 +419,12 @@ mod tests {
         assert!(borrowed("true").is_bool(true) && !borrowed("false").is_bool(true) && !borrowed("1").is_bool(true));
         assert_eq!(borrowed(r#"{"a":1}"#).member("a").map(JsonTree::to_value), Some(json!(1)));
         assert_eq!(borrowed("[1]").member("a"), None);
+        for members in [1, LINEAR_MEMBERS_MAX + 1] {
+            let names: Vec<String> = (0..members).map(|index| format!(r#""k{index}":{index}"#)).collect();
+            let text = format!("{{{}}}", names.join(","));
+            let (json, last) = (borrowed(&text), format!("k{}", members - 1));
+            assert_eq!(json.by_name().get(&last).map(JsonTree::to_value), Some(json!(members - 1)));
+            assert_eq!(json.by_name().get("other"), None);
+        }
     }
 }

@@ -132,8 +132,9 @@ impl Signer {
         if names.is_empty() || self.locked == LockedValues::Upstream {
             return signature;
         }
-        let names: Vec<&str> = names.iter().copied().filter(|name| state.member(name).is_some()).collect();
-        let values = named(&names, |name| state.member(name)).unwrap_or_default();
+        let state = state.by_name();
+        let names: Vec<&str> = names.iter().copied().filter(|name| state.get(name).is_some()).collect();
+        let values = named(&names, |name| state.get(name)).unwrap_or_default();
         format!("{signature}.{}", self.lock_of(class, component_id, &values))
     }
 
@@ -165,7 +166,8 @@ impl Signer {
     /// The parameters of a mount that the page's server has chosen, by their names; `None` when no lock fits.
     pub fn locked_params<T: JsonTree>(&self, class: &str, params: &T) -> Option<Vec<String>> {
         let Shape::Text(lock) = params.member(PARAMS_LOCK)?.shape() else { return None };
-        self.locked_names(class, NO_COMPONENT, |name| params.member(name), lock)
+        let params = params.by_name();
+        self.locked_names(class, NO_COMPONENT, |name| params.get(name), lock)
     }
 
     /// The names whose values in a state a lock covers, for this class and component; `None` when it does not fit.

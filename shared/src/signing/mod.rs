@@ -16,7 +16,7 @@ mod signer;
 
 pub use canonical::{EmptyStrings, Numbers, canonical_json};
 pub use fingerprint::fingerprint;
-pub use json_tree::{BorrowedJson, JsonTree, Shape};
+pub use json_tree::{BorrowedJson, JsonTree, MembersByName, Shape};
 pub use key::{KeyError, SigningKey};
 pub use lock::PARAMS_LOCK;
 pub use php_number::{format_float, javascript_keeps};

@@ -47,9 +47,11 @@ impl LockCoverage {
         let lock = message.lock.get().or(SignatureParts::of(signature).lock);
         if let Some(lock) = lock
             && message.state.is_object()
-            && let Some(names) = signer.locked_names(class, id, |name| message.state.member(name), lock)
         {
-            return Self::Names(names);
+            let state = message.state.by_name();
+            if let Some(names) = signer.locked_names(class, id, |name| state.get(name), lock) {
+                return Self::Names(names);
+            }
         }
         let is_covered = match message.base() {
             Cow::Borrowed(_) => state_check.is_covered(),

@@ -56,7 +56,7 @@ enum At {
 }
 
 fn request() -> CallRequest {
-    let caller = Caller::new("c", "", Box::default(), CookieStore::default());
+    let caller = Caller::new("c", "", b"", CookieStore::default());
     let now = Instant::now();
     CallRequest {
         caller: Rc::new(caller),

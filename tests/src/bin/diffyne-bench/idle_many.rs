@@ -1,6 +1,7 @@
 //! More idle connections than a process may have descriptors: through as many gateways, and processes of clients, as
 //! that asks.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use diffyne_tests::cluster::{Cluster, Shape};
 use diffyne_tests::crowd::process::Crowd;
 use diffyne_tests::crowd::{Plan, now_us};
 use diffyne_tests::faults::crowds::{addresses, publish_one};
+use diffyne_tests::load::Audience;
 
 use crate::deployment::Builds;
 
@@ -18,6 +20,8 @@ pub const PER_PROCESS: usize = 18_200;
 const LIMIT: Duration = Duration::from_mins(10);
 /// How long the heartbeats are watched: two intervals of pings.
 const WATCH: Duration = Duration::from_secs(50);
+/// What a client says that wants to hear broadcasts.
+const SUBSCRIBE: &str = r#"{"event":"diffyne.subscribe","data":{"events":[{"name":"message-sent"}]}}"#;
 /// Broadcasts, one after the other.
 const BROADCASTS: u64 = 5;
 
@@ -69,6 +73,18 @@ fn resident_bytes(cluster: &Cluster) -> anyhow::Result<f64> {
     Ok(kib as f64 * 1024.0)
 }
 
+/// Lets each gateway serve a client, so that the part of its program that this takes is in memory: it is no connection's.
+async fn warm_up(gateways: &[SocketAddr]) -> anyhow::Result<()> {
+    for gateway in gateways.iter().copied() {
+        // One for each of its threads.
+        for _ in 0..2 {
+            tokio::task::spawn_blocking(move || Audience::connect(gateway, 1, "", 1, Some(SUBSCRIBE)).map(drop))
+                .await??;
+        }
+    }
+    Ok(())
+}
+
 /// The kernel's memory: its caches of objects, and the buffers of sockets, in bytes.
 fn kernel_bytes() -> anyhow::Result<f64> {
     let memory = std::fs::read_to_string("/proc/meminfo")?;
@@ -94,6 +110,7 @@ async fn run(programs: Option<&Path>, connections: usize, processes: usize) -> a
         retry_ms: (100, 1_000),
         seed: 1,
     };
+    warm_up(&gateways).await?;
     let mut crowd = Crowd::start_at_each(&plan, &gateways)?;
     crowd.status(0).await?;
     let (resident_before, kernel_before, cpu_before) =

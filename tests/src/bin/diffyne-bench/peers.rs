@@ -91,17 +91,19 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let (folder, builds) = (folder.canonicalize()?, Builds::of(matches)?);
     let (rounds, seconds) = (get(matches, "rounds"), get(matches, "seconds"));
     let mut report = Report::begin()?;
-    measure_messages(&Peers::start(&builds, &folder)?, rounds, seconds, &mut report)?;
-    measure_broadcasts(&Peers::start(&builds, &folder)?, get(matches, "audience") as usize, rounds, &mut report)?;
-    measure_memory(&Peers::start(&builds, &folder)?, get(matches, "idle") as usize, &mut report)?;
+    let start = |echo: &[&str]| Peers::start(&builds, &folder, echo);
+    measure_messages(&start(&[])?, rounds, seconds, &mut report)?;
+    measure_broadcasts(&start(&["--fan-out"])?, get(matches, "audience") as usize, rounds, &mut report)?;
+    measure_memory(&start(&[])?, get(matches, "idle") as usize, &mut report)?;
     crate::arguments::save(&report, matches, "peers")
 }
 
 impl Peers {
-    fn start(builds: &Builds, folder: &Path) -> anyhow::Result<Self> {
+    /// Starts all; the bare echo with these arguments.
+    fn start(builds: &Builds, folder: &Path, echo: &[&str]) -> anyhow::Result<Self> {
         let Setup { mut deployments, directory, .. } = Setup::start(builds)?;
         let Deployment { gateway, address, worker, .. } = deployments.swap_remove(0);
-        let (echo, echo_address) = start_echo("bare-loop", directory.path(), &["--fan-out"])?;
+        let (echo, echo_address) = start_echo("bare-loop", directory.path(), echo)?;
         let text = "x".repeat(64);
         let all = vec![
             Peer {
