@@ -449,12 +449,11 @@ mod tests {
         }
 
         #[test]
-        fn words_come_out_as_from_phps_sort(keys in proptest::collection::hash_set("[a-zA-Z_].{0,6}", 0..20)) {
+        fn words_come_out_as_from_phps_sort(keys in proptest::collection::hash_set("[a-zA-Z_].{0,6}", 1..20)) {
             let keys: Vec<String> = keys.into_iter().collect();
             let object: Value = keys.iter().map(|key| (key.clone(), Value::Null)).collect::<Map<_, _>>().into();
-            let printed: Map<String, Value> =
-                serde_json::from_str(&canonical_json(&object, EmptyStrings::Keep, Numbers::AsReturned).replace("[]", "{}"))
-                    .unwrap();
+            let printed = canonical_json(&object, EmptyStrings::Keep, Numbers::AsReturned);
+            let printed: Map<String, Value> = serde_json::from_str(&printed).unwrap();
             prop_assert_eq!(printed.keys().map(String::as_str).collect::<Vec<_>>(), sorted(&keys));
         }
 
